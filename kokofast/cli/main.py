@@ -1,0 +1,281 @@
+"""argv -> command -> exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from kokofast.cli.output import clean, complain, print_json, print_result, say
+from kokofast.cli.parser import build_parser
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from kokofast.engine.result import Progress, Result
+    from kokofast.topology.model import Topology
+
+OK, FAILED, INVALID, PARTIAL, CHANGES = 0, 1, 2, 3, 4
+STDIN = "-"
+
+
+class CommandError(Exception):
+    """The command ends here: an exit code, and what to tell the user."""
+
+    def __init__(self, code: int, *lines: str) -> None:
+        super().__init__(*lines)
+        self.code = code
+        self.lines = lines
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs a command line and returns the exit code. Prints errors; never raises for the user's doing."""
+    arguments, command = _split_command(argv)
+    options = build_parser().parse_args(arguments)
+    options.exec = command
+    try:
+        if command is not None and not getattr(options, "sandbox", False):
+            raise CommandError(INVALID, "a command after -- is for batch --sandbox")
+        code = _COMMANDS[options.command](options)
+        sys.stdout.flush()
+        return code
+    except CommandError as error:
+        for line in error.lines:
+            complain(f"kokofast: {line}")
+        return error.code
+    except BrokenPipeError:
+        # Whoever read our output has enough; what the command did stands, and Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        complain("kokofast: interrupted")
+        return FAILED
+
+
+def _split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    arguments = list(argv)
+    if "--" not in arguments:
+        return arguments, None
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
+
+
+def _load(options: argparse.Namespace, *, create: bool = False) -> Topology:
+    from kokofast.topology import TopologyError, load
+
+    try:
+        data = sys.stdin.buffer.read() if options.file == STDIN else _read_file(options.file)
+    except OSError as error:
+        raise CommandError(INVALID, f"{options.file}: {error.strerror}") from None
+    try:
+        return load(data, filename=options.file, name=getattr(options, "name", None), create=create)
+    except TopologyError as error:
+        if getattr(options, "format", "table") == "json":
+            print_json(_refusal(error))
+        raise CommandError(INVALID, *map(str, error.problems)) from None
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _refusal(error: object) -> dict[str, object]:
+    from kokofast.engine.result import INVALID as STATUS
+    from kokofast.engine.result import Failure, Result
+
+    result = Result("", STATUS)
+    result.links = {"total": 0, "created": 0, "updated": 0, "unchanged": 0, "failed": 0}
+    result.namespaces = {"created": 0}
+    result.errors = [Failure(problem.place, problem.message) for problem in error.problems]  # type: ignore[attr-defined]
+    return result.as_dict()
+
+
+def _need_capabilities() -> None:
+    from kokofast.host.limits import missing_capabilities
+
+    missing = missing_capabilities()
+    if missing:
+        raise CommandError(
+            FAILED,
+            f"this needs root, or {' and '.join(missing)}: run it with sudo; "
+            "'kokofast batch FILE --sandbox' works without, in namespaces of its own",
+        )
+
+
+def _with_signals(job: Callable[[Progress | None], Awaitable[object]], quiet: bool) -> signal.Signals | None:
+    """Runs job under trio; returns the signal that cancelled it, None when it came to its end."""
+    import trio
+
+    from kokofast.cli.output import progress_bar
+
+    caught: list[signal.Signals] = []
+    progress, bar = (None, None) if quiet else progress_bar()
+
+    async def watch(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                caught.append(signal.Signals(number))
+                scope.cancel()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            work = trio.CancelScope()
+            await nursery.start(lambda task_status: watch(work, task_status))
+            with work:
+                await job(progress)
+            nursery.cancel_scope.cancel()
+
+    try:
+        trio.run(main)
+    finally:
+        if bar is not None:
+            bar.close()  # type: ignore[attr-defined]
+    return caught[0] if caught else None
+
+
+def _batch(options: argparse.Namespace) -> int:
+    topology = _load(options, create=options.create or options.sandbox)
+    if options.sandbox:
+        from kokofast.host.sandbox import SandboxError, enter
+
+        try:
+            enter()
+        except SandboxError as error:
+            raise CommandError(FAILED, str(error)) from None
+    else:
+        _need_capabilities()
+    from kokofast.engine.apply import apply
+    from kokofast.engine.result import UNCHANGED, Failure, Result
+
+    result = Result(topology.name, UNCHANGED)
+
+    async def job(progress: Progress | None) -> None:
+        await apply(
+            topology,
+            keep_going=options.keep_going,
+            dry_run=options.dry_run,
+            jobs=options.jobs,
+            progress=progress,
+            result=result,
+        )
+
+    caught = _with_signals(job, options.quiet or options.format == "json")
+    if caught is not None and result.status != "applied":
+        result.errors.append(Failure("", f"interrupted by {caught.name}; what was made has been taken back"))
+    print_result(result, options.format, options.quiet)
+    code = _exit_code(result, options, interrupted=caught is not None)
+    if code == OK and options.exec:
+        sys.stdout.flush()
+        return _run_inside(options.exec)
+    return code
+
+
+def _exit_code(result: Result, options: argparse.Namespace, *, interrupted: bool) -> int:
+    if result.status == "invalid":
+        return INVALID
+    if result.status == "partial":
+        return PARTIAL
+    if result.errors or (interrupted and result.status != "applied"):
+        return FAILED
+    if options.dry_run and options.exit_code and result.status == "planned":
+        return CHANGES
+    return OK
+
+
+def _run_inside(command: list[str]) -> int:
+    import subprocess
+
+    try:
+        with subprocess.Popen(command) as process:
+            # Ctrl-C is for the command, which shares our terminal; its end is ours.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            code = process.wait()
+    except OSError as error:
+        raise CommandError(FAILED, f"{command[0]}: {error.strerror}") from None
+    return 128 - code if code < 0 else code
+
+
+def _destroy(options: argparse.Namespace) -> int:
+    topology = _load_lab(options) if options.file is not None else None
+    _need_capabilities()
+    from kokofast.engine.destroy import destroy
+    from kokofast.engine.result import Failure
+
+    lab = topology.name if topology is not None else options.name
+    found: list[Result] = []
+
+    async def job(progress: Progress | None) -> None:
+        found.append(await destroy(lab, topology=topology, jobs=options.jobs, progress=progress))
+
+    caught = _with_signals(job, options.quiet or options.format == "json")
+    if not found:
+        name = caught.name if caught is not None else "a signal"
+        raise CommandError(FAILED, f"interrupted by {name}; run destroy again to remove the rest")
+    result = found[0]
+    result.errors = [Failure(clean(error.source), error.message, error.errno) for error in result.errors]
+    print_result(result, options.format, options.quiet)
+    return FAILED if result.errors else OK
+
+
+def _load_lab(options: argparse.Namespace) -> Topology:
+    options.name = None
+    return _load(options)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    _need_capabilities()
+    from kokofast.cli.output import print_links
+    from kokofast.engine.destroy import SeenLink, inspect
+
+    found: list[SeenLink] = []
+
+    async def job(_: Progress | None) -> None:
+        found.extend(await inspect(options.lab))
+
+    if _with_signals(job, True) is not None:
+        raise CommandError(FAILED, "interrupted")
+    if options.format == "json":
+        print_json([link.as_dict() for link in found])
+    else:
+        print_links(found)
+    return OK
+
+
+def _validate(options: argparse.Namespace) -> int:
+    _load(options)
+    return OK
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from kokofast.topology import schema
+
+    print_json(schema())
+    return OK
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from kokofast.topology import dump_csv, dump_json, generate_chain
+
+    try:
+        chain = generate_chain(options.links, options.subnet)
+    except ValueError as error:
+        raise CommandError(INVALID, str(error)) from None
+    for part in dump_csv(chain) if options.format == "csv" else dump_json(chain):
+        sys.stdout.write(part)
+    return OK
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "batch": _batch,
+    "destroy": _destroy,
+    "inspect": _inspect,
+    "validate": _validate,
+    "schema": _schema,
+    "generate": _generate,
+}
+
+__all__ = ["run", "say"]

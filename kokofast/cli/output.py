@@ -1,0 +1,98 @@
+"""Printing: results, tables, progress. Nothing that came from outside reaches the terminal unescaped."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kokofast.engine.destroy import SeenLink
+    from kokofast.engine.result import Progress, Result
+
+
+def clean(text: str) -> str:
+    """The text with everything that a terminal might act on, and what is not UTF-8, written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def say(text: str) -> None:
+    """A line of data, on standard output."""
+    sys.stdout.write(clean(text) + "\n")
+
+
+def complain(text: str) -> None:
+    """A line for the user, on standard error."""
+    sys.stderr.write(clean(text) + "\n")
+
+
+def print_json(value: object) -> None:
+    """A JSON document, on standard output."""
+    import json
+
+    json.dump(value, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def print_result(result: Result, format: str, quiet: bool) -> None:
+    """The result of batch or destroy. Errors go to standard error, the table or the JSON object to standard output."""
+    for error in result.errors:
+        complain(f"kokofast: {error}")
+    for line in result.left:
+        complain(f"kokofast: could not be taken back: {line}")
+    if format == "json":
+        print_json(result.as_dict())
+        return
+    if quiet:
+        return
+    for note in result.notes:
+        say(note)
+    counts = [f"{count} links {what}" for what, count in result.links.items() if count and what != "total"]
+    counts += [f"{count} namespaces {what}" for what, count in result.namespaces.items() if count]
+    title = f"{result.lab}: " if result.lab else ""
+    say(f"{title}{result.status}{''.join(f', {text}' for text in counts)} in {sum(result.seconds.values()):.2f} s")
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns as wide as what is in them."""
+    cleaned = [tuple(clean(cell) for cell in row) for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cleaned, strict=True)]
+    for row in cleaned:
+        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+def print_links(links: Sequence[SeenLink]) -> None:
+    """The table of inspect, and a line that counts."""
+    from kokofast.engine.destroy import addresses_of
+
+    rows = []
+    for link in links:
+        ends = [f"{title}:{interface.ifname}" for title, interface in link.ends]
+        addresses = [" ".join(addresses_of(interface)) or "-" for _, interface in link.ends]
+        state = "up" if all(interface.up for _, interface in link.ends) else "down"
+        mtu = "/".join(sorted({str(interface.mtu) for _, interface in link.ends}))
+        rows.append((link.lab or "?", link.kind, " -- ".join(ends), state, mtu, " -- ".join(addresses)))
+    if rows:
+        print_table(("LAB", "TYPE", "LINK", "STATE", "MTU", "ADDRESSES"), rows)
+    labs = len({link.lab for link in links})
+    say(f"{len(links)} links, {labs} labs")
+
+
+def progress_bar() -> tuple[Progress | None, object]:
+    """A callback that draws a bar on standard error, and the object to close; (None, None) when it is no terminal."""
+    if not sys.stderr.isatty():
+        return None, None
+    from tqdm import tqdm
+
+    bar: tqdm[object] = tqdm(unit="op", leave=False, file=sys.stderr, dynamic_ncols=True)
+
+    def show(stage: str, done: int, total: int) -> None:
+        if bar.desc != f"{stage}: ":
+            bar.set_description(stage, refresh=False)
+            bar.reset(total)
+        bar.update(done - bar.n)
+
+    return show, bar

@@ -1,0 +1,97 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+
+from kokofast import __version__
+
+EXIT_CODES = """\
+exit codes: 0 done, or nothing to do; 1 failed, everything this run made was taken back; 2 usage or an invalid file,
+nothing was touched; 3 partial, with --keep-going; 4 with --dry-run --exit-code: there is something to change"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="kokofast",
+        description="Wires network namespaces together with veth links, thousands at a time.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-v", "--version", action="version", version=f"kokofast {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_batch(commands)
+    _add_destroy(commands)
+    _add_inspect(commands)
+    _add_others(commands)
+    return parser
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 999999999")
+    return int(text)
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=help, description=help[:1].upper() + help[1:] + ".", allow_abbrev=False)
+
+
+FILE_HELP = "links as .json, .jsonl, .yaml or .csv; - reads standard input"
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="how the result is printed")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors, and no progress")
+
+
+def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    batch = _add(commands, "batch", "make the kernel match FILE: create what is missing, leave what is right")
+    batch.add_argument("file", metavar="FILE", help=FILE_HELP)
+    batch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
+    batch.add_argument("--create", action="store_true", help="make network namespaces that are missing")
+    batch.add_argument("--dry-run", action="store_true", help="show what would be done and touch nothing")
+    batch.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
+    batch.add_argument("--keep-going", action="store_true", help="keep the links that work when others fail (exit 3)")
+    batch.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 2)")
+    batch.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="needs no root: work in namespaces of its own, gone at the end; "
+        "-- CMD... is run in it once the links are up, and its exit code returned",
+    )
+    _add_output(batch)
+
+
+def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    destroy = _add(commands, "destroy", "remove exactly what carries our mark: links, and namespaces that we made")
+    what = destroy.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
+    what.add_argument("--name", metavar="LAB", help="the lab to remove")
+    what.add_argument("--all", action="store_true", help="remove every lab of this machine")
+    destroy.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 64)")
+    _add_output(destroy)
+
+
+def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    inspect = _add(commands, "inspect", "show the links that are there, read from the kernel")
+    inspect.add_argument("lab", metavar="LAB", nargs="?", help="only this lab")
+    inspect.add_argument("--format", choices=("table", "json"), default="table", help="how the links are printed")
+
+
+def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    validate = _add(commands, "validate", "print what is wrong with FILE, or nothing; touches nothing")
+    validate.add_argument("file", metavar="FILE", help=FILE_HELP)
+    validate.add_argument("--name", metavar="LAB", help="the lab's name")
+    _add(commands, "schema", "print the JSON Schema of links.json")
+    generate = _add(commands, "generate", "print a topology")
+    shapes = generate.add_subparsers(dest="shape", metavar="SHAPE", required=True)
+    chain = _add(shapes, "chain", "namespaces r0, r1, ... each linked to the next")
+    chain.add_argument("--links", type=positive, required=True, metavar="N", help="how many links")
+    chain.add_argument("--subnet", metavar="NET", default="10.0.0.0/8", help="addresses come from here (10.0.0.0/8)")
+    chain.add_argument("--format", choices=("json", "csv"), default="json", help="the format of the file (json)")

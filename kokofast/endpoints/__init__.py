@@ -1,0 +1,1 @@
+"""Names -> namespaces: what a node of the topology refers to."""

@@ -1,0 +1,263 @@
+"""batch: makes the kernel match a topology, all or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from kokofast.engine.execute import Executor
+from kokofast.engine.result import APPLIED, INVALID, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Failure, Result
+from kokofast.engine.rollback import take_back
+from kokofast.engine.scheduler import Scheduler
+from kokofast.engine.survey import survey_nodes
+from kokofast.host.kernel import Kernel
+from kokofast.plan import planner
+from kokofast.plan.operations import ConfigureEnd, CreateLink, MakeNamespace
+from kokofast.wire.message import KernelError
+
+if TYPE_CHECKING:
+    from kokofast.engine.execute import Refusal
+    from kokofast.engine.result import Progress
+    from kokofast.engine.survey import Survey
+    from kokofast.plan.operations import Operation
+    from kokofast.topology.model import Topology
+
+# The rtnl lock is global: two threads keep it busy, more only spin on it.
+DEFAULT_WORKERS = 2
+CHUNK = 64
+
+
+class Applied:
+    """What a run did, in a form that it can take back: the numbers of the operations that were done."""
+
+    def __init__(self, topology: Topology, plan: planner.Plan, executor: Executor) -> None:
+        self.topology = topology
+        self.plan = plan
+        self.executor = executor
+        self.done: set[int] = set()
+        self.failures: dict[int, Refusal] = {}
+
+    def failed_links(self) -> set[int]:
+        """The links that are not as the file wants them: refused, or never reached."""
+        return {
+            operation.link
+            for number, operation in enumerate(self.plan.operations)
+            if number not in self.done and not isinstance(operation, MakeNamespace)
+        }
+
+
+async def apply(
+    topology: Topology,
+    *,
+    kernel: Kernel | None = None,
+    keep_going: bool = False,
+    dry_run: bool = False,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    result: Result | None = None,
+) -> Result:
+    """Makes the kernel match the topology and returns what was done.
+
+    When a link fails, or the caller's scope is cancelled, everything this run made is taken back first; with
+    keep_going the links that work stay. Never raises for what the kernel or the user's file is to blame for: see
+    Result.status and Result.errors. jobs is the number of worker threads. A result that is given is filled in, so
+    that a caller who cancels the run can see what became of it.
+    """
+    result = result if result is not None else Result(topology.name, UNCHANGED)
+    own = kernel is None
+    kernel = kernel if kernel is not None else Kernel()
+    try:
+        with result.stage("survey"):
+            survey = await survey_nodes(kernel, topology.nodes, progress=progress)
+        with result.stage("plan"):
+            plan = _make_plan(topology, survey, kernel)
+        _count(result, plan)
+        if plan.problems:
+            result.status = INVALID
+            result.errors = [Failure(problem.place, problem.message) for problem in plan.problems]
+        elif dry_run:
+            result.status = PLANNED if plan.operations else UNCHANGED
+            result.notes = describe(topology, plan)
+        elif plan.operations:
+            applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
+            await _carry_out(applied, result, keep_going, jobs or DEFAULT_WORKERS, progress)
+        return result
+    finally:
+        if own:
+            kernel.close()
+
+
+def _make_plan(topology: Topology, survey: Survey, kernel: Kernel) -> planner.Plan:
+    if survey.problems:
+        # Links between nodes that do resolve are checked all the same: every error of the file is shown at once.
+        whole = [link for link in topology.links if all(end.node in survey.places for end in link.ends)]
+        nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
+        topology = type(topology)(topology.name, nodes, tuple(whole))
+    situation = planner.Situation(survey.places, survey.observed, kernel.boot_id())
+    plan = planner.make_plan(topology, situation)
+    plan.problems[:0] = survey.problems
+    return plan
+
+
+def _count(result: Result, plan: planner.Plan) -> None:
+    result.links = {
+        "total": len(plan.actions),
+        "created": 0,
+        "updated": 0,
+        "unchanged": plan.actions.count(planner.UNCHANGED),
+        "failed": 0,
+    }
+    result.namespaces = {"created": 0}
+
+
+async def _carry_out(
+    applied: Applied, result: Result, keep_going: bool, workers: int, progress: Progress | None
+) -> None:
+    plan, executor = applied.plan, applied.executor
+    total = len(plan.operations)
+
+    def report(number: int, answer: Refusal | None) -> None:
+        if answer is None:
+            applied.done.add(number)
+        else:
+            applied.failures[number] = answer
+        if progress is not None:
+            progress("apply", len(applied.done) + len(applied.failures), total)
+
+    scheduler: Scheduler[Operation, Refusal | None] = Scheduler(
+        plan.operations,
+        plan.after,
+        executor.execute,
+        failed=lambda answer: answer is not None,
+        report=report,
+        workers=workers,
+        chunk=max(min(CHUNK, executor.kernel.capacity // (2 * workers)), 1),
+        stop_on_failure=not keep_going,
+    )
+    try:
+        with result.stage("apply"):
+            await scheduler.run()
+    except BaseException:
+        # Cancelled (Ctrl-C, SIGTERM), or a defect of ours: either way nothing stays half made.
+        result.status = ROLLED_BACK
+        await _roll_back(applied, result, None, progress)
+        raise
+    result.errors = _failures(applied)
+    if not applied.failures:
+        result.status = APPLIED
+        _count_done(applied, result, set())
+        return
+    failed = applied.failed_links()
+    await _roll_back(applied, result, failed if keep_going else None, progress)
+    if keep_going:
+        result.status = PARTIAL
+        _count_done(applied, result, failed)
+    else:
+        result.status = ROLLED_BACK
+        result.links["failed"] = len({getattr(plan.operations[number], "link", -1) for number in applied.failures})
+
+
+async def _roll_back(applied: Applied, result: Result, only: set[int] | None, progress: Progress | None) -> None:
+    with trio.CancelScope(shield=True), result.stage("rollback"):
+        result.left = await take_back(applied, only, progress)
+
+
+def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
+    actions = applied.plan.actions
+    result.links["created"] = sum(
+        action == planner.CREATE and number not in failed for number, action in enumerate(actions)
+    )
+    result.links["updated"] = sum(
+        action == planner.UPDATE and number not in failed for number, action in enumerate(actions)
+    )
+    result.links["failed"] = len(failed)
+    result.namespaces["created"] = sum(
+        isinstance(applied.plan.operations[number], MakeNamespace) for number in applied.done
+    )
+
+
+def _failures(applied: Applied) -> list[Failure]:
+    return [
+        Failure(_place(applied, applied.plan.operations[number], refusal), _sentence(applied, number, refusal), code)
+        for number, refusal in sorted(applied.failures.items())
+        for code in (refusal.errno,)
+    ]
+
+
+# The kernel's attribute -> the field of an endpoint that it came from.
+_FIELDS = {
+    "ifname": "interface",
+    "address": "mac",
+    "mtu": "mtu",
+    "txqlen": "txqlen",
+    "num_tx_queues": "queues",
+    "num_rx_queues": "queues",
+    "local": "addresses",
+}
+
+
+def _place(applied: Applied, operation: Operation, refusal: Refusal) -> str:
+    topology = applied.topology
+    if isinstance(operation, MakeNamespace):
+        nodes = [node for node in topology.nodes.values() if node.kind == "netns" and node.target == operation.name]
+        return nodes[0].place if nodes else ""
+    link = topology.links[operation.link]
+    path = refusal.path if isinstance(refusal, KernelError) else ()
+    field = _FIELDS.get(path[-1]) if path else None
+    if isinstance(operation, CreateLink):
+        end = link.ends[1] if "peer" in path else link.ends[0]
+        if field is not None:
+            return end.where(field)
+        return link.where(path[-1]) if path else link.place
+    end = link.ends[operation.end]
+    if operation.change.add and (field == "addresses" or not path):
+        field = "addresses"
+    return end.where(field) if field is not None else end.place
+
+
+def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
+    operation = applied.plan.operations[number]
+    text = str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
+    if isinstance(operation, MakeNamespace):
+        return f"namespace {operation.name} cannot be made: {text}"
+    link = applied.topology.links[operation.link]
+    if isinstance(operation, ConfigureEnd):
+        end = link.ends[operation.end]
+        return f"{end.node}:{end.ifname}: {text}"
+    return f"{link.title()}: {text}"
+
+
+def describe(topology: Topology, plan: planner.Plan) -> list[str]:
+    """The plan as lines for people: + for what comes, ~ for what changes."""
+    lines: list[str] = []
+    changed: set[int] = set()
+    for operation in plan.operations:
+        if isinstance(operation, MakeNamespace):
+            lines.append(f"+ namespace {operation.name}")
+        elif isinstance(operation, CreateLink):
+            link = topology.links[operation.link]
+            lines.append(f"+ {link.kind} {link.title()}")
+        elif plan.actions[operation.link] == planner.UPDATE:
+            changed.add(operation.link)
+            end = topology.links[operation.link].ends[operation.end]
+            lines.append(f"~ {end.node}:{end.ifname} {_describe_change(operation)}")
+    return lines
+
+
+def _describe_change(operation: ConfigureEnd) -> str:
+    change = operation.change
+    parts = [
+        name if isinstance(value, (str, bytes)) else f"{name} {value}" for name, value in change.attributes.items()
+    ]
+    if change.up is not None:
+        parts.append("up" if change.up else "down")
+    parts += [f"+{_text(address.packed, address.prefixlen)}" for address in change.add]
+    parts += [f"-{_text(address.packed, address.prefixlen)}" for address in change.remove]
+    return ", ".join(parts)
+
+
+def _text(packed: bytes, prefixlen: int) -> str:
+    import ipaddress
+
+    return f"{ipaddress.ip_address(packed)}/{prefixlen}"

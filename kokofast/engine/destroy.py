@@ -1,0 +1,224 @@
+"""destroy and inspect: finds what carries our mark, wherever it is, and takes it away or shows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kokofast.endpoints import local
+from kokofast.engine.execute import Executor
+from kokofast.engine.result import DESTROYED, PARTIAL, UNCHANGED, Failure, Result
+from kokofast.engine.rollback import tear_down
+from kokofast.engine.survey import Survey, look
+from kokofast.host import namespaces as host
+from kokofast.host.kernel import Kernel
+from kokofast.plan.ownership import lab_of, lab_of_alias, lab_of_namespace
+from kokofast.plan.teardown import OwnedEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kokofast.engine.result import Progress
+    from kokofast.plan.observed import Interface
+    from kokofast.topology.model import Topology
+
+
+class OwnedInterface:
+    """An interface that carries our mark. lab is "" while its alias is not set yet."""
+
+    __slots__ = ("interface", "lab", "ns")
+
+    def __init__(self, ns: int, lab: str, interface: Interface) -> None:
+        self.ns = ns
+        self.lab = lab
+        self.interface = interface
+
+
+class Scene:
+    """Everything of ours on this machine: interfaces, namespaces (number -> lab), how each namespace is called."""
+
+    def __init__(self, survey: Survey) -> None:
+        self.survey = survey
+        self.interfaces: list[OwnedInterface] = []
+        self.namespaces: dict[int, str] = {}
+        self.titles: dict[int, str] = {}
+        self.names: dict[int, str] = {}  # those that have one in /run/netns
+        self.inhabited: set[tuple[int, int]] = set()
+        self.claims: dict[str, str] = {}  # names that a killed run claimed -> lab
+
+
+async def scan(
+    kernel: Kernel, *, lab: str | None = None, topology: Topology | None = None, progress: Progress | None = None
+) -> Scene:
+    """Looks into every namespace that can be found: this one, the named ones, those of all processes, those of the
+    topology. With lab only what belongs to it is returned."""
+    paths = {"/proc/self/ns/net": "host"}
+    names = {host.named(name): name for name in host.list_named()}
+    paths.update(names)
+    if topology is not None:
+        for node in topology.nodes.values():
+            paths.setdefault(local.path_of(node), node.name)
+    processes = dict(host.list_processes())
+    paths.update({f"/proc/{pid}/ns/net": f"pid:{pid}" for pid in processes})
+    survey = Survey()
+    scene = Scene(survey)
+    scene.inhabited = set(processes.values())
+    sights = await look(kernel, list(paths), progress=progress)
+    for (path, title), sight in zip(paths.items(), sights, strict=True):
+        if isinstance(sight, OSError):
+            claim = host.claimed(path) if path in names else None
+            owner = lab_of_alias(claim) if claim is not None else None
+            if owner is not None and lab in (None, owner):
+                scene.claims[names[path]] = owner
+            continue
+        number = survey.add(*sight)
+        scene.titles.setdefault(number, title)
+        if path in names:
+            scene.names.setdefault(number, names[path])
+    _find_ours(scene, kernel.boot_id(), lab)
+    return scene
+
+
+def _find_ours(scene: Scene, boot: str, lab: str | None) -> None:
+    for number, namespace in enumerate(scene.survey.observed):
+        assert namespace is not None
+        owner = lab_of_namespace(namespace)
+        if owner is not None and lab in (None, owner):
+            scene.namespaces[number] = owner
+        for interface in namespace.interfaces.values():
+            found = lab_of(interface, namespace, boot, lab)
+            if found is not None and lab in (None, found):
+                scene.interfaces.append(OwnedInterface(number, found, interface))
+
+
+async def destroy(
+    lab: str | None,
+    *,
+    topology: Topology | None = None,
+    kernel: Kernel | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Removes what carries the mark of a lab, or with None of any lab, and nothing else."""
+    result = Result(lab or "", UNCHANGED)
+    own = kernel is None
+    kernel = kernel if kernel is not None else Kernel()
+    try:
+        with result.stage("survey"):
+            scene = await scan(kernel, lab=lab, topology=topology, progress=progress)
+        with result.stage("delete"):
+            await _delete(scene, kernel, result, jobs, progress)
+        return result
+    finally:
+        if own:
+            kernel.close()
+
+
+async def _delete(scene: Scene, kernel: Kernel, result: Result, jobs: int | None, progress: Progress | None) -> None:
+    executor = Executor(kernel, scene.survey.handles, scene.survey.observed)
+    ends = _pair(scene.interfaces)
+    named = {number: scene.names[number] for number in scene.namespaces if number in scene.names}
+    # Where a process lives on, the namespace outlives its name, and so would the links in it.
+    empty = {number: name for number, name in named.items() if not _is_inhabited(scene, number)}
+    done = await tear_down(executor, ends, empty, workers=jobs, progress=progress)
+    inhabited = {number: name for number, name in named.items() if number not in empty}
+    again = await tear_down(executor, (), inhabited, workers=jobs, progress=progress)
+    for name in scene.claims:
+        kernel.remove(name, None)
+    removed = len(done.namespaces) + len(again.namespaces) + len(scene.claims)
+    result.links = {"removed": len(done.links), "failed": len(done.failed_links)}
+    result.namespaces = {"removed": removed, "failed": len(done.failed_namespaces) + len(again.failed_namespaces)}
+    result.notes = [
+        f"namespace {name} has lost its name, but lives on until the processes in it end" for name in inhabited.values()
+    ]
+    titles = {end.link: scene.titles[end.ns] for end in ends}
+    result.errors = [
+        Failure(titles[link], f"a link cannot be deleted: {refusal}", refusal.errno)
+        for link, refusal in sorted(done.failed_links.items())
+    ]
+    result.errors += [
+        Failure(name, f"the namespace cannot be removed: {refusal}", refusal.errno)
+        for name, refusal in sorted({**done.failed_namespaces, **again.failed_namespaces}.items())
+    ]
+    if result.errors:
+        result.status = PARTIAL
+    elif removed or done.links:
+        result.status = DESTROYED
+
+
+def _is_inhabited(scene: Scene, number: int) -> bool:
+    namespace = scene.survey.observed[number]
+    return namespace is not None and namespace.identity in scene.inhabited
+
+
+def _pair(interfaces: list[OwnedInterface]) -> list[OwnedEnd]:
+    """The interfaces with the number of the link they belong to: the same for two that are each other's peer."""
+    by_alias: dict[str, list[int]] = {}
+    for number, owned in enumerate(interfaces):
+        by_alias.setdefault(owned.interface.alias, []).append(number)
+    link = list(range(len(interfaces)))
+    for alias, numbers in by_alias.items():
+        # An alias can be copied by anyone: only two, and only true peers, are taken for one link.
+        if alias and len(numbers) == 2:
+            first, second = (interfaces[number].interface for number in numbers)
+            if first.peer == second.ifindex and second.peer == first.ifindex:
+                link[numbers[1]] = numbers[0]
+    return [
+        OwnedEnd(owned.ns, owned.interface.ifindex, owned.interface.group, link[number])
+        for number, owned in enumerate(interfaces)
+    ]
+
+
+class SeenLink:
+    """A link as inspect shows it: one or two ends, each (namespace title, interface)."""
+
+    def __init__(self, lab: str, kind: str, ends: list[tuple[str, Interface]]) -> None:
+        self.lab = lab
+        self.kind = kind
+        self.ends = ends
+
+    def as_dict(self) -> dict[str, object]:
+        """As ``inspect --format json`` prints it."""
+        return {
+            "lab": self.lab,
+            "type": self.kind,
+            "endpoints": [_end_as_dict(title, interface) for title, interface in self.ends],
+        }
+
+
+def _end_as_dict(title: str, interface: Interface) -> Mapping[str, object]:
+    return {
+        "node": title,
+        "interface": interface.ifname,
+        "ifindex": interface.ifindex,
+        "mtu": interface.mtu,
+        "mac": interface.mac.hex(":"),
+        "up": interface.up,
+        "addresses": addresses_of(interface),
+    }
+
+
+def addresses_of(interface: Interface) -> list[str]:
+    """The interface's permanent addresses as text, those that the kernel made for itself (link-local) left out."""
+    import ipaddress
+
+    found = [(ipaddress.ip_address(item.packed), item.prefixlen) for item in interface.addresses]
+    return sorted(f"{address}/{length}" for address, length in found if not address.is_link_local)
+
+
+async def inspect(
+    lab: str | None = None, *, kernel: Kernel | None = None, progress: Progress | None = None
+) -> list[SeenLink]:
+    """The links that carry our mark, of one lab or of all, read from the kernel."""
+    own = kernel is None
+    kernel = kernel if kernel is not None else Kernel()
+    try:
+        scene = await scan(kernel, lab=lab, progress=progress)
+    finally:
+        if own:
+            kernel.close()
+    interfaces = sorted(scene.interfaces, key=lambda owned: (owned.lab, owned.interface.alias))
+    links: dict[int, SeenLink] = {}
+    for owned, end in zip(interfaces, _pair(interfaces), strict=True):
+        seen = links.setdefault(end.link, SeenLink(owned.lab, owned.interface.kind, []))
+        seen.ends.append((scene.titles[owned.ns], owned.interface))
+    return list(links.values())

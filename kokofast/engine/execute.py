@@ -1,0 +1,263 @@
+"""Carries out operations: resolves what was not known when the plan was made, sends, and reads the answers.
+
+Blocking; several worker threads call it at a time with different operations.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import defaultdict
+
+from kokofast.engine.observe import ADDRESS_PROTOCOL, observe
+from kokofast.plan.operations import (
+    Change,
+    ConfigureEnd,
+    CreateLink,
+    DeleteGroup,
+    DeleteInterface,
+    IfRef,
+    MacRef,
+    MakeNamespace,
+    NsRef,
+    RemoveNamespace,
+)
+from kokofast.plan.ownership import first_mac
+from kokofast.wire.addr import AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
+from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
+from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.observed import Namespace
+    from kokofast.plan.operations import Operation, Removal
+    from kokofast.topology.model import Address
+
+    Refusal = KernelError | OSError
+
+INDEX_ATTEMPTS = 4
+
+
+class Executor:
+    """The state of one run: the namespaces by number, the ifindex of every interface, and what was made so far."""
+
+    def __init__(self, kernel: Kernel, handles: list[Handle | None], observed: Sequence[Namespace | None]) -> None:
+        self.kernel = kernel
+        self.handles = handles
+        self.boot = kernel.boot_id()
+        self._lock = threading.Lock()
+        self._index: dict[tuple[int, str], int] = {}
+        self._chosen: set[tuple[int, str]] = set()
+        self._next_index: list[int] = []
+        for ns, namespace in enumerate(observed):
+            self._next_index.append(2)
+            if namespace is not None:
+                self._learn(ns, namespace)
+
+    def _learn(self, ns: int, namespace: Namespace) -> None:
+        highest = 1
+        for interface in namespace.interfaces.values():
+            self._index[ns, interface.ifname] = interface.ifindex
+            highest = max(highest, interface.ifindex)
+        self._next_index[ns] = max(self._next_index[ns], highest + 1)
+
+    def index_of(self, reference: IfRef) -> int:
+        """The ifindex that an interface of this run has."""
+        return self._index[reference.ns, reference.ifname]
+
+    def has_chosen(self, reference: IfRef) -> bool:
+        """Whether this run has chosen an index for the interface, that is: may have asked for it to be made."""
+        return (reference.ns, reference.ifname) in self._chosen
+
+    def handle(self, ns: int) -> Handle:
+        """The namespace of this number, which exists by now."""
+        handle = self.handles[ns]
+        assert handle is not None, f"namespace {ns} is used before it is made"
+        return handle
+
+    def resolve(self, reference: object) -> int | bytes:
+        """What a typed reference stands for."""
+        if isinstance(reference, IfRef):
+            return self._index[reference.ns, reference.ifname]
+        if isinstance(reference, NsRef):
+            fd = self.handle(reference.ns).fd
+            assert fd is not None
+            return fd
+        if isinstance(reference, MacRef):
+            ns = reference.interface.ns
+            index = self._index[ns, reference.interface.ifname]
+            return first_mac(self.boot, self.handle(ns).identity, reference.group, index)
+        raise TypeError(f"{reference!r} is neither a number nor a reference")
+
+    def execute(self, operations: Sequence[Operation]) -> list[Refusal | None]:
+        """Carries out operations of one type that wait for nothing; one result each, in order."""
+        first = operations[0]
+        if isinstance(first, MakeNamespace):
+            return self._make_namespaces([item for item in operations if isinstance(item, MakeNamespace)])
+        if isinstance(first, CreateLink):
+            return self._create_links([item for item in operations if isinstance(item, CreateLink)])
+        return self._configure([item for item in operations if isinstance(item, ConfigureEnd)])
+
+    def _make_namespaces(self, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
+        results: list[Refusal | None] = []
+        made = self.kernel.make([(operation.name, operation.alias) for operation in operations])
+        for operation, item in zip(operations, made, strict=True):
+            if isinstance(item, (OSError, KernelError)):
+                results.append(item)
+            else:
+                self.handles[operation.ns] = item
+                results.append(None)
+        return results
+
+    def _create_links(self, operations: Sequence[CreateLink]) -> list[Refusal | None]:
+        places = sorted({reference.ns for operation in operations for reference in operation.ends})
+        results: dict[int, Refusal | None] = {}
+        waiting = dict(enumerate(operations))
+        try:
+            with self.kernel.using([self.handle(ns) for ns in places]):
+                for attempt in range(INDEX_ATTEMPTS):
+                    if attempt:
+                        self._look_again(waiting.values())
+                    answers = self._send_creations(list(waiting.values()))
+                    results.update(zip(waiting, answers, strict=True))
+                    waiting = {number: operations[number] for number in waiting if _index_taken(results[number])}
+                    if not waiting:
+                        break
+        except OSError as error:
+            results.update({number: error for number in range(len(operations)) if number not in results})
+        return [results[number] for number in range(len(operations))]
+
+    def _send_creations(self, operations: Sequence[CreateLink]) -> list[KernelError | None]:
+        with self._lock:
+            for operation in operations:
+                for reference in operation.ends:
+                    self._chosen.add((reference.ns, reference.ifname))
+                    self._index[reference.ns, reference.ifname] = self._next_index[reference.ns]
+                    self._next_index[reference.ns] += 1
+        requests: list[Request] = []
+        for operation in operations:
+            attributes = dict(operation.attributes)
+            header = attributes.pop("header")
+            requests.append(Request(RTM_NEWLINK, header, attributes, NLM_F_CREATE | NLM_F_EXCL))  # type: ignore[arg-type]
+        return self.kernel.send(self.kernel.scratch(), requests, self.resolve)
+
+    def _look_again(self, operations: Iterable[CreateLink]) -> None:
+        # Someone else took the index between our look and our request: look where the free ones begin by now.
+        for ns in sorted({reference.ns for operation in operations for reference in operation.ends}):
+            namespace = observe(self.kernel, self.handle(ns))
+            with self._lock:
+                highest = max((interface.ifindex for interface in namespace.interfaces.values()), default=1)
+                self._next_index[ns] = max(self._next_index[ns], highest + 1)
+
+    def _configure(self, operations: Sequence[ConfigureEnd]) -> list[Refusal | None]:
+        return self.change([(operation.interface, operation.change) for operation in operations])
+
+    def change(self, changes: Sequence[tuple[IfRef, Change]]) -> list[Refusal | None]:
+        """Sets interfaces, all of a namespace in one send; one result each, the first refusal of those it had."""
+        results: list[Refusal | None] = [None] * len(changes)
+        by_namespace: dict[int, list[int]] = defaultdict(list)
+        for number, (reference, _) in enumerate(changes):
+            by_namespace[reference.ns].append(number)
+        try:
+            with self.kernel.using([self.handle(ns) for ns in by_namespace]):
+                for ns, numbers in by_namespace.items():
+                    self._change_in(self.handle(ns), [(number, *changes[number]) for number in numbers], results)
+        except OSError as error:
+            return [error if result is None else result for result in results]
+        return results
+
+    def _change_in(
+        self, handle: Handle, changes: Sequence[tuple[int, IfRef, Change]], results: list[Refusal | None]
+    ) -> None:
+        requests: list[Request] = []
+        owners: list[tuple[int, IfRef]] = []
+        for number, reference, change in changes:
+            for request in requests_of(reference, change):
+                requests.append(request)
+                owners.append((number, reference))
+        answers = self.kernel.send(handle, requests, self.resolve)
+        for request, (number, reference), answer in zip(requests, owners, answers, strict=True):
+            if answer is not None and _ipv6_is_off(request, answer):
+                answer = self._enable_ipv6(handle, reference, request)
+            if answer is not None and results[number] is None:
+                results[number] = answer
+
+    def _enable_ipv6(self, handle: Handle, reference: IfRef, request: Request) -> KernelError | None:
+        # Docker's default: IPv6 is off in containers. Who gives an IPv6 address wants it on, for this interface only.
+        try:
+            self.kernel.write_sysctl(handle, f"ipv6/conf/{reference.ifname}/disable_ipv6", "0")
+        except OSError as error:
+            return KernelError(
+                error.errno or errno.EIO, f"IPv6 is off there and cannot be switched on: {error.strerror}"
+            )
+        return self.kernel.send(handle, [request], self.resolve)[0]
+
+    def remove(self, operation: Removal) -> list[tuple[int, Refusal | None]]:
+        """Carries out one removal. (link, why not or None) of each link it covers; a removal of a namespace has the
+        link -1. What is gone already counts as removed."""
+        try:
+            if isinstance(operation, RemoveNamespace):
+                return [(-1, self._remove_namespace(operation))]
+            handle = self.handle(operation.ns)
+            with self.kernel.using([handle]):
+                if isinstance(operation, DeleteInterface):
+                    return [(operation.link, self._delete(handle, operation.ifindex))]
+                return self._delete_group(handle, operation)
+        except OSError as error:
+            links = operation.links if isinstance(operation, DeleteGroup) else (getattr(operation, "link", -1),)
+            return [(link, error) for link in links]
+
+    def _delete(self, handle: Handle, ifindex: int) -> Refusal | None:
+        (answer,) = self.kernel.send(handle, [Request(RTM_DELLINK, {"index": ifindex})])
+        return None if answer is None or answer.errno == errno.ENODEV else answer
+
+    def _delete_group(self, handle: Handle, operation: DeleteGroup) -> list[tuple[int, Refusal | None]]:
+        now = observe(self.kernel, handle)
+        members = {item.ifindex for item in now.interfaces.values() if item.group == operation.group}
+        if not members <= set(operation.ifindexes):
+            pairs = zip(operation.ifindexes, operation.links, strict=True)
+            return [(link, self._delete(handle, ifindex)) for ifindex, link in pairs]
+        (answer,) = self.kernel.send(handle, [Request(RTM_DELLINK, {}, {"group": operation.group})])
+        refusal = None if answer is None or answer.errno == errno.ENODEV else answer
+        return [(link, refusal) for link in operation.links]
+
+    def _remove_namespace(self, operation: RemoveNamespace) -> Refusal | None:
+        handle = self.handle(operation.ns)
+        self.kernel.remove(operation.name, handle.identity)
+        self.kernel.forget(handle)
+        return None
+
+
+def requests_of(reference: IfRef, change: Change) -> list[Request]:
+    """The requests that a change takes: one RTM_SETLINK for all attributes, one message an address."""
+    requests: list[Request] = []
+    if change.attributes or change.up is not None:
+        header = {"index": reference, "flags": IFF_UP if change.up else 0, "change": 0 if change.up is None else IFF_UP}
+        requests.append(Request(RTM_SETLINK, header, change.attributes))
+    requests += [_address_request(RTM_DELADDR, reference, address, {}, 0) for address in change.remove]
+    for address in change.add:
+        attributes: dict[str, object] = {"proto": ADDRESS_PROTOCOL}
+        if address.family == AF_INET6:
+            # On a link of our own making nobody else can have the address; DAD would keep it unusable for seconds.
+            attributes["flags"] = IFA_F_NODAD
+        requests.append(_address_request(RTM_NEWADDR, reference, address, attributes, NLM_F_CREATE | NLM_F_EXCL))
+    return requests
+
+
+def _address_request(
+    type: int, reference: IfRef, address: Address, attributes: dict[str, object], flags: int
+) -> Request:
+    header = {"family": address.family, "prefixlen": address.prefixlen, "index": reference}
+    return Request(type, header, {"local": address.packed, **attributes}, flags)
+
+
+def _index_taken(result: Refusal | None) -> bool:
+    return isinstance(result, KernelError) and result.errno == errno.EBUSY
+
+
+def _ipv6_is_off(request: Request, answer: KernelError) -> bool:
+    # inet6_addr_add() in net/ipv6/addrconf.c: EACCES when disable_ipv6 is set.
+    return request.type == RTM_NEWADDR and request.header.get("family") == AF_INET6 and answer.errno == errno.EACCES

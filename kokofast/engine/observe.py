@@ -1,0 +1,72 @@
+"""What is in a namespace: dumps turned into what plans are made of. Blocking; runs in worker threads."""
+
+from __future__ import annotations
+
+from kokofast.plan.observed import Interface, Namespace
+from kokofast.plan.ownership import is_our_group
+from kokofast.topology.model import Address
+from kokofast.wire.addr import IFA_F_PERMANENT, RTM_GETADDR
+from kokofast.wire.link import IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
+from kokofast.wire.message import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.wire.message import Message
+
+LOOPBACK_IFINDEX = 1
+
+# IFA_PROTO (Linux 5.18): who set an address. Those of the kernel are 1 to 3; ours is "K", so that an address that
+# left the file can be told from one that the user or a daemon added.
+ADDRESS_PROTOCOL = b"K"
+
+_LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS})
+_ADDRESSES = Request(RTM_GETADDR, {})
+
+
+def observe(kernel: Kernel, handle: Handle) -> Namespace:
+    """The namespace's interfaces; with their addresses where one of ours is among them."""
+    interfaces: dict[str, Interface] = {}
+    loopback_alias = ""
+    for message in kernel.dump(handle, _LINKS):
+        interface = interface_of(message)
+        if interface.ifindex == LOOPBACK_IFINDEX:
+            loopback_alias = interface.alias
+        interfaces[interface.ifname] = interface
+    if any(is_our_group(interface.group) for interface in interfaces.values()):
+        _add_addresses(kernel, handle, interfaces)
+    return Namespace(handle.identity, interfaces, loopback_alias)
+
+
+def interface_of(message: Message) -> Interface:
+    """An RTM_NEWLINK message as an Interface."""
+    attributes = message.attributes
+    return Interface(
+        message.header["index"],
+        attributes.get("ifname", ""),
+        group=attributes.get("group", 0),
+        alias=attributes.get("ifalias", ""),
+        kind=attributes.get("linkinfo", {}).get("kind", ""),
+        mac=attributes.get("address", b""),
+        mtu=attributes.get("mtu", 0),
+        txqlen=attributes.get("txqlen", 0),
+        queues=attributes.get("num_tx_queues", 1),
+        up=bool(message.header["flags"] & IFF_UP),
+        peer=attributes.get("link", 0),
+    )
+
+
+def _add_addresses(kernel: Kernel, handle: Handle, interfaces: dict[str, Interface]) -> None:
+    by_index = {interface.ifindex: interface for interface in interfaces.values() if is_our_group(interface.group)}
+    found: dict[int, dict[Address, bool]] = {}
+    for message in kernel.dump(handle, _ADDRESSES):
+        attributes = message.attributes
+        packed = attributes.get("local", attributes.get("address"))
+        index = message.header["index"]
+        # An address without PERMANENT was given for a time only (SLAAC): it is the kernel's.
+        if packed is None or index not in by_index or not attributes.get("flags", 0) & IFA_F_PERMANENT:
+            continue
+        address = Address(message.header["family"], packed, message.header["prefixlen"], "")
+        found.setdefault(index, {})[address] = attributes.get("proto") == ADDRESS_PROTOCOL
+    for index, addresses in found.items():
+        by_index[index].addresses = addresses

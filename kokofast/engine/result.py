@@ -1,0 +1,83 @@
+"""What a run did, as data: the object that ``--format json`` prints."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    # (stage, done, total) whenever it changes; called in the trio thread, must not block.
+    Progress = Callable[[str, int, int], None]
+
+APPLIED, UNCHANGED, ROLLED_BACK, PARTIAL, INVALID, PLANNED = (
+    "applied",
+    "unchanged",
+    "rolled_back",
+    "partial",
+    "invalid",
+    "planned",
+)
+DESTROYED = "destroyed"
+
+
+class Failure(NamedTuple):
+    """One thing that went wrong: its place in the user's file, a sentence, the errno (None when there is none)."""
+
+    source: str
+    message: str
+    errno: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.message}" if self.source else self.message
+
+
+class Result:
+    """Counts, times and errors of one run. seconds has one entry a stage."""
+
+    def __init__(self, lab: str, status: str) -> None:
+        self.lab = lab
+        self.status = status
+        self.links: dict[str, int] = {}
+        self.namespaces: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+        self.errors: list[Failure] = []
+        self.left: list[str] = []
+        self.notes: list[str] = []
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON object of the contract."""
+        rounded = {stage: round(value, 6) for stage, value in self.seconds.items()}
+        found: dict[str, object] = {
+            "lab": self.lab,
+            "status": self.status,
+            "links": self.links,
+            "namespaces": self.namespaces,
+            "seconds": {**rounded, "total": round(sum(self.seconds.values()), 6)},
+            "errors": [error._asdict() for error in self.errors],
+        }
+        if self.left:
+            found["left"] = self.left
+        if self.notes:
+            found["notes"] = self.notes
+        return found
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Times a block under this name."""
+        return _stage(self.seconds, name)
+
+
+def _stage(seconds: dict[str, float], name: str) -> AbstractContextManager[None]:
+    from contextlib import contextmanager
+
+    @contextmanager
+    def timed() -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+    return timed()

@@ -1,0 +1,254 @@
+"""The kernel as the engine sees it: namespaces that can be asked, within a budget of descriptors.
+
+Everything here blocks and is meant for worker threads; several may call at once. Tests put a fake in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections import OrderedDict
+
+from kokofast.host import libc
+from kokofast.host.limits import raise_open_files
+from kokofast.host.namespaces import (
+    NewNamespace,
+    identity,
+    make_namespaces,
+    named,
+    open_namespace,
+    open_sockets,
+    prepare_directory,
+    remove_namespace,
+    write_sysctl,
+)
+from kokofast.host.netlink import Socket
+from kokofast.host.threads import in_own_thread
+from kokofast.wire.link import RTM_SETLINK
+from kokofast.wire.message import KernelError, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kokofast.wire.attributes import Resolve
+    from kokofast.wire.message import Message
+
+DESCRIPTORS_EACH = 2  # the namespace and a netlink socket in it
+LOOPBACK_IFINDEX = 1  # include/net/net_namespace.h LOOPBACK_IFINDEX: the first device of every namespace
+
+
+class Handle:
+    """A network namespace in use. It can be closed in between to stay within the budget: identity, (device, inode),
+    tells whether the path still leads to the same namespace when it is opened again."""
+
+    __slots__ = ("fd", "identity", "lock", "path", "socket", "users")
+
+    def __init__(self, path: str, identity: tuple[int, int], fd: int | None, socket: Socket | None = None) -> None:
+        self.path = path
+        self.identity = identity
+        self.fd = fd
+        self.socket = socket
+        self.users = 0
+        self.lock = threading.Lock()  # one exchange at a time on a socket
+
+    def __repr__(self) -> str:
+        return f"Handle({self.path})"
+
+
+class Kernel:
+    """budget is how many descriptors may be open at a time; None raises the limit on open files and takes it."""
+
+    def __init__(self, budget: int | None = None) -> None:
+        self.budget = raise_open_files() if budget is None else budget
+        self._lock = threading.Lock()
+        self._idle: OrderedDict[Handle, None] = OrderedDict()  # least recently used first
+        self._open = 0
+        self._scratch: Handle | None = None
+        self._prepared = False
+
+    @property
+    def capacity(self) -> int:
+        """How many namespaces may be held at a time by all workers together."""
+        return max(self.budget // DESCRIPTORS_EACH - 1, 2)
+
+    def boot_id(self) -> str:
+        """The kernel's random name for this boot; random(4)."""
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+
+    def open_all(self, paths: Sequence[str]) -> list[Handle | OSError]:
+        """Opens namespaces by path. The descriptors stay open while the budget allows."""
+        with self._lock:
+            self._evict(len(paths))
+        found: list[Handle | OSError] = []
+        for path in paths:
+            try:
+                fd = open_namespace(path)
+            except OSError as error:
+                found.append(error)
+                continue
+            found.append(Handle(path, identity(fd), fd))
+        opened = [item for item in found if isinstance(item, Handle)]
+        for handle, socket in zip(opened, self._sockets(opened), strict=True):
+            handle.socket = socket
+        with self._lock:
+            self._open += len(opened)
+            self._idle.update(dict.fromkeys(opened))
+        return found
+
+    def _sockets(self, handles: Sequence[Handle]) -> list[Socket]:
+        try:
+            return open_sockets([handle.fd for handle in handles if handle.fd is not None]) if handles else []
+        except BaseException:
+            for handle in handles:
+                if handle.fd is not None:
+                    os.close(handle.fd)
+                    handle.fd = None
+            raise
+
+    @contextlib.contextmanager
+    def using(self, handles: Sequence[Handle]) -> Iterator[None]:
+        """Holds these namespaces open for the block. Raises OSError ESTALE when a path leads elsewhere by now."""
+        unique = list(dict.fromkeys(handles))
+        with self._lock:
+            for handle in unique:
+                handle.users += 1
+                self._idle.pop(handle, None)
+        try:
+            self._reopen([handle for handle in unique if handle.socket is None])
+            yield
+        finally:
+            with self._lock:
+                for handle in unique:
+                    handle.users -= 1
+                    if handle.users == 0 and handle.socket is not None:
+                        self._idle[handle] = None
+                self._evict(0)
+
+    def _reopen(self, closed: Sequence[Handle]) -> None:
+        if not closed:
+            return
+        with self._lock:
+            self._evict(len(closed))
+        fds: list[int] = []
+        try:
+            for handle in closed:
+                fds.append(fd := open_namespace(handle.path))
+                if identity(fd) != handle.identity:
+                    raise OSError(errno.ESTALE, "the name leads to another network namespace by now", handle.path)
+            sockets = open_sockets(fds)
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
+        with self._lock:
+            for handle, fd, socket in zip(closed, fds, sockets, strict=True):
+                if handle.socket is None:
+                    handle.fd, handle.socket = fd, socket
+                    self._open += 1
+                else:  # another worker was faster
+                    os.close(fd)
+                    socket.close()
+
+    def _evict(self, wanted: int) -> None:
+        # Called with the lock held. What is in use stays: workers take no more than their share of the capacity.
+        while self._idle and (self._open + wanted) * DESCRIPTORS_EACH > self.budget:
+            handle, _ = self._idle.popitem(last=False)
+            self._close(handle)
+
+    def _close(self, handle: Handle) -> None:
+        if handle.fd is not None:
+            os.close(handle.fd)
+        if handle.socket is not None:
+            handle.socket.close()
+        handle.fd = handle.socket = None
+        self._open -= 1
+
+    def forget(self, handle: Handle) -> None:
+        """Closes a namespace for good, so that the kernel can end it."""
+        with self._lock:
+            if handle in self._idle:
+                del self._idle[handle]
+                self._close(handle)
+
+    def send(
+        self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None
+    ) -> list[KernelError | None]:
+        """Has requests carried out in a namespace held by using(); one result each, None for done."""
+        assert handle.socket is not None
+        with handle.lock:
+            return handle.socket.send(requests, resolve)
+
+    def dump(self, handle: Handle, request: Request) -> list[Message]:
+        """A dump in a namespace held by using()."""
+        assert handle.socket is not None
+        with handle.lock:
+            return handle.socket.dump(request)
+
+    def write_sysctl(self, handle: Handle, path: str, value: str) -> None:
+        """Writes /proc/sys/net/PATH in a namespace held by using()."""
+        assert handle.fd is not None
+        write_sysctl(handle.fd, path, value)
+
+    def scratch(self) -> Handle:
+        """An empty namespace without a name, to send creations from: kernels before 6.15 look for a name collision in
+        the sender's namespace. It ends with the process."""
+        with self._lock:
+            if self._scratch is None:
+
+                def job() -> Handle:
+                    libc.unshare(libc.CLONE_NEWNET)
+                    fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+                    return Handle("(scratch)", identity(fd), fd, Socket())
+
+                self._scratch = in_own_thread(job)
+            return self._scratch
+
+    def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
+        """Makes named namespaces from (name, alias), each marked with the alias before it has its name, its loopback
+        up. One result each, in order."""
+        with self._lock:
+            if not self._prepared:
+                prepare_directory()
+                self._prepared = True
+            self._evict(len(jobs))
+        made = make_namespaces(jobs, _mark)
+        results: list[Handle | OSError | KernelError] = []
+        with self._lock:
+            for (name, _), item in zip(jobs, made, strict=True):
+                if not isinstance(item, NewNamespace):
+                    results.append(item)
+                    continue
+                handle = Handle(named(name), identity(item.fd), item.fd, item.socket)
+                self._open += 1
+                self._idle[handle] = None
+                results.append(handle)
+        return results
+
+    def remove(self, name: str, expected: tuple[int, int] | None) -> None:
+        """Takes a named namespace away; see namespaces.remove_namespace()."""
+        remove_namespace(name, expected)
+
+    def close(self) -> None:
+        """Closes everything that is open."""
+        with self._lock:
+            while self._idle:
+                handle, _ = self._idle.popitem()
+                self._close(handle)
+            if self._scratch is not None:
+                scratch, self._scratch = self._scratch, None
+                if scratch.fd is not None:
+                    os.close(scratch.fd)
+                if scratch.socket is not None:
+                    scratch.socket.close()
+
+
+def _mark(socket: Socket, alias: str) -> None:
+    # Up as well: without its loopback a namespace cannot reach its own addresses.
+    request = Request(RTM_SETLINK, {"index": LOOPBACK_IFINDEX, "flags": 1, "change": 1}, {"ifalias": alias})
+    (refusal,) = socket.send([request])
+    if refusal is not None:
+        raise refusal

@@ -1,0 +1,64 @@
+"""The system calls that Python 3.11 does not have, through ctypes. All of ctypes is in this file.
+
+Each raises OSError with errno, as the os module does. ctypes releases the GIL during the call.
+Sources: setns(2), unshare(2), mount(2), umount2(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+
+MNT_DETACH = 0x2
+UMOUNT_NOFOLLOW = 0x8
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.unshare.argtypes = (ctypes.c_int,)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+
+
+def _fail(path: str | None = None) -> None:
+    code = ctypes.get_errno()
+    if path is None:
+        raise OSError(code, os.strerror(code))
+    raise OSError(code, os.strerror(code), path)
+
+
+def setns(fd: int, nstype: int) -> None:
+    """Moves the calling thread into the namespace that fd refers to; nstype 0 takes any kind."""
+    if _libc.setns(fd, nstype) != 0:
+        _fail()
+
+
+def unshare(flags: int) -> None:
+    """Gives the calling thread (for CLONE_NEWUSER: a process with one thread) new namespaces."""
+    if _libc.unshare(flags) != 0:
+        _fail()
+
+
+def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None) -> None:
+    """mount(2); None stands for NULL."""
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, fstype)]
+    if _libc.mount(*encoded, flags, None if data is None else data.encode()) != 0:
+        _fail(target)
+
+
+def umount2(target: str, flags: int) -> None:
+    """umount2(2)."""
+    if _libc.umount2(os.fsencode(target), flags) != 0:
+        _fail(target)

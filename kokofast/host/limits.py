@@ -1,0 +1,33 @@
+"""Limits of the process: open files, capabilities."""
+
+from __future__ import annotations
+
+import resource
+
+CAP_NET_ADMIN = 12
+CAP_SYS_ADMIN = 21
+
+# Kept free for the standard streams, the event loop, the user's file and imports.
+RESERVED = 64
+
+
+def raise_open_files() -> int:
+    """Raises the soft limit on open files to the hard one. Returns how many descriptors may be spent on namespaces."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError):  # a container may forbid even that: work with what there is
+            pass
+    if soft == resource.RLIM_INFINITY:
+        soft = 1 << 20
+    return max(soft - RESERVED, 16)
+
+
+def missing_capabilities() -> list[str]:
+    """Which of the capabilities that wiring namespaces takes this process lacks; capabilities(7)."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
+    needed = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_SYS_ADMIN": CAP_SYS_ADMIN}
+    return [name for name, bit in needed.items() if not effective >> bit & 1]

@@ -1,0 +1,259 @@
+"""Network namespaces: opening them without surprise, making and removing named ones as ip-netns(8) does.
+
+A namespace is the pair (device, inode) of its nsfs file; names are only ways to it, and several may lead to one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+
+from kokofast.host import libc
+from kokofast.host.netlink import Socket
+from kokofast.host.threads import in_own_thread
+from kokofast.wire.message import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Identity = tuple[int, int]
+
+NETNS_DIR = "/run/netns"
+NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless the name can stand in NETNS_DIR: it becomes a part of a path that root uses."""
+    if not name or name in (".", "..") or "/" in name or "\0" in name or len(os.fsencode(name)) > 255:
+        raise ValueError(f"{name!r} cannot be the name of a network namespace")
+
+
+def named(name: str) -> str:
+    """The path of the named network namespace."""
+    check_name(name)
+    return f"{NETNS_DIR}/{name}"
+
+
+def open_namespace(path: str) -> int:
+    """Opens a network namespace file and returns the descriptor, which keeps the namespace alive.
+
+    Raises OSError: ENOENT, EACCES ... as open(2); EINVAL when the file is something else than a network namespace.
+    What the path names is looked at before it is opened for reading: opening a FIFO blocks, opening a device may act.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, "not a network namespace", path)
+        fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+    try:
+        if fcntl.ioctl(fd, NS_GET_NSTYPE) == libc.CLONE_NEWNET:
+            return fd
+    except OSError:  # ENOTTY: not of nsfs
+        pass
+    os.close(fd)
+    raise OSError(errno.EINVAL, "not a network namespace", path)
+
+
+def identity(fd: int) -> Identity:
+    """(device, inode) of an open namespace."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def open_sockets(namespaces: Iterable[int]) -> list[Socket]:
+    """A netlink socket in each of these open namespaces, made by a thread that enters them and then ends."""
+
+    def job() -> list[Socket]:
+        sockets: list[Socket] = []
+        try:
+            for fd in namespaces:
+                libc.setns(fd, libc.CLONE_NEWNET)
+                sockets.append(Socket())
+        except BaseException:
+            for opened in sockets:
+                opened.close()
+            raise
+        return sockets
+
+    return in_own_thread(job)
+
+
+def write_sysctl(namespace: int, path: str, value: str) -> None:
+    """Writes /proc/sys/net/PATH of a namespace: which one that is depends on the thread that opens the file."""
+
+    def job() -> None:
+        libc.setns(namespace, libc.CLONE_NEWNET)
+        fd = os.open(f"/proc/sys/net/{path}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+
+    in_own_thread(job)
+
+
+def prepare_directory() -> None:
+    """Makes NETNS_DIR as ip-netns does: a mount of its own, shared, so that namespaces named here are seen in other
+    mount namespaces too. Harmless when it is so already."""
+    os.makedirs(NETNS_DIR, mode=0o755, exist_ok=True)
+    lock = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # ip-netns takes the same lock: two that bind the directory on itself would stack mounts.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # EINVAL: not a mount point yet
+                raise
+            libc.mount(NETNS_DIR, NETNS_DIR, "none", libc.MS_BIND | libc.MS_REC)
+            libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
+    finally:
+        os.close(lock)
+
+
+class NewNamespace:
+    """A namespace made and named, not yet known to anyone else."""
+
+    __slots__ = ("fd", "socket")
+
+    def __init__(self, fd: int, socket: Socket) -> None:
+        self.fd = fd
+        self.socket = socket
+
+
+def make_namespaces(
+    jobs: Iterable[tuple[str, str]], mark: Callable[[Socket, str], None]
+) -> list[NewNamespace | OSError | KernelError]:
+    """Makes named namespaces, given (name, claim) of each.
+
+    mark is called with a socket in the new namespace and the claim before the name exists, so that nobody ever sees
+    a namespace of ours without our mark. The claim is also the content of the file under the mount: should we be killed
+    between the two steps, the next run knows the leftover file as ours (see claimed()).
+    Returns in the same order what was made, or the OSError (EEXIST: the name is taken).
+    """
+
+    def job() -> list[NewNamespace | OSError | KernelError]:
+        made: list[NewNamespace | OSError | KernelError] = []
+        directory = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name, claim in jobs:
+                try:
+                    made.append(_make_one(directory, name, claim, mark))
+                except (OSError, KernelError) as error:
+                    made.append(error)
+        finally:
+            os.close(directory)
+        return made
+
+    return in_own_thread(job)
+
+
+def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str], None]) -> NewNamespace:
+    path = named(name)
+    libc.unshare(libc.CLONE_NEWNET)
+    own = "/proc/thread-self/ns/net"
+    fd = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
+    socket: Socket | None = None
+    try:
+        socket = Socket()
+        mark(socket, claim)
+        _claim_name(directory, name, claim)
+        try:
+            libc.mount(own, path, "none", libc.MS_BIND)
+        except OSError:
+            os.unlink(name, dir_fd=directory)
+            raise
+    except BaseException:
+        os.close(fd)
+        if socket is not None:
+            socket.close()
+        raise
+    return NewNamespace(fd, socket)
+
+
+def _claim_name(directory: int, name: str, claim: str) -> None:
+    """Puts a file with our claim under this name, whole or not at all; a leftover of ours there is taken over."""
+    fd = os.open(f"/proc/self/fd/{directory}", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o444)
+    try:
+        os.write(fd, claim.encode())
+        try:
+            # Linking through /proc gives the nameless file its name in one step (open(2), O_TMPFILE). dst_dir_fd also
+            # makes Python use linkat(), which follows the link as it promises; its plain link() does not.
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory, follow_symlinks=True)
+        except FileExistsError:
+            if claimed(named(name)) != claim:
+                raise
+    finally:
+        os.close(fd)
+
+
+CLAIM_PREFIX = "kokofast:"
+
+
+def claimed(path: str) -> str | None:
+    """The claim in a name that never became a namespace (its maker was killed in between); None for all else."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        text = os.read(fd, 300).decode("utf-8", "replace")
+    except OSError:  # nsfs files cannot be read
+        return None
+    finally:
+        os.close(fd)
+    return text if text.startswith(CLAIM_PREFIX) else None
+
+
+def remove_namespace(name: str, expected: Identity | None) -> None:
+    """Takes the name away, as ``ip netns del`` does; the kernel ends the namespace when nobody else holds it.
+
+    expected is who the caller found there; None for a leftover claim that never became a namespace. Raises OSError
+    ESTALE when the name leads elsewhere by now; a name that is gone already is what was wanted.
+    """
+    path = named(name)
+    if expected is not None:
+        try:
+            fd = open_namespace(path)
+        except FileNotFoundError:
+            return
+        try:
+            if identity(fd) != expected:
+                raise OSError(errno.ESTALE, "the name leads to another namespace by now", path)
+        finally:
+            os.close(fd)
+        libc.umount2(path, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
+    elif claimed(path) is None:
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def list_named() -> list[str]:
+    """The names in NETNS_DIR, sorted; none when there is no such directory."""
+    try:
+        return sorted(os.listdir(NETNS_DIR))
+    except FileNotFoundError:
+        return []
+
+
+def list_processes() -> Iterator[tuple[int, Identity]]:
+    """(pid, network namespace) of each process that lets us look, one entry a namespace: the lowest pid in it."""
+    seen: set[Identity] = set()
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            found = os.stat(f"/proc/{pid}/ns/net")
+        except OSError:  # it ended meanwhile, or is not ours to look at
+            continue
+        key = found.st_dev, found.st_ino
+        if key not in seen:
+            seen.add(key)
+            yield pid, key

@@ -1,0 +1,162 @@
+"""A NETLINK_ROUTE socket: batches of requests out, acknowledgements in, dumps.
+
+rtnetlink does its work inside send(): when it returns, the answers are in the receive buffer. So the receive never
+waits, and a time limit on it only guards against an answer that was lost. Sources: netlink(7), rtnetlink(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+
+from kokofast.wire.attributes import DecodeError
+from kokofast.wire.message import (
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    Ack,
+    KernelError,
+    Request,
+    explain,
+    pack,
+    split,
+    unpack,
+    unpack_ack,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kokofast.wire.attributes import Resolve
+    from kokofast.wire.message import Message
+
+SOL_NETLINK = 270
+NETLINK_CAP_ACK = 10
+NETLINK_EXT_ACK = 11
+NETLINK_GET_STRICT_CHK = 12
+SO_RCVBUFFORCE = 33
+
+# Only the last message of a send is acknowledged when all goes well; room is for the case that all are refused,
+# each answer costing an skb of about 1 KiB of accounting.
+RECEIVE_BUFFER = 1 << 20
+MAX_MESSAGES = 256
+MAX_SEND = 64 << 10
+# The kernel writes dumps in pieces as large as the reader's buffer, 32 KiB at most (netlink_dump()).
+DATAGRAM = 32 << 10
+DUMP_ATTEMPTS = 20
+# No request of ours takes longer than some tens of milliseconds; the rtnl lock of a busy machine may.
+TIMEOUT_SECONDS = 120
+
+_ON = struct.pack("=i", 1)
+_TIMEVAL = struct.pack("@ll", TIMEOUT_SECONDS, 0)
+
+
+class Socket:
+    """One netlink socket. It stays in the network namespace of the thread that made it, whoever uses it later.
+
+    Not for use by two threads at a time.
+    """
+
+    __slots__ = ("_seq", "_socket")
+
+    def __init__(self) -> None:
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        try:
+            for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
+                sock.setsockopt(SOL_NETLINK, option, _ON)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+            except PermissionError:  # a user namespace's root may not pass the system's limit
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        except BaseException:
+            sock.close()
+            raise
+        self._socket = sock
+        self._seq = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, requests: Sequence[Request], resolve: Resolve | None = None) -> list[KernelError | None]:
+        """Has the kernel carry out all requests, in order; a refused one does not stop those after it.
+
+        Returns one entry a request: None for done, else why not. Raises OSError when the socket itself fails, which
+        leaves open which of the requests were done.
+        """
+        results: list[KernelError | None] = []
+        batch: list[bytes] = []
+        size = 0
+        for position, request in enumerate(requests, 1):
+            last = position == len(requests)
+            # Errors are always reported; one acknowledgement at the end says that the kernel came this far.
+            full = last or len(batch) + 1 >= MAX_MESSAGES or size > MAX_SEND
+            self._seq += 1
+            data = pack(request, self._seq, ack=full, resolve=resolve)
+            batch.append(data)
+            size += len(data)
+            if full:
+                results += self._exchange(batch)
+                batch, size = [], 0
+        return results
+
+    def _exchange(self, batch: list[bytes]) -> list[KernelError | None]:
+        self._socket.send(b"".join(batch))
+        first = self._seq - len(batch) + 1
+        results: list[KernelError | None] = [None] * len(batch)
+        while True:
+            for type, flags, seq, _pid, body in split(self._receive()):
+                if type != NLMSG_ERROR or not first <= seq <= self._seq:
+                    continue
+                ack = unpack_ack(flags, seq, body)
+                if ack.errno:
+                    results[seq - first] = explain(batch[seq - first], ack)
+                if seq == self._seq:
+                    return results
+
+    def _receive(self) -> bytes:
+        try:
+            data, _, flags, address = self._socket.recvmsg(DATAGRAM)
+        except BlockingIOError:
+            raise TimeoutError(
+                errno.ETIMEDOUT, f"the kernel did not acknowledge a netlink request in {TIMEOUT_SECONDS} s"
+            ) from None
+        if flags & socket.MSG_TRUNC:
+            raise DecodeError("a netlink message was longer than the buffer")
+        # Port 0 is the kernel: any process may send to this socket.
+        return data if address[0] == 0 else b""
+
+    def dump(self, request: Request) -> list[Message]:
+        """All messages of a dump, asked again when the kernel says that the answer is not consistent.
+
+        Raises KernelError when the kernel refuses it, OSError (EBUSY) when it never is consistent.
+        """
+        for _ in range(DUMP_ATTEMPTS):
+            messages = self._dump_once(request)
+            if messages is not None:
+                return messages
+        raise OSError(errno.EBUSY, "the interfaces change too fast to be read consistently")
+
+    def _dump_once(self, request: Request) -> list[Message] | None:
+        self._seq += 1
+        data = pack(Request(request.type, request.header, request.attributes, NLM_F_DUMP), self._seq, ack=False)
+        self._socket.send(data)
+        messages: list[Message] = []
+        consistent = True
+        while True:
+            for type, flags, seq, pid, body in split(self._receive()):
+                if seq != self._seq:
+                    continue
+                consistent = consistent and not flags & NLM_F_DUMP_INTR
+                if type in (NLMSG_ERROR, NLMSG_DONE):
+                    ack = unpack_ack(flags, seq, body) if len(body) else Ack(seq, 0)
+                    if ack.errno:
+                        raise explain(data, ack)
+                    return messages if consistent else None
+                messages.append(unpack(type, flags, seq, pid, body))

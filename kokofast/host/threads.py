@@ -1,0 +1,35 @@
+"""A thread of one's own, for work that leaves the thread in another network namespace.
+
+Pools (trio's too) reuse threads, last in first out: a job that changed its namespace and could not change it back
+would poison the next, unrelated job. A thread that ends after the job cannot.
+"""
+
+from __future__ import annotations
+
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+
+def in_own_thread(job: Callable[[], T]) -> T:
+    """Runs job in a new thread, waits for it, and returns its result or raises its exception."""
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            result.append(job())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=body, name="kokofast-setns", daemon=True)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]

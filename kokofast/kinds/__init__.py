@@ -1,0 +1,11 @@
+"""Link kinds: one file each says which fields it adds to a link and how they become netlink attributes. Pure."""
+
+from __future__ import annotations
+
+from kokofast.kinds import veth
+from kokofast.kinds.kind import Kind
+
+# One line a kind: this is where a kind is registered.
+KINDS: dict[str, Kind] = {
+    "veth": veth.KIND,
+}

@@ -1,0 +1,76 @@
+"""What was seen in the kernel, reduced to what decisions need."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kokofast.topology.model import Address
+
+
+class Interface:
+    """An interface as a dump shows it. peer is the index in the other namespace (IFLA_LINK), 0 when there is none.
+
+    addresses are those of its own namespace with the flag "set by kokofast"; empty when they were not asked for.
+    """
+
+    __slots__ = (
+        "addresses",
+        "alias",
+        "group",
+        "ifindex",
+        "ifname",
+        "kind",
+        "mac",
+        "mtu",
+        "peer",
+        "queues",
+        "txqlen",
+        "up",
+    )
+
+    def __init__(
+        self,
+        ifindex: int,
+        ifname: str,
+        *,
+        group: int = 0,
+        alias: str = "",
+        kind: str = "",
+        mac: bytes = b"",
+        mtu: int = 0,
+        txqlen: int = 0,
+        queues: int = 1,
+        up: bool = False,
+        peer: int = 0,
+        addresses: Mapping[Address, bool] | None = None,
+    ) -> None:
+        self.ifindex = ifindex
+        self.ifname = ifname
+        self.group = group
+        self.alias = alias
+        self.kind = kind
+        self.mac = mac
+        self.mtu = mtu
+        self.txqlen = txqlen
+        self.queues = queues
+        self.up = up
+        self.peer = peer
+        self.addresses: Mapping[Address, bool] = addresses if addresses is not None else {}
+
+    def __repr__(self) -> str:
+        return f"Interface({self.ifindex}: {self.ifname})"
+
+
+class Namespace:
+    """A network namespace: who it is (device, inode), the alias of its loopback, its other interfaces by name."""
+
+    __slots__ = ("identity", "interfaces", "loopback_alias")
+
+    def __init__(
+        self, identity: tuple[int, int], interfaces: Mapping[str, Interface] | None = None, loopback_alias: str = ""
+    ) -> None:
+        self.identity = identity
+        self.interfaces: Mapping[str, Interface] = interfaces if interfaces is not None else {}
+        self.loopback_alias = loopback_alias

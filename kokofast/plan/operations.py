@@ -1,0 +1,151 @@
+"""The operations a plan is made of. Namespaces are numbers: their position in Plan.namespaces.
+
+What is not known when the plan is made is a typed reference, which the engine resolves when it makes the request.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kokofast.topology.model import Address
+
+
+class NsRef:
+    """The descriptor of a namespace (for IFLA_NET_NS_FD)."""
+
+    __slots__ = ("ns",)
+
+    def __init__(self, ns: int) -> None:
+        self.ns = ns
+
+    def __repr__(self) -> str:
+        return f"NsRef({self.ns})"
+
+
+class IfRef:
+    """The ifindex of an interface by its name in a namespace."""
+
+    __slots__ = ("ifname", "ns")
+
+    def __init__(self, ns: int, ifname: str) -> None:
+        self.ns = ns
+        self.ifname = ifname
+
+    def __repr__(self) -> str:
+        return f"IfRef({self.ns}, {self.ifname!r})"
+
+
+class MacRef:
+    """The MAC that marks a new interface as ours (ownership.first_mac)."""
+
+    __slots__ = ("group", "interface")
+
+    def __init__(self, interface: IfRef, group: int) -> None:
+        self.interface = interface
+        self.group = group
+
+    def __repr__(self) -> str:
+        return f"MacRef({self.interface})"
+
+
+class MakeNamespace:
+    """Make a named namespace, marked with alias on its loopback."""
+
+    __slots__ = ("alias", "name", "ns")
+    verb = "make namespace"
+
+    def __init__(self, ns: int, name: str, alias: str) -> None:
+        self.ns = ns
+        self.name = name
+        self.alias = alias
+
+
+class CreateLink:
+    """One RTM_NEWLINK, all ends in their final namespaces. ends are the interfaces that come to be."""
+
+    __slots__ = ("attributes", "ends", "link")
+    verb = "create link"
+
+    def __init__(self, link: int, ends: tuple[IfRef, ...], attributes: Mapping[str, object]) -> None:
+        self.link = link
+        self.ends = ends
+        self.attributes = attributes
+
+
+class Change:
+    """What is set on one interface: link attributes (RTM_SETLINK; up None leaves it), addresses to add and remove."""
+
+    __slots__ = ("add", "attributes", "remove", "up")
+
+    def __init__(
+        self,
+        attributes: Mapping[str, object] | None = None,
+        up: bool | None = None,
+        add: tuple[Address, ...] = (),
+        remove: tuple[Address, ...] = (),
+    ) -> None:
+        self.attributes: Mapping[str, object] = attributes if attributes is not None else {}
+        self.up = up
+        self.add = add
+        self.remove = remove
+
+    def __bool__(self) -> bool:
+        return bool(self.attributes or self.up is not None or self.add or self.remove)
+
+
+class ConfigureEnd:
+    """Set one end of a link. undo brings an interface that was there before back; None for one made by this plan."""
+
+    __slots__ = ("change", "end", "interface", "link", "undo")
+    verb = "configure"
+
+    def __init__(self, link: int, end: int, interface: IfRef, change: Change, undo: Change | None = None) -> None:
+        self.link = link
+        self.end = end
+        self.interface = interface
+        self.change = change
+        self.undo = undo
+
+
+class DeleteGroup:
+    """One RTM_DELLINK for all interfaces of a group in a namespace. links are the ones that go by it; ifindexes are
+    what the caller saw: should another interface be in the group by then, they are deleted one by one instead."""
+
+    __slots__ = ("group", "ifindexes", "links", "ns")
+    verb = "delete links"
+
+    def __init__(self, ns: int, group: int, ifindexes: tuple[int, ...], links: tuple[int, ...]) -> None:
+        self.ns = ns
+        self.group = group
+        self.ifindexes = ifindexes
+        self.links = links
+
+
+class DeleteInterface:
+    """One RTM_DELLINK."""
+
+    __slots__ = ("ifindex", "link", "ns")
+    verb = "delete link"
+
+    def __init__(self, ns: int, ifindex: int, link: int) -> None:
+        self.ns = ns
+        self.ifindex = ifindex
+        self.link = link
+
+
+class RemoveNamespace:
+    """Take a named namespace of ours away."""
+
+    __slots__ = ("name", "ns")
+    verb = "remove namespace"
+
+    def __init__(self, ns: int, name: str) -> None:
+        self.ns = ns
+        self.name = name
+
+
+if TYPE_CHECKING:
+    Operation = MakeNamespace | CreateLink | ConfigureEnd
+    Removal = DeleteGroup | DeleteInterface | RemoveNamespace

@@ -1,0 +1,91 @@
+"""Whose interface is it? The kernel is the state store: these marks are all that kokofast remembers.
+
+Every interface of a lab carries, from the instant of its creation, the lab's group number (IFLA_GROUP) and a MAC
+address computed from that number and the place of the interface; the alias ``kokofast:LAB:r1:eth1--r2:eth1`` and the
+user's own MAC come with the next message, which the kernel does not allow at creation. So an interface is ours when
+its group is the lab's AND (its alias names the lab, OR it has no alias yet and its MAC is the one we compute).
+A namespace of ours carries the alias ``kokofast:LAB:namespace`` on its loopback, set before it has a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.plan.observed import Interface, Namespace
+    from kokofast.topology.model import Link
+
+ALIAS_PREFIX = "kokofast:"
+NAMESPACE_SUFFIX = "namespace"
+MAX_ALIAS = 255  # IFALIASZ without the NUL
+
+# Group numbers in use are small (ip-link's group file starts at 0); ours have a byte of their own in front.
+GROUP_PREFIX = 0x4B  # "K"
+
+
+def group_of(lab: str) -> int:
+    """The lab's IFLA_GROUP: 31 bits, the upper byte tells that it is one of ours. Two labs may share one; the alias
+    then keeps them apart."""
+    return GROUP_PREFIX << 24 | zlib.crc32(lab.encode()) & 0xFFFFFF
+
+
+def is_our_group(group: int) -> bool:
+    """Whether the number is one that group_of() gives."""
+    return group >> 24 == GROUP_PREFIX
+
+
+def alias_of(lab: str, link: Link) -> str:
+    """The alias of both ends of a link, readable in ``ip link``; where it would be too long a digest stands for it."""
+    alias = f"{ALIAS_PREFIX}{lab}:{link.title()}"
+    if len(alias.encode("utf-8", "surrogateescape")) <= MAX_ALIAS and alias.isprintable():
+        return alias
+    digest = hashlib.blake2s(alias.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return f"{ALIAS_PREFIX}{lab}:#{digest}"
+
+
+def namespace_alias(lab: str) -> str:
+    """The alias of the loopback in a namespace that the lab made; also the claim in its file."""
+    return f"{ALIAS_PREFIX}{lab}:{NAMESPACE_SUFFIX}"
+
+
+def lab_of_alias(alias: str) -> str | None:
+    """The lab that an alias names; None for an alias that is not ours."""
+    if not alias.startswith(ALIAS_PREFIX):
+        return None
+    lab, colon, _ = alias[len(ALIAS_PREFIX) :].partition(":")
+    return lab if colon and lab else None
+
+
+def first_mac(boot: str, namespace: tuple[int, int], group: int, ifindex: int) -> bytes:
+    """The MAC an interface is created with: locally administered, unicast, different for every interface of every
+    namespace of every boot of every machine, and computable again from what the kernel shows.
+
+    boot is /proc/sys/kernel/random/boot_id: machines cloned from one image must not agree on addresses.
+    """
+    text = f"{boot}:{namespace[0]}:{namespace[1]}:{group}:{ifindex}"
+    digest = hashlib.blake2s(text.encode(), digest_size=6, person=b"kokofast").digest()
+    return bytes((digest[0] & 0xFC | 0x02,)) + digest[1:]
+
+
+def lab_of(interface: Interface, namespace: Namespace, boot: str, lab: str | None = None) -> str | None:
+    """The lab that an interface belongs to, None for a stranger's.
+
+    Just after its creation an interface shows only the lab's group: it is ``lab`` when that is given and the group
+    is its group, otherwise the empty string (one of ours, of a lab whose name is not known).
+    """
+    if not is_our_group(interface.group):
+        return None
+    if interface.alias:
+        named = lab_of_alias(interface.alias)
+        return named if named is not None and group_of(named) == interface.group else None
+    if interface.mac != first_mac(boot, namespace.identity, interface.group, interface.ifindex):
+        return None
+    return lab if lab is not None and group_of(lab) == interface.group else ""
+
+
+def lab_of_namespace(namespace: Namespace) -> str | None:
+    """The lab that made a namespace, None when it was not one of ours."""
+    lab = lab_of_alias(namespace.loopback_alias)
+    return lab if lab is not None and namespace.loopback_alias == namespace_alias(lab) else None

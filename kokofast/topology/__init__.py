@@ -1,0 +1,51 @@
+"""What the user asked for: file bytes -> Topology. Pure: no sockets, no system calls, no event loop.
+
+load() reads a file's bytes, schema() describes what it takes, generate_chain() makes a file. The names below are
+looked up when used: koko's command line imports the model and values of this package, and must not pay for msgspec.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.topology.generate import dump_csv, dump_json, generate_chain
+    from kokofast.topology.json_schema import schema
+    from kokofast.topology.loader import FORMATS, load
+    from kokofast.topology.problems import Problem, TopologyError
+    from kokofast.topology.values import check_ifname, parse_address, parse_mac
+
+__all__ = [
+    "FORMATS",
+    "Problem",
+    "TopologyError",
+    "check_ifname",
+    "dump_csv",
+    "dump_json",
+    "generate_chain",
+    "load",
+    "parse_address",
+    "parse_mac",
+    "schema",
+]
+
+_HOMES = {
+    "FORMATS": "loader",
+    "load": "loader",
+    "schema": "json_schema",
+    "generate_chain": "generate",
+    "dump_json": "generate",
+    "dump_csv": "generate",
+    "Problem": "problems",
+    "TopologyError": "problems",
+    "check_ifname": "values",
+    "parse_address": "values",
+    "parse_mac": "values",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

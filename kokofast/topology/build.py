@@ -1,0 +1,263 @@
+"""Document -> Topology: rules applied, defaults and links inherited, every problem noted.
+
+The fast path of a link is one msgspec.convert and the making of its ends; repair.py is entered only after a refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from kokofast.kinds import KINDS
+from kokofast.kinds.kind import Kind
+from kokofast.topology.document import Document, describe
+from kokofast.topology.model import End, Link, Topology
+from kokofast.topology.nodes import Nodes
+from kokofast.topology.problems import Problem, TopologyError, step, unknown
+from kokofast.topology.repair import fits, repair_link
+from kokofast.topology.rules import (
+    DEFAULT_KIND,
+    INVALID,
+    NODE_KINDS,
+    Rule,
+    Shape,
+    default_rules,
+    one,
+    parse_addresses,
+    shape,
+    union,
+)
+from kokofast.topology.values import check_ifname
+
+At = Callable[[str], str]
+
+check_end_name = one(check_ifname)
+
+
+class Given:
+    """Values given at one level (defaults, link, endpoint) and those it inherits, with the place of each."""
+
+    __slots__ = ("places", "values")
+
+    def __init__(self, values: dict[str, Any], places: dict[str, str]) -> None:
+        self.values = values
+        self.places = places
+
+
+def build(document: Document, name: str, create: bool, problems: list[Problem]) -> Topology:
+    """The topology, or TopologyError with problems and all that are found here."""
+    topology = _Builder(document, create, problems).topology(name)
+    if problems:
+        raise TopologyError(problems)
+    return topology
+
+
+class _Builder:
+    def __init__(self, document: Document, create: bool, problems: list[Problem]) -> None:
+        self._places = document.places
+        self._links = document.links
+        self._problems = problems
+        self._defaults = self._check_defaults(document.defaults)
+        self._given_by_defaults: dict[str, tuple[Shape, Given, Given]] = {}
+        self._nodes = Nodes(document, create or self._defaults.get("create") is True, problems)
+        # namespace and interface -> number of the link and path of the end that has it
+        self._taken: dict[tuple[object, str], tuple[int, str]] = {}
+
+    def topology(self, name: str) -> Topology:
+        default_kind = KINDS.get(str(self._defaults.get("type", DEFAULT_KIND)))
+        if default_kind is not None:
+            self._kind_defaults(default_kind)  # so that wrong defaults are seen even when no link uses them
+        links = [self._link(index, raw) for index, raw in enumerate(self._links)]
+        return Topology(name, self._nodes.table, tuple(link for link in links if link is not None))
+
+    # Defaults
+
+    def _check_defaults(self, raw: object) -> dict[str, object]:
+        """Defaults whose values some kind of link can have."""
+        good: dict[str, object] = {}
+        rules = default_rules() if raw else {}
+        for key, value in raw.items() if isinstance(raw, dict) else ():
+            place = "$.defaults" + step(key)
+            if key not in rules:
+                self._note(place, unknown("key", key, rules))
+                continue
+            try:
+                msgspec.convert(value, union([rule.annotation for rule in rules[key]]))
+            except (msgspec.ValidationError, TypeError):
+                # TypeError: a union msgspec does not make (two lists of choices, say); the first kind's words will do.
+                if not any(fits(value, rule, "", lambda *_: None) for rule in rules[key]):
+                    fits(value, rules[key][0], "", partial(self._note_below, place))
+                    continue
+            good[key] = value
+        return good
+
+    def _kind_defaults(self, kind: Kind) -> tuple[Shape, Given, Given]:
+        """The shape of a kind's links, and what defaults give to its ends and to its options."""
+        found = self._given_by_defaults.get(kind.name)
+        if found is None:
+            of_kind = shape(kind)
+            ends = self._default_values(of_kind.shared)
+            options = self._default_values(of_kind.options)
+            found = self._given_by_defaults[kind.name] = (of_kind, ends, options)
+        return found
+
+    def _default_values(self, rules: Mapping[str, Rule]) -> Given:
+        given = Given({}, {})
+        for key, rule in rules.items():
+            if key not in self._defaults:
+                continue
+            value = self._defaults[key]
+
+            def report(path: str, message: str) -> None:
+                self._note("$.defaults" + path, message)
+
+            if fits(value, rule, f".{key}", report):
+                self._take(given, rule, msgspec.convert(value, rule.annotation), lambda path: f"$.defaults.{path}")
+        return given
+
+    # Links
+
+    def _link(self, index: int, raw: object) -> Link | None:
+        if not isinstance(raw, dict):
+            self._note(self._places.link(index), f"a link must be an object, not {describe(raw)}")
+            return None
+        kind = self._kind(index, raw)
+        if kind is None:
+            return None
+        of_kind, ends, options = self._kind_defaults(kind)
+        places = self._places
+
+        def at(path: str) -> str:
+            return places.at(index, path) if path else places.link(index)
+
+        try:
+            record: Any = msgspec.convert(raw, of_kind.link_record)
+        except msgspec.ValidationError:
+            good = repair_link(raw, of_kind, lambda path, message: self._note(at(path), message))
+            if good is None:
+                return None
+            record = msgspec.convert(good, of_kind.link_record)
+        own: dict[str, str] | None = None
+        if len(raw) > 1:
+            ends = self._inherit(ends, record, of_kind.shared, at)
+            own = {key: at(key) for key in raw}
+        return self._make(index, of_kind, record, (ends, options), own, at)
+
+    def _make(
+        self, index: int, of_kind: Shape, record: Any, given: tuple[Given, Given], own: dict[str, str] | None, at: At
+    ) -> Link | None:
+        values: dict[str, Any] = {}
+        if of_kind.options:
+            merged = self._inherit(given[1], record, of_kind.options, at)
+            values = self._options(of_kind, merged, own or {}, at)
+            own = {**merged.places, **(own or {})}
+        if of_kind.kind.ends == 1:
+            end = self._end(index, "endpoint", record.endpoint, of_kind, given[0])
+            return None if end is None else Link(of_kind.kind.name, (end,), options=values, place=at(""), places=own)
+        ends = []
+        for number, raw in enumerate(record.endpoints):
+            end = self._end(index, f"endpoints[{number}]", raw, of_kind, given[0])
+            if end is not None:
+                ends.append(end)
+        if len(ends) != of_kind.kind.ends:
+            return None
+        return Link(of_kind.kind.name, tuple(ends), options=values, place=at(""), places=own)
+
+    def _kind(self, index: int, raw: Mapping[str, object]) -> Kind | None:
+        name = raw.get("type", self._defaults.get("type", DEFAULT_KIND))
+        kind = KINDS.get(name) if isinstance(name, str) else None
+        if kind is None:
+            what = unknown("link type", name, KINDS) if isinstance(name, str) else f"must be text, not {describe(name)}"
+            self._note(self._places.at(index, "type"), what)
+        return kind
+
+    def _options(self, of_kind: Shape, given: Given, own: Mapping[str, str], at: At) -> dict[str, Any]:
+        """The kind's own fields: what is given, the declared default, or None."""
+        for key, rule in of_kind.options.items():
+            if rule.field.required and key not in given.values and key not in own:
+                self._note(at(""), f"a {of_kind.kind.name} link needs '{key}'")
+            elif rule.field.type == "interface" and key in given.values:
+                node, colon, _ = given.values[key].rpartition(":")
+                if colon:
+                    self._nodes.use(node, given.places[key])
+        return {key: given.values.get(key, rule.field.default) for key, rule in of_kind.options.items()}
+
+    # Ends
+
+    def _end(self, index: int, path: str, raw: Any, of_kind: Shape, given: Given) -> End | None:
+        place = self._places.at(index, path)
+        if isinstance(raw, str):
+            return self._short_end(index, path, place, raw, given)
+
+        def at(below: str) -> str:
+            return self._places.at(index, f"{path}.{below}")
+
+        given = self._inherit(given, raw, of_kind.end, at)
+        # As the model calls them; they were checked with the rest.
+        node, ifname = given.values.pop("node"), given.values.pop("interface", None)
+        given.places["ifname"] = given.places.pop("interface", place)
+        if ifname is None:
+            self._nodes.use(node, given.places["node"])
+            return None
+        return self._place_end(index, path, place, node, ifname, given)
+
+    def _short_end(self, index: int, path: str, place: str, text: str, given: Given) -> End | None:
+        """``node:interface[:address,...]``, split at the first two colons: IPv6 has more."""
+        node, colon, rest = text.partition(":")
+        for name in self._nodes.colon_names:
+            if text.startswith(name + ":"):
+                node, rest = name, text[len(name) + 1 :]
+        if not colon:
+            self._note(place, f"must be node:interface[:address,...], not {describe(text)}")
+            return None
+        ifname, colon, addresses = rest.partition(":")
+        good = check_end_name(ifname, lambda _, message: self._note(place, message)) is not INVALID
+        if colon:
+            hint = f" (the node is '{node}')" if node in NODE_KINDS and node not in self._nodes.table else ""
+            parsed = parse_addresses(addresses.split(","), lambda _, message: self._note(place, message + hint))
+            places = {key: value for key, value in given.places.items() if not key.startswith("addresses")}
+            given = Given({**given.values, "addresses": () if parsed is INVALID else parsed}, places)
+        end = self._place_end(index, path, place, node, ifname, given)
+        return end if good else None
+
+    def _place_end(self, index: int, path: str, place: str, name: str, ifname: str, given: Given) -> End | None:
+        node = self._nodes.use(name, given.places.get("node", place))
+        if node is None:
+            return None
+        key = (self._nodes.identity[name], ifname)
+        first = self._taken.setdefault(key, (index, path))
+        if first != (index, path):
+            self._note(place, f"{describe(f'{name}:{ifname}')} is already the end at {self._places.at(*first)}")
+        return End(name, ifname, place=place, places=given.places or None, **given.values)
+
+    # Values
+
+    def _inherit(self, base: Given, record: Any, rules: Mapping[str, Rule], at: At) -> Given:
+        """What base gives, overridden by the fields of a record that are set."""
+        given = Given(dict(base.values), dict(base.places))
+        for key, rule in rules.items():
+            value = getattr(record, key)
+            if value is not UNSET:
+                self._take(given, rule, value, at)
+        return given
+
+    def _take(self, given: Given, rule: Rule, value: Any, at: At) -> None:
+        key = rule.field.name
+        if rule.parse is not None:
+            value = rule.parse(value, lambda path, message: self._note(at(key + path), message))
+            if value is INVALID:
+                return
+        given.values[key] = value
+        given.places[key] = at(key)
+        if key == "addresses":
+            given.places.update((f"{key}[{number}]", at(f"{key}[{number}]")) for number in range(len(value)))
+
+    def _note_below(self, place: str, path: str, message: str) -> None:
+        self._note(place + path, message)
+
+    def _note(self, place: str, message: str) -> None:
+        self._problems.append(Problem(place, message))

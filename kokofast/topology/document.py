@@ -1,0 +1,117 @@
+"""A file read, not yet understood: plain dicts, lists, texts and numbers, and where the links of it are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kokofast.topology.places import Places, TreePlaces
+from kokofast.topology.problems import Problem, step, unknown
+from kokofast.topology.rules import FILE_KEYS
+from kokofast.topology.values import quote
+
+# A number longer than this is no number of ours (a u64 has 20 digits), and int() takes quadratic time on it.
+NUMBER_DIGITS = 20
+
+
+class OddNumber:
+    """A number that no field can hold (NaN, 1e400, a thousand digits), as it was written, to be complained about."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class RepeatedKeys(dict[str, object]):
+    """An object in which keys were given more than once; the last of each counts, as everywhere else."""
+
+    __slots__ = ("repeated",)
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        keys = [key for key, _ in pairs]
+        self.repeated = [key for key in self if keys.count(key) > 1]
+
+
+class Document:
+    """The parts of a file. None is "not there" for defaults and nodes."""
+
+    def __init__(self, links: list[object], places: Places) -> None:
+        self.links = links
+        self.places = places
+        self.name: object = None
+        self.name_given = False
+        self.defaults: object = None
+        self.nodes: object = None
+        # Nodes that the reader has already complained about.
+        self.broken: set[str] = set()
+        self.node_at: Callable[[str, str], str] = tree_node_at
+
+
+def tree_node_at(name: str, key: str) -> str:
+    """The place of a node's key in JSON and YAML; of the node itself when key is empty."""
+    return f"$.nodes{step(name)}" + (step(key) if key else "")
+
+
+def from_tree(tree: object, problems: list[Problem]) -> Document:
+    """A document from what JSON or YAML held."""
+    if isinstance(tree, list):
+        return Document(tree, TreePlaces("$"))
+    document = Document([], TreePlaces("$.links"))
+    if not isinstance(tree, dict):
+        problems.append(Problem("$", f"must be an object with 'links', or a list of links, not {describe(tree)}"))
+        return document
+    for key in tree:
+        if key not in FILE_KEYS:
+            problems.append(Problem("$" + step(key), unknown("key", key, FILE_KEYS)))
+    for key in ("defaults", "nodes"):
+        if key in tree and not isinstance(tree[key], dict):
+            problems.append(Problem(f"$.{key}", f"must be an object, not {describe(tree[key])}"))
+        else:
+            setattr(document, key, tree.get(key))
+    document.name = tree.get("name")
+    document.name_given = "name" in tree
+    links = tree.get("links")
+    if isinstance(links, list):
+        document.links = links
+    elif "links" in tree:
+        problems.append(Problem("$.links", f"must be a list, not {describe(links)}"))
+    else:
+        problems.append(Problem("$", "has no 'links'"))
+    return document
+
+
+def report_repeated(tree: object, root: str, joint: str, problems: list[Problem]) -> None:
+    """Complain about each repeated key below tree. Only walked when the reader met one."""
+    waiting: list[tuple[object, str]] = [(tree, root)]
+    while waiting:
+        value, place = waiting.pop()
+        if isinstance(value, RepeatedKeys):
+            for key in value.repeated:
+                problems.append(
+                    Problem(_below(place, key, root, joint), f"the key {quote(key)} is given more than once")
+                )
+        if isinstance(value, dict):
+            waiting += [(child, _below(place, key, root, joint)) for key, child in value.items()]
+        elif isinstance(value, list):
+            waiting += [(child, f"{place}[{index}]") for index, child in enumerate(value)]
+
+
+def _below(place: str, key: str, root: str, joint: str) -> str:
+    # Below the root of a JSON line the place goes on after a blank: "links.jsonl:4 mtu".
+    return place + joint + step(key).removeprefix(".") if place == root and joint != "." else place + step(key)
+
+
+def describe(value: object) -> str:
+    """A wrong value in a message: ``null``, ``true``, ``1500.0``, ``'abc'``, ``a list``."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, OddNumber):
+        return f"the number {value.text[:NUMBER_DIGITS]}" + ("..." if len(value.text) > NUMBER_DIGITS else "")
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    return quote(value)

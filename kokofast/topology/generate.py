@@ -1,0 +1,79 @@
+"""Generators of topologies, and the writers of what they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kokofast.topology.values import parse_address, quote
+
+DEFAULT_SUBNET = "10.0.0.0/8"
+ADDRESSES_PER_LINK = 2
+
+CSV_HEADER = "a_node,a_if,a_ip,b_node,b_if,b_ip"
+
+
+def generate_chain(links: int, subnet: str | None = DEFAULT_SUBNET) -> dict[str, Any]:
+    """A chain r0 - r1 - ... of that many links: each node has eth0 towards the one before and eth1 towards the next.
+
+    Each link has a /31 (a /127 of IPv6) of subnet; None is for no addresses. ValueError when the subnet is too small.
+    """
+    if links < 1:
+        raise ValueError(f"a chain has at least 1 link, not {links}")
+    addresses = _pairs(links, subnet) if subnet is not None else ((None, None) for _ in range(links))
+    return {
+        "name": "chain",
+        "links": [
+            {"endpoints": [_endpoint(f"r{number}:eth1", left), _endpoint(f"r{number + 1}:eth0", right)]}
+            for number, (left, right) in enumerate(addresses)
+        ],
+    }
+
+
+def _endpoint(end: str, address: str | None) -> str:
+    return end if address is None else f"{end}:{address}"
+
+
+def _pairs(links: int, subnet: str) -> Iterator[tuple[str, str]]:
+    from ipaddress import IPv4Network, ip_network  # its import costs more than a short chain
+
+    try:
+        network = ip_network(subnet)
+    except ValueError:
+        example = f"{DEFAULT_SUBNET} (no bits set behind the prefix)"
+        raise ValueError(f"{quote(subnet)} is not a subnet, such as {example}") from None
+    fits = network.num_addresses // ADDRESSES_PER_LINK
+    if links > fits:
+        raise ValueError(f"{links} links need {links} times two addresses, {network} has them for {fits}")
+    length = 31 if isinstance(network, IPv4Network) else 127
+    base = network.network_address
+    parse_address(str(base))  # an unspecified or multicast subnet has nothing for an interface
+    return ((f"{base + 2 * number}/{length}", f"{base + 2 * number + 1}/{length}") for number in range(links))
+
+
+def dump_json(topology: dict[str, Any]) -> Iterator[str]:
+    """A topology in JSON, one line of text after the other; one link a line, to be read, compared and edited."""
+    yield "{"
+    for key, value in topology.items():
+        if key != "links":
+            yield f"  {json.dumps(key)}: {json.dumps(value)},"
+    yield '  "links": ['
+    links = [f"    {json.dumps(link)}" for link in topology["links"]]
+    for line in links[:-1]:
+        yield line + ","
+    yield from links[-1:]
+    yield "  ]"
+    yield "}"
+
+
+def dump_csv(topology: dict[str, Any]) -> Iterator[str]:
+    """A topology of plain veth links with short endpoints in CSV, line by line (no cell of ours needs quotes)."""
+    yield CSV_HEADER
+    for link in topology["links"]:
+        yield ",".join(cell for end in link["endpoints"] for cell in _cells(end))
+
+
+def _cells(endpoint: str) -> Iterable[str]:
+    node, ifname, *rest = endpoint.split(":", 2)
+    return node, ifname, rest[0].replace(",", " ") if rest else ""

@@ -1,0 +1,85 @@
+"""The JSON Schema of a topology file, made from the rules that load() applies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from kokofast.kinds import KINDS
+from kokofast.topology.rules import NODE_KINDS, NodeRecord, default_rules, shape, union
+from kokofast.topology.values import LAB_NAME_BYTES
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the object form and of the bare list of links.
+
+    It accepts whatever load() accepts. load() is stricter where a schema cannot say it: addresses, names that are
+    used twice, an option a kind needs and neither the link nor defaults give.
+    """
+    records = [shape(kind).link_record for kind in KINDS.values()]
+    defaults = {
+        key: union([rule.annotation for rule in _distinct(rules)]) if key != "type" else rules[0].annotation
+        for key, rules in default_rules().items()
+    }
+    Defaults = msgspec.defstruct(
+        "Defaults",
+        [(key, annotation | msgspec.UnsetType, msgspec.UNSET) for key, annotation in defaults.items()],
+        forbid_unknown_fields=True,
+    )
+    _, definitions = msgspec.json.schema_components([*records, NodeRecord, Defaults], ref_template="#/$defs/{name}")
+    # What msgspec cannot say: exactly one kind, and links told apart by their type.
+    definitions["Node"]["oneOf"] = [{"required": [kind]} for kind in NODE_KINDS]
+    definitions["Link"] = {"anyOf": [{"$ref": f"#/$defs/{record.__name__}"} for record in records]}
+    links = {"type": "array", "items": {"$ref": "#/$defs/Link"}}
+    definitions["File"] = {
+        "type": "object",
+        "properties": {
+            "name": {
+                "type": "string",
+                "pattern": rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LAB_NAME_BYTES - 1}}}$",
+                "description": "the lab's name; the file's stem when absent",
+            },
+            "defaults": {"$ref": "#/$defs/Defaults"},
+            "nodes": {"type": "object", "additionalProperties": {"$ref": "#/$defs/Node"}},
+            "links": links,
+        },
+        "required": ["links"],
+        "additionalProperties": False,
+    }
+    return {
+        "$schema": DIALECT,
+        "title": "kokofast topology",
+        "anyOf": [{"$ref": "#/$defs/File"}, links],
+        "$defs": definitions,
+    }
+
+
+def _distinct(rules: list[Any]) -> list[Any]:
+    """Rules of one key, one of each sort: msgspec makes no union of two ranges of int, so those are widened."""
+    first = rules[0]
+    if any(rule.field.type != first.field.type for rule in rules) or first.field.type not in ("int", "choice"):
+        return [first]
+    return [_widest(rules)]
+
+
+def _widest(rules: list[Any]) -> Any:
+    from kokofast.kinds.fields import Field
+    from kokofast.topology.rules import make_rule
+
+    fields = [rule.field for rule in rules]
+    lows = [field.minimum for field in fields]
+    highs = [field.maximum for field in fields]
+    choices = tuple(dict.fromkeys(choice for field in fields for choice in field.choices))
+    return make_rule(
+        Field(
+            fields[0].name,
+            fields[0].type,
+            fields[0].doc,
+            minimum=None if None in lows else min(lows),
+            maximum=None if None in highs else max(highs),
+            choices=choices,
+        )
+    )

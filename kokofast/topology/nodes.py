@@ -1,0 +1,122 @@
+"""Nodes: what the file declares, and the named namespaces that links just use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+from msgspec import UNSET
+
+from kokofast.topology.document import Document, describe
+from kokofast.topology.model import Node
+from kokofast.topology.problems import Problem
+from kokofast.topology.repair import repair
+from kokofast.topology.rules import CONTAINER_KINDS, NODE_KINDS, NODE_RULES, NodeRecord
+from kokofast.topology.values import check_netns_name, check_node_name
+
+# Where ip-netns keeps the names: these paths are another spelling of the named namespace.
+NETNS_FOLDERS = ("/run/netns/", "/var/run/netns/")
+
+Identity = tuple[str, str, str | None]
+
+
+class Nodes:
+    """The nodes of one file; use() adds what was not declared."""
+
+    def __init__(self, document: Document, create: bool, problems: list[Problem]) -> None:
+        self.table: dict[str, Node] = {}
+        # Two names may stand for one namespace: interfaces are told apart by this, not by the name.
+        self.identity: dict[str, Identity] = {}
+        self._create = create
+        self._problems = problems
+        self._broken = set(document.broken)
+        declared = document.nodes if isinstance(document.nodes, dict) else {}
+        for name, raw in declared.items():
+            node = self._declare(name, raw, document.node_at)
+            if node is None:
+                self._broken.add(name)
+            else:
+                self._add(node)
+        self.colon_names = [name for name in self.table if ":" in name]
+
+    def use(self, name: str, place: str) -> Node | None:
+        """The node of that name, for an end at place."""
+        node = self.table.get(name)
+        if node is not None or name in self._broken:
+            return node
+        try:
+            check_netns_name(name)
+            kind, colon, _ = name.partition(":")
+            if colon and kind in NODE_KINDS:
+                raise ValueError(f'\'{kind}:\' is for CSV; declare the node: "nodes": {{"NAME": {{"{kind}": ...}}}}')
+        except ValueError as error:
+            self._problems.append(Problem(place, str(error)))
+            return None
+        return self._add(Node(name, "netns", name, create=self._create, place=place))
+
+    def _add(self, node: Node) -> Node:
+        self.table[node.name] = node
+        self.identity[node.name] = identity(node)
+        return node
+
+    def _declare(self, name: str, raw: object, at: Callable[[str, str], str]) -> Node | None:
+        def report(key: str, message: str) -> None:
+            self._problems.append(Problem(at(name, key), message))
+
+        before = len(self._problems)
+        try:
+            check_node_name(name)
+        except ValueError as error:
+            report("", str(error))
+        if not isinstance(raw, dict):
+            report("", f'must be an object such as {{"netns": "r1"}}, not {describe(raw)}')
+            return None
+        node = self._build(name, raw, report)
+        if node is None or len(self._problems) > before:
+            return None
+        node.place = at(name, "")
+        return node
+
+    def _build(self, name: str, raw: dict[str, object], report: Callable[[str, str], None]) -> Node | None:
+        kinds = [key for key in NODE_KINDS if key in raw]
+        if len(kinds) != 1:
+            has = " and ".join(kinds) or "none"
+            report("", f"a node has exactly one of {', '.join(NODE_KINDS)}; this one has {has}")
+        try:
+            record = msgspec.convert(raw, NodeRecord)
+        except msgspec.ValidationError:
+            good = repair(raw, NODE_RULES, "a node", "", report)
+            record = msgspec.convert(good, NodeRecord)
+        values: dict[str, object] = {}
+        for key, rule in NODE_RULES.items():
+            value = getattr(record, key)
+            if value is UNSET:
+                continue
+            values[key] = rule.parse(value, partial(_report_key, report, key)) if rule.parse else value
+        if len(kinds) != 1:
+            return None
+        kind = kinds[0]
+        if values.get("host") is False:
+            report("host", "must be true, not false")
+        if "create" in values and kind != "netns":
+            report("create", f"only a netns node can be created, not a {kind} node")
+        if "socket" in values and kind not in CONTAINER_KINDS:
+            report("socket", f"a {kind} node has no socket; {', '.join(CONTAINER_KINDS)} nodes do")
+        create = bool(values.get("create", self._create)) if kind == "netns" else False
+        socket = values.get("socket")
+        target = "" if kind == "host" else str(values.get(kind, ""))
+        return Node(name, kind, target, create=create, socket=None if socket is None else str(socket))
+
+
+def _report_key(report: Callable[[str, str], None], key: str, path: str, message: str) -> None:
+    report(key, message)
+
+
+def identity(node: Node) -> Identity:
+    """What tells the node's namespace from another, as far as the file alone can tell."""
+    if node.kind == "path":
+        for folder in NETNS_FOLDERS:
+            if node.target.startswith(folder):
+                return "netns", node.target.removeprefix(folder), None
+    return node.kind, node.target, node.socket

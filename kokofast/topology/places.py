@@ -1,0 +1,77 @@
+"""Places in the user's file: from (number of the link, path inside it) to the words a message starts with.
+
+Built only for what needs one, so they are computed from a path such as ``endpoints[0].mtu``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from kokofast.topology.problems import step
+
+
+class Places(Protocol):
+    """Where the links of a file are."""
+
+    def link(self, index: int) -> str:
+        """The place of a link."""
+
+    def at(self, index: int, path: str) -> str:
+        """The place of a value in a link; the path is made of keys and ``[index]``."""
+
+
+class TreePlaces:
+    """JSON and YAML: ``$.links[3].mtu``, or ``$[3].mtu`` in a bare list."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def link(self, index: int) -> str:
+        return f"{self._prefix}[{index}]"
+
+    def at(self, index: int, path: str) -> str:
+        return f"{self._prefix}[{index}]{'' if path[0] == '[' else '.'}{path}"
+
+
+class LinePlaces:
+    """JSON lines: ``links.jsonl:4 mtu``. lines holds the line of each link."""
+
+    def __init__(self, filename: str, lines: Sequence[int]) -> None:
+        self._filename = filename
+        self._lines = lines
+
+    def link(self, index: int) -> str:
+        return f"{self._filename}:{self._lines[index]}"
+
+    def at(self, index: int, path: str) -> str:
+        return f"{self._filename}:{self._lines[index]} {path}"
+
+
+class ColumnPlaces:
+    """CSV: ``links.csv:17 mtu``, line and column. An end as a whole is where its interface is."""
+
+    def __init__(self, filename: str, lines: Sequence[int]) -> None:
+        self._filename = filename
+        self._lines = lines
+
+    def link(self, index: int) -> str:
+        return f"{self._filename}:{self._lines[index]}"
+
+    def at(self, index: int, path: str) -> str:
+        return f"{self._filename}:{self._lines[index]} {column(path)}"
+
+
+def column(path: str) -> str:
+    """The CSV column that a path in a link came from."""
+    head, _, field = path.partition(".")
+    if not head.startswith("endpoint"):
+        return path
+    side = "b" if head == "endpoints[1]" else "a"
+    part = {"node": "node", "addresses": "ip"}.get(field.partition("[")[0], "if")
+    return f"{side}_{part}"
+
+
+def join(path: str, key: str) -> str:
+    """The path of a key inside what is at path (empty: the link itself)."""
+    return f"{path}{step(key)}" if path else step(key).removeprefix(".")

@@ -1,0 +1,60 @@
+"""What is wrong with a user's file: problems, each with its place, all of them at once."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PLACE_KEY_CHARACTERS = 40  # a key longer than this is cut in a place
+
+
+class Problem:
+    """One thing wrong with the file: where, and what, in one printable line. Frozen by custom."""
+
+    __slots__ = ("message", "place")
+
+    def __init__(self, place: str, message: str) -> None:
+        self.place = place
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+    def __repr__(self) -> str:
+        return f"Problem({self.place!r}, {self.message!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Problem) and (self.place, self.message) == (other.place, other.message)
+
+    def __hash__(self) -> int:
+        return hash((self.place, self.message))
+
+
+class TopologyError(Exception):
+    """The file is not a topology; ``problems`` says everything that is wrong with it."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        # One cause can be met more than once (a default that no kind of link can have): say it once.
+        self.problems: list[Problem] = list(dict.fromkeys(problems))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def step(key: str) -> str:
+    """A key as one step of a place: ``.mtu``, or ``['a b']`` when it is not a plain word."""
+    if len(key) > PLACE_KEY_CHARACTERS:
+        return f"[{key[:PLACE_KEY_CHARACTERS]!a}...]"
+    plain = key.isascii() and key.replace("_", "").replace("-", "").isalnum()
+    return f".{key}" if plain else f"[{key!a}]"
+
+
+def unknown(what: str, key: str, known: Iterable[str]) -> str:
+    """``unknown key 'mtuu'; did you mean 'mtu'?``"""
+    from difflib import get_close_matches  # only who mistypes pays for it
+
+    from kokofast.topology.values import quote
+
+    names = list(known)
+    near = get_close_matches(key[:PLACE_KEY_CHARACTERS], names, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else "known: " + ", ".join(sorted(names))
+    return f"unknown {what} {quote(key)}; {hint}"

@@ -1,0 +1,145 @@
+"""CSV -> Document: each row becomes the link object that JSON would have held, so that one set of rules sees it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from kokofast.kinds import KINDS
+from kokofast.topology.document import NUMBER_DIGITS, Document, OddNumber
+from kokofast.topology.places import ColumnPlaces
+from kokofast.topology.problems import Problem, TopologyError, unknown
+from kokofast.topology.rules import DEFAULT_KIND, NODE_KINDS
+from kokofast.topology.values import quote
+
+END_COLUMNS = ("a_node", "a_if", "a_ip", "b_node", "b_if", "b_ip")
+# The contract's columns. "type" aside, each is the key that JSON has, and belongs to the kind that declares it.
+LINK_COLUMNS = ("type", "mtu", "parent", "remote", "vni", "port", "id", "mode")
+REQUIRED_COLUMNS = ("a_node", "a_if")
+
+Row = dict[str, str]
+
+
+def columns() -> dict[str, bool]:
+    """Every column that may be in a header, and whether it holds a whole number."""
+    declared = {field.name: field.type == "int" for kind in KINDS.values() for field in kind.fields}
+    return dict.fromkeys((*END_COLUMNS, *LINK_COLUMNS), False) | declared | {"mtu": True}
+
+
+def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:
+    """A table of links, header first."""
+    reader = _Reader(filename, problems)
+    links: list[object] = []
+    lines: list[int] = []
+    header: list[str] | None = None
+    for line, cells in _rows(text, filename, problems):
+        if header is None:
+            header = reader.check_header(line, cells)
+        elif len(cells) != len(header):
+            problems.append(Problem(f"{filename}:{line}", f"has {len(cells)} cells, the header has {len(header)}"))
+        else:
+            links.append(reader.link(line, {key: cell for key, cell in zip(header, cells, strict=True) if cell}))
+            lines.append(line)
+    if header is None:
+        raise TopologyError([*problems, Problem(filename, "has no header line")])
+    document = Document(links, ColumnPlaces(filename, lines))
+    document.nodes = reader.nodes
+    document.broken = reader.broken
+    document.node_at = lambda name, key: f"{filename}:{reader.first_use[name]}"
+    return document
+
+
+def _rows(text: str, filename: str, problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, stripped, each with the line it starts at."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = rows.line_num + 1
+        try:
+            cells = [cell.strip() for cell in next(rows)]
+        except StopIteration:
+            return
+        except csv.Error as error:
+            # What follows an unbalanced quote cannot be read: stop here.
+            problems.append(Problem(f"{filename}:{line}", f"not CSV: {error}"))
+            return
+        if any(cells):
+            yield line, cells
+
+
+class _Reader:
+    def __init__(self, filename: str, problems: list[Problem]) -> None:
+        self.nodes: dict[str, object] = {}
+        self.broken: set[str] = set()
+        self.first_use: dict[str, str] = {}
+        self._filename = filename
+        self._problems = problems
+        self._columns = columns()
+
+    def check_header(self, line: int, header: list[str]) -> list[str]:
+        """The header; without a right one the rows mean nothing, so its problems end the reading."""
+        found = []
+        for column in header:
+            if column not in self._columns:
+                found.append(unknown("column", column, self._columns))
+        found += [f"the column {quote(c)} is there more than once" for c in set(header) if header.count(c) > 1]
+        found += [f"the column '{column}' is missing" for column in REQUIRED_COLUMNS if column not in header]
+        if found:
+            place = f"{self._filename}:{line}"
+            raise TopologyError([*self._problems, *(Problem(place, message) for message in found)])
+        return header
+
+    def link(self, line: int, row: Row) -> dict[str, object]:
+        """The link object of a row."""
+        link: dict[str, object] = {
+            key: _number(cell) if self._columns[key] else cell for key, cell in row.items() if key not in END_COLUMNS
+        }
+        first = self._end(line, row, "a")
+        kind = KINDS.get(row.get("type", DEFAULT_KIND))
+        if kind is None or kind.ends == 2:
+            link["endpoints"] = [first, self._end(line, row, "b")]
+            return link
+        link["endpoint"] = first
+        for column in ("b_node", "b_if", "b_ip"):
+            if column in row:
+                self._complain(line, column, f"a {kind.name} link has one end: leave {column} blank")
+        return link
+
+    def _end(self, line: int, row: Row, side: str) -> dict[str, object]:
+        end: dict[str, object] = {}
+        if node := row.get(f"{side}_node"):
+            end["node"] = self._node(line, f"{side}_node", node) if ":" in node else node
+        if ifname := row.get(f"{side}_if"):
+            end["interface"] = ifname
+        if addresses := row.get(f"{side}_ip"):
+            end["addresses"] = addresses.replace(";", " ").split()
+        return end
+
+    def _node(self, line: int, column: str, cell: str) -> str:
+        """The name of a node written ``kind:target``, which is also its declaration."""
+        kind, _, target = cell.partition(":")
+        name = target if kind == "netns" and ":" not in target else cell
+        if name in self.nodes or name in self.broken:
+            return name
+        self.first_use[name] = f"{line} {column}"
+        if kind not in NODE_KINDS:
+            self._complain(line, column, unknown("node kind", kind, NODE_KINDS))
+            self.broken.add(name)
+        elif kind == "host" and target:
+            self._complain(line, column, f"host: takes no name, not {quote(target)}")
+            self.broken.add(name)
+        else:
+            declared: object = True if kind == "host" else _number(target) if kind == "pid" else target
+            self.nodes[name] = {kind: declared}
+        return name
+
+    def _complain(self, line: int, column: str, message: str) -> None:
+        self._problems.append(Problem(f"{self._filename}:{line} {column}", message))
+
+
+def _number(cell: str) -> object:
+    """A cell as a whole number; as it is when it is none, for the rule of the column to refuse."""
+    digits = cell[1:] if cell[0:1] == "-" else cell
+    if not (digits.isascii() and digits.isdigit()):
+        return cell
+    return int(cell) if len(cell) <= NUMBER_DIGITS else OddNumber(cell)

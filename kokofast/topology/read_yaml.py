@@ -1,0 +1,173 @@
+"""YAML -> Document, by the events of PyYAML's parser rather than its loader: repeated keys are seen, aliases and
+tags refused, and plain scalars mean what YAML 1.2 says they mean. libyaml is used when PyYAML was built with it."""
+
+from __future__ import annotations
+
+import re
+
+from kokofast.topology.document import NUMBER_DIGITS, Document, OddNumber, RepeatedKeys, from_tree, report_repeated
+from kokofast.topology.problems import Problem, TopologyError
+
+# The format is 6 deep. A limit keeps a file of a million "[" from being held in memory as nested lists.
+DEPTH_MAX = 32
+
+STRING_TAG = "tag:yaml.org,2002:str"
+
+# YAML 1.2.2, 10.3.2 (core schema). So 12:34:56:10:20:30 is text, not a number of base 60, and "on" and "no" are text.
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?[0-9]+")
+_OTHER_NUMBER = re.compile(
+    r"0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+    re.ASCII,
+)
+# What a plain scalar that is not text can start with (null, true, false and their capitals, numbers).
+_FIRST = frozenset("~nNtTfF+-.0123456789")
+
+
+def read_yaml(text: str, filename: str, problems: list[Problem]) -> Document:
+    """A whole file: a mapping, or a bare list of links."""
+    import yaml  # only who has a YAML file pays for it
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    builder = _Builder(filename, yaml)
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            builder.take(event)
+    except yaml.YAMLError as error:
+        raise TopologyError([*problems, _syntax_problem(filename, error)]) from None
+    except _Refused as refused:
+        raise TopologyError([*problems, refused.problem]) from None
+    if builder.repeated:
+        report_repeated(builder.tree, "$", ".", problems)
+    return from_tree(builder.tree, problems)
+
+
+def _syntax_problem(filename: str, error: Exception) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    place = f"{filename}:{mark.line + 1}:{mark.column + 1}" if mark is not None else filename
+    words = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
+    # The parser's words can hold a character of the file.
+    return Problem(place, f"not YAML: {ascii(words)[1:-1]}")
+
+
+class _Refused(Exception):
+    """YAML, but more of it than a topology file may use."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+class _Collection:
+    """A mapping or a list that is being read."""
+
+    __slots__ = ("items", "key", "mapping", "pairs")
+
+    def __init__(self, mapping: bool) -> None:
+        self.mapping = mapping
+        self.items: list[object] = []
+        self.pairs: list[tuple[str, object]] = []
+        self.key: str | None = None
+
+
+class _Builder:
+    def __init__(self, filename: str, yaml: object) -> None:
+        self.tree: object = None
+        self.repeated = False
+        self._filename = filename
+        self._open: list[_Collection] = []
+        self._documents = 0
+        self._handlers = {
+            getattr(yaml, name): handler
+            for name, handler in (
+                ("ScalarEvent", self._scalar),
+                ("MappingStartEvent", self._start_mapping),
+                ("MappingEndEvent", self._end),
+                ("SequenceStartEvent", self._start_list),
+                ("SequenceEndEvent", self._end),
+                ("AliasEvent", self._alias),
+                ("DocumentStartEvent", self._document),
+            )
+        }
+
+    def take(self, event: object) -> None:
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def _scalar(self, event: object) -> None:
+        tag: str | None = event.tag  # type: ignore[attr-defined]
+        text: str = event.value  # type: ignore[attr-defined]
+        top = self._open[-1] if self._open else None
+        self._check_plain_node(event, tag)
+        if top is not None and top.mapping and top.key is None:
+            top.key = text  # keys are text, as in JSON: a node may be called 1 or on
+            return
+        plain = event.implicit[0] and tag is None  # type: ignore[attr-defined]
+        self._add(resolve(text) if plain else text)
+
+    def _start_mapping(self, event: object) -> None:
+        self._start(event, mapping=True)
+
+    def _start_list(self, event: object) -> None:
+        self._start(event, mapping=False)
+
+    def _start(self, event: object, *, mapping: bool) -> None:
+        self._check_plain_node(event, event.tag)  # type: ignore[attr-defined]
+        if self._open and self._open[-1].mapping and self._open[-1].key is None:
+            raise self._refuse(event, "a key must be text, not a list or a mapping")
+        if len(self._open) == DEPTH_MAX:
+            raise self._refuse(event, f"nested more than {DEPTH_MAX} deep")
+        self._open.append(_Collection(mapping))
+
+    def _end(self, event: object) -> None:
+        top = self._open.pop()
+        if not top.mapping:
+            self._add(top.items)
+            return
+        found = dict(top.pairs)
+        if len(found) != len(top.pairs):
+            self.repeated = True
+            found = RepeatedKeys(top.pairs)
+        self._add(found)
+
+    def _add(self, value: object) -> None:
+        if not self._open:
+            self.tree = value
+            return
+        top = self._open[-1]
+        if not top.mapping:
+            top.items.append(value)
+        elif top.key is not None:
+            top.pairs.append((top.key, value))
+            top.key = None
+
+    def _alias(self, event: object) -> None:
+        # A few nested aliases stand for billions of values; what they save, defaults save too.
+        raise self._refuse(event, "aliases are not supported; use 'defaults' for what links have in common")
+
+    def _document(self, event: object) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            raise self._refuse(event, "a second document in the file; there can be one")
+
+    def _check_plain_node(self, event: object, tag: str | None) -> None:
+        if tag not in (None, "!", STRING_TAG):
+            raise self._refuse(event, "tags are not supported")
+
+    def _refuse(self, event: object, message: str) -> _Refused:
+        mark = event.start_mark  # type: ignore[attr-defined]
+        return _Refused(Problem(f"{self._filename}:{mark.line + 1}:{mark.column + 1}", message))
+
+
+def resolve(text: str) -> object:
+    """What a plain scalar means."""
+    if text and text[0] not in _FIRST:
+        return text
+    if text in _NULL:
+        return None
+    if text in _BOOL:
+        return _BOOL[text]
+    if _INT.fullmatch(text):
+        return int(text) if len(text) <= NUMBER_DIGITS else OddNumber(text)
+    return OddNumber(text) if _OTHER_NUMBER.fullmatch(text) else text

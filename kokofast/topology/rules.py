@@ -1,0 +1,279 @@
+"""What may stand in a topology file: one declaration of each field, for every format and for the JSON Schema.
+
+A Field says name, type and limits. TYPES turns a type into what msgspec checks in C and a sentence for when it fails;
+what msgspec cannot know (is this text an address?) is a function of values.py. A link kind brings its Fields only.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from functools import cache, reduce
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from kokofast.kinds import KINDS
+from kokofast.kinds.fields import Field
+from kokofast.kinds.kind import Kind
+from kokofast.topology import values
+from kokofast.topology.model import Address, Mirror
+
+DEFAULT_KIND = "veth"
+
+# (path below the value, message): how a parser complains.
+Complain = Callable[[str, str], None]
+Parse = Callable[[Any, Complain], object]
+
+
+class Invalid:
+    """What a parser returns after it complained."""
+
+
+INVALID = Invalid()
+
+
+class Rule:
+    """How one field is checked: annotation by msgspec, expects the words for its failure, parse what msgspec passed.
+
+    nested holds the rules of an object's own keys.
+    """
+
+    __slots__ = ("annotation", "expects", "field", "nested", "parse")
+
+    def __init__(
+        self,
+        field: Field,
+        annotation: Any,
+        expects: str,
+        parse: Parse | None = None,
+        nested: Mapping[str, Rule] | None = None,
+    ) -> None:
+        self.field = field
+        self.annotation = annotation
+        self.expects = expects
+        self.parse = parse
+        self.nested = nested
+
+
+def one(check: Callable[[str], object]) -> Parse:
+    """A parser of one text from a function that raises ValueError."""
+
+    def parse(value: str, complain: Complain) -> object:
+        try:
+            return check(value)
+        except ValueError as error:
+            complain("", str(error))
+            return INVALID
+
+    return parse
+
+
+def parse_addresses(texts: list[str], complain: Complain) -> tuple[Address, ...] | Invalid:
+    """The addresses of one end; every bad one is complained about."""
+    found: dict[object, Address] = {}
+    complaints = 0
+    for index, text in enumerate(texts):
+        try:
+            address = values.parse_address(text)
+            # IPv6 knows an address once on an interface, IPv4 once with each prefix length.
+            key = address.packed if ":" in text else address.key()
+            if key in found:
+                raise ValueError(f"the address {values.quote(text)} is given twice")
+            found[key] = address
+        except ValueError as error:
+            complain(f"[{index}]", str(error))
+            complaints += 1
+    return INVALID if complaints else tuple(found.values())
+
+
+def _parse_queues(value: int | str, complain: Complain) -> int | None:
+    return None if isinstance(value, str) else value
+
+
+def _parse_parent(text: str) -> str:
+    values.check_ifname(text.rpartition(":")[2])
+    return text
+
+
+def _parse_text(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{values.quote(text)} has a control character in it")
+    return text
+
+
+class MirrorRecord(msgspec.Struct, rename={"source": "from"}, forbid_unknown_fields=True):
+    """The traffic to copy to this end."""
+
+    source: Annotated[str, Meta(description="interface of the same namespace whose traffic is copied")]
+    direction: Literal["both", "ingress", "egress"] = "both"
+
+
+def _parse_mirror(record: MirrorRecord, complain: Complain) -> object:
+    source = one(values.check_ifname)(record.source, lambda path, message: complain(".from", message))
+    return source if isinstance(source, Invalid) else Mirror(str(source), record.direction)
+
+
+def _int(field: Field) -> Rule:
+    low, high = field.minimum, field.maximum
+    bounds = " ".join(f"{word} {bound}" for word, bound in (("from", low), ("to", high)) if bound is not None)
+    return Rule(field, Annotated[int, Meta(ge=low, le=high)], f"a whole number {bounds}".strip())
+
+
+def _choice(field: Field) -> Rule:
+    return Rule(field, Literal[field.choices], "one of " + ", ".join(field.choices))
+
+
+def _queues(field: Field) -> Rule:
+    number = _int(field)
+    return Rule(field, number.annotation | Literal["auto"], f'{number.expects}, or "auto"', _parse_queues)
+
+
+def _mirror(field: Field) -> Rule:
+    nested = {
+        "from": make_rule(Field("from", "ifname", "the interface", required=True)),
+        "direction": make_rule(Field("direction", "choice", "which way", choices=("both", "ingress", "egress"))),
+    }
+    return Rule(field, MirrorRecord, 'an object with "from" and "direction"', _parse_mirror, nested)
+
+
+def _text(expects: str, parse: Parse | None, **schema: object) -> Callable[[Field], Rule]:
+    """A type that is text for msgspec and more for us; schema is what editors may be told about it."""
+    annotation = Annotated[str, Meta(extra_json_schema=dict(schema))] if schema else str
+    return lambda field: Rule(field, annotation, expects, parse)
+
+
+# One line a type. A type of kinds.fields.Field that is not here cannot be declared.
+TYPES: dict[str, Callable[[Field], Rule]] = {
+    "int": _int,
+    "bool": lambda field: Rule(field, bool, "true or false"),
+    "choice": _choice,
+    "str": _text("text", one(_parse_text)),
+    "ip": _text("an IP address in text", one(values.parse_ip)),
+    "interface": _text("an interface's name, or node:interface", one(_parse_parent), minLength=1),
+    "ifname": _text("an interface's name", one(values.check_ifname), minLength=1, maxLength=values.IFNAME_BYTES),
+    "node": _text("a node's name", None, minLength=1),
+    "mac": _text("a MAC address in text", one(values.parse_mac), examples=["02:aa:c1:00:00:01"]),
+    "addresses": lambda field: Rule(field, list[str], "a list of addresses in text", parse_addresses),
+    "queues": _queues,
+    "mirror": _mirror,
+    "netns": _text("a namespace's name", one(values.check_netns_name), minLength=1),
+    "container": _text("a container's name or id in text", one(values.check_container), minLength=1),
+    "path": _text("an absolute path", one(values.check_path), pattern="^/"),
+    "socket": _text("the absolute path of a socket", one(values.check_socket)),
+    "true": lambda field: Rule(field, Annotated[bool, Meta(extra_json_schema={"const": True})], "true"),
+}
+
+
+def make_rule(field: Field) -> Rule:
+    """The rule of a field, its doc attached for the schema."""
+    rule = TYPES[field.type](field)
+    if field.doc:
+        rule.annotation = Annotated[rule.annotation, Meta(description=field.doc)]
+    return rule
+
+
+def table(*fields: Field) -> dict[str, Rule]:
+    """Rules by the key in the file."""
+    return {field.name: make_rule(field) for field in fields}
+
+
+def record(name: str, rules: Mapping[str, Rule]) -> type[msgspec.Struct]:
+    """The msgspec struct of an object with these keys; what is not required is UNSET when absent."""
+    required = [(key, rule.annotation) for key, rule in rules.items() if rule.field.required]
+    optional = [(key, rule.annotation | UnsetType, UNSET) for key, rule in rules.items() if not rule.field.required]
+    return msgspec.defstruct(name, [*required, *optional], forbid_unknown_fields=True)
+
+
+def shared_fields(mtu: tuple[int, int]) -> tuple[Field, ...]:
+    """What an end of any kind may have; a link and defaults may say it for all their ends."""
+    low, high = mtu
+    return (
+        Field("addresses", "addresses", "IPv4 and IPv6 addresses with prefix length"),
+        Field("mac", "mac", "the end's unicast MAC address"),
+        Field("mtu", "int", "MTU in bytes", minimum=low, maximum=high),
+        Field("txqlen", "int", "transmit queue length in packets", minimum=0, maximum=values.U32_MAX),
+        Field("queues", "queues", "queue pairs; auto: one for each processor", minimum=1, maximum=values.QUEUES_MAX),
+        Field("up", "bool", "set the end up (the default)"),
+        Field("mirror", "mirror", "copy another interface's traffic to this end"),
+    )
+
+
+IDENTITY = (
+    Field("node", "node", "the node the end is in", required=True),
+    Field("interface", "ifname", "the end's interface name", required=True),
+)
+
+
+class Shape:
+    """What a link of one kind looks like in the file: its rules, and the structs made of them."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.ends_key = "endpoints" if kind.ends == 2 else "endpoint"
+        self.shared = table(*shared_fields(kind.mtu))
+        self.options = table(*kind.fields)
+        self.end = table(*IDENTITY) | self.shared
+        title = kind.name.capitalize()
+        self.end_record = record(f"{title}Endpoint", self.end)
+        short = Annotated[str, Meta(extra_json_schema={"pattern": ":"}, description="node:interface[:address,...]")]
+        either: Any = short | self.end_record
+        ends: Any = tuple[(either,) * kind.ends] if kind.ends > 1 else either  # type: ignore[misc]
+        ends_rule = Rule(Field(self.ends_key, "", "", required=True), ends, "")
+        type_rule = make_rule(
+            Field("type", "choice", f"the link's kind ({DEFAULT_KIND} by default)", choices=(kind.name,))
+        )
+        self.link = {self.ends_key: ends_rule, "type": type_rule} | self.shared | self.options
+        # A required option may come from defaults: the builder asks for it, the struct cannot.
+        optional = {key: _optional(rule) for key, rule in self.options.items()}
+        self.link_record = record(f"{title}Link", self.link | optional)
+
+
+def _optional(rule: Rule) -> Rule:
+    field = Field(rule.field.name, rule.field.type, rule.field.doc)
+    return Rule(field, rule.annotation, rule.expects, rule.parse, rule.nested)
+
+
+@cache
+def shape(kind: Kind) -> Shape:
+    """The shape of a kind's links, made once."""
+    return Shape(kind)
+
+
+NODE_KINDS = table(
+    Field("netns", "netns", "a named network namespace (ip netns)"),
+    Field("path", "path", "a namespace file, such as /run/netns/x or /proc/4711/ns/net"),
+    Field("pid", "int", "the namespace of a process", minimum=1, maximum=values.PID_MAX),
+    Field("host", "true", "the namespace of the caller"),
+    Field("docker", "container", "a container of Docker"),
+    Field("podman", "container", "a container of Podman"),
+    Field("cri", "container", "a container of a CRI runtime: CRI-O, containerd"),
+)
+NODE_RULES = NODE_KINDS | table(
+    Field("socket", "socket", "the socket of the container engine"),
+    Field("create", "bool", "make the namespace when it is missing (netns only)"),
+)
+CONTAINER_KINDS = ("docker", "podman", "cri")
+NodeRecord = record("Node", NODE_RULES)
+
+FILE_KEYS = ("name", "defaults", "nodes", "links")
+
+
+def default_rules() -> dict[str, list[Rule]]:
+    """What defaults may hold: the rules of each key, one for each kind that has it."""
+    found: dict[str, list[Rule]] = {
+        "create": [NODE_RULES["create"]],
+        "type": [
+            make_rule(Field("type", "choice", "the kind of a link that does not say its own", choices=tuple(KINDS)))
+        ],
+    }
+    for kind in KINDS.values():
+        for key, rule in (shape(kind).shared | shape(kind).options).items():
+            found.setdefault(key, []).append(rule)
+    return found
+
+
+def union(annotations: list[Any]) -> Any:
+    """Any of these types."""
+    return reduce(operator.or_, annotations)

@@ -1,0 +1,208 @@
+"""The rules for single values: names, addresses, MACs, pids, paths. Text in, value out, ValueError with one clear
+sentence otherwise. No heavy import: koko's command line reuses these on a path where a link takes a millisecond."""
+
+from __future__ import annotations
+
+from kokofast.topology.model import AF_INET, AF_INET6, Address
+
+IFNAME_BYTES = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
+NETNS_NAME_BYTES = 255  # NAME_MAX: ip-netns keeps the name as a file of /run/netns
+PATH_BYTES = 4095  # PATH_MAX - 1
+LAB_NAME_BYTES = 64  # leaves room for a link's title behind it in IFLA_IFALIAS (255 bytes)
+CONTAINER_BYTES = 255
+PID_MAX = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
+QUEUES_MAX = 4096  # rtnl_create_link() refuses more
+U32_MAX = (1 << 32) - 1
+MAC_BYTES = 6
+QUOTED_CHARACTERS = 60  # enough to recognise a value by; a message stays a line
+
+# The sysctl tree has directories of these names beside those of the interfaces (devinet_sysctl_register refuses them).
+SYSCTL_NAMES = ("all", "default")
+# isspace() of the kernel reads Latin-1, where 0xA0 is the no-break space (lib/ctype.c): dev_valid_name refuses it
+# even inside a UTF-8 sequence.
+KERNEL_SPACES = frozenset(b"\t\n\v\f\r \xa0")
+
+# Names recur at every link: one that was found right is not looked at again. Bounded, so that a file of a million
+# names does not stay in memory.
+KNOWN_IFNAMES_MAX = 4096
+_known_ifnames: set[str] = set()
+
+
+def quote(value: object) -> str:
+    """A value of the user's as it may be printed anywhere: control characters escaped, cut when long."""
+    if isinstance(value, str) and len(value) > QUOTED_CHARACTERS:
+        return ascii(value[:QUOTED_CHARACTERS]) + "..."
+    return ascii(value)
+
+
+def check_ifname(name: str) -> str:
+    """The interface name, when the kernel will take it."""
+    if name in _known_ifnames:
+        return name
+    raw = _encode(name, "interface name")
+    if not raw:
+        raise ValueError("the interface name is empty")
+    if len(raw) > IFNAME_BYTES:
+        raise ValueError(f"the interface name {quote(name)} has {len(raw)} bytes, the limit is {IFNAME_BYTES}")
+    if name in (".", ".."):
+        raise ValueError(f"an interface cannot be called {quote(name)}")
+    if name in SYSCTL_NAMES:
+        raise ValueError(f"an interface cannot be called {quote(name)}: the kernel keeps this name for its sysctls")
+    if "/" in name or ":" in name:
+        raise ValueError(f"the interface name {quote(name)} has a slash or a colon in it")
+    if not KERNEL_SPACES.isdisjoint(raw) or any(c.isspace() for c in name):
+        raise ValueError(f"the interface name {quote(name)} has white space in it")
+    if not name.isprintable():
+        raise ValueError(f"the interface name {quote(name)} has a control character in it")
+    if "%" in name:
+        # dev_alloc_name() would make eth%d the first free eth0, eth1, ...: not a name that can be found again.
+        raise ValueError(f"the interface name {quote(name)} has a '%' in it, which the kernel takes as a template")
+    if len(_known_ifnames) < KNOWN_IFNAMES_MAX:
+        _known_ifnames.add(name)
+    return name
+
+
+def check_netns_name(name: str) -> str:
+    """The name of a named network namespace, as ``ip netns add`` takes it."""
+    raw = _encode(name, "namespace name")
+    if not raw:
+        raise ValueError("the namespace name is empty")
+    if len(raw) > NETNS_NAME_BYTES:
+        raise ValueError(f"the namespace name {quote(name)} has {len(raw)} bytes, the limit is {NETNS_NAME_BYTES}")
+    if name in (".", "..") or "/" in name:
+        raise ValueError(f"the namespace name {quote(name)} is not a file name: no '/', not '.' or '..'")
+    if not name.isprintable():
+        raise ValueError(f"the namespace name {quote(name)} has a control character in it")
+    return name
+
+
+def check_node_name(name: str) -> str:
+    """A node's name in the file: anything that can be printed on a line."""
+    if not _encode(name, "node name"):
+        raise ValueError("the node name is empty")
+    if not name.isprintable():
+        raise ValueError(f"the node name {quote(name)} has a control character in it")
+    return name
+
+
+def check_lab_name(name: str) -> str:
+    """A lab's name: it goes into the alias of each interface, so it is short and plain."""
+    plain = name.isascii() and name[:1].isalnum() and all(c.isalnum() or c in "._-" for c in name)
+    if not plain or len(name) > LAB_NAME_BYTES:
+        raise ValueError(
+            f"{quote(name)} cannot be the lab's name: 1 to {LAB_NAME_BYTES} letters, digits, '.', '_' or '-', "
+            "a letter or digit first; give another one with --name"
+        )
+    return name
+
+
+def check_container(name: str) -> str:
+    """A container's name or id: what docker, podman and CRI-O give out."""
+    plain = name.isascii() and name[:1].isalnum() and all(c.isalnum() or c in "._-" for c in name)
+    if not plain or len(name) > CONTAINER_BYTES:
+        raise ValueError(
+            f"{quote(name)} is not a container's name or id: letters, digits, '.', '_' or '-', a letter or digit first"
+        )
+    return name
+
+
+def check_path(path: str) -> str:
+    """An absolute path."""
+    raw = _encode(path, "path")
+    if not path.startswith("/"):
+        raise ValueError(f"the path {quote(path)} is not absolute")
+    if not path.isprintable():
+        raise ValueError(f"the path {quote(path)} has a control character in it")
+    if len(raw) > PATH_BYTES:
+        raise ValueError(f"the path {quote(path)} is longer than {PATH_BYTES} bytes")
+    return path
+
+
+def check_socket(path: str) -> str:
+    """The path of a container engine's socket; ``unix:///run/x.sock`` as crictl writes it is ``/run/x.sock``."""
+    return check_path(path.removeprefix("unix://"))
+
+
+def parse_pid(text: str) -> int:
+    """A process id written as decimal digits."""
+    pid = _decimal(text)
+    if pid is None or not 1 <= pid <= PID_MAX:
+        raise ValueError(f"{quote(text)} is not a process id (1 to {PID_MAX})")
+    return pid
+
+
+def parse_mac(text: str) -> bytes:
+    """An Ethernet address an interface may have: six hex pairs joined by ':' or '-', unicast, not all zero."""
+    pairs = text.split("-" if "-" in text else ":")
+    if len(pairs) != MAC_BYTES or not all(len(pair) == 2 and _is_hex(pair) for pair in pairs):
+        raise ValueError(f"{quote(text)} is not a MAC address: six hex pairs such as 02:aa:c1:00:00:01")
+    mac = bytes.fromhex("".join(pairs))
+    if mac[0] & 1:
+        raise ValueError(f"{quote(text)} is a multicast MAC address; an interface needs a unicast one")
+    if not any(mac):
+        raise ValueError(f"{quote(text)} is all zeros; an interface needs a unicast MAC address")
+    return mac
+
+
+def parse_address(text: str) -> Address:
+    """An interface address: IPv4 or IPv6 with a prefix length; without one it is a host's, /32 or /128."""
+    host, slash, length = text.partition("/")
+    family, packed = _parse_ip(host, text)
+    bits = 32 if family == AF_INET else 128
+    prefixlen = _OCTETS.get(length) if slash else bits
+    if prefixlen is None or prefixlen > bits:
+        raise ValueError(f"the prefix length of {quote(text)} is not a number from 0 to {bits}")
+    # What inet_insert_ifa() would silently drop and ipv6_add_addr() refuses on anything but lo.
+    if not any(packed):
+        raise ValueError(f"{quote(text)} is the unspecified address; an interface cannot have it")
+    if family == AF_INET6 and (packed[0] == 0xFF or packed == _IPV6_LOOPBACK):
+        raise ValueError(f"{quote(text)} is a multicast or loopback address; a link's end cannot have it")
+    return Address(family, packed, prefixlen, text)
+
+
+def parse_ip(text: str) -> Address:
+    """An IPv4 or IPv6 address without prefix length (a tunnel's remote, say)."""
+    if "/" in text:
+        raise ValueError(f"{quote(text)} has a prefix length, which does not belong here")
+    family, packed = _parse_ip(text, text)
+    return Address(family, packed, 32 if family == AF_INET else 128, text)
+
+
+# The one decimal spelling of each number: no sign, no leading zero, no digit of another script. Looking octets up is
+# five times as fast as ipaddress, which matters at two addresses a link, and as strict (the tests compare them).
+_OCTETS = {str(number): number for number in range(256)}
+_IPV6_LOOPBACK = bytes(15) + b"\x01"
+
+
+def _parse_ip(host: str, text: str) -> tuple[int, bytes]:
+    if "%" in host:
+        raise ValueError(f"{quote(text)} has a zone, which an interface's own address cannot have")
+    try:
+        if ":" not in host:
+            first, second, third, fourth = host.split(".")
+            return AF_INET, bytes((_OCTETS[first], _OCTETS[second], _OCTETS[third], _OCTETS[fourth]))
+        # Here and not above: only a link with IPv6 addresses pays for the import.
+        from ipaddress import IPv6Address
+
+        return AF_INET6, IPv6Address(host).packed
+    except (ValueError, KeyError):
+        # Not ipaddress's words: they echo the user's characters as they are.
+        raise ValueError(
+            f"{quote(text)} is not an IPv4 or IPv6 address, such as 10.0.0.1/24 or 2001:db8::1/64"
+        ) from None
+
+
+def _decimal(text: str) -> int | None:
+    # int() also takes ' 1', '1_0' and the digits of other scripts.
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
+
+
+def _is_hex(text: str) -> bool:
+    return all(c in "0123456789abcdefABCDEF" for c in text)
+
+
+def _encode(text: str, what: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell as \ud800
+        raise ValueError(f"the {what} {quote(text)} is not valid Unicode") from None

@@ -1,0 +1,328 @@
+"""Netlink attributes: tables with one line per attribute, and the encoder and decoder that read them.
+
+Layout (include/uapi/linux/netlink.h): ``struct nlattr { __u16 nla_len; __u16 nla_type; }`` in host byte order, then
+the payload, padded to 4 bytes. nla_len counts header and payload, not the padding. The two top bits of nla_type are
+flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+
+A mapping of names to values stands for a list of attributes:
+
+=========  =============================================================================================
+codec      Python value
+=========  =============================================================================================
+U8 .. U64  int; in encode also a typed reference, which the caller's ``resolve`` turns into one
+S32        int, signed
+U16_BE ..  int, in network byte order on the wire
+STRING     str, a NUL at the end on the wire; bytes the kernel holds that are not UTF-8 keep their value by
+           surrogateescape
+BYTES      bytes; in encode also a typed reference
+FLAG       True; present without payload
+NEST       mapping, by the table of the Attr (or the one chosen by a sibling attribute, see Attr.select)
+=========  =============================================================================================
+
+An attribute the table does not know is decoded as ``{int(nla_type): bytes}`` with its flag bits, and encodes back
+to the same bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    Buffer = bytes | bytearray | memoryview
+    # A typed reference (an interface whose index is not known yet) -> the int or bytes it stands for now.
+    Resolve = Callable[[object], Any]
+
+NLA_F_NESTED = 1 << 15
+NLA_F_NET_BYTEORDER = 1 << 14
+NLA_TYPE_MASK = ~(NLA_F_NESTED | NLA_F_NET_BYTEORDER) & 0xFFFF
+
+# The kernel's own parsers stop at a handful of levels; a limit keeps hostile input from exhausting the stack.
+MAX_DEPTH = 16
+
+_NLATTR = struct.Struct("=HH")
+_PAD = (b"", b"\0\0\0", b"\0\0", b"\0")
+
+
+class EncodeError(ValueError):
+    """A request that cannot be written: an unknown name, or a value that does not fit. A defect of the caller."""
+
+
+class DecodeError(ValueError):
+    """Bytes that are not what the kernel would send."""
+
+
+class Codec:
+    """How one kind of payload is written and read; scalars carry their struct format."""
+
+    __slots__ = ("format", "name")
+
+    def __init__(self, name: str, format: struct.Struct | None = None) -> None:
+        self.name = name
+        self.format = format
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+U8 = Codec("U8", struct.Struct("=B"))
+U16 = Codec("U16", struct.Struct("=H"))
+U32 = Codec("U32", struct.Struct("=I"))
+U64 = Codec("U64", struct.Struct("=Q"))
+S32 = Codec("S32", struct.Struct("=i"))
+U16_BE = Codec("U16_BE", struct.Struct(">H"))
+U32_BE = Codec("U32_BE", struct.Struct(">I"))
+STRING = Codec("STRING")
+BYTES = Codec("BYTES")
+FLAG = Codec("FLAG")
+NEST = Codec("NEST")
+
+
+class Header:
+    """A fixed struct in front of attributes. Fields have names; those not given are 0, padding is ``x``."""
+
+    __slots__ = ("fields", "name", "struct")
+
+    def __init__(self, name: str, format: str, fields: str) -> None:
+        self.name = name
+        self.struct = struct.Struct("=" + format)
+        self.fields = tuple(fields.split())
+
+    @property
+    def size(self) -> int:
+        return self.struct.size
+
+    def pack(self, values: Mapping[str, object], resolve: Resolve | None = None) -> bytes:
+        """The header's bytes. Raises EncodeError on an unknown field or a value that does not fit."""
+        for name in values:
+            if name not in self.fields:
+                raise EncodeError(f"{self.name} has no field {name!r}")
+        row = [values.get(name, 0) for name in self.fields]
+        if resolve is not None:
+            row = [value if type(value) is int else resolve(value) for value in row]
+        try:
+            return self.struct.pack(*row)
+        except struct.error as error:
+            raise EncodeError(f"{self.name} {dict(values)}: {error}") from error
+
+    def unpack(self, data: Buffer, offset: int = 0) -> dict[str, int]:
+        """The fields at offset. Raises DecodeError when the bytes end before the header does."""
+        try:
+            return dict(zip(self.fields, self.struct.unpack_from(data, offset), strict=True))
+        except struct.error as error:
+            raise DecodeError(f"{self.name} is cut short at {len(data) - offset} of {self.size} bytes") from error
+
+
+class Attr:
+    """One line of a table: the attribute's number, its codec and, for NEST, what is inside.
+
+    header: a fixed struct that stands before the nested attributes (VETH_INFO_PEER holds an ifinfomsg); its fields
+    are given under the key "header" of the nested mapping.
+    select: the name of a sibling attribute whose value chooses the table out of ``tables`` (IFLA_INFO_KIND chooses
+    what IFLA_INFO_DATA holds); with an unknown value the payload stays bytes.
+    many: the attribute may repeat; its value is a list.
+    """
+
+    __slots__ = ("codec", "header", "many", "select", "table", "tables", "type")
+
+    def __init__(
+        self,
+        type: int,
+        codec: Codec,
+        table: Table | None = None,
+        *,
+        header: Header | None = None,
+        select: str | None = None,
+        tables: Mapping[str, Table] | None = None,
+        many: bool = False,
+    ) -> None:
+        self.type = type
+        self.codec = codec
+        self.table = table
+        self.header = header
+        self.select = select
+        self.tables = tables
+        self.many = many
+
+    def inside(self, siblings: Mapping[Any, object]) -> Table | None:
+        """The table of a nested attribute, given the attributes beside it; None when it is not known."""
+        if self.select is None:
+            return self.table
+        chosen = siblings.get(self.select)
+        return self.tables.get(chosen) if self.tables is not None and isinstance(chosen, str) else None
+
+
+class Table:
+    """The attributes that may stand together. Rows may be added after creation, so that tables can hold each other."""
+
+    __slots__ = ("by_type", "name", "rows")
+
+    def __init__(self, name: str, rows: Mapping[str, Attr]) -> None:
+        self.name = name
+        self.rows: dict[str, Attr] = {}
+        self.by_type: dict[int, tuple[str, Attr]] = {}
+        self.add(rows)
+
+    def add(self, rows: Mapping[str, Attr]) -> None:
+        """Adds rows; a number or a name that is taken is a defect of the table and raises ValueError."""
+        for name, attr in rows.items():
+            if name in self.rows or attr.type in self.by_type:
+                raise ValueError(f"{self.name}: {name} ({attr.type}) is there already")
+            self.rows[name] = attr
+            self.by_type[attr.type] = (name, attr)
+
+
+def encode(table: Table, values: Mapping[Any, object], resolve: Resolve | None = None) -> bytes:
+    """The attributes of a mapping, in its order.
+
+    Raises EncodeError on a name that the table does not have or a value that its codec cannot hold.
+    """
+    parts: list[bytes] = []
+    rows = table.rows
+    for name, value in values.items():
+        attr = rows.get(name)
+        if attr is None:
+            if isinstance(name, int) and isinstance(value, bytes):
+                parts.append(_attribute(name, value))
+                continue
+            raise EncodeError(f"{table.name} has no attribute {name!r}")
+        try:
+            if attr.many:
+                parts.extend(_encode_one(attr, item, values, resolve) for item in value)  # type: ignore[attr-defined]
+            else:
+                parts.append(_encode_one(attr, value, values, resolve))
+        except (struct.error, TypeError, AttributeError, UnicodeError) as error:
+            raise EncodeError(f"{table.name} {name}: {value!r} is not a {attr.codec}: {error}") from error
+    return b"".join(parts)
+
+
+def _attribute(type: int, payload: bytes) -> bytes:
+    length = 4 + len(payload)
+    if length > 0xFFFF:
+        raise EncodeError(f"attribute {type} has {len(payload)} bytes, nla_len holds 65535 at most")
+    return _NLATTR.pack(length, type) + payload + _PAD[length & 3]
+
+
+def _encode_one(attr: Attr, value: Any, siblings: Mapping[Any, object], resolve: Resolve | None) -> bytes:
+    codec = attr.codec
+    if codec.format is not None:
+        if type(value) is not int and resolve is not None:
+            value = resolve(value)
+        return _attribute(attr.type, codec.format.pack(value))
+    if codec is STRING:
+        raw = value.encode("utf-8", "surrogateescape")
+        if b"\0" in raw:
+            raise EncodeError(f"{value!r} has a NUL inside")
+        return _attribute(attr.type, raw + b"\0")
+    if codec is FLAG:
+        return _attribute(attr.type, b"") if value else b""
+    if codec is BYTES or isinstance(value, bytes):
+        if resolve is not None and not isinstance(value, bytes):
+            value = resolve(value)
+        return _attribute(attr.type, bytes(memoryview(value)))
+    table = attr.inside(siblings)
+    if table is None:
+        raise EncodeError(f"attribute {attr.type} needs its sibling {attr.select!r} to say what is inside")
+    if attr.header is None:
+        return _attribute(attr.type, encode(table, value, resolve))
+    header = attr.header.pack(value.get("header", {}), resolve)
+    inner = {name: item for name, item in value.items() if name != "header"}
+    return _attribute(attr.type, header + encode(table, inner, resolve))
+
+
+def decode(table: Table, data: Buffer, depth: int = 0) -> dict[Any, Any]:
+    """The mapping that these bytes stand for. Raises DecodeError on anything that is not a list of attributes.
+
+    Of an attribute that stands twice without being ``many`` the last wins, as in the kernel's nla_parse().
+    """
+    if depth > MAX_DEPTH:
+        raise DecodeError(f"attributes nested deeper than {MAX_DEPTH}")
+    values: dict[Any, Any] = {}
+    later: list[tuple[str, Attr, memoryview]] = []
+    for raw_type, payload in walk(data):
+        known = table.by_type.get(raw_type & NLA_TYPE_MASK)
+        if known is None:
+            values[raw_type] = bytes(payload)
+            continue
+        name, attr = known
+        if attr.select is not None:
+            # The sibling that says what is inside may come after it.
+            values[name] = None
+            later.append((name, attr, payload))
+            continue
+        value = _decode_one(name, attr, attr.table, payload, depth)
+        if attr.many:
+            values.setdefault(name, []).append(value)
+        else:
+            values[name] = value
+    for name, attr, payload in later:
+        values[name] = _decode_one(name, attr, attr.inside(values), payload, depth)
+    return values
+
+
+def walk(data: Buffer) -> list[tuple[int, memoryview]]:
+    """(nla_type with its flags, payload) of each attribute. Raises DecodeError on a length that cannot be."""
+    view = memoryview(data)
+    end = len(view)
+    offset = 0
+    found: list[tuple[int, memoryview]] = []
+    while end - offset >= 4:
+        length, type = _NLATTR.unpack_from(view, offset)
+        if length < 4 or length > end - offset:
+            raise DecodeError(f"attribute {type & NLA_TYPE_MASK} says {length} of {end - offset} bytes")
+        found.append((type, view[offset + 4 : offset + length]))
+        offset += (length + 3) & ~3
+    if offset < end:
+        raise DecodeError(f"{end - offset} bytes left over after the last attribute")
+    return found
+
+
+def _decode_one(name: str, attr: Attr, table: Table | None, payload: memoryview, depth: int) -> object:
+    codec = attr.codec
+    if codec.format is not None:
+        if len(payload) != codec.format.size:
+            raise DecodeError(f"{name} has {len(payload)} bytes, a {codec} has {codec.format.size}")
+        return codec.format.unpack(payload)[0]
+    if codec is STRING:
+        # The kernel ends strings with one NUL; some senders leave it out, which nla_strscpy() also takes.
+        raw = bytes(payload)
+        return (raw[:-1] if raw.endswith(b"\0") else raw).decode("utf-8", "surrogateescape")
+    if codec is FLAG:
+        return True
+    if codec is BYTES or table is None:
+        return bytes(payload)
+    if attr.header is None:
+        return decode(table, payload, depth + 1)
+    header = attr.header.unpack(payload)
+    return {"header": header, **decode(table, payload[attr.header.size :], depth + 1)}
+
+
+def path_at(table: Table, data: Buffer, offset: int) -> tuple[str, ...]:
+    """The names on the way to the attribute that stands at this offset, outermost first; () when none does.
+
+    This is what an extended ACK's NLMSGERR_ATTR_OFFS asks for: the offset of an attribute's header in our request.
+    """
+    view = memoryview(data)
+    position = 0
+    kinds: dict[str, object] = {}
+    while len(view) - position >= 4:
+        length, raw_type = _NLATTR.unpack_from(view, position)
+        if length < 4 or length > len(view) - position:
+            return ()
+        name, attr = table.by_type.get(raw_type & NLA_TYPE_MASK, (str(raw_type & NLA_TYPE_MASK), None))
+        payload = view[position + 4 : position + length]
+        if offset == position:
+            return (name,)
+        if position < offset < position + length and attr is not None:
+            inner = attr.inside(kinds)
+            skip = attr.header.size if attr.header is not None else 0
+            if inner is None:
+                return (name,)
+            return (name, *path_at(inner, payload[skip:], offset - position - 4 - skip))
+        if attr is not None and attr.codec is STRING:
+            kinds[name] = bytes(payload).rstrip(b"\0").decode("utf-8", "replace")
+        position += (length + 3) & ~3
+    return ()

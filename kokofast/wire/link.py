@@ -1,0 +1,74 @@
+"""RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK: the link tables.
+
+Source: include/uapi/linux/if_link.h, rtnetlink.h (struct ifinfomsg), veth.h; policies ifla_policy and ifla_info_policy
+in net/core/rtnetlink.c. Only what we send or read has a line; the rest is kept as unknown.
+"""
+
+from __future__ import annotations
+
+from kokofast.wire.attributes import BYTES, NEST, S32, STRING, U8, U32, Attr, Header, Table
+
+RTM_NEWLINK = 16
+RTM_DELLINK = 17
+RTM_GETLINK = 18
+RTM_SETLINK = 19
+
+IFF_UP = 0x1
+IFF_RUNNING = 0x40
+IFF_LOWER_UP = 0x10000
+
+# IFLA_EXT_MASK: leave the statistics, a third of each answer, out of a dump.
+RTEXT_FILTER_SKIP_STATS = 1 << 3
+
+IFNAMSIZ = 16  # with the NUL
+IFALIASZ = 256  # with the NUL; IFLA_IFALIAS takes 255 bytes
+
+IFINFOMSG = Header("ifinfomsg", "BxHiII", "family type index flags change")
+
+LINK = Table(
+    "link",
+    {
+        "address": Attr(1, BYTES),
+        "broadcast": Attr(2, BYTES),
+        "ifname": Attr(3, STRING),
+        "mtu": Attr(4, U32),
+        "link": Attr(5, U32),
+        "qdisc": Attr(6, STRING),
+        "master": Attr(10, U32),
+        "txqlen": Attr(13, U32),
+        "operstate": Attr(16, U8),
+        "linkmode": Attr(17, U8),
+        "net_ns_pid": Attr(19, U32),
+        "ifalias": Attr(20, STRING),
+        "group": Attr(27, U32),
+        "net_ns_fd": Attr(28, U32),
+        "ext_mask": Attr(29, U32),
+        "promiscuity": Attr(30, U32),
+        "num_tx_queues": Attr(31, U32),
+        "num_rx_queues": Attr(32, U32),
+        "carrier": Attr(33, U8),
+        "link_netnsid": Attr(37, S32),
+        "new_netnsid": Attr(45, S32),
+        "target_netnsid": Attr(46, S32),
+        "new_ifindex": Attr(49, S32),
+        "min_mtu": Attr(50, U32),
+        "max_mtu": Attr(51, U32),
+    },
+)
+
+VETH = Table("veth", {"peer": Attr(1, NEST, LINK, header=IFINFOMSG)})
+
+# IFLA_INFO_DATA by IFLA_INFO_KIND: one line a kind.
+INFO_DATA: dict[str, Table] = {
+    "veth": VETH,
+}
+
+LINKINFO = Table(
+    "linkinfo",
+    {
+        "kind": Attr(1, STRING),
+        "data": Attr(2, NEST, select="kind", tables=INFO_DATA),
+        "slave_kind": Attr(4, STRING),
+    },
+)
+LINK.add({"linkinfo": Attr(18, NEST, LINKINFO)})

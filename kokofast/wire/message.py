@@ -1,0 +1,191 @@
+"""Netlink messages: the header, requests, dumps and acknowledgements.
+
+Source: include/uapi/linux/netlink.h; netlink_ack() and netlink_dump() in net/netlink/af_netlink.c; netlink(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from kokofast.wire import addr, link
+from kokofast.wire.attributes import (
+    STRING,
+    U32,
+    Attr,
+    DecodeError,
+    Header,
+    Table,
+    decode,
+    encode,
+    path_at,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from kokofast.wire.attributes import Buffer, Resolve
+
+NLMSG_NOOP = 1
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLMSG_OVERRUN = 4
+
+NLM_F_REQUEST = 0x01
+NLM_F_MULTI = 0x02
+NLM_F_ACK = 0x04
+NLM_F_ECHO = 0x08
+NLM_F_DUMP_INTR = 0x10
+NLM_F_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
+NLM_F_REPLACE = 0x100
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+NLM_F_CAPPED = 0x100  # in an acknowledgement: the request is not echoed (NETLINK_CAP_ACK)
+NLM_F_ACK_TLVS = 0x200  # in an acknowledgement: attributes follow (NETLINK_EXT_ACK)
+
+_NLMSGHDR = struct.Struct("=IHHII")
+_ERRNO = struct.Struct("=i")
+HEADER_SIZE = _NLMSGHDR.size
+
+# What stands after struct nlmsghdr, by message type: one line each.
+FORMATS: dict[int, tuple[Header, Table]] = {
+    link.RTM_NEWLINK: (link.IFINFOMSG, link.LINK),
+    link.RTM_DELLINK: (link.IFINFOMSG, link.LINK),
+    link.RTM_GETLINK: (link.IFINFOMSG, link.LINK),
+    link.RTM_SETLINK: (link.IFINFOMSG, link.LINK),
+    addr.RTM_NEWADDR: (addr.IFADDRMSG, addr.ADDR),
+    addr.RTM_DELADDR: (addr.IFADDRMSG, addr.ADDR),
+    addr.RTM_GETADDR: (addr.IFADDRMSG, addr.ADDR),
+}
+
+_EXT_ACK = Table("extended ACK", {"message": Attr(1, STRING), "offset": Attr(2, U32), "miss_type": Attr(5, U32)})
+
+
+class Request:
+    """One message to send, as data: its type, its flags beyond NLM_F_REQUEST, its header fields and attributes.
+
+    Values may be typed references (an interface that has no index yet), resolved when the bytes are made.
+    """
+
+    __slots__ = ("attributes", "flags", "header", "type")
+
+    def __init__(
+        self, type: int, header: Mapping[str, object], attributes: Mapping[str, object] | None = None, flags: int = 0
+    ) -> None:
+        self.type = type
+        self.flags = flags
+        self.header = header
+        self.attributes: Mapping[str, object] = attributes if attributes is not None else {}
+
+    def __repr__(self) -> str:
+        return f"Request({self.type}, {dict(self.header)}, {dict(self.attributes)}, flags={self.flags:#x})"
+
+
+class Message:
+    """One message received: nlmsghdr's fields, the fixed header's fields, the attributes by name."""
+
+    __slots__ = ("attributes", "flags", "header", "pid", "seq", "type")
+
+    def __init__(
+        self, type: int, flags: int, seq: int, pid: int, header: dict[str, int], attributes: dict[Any, Any]
+    ) -> None:
+        self.type = type
+        self.flags = flags
+        self.seq = seq
+        self.pid = pid
+        self.header = header
+        self.attributes = attributes
+
+
+class Ack:
+    """The kernel's answer to one request: errno 0 for success, else the number, its sentence (may be empty), and
+    the offset in the request of the attribute that it refused (None when it did not say)."""
+
+    __slots__ = ("errno", "message", "offset", "seq")
+
+    def __init__(self, seq: int, errno: int, message: str = "", offset: int | None = None) -> None:
+        self.seq = seq
+        self.errno = errno
+        self.message = message
+        self.offset = offset
+
+
+class KernelError(Exception):
+    """A request that the kernel refused. path names the refused attribute from the outside in; may be empty."""
+
+    def __init__(self, errno: int, message: str = "", path: tuple[str, ...] = ()) -> None:
+        super().__init__(errno, message, path)
+        self.errno = errno
+        self.message = message
+        self.path = path
+
+    def __str__(self) -> str:
+        name = errno.errorcode.get(self.errno, str(self.errno))
+        return f"{self.message or os.strerror(self.errno)} ({name})"
+
+
+def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = None) -> bytes:
+    """The bytes of one request. Raises EncodeError on what the tables do not know."""
+    header, table = FORMATS[request.type]
+    body = header.pack(request.header, resolve) + encode(table, request.attributes, resolve)
+    flags = NLM_F_REQUEST | request.flags | (NLM_F_ACK if ack else 0)
+    return _NLMSGHDR.pack(HEADER_SIZE + len(body), request.type, flags, seq, 0) + body
+
+
+def split(data: Buffer) -> Iterator[tuple[int, int, int, int, memoryview]]:
+    """(type, flags, seq, pid, body) of each message in a datagram. Raises DecodeError on impossible lengths."""
+    view = memoryview(data)
+    offset, end = 0, len(view)
+    while offset < end:
+        if end - offset < HEADER_SIZE:
+            raise DecodeError(f"{end - offset} bytes where a message header of {HEADER_SIZE} should be")
+        length, type, flags, seq, pid = _NLMSGHDR.unpack_from(view, offset)
+        if length < HEADER_SIZE or length > end - offset:
+            raise DecodeError(f"message of type {type} says {length} of {end - offset} bytes")
+        yield type, flags, seq, pid, view[offset + HEADER_SIZE : offset + length]
+        offset += (length + 3) & ~3
+
+
+def unpack(type: int, flags: int, seq: int, pid: int, body: Buffer) -> Message:
+    """One message of a type that FORMATS knows. Raises DecodeError for others and for malformed bodies."""
+    try:
+        header, table = FORMATS[type]
+    except KeyError:
+        raise DecodeError(f"message type {type} is not known") from None
+    fields = header.unpack(body)
+    return Message(type, flags, seq, pid, fields, decode(table, memoryview(body)[header.size :]))
+
+
+def unpack_ack(flags: int, seq: int, body: Buffer) -> Ack:
+    """The content of an NLMSG_ERROR (or of NLMSG_DONE, which has no echoed header). Raises DecodeError."""
+    view = memoryview(body)
+    if len(view) < 4:
+        raise DecodeError(f"an acknowledgement of {len(view)} bytes")
+    code = -_ERRNO.unpack_from(view)[0]
+    if code < 0:
+        raise DecodeError(f"an acknowledgement with the impossible error {-code}")
+    if not flags & NLM_F_ACK_TLVS:
+        return Ack(seq, code)
+    if len(view) < 4 + HEADER_SIZE:
+        raise DecodeError(f"an extended acknowledgement of {len(view)} bytes")
+    echoed = HEADER_SIZE if flags & NLM_F_CAPPED else _NLMSGHDR.unpack_from(view, 4)[0]
+    start = 4 + ((echoed + 3) & ~3)
+    if echoed < HEADER_SIZE or start > len(view):
+        raise DecodeError(f"an acknowledgement that echoes {echoed} of {len(view)} bytes")
+    found = decode(_EXT_ACK, view[start:])
+    return Ack(seq, code, found.get("message", ""), found.get("offset"))
+
+
+def explain(request: Buffer, ack: Ack) -> KernelError:
+    """The error of a refused request, with the offset turned into the names of the attribute it points at."""
+    view = memoryview(request)
+    type = _NLMSGHDR.unpack_from(view)[1]
+    path: tuple[str, ...] = ()
+    if ack.offset is not None and type in FORMATS:
+        header, table = FORMATS[type]
+        start = HEADER_SIZE + header.size
+        path = path_at(table, view[start:], ack.offset - start)
+    return KernelError(ack.errno, ack.message, path)

@@ -1,0 +1,155 @@
+"""Fixtures for tests on real namespaces, and the guard that no test leaves anything behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+NETNS_DIRECTORY = Path("/run/netns")
+PREFIX = f"kft-{os.getpid()}-"
+
+# Interfaces that modules make by themselves in every namespace when something first asks for their kind.
+FALLBACK_INTERFACES = frozenset(
+    {"bond0", "dummy0", "erspan0", "gre0", "gretap0", "ifb0", "ifb1", "ip6gre0", "ip6tnl0", "ip_vti0", "sit0", "tunl0"}
+)
+# A namespace that is deleted takes its interfaces, and their peers elsewhere, a moment later.
+SETTLE_SECONDS = 10.0
+
+_numbers = itertools.count()
+
+
+def ip(namespace: str | None, *arguments: str) -> str:
+    """``ip [-n NAMESPACE] ARGUMENTS``: its output. What ip complains of becomes the failure of the test."""
+    command = ["ip", *(["-n", namespace] if namespace is not None else []), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def ip_json(namespace: str | None, *arguments: str) -> list[dict[str, Any]]:
+    """``ip -j -d``, parsed. ip prints nothing, or empty objects among the rest, for what it has nothing to say of."""
+    answer: list[dict[str, Any]] = json.loads(ip(namespace, "-d", "-j", *arguments) or "[]")
+    return [one for one in answer if one]
+
+
+def links(namespace: str | None) -> dict[str, dict[str, Any]]:
+    """The interfaces of a namespace by name, without lo and the ones that modules make by themselves."""
+    found = {link["ifname"]: link for link in ip_json(namespace, "link", "show")}
+    return {name: link for name, link in found.items() if name != "lo" and name not in FALLBACK_INTERFACES}
+
+
+def addresses(namespace: str | None, ifname: str) -> list[str]:
+    """The addresses of an interface, ``10.0.0.1/24``, without the link-local ones that the kernel makes."""
+    (link,) = ip_json(namespace, "address", "show", "dev", ifname)
+    return [f"{info['local']}/{info['prefixlen']}" for info in link["addr_info"] if info["scope"] != "link"]
+
+
+def namespaces() -> set[str]:
+    """The names that ``ip netns list`` shows."""
+    return set(os.listdir(NETNS_DIRECTORY)) if NETNS_DIRECTORY.is_dir() else set()
+
+
+class NamespaceFactory:
+    """Makes uniquely named network namespaces: ``netns()``, or ``netns("r1")`` for a name one can recognise."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def reserve(self, suffix: str = "ns") -> str:
+        """A name for a namespace that the test has made by someone else; removed afterwards when it is there."""
+        name = f"{PREFIX}{next(_numbers)}-{suffix}"
+        self._names.append(name)
+        return name
+
+    def __call__(self, suffix: str = "ns") -> str:
+        name = self.reserve(suffix)
+        ip(None, "netns", "add", name)
+        return name
+
+    def remove_all(self) -> None:
+        complaints = []
+        for name in self._names:
+            if name in namespaces():
+                try:
+                    ip(None, "netns", "delete", name)
+                except AssertionError as error:  # the others must go all the same
+                    complaints.append(str(error))
+        assert not complaints, complaints
+
+
+@pytest.fixture(scope="session")
+def requires_root() -> None:
+    """Skips without root, by ``@pytest.mark.usefixtures("requires_root")``. On CI, a silent hole: fails."""
+    if os.geteuid() == 0:
+        return
+    reason = "needs root: it makes network namespaces"
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}, and CI=true allows no skipping for lack of it")
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def netns(requires_root: None) -> Iterator[NamespaceFactory]:
+    """A factory of real network namespaces, removed at teardown whatever the test did."""
+    factory = NamespaceFactory()
+    try:
+        yield factory
+    finally:
+        factory.remove_all()
+
+
+class RunKokofast(Protocol):
+    def __call__(
+        self, *arguments: str, input: str | None = None, timeout: float = 120, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(scope="session")
+def kokofast() -> RunKokofast:
+    """``kokofast("batch", path)`` runs the command line as a user does; the exit code is the test's to check."""
+
+    def run(
+        *arguments: str, input: str | None = None, timeout: float = 120, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "kokofast", *arguments],
+            # Never the terminal's own standard input: a test must not wait for it.
+            input="" if input is None else input,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=None if env is None else {**os.environ, **env},
+            check=False,
+        )
+
+    return run
+
+
+def _left_behind(names_before: set[str], interfaces_before: set[str]) -> list[str]:
+    # Another test run on this machine has a prefix of its own, and comes and goes.
+    names = {name for name in namespaces() - names_before if name.startswith(PREFIX) or not name.startswith("kft-")}
+    interfaces = {name for _, name in socket.if_nameindex()} - interfaces_before - FALLBACK_INTERFACES
+    return [f"namespace {name}" for name in sorted(names)] + [f"interface {name}" for name in sorted(interfaces)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fails the session when namespaces or interfaces are there that were not there before."""
+    names, interfaces = namespaces(), {name for _, name in socket.if_nameindex()}
+    yield
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (left := _left_behind(names, interfaces)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if left:
+        pytest.fail(f"left behind by the tests, or made meanwhile by somebody else: {', '.join(left)}", pytrace=False)

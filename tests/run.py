@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""From a bare machine to the passed tests: ``python3 tests/run.py [--python 3.12] [--no-lint] [pytest arguments]``.
+
+Installs the system packages of the table below when they are missing, makes a venv, runs ruff, mypy and pytest. All
+of them run even when one fails. pytest comes last: its summary is the end of the output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)  # tests/ itself would offer its modules under a second name
+
+from examples import quickstart  # noqa: E402
+
+
+class Need(NamedTuple):
+    package: str
+    probe: str  # a command, or the path of a file: the package is installed only when this is missing
+    reason: str
+
+
+# Every system package the tests need, apart from the interpreter's own venv package (quickstart.venv_packages).
+NEEDS = (
+    Need("iproute2", "ip", "makes the tests' namespaces, and is the independent witness of what kokofast made in them"),
+    Need("iputils-ping", "ping", "proves that a link carries traffic"),
+    Need("gcc", "gcc", "compiles bench/floor.c, the fastest the kernel can be asked"),
+    Need("libc6-dev", "/usr/include/stdio.h", "the headers for it"),
+)
+
+
+def is_there(probe: str) -> bool:
+    if probe.startswith("/"):
+        return Path(probe).exists()
+    # An ordinary user's PATH lacks the sbin directories.
+    return shutil.which(probe, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+
+
+def interpreter(choice: str | None) -> tuple[str, Path]:
+    """The interpreter to use (a path, a command, or a version) and the directory of its venv."""
+    if choice is None:
+        quickstart.require_python()
+        return sys.executable, ROOT / ".venv"
+    python = shutil.which(choice) or shutil.which(f"python{choice}")
+    if python is None:
+        sys.exit(f"There is no interpreter {choice} here.")
+    return python, ROOT / f".venv-{quickstart.require_python(python)}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Sets up what the tests need and runs them.",
+        epilog="All other arguments go to pytest.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--python", help="another interpreter: a path, a command or a version; it has its own venv")
+    parser.add_argument("--no-lint", action="store_true", help="leave out ruff and mypy")
+    options, pytest_arguments = parser.parse_known_args()
+    python, venv = interpreter(options.python)
+
+    missing = [need.package for need in NEEDS if not is_there(need.probe)]
+    if not (venv / "bin" / "python").exists():
+        missing += quickstart.venv_packages(python)
+    if missing:
+        quickstart.apt_install(missing)
+    inside = quickstart.ensure_venv(venv, python=python, extra="test")
+
+    failed = False
+    if not options.no_lint:
+        for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+            if quickstart.run([inside, "-m", *tool]) != 0:
+                print(f"FAILED: {' '.join(tool)} (pytest follows all the same)", flush=True)
+                failed = True
+    # pytest also answers 5, no tests, which is no success either.
+    code = quickstart.run([inside, "-m", "pytest", *pytest_arguments])
+    return code if code > 0 else int(failed or code != 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The arrows between the rooms of kokofast point one way. Reads the sources, imports nothing of kokofast."""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A room may import from itself and from these. cli, and the modules beside the rooms, may import anything.
+ARROWS = {
+    "topology": {"kinds"},
+    "kinds": set(),
+    "plan": {"kinds", "topology"},
+    "wire": set(),
+    "host": {"wire"},
+    "endpoints": {"host", "topology"},
+    "engine": {"plan", "host", "endpoints", "topology", "wire", "kinds"},
+}
+# Types only, under `if TYPE_CHECKING`, may come from these wherever the importer lives.
+SHARED_TYPES = ("kokofast.topology.model", "kokofast.kinds")
+
+PURE = {"topology", "kinds", "plan", "wire"}
+NOT_PURE = {"socket", "_socket", "ctypes", "_ctypes", "trio", "asyncio", "subprocess", "threading", "fcntl", "select"}
+
+CTYPES_HOME = "kokofast/host/libc.py"
+SPEAKERS = ("kokofast/cli/", "kokofast/koko.py", "kokofast/__main__.py")
+KIND_WORD = "vxlan"
+KIND_WORD_HOMES = ("kokofast/kinds/", "kokofast/wire/")
+# Only inside strings: help texts, and koko's option for it.
+KIND_WORD_HELP = ("kokofast/cli/", "kokofast/koko.py")
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    if not isinstance(node, ast.If):
+        return False
+    test = node.test
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def absolute(node: ast.ImportFrom, path: str) -> str:
+    """The module an import names, relative ones resolved against the file it is in."""
+    if node.level == 0:
+        return node.module or ""
+    package = path.split("/")[: -node.level]
+    return ".".join([*package, *([node.module] if node.module else [])])
+
+
+def imports(tree: ast.AST, path: str, types_only: bool = False) -> Iterator[tuple[int, str, bool]]:
+    """(line, module or module.name, under `if TYPE_CHECKING`) of every import, inside functions too."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name, types_only
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield node.lineno, f"{absolute(node, path)}.{alias.name}", types_only
+        elif isinstance(node, ast.If) and is_type_checking(node):
+            yield from imports(ast.Module(node.body, []), path, True)
+            yield from imports(ast.Module(node.orelse, []), path, types_only)
+        else:
+            yield from imports(node, path, types_only)
+
+
+def import_violations(path: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
+    parts = path.split("/")
+    room = parts[1] if len(parts) > 2 else ""
+    for line, target, types_only in imports(tree, path):
+        first, _, rest = target.partition(".")
+        if first in {"ctypes", "_ctypes"} and path != CTYPES_HOME:
+            yield line, f"only {CTYPES_HOME} imports ctypes"
+        if room in PURE and first in NOT_PURE and not types_only:
+            yield line, f"{room} is pure and imports {first}"
+        if first != "kokofast" or room in {"", "cli"}:
+            continue
+        goal = rest.partition(".")[0]
+        if goal.startswith("__"):  # kokofast.__version__
+            continue
+        shared = types_only and f"{target}.".startswith(tuple(f"{name}." for name in SHARED_TYPES))
+        if goal != room and goal not in ARROWS.get(room, set()) and not shared:
+            yield line, f"{room} must not import {goal}"
+
+
+def violations(path: str, source: str) -> list[str]:
+    """Every broken rule of one module; ``path`` is relative to the checkout: kokofast/wire/header.py."""
+    tree = ast.parse(source)
+    found = list(import_violations(path, tree))
+    if not path.startswith(SPEAKERS):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                found.append((node.lineno, "only cli/ prints"))
+    if not path.startswith(KIND_WORD_HOMES):
+        spoken = {tokenize.NAME, tokenize.COMMENT} if path.startswith(KIND_WORD_HELP) else None
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if (spoken is None or token.type in spoken) and KIND_WORD in token.string.lower():
+                found.append((token.start[0], f"{KIND_WORD} is a word of kinds/ and wire/"))
+    return [f"{path}:{line}: {message}" for line, message in sorted(found)]
+
+
+def test_the_arrows_point_one_way() -> None:
+    modules = sorted((ROOT / "kokofast").rglob("*.py"))
+    assert modules
+    found = [line for file in modules for line in violations(file.relative_to(ROOT).as_posix(), file.read_text())]
+    assert not found, "\n".join(found)
+
+
+def test_every_room_has_its_rule() -> None:
+    rooms = {file.parent.name for file in (ROOT / "kokofast").glob("*/__init__.py")}
+    assert rooms - {"cli"} <= set(ARROWS)
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "complaint"),
+    [
+        ("kokofast/wire/x.py", "import kokofast.host", "wire must not import host"),
+        ("kokofast/wire/x.py", "from kokofast import host", "wire must not import host"),
+        ("kokofast/wire/x.py", "from ..host import libc", "wire must not import host"),
+        ("kokofast/host/__init__.py", "from ..engine import run", "host must not import engine"),
+        ("kokofast/host/x.py", "def f():\n    import kokofast.engine.run", "host must not import engine"),
+        ("kokofast/kinds/x.py", "from kokofast.topology.model import Link", "kinds must not import topology"),
+        ("kokofast/plan/x.py", "from kokofast.cli import main", "plan must not import cli"),
+        ("kokofast/plan/x.py", "from kokofast import koko", "plan must not import koko"),
+        ("kokofast/kinds/x.py", "if TYPE_CHECKING:\n    import kokofast.plan.ops", "kinds must not import plan"),
+        ("kokofast/kinds/x.py", "if not TYPE_CHECKING:\n    import socket", "kinds is pure and imports socket"),
+        ("kokofast/plan/x.py", "try:\n    from trio import run\nexcept: pass", "plan is pure and imports trio"),
+        ("kokofast/wire/x.py", "import os, _socket as s", "wire is pure and imports _socket"),
+        ("kokofast/host/x.py", "import ctypes.util", "only kokofast/host/libc.py imports ctypes"),
+        ("kokofast/cli/x.py", "from ctypes import CDLL", "only kokofast/host/libc.py imports ctypes"),
+        ("kokofast/engine/x.py", "print('done')", "only cli/ prints"),
+        ("kokofast/plan/x.py", "kind = 'VXLAN'", "vxlan is a word of kinds/ and wire/"),
+        ("kokofast/plan/x.py", "def f():\n    return f'{1}vxlan'", "vxlan is a word of kinds/ and wire/"),
+        ("kokofast/cli/x.py", "make_vxlan()", "vxlan is a word of kinds/ and wire/"),
+    ],
+)
+def test_a_turned_arrow_is_seen(path: str, source: str, complaint: str) -> None:
+    (found,) = violations(path, source)
+    assert found.endswith(f": {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("kokofast/topology/x.py", "from kokofast.kinds import KINDS"),
+        ("kokofast/kinds/x.py", "if TYPE_CHECKING:\n    from kokofast.topology.model import Link"),
+        ("kokofast/wire/x.py", "import typing\nif typing.TYPE_CHECKING:\n    import socket"),
+        ("kokofast/wire/x.py", "from . import header\nfrom kokofast import __version__"),
+        ("kokofast/host/libc.py", "import ctypes"),
+        ("kokofast/engine/x.py", "import trio\nfrom kokofast.plan.ops import Plan"),
+        ("kokofast/cli/x.py", "import kokofast.engine\nprint('makes a vxlan')"),
+        ("kokofast/koko.py", "from kokofast.topology.model import Link\nLink('vxlan', ())"),
+        ("kokofast/kinds/x.py", "NAME = 'vxlan'"),
+    ],
+)
+def test_an_arrow_in_its_direction_is_not(path: str, source: str) -> None:
+    assert violations(path, source) == []
