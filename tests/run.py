@@ -32,6 +32,15 @@ NEEDS = (
     Need("iputils-ping", "ping", "proves that a link carries traffic"),
     Need("gcc", "gcc", "compiles bench/floor.c, the fastest the kernel can be asked"),
     Need("libc6-dev", "/usr/include/stdio.h", "the headers for it"),
+    Need("docker.io", "dockerd", "docker nodes: the tests start a daemon of their own, with real containers"),
+    Need("containerd", "containerd", "cri nodes: it speaks Kubernetes' CRI; comes with docker.io, too"),
+    Need("runc", "runc", "what all three engines start containers with"),
+    Need("containernetworking-plugins", "/usr/lib/cni/ptp", "containerd gives its pods a network with these"),
+    Need("busybox-static", "busybox", "the one file of the containers' image: no registry is asked"),
+    Need("podman", "podman", "podman nodes: the tests start its Docker-compatible service"),
+    Need("user-mode-linux", "linux.uml", "another kernel, as a process: the guest that tests/vm boots"),
+    Need("kmod", "modprobe", "lets the guest's kernel load its modules"),
+    Need("busybox-static", "busybox", "turns the guest off"),
 )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
 import sys
 from typing import TYPE_CHECKING
 
-from kokofast.cli.output import clean, complain, print_json, print_result, say
+from kokofast.cli.output import clean, complain, give_up_streams, prepare_streams, print_json, print_result, say
 from kokofast.cli.parser import build_parser
 
 if TYPE_CHECKING:
@@ -32,23 +32,36 @@ class CommandError(Exception):
 
 def run(argv: Sequence[str]) -> int:
     """Runs a command line and returns the exit code. Prints errors; never raises for the user's doing."""
+    prepare_streams()
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough; what the command did stands, and Python must not complain at exit.
+        give_up_streams()
+        return FAILED
+    except OSError as error:  # a full disk
+        with contextlib.suppress(OSError):
+            complain(f"kokofast: the output cannot be written: {error.strerror}")
+        give_up_streams()
+        return FAILED
+
+
+def _run(argv: Sequence[str]) -> int:
     arguments, command = _split_command(argv)
     options = build_parser().parse_args(arguments)
     options.exec = command
     try:
         if command is not None and not getattr(options, "sandbox", False):
             raise CommandError(INVALID, "a command after -- is for batch --sandbox")
-        code = _COMMANDS[options.command](options)
-        sys.stdout.flush()
-        return code
+        return _COMMANDS[options.command](options)
     except CommandError as error:
         for line in error.lines:
             complain(f"kokofast: {line}")
         return error.code
-    except BrokenPipeError:
-        # Whoever read our output has enough; what the command did stands, and Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except KeyboardInterrupt:
         complain("kokofast: interrupted")
         return FAILED
@@ -131,10 +144,32 @@ def _with_signals(job: Callable[[Progress | None], Awaitable[object]], quiet: bo
 
     try:
         trio.run(main)
+    except BaseExceptionGroup as group:
+        raise _explain(group) from group
     finally:
         if bar is not None:
             bar.close()  # type: ignore[attr-defined]
     return caught[0] if caught else None
+
+
+def _explain(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What to raise instead of a group from under trio: a sentence where the machine is to blame."""
+    from kokofast.wire.message import KernelError
+
+    if group.split(KeyboardInterrupt)[1] is None:
+        return KeyboardInterrupt()
+    blamed, rest = group.split((OSError, KernelError))
+    if blamed is None or rest is not None:
+        return group
+    sentences: dict[str, None] = {}
+    waiting: list[BaseException] = [blamed]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting += error.exceptions
+        else:
+            sentences[str(error)] = None
+    return CommandError(FAILED, *sentences)
 
 
 def _batch(options: argparse.Namespace) -> int:
@@ -159,6 +194,7 @@ def _batch(options: argparse.Namespace) -> int:
             keep_going=options.keep_going,
             dry_run=options.dry_run,
             jobs=options.jobs,
+            runtime_timeout=options.runtime_timeout,
             progress=progress,
             result=result,
         )
@@ -265,7 +301,7 @@ def _generate(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise CommandError(INVALID, str(error)) from None
     for part in dump_csv(chain) if options.format == "csv" else dump_json(chain):
-        sys.stdout.write(part)
+        sys.stdout.write(part + "\n")
     return OK
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from typing import NoReturn
 
 from kokofast import __version__
+from kokofast.cli.output import clean
 
 EXIT_CODES = """\
 exit codes: 0 done, or nothing to do; 1 failed, everything this run made was taken back; 2 usage or an invalid file,
 nothing was touched; 3 partial, with --keep-going; 4 with --dry-run --exit-code: there is something to change"""
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse quotes what it does not understand as it is, control characters and all."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(clean(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="kokofast",
         description="Wires network namespaces together with veth links, thousands at a time.",
         epilog=EXIT_CODES,
@@ -34,6 +43,15 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 999999999")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time of more than nothing, 0.5 say."""
+    # float() also takes 'nan', '1e9', '1_0' and the digits of other scripts.
+    plain = text.isascii() and text.replace(".", "", 1).isdecimal() and len(text) <= 9
+    if not plain or float(text) <= 0:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds above 0")
+    return float(text)
 
 
 def _add(
@@ -59,6 +77,13 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     batch.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
     batch.add_argument("--keep-going", action="store_true", help="keep the links that work when others fail (exit 3)")
     batch.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 2)")
+    batch.add_argument(
+        "--runtime-timeout",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long a docker, podman or CRI daemon may be silent (default: 10)",
+    )
     batch.add_argument(
         "--sandbox",
         action="store_true",

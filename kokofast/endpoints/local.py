@@ -6,6 +6,7 @@ import errno
 import os
 
 from kokofast.host.namespaces import named
+from kokofast.topology.model import CONTAINER_KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def path_of(node: Node) -> str:
-    """The path of the node's network namespace file. Raises ValueError on a name that cannot be part of a path."""
+    """The path of the node's network namespace file. Raises ValueError on a name that cannot be part of a path, and
+    for a container, which its daemon has to be asked for."""
     if node.kind == "netns":
         return named(node.target)
     if node.kind == "path":
@@ -22,11 +24,13 @@ def path_of(node: Node) -> str:
         return f"/proc/{int(node.target)}/ns/net"
     if node.kind == "host":
         return "/proc/self/ns/net"
-    raise ValueError(f"nodes of kind {node.kind} are not supported by this version")
+    raise ValueError(f"a {node.kind} node has no path of its own")
 
 
 def explain(node: Node, error: OSError) -> str:
     """Why the node's namespace could not be opened, and what to do."""
+    if node.kind in CONTAINER_KINDS and error.errno in (errno.ENOENT, errno.ESRCH):
+        return f"container {node.target!r} ended while its namespace was opened"
     if error.errno == errno.ENOENT:
         if node.kind == "netns":
             return (

@@ -10,18 +10,18 @@ from kokofast.engine.execute import Executor
 from kokofast.engine.result import APPLIED, INVALID, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler
-from kokofast.engine.survey import survey_nodes
+from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
 from kokofast.plan import planner
-from kokofast.plan.operations import ConfigureEnd, CreateLink, MakeNamespace
-from kokofast.wire.message import KernelError
+from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace
+from kokofast.wire.message import KernelError, Request
 
 if TYPE_CHECKING:
     from kokofast.engine.execute import Refusal
     from kokofast.engine.result import Progress
     from kokofast.engine.survey import Survey
     from kokofast.plan.operations import Operation
-    from kokofast.topology.model import Topology
+    from kokofast.topology.model import End, Link, Topology
 
 # The rtnl lock is global: two threads keep it busy, more only spin on it.
 DEFAULT_WORKERS = 2
@@ -54,6 +54,7 @@ async def apply(
     keep_going: bool = False,
     dry_run: bool = False,
     jobs: int | None = None,
+    runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
     progress: Progress | None = None,
     result: Result | None = None,
 ) -> Result:
@@ -61,15 +62,22 @@ async def apply(
 
     When a link fails, or the caller's scope is cancelled, everything this run made is taken back first; with
     keep_going the links that work stay. Never raises for what the kernel or the user's file is to blame for: see
-    Result.status and Result.errors. jobs is the number of worker threads. A result that is given is filled in, so
-    that a caller who cancels the run can see what became of it.
+    Result.status and Result.errors. jobs is the number of worker threads, runtime_timeout how
+    many seconds a container daemon may be silent. A result that is given is filled in, so that a caller who cancels
+    the run can see what became of it.
     """
     result = result if result is not None else Result(topology.name, UNCHANGED)
     own = kernel is None
     kernel = kernel if kernel is not None else Kernel()
     try:
-        with result.stage("survey"):
-            survey = await survey_nodes(kernel, topology.nodes, progress=progress)
+        survey = await survey_nodes(
+            kernel,
+            planner.nodes_of(topology),
+            mirrors=any(end.mirror is not None for link in topology.links for end in link.ends),
+            runtime_timeout=runtime_timeout,
+            timed=result.stage,
+            progress=progress,
+        )
         with result.stage("plan"):
             plan = _make_plan(topology, survey, kernel)
         _count(result, plan)
@@ -78,8 +86,9 @@ async def apply(
             result.errors = [Failure(problem.place, problem.message) for problem in plan.problems]
         elif dry_run:
             result.status = PLANNED if plan.operations else UNCHANGED
-            result.notes = describe(topology, plan)
+            result.notes = describe(topology, plan) + plan.notes
         elif plan.operations:
+            result.notes = plan.notes
             applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
             await _carry_out(applied, result, keep_going, jobs or DEFAULT_WORKERS, progress)
         return result
@@ -91,13 +100,19 @@ async def apply(
 def _make_plan(topology: Topology, survey: Survey, kernel: Kernel) -> planner.Plan:
     if survey.problems:
         # Links between nodes that do resolve are checked all the same: every error of the file is shown at once.
-        whole = [link for link in topology.links if all(end.node in survey.places for end in link.ends)]
+        whole = [link for link in topology.links if _resolves(link, survey)]
         nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
         topology = type(topology)(topology.name, nodes, tuple(whole))
     situation = planner.Situation(survey.places, survey.observed, kernel.boot_id())
     plan = planner.make_plan(topology, situation)
     plan.problems[:0] = survey.problems
     return plan
+
+
+def _resolves(link: Link, survey: Survey) -> bool:
+    parent = planner.parent_of(link)
+    nodes = [end.node for end in link.ends] + ([] if parent is None else [parent[0]])
+    return all(node in survey.places for node in nodes)
 
 
 def _count(result: Result, plan: planner.Plan) -> None:
@@ -187,13 +202,12 @@ def _failures(applied: Applied) -> list[Failure]:
 
 # The kernel's attribute -> the field of an endpoint that it came from.
 _FIELDS = {
-    "ifname": "interface",
+    "ifname": "ifname",
     "address": "mac",
     "mtu": "mtu",
     "txqlen": "txqlen",
     "num_tx_queues": "queues",
     "num_rx_queues": "queues",
-    "local": "addresses",
 }
 
 
@@ -211,9 +225,19 @@ def _place(applied: Applied, operation: Operation, refusal: Refusal) -> str:
             return end.where(field)
         return link.where(path[-1]) if path else link.place
     end = link.ends[operation.end]
-    if operation.change.add and (field == "addresses" or not path):
-        field = "addresses"
+    if isinstance(operation, AddMirror):
+        return end.where("mirror")
+    if isinstance(refusal, KernelError) and refusal.request is not None and "local" in refusal.request.attributes:
+        return _address_place(end, refusal.request)
     return end.where(field) if field is not None else end.place
+
+
+def _address_place(end: End, request: Request) -> str:
+    packed, prefixlen = request.attributes["local"], request.header["prefixlen"]
+    for number, address in enumerate(end.addresses):
+        if (address.packed, address.prefixlen) == (packed, prefixlen):
+            return end.where(f"addresses[{number}]")
+    return end.where("addresses")
 
 
 def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
@@ -222,7 +246,7 @@ def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
     if isinstance(operation, MakeNamespace):
         return f"namespace {operation.name} cannot be made: {text}"
     link = applied.topology.links[operation.link]
-    if isinstance(operation, ConfigureEnd):
+    if isinstance(operation, (ConfigureEnd, AddMirror)):
         end = link.ends[operation.end]
         return f"{end.node}:{end.ifname}: {text}"
     return f"{link.title()}: {text}"
@@ -238,6 +262,10 @@ def describe(topology: Topology, plan: planner.Plan) -> list[str]:
         elif isinstance(operation, CreateLink):
             link = topology.links[operation.link]
             lines.append(f"+ {link.kind} {link.title()}")
+        elif isinstance(operation, AddMirror):
+            end = topology.links[operation.link].ends[operation.end]
+            way = " and ".join(sorted(operation.directions))
+            lines.append(f"+ mirror {way} of {end.node}:{operation.source.ifname} to {end.ifname}")
         elif plan.actions[operation.link] == planner.UPDATE:
             changed.add(operation.link)
             end = topology.links[operation.link].ends[operation.end]

@@ -8,18 +8,24 @@ from kokofast.endpoints import local
 from kokofast.engine.execute import Executor
 from kokofast.engine.result import DESTROYED, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import tear_down
+from kokofast.engine.scheduler import run_all
 from kokofast.engine.survey import Survey, look
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Kernel
-from kokofast.plan.ownership import lab_of, lab_of_alias, lab_of_namespace
+from kokofast.plan.ownership import group_of, group_of_cookie, lab_of, lab_of_alias, lab_of_namespace
 from kokofast.plan.teardown import OwnedEnd
+from kokofast.topology.model import CONTAINER_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kokofast.engine.execute import Refusal
     from kokofast.engine.result import Progress
     from kokofast.plan.observed import Interface
     from kokofast.topology.model import Topology
+
+MIRROR_WORKERS = 2
+MIRROR_CHUNK = 16
 
 
 class OwnedInterface:
@@ -47,7 +53,12 @@ class Scene:
 
 
 async def scan(
-    kernel: Kernel, *, lab: str | None = None, topology: Topology | None = None, progress: Progress | None = None
+    kernel: Kernel,
+    *,
+    lab: str | None = None,
+    topology: Topology | None = None,
+    mirrors: bool = False,
+    progress: Progress | None = None,
 ) -> Scene:
     """Looks into every namespace that can be found: this one, the named ones, those of all processes, those of the
     topology. With lab only what belongs to it is returned."""
@@ -56,13 +67,15 @@ async def scan(
     paths.update(names)
     if topology is not None:
         for node in topology.nodes.values():
-            paths.setdefault(local.path_of(node), node.name)
+            # A container that runs has processes, which are looked into below: its daemon need not even be there.
+            if node.kind not in CONTAINER_KINDS:
+                paths.setdefault(local.path_of(node), node.name)
     processes = dict(host.list_processes())
     paths.update({f"/proc/{pid}/ns/net": f"pid:{pid}" for pid in processes})
     survey = Survey()
     scene = Scene(survey)
     scene.inhabited = set(processes.values())
-    sights = await look(kernel, list(paths), progress=progress)
+    sights = await look(kernel, list(paths), mirrors=mirrors, progress=progress)
     for (path, title), sight in zip(paths.items(), sights, strict=True):
         if isinstance(sight, OSError):
             claim = host.claimed(path) if path in names else None
@@ -104,7 +117,7 @@ async def destroy(
     kernel = kernel if kernel is not None else Kernel()
     try:
         with result.stage("survey"):
-            scene = await scan(kernel, lab=lab, topology=topology, progress=progress)
+            scene = await scan(kernel, lab=lab, topology=topology, mirrors=True, progress=progress)
         with result.stage("delete"):
             await _delete(scene, kernel, result, jobs, progress)
         return result
@@ -119,14 +132,19 @@ async def _delete(scene: Scene, kernel: Kernel, result: Result, jobs: int | None
     named = {number: scene.names[number] for number in scene.namespaces if number in scene.names}
     # Where a process lives on, the namespace outlives its name, and so would the links in it.
     empty = {number: name for number, name in named.items() if not _is_inhabited(scene, number)}
+    mirror_errors = await _remove_mirrors(scene, executor, result.lab, empty)
     done = await tear_down(executor, ends, empty, workers=jobs, progress=progress)
     inhabited = {number: name for number, name in named.items() if number not in empty}
     again = await tear_down(executor, (), inhabited, workers=jobs, progress=progress)
+    failed_namespaces = {**done.failed_namespaces, **again.failed_namespaces}
     for name in scene.claims:
-        kernel.remove(name, None)
-    removed = len(done.namespaces) + len(again.namespaces) + len(scene.claims)
+        try:
+            kernel.remove(name, None)
+        except OSError as error:
+            failed_namespaces[name] = error
+    removed = len(done.namespaces) + len(again.namespaces) + len(scene.claims.keys() - failed_namespaces.keys())
     result.links = {"removed": len(done.links), "failed": len(done.failed_links)}
-    result.namespaces = {"removed": removed, "failed": len(done.failed_namespaces) + len(again.failed_namespaces)}
+    result.namespaces = {"removed": removed, "failed": len(failed_namespaces)}
     result.notes = [
         f"namespace {name} has lost its name, but lives on until the processes in it end" for name in inhabited.values()
     ]
@@ -137,12 +155,39 @@ async def _delete(scene: Scene, kernel: Kernel, result: Result, jobs: int | None
     ]
     result.errors += [
         Failure(name, f"the namespace cannot be removed: {refusal}", refusal.errno)
-        for name, refusal in sorted({**done.failed_namespaces, **again.failed_namespaces}.items())
+        for name, refusal in sorted(failed_namespaces.items())
     ]
+    result.errors += mirror_errors
     if result.errors:
         result.status = PARTIAL
     elif removed or done.links:
         result.status = DESTROYED
+
+
+async def _remove_mirrors(scene: Scene, executor: Executor, lab: str, empty: Mapping[int, str]) -> list[Failure]:
+    groups = frozenset((group_of(lab),)) if lab else None
+    concerned = [
+        number
+        for number, namespace in enumerate(scene.survey.observed)
+        if namespace is not None
+        and number not in empty
+        and any(groups is None or group_of_cookie(mirror.cookie) in groups for mirror in namespace.mirrors)
+    ]
+    failures: list[Failure] = []
+
+    def report(position: int, refusal: Refusal | None) -> None:
+        if refusal is not None:
+            title = scene.titles[concerned[position]]
+            failures.append(Failure(title, f"a mirror cannot be removed: {refusal}", refusal.errno))
+
+    await run_all(
+        concerned,
+        lambda numbers: [executor.remove_all_mirrors(number, groups) for number in numbers],
+        workers=MIRROR_WORKERS,
+        chunk=MIRROR_CHUNK,
+        report=report,
+    )
+    return failures
 
 
 def _is_inhabited(scene: Scene, number: int) -> bool:

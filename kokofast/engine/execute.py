@@ -9,20 +9,22 @@ import errno
 import threading
 from collections import defaultdict
 
+from kokofast.engine.mirror import add_mirror, list_mirrors, remove_mirrors, set_mtu
 from kokofast.engine.observe import ADDRESS_PROTOCOL, observe
 from kokofast.plan.operations import (
+    AddMirror,
     Change,
     ConfigureEnd,
     CreateLink,
     DeleteGroup,
     DeleteInterface,
     IfRef,
-    MacRef,
     MakeNamespace,
+    MarkRef,
     NsRef,
     RemoveNamespace,
 )
-from kokofast.plan.ownership import first_mac
+from kokofast.plan.ownership import first_txqlen, group_of_cookie
 from kokofast.wire.addr import AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     Refusal = KernelError | OSError
 
 INDEX_ATTEMPTS = 4
+# Interfaces with larger numbers (someone chose them) are not counted, so that there is always room above the highest.
+LARGEST_INDEX = 1 << 30
 
 
 class Executor:
@@ -48,6 +52,7 @@ class Executor:
         self.kernel = kernel
         self.handles = handles
         self.boot = kernel.boot_id()
+        self.begun: set[Operation] = set()
         self._lock = threading.Lock()
         self._index: dict[tuple[int, str], int] = {}
         self._chosen: set[tuple[int, str]] = set()
@@ -58,11 +63,9 @@ class Executor:
                 self._learn(ns, namespace)
 
     def _learn(self, ns: int, namespace: Namespace) -> None:
-        highest = 1
         for interface in namespace.interfaces.values():
             self._index[ns, interface.ifname] = interface.ifindex
-            highest = max(highest, interface.ifindex)
-        self._next_index[ns] = max(self._next_index[ns], highest + 1)
+        self._next_index[ns] = max(self._next_index[ns], _highest_index(namespace) + 1)
 
     def index_of(self, reference: IfRef) -> int:
         """The ifindex that an interface of this run has."""
@@ -78,7 +81,7 @@ class Executor:
         assert handle is not None, f"namespace {ns} is used before it is made"
         return handle
 
-    def resolve(self, reference: object) -> int | bytes:
+    def resolve(self, reference: object) -> int:
         """What a typed reference stands for."""
         if isinstance(reference, IfRef):
             return self._index[reference.ns, reference.ifname]
@@ -86,24 +89,30 @@ class Executor:
             fd = self.handle(reference.ns).fd
             assert fd is not None
             return fd
-        if isinstance(reference, MacRef):
+        if isinstance(reference, MarkRef):
             ns = reference.interface.ns
             index = self._index[ns, reference.interface.ifname]
-            return first_mac(self.boot, self.handle(ns).identity, reference.group, index)
+            return first_txqlen(self.boot, self.handle(ns).identity, reference.group, index)
         raise TypeError(f"{reference!r} is neither a number nor a reference")
 
     def execute(self, operations: Sequence[Operation]) -> list[Refusal | None]:
         """Carries out operations of one type that wait for nothing; one result each, in order."""
+        self.begun.update(operations)
         first = operations[0]
         if isinstance(first, MakeNamespace):
             return self._make_namespaces([item for item in operations if isinstance(item, MakeNamespace)])
         if isinstance(first, CreateLink):
             return self._create_links([item for item in operations if isinstance(item, CreateLink)])
+        if isinstance(first, AddMirror):
+            return [self._mirror(item) for item in operations if isinstance(item, AddMirror)]
         return self._configure([item for item in operations if isinstance(item, ConfigureEnd)])
 
     def _make_namespaces(self, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
         results: list[Refusal | None] = []
-        made = self.kernel.make([(operation.name, operation.alias) for operation in operations])
+        try:
+            made = self.kernel.make([(operation.name, operation.alias) for operation in operations])
+        except OSError as error:  # not one of them, but the directory of all
+            return [error] * len(operations)
         for operation, item in zip(operations, made, strict=True):
             if isinstance(item, (OSError, KernelError)):
                 results.append(item)
@@ -113,11 +122,12 @@ class Executor:
         return results
 
     def _create_links(self, operations: Sequence[CreateLink]) -> list[Refusal | None]:
-        places = sorted({reference.ns for operation in operations for reference in operation.ends})
+        places = {reference.ns for operation in operations for reference in operation.ends}
+        places |= {operation.sender for operation in operations if operation.sender is not None}
         results: dict[int, Refusal | None] = {}
         waiting = dict(enumerate(operations))
         try:
-            with self.kernel.using([self.handle(ns) for ns in places]):
+            with self.kernel.using([self.handle(ns) for ns in sorted(places)]):
                 for attempt in range(INDEX_ATTEMPTS):
                     if attempt:
                         self._look_again(waiting.values())
@@ -127,30 +137,41 @@ class Executor:
                     if not waiting:
                         break
         except OSError as error:
-            results.update({number: error for number in range(len(operations)) if number not in results})
+            # Also those whose index was taken in the attempt before: whether this one went well is not known.
+            results.update(dict.fromkeys(waiting, error))
         return [results[number] for number in range(len(operations))]
 
     def _send_creations(self, operations: Sequence[CreateLink]) -> list[KernelError | None]:
+        by_sender: dict[int | None, list[int]] = defaultdict(list)
         with self._lock:
-            for operation in operations:
+            for number, operation in enumerate(operations):
+                by_sender[operation.sender].append(number)
                 for reference in operation.ends:
-                    self._chosen.add((reference.ns, reference.ifname))
-                    self._index[reference.ns, reference.ifname] = self._next_index[reference.ns]
-                    self._next_index[reference.ns] += 1
-        requests: list[Request] = []
-        for operation in operations:
-            attributes = dict(operation.attributes)
-            header = attributes.pop("header")
-            requests.append(Request(RTM_NEWLINK, header, attributes, NLM_F_CREATE | NLM_F_EXCL))  # type: ignore[arg-type]
-        return self.kernel.send(self.kernel.scratch(), requests, self.resolve)
+                    self._choose_index(reference, operation.sender)
+        results: list[KernelError | None] = [None] * len(operations)
+        for sender, numbers in by_sender.items():
+            requests = [_creation(operations[number]) for number in numbers]
+            handle = self.kernel.scratch() if sender is None else self.handle(sender)
+            for number, answer in zip(numbers, self.kernel.send(handle, requests, self.resolve), strict=True):
+                results[number] = answer
+        return results
+
+    def _choose_index(self, reference: IfRef, sender: int | None) -> None:
+        # Free in the sender's namespace as well: kernels before 6.15 look there for what the message names.
+        floor = self._next_index[sender] if sender is not None else 0
+        index = max(self._next_index[reference.ns], floor)
+        self._chosen.add((reference.ns, reference.ifname))
+        self._index[reference.ns, reference.ifname] = index
+        self._next_index[reference.ns] = index + 1
 
     def _look_again(self, operations: Iterable[CreateLink]) -> None:
         # Someone else took the index between our look and our request: look where the free ones begin by now.
-        for ns in sorted({reference.ns for operation in operations for reference in operation.ends}):
+        places = {reference.ns for operation in operations for reference in operation.ends}
+        places |= {operation.sender for operation in operations if operation.sender is not None}
+        for ns in sorted(places):
             namespace = observe(self.kernel, self.handle(ns))
             with self._lock:
-                highest = max((interface.ifindex for interface in namespace.interfaces.values()), default=1)
-                self._next_index[ns] = max(self._next_index[ns], highest + 1)
+                self._next_index[ns] = max(self._next_index[ns], _highest_index(namespace) + 1)
 
     def _configure(self, operations: Sequence[ConfigureEnd]) -> list[Refusal | None]:
         return self.change([(operation.interface, operation.change) for operation in operations])
@@ -183,7 +204,50 @@ class Executor:
             if answer is not None and _ipv6_is_off(request, answer):
                 answer = self._enable_ipv6(handle, reference, request)
             if answer is not None and results[number] is None:
+                answer.request = request
                 results[number] = answer
+
+    def _mirror(self, operation: AddMirror) -> Refusal | None:
+        handle = self.handle(operation.source.ns)
+        source, target = self.index_of(operation.source), self.index_of(operation.target)
+        try:
+            with self.kernel.using([handle]):
+                if operation.mtu is not None:
+                    set_mtu(self.kernel, handle, source, operation.mtu[0])
+                add_mirror(self.kernel, handle, source, target, operation.directions, operation.cookie)
+        except (KernelError, OSError) as error:
+            return error
+        return None
+
+    def unmirror(self, operation: AddMirror) -> Refusal | None:
+        """Takes a mirror back, whole or half made."""
+        handle = self.handle(operation.source.ns)
+        source = self.index_of(operation.source)
+        try:
+            with self.kernel.using([handle]):
+                if operation.mtu is not None:
+                    set_mtu(self.kernel, handle, source, operation.mtu[1])
+                return remove_mirrors(
+                    self.kernel, handle, source, lambda found: found.belongs_to(operation.cookie, found.ifname)
+                )
+        except (KernelError, OSError) as error:
+            return error
+
+    def remove_all_mirrors(self, ns: int, groups: frozenset[int] | None) -> Refusal | None:
+        """Removes the mirror filters of these labs' groups (None: of every lab) from all interfaces of a namespace."""
+        handle = self.handle(ns)
+        try:
+            with self.kernel.using([handle]):
+                names = {item.ifindex: item.ifname for item in observe(self.kernel, handle).interfaces.values()}
+                indexes = {name: index for index, name in names.items()}
+                found = list_mirrors(self.kernel, handle, names)
+                refusals = [
+                    remove_mirrors(self.kernel, handle, indexes[ifname], lambda item: _is_of(item.cookie, groups))
+                    for ifname in {item.ifname for item in found if _is_of(item.cookie, groups)}
+                ]
+        except (KernelError, OSError) as error:
+            return error
+        return next((refusal for refusal in refusals if refusal is not None), None)
 
     def _enable_ipv6(self, handle: Handle, reference: IfRef, request: Request) -> KernelError | None:
         # Docker's default: IPv6 is off in containers. Who gives an IPv6 address wants it on, for this interface only.
@@ -231,6 +295,17 @@ class Executor:
         return None
 
 
+def _creation(operation: CreateLink) -> Request:
+    attributes = dict(operation.attributes)
+    header = attributes.pop("header")
+    return Request(RTM_NEWLINK, header, attributes, NLM_F_CREATE | NLM_F_EXCL)  # type: ignore[arg-type]
+
+
+def _is_of(cookie: bytes, groups: frozenset[int] | None) -> bool:
+    group = group_of_cookie(cookie)
+    return group is not None and (groups is None or group in groups)
+
+
 def requests_of(reference: IfRef, change: Change) -> list[Request]:
     """The requests that a change takes: one RTM_SETLINK for all attributes, one message an address."""
     requests: list[Request] = []
@@ -252,6 +327,11 @@ def _address_request(
 ) -> Request:
     header = {"family": address.family, "prefixlen": address.prefixlen, "index": reference}
     return Request(type, header, {"local": address.packed, **attributes}, flags)
+
+
+def _highest_index(namespace: Namespace) -> int:
+    indexes = (interface.ifindex for interface in namespace.interfaces.values())
+    return max((index for index in indexes if index <= LARGEST_INDEX), default=1)
 
 
 def _index_taken(result: Refusal | None) -> bool:

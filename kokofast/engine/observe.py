@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from kokofast.plan.observed import Interface, Namespace
+from kokofast.engine.mirror import list_mirrors
+from kokofast.plan.observed import Interface, MirrorFilter, Namespace
 from kokofast.plan.ownership import is_our_group
 from kokofast.topology.model import Address
 from kokofast.wire.addr import IFA_F_PERMANENT, RTM_GETADDR
 from kokofast.wire.link import IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
-from kokofast.wire.message import Request
+from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,18 @@ _LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS})
 _ADDRESSES = Request(RTM_GETADDR, {})
 
 
-def observe(kernel: Kernel, handle: Handle) -> Namespace:
-    """The namespace's interfaces; with their addresses where one of ours is among them."""
+def observe(kernel: Kernel, handle: Handle, *, mirrors: bool = False) -> Namespace:
+    """The namespace's interfaces, with their addresses where one of ours is among them; with mirrors also our filters.
+
+    Raises OSError, also for what the kernel refuses.
+    """
+    try:
+        return _observe(kernel, handle, mirrors)
+    except KernelError as error:
+        raise OSError(error.errno, str(error)) from error
+
+
+def _observe(kernel: Kernel, handle: Handle, mirrors: bool) -> Namespace:
     interfaces: dict[str, Interface] = {}
     loopback_alias = ""
     for message in kernel.dump(handle, _LINKS):
@@ -35,18 +46,24 @@ def observe(kernel: Kernel, handle: Handle) -> Namespace:
         interfaces[interface.ifname] = interface
     if any(is_our_group(interface.group) for interface in interfaces.values()):
         _add_addresses(kernel, handle, interfaces)
-    return Namespace(handle.identity, interfaces, loopback_alias)
+    found: tuple[MirrorFilter, ...] = ()
+    if mirrors:
+        found = list_mirrors(kernel, handle, {item.ifindex: item.ifname for item in interfaces.values()})
+    return Namespace(handle.identity, interfaces, loopback_alias, found)
 
 
 def interface_of(message: Message) -> Interface:
     """An RTM_NEWLINK message as an Interface."""
     attributes = message.attributes
+    linkinfo = attributes.get("linkinfo", {})
+    data = linkinfo.get("data")
     return Interface(
         message.header["index"],
         attributes.get("ifname", ""),
         group=attributes.get("group", 0),
         alias=attributes.get("ifalias", ""),
-        kind=attributes.get("linkinfo", {}).get("kind", ""),
+        kind=linkinfo.get("kind", ""),
+        data=data if isinstance(data, dict) else None,
         mac=attributes.get("address", b""),
         mtu=attributes.get("mtu", 0),
         txqlen=attributes.get("txqlen", 0),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.engine.observe import observe
 from kokofast.engine.scheduler import run_all
-from kokofast.plan.operations import ConfigureEnd, CreateLink, IfRef, MakeNamespace, RemoveNamespace
+from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, MakeNamespace, RemoveNamespace
 from kokofast.plan.ownership import group_of, lab_of
 from kokofast.plan.teardown import OwnedEnd, plan_teardown
 from kokofast.wire.message import KernelError
@@ -97,7 +97,7 @@ async def take_back(applied: Applied, only: set[int] | None, progress: Progress 
     Returns a line for everything that could not be taken back.
     """
     executor = applied.executor
-    left = _undo_changes(applied, only)
+    left = _undo_mirrors(applied, only) + _undo_changes(applied, only)
     ends: list[OwnedEnd] = []
     group = group_of(applied.topology.name)
     for number, operation in enumerate(applied.plan.operations):
@@ -141,13 +141,27 @@ def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
     )
 
 
+def _undo_mirrors(applied: Applied, only: set[int] | None) -> list[str]:
+    left: list[str] = []
+    for number, operation in enumerate(applied.plan.operations):
+        if not isinstance(operation, AddMirror) or (only is not None and operation.link not in only):
+            continue
+        if number not in applied.done and number not in applied.failures:
+            continue
+        refusal = applied.executor.unmirror(operation)
+        if refusal is not None and refusal.errno not in _GONE:
+            end = applied.topology.links[operation.link].ends[operation.end]
+            left.append(f"the mirror of {end.node}:{operation.source.ifname}: {refusal}")
+    return left
+
+
 def _undo_changes(applied: Applied, only: set[int] | None) -> list[str]:
     """Brings interfaces that were there before back to what they were; also those whose change failed half-way."""
     left: list[str] = []
     for number, operation in enumerate(applied.plan.operations):
         if not isinstance(operation, ConfigureEnd) or operation.undo is None:
             continue
-        if number not in applied.done and number not in applied.failures:
+        if operation not in applied.executor.begun:
             continue
         if only is not None and operation.link not in only:
             continue

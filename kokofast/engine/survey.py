@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
+from kokofast.endpoints.process import namespace_path
 from kokofast.engine.observe import observe
 from kokofast.engine.scheduler import run_all
 from kokofast.host import namespaces as host
+from kokofast.topology.model import CONTAINER_KINDS
 from kokofast.topology.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from kokofast.engine.result import Progress
     from kokofast.host.kernel import Handle, Kernel
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 SURVEY_WORKERS = 2
 SURVEY_CHUNK = 128
+DEFAULT_RUNTIME_TIMEOUT = 10.0
 
 
 class Survey:
@@ -50,7 +55,12 @@ class Survey:
 
 
 async def look(
-    kernel: Kernel, paths: Sequence[str], *, stage: str = "survey", progress: Progress | None = None
+    kernel: Kernel,
+    paths: Sequence[str],
+    *,
+    stage: str = "survey",
+    mirrors: bool = False,
+    progress: Progress | None = None,
 ) -> list[Sight]:
     """Opens and observes the namespace at each path; an OSError for those that cannot be."""
     sights: list[Sight] = [OSError()] * len(paths)
@@ -58,7 +68,7 @@ async def look(
     done = 0
 
     def execute(chosen: Sequence[str]) -> list[Sight]:
-        return [_look_into(kernel, item) for item in kernel.open_all(chosen)]
+        return [_look_into(kernel, item, mirrors) for item in kernel.open_all(chosen)]
 
     def report(number: int, sight: Sight) -> None:
         nonlocal done
@@ -71,29 +81,75 @@ async def look(
     return sights
 
 
-def _look_into(kernel: Kernel, item: Handle | OSError) -> Sight:
+def _look_into(kernel: Kernel, item: Handle | OSError, mirrors: bool) -> Sight:
     if isinstance(item, OSError):
         return item
     try:
         with kernel.using([item]):
-            return item, observe(kernel, item)
+            return item, observe(kernel, item, mirrors=mirrors)
     except OSError as error:
         return error
 
 
 async def survey_nodes(
-    kernel: Kernel, nodes: Mapping[str, Node], *, missing_is_fine: bool = False, progress: Progress | None = None
+    kernel: Kernel,
+    nodes: Mapping[str, Node],
+    *,
+    mirrors: bool = False,
+    runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+    timed: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+    progress: Progress | None = None,
 ) -> Survey:
-    """The namespaces of a topology's nodes. A node that does not resolve is a problem, unless it is to be created
-    or missing_is_fine (it then has no place)."""
+    """The namespaces of a topology's nodes. A node that does not resolve is a problem, unless it is to be created.
+
+    Containers are looked up before and confirmed after the look into the namespaces, both under the name "resolve" in
+    timed; runtime_timeout is how many seconds a daemon may be silent.
+    """
     survey = Survey()
+    unresolved: dict[str, str] = {}
+    containers = [node for node in nodes.values() if node.kind in CONTAINER_KINDS]
+    if containers:
+        # Only who has containers pays for asyncio, and for what stands on it.
+        from kokofast.endpoints.from_trio import Containers
+
+        async with Containers(containers, runtime_timeout) as daemons:
+            with timed("resolve"):
+                pids, refused = await daemons.resolve()
+            with timed("survey"):
+                await _survey(survey, kernel, nodes, pids, unresolved, mirrors, progress)
+            with timed("resolve"):
+                # Why the daemon says no goes before what is seen of a process that has ended.
+                unresolved |= refused | await daemons.confirm()
+    else:
+        with timed("survey"):
+            await _survey(survey, kernel, nodes, {}, unresolved, mirrors, progress)
+    for node in nodes.values():
+        if node.name in unresolved:
+            survey.places.pop(node.name, None)
+            survey.problems.append(Problem(node.place, f"node {node.name}: {unresolved[node.name]}"))
+    return survey
+
+
+async def _survey(
+    survey: Survey,
+    kernel: Kernel,
+    nodes: Mapping[str, Node],
+    pids: Mapping[str, int],
+    unresolved: dict[str, str],
+    mirrors: bool,
+    progress: Progress | None,
+) -> None:
+    """Puts the nodes' namespaces into survey, those of containers by the pid in pids, and why not into unresolved."""
     paths: dict[str, list[Node]] = {}
     for node in nodes.values():
         try:
-            paths.setdefault(local.path_of(node), []).append(node)
+            if node.kind not in CONTAINER_KINDS:
+                paths.setdefault(local.path_of(node), []).append(node)
+            elif node.name in pids:
+                paths.setdefault(namespace_path(pids[node.name]), []).append(node)
         except ValueError as error:
-            survey.problems.append(Problem(node.place, str(error)))
-    sights = await look(kernel, list(paths), progress=progress)
+            unresolved[node.name] = str(error)
+    sights = await look(kernel, list(paths), mirrors=mirrors, progress=progress)
     for (path, same), sight in zip(paths.items(), sights, strict=True):
         if not isinstance(sight, OSError):
             number = survey.add(*sight)
@@ -101,9 +157,8 @@ async def survey_nodes(
         elif _can_be_made(path, same, sight):
             number = survey.add_missing()
             survey.places.update((node.name, number) for node in same)
-        elif not missing_is_fine:
-            survey.problems += [Problem(node.place, f"node {node.name}: {local.explain(node, sight)}") for node in same]
-    return survey
+        else:
+            unresolved |= {node.name: local.explain(node, sight) for node in same}
 
 
 def _can_be_made(path: str, nodes: Sequence[Node], error: OSError) -> bool:

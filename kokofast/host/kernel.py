@@ -42,13 +42,15 @@ LOOPBACK_IFINDEX = 1  # include/net/net_namespace.h LOOPBACK_IFINDEX: the first 
 
 class Handle:
     """A network namespace in use. It can be closed in between to stay within the budget: identity, (device, inode),
-    tells whether the path still leads to the same namespace when it is opened again."""
+    and cookie tell whether the path still leads to the same namespace when it is opened again. The inode alone does
+    not: while it is closed the namespace may end, and a new one gets the lowest free number."""
 
-    __slots__ = ("fd", "identity", "lock", "path", "socket", "users")
+    __slots__ = ("cookie", "fd", "identity", "lock", "path", "socket", "users")
 
     def __init__(self, path: str, identity: tuple[int, int], fd: int | None, socket: Socket | None = None) -> None:
         self.path = path
         self.identity = identity
+        self.cookie: int | None = None  # taken when it is closed
         self.fd = fd
         self.socket = socket
         self.users = 0
@@ -81,22 +83,25 @@ class Kernel:
 
     def open_all(self, paths: Sequence[str]) -> list[Handle | OSError]:
         """Opens namespaces by path. The descriptors stay open while the budget allows."""
-        with self._lock:
-            self._evict(len(paths))
+        self._reserve(len(paths))
         found: list[Handle | OSError] = []
-        for path in paths:
-            try:
-                fd = open_namespace(path)
-            except OSError as error:
-                found.append(error)
-                continue
-            found.append(Handle(path, identity(fd), fd))
-        opened = [item for item in found if isinstance(item, Handle)]
-        for handle, socket in zip(opened, self._sockets(opened), strict=True):
-            handle.socket = socket
-        with self._lock:
-            self._open += len(opened)
-            self._idle.update(dict.fromkeys(opened))
+        ready: list[Handle] = []
+        try:
+            for path in paths:
+                try:
+                    fd = open_namespace(path)
+                except OSError as error:
+                    found.append(error)
+                    continue
+                found.append(Handle(path, identity(fd), fd))
+            opened = [item for item in found if isinstance(item, Handle)]
+            for handle, socket in zip(opened, self._sockets(opened), strict=True):
+                handle.socket = socket
+            ready = opened
+        finally:
+            with self._lock:
+                self._open -= len(paths) - len(ready)
+                self._idle.update(dict.fromkeys(ready))
         return found
 
     def _sockets(self, handles: Sequence[Handle]) -> list[Socket]:
@@ -131,27 +136,40 @@ class Kernel:
     def _reopen(self, closed: Sequence[Handle]) -> None:
         if not closed:
             return
-        with self._lock:
-            self._evict(len(closed))
+        self._reserve(len(closed))
         fds: list[int] = []
+        sockets: list[Socket] = []
         try:
             for handle in closed:
                 fds.append(fd := open_namespace(handle.path))
                 if identity(fd) != handle.identity:
-                    raise OSError(errno.ESTALE, "the name leads to another network namespace by now", handle.path)
+                    raise _stale(handle)
             sockets = open_sockets(fds)
+            for handle, socket in zip(closed, sockets, strict=True):
+                if socket.namespace_cookie() != handle.cookie:
+                    raise _stale(handle)
         except BaseException:
             for fd in fds:
                 os.close(fd)
+            for socket in sockets:
+                socket.close()
+            with self._lock:
+                self._open -= len(closed)
             raise
         with self._lock:
             for handle, fd, socket in zip(closed, fds, sockets, strict=True):
                 if handle.socket is None:
                     handle.fd, handle.socket = fd, socket
-                    self._open += 1
                 else:  # another worker was faster
                     os.close(fd)
                     socket.close()
+                    self._open -= 1
+
+    def _reserve(self, wanted: int) -> None:
+        # Counted before they are opened: two workers must not both take the last descriptors.
+        with self._lock:
+            self._evict(wanted)
+            self._open += wanted
 
     def _evict(self, wanted: int) -> None:
         # Called with the lock held. What is in use stays: workers take no more than their share of the capacity.
@@ -163,6 +181,7 @@ class Kernel:
         if handle.fd is not None:
             os.close(handle.fd)
         if handle.socket is not None:
+            handle.cookie = handle.socket.namespace_cookie()
             handle.socket.close()
         handle.fd = handle.socket = None
         self._open -= 1
@@ -214,18 +233,20 @@ class Kernel:
             if not self._prepared:
                 prepare_directory()
                 self._prepared = True
-            self._evict(len(jobs))
-        made = make_namespaces(jobs, _mark)
+        self._reserve(len(jobs))
         results: list[Handle | OSError | KernelError] = []
-        with self._lock:
-            for (name, _), item in zip(jobs, made, strict=True):
+        ready: list[Handle] = []
+        try:
+            for (name, _), item in zip(jobs, make_namespaces(jobs, _mark), strict=True):
                 if not isinstance(item, NewNamespace):
                     results.append(item)
                     continue
-                handle = Handle(named(name), identity(item.fd), item.fd, item.socket)
-                self._open += 1
-                self._idle[handle] = None
+                ready.append(handle := Handle(named(name), identity(item.fd), item.fd, item.socket))
                 results.append(handle)
+        finally:
+            with self._lock:
+                self._open -= len(jobs) - len(ready)
+                self._idle.update(dict.fromkeys(ready))
         return results
 
     def remove(self, name: str, expected: tuple[int, int] | None) -> None:
@@ -244,6 +265,10 @@ class Kernel:
                     os.close(scratch.fd)
                 if scratch.socket is not None:
                     scratch.socket.close()
+
+
+def _stale(handle: Handle) -> OSError:
+    return OSError(errno.ESTALE, "the name leads to another network namespace by now", handle.path)
 
 
 def _mark(socket: Socket, alias: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 
 from kokofast.wire.attributes import DecodeError
 from kokofast.wire.message import (
@@ -38,6 +39,7 @@ NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12
 SO_RCVBUFFORCE = 33
+SO_NETNS_COOKIE = 71
 
 # Only the last message of a send is acknowledged when all goes well; room is for the case that all are refused,
 # each answer costing an skb of about 1 KiB of accounting.
@@ -83,6 +85,13 @@ class Socket:
 
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    def namespace_cookie(self) -> int:
+        """The number of the socket's namespace, which no other gets until the next boot; 0 before Linux 5.14."""
+        try:
+            return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError:
+            return 0
 
     def send(self, requests: Sequence[Request], resolve: Resolve | None = None) -> list[KernelError | None]:
         """Has the kernel carry out all requests, in order; a refused one does not stop those after it.
@@ -155,7 +164,7 @@ class Socket:
                     continue
                 consistent = consistent and not flags & NLM_F_DUMP_INTR
                 if type in (NLMSG_ERROR, NLMSG_DONE):
-                    ack = unpack_ack(flags, seq, body) if len(body) else Ack(seq, 0)
+                    ack = unpack_ack(flags, seq, body, echoes=type == NLMSG_ERROR) if len(body) else Ack(seq, 0)
                     if ack.errno:
                         raise explain(data, ack)
                     return messages if consistent else None

@@ -9,23 +9,41 @@ if TYPE_CHECKING:
     from kokofast.kinds.fields import Field
     from kokofast.topology.model import Link
 
-    # (the link, the attributes common to every kind for each of its ends) -> the attributes of one RTM_NEWLINK
-    CreateFunction = Callable[[Link, tuple[dict[str, object], ...]], Mapping[str, object]]
+    # (the link, the attributes common to every kind for each of its ends, the ifindex of its parent, a typed
+    # reference, or None) -> the attributes of one RTM_NEWLINK
+    CreateFunction = Callable[[Link, tuple[dict[str, object], ...], object], Mapping[str, object]]
+
+
+def no_overhead(link: Link) -> int:
+    """A link whose packets are as large as its parent's."""
+    return 0
 
 
 class Kind:
     """A link kind: its name (also IFLA_INFO_KIND), how many ends it has, its own fields, its limits, its request.
 
-    mtu is (minimum, maximum) in bytes, as the kernel's driver sets dev->min_mtu and dev->max_mtu.
+    mtu is (minimum, maximum) in bytes, as the kernel's driver sets dev->min_mtu and dev->max_mtu. overhead(link) says
+    how much smaller than its parent's the MTU of a link must be. own_mac tells whether its interface has a MAC
+    address of its own.
     """
 
-    __slots__ = ("create", "ends", "fields", "mtu", "name")
+    __slots__ = ("create", "ends", "fields", "mtu", "name", "overhead", "own_mac")
 
     def __init__(
-        self, name: str, *, ends: int, fields: tuple[Field, ...], mtu: tuple[int, int], create: CreateFunction
+        self,
+        name: str,
+        *,
+        ends: int,
+        fields: tuple[Field, ...],
+        mtu: tuple[int, int],
+        create: CreateFunction,
+        overhead: Callable[[Link], int] = no_overhead,
+        own_mac: bool = True,
     ) -> None:
         self.name = name
         self.ends = ends
         self.fields = fields
         self.mtu = mtu
         self.create = create
+        self.overhead = overhead
+        self.own_mac = own_mac

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kokofast.topology.model import Link
 
 
-def create(link: Link, ends: tuple[dict[str, object], ...]) -> Mapping[str, object]:
+def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
     """The first end is the message itself, the second travels inside it as VETH_INFO_PEER."""
     first, second = ends
     return {**first, "linkinfo": {"kind": "veth", "data": {"peer": second}}}

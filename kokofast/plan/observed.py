@@ -13,11 +13,13 @@ class Interface:
     """An interface as a dump shows it. peer is the index in the other namespace (IFLA_LINK), 0 when there is none.
 
     addresses are those of its own namespace with the flag "set by kokofast"; empty when they were not asked for.
+    data is what the kind's driver tells of itself (IFLA_INFO_DATA).
     """
 
     __slots__ = (
         "addresses",
         "alias",
+        "data",
         "group",
         "ifindex",
         "ifname",
@@ -45,6 +47,7 @@ class Interface:
         up: bool = False,
         peer: int = 0,
         addresses: Mapping[Address, bool] | None = None,
+        data: Mapping[str, object] | None = None,
     ) -> None:
         self.ifindex = ifindex
         self.ifname = ifname
@@ -58,19 +61,57 @@ class Interface:
         self.up = up
         self.peer = peer
         self.addresses: Mapping[Address, bool] = addresses if addresses is not None else {}
+        self.data: Mapping[str, object] = data if data is not None else {}
 
     def __repr__(self) -> str:
         return f"Interface({self.ifindex}: {self.ifname})"
 
 
-class Namespace:
-    """A network namespace: who it is (device, inode), the alias of its loopback, its other interfaces by name."""
+class MirrorFilter:
+    """A mirror filter of ours: on which interface, in which direction, and how to name it in a deletion."""
 
-    __slots__ = ("identity", "interfaces", "loopback_alias")
+    __slots__ = ("cookie", "direction", "handle", "ifname", "info", "kind", "parent")
 
     def __init__(
-        self, identity: tuple[int, int], interfaces: Mapping[str, Interface] | None = None, loopback_alias: str = ""
+        self,
+        ifname: str,
+        direction: str,
+        cookie: bytes,
+        *,
+        kind: str = "",
+        parent: int = 0,
+        info: int = 0,
+        handle: int = 0,
+    ) -> None:
+        self.ifname = ifname
+        self.direction = direction
+        self.cookie = cookie
+        self.kind = kind
+        self.parent = parent
+        self.info = info
+        self.handle = handle
+
+    def belongs_to(self, cookie: bytes, ifname: str) -> bool:
+        """Whether it mirrors this interface for the link with this cookie (the last byte holds flags)."""
+        return self.ifname == ifname and self.cookie[:-1] == cookie[:-1]
+
+
+class Namespace:
+    """A network namespace: who it is (device, inode), the alias of its loopback, its interfaces by name.
+
+    mirrors are the filters of ours, where they were asked for.
+    """
+
+    __slots__ = ("identity", "interfaces", "loopback_alias", "mirrors")
+
+    def __init__(
+        self,
+        identity: tuple[int, int],
+        interfaces: Mapping[str, Interface] | None = None,
+        loopback_alias: str = "",
+        mirrors: tuple[MirrorFilter, ...] = (),
     ) -> None:
         self.identity = identity
         self.interfaces: Mapping[str, Interface] = interfaces if interfaces is not None else {}
         self.loopback_alias = loopback_alias
+        self.mirrors = mirrors

@@ -37,8 +37,8 @@ class IfRef:
         return f"IfRef({self.ns}, {self.ifname!r})"
 
 
-class MacRef:
-    """The MAC that marks a new interface as ours (ownership.first_mac)."""
+class MarkRef:
+    """The transmit queue length that marks a new interface as ours (ownership.first_txqlen)."""
 
     __slots__ = ("group", "interface")
 
@@ -47,7 +47,7 @@ class MacRef:
         self.group = group
 
     def __repr__(self) -> str:
-        return f"MacRef({self.interface})"
+        return f"MarkRef({self.interface})"
 
 
 class MakeNamespace:
@@ -63,15 +63,19 @@ class MakeNamespace:
 
 
 class CreateLink:
-    """One RTM_NEWLINK, all ends in their final namespaces. ends are the interfaces that come to be."""
+    """One RTM_NEWLINK, all ends in their final namespaces. ends are the interfaces that come to be; sender is the
+    namespace that it is sent from, which is where the kernel looks for a parent; None when there is no parent."""
 
-    __slots__ = ("attributes", "ends", "link")
+    __slots__ = ("attributes", "ends", "link", "sender")
     verb = "create link"
 
-    def __init__(self, link: int, ends: tuple[IfRef, ...], attributes: Mapping[str, object]) -> None:
+    def __init__(
+        self, link: int, ends: tuple[IfRef, ...], attributes: Mapping[str, object], sender: int | None = None
+    ) -> None:
         self.link = link
         self.ends = ends
         self.attributes = attributes
+        self.sender = sender
 
 
 class Change:
@@ -109,9 +113,36 @@ class ConfigureEnd:
         self.undo = undo
 
 
+class AddMirror:
+    """Copy the traffic of source to target, both in one namespace, by filters that carry the cookie. directions holds
+    ingress, egress or both; mtu is (to set, as it was) on source, None to leave it."""
+
+    __slots__ = ("cookie", "directions", "end", "link", "mtu", "source", "target")
+    verb = "mirror"
+
+    def __init__(
+        self,
+        link: int,
+        end: int,
+        target: IfRef,
+        source: IfRef,
+        directions: frozenset[str],
+        cookie: bytes,
+        mtu: tuple[int, int] | None = None,
+    ) -> None:
+        self.link = link
+        self.end = end
+        self.target = target
+        self.source = source
+        self.directions = directions
+        self.cookie = cookie
+        self.mtu = mtu
+
+
 class DeleteGroup:
-    """One RTM_DELLINK for all interfaces of a group in a namespace. links are the ones that go by it; ifindexes are
-    what the caller saw: should another interface be in the group by then, they are deleted one by one instead."""
+    """One RTM_DELLINK for all interfaces of a group in a namespace. ifindexes are all that the caller saw there, links
+    the link of each (the same one twice when both its ends are there): should another interface be in the group by
+    then, they are deleted one by one instead."""
 
     __slots__ = ("group", "ifindexes", "links", "ns")
     verb = "delete links"
@@ -147,5 +178,5 @@ class RemoveNamespace:
 
 
 if TYPE_CHECKING:
-    Operation = MakeNamespace | CreateLink | ConfigureEnd
+    Operation = MakeNamespace | CreateLink | ConfigureEnd | AddMirror
     Removal = DeleteGroup | DeleteInterface | RemoveNamespace

@@ -1,9 +1,10 @@
 """Whose interface is it? The kernel is the state store: these marks are all that kokofast remembers.
 
-Every interface of a lab carries, from the instant of its creation, the lab's group number (IFLA_GROUP) and a MAC
-address computed from that number and the place of the interface; the alias ``kokofast:LAB:r1:eth1--r2:eth1`` and the
-user's own MAC come with the next message, which the kernel does not allow at creation. So an interface is ours when
-its group is the lab's AND (its alias names the lab, OR it has no alias yet and its MAC is the one we compute).
+Every interface of a lab carries, from the instant of its creation, the lab's group number (IFLA_GROUP) and, until the
+next message, a transmit queue length computed from that number and the place of the interface. That next message
+brings the alias ``kokofast:LAB:r1:eth1--r2:eth1``, which the kernel does not take at creation, and the queue length to
+be. So an interface is ours when its group is the lab's AND (its alias names the lab, OR it has no alias yet and its
+queue length is the one we compute). A group number alone proves nothing: anyone may use it.
 A namespace of ours carries the alias ``kokofast:LAB:namespace`` on its loopback, set before it has a name.
 """
 
@@ -23,6 +24,9 @@ MAX_ALIAS = 255  # IFALIASZ without the NUL
 
 # Group numbers in use are small (ip-link's group file starts at 0); ours have a byte of their own in front.
 GROUP_PREFIX = 0x4B  # "K"
+
+# What the kernel gives an interface that asks for nothing (DEFAULT_TX_QUEUE_LEN, include/net/pkt_sched.h).
+DEFAULT_TXQLEN = 1000
 
 
 def group_of(lab: str) -> int:
@@ -58,21 +62,46 @@ def lab_of_alias(alias: str) -> str | None:
     return lab if colon and lab else None
 
 
-def first_mac(boot: str, namespace: tuple[int, int], group: int, ifindex: int) -> bytes:
-    """The MAC an interface is created with: locally administered, unicast, different for every interface of every
-    namespace of every boot of every machine, and computable again from what the kernel shows.
+def first_txqlen(boot: str, namespace: tuple[int, int], group: int, ifindex: int) -> int:
+    """The transmit queue length an interface is created with: over two thousand million, which nobody wants, and
+    computable again from what the kernel shows. boot is /proc/sys/kernel/random/boot_id.
 
-    boot is /proc/sys/kernel/random/boot_id: machines cloned from one image must not agree on addresses.
+    It is the one thing that every kind of link takes at creation and that can be set back later at no cost; it stands
+    until the next message brings the alias.
     """
     text = f"{boot}:{namespace[0]}:{namespace[1]}:{group}:{ifindex}"
-    digest = hashlib.blake2s(text.encode(), digest_size=6, person=b"kokofast").digest()
-    return bytes((digest[0] & 0xFC | 0x02,)) + digest[1:]
+    digest = hashlib.blake2s(text.encode(), digest_size=4, person=b"kokofast").digest()
+    return int.from_bytes(digest, "big") | 1 << 31
+
+
+COOKIE_SIZE = 16  # TC_COOKIE_MAX_SIZE
+COOKIE_PREFIX = b"kokofast"[:4]
+
+
+def cookie_of(lab: str, alias: str) -> bytes:
+    """The mark of a link's mirror filters (TCA_ACT_COOKIE): "koko", the lab's group, a digest of the link's alias.
+
+    The last byte is 0; MADE_QDISC there says that the qdisc which holds the filter is ours as well.
+    """
+    digest = hashlib.blake2s(alias.encode("utf-8", "surrogateescape"), digest_size=7, person=b"kokofast").digest()
+    return COOKIE_PREFIX + group_of(lab).to_bytes(4, "big") + digest + b"\0"
+
+
+MADE_QDISC = 1
+
+
+def group_of_cookie(cookie: bytes) -> int | None:
+    """The group of the lab whose filter carries this cookie; None for a stranger's."""
+    if len(cookie) != COOKIE_SIZE or not cookie.startswith(COOKIE_PREFIX):
+        return None
+    group = int.from_bytes(cookie[4:8], "big")
+    return group if is_our_group(group) else None
 
 
 def lab_of(interface: Interface, namespace: Namespace, boot: str, lab: str | None = None) -> str | None:
     """The lab that an interface belongs to, None for a stranger's.
 
-    Just after its creation an interface shows only the lab's group: it is ``lab`` when that is given and the group
+    Just after its creation an interface does not name its lab: it is ``lab`` when that is given and the group
     is its group, otherwise the empty string (one of ours, of a lab whose name is not known).
     """
     if not is_our_group(interface.group):
@@ -80,7 +109,7 @@ def lab_of(interface: Interface, namespace: Namespace, boot: str, lab: str | Non
     if interface.alias:
         named = lab_of_alias(interface.alias)
         return named if named is not None and group_of(named) == interface.group else None
-    if interface.mac != first_mac(boot, namespace.identity, interface.group, interface.ifindex):
+    if interface.txqlen != first_txqlen(boot, namespace.identity, interface.group, interface.ifindex):
         return None
     return lab if lab is not None and group_of(lab) == interface.group else ""
 

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
-from kokofast.plan.operations import Change, ConfigureEnd, CreateLink, IfRef, MacRef, MakeNamespace, NsRef
-from kokofast.plan.ownership import alias_of, group_of, lab_of, namespace_alias
+from kokofast.plan.compare import are_peers, difference, fixed_differences
+from kokofast.plan.operations import (
+    AddMirror,
+    Change,
+    ConfigureEnd,
+    CreateLink,
+    IfRef,
+    MakeNamespace,
+    MarkRef,
+    NsRef,
+)
+from kokofast.plan.ownership import DEFAULT_TXQLEN, alias_of, cookie_of, group_of, lab_of, namespace_alias
+from kokofast.topology.model import Node, Topology
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import Operation
-    from kokofast.topology.model import Address, End, Link, Node, Topology
+    from kokofast.topology.model import End, Link
 
 CREATE, UPDATE, UNCHANGED = "create", "update", "unchanged"
+
+# The node that a parent interface without a node is in. No file can name it.
+CALLER = ""
 
 
 class Plan:
     """operations[i] may start when every operation in after[i] is done. actions says for each link of the topology
-    what becomes of it: CREATE, UPDATE or UNCHANGED. With problems there are no operations."""
+    what becomes of it: CREATE, UPDATE or UNCHANGED. With problems there are no operations. notes are for the user."""
 
-    __slots__ = ("actions", "after", "operations", "problems")
+    __slots__ = ("actions", "after", "notes", "operations", "problems")
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.after: list[tuple[int, ...]] = []
         self.actions: list[str] = []
         self.problems: list[Problem] = []
+        self.notes: list[str] = []
 
     def add(self, operation: Operation, after: tuple[int, ...] = ()) -> int:
         self.operations.append(operation)
@@ -38,7 +53,7 @@ class Plan:
 
 class Situation:
     """What the planner decides on. places maps each node's name to the number of its namespace; observed has what is
-    in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_mac)."""
+    in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_txqlen)."""
 
     __slots__ = ("boot", "observed", "places")
 
@@ -48,13 +63,40 @@ class Situation:
         self.boot = boot
 
 
+def parent_of(link: Link) -> tuple[str, str] | None:
+    """(node, interface name) of the interface that a link stands on; None for kinds that stand on none."""
+    parent = link.options.get("parent")
+    if not isinstance(parent, str):
+        return None
+    node, _, ifname = parent.rpartition(":")
+    return node or CALLER, ifname
+
+
+def nodes_of(topology: Topology) -> dict[str, Node]:
+    """All namespaces that a plan has to know: the nodes of the topology, and the caller's where a parent is there."""
+    nodes = dict(topology.nodes)
+    for link in topology.links:
+        parent = parent_of(link)
+        if parent is not None and parent[0] == CALLER:
+            nodes[CALLER] = Node(CALLER, "host", "", place=link.where("parent"))
+            break
+    return nodes
+
+
 def make_plan(topology: Topology, situation: Situation) -> Plan:
     """The whole plan, or all the problems that stand in its way."""
     plan = Plan()
     made = _plan_namespaces(plan, topology, situation)
-    planner = _LinkPlanner(plan, topology, situation, made)
-    for number, link in enumerate(topology.links):
-        planner.plan_link(number, link)
+    plan.actions = [UNCHANGED] * len(topology.links)
+    planner = _LinkPlanner(plan, topology.name, situation, made)
+    waiting = list(enumerate(topology.links))
+    while waiting:
+        # A link may stand on an interface that another link of the file makes: that one comes first.
+        later = [(number, link) for number, link in waiting if not planner.plan_link(number, link)]
+        if len(later) == len(waiting):
+            planner.report_missing(link for _, link in later)
+            break
+        waiting = later
     if plan.problems:
         plan.operations.clear()
         plan.after.clear()
@@ -72,36 +114,67 @@ def _plan_namespaces(plan: Plan, topology: Topology, situation: Situation) -> di
 
 
 class _LinkPlanner:
-    def __init__(self, plan: Plan, topology: Topology, situation: Situation, made: Mapping[int, int]) -> None:
+    def __init__(self, plan: Plan, lab: str, situation: Situation, made: Mapping[int, int]) -> None:
         self.plan = plan
-        self.lab = topology.name
-        self.nodes: Mapping[str, Node] = topology.nodes
+        self.lab = lab
         self.situation = situation
         self.made = made
-        self.group = group_of(topology.name)
+        self.group = group_of(lab)
         self.taken: dict[tuple[int, str], End] = {}
+        # The operation after which an interface of this plan is complete.
+        self.ready: dict[tuple[int, str], int] = {}
 
-    def plan_link(self, number: int, link: Link) -> None:
-        """Adds what one link needs, or its problems."""
+    def plan_link(self, number: int, link: Link) -> bool:
+        """Adds what one link needs, or its problems; False when its parent is not there (yet)."""
+        parent = self._parent(link)
+        if any(not self._exists(reference) for reference in self._needed(link, parent)):
+            return False
         places = [self.situation.places[end.node] for end in link.ends]
+        references = tuple(IfRef(ns, end.ifname) for ns, end in zip(places, link.ends, strict=True))
         self._check_taken(link, places)
-        found = [self._find(ns, end) for ns, end in zip(places, link.ends, strict=True)]
-        if not any(found):
-            self.plan.actions.append(CREATE)
-            self._create(number, link, places)
-            return
+        self._check_fields(link, parent)
+        found = [self._find(reference) for reference in references]
+        present = [interface for interface in found if interface is not None]
         alias = alias_of(self.lab, link)
-        if not self._is_this_link(link, places, found, alias):
-            self.plan.actions.append(UNCHANGED)
-            return
-        changed = False
-        for position, (ns, end, interface) in enumerate(zip(places, link.ends, found, strict=True)):
-            assert interface is not None
-            change, undo = self._difference(end, interface, alias)
-            if change:
-                changed = True
-                self.plan.add(ConfigureEnd(number, position, IfRef(ns, end.ifname), change, undo))
-        self.plan.actions.append(UPDATE if changed else UNCHANGED)
+        if not present:
+            self.plan.actions[number] = CREATE
+            self._create(number, link, references, parent, alias)
+        elif self._is_this_link(link, references, present, parent, alias):
+            self._update(number, link, references, present, alias)
+        return True
+
+    def report_missing(self, links: Iterable[Link]) -> None:
+        """Makes problems of links that need an interface which is nowhere."""
+        for link in links:
+            parent = parent_of(link)
+            if parent is not None and not self._exists(IfRef(self.situation.places[parent[0]], parent[1])):
+                where = f"in {parent[0]}" if parent[0] else "in this namespace"
+                self._problem(link.where("parent"), f"there is no interface {parent[1]} {where} to stand on")
+            for end in link.ends:
+                if end.mirror is not None:
+                    source = IfRef(self.situation.places[end.node], end.mirror.source)
+                    if not self._exists(source):
+                        self._problem(
+                            end.where("mirror"), f"there is no interface {source.ifname} in {end.node} to mirror"
+                        )
+
+    def _needed(self, link: Link, parent: IfRef | None) -> list[IfRef]:
+        """The interfaces that must be there before the link: its parent, and what its ends mirror."""
+        mirrored = [
+            IfRef(self.situation.places[end.node], end.mirror.source) for end in link.ends if end.mirror is not None
+        ]
+        return mirrored if parent is None else [parent, *mirrored]
+
+    def _parent(self, link: Link) -> IfRef | None:
+        parent = parent_of(link)
+        return None if parent is None else IfRef(self.situation.places[parent[0]], parent[1])
+
+    def _exists(self, reference: IfRef) -> bool:
+        return self._find(reference) is not None or (reference.ns, reference.ifname) in self.ready
+
+    def _find(self, reference: IfRef) -> Interface | None:
+        observed = self.situation.observed[reference.ns]
+        return observed.interfaces.get(reference.ifname) if observed is not None else None
 
     def _check_taken(self, link: Link, places: list[int]) -> None:
         # Two nodes may be one namespace; the file alone cannot show that.
@@ -109,116 +182,140 @@ class _LinkPlanner:
             other = self.taken.setdefault((ns, end.ifname), end)
             if other is not end:
                 self._problem(
-                    end.where("interface"),
-                    f"interface {end.ifname} of node {end.node} is already used by {other.where('interface')}"
+                    end.where("ifname"),
+                    f"interface {end.ifname} of node {end.node} is already used by {other.where('ifname')}"
                     + (f" (node {other.node} is the same namespace)" if other.node != end.node else ""),
                 )
 
-    def _find(self, ns: int, end: End) -> Interface | None:
-        observed = self.situation.observed[ns]
-        return observed.interfaces.get(end.ifname) if observed is not None else None
+    def _check_fields(self, link: Link, parent: IfRef | None) -> None:
+        kind = KINDS[link.kind]
+        carrier = self._find(parent) if parent is not None else None
+        for end in link.ends:
+            if end.mac is not None and not kind.own_mac:
+                self._problem(end.where("mac"), f"a {kind.name} interface has its parent's MAC address; leave mac out")
+            if end.mtu is not None and carrier is not None and end.mtu > carrier.mtu - kind.overhead(link):
+                self._problem(
+                    end.where("mtu"),
+                    f"mtu {end.mtu} does not fit on {carrier.ifname}: its mtu is {carrier.mtu}, "
+                    f"which leaves {carrier.mtu - kind.overhead(link)}",
+                )
 
-    def _is_this_link(self, link: Link, places: list[int], found: Sequence[Interface | None], alias: str) -> bool:
+    def _is_this_link(
+        self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], parent: IfRef | None, alias: str
+    ) -> bool:
         """Whether what is there is this link; else says what stands in the way."""
-        fine = True
-        for ns, end, interface in zip(places, link.ends, found, strict=True):
-            observed = self.situation.observed[ns]
-            if interface is None or observed is None:
-                continue
-            if lab_of(interface, observed, self.situation.boot, self.lab) != self.lab:
-                self._problem(end.where("interface"), f"{end.node} already has an interface {end.ifname}, not ours")
-                fine = False
-        if not fine:
+        strangers = [
+            (reference, end)
+            for reference, end in zip(references, link.ends, strict=True)
+            if self._is_a_strangers(reference)
+        ]
+        for _, end in strangers:
+            self._problem(end.where("ifname"), f"{end.node} already has an interface {end.ifname}, not ours")
+        if strangers:
             return False
-        aliases = {interface.alias for interface in found if interface is not None}
-        joined = len(found) == 1 or _are_peers(found)
-        if None in found or not joined or not aliases <= {alias, ""}:
-            place = next(end for end, interface in zip(link.ends, found, strict=True) if interface is not None)
+        aliases = {interface.alias for interface in present}
+        joined = len(references) == 1 or (len(present) == 2 and are_peers(present))
+        if not joined or not aliases <= {alias, ""}:
+            end = next(end for reference, end in zip(references, link.ends, strict=True) if self._find(reference))
             now = next((text for text in sorted(aliases) if text), "a link without its alias yet")
             self._problem(
-                place.where("interface"),
-                f"{place.node}:{place.ifname} is there as part of another link of this lab ({now}); "
+                end.where("ifname"),
+                f"{end.node}:{end.ifname} is there as part of another link of this lab ({now}); "
                 "destroy that first, or give this one another name",
             )
             return False
-        return self._same_shape(link, found)
+        carrier = self._find(parent) if parent is not None else None
+        parent_index = None if parent is None else (carrier.ifindex if carrier is not None else 0)
+        fixed = list(fixed_differences(link, present, parent_index))
+        self.plan.problems += [Problem(place, message) for place, message in fixed]
+        return not fixed
 
-    def _same_shape(self, link: Link, found: Sequence[Interface | None]) -> bool:
-        fine = True
-        for end, interface in zip(link.ends, found, strict=True):
-            assert interface is not None
-            if interface.kind != link.kind:
-                self._problem(link.where("type"), f"{end.node}:{end.ifname} is there as {interface.kind}; destroy it")
-                fine = False
-            elif end.queues is not None and interface.queues != end.queues:
-                self._problem(
-                    end.where("queues"),
-                    f"{end.node}:{end.ifname} is there with {interface.queues} queues, which cannot be changed; "
-                    "destroy the lab first",
-                )
-                fine = False
-        return fine
+    def _is_a_strangers(self, reference: IfRef) -> bool:
+        interface = self._find(reference)
+        observed = self.situation.observed[reference.ns]
+        if interface is None or observed is None:
+            return False
+        return lab_of(interface, observed, self.situation.boot, self.lab) != self.lab
 
-    def _create(self, number: int, link: Link, places: list[int]) -> None:
-        references = tuple(IfRef(ns, end.ifname) for ns, end in zip(places, link.ends, strict=True))
+    def _create(self, number: int, link: Link, references: tuple[IfRef, ...], parent: IfRef | None, alias: str) -> None:
         common = tuple(self._attributes(reference, end) for reference, end in zip(references, link.ends, strict=True))
-        wait = tuple(sorted({self.made[ns] for ns in places if ns in self.made}))
-        attributes = KINDS[link.kind].create(link, common)
-        created = self.plan.add(CreateLink(number, references, attributes), wait)
-        alias = alias_of(self.lab, link)
+        wait = {self.made[reference.ns] for reference in references if reference.ns in self.made}
+        if parent is not None and (parent.ns, parent.ifname) in self.ready:
+            wait.add(self.ready[parent.ns, parent.ifname])
+        attributes = KINDS[link.kind].create(link, common, parent)
+        sender = None if parent is None else parent.ns
+        created = self.plan.add(CreateLink(number, references, attributes, sender), tuple(sorted(wait)))
         for position, (reference, end) in enumerate(zip(references, link.ends, strict=True)):
-            first: dict[str, object] = {"ifalias": alias}
-            if end.mac is not None:
-                first["address"] = end.mac
-            change = Change(first, up=True if end.up else None, add=end.addresses)
-            self.plan.add(ConfigureEnd(number, position, reference, change), (created,))
+            txqlen = DEFAULT_TXQLEN if end.txqlen is None else end.txqlen
+            change = Change({"ifalias": alias, "txqlen": txqlen}, up=True if end.up else None, add=end.addresses)
+            done = self.plan.add(ConfigureEnd(number, position, reference, change), (created,))
+            self.ready[reference.ns, reference.ifname] = done
+            self._mirror(number, position, link, reference, parent, done)
+
+    def _update(
+        self, number: int, link: Link, references: Sequence[IfRef], present: Sequence[Interface], alias: str
+    ) -> None:
+        for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):
+            change, undo = difference(end, interface, alias)
+            done: int | None = None
+            if change:
+                self.plan.actions[number] = UPDATE
+                done = self.plan.add(ConfigureEnd(number, position, reference, change, undo))
+            if end.mirror is not None and not self._is_mirrored(reference, end, alias):
+                self.plan.actions[number] = UPDATE
+                self._mirror(number, position, link, reference, self._parent(link), done)
+
+    def _is_mirrored(self, reference: IfRef, end: End, alias: str) -> bool:
+        observed = self.situation.observed[reference.ns]
+        assert observed is not None
+        assert end.mirror is not None
+        cookie = cookie_of(self.lab, alias)
+        have = {mirror.direction for mirror in observed.mirrors if mirror.belongs_to(cookie, end.mirror.source)}
+        return have >= end.mirror.directions()
+
+    def _mirror(
+        self, number: int, position: int, link: Link, reference: IfRef, parent: IfRef | None, done: int | None
+    ) -> None:
+        end = link.ends[position]
+        if end.mirror is None:
+            return
+        source = IfRef(reference.ns, end.mirror.source)
+        wait = {number for number in (done, self.ready.get((source.ns, source.ifname))) if number is not None}
+        mtu = self._lowered_mtu(link, end, source, parent)
+        cookie = cookie_of(self.lab, alias_of(self.lab, link))
+        operation = AddMirror(number, position, reference, source, end.mirror.directions(), cookie, mtu)
+        self.plan.add(operation, tuple(sorted(wait)))
+
+    def _lowered_mtu(self, link: Link, end: End, source: IfRef, parent: IfRef | None) -> tuple[int, int] | None:
+        # koko's rule: what is copied into a tunnel must fit into it, or the copy is lost.
+        overhead = KINDS[link.kind].overhead(link)
+        mirrored, carrier = self._find(source), self._find(parent) if parent is not None else None
+        if not overhead or mirrored is None:
+            return None
+        room = end.mtu if end.mtu is not None else (carrier.mtu - overhead if carrier is not None else None)
+        if room is None or mirrored.mtu <= room:
+            return None
+        self.plan.notes.append(
+            f"the mtu of {end.node}:{source.ifname} is lowered from {mirrored.mtu} to {room}, "
+            f"so that its packets fit into {end.ifname}"
+        )
+        return room, mirrored.mtu
 
     def _attributes(self, reference: IfRef, end: End) -> dict[str, object]:
         attributes: dict[str, object] = {
             "header": {"index": reference},
             "ifname": end.ifname,
             "group": self.group,
-            "address": MacRef(reference, self.group),
+            "txqlen": MarkRef(reference, self.group),
             "net_ns_fd": NsRef(reference.ns),
         }
         if end.queues is not None:
             attributes["num_tx_queues"] = attributes["num_rx_queues"] = end.queues
         if end.mtu is not None:
             attributes["mtu"] = end.mtu
-        if end.txqlen is not None:
-            attributes["txqlen"] = end.txqlen
+        if end.mac is not None:
+            attributes["address"] = end.mac
         return attributes
-
-    def _difference(self, end: End, interface: Interface, alias: str) -> tuple[Change, Change]:
-        wanted: dict[str, object] = {"ifalias": alias}
-        have: dict[str, object] = {"ifalias": interface.alias}
-        for name, value, now in (
-            ("address", end.mac, interface.mac),
-            ("mtu", end.mtu, interface.mtu),
-            ("txqlen", end.txqlen, interface.txqlen),
-        ):
-            if value is not None:
-                wanted[name], have[name] = value, now
-        changed = {name: value for name, value in wanted.items() if value != have[name]}
-        before = {name: have[name] for name in changed}
-        up = end.up if end.up != interface.up else None
-        add, remove = _address_difference(end.addresses, interface.addresses)
-        change = Change(changed, up, add, remove)
-        return change, Change(before, None if up is None else interface.up, remove, add)
 
     def _problem(self, place: str, message: str) -> None:
         self.plan.problems.append(Problem(place, message))
-
-
-def _are_peers(found: Sequence[Interface | None]) -> bool:
-    first, second = found
-    return first is not None and second is not None and first.peer == second.ifindex and second.peer == first.ifindex
-
-
-def _address_difference(
-    wanted: tuple[Address, ...], have: Mapping[Address, bool]
-) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
-    # Only addresses that we set are taken away: others come from the user, a daemon or the kernel.
-    add = tuple(address for address in wanted if address not in have)
-    remove = tuple(address for address, ours in have.items() if ours and address not in wanted)
-    return add, remove

@@ -43,12 +43,19 @@ def plan_teardown(
     for end in ends:
         by_link.setdefault(end.link, []).append(end)
     links = {number: members for number, members in by_link.items() if not all(end.ns in removable for end in members)}
-    chosen = _cover(links, removable)
-    deletions: list[Removal] = []
-    for (ns, group), members in chosen.items():
+    # More than two ends under one number: which go together cannot be told, so each is asked for.
+    crowds = [end for members in links.values() if len(members) > 2 for end in members if end.ns not in removable]
+    deletions: list[Removal] = [DeleteInterface(end.ns, end.ifindex, end.link) for end in crowds]
+    links = {number: members for number, members in links.items() if len(members) <= 2}
+    present: dict[tuple[int, int], list[OwnedEnd]] = {}
+    for end in ends:
+        present.setdefault((end.ns, end.group), []).append(end)
+    for (ns, group), members in _cover(links, removable).items():
         if len(members) > 1 and (ns, group) not in shared_groups:
-            indexes = tuple(end.ifindex for end in members)
-            deletions.append(DeleteGroup(ns, group, indexes, tuple(end.link for end in members)))
+            # All that we know to be in the group: also both ends of one link, and ends whose link goes elsewhere.
+            here = present[ns, group]
+            indexes = tuple(end.ifindex for end in here)
+            deletions.append(DeleteGroup(ns, group, indexes, tuple(end.link for end in here)))
         else:
             deletions += [DeleteInterface(ns, end.ifindex, end.link) for end in members]
     return deletions, [RemoveNamespace(ns, name) for ns, name in removable.items()]

@@ -5,18 +5,18 @@ The fast path of a link is one msgspec.convert and the making of its ends; repai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
 from kokofast.topology.document import Document, describe
 from kokofast.topology.model import End, Link, Topology
 from kokofast.topology.nodes import Nodes
+from kokofast.topology.places import At, Origins
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.repair import fits, repair_link
 from kokofast.topology.rules import (
@@ -29,23 +29,24 @@ from kokofast.topology.rules import (
     one,
     parse_addresses,
     shape,
-    union,
 )
 from kokofast.topology.values import check_ifname
-
-At = Callable[[str], str]
 
 check_end_name = one(check_ifname)
 
 
 class Given:
-    """Values given at one level (defaults, link, endpoint) and those it inherits, with the place of each."""
+    """Values given at one level (defaults, link, endpoint) and those it inherits, with the origin of each."""
 
-    __slots__ = ("places", "values")
+    __slots__ = ("origins", "values")
 
-    def __init__(self, values: dict[str, Any], places: dict[str, str]) -> None:
+    def __init__(self, values: dict[str, Any], origins: dict[str, tuple[At, str]]) -> None:
         self.values = values
-        self.places = places
+        self.origins = origins
+
+
+def _quiet(path: str, message: str) -> None:
+    """For a value that may be wrong."""
 
 
 def build(document: Document, name: str, create: bool, problems: list[Problem]) -> Topology:
@@ -85,13 +86,10 @@ class _Builder:
             if key not in rules:
                 self._note(place, unknown("key", key, rules))
                 continue
-            try:
-                msgspec.convert(value, union([rule.annotation for rule in rules[key]]))
-            except (msgspec.ValidationError, TypeError):
-                # TypeError: a union msgspec does not make (two lists of choices, say); the first kind's words will do.
-                if not any(fits(value, rule, "", lambda *_: None) for rule in rules[key]):
-                    fits(value, rules[key][0], "", partial(self._note_below, place))
-                    continue
+            if not any(fits(value, rule, "", _quiet) for rule in rules[key]):
+                # The words of the first kind that has it will do.
+                fits(value, rules[key][0], "", partial(self._note_below, place))
+                continue
             good[key] = value
         return good
 
@@ -129,43 +127,46 @@ class _Builder:
         if kind is None:
             return None
         of_kind, ends, options = self._kind_defaults(kind)
-        places = self._places
 
         def at(path: str) -> str:
-            return places.at(index, path) if path else places.link(index)
+            return self._places.at(index, path) if path else self._places.link(index)
 
+        source: dict[str, Any] = raw
         try:
             record: Any = msgspec.convert(raw, of_kind.link_record)
         except msgspec.ValidationError:
-            good = repair_link(raw, of_kind, lambda path, message: self._note(at(path), message))
-            if good is None:
+            repaired = repair_link(raw, of_kind, lambda path, message: self._note(at(path), message))
+            if repaired is None:
                 return None
-            record = msgspec.convert(good, of_kind.link_record)
-        own: dict[str, str] | None = None
-        if len(raw) > 1:
-            ends = self._inherit(ends, record, of_kind.shared, at)
-            own = {key: at(key) for key in raw}
-        return self._make(index, of_kind, record, (ends, options), own, at)
-
-    def _make(
-        self, index: int, of_kind: Shape, record: Any, given: tuple[Given, Given], own: dict[str, str] | None, at: At
-    ) -> Link | None:
+            source = repaired
+            record = msgspec.convert(source, of_kind.link_record)
+        origins: dict[str, tuple[At, str]] = {}
         values: dict[str, Any] = {}
+        if len(raw) > 1:
+            ends = self._inherit(ends, record, source, of_kind.shared, at)
+            origins = {key: (at, key) for key in raw}
         if of_kind.options:
-            merged = self._inherit(given[1], record, of_kind.options, at)
-            values = self._options(of_kind, merged, own or {}, at)
-            own = {**merged.places, **(own or {})}
-        if of_kind.kind.ends == 1:
-            end = self._end(index, "endpoint", record.endpoint, of_kind, given[0])
-            return None if end is None else Link(of_kind.kind.name, (end,), options=values, place=at(""), places=own)
-        ends = []
-        for number, raw in enumerate(record.endpoints):
-            end = self._end(index, f"endpoints[{number}]", raw, of_kind, given[0])
-            if end is not None:
-                ends.append(end)
-        if len(ends) != of_kind.kind.ends:
+            options = self._inherit(options, record, source, of_kind.options, at)
+            values = self._options(of_kind, options, raw, at)
+            origins = options.origins | origins
+        made = self._ends(index, of_kind, record, source, ends)
+        if made is None:
             return None
-        return Link(of_kind.kind.name, tuple(ends), options=values, place=at(""), places=own)
+        places = Origins(origins) if origins else None
+        return Link(kind.name, made, options=values, place=at(""), places=places)
+
+    def _ends(
+        self, index: int, of_kind: Shape, record: Any, source: Mapping[str, Any], given: Given
+    ) -> tuple[End, ...] | None:
+        """The ends of a link: record is what msgspec made of source."""
+        if of_kind.kind.ends == 1:
+            end = self._end(index, "endpoint", record.endpoint, source["endpoint"], of_kind, given)
+            return None if end is None else (end,)
+        ends = [
+            self._end(index, f"endpoints[{number}]", raw, source["endpoints"][number], of_kind, given)
+            for number, raw in enumerate(record.endpoints)
+        ]
+        return None if None in ends else tuple(end for end in ends if end is not None)
 
     def _kind(self, index: int, raw: Mapping[str, object]) -> Kind | None:
         name = raw.get("type", self._defaults.get("type", DEFAULT_KIND))
@@ -175,42 +176,43 @@ class _Builder:
             self._note(self._places.at(index, "type"), what)
         return kind
 
-    def _options(self, of_kind: Shape, given: Given, own: Mapping[str, str], at: At) -> dict[str, Any]:
+    def _options(self, of_kind: Shape, given: Given, raw: Mapping[str, object], at: At) -> dict[str, Any]:
         """The kind's own fields: what is given, the declared default, or None."""
         for key, rule in of_kind.options.items():
-            if rule.field.required and key not in given.values and key not in own:
+            if rule.field.required and key not in raw and key not in self._defaults:
                 self._note(at(""), f"a {of_kind.kind.name} link needs '{key}'")
             elif rule.field.type == "interface" and key in given.values:
                 node, colon, _ = given.values[key].rpartition(":")
                 if colon:
-                    self._nodes.use(node, given.places[key])
+                    self._nodes.use(node, Origins(given.origins)[key])
         return {key: given.values.get(key, rule.field.default) for key, rule in of_kind.options.items()}
 
     # Ends
 
-    def _end(self, index: int, path: str, raw: Any, of_kind: Shape, given: Given) -> End | None:
+    def _end(
+        self, index: int, path: str, record: Any, source: Iterable[str], of_kind: Shape, given: Given
+    ) -> End | None:
         place = self._places.at(index, path)
-        if isinstance(raw, str):
-            return self._short_end(index, path, place, raw, given)
+        if isinstance(record, str):
+            return self._short_end(index, path, place, record, given)
 
         def at(below: str) -> str:
             return self._places.at(index, f"{path}.{below}")
 
-        given = self._inherit(given, raw, of_kind.end, at)
+        given = self._inherit(given, record, source, of_kind.end, at)
         # As the model calls them; they were checked with the rest.
         node, ifname = given.values.pop("node"), given.values.pop("interface", None)
-        given.places["ifname"] = given.places.pop("interface", place)
         if ifname is None:
-            self._nodes.use(node, given.places["node"])
+            self._nodes.use(node, at("node"))
             return None
+        given.origins["ifname"] = given.origins.pop("interface")
         return self._place_end(index, path, place, node, ifname, given)
 
     def _short_end(self, index: int, path: str, place: str, text: str, given: Given) -> End | None:
         """``node:interface[:address,...]``, split at the first two colons: IPv6 has more."""
         node, colon, rest = text.partition(":")
-        for name in self._nodes.colon_names:
-            if text.startswith(name + ":"):
-                node, rest = name, text[len(name) + 1 :]
+        if self._nodes.colon_names:
+            node, rest = self._declared_head(text) or (node, rest)
         if not colon:
             self._note(place, f"must be node:interface[:address,...], not {describe(text)}")
             return None
@@ -219,30 +221,41 @@ class _Builder:
         if colon:
             hint = f" (the node is '{node}')" if node in NODE_KINDS and node not in self._nodes.table else ""
             parsed = parse_addresses(addresses.split(","), lambda _, message: self._note(place, message + hint))
-            places = {key: value for key, value in given.places.items() if not key.startswith("addresses")}
-            given = Given({**given.values, "addresses": () if parsed is INVALID else parsed}, places)
+            origins = {key: origin for key, origin in given.origins.items() if key != "addresses"}
+            given = Given({**given.values, "addresses": () if parsed is INVALID else parsed}, origins)
         end = self._place_end(index, path, place, node, ifname, given)
         return end if good else None
 
+    def _declared_head(self, text: str) -> tuple[str, str] | None:
+        """The longest declared node name with a colon in it that text starts with, and what follows it."""
+        head, colon, _ = text.rpartition(":")
+        while colon:
+            if head in self._nodes.colon_names:
+                return head, text[len(head) + 1 :]
+            head, colon, _ = head.rpartition(":")
+        return None
+
     def _place_end(self, index: int, path: str, place: str, name: str, ifname: str, given: Given) -> End | None:
-        node = self._nodes.use(name, given.places.get("node", place))
-        if node is None:
-            return None
+        places = Origins(given.origins) if given.origins else None
+        if name not in self._nodes.table:
+            node_place = places["node"] if places is not None and "node" in places else place
+            if self._nodes.use(name, node_place) is None:
+                return None
         key = (self._nodes.identity[name], ifname)
         first = self._taken.setdefault(key, (index, path))
         if first != (index, path):
             self._note(place, f"{describe(f'{name}:{ifname}')} is already the end at {self._places.at(*first)}")
-        return End(name, ifname, place=place, places=given.places or None, **given.values)
+        return End(name, ifname, place=place, places=places, **given.values)
 
     # Values
 
-    def _inherit(self, base: Given, record: Any, rules: Mapping[str, Rule], at: At) -> Given:
-        """What base gives, overridden by the fields of a record that are set."""
-        given = Given(dict(base.values), dict(base.places))
-        for key, rule in rules.items():
-            value = getattr(record, key)
-            if value is not UNSET:
-                self._take(given, rule, value, at)
+    def _inherit(self, base: Given, record: Any, keys: Iterable[str], rules: Mapping[str, Rule], at: At) -> Given:
+        """What base gives, overridden by those of the record's keys that have a rule here."""
+        given = Given(dict(base.values), dict(base.origins))
+        for key in keys:
+            rule = rules.get(key)
+            if rule is not None:
+                self._take(given, rule, getattr(record, key), at)
         return given
 
     def _take(self, given: Given, rule: Rule, value: Any, at: At) -> None:
@@ -252,9 +265,7 @@ class _Builder:
             if value is INVALID:
                 return
         given.values[key] = value
-        given.places[key] = at(key)
-        if key == "addresses":
-            given.places.update((f"{key}[{number}]", at(f"{key}[{number}]")) for number in range(len(value)))
+        given.origins[key] = (at, key)
 
     def _note_below(self, place: str, path: str, message: str) -> None:
         self._note(place + path, message)

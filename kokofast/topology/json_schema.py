@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from kokofast.kinds import KINDS
-from kokofast.topology.rules import NODE_KINDS, NodeRecord, default_rules, shape, union
+from kokofast.kinds.fields import Field
+from kokofast.topology.rules import NODE_KINDS, NodeRecord, Rule, default_rules, make_rule, shape, union
 from kokofast.topology.values import LAB_NAME_BYTES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -57,7 +58,7 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _distinct(rules: list[Any]) -> list[Any]:
+def _distinct(rules: list[Rule]) -> list[Rule]:
     """Rules of one key, one of each sort: msgspec makes no union of two ranges of int, so those are widened."""
     first = rules[0]
     if any(rule.field.type != first.field.type for rule in rules) or first.field.type not in ("int", "choice"):
@@ -65,21 +66,18 @@ def _distinct(rules: list[Any]) -> list[Any]:
     return [_widest(rules)]
 
 
-def _widest(rules: list[Any]) -> Any:
-    from kokofast.kinds.fields import Field
-    from kokofast.topology.rules import make_rule
-
+def _widest(rules: list[Rule]) -> Rule:
     fields = [rule.field for rule in rules]
-    lows = [field.minimum for field in fields]
-    highs = [field.maximum for field in fields]
+    lows = [field.minimum for field in fields if field.minimum is not None]
+    highs = [field.maximum for field in fields if field.maximum is not None]
     choices = tuple(dict.fromkeys(choice for field in fields for choice in field.choices))
     return make_rule(
         Field(
             fields[0].name,
             fields[0].type,
             fields[0].doc,
-            minimum=None if None in lows else min(lows),
-            maximum=None if None in highs else max(highs),
+            minimum=min(lows) if len(lows) == len(fields) else None,
+            maximum=max(highs) if len(highs) == len(fields) else None,
             choices=choices,
         )
     )

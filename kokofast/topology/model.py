@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 AF_INET = 2
 AF_INET6 = 10
 
+# The kinds of nodes whose namespace a daemon has to be asked for.
+CONTAINER_KINDS = ("docker", "podman", "cri")
+
 
 class Address:
     """An interface address: ``packed`` is 4 or 16 bytes in network order, ``text`` is as the user wrote it."""
@@ -47,6 +50,10 @@ class Mirror:
     def __init__(self, source: str, direction: str) -> None:
         self.source = source
         self.direction = direction
+
+    def directions(self) -> frozenset[str]:
+        """The directions as a set: "both" is ingress and egress."""
+        return frozenset(("ingress", "egress") if self.direction == "both" else (self.direction,))
 
     def __repr__(self) -> str:
         return f"Mirror({self.source!r}, {self.direction!r})"

@@ -9,10 +9,10 @@ import msgspec
 from msgspec import UNSET
 
 from kokofast.topology.document import Document, describe
-from kokofast.topology.model import Node
+from kokofast.topology.model import CONTAINER_KINDS, Node
 from kokofast.topology.problems import Problem
 from kokofast.topology.repair import repair
-from kokofast.topology.rules import CONTAINER_KINDS, NODE_KINDS, NODE_RULES, NodeRecord
+from kokofast.topology.rules import NODE_KINDS, NODE_RULES, NodeRecord
 from kokofast.topology.values import check_netns_name, check_node_name
 
 # Where ip-netns keeps the names: these paths are another spelling of the named namespace.
@@ -38,7 +38,7 @@ class Nodes:
                 self._broken.add(name)
             else:
                 self._add(node)
-        self.colon_names = [name for name in self.table if ":" in name]
+        self.colon_names = {name for name in self.table if ":" in name}
 
     def use(self, name: str, place: str) -> Node | None:
         """The node of that name, for an end at place."""
@@ -46,6 +46,8 @@ class Nodes:
         if node is not None or name in self._broken:
             return node
         try:
+            if not name:
+                raise ValueError("the node name is empty")
             check_netns_name(name)
             kind, colon, _ = name.partition(":")
             if colon and kind in NODE_KINDS:

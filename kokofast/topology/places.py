@@ -5,10 +5,13 @@ Built only for what needs one, so they are computed from a path such as ``endpoi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from kokofast.topology.problems import step
+
+# A path in a link, or in defaults -> its place.
+At = Callable[[str], str]
 
 
 class Places(Protocol):
@@ -19,6 +22,30 @@ class Places(Protocol):
 
     def at(self, index: int, path: str) -> str:
         """The place of a value in a link; the path is made of keys and ``[index]``."""
+
+
+class Origins(Mapping[str, str]):
+    """Field -> place, worked out when asked for: most places of a file are never printed.
+
+    found maps a field to (function that makes a place of a path, path). What is found for ``addresses`` answers for
+    ``addresses[0]`` too.
+    """
+
+    __slots__ = ("_found",)
+
+    def __init__(self, found: Mapping[str, tuple[At, str]]) -> None:
+        self._found = found
+
+    def __getitem__(self, field: str) -> str:
+        name, bracket, index = field.partition("[")
+        at, path = self._found[name]
+        return at(path + bracket + index)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 class TreePlaces:

@@ -106,11 +106,12 @@ class _Reader:
         return link
 
     def _end(self, line: int, row: Row, side: str) -> dict[str, object]:
-        end: dict[str, object] = {}
-        if node := row.get(f"{side}_node"):
-            end["node"] = self._node(line, f"{side}_node", node) if ":" in node else node
-        if ifname := row.get(f"{side}_if"):
-            end["interface"] = ifname
+        # A blank name stays, to be refused where its column is.
+        node = row.get(f"{side}_node", "")
+        end: dict[str, object] = {
+            "node": self._node(line, f"{side}_node", node) if ":" in node else node,
+            "interface": row.get(f"{side}_if", ""),
+        }
         if addresses := row.get(f"{side}_ip"):
             end["addresses"] = addresses.replace(";", " ").split()
         return end

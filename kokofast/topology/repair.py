@@ -3,10 +3,12 @@ reported, and what remains is an object that the struct takes (or None, when too
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
+from kokofast.kinds import KINDS
+from kokofast.kinds.fields import Field
 from kokofast.topology.document import describe
 from kokofast.topology.places import join
 from kokofast.topology.problems import unknown
@@ -17,14 +19,20 @@ Report = Callable[[str, str], None]
 
 
 def repair(
-    raw: Mapping[str, object], rules: Mapping[str, Rule], what: str, path: str, report: Report
+    raw: Mapping[str, object],
+    rules: Mapping[str, Rule],
+    what: str,
+    path: str,
+    report: Report,
+    known_elsewhere: Collection[str] = (),
 ) -> dict[str, object] | None:
-    """The good part of an object whose keys have these rules."""
+    """The good part of an object whose keys have these rules. A key known elsewhere is no slip of the pen."""
     good: dict[str, object] = {}
     for key, value in raw.items():
         below = join(path, key)
         if key not in rules:
-            report(below, unknown("key", key, rules))
+            elsewhere = key in known_elsewhere
+            report(below, f"{what} has no '{key}'" if elsewhere else unknown("key", key, rules))
         elif fits(value, rules[key], below, report):
             good[key] = value
     missing = [key for key, rule in rules.items() if rule.field.required and key not in raw]
@@ -65,16 +73,19 @@ def repair_link(raw: Mapping[str, object], shape: Shape, report: Report) -> dict
     if key not in raw:
         report("", f"{what} needs '{key}'")
     # Its own keys are looked at even when the ends are past repair: all problems at once.
-    good = repair(others, _with_hidden(rules, key), what, "", report)
+    good = repair(others, _with_hidden(rules, key), what, "", report, options_of_all_kinds())
     if good is None or ends is None:
         return None
     return {**good, key: ends}
 
 
+def options_of_all_kinds() -> set[str]:
+    """The fields that any kind adds to a link."""
+    return {field.name for kind in KINDS.values() for field in kind.fields}
+
+
 def _with_hidden(rules: Mapping[str, Rule], key: str) -> dict[str, Rule]:
     # The key of the ends is known too (as a suggestion for "endpoint"), required options are asked for by the builder.
-    from kokofast.kinds.fields import Field
-
     relaxed = {
         name: Rule(Field(name, rule.field.type, ""), rule.annotation, rule.expects, rule.parse, rule.nested)
         for name, rule in rules.items()

@@ -160,6 +160,9 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
     "mirror": _mirror,
     "netns": _text("a namespace's name", one(values.check_netns_name), minLength=1),
     "container": _text("a container's name or id in text", one(values.check_container), minLength=1),
+    "cri_container": _text(
+        "a container's id or name, or namespace/pod/name, in text", one(values.check_cri_container), minLength=1
+    ),
     "path": _text("an absolute path", one(values.check_path), pattern="^/"),
     "socket": _text("the absolute path of a socket", one(values.check_socket)),
     "true": lambda field: Rule(field, Annotated[bool, Meta(extra_json_schema={"const": True})], "true"),
@@ -248,13 +251,12 @@ NODE_KINDS = table(
     Field("host", "true", "the namespace of the caller"),
     Field("docker", "container", "a container of Docker"),
     Field("podman", "container", "a container of Podman"),
-    Field("cri", "container", "a container of a CRI runtime: CRI-O, containerd"),
+    Field("cri", "cri_container", "a container of a CRI runtime: CRI-O, containerd"),
 )
 NODE_RULES = NODE_KINDS | table(
     Field("socket", "socket", "the socket of the container engine"),
     Field("create", "bool", "make the namespace when it is missing (netns only)"),
 )
-CONTAINER_KINDS = ("docker", "podman", "cri")
 NodeRecord = record("Node", NODE_RULES)
 
 FILE_KEYS = ("name", "defaults", "nodes", "links")

@@ -106,6 +106,16 @@ def check_container(name: str) -> str:
     return name
 
 
+def check_cri_container(name: str) -> str:
+    """A container as Kubernetes' runtimes know it: an id or a part of one, a name, or namespace/pod/name."""
+    parts = name.split("/")
+    if len(parts) not in (1, 3):
+        raise ValueError(f"{quote(name)} is neither a container's id or name nor namespace/pod/name")
+    for part in parts:
+        check_container(part)
+    return name
+
+
 def check_path(path: str) -> str:
     """An absolute path."""
     raw = _encode(path, "path")

@@ -203,6 +203,8 @@ def _attribute(type: int, payload: bytes) -> bytes:
     length = 4 + len(payload)
     if length > 0xFFFF:
         raise EncodeError(f"attribute {type} has {len(payload)} bytes, nla_len holds 65535 at most")
+    if not 0 <= type <= 0xFFFF:
+        raise EncodeError(f"{type} is not an attribute's number, nla_type has 16 bits")
     return _NLATTR.pack(length, type) + payload + _PAD[length & 3]
 
 
@@ -300,8 +302,9 @@ def _decode_one(name: str, attr: Attr, table: Table | None, payload: memoryview,
     return {"header": header, **decode(table, payload[attr.header.size :], depth + 1)}
 
 
-def path_at(table: Table, data: Buffer, offset: int) -> tuple[str, ...]:
-    """The names on the way to the attribute that stands at this offset, outermost first; () when none does.
+def path_at(table: Table, data: Buffer, offset: int, depth: int = 0) -> tuple[str, ...]:
+    """The names on the way to the attribute that stands at this offset, outermost first; () when none does. Never
+    raises: deeper than MAX_DEPTH the path just ends.
 
     This is what an extended ACK's NLMSGERR_ATTR_OFFS asks for: the offset of an attribute's header in our request.
     """
@@ -319,9 +322,9 @@ def path_at(table: Table, data: Buffer, offset: int) -> tuple[str, ...]:
         if position < offset < position + length and attr is not None:
             inner = attr.inside(kinds)
             skip = attr.header.size if attr.header is not None else 0
-            if inner is None:
+            if inner is None or depth >= MAX_DEPTH:
                 return (name,)
-            return (name, *path_at(inner, payload[skip:], offset - position - 4 - skip))
+            return (name, *path_at(inner, payload[skip:], offset - position - 4 - skip, depth + 1))
         if attr is not None and attr.codec is STRING:
             kinds[name] = bytes(payload).rstrip(b"\0").decode("utf-8", "replace")
         position += (length + 3) & ~3

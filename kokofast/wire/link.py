@@ -7,6 +7,7 @@ in net/core/rtnetlink.c. Only what we send or read has a line; the rest is kept 
 from __future__ import annotations
 
 from kokofast.wire.attributes import BYTES, NEST, S32, STRING, U8, U32, Attr, Header, Table
+from kokofast.wire.linkinfo import INFO_DATA
 
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
@@ -58,10 +59,7 @@ LINK = Table(
 
 VETH = Table("veth", {"peer": Attr(1, NEST, LINK, header=IFINFOMSG)})
 
-# IFLA_INFO_DATA by IFLA_INFO_KIND: one line a kind.
-INFO_DATA: dict[str, Table] = {
-    "veth": VETH,
-}
+INFO_DATA["veth"] = VETH
 
 LINKINFO = Table(
     "linkinfo",

@@ -9,12 +9,13 @@ import errno
 import os
 import struct
 
-from kokofast.wire import addr, link
+from kokofast.wire import addr, link, tc
 from kokofast.wire.attributes import (
     STRING,
     U32,
     Attr,
     DecodeError,
+    EncodeError,
     Header,
     Table,
     decode,
@@ -49,6 +50,7 @@ NLM_F_ACK_TLVS = 0x200  # in an acknowledgement: attributes follow (NETLINK_EXT_
 _NLMSGHDR = struct.Struct("=IHHII")
 _ERRNO = struct.Struct("=i")
 HEADER_SIZE = _NLMSGHDR.size
+MAX_ERRNO = 4095  # include/linux/err.h: no error number is larger
 
 # What stands after struct nlmsghdr, by message type: one line each.
 FORMATS: dict[int, tuple[Header, Table]] = {
@@ -59,6 +61,12 @@ FORMATS: dict[int, tuple[Header, Table]] = {
     addr.RTM_NEWADDR: (addr.IFADDRMSG, addr.ADDR),
     addr.RTM_DELADDR: (addr.IFADDRMSG, addr.ADDR),
     addr.RTM_GETADDR: (addr.IFADDRMSG, addr.ADDR),
+    tc.RTM_NEWQDISC: (tc.TCMSG, tc.QDISC),
+    tc.RTM_DELQDISC: (tc.TCMSG, tc.QDISC),
+    tc.RTM_GETQDISC: (tc.TCMSG, tc.QDISC),
+    tc.RTM_NEWTFILTER: (tc.TCMSG, tc.FILTER),
+    tc.RTM_DELTFILTER: (tc.TCMSG, tc.FILTER),
+    tc.RTM_GETTFILTER: (tc.TCMSG, tc.FILTER),
 }
 
 _EXT_ACK = Table("extended ACK", {"message": Attr(1, STRING), "offset": Attr(2, U32), "miss_type": Attr(5, U32)})
@@ -114,10 +122,12 @@ class Ack:
 
 
 class KernelError(Exception):
-    """A request that the kernel refused. path names the refused attribute from the outside in; may be empty."""
+    """A request that the kernel refused. path names the refused attribute from the outside in; may be empty.
+    request is what was refused, where the sender noted it."""
 
     def __init__(self, errno: int, message: str = "", path: tuple[str, ...] = ()) -> None:
         super().__init__(errno, message, path)
+        self.request: Request | None = None
         self.errno = errno
         self.message = message
         self.path = path
@@ -129,7 +139,10 @@ class KernelError(Exception):
 
 def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = None) -> bytes:
     """The bytes of one request. Raises EncodeError on what the tables do not know."""
-    header, table = FORMATS[request.type]
+    try:
+        header, table = FORMATS[request.type]
+    except KeyError:
+        raise EncodeError(f"message type {request.type} is not known") from None
     body = header.pack(request.header, resolve) + encode(table, request.attributes, resolve)
     flags = NLM_F_REQUEST | request.flags | (NLM_F_ACK if ack else 0)
     return _NLMSGHDR.pack(HEADER_SIZE + len(body), request.type, flags, seq, 0) + body
@@ -159,23 +172,30 @@ def unpack(type: int, flags: int, seq: int, pid: int, body: Buffer) -> Message:
     return Message(type, flags, seq, pid, fields, decode(table, memoryview(body)[header.size :]))
 
 
-def unpack_ack(flags: int, seq: int, body: Buffer) -> Ack:
-    """The content of an NLMSG_ERROR (or of NLMSG_DONE, which has no echoed header). Raises DecodeError."""
+def unpack_ack(flags: int, seq: int, body: Buffer, *, echoes: bool = True) -> Ack:
+    """The content of an NLMSG_ERROR, or with echoes=False of an NLMSG_DONE, in which no header of the request stands
+    between the error and its attributes. Raises DecodeError."""
     view = memoryview(body)
     if len(view) < 4:
         raise DecodeError(f"an acknowledgement of {len(view)} bytes")
     code = -_ERRNO.unpack_from(view)[0]
-    if code < 0:
+    if not 0 <= code <= MAX_ERRNO:
         raise DecodeError(f"an acknowledgement with the impossible error {-code}")
     if not flags & NLM_F_ACK_TLVS:
         return Ack(seq, code)
+    if not echoes:
+        return _ext_ack(seq, code, view[4:])
     if len(view) < 4 + HEADER_SIZE:
         raise DecodeError(f"an extended acknowledgement of {len(view)} bytes")
     echoed = HEADER_SIZE if flags & NLM_F_CAPPED else _NLMSGHDR.unpack_from(view, 4)[0]
     start = 4 + ((echoed + 3) & ~3)
     if echoed < HEADER_SIZE or start > len(view):
         raise DecodeError(f"an acknowledgement that echoes {echoed} of {len(view)} bytes")
-    found = decode(_EXT_ACK, view[start:])
+    return _ext_ack(seq, code, view[start:])
+
+
+def _ext_ack(seq: int, code: int, attributes: Buffer) -> Ack:
+    found = decode(_EXT_ACK, attributes)
     return Ack(seq, code, found.get("message", ""), found.get("offset"))
 
 

@@ -1,0 +1,1 @@
+"""``python -m bench``: kokofast, the floor and what users would pick instead, on the same links, side by side."""

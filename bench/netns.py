@@ -1,0 +1,145 @@
+"""Network namespaces for the benchmark: made fast, watched until the kernel has really removed them.
+
+Independent of kokofast on purpose: a benchmark must not find its subject right by the subject's own code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+DIRECTORY = Path("/run/netns")
+REMOVAL_TIMEOUT = 300.0
+
+_CLONE_NEWNET = 0x40000000
+_MS_BIND = 0x1000
+_MNT_DETACH = 0x2
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def enter(name: str) -> None:
+    """Moves the calling thread into the namespace; only for the threads of for_each(), which end afterwards."""
+    descriptor = os.open(DIRECTORY / name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.setns(descriptor, _CLONE_NEWNET), f"setns {name}")
+    finally:
+        os.close(descriptor)
+
+
+def for_each(count: int, job: Callable[[int], None], threads: int = 2) -> None:
+    """job(0) .. job(count - 1) in threads that end with it; raises the first exception, after all have ended."""
+    errors: list[BaseException] = []
+
+    def work(start: int) -> None:
+        try:
+            for number in range(start, count, threads):
+                if errors:
+                    return
+                job(number)
+        except Exception as error:
+            errors.append(error)
+
+    workers = [threading.Thread(target=work, args=(start,)) for start in range(threads)]
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    except BaseException as interruption:  # Ctrl-C: nothing may be made any more while the caller cleans up
+        errors.insert(0, interruption)
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
+    if errors:
+        raise errors[0]
+
+
+def socket_in(name: str, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
+    """An IPv4 socket of the namespace: it stays there whichever thread uses it."""
+    made: list[socket.socket] = []
+
+    def make(_: int) -> None:
+        enter(name)
+        made.append(socket.socket(socket.AF_INET, kind))
+
+    for_each(1, make, threads=1)
+    return made[0]
+
+
+def _ip(*arguments: str) -> bool:
+    return subprocess.run(["ip", *arguments], check=False, timeout=60).returncode == 0
+
+
+class Namespaces:
+    """Named namespaces that the benchmark made, and nothing else: remove() touches no other."""
+
+    def __init__(self, names: Sequence[str], watch: str) -> None:
+        self._names = names
+        self._watch = (f"{watch}w0", f"{watch}w1")
+        self._made: set[str] = set()
+
+    def make(self) -> None:
+        for name in self._watch:
+            # By ip, and first: it makes /run/netns a mount point of its own, as everybody expects it.
+            self._made.add(name)  # before: Ctrl-C may come while ip is at work
+            if not _ip("netns", "add", name):
+                self._made.discard(name)
+                raise RuntimeError(f"ip netns add {name} failed")
+        for_each(len(self._names), lambda number: self._make_one(self._names[number]))
+
+    def _make_one(self, name: str) -> None:
+        path = DIRECTORY / name
+        path.touch(mode=0o444, exist_ok=False)
+        self._made.add(name)
+        _check(_libc.unshare(_CLONE_NEWNET), "unshare")
+        _check(_libc.mount(b"/proc/thread-self/ns/net", os.fsencode(path), None, _MS_BIND, None), f"mount {path}")
+
+    def remove(self) -> None:
+        """Removes what make() made, also after it failed half-way, and waits until the kernel is done with it.
+
+        The kernel cleans namespaces up later, batch by batch, and would be busy with it in the next measurement.
+        When a namespace goes, so do its links: the first one watched goes in the last batch of ours, the second,
+        deleted only then, in a later one - which begins when the one before is completely done.
+        """
+        watched = self._can_watch()
+        for name in sorted(self._made - set(self._watch)):
+            self._unlink(name)
+        for name in self._watch:
+            self._unlink(name)
+            if watched:
+                _wait_until_gone(name)
+
+    def _can_watch(self) -> bool:
+        return all(
+            name in self._made and _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+            for name in self._watch
+        )
+
+    def _unlink(self, name: str) -> None:
+        if name not in self._made:
+            return
+        path = DIRECTORY / name
+        _libc.umount2(os.fsencode(path), _MNT_DETACH)  # EINVAL when making it failed before the mount
+        path.unlink(missing_ok=True)
+        self._made.discard(name)
+
+
+def _wait_until_gone(interface: str) -> None:
+    deadline = time.monotonic() + REMOVAL_TIMEOUT
+    while interface in {name for _, name in socket.if_nameindex()}:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the kernel has not removed {interface} after {REMOVAL_TIMEOUT:.0f} s")
+        time.sleep(0.005)

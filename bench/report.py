@@ -1,0 +1,140 @@
+"""Measurements -> medians, ratios, a Markdown table and JSON. Nothing here measures."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Measurement
+
+BASELINE = "floor"
+
+
+@dataclass
+class Results:
+    """Everything one run of the program found out."""
+
+    machine: dict[str, Any]
+    measurements: dict[tuple[str, int, str, str], list[Measurement]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # who did not take part, or failed, and why
+    failed: bool = False
+
+    def add(self, scenario: str, size: int, phase: str, contender: str, measurement: Measurement) -> None:
+        self.measurements.setdefault((scenario, size, phase, contender), []).append(measurement)
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+@dataclass(frozen=True)
+class Row:
+    scenario: str
+    links: int
+    phase: str
+    contender: str
+    runs: int
+    median: float
+    low: float
+    high: float
+    ms_per_link: float
+    times_floor: float | None
+    cpu_median: float
+    peak_kib: int
+    peak_is_bound: bool
+
+
+def rows(results: Results) -> list[Row]:
+    medians = {key: statistics.median(one.seconds for one in taken) for key, taken in results.measurements.items()}
+    table = []
+    for key, taken in results.measurements.items():
+        scenario, size, phase, contender = key
+        floor = medians.get((scenario, size, phase, BASELINE))
+        highest = max(taken, key=lambda one: one.peak_kib)
+        table.append(
+            Row(
+                scenario,
+                size,
+                phase,
+                contender,
+                runs=len(taken),
+                median=medians[key],
+                low=min(one.seconds for one in taken),
+                high=max(one.seconds for one in taken),
+                ms_per_link=medians[key] * 1000 / size,
+                times_floor=None if floor is None else medians[key] / floor,
+                cpu_median=statistics.median(one.cpu_seconds for one in taken),
+                peak_kib=highest.peak_kib,
+                peak_is_bound=highest.peak_is_bound,
+            )
+        )
+    return sorted(table, key=lambda row: (row.scenario, row.links, row.phase != "up", row.median))
+
+
+def markdown(results: Results) -> str:
+    machine = results.machine
+    lines = [
+        f"{machine['processor']}, {machine['processors']} processors, {machine['memory_gib']} GiB, "
+        f"Linux {machine['kernel']}, Python {machine['python']}, {machine['ip']}; "
+        f"load {machine['load_before']:.1f} before, {machine['load_after']:.1f} after (waiting threads count too).",
+        "",
+        "Whole process, median (lowest..highest) of the runs, taken in turns on fresh namespaces.",
+        "",
+        f"| scenario | links | phase | contender | runs | s | ms a link | x {BASELINE} | CPU s | peak MiB |",
+        "|---|--:|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows(results):
+        times = "-" if row.times_floor is None else f"{row.times_floor:.2f}"
+        lines.append(
+            f"| {row.scenario} | {row.links} | {row.phase} | {row.contender} | {row.runs} "
+            f"| {row.median:.3f} ({row.low:.3f}..{row.high:.3f}) | {row.ms_per_link:.3f} | {times} "
+            f"| {row.cpu_median:.2f} | {'≤ ' if row.peak_is_bound else ''}{row.peak_kib / 1024:.0f} |"
+        )
+    lines += ["", *(f"- {note}" for note in results.notes)] if results.notes else []
+    return "\n".join(lines)
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """For programs: the rows of the table, and every single measurement."""
+    return {
+        "machine": results.machine,
+        "rows": [dataclasses.asdict(row) for row in rows(results)],
+        "measurements": [
+            {"scenario": scenario, "links": size, "phase": phase, "contender": contender, **dataclasses.asdict(one)}
+            for (scenario, size, phase, contender), taken in results.measurements.items()
+            for one in taken
+        ],
+        "notes": results.notes,
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    processor = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
+    kibibytes = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    ip = shutil.which("ip")
+    version = subprocess.run([ip, "-V"], capture_output=True, text=True, check=False).stdout.split() if ip else []
+    return {
+        "processor": processor,
+        "processors": os.cpu_count(),
+        "memory_gib": round(kibibytes / (1 << 20)),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "ip": next((word for word in version if word.startswith("iproute2")), "no iproute2").rstrip(","),
+        # Other work on the machine spoils every figure: a reader must be able to see it.
+        "load_before": os.getloadavg()[0],
+        "load_after": os.getloadavg()[0],
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(errors="replace").splitlines()

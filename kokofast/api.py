@@ -1,0 +1,71 @@
+"""The library: load a topology, apply it, destroy it, inspect what is there; or all of it around a block of code.
+
+>>> async with kokofast.deployed(topology) as result: ...
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from kokofast.engine.apply import apply
+from kokofast.engine.destroy import SeenLink, destroy, inspect
+from kokofast.engine.result import APPLIED, UNCHANGED, Failure, Result
+from kokofast.topology import TopologyError
+from kokofast.topology import load as load_bytes
+from kokofast.topology.model import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = [
+    "ApplyError",
+    "Failure",
+    "Result",
+    "SeenLink",
+    "Topology",
+    "TopologyError",
+    "apply",
+    "deployed",
+    "destroy",
+    "inspect",
+    "load",
+]
+
+
+class ApplyError(Exception):
+    """A topology could not be applied; everything was taken back. result.errors says why."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__("\n".join(map(str, result.errors)) or result.status)
+        self.result = result
+
+
+def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool = False) -> Topology:
+    """Reads a topology from a .json, .jsonl, .yaml or .csv file.
+
+    name is the lab's name (by default the file's own, or its stem); create makes missing network namespaces.
+    Raises OSError, and TopologyError with every problem of the file in ``problems``.
+    """
+    filename = os.fspath(path)
+    with open(filename, "rb") as file:
+        return load_bytes(file.read(), filename=filename, name=name, create=create)
+
+
+@asynccontextmanager
+async def deployed(topology: Topology, **options: Any) -> AsyncIterator[Result]:
+    """Applies the topology, runs the block with the result, and destroys the lab, however the block ends.
+
+    options are those of apply(). Raises ApplyError when the topology cannot be applied.
+    """
+    result = await apply(topology, **options)
+    if result.status not in (APPLIED, UNCHANGED):
+        raise ApplyError(result)
+    try:
+        yield result
+    finally:
+        with trio.CancelScope(shield=True):
+            await destroy(topology.name, topology=topology)

@@ -1,0 +1,191 @@
+"""Container nodes -> processes, by asking the daemons: each distinct container once, all of them concurrently.
+
+For an asyncio loop, because the daemons' libraries are; trio's way here is from_trio. Imported only when a topology
+has container nodes, and each library only when its kind is among them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from kokofast.endpoints import cri, docker, process
+from kokofast.endpoints.refusal import Refused
+from kokofast.topology.model import Node
+from kokofast.topology.values import quote
+
+DEFAULT_TIMEOUT = 10.0
+# Daemons answer a question in half a millisecond: more connections bring nothing but descriptors.
+CONNECTIONS = 8
+
+
+class Found(NamedTuple):
+    """A running container: its full id, and the process whose namespaces are the container's."""
+
+    identity: str
+    pid: int
+    started: int
+
+
+class Key(NamedTuple):
+    """What makes a container distinct as far as the file can tell. address is "" for a socket that is to be found."""
+
+    kind: str
+    address: str
+    target: str
+
+
+class Container(Protocol):
+    """A daemon's answer. names are the ids that the process bears: the container's own, its pod's."""
+
+    @property
+    def identity(self) -> str: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+
+class Daemon(Protocol):
+    """One that knows containers. Everything raises Refused for what the user should know."""
+
+    @property
+    def title(self) -> str:
+        """``the docker daemon at /run/docker.sock``"""
+
+    async def connect(self, targets: Iterable[str]) -> None:
+        """Has everything that is needed to find these."""
+
+    async def find(self, target: str) -> Container:
+        """The running container of that name or id."""
+
+    async def close(self) -> None: ...
+
+
+def key_of(node: Node) -> Key:
+    """The container a node means. Raises Refused when the daemon's address cannot be used."""
+    address = cri.address_of(node) if node.kind == "cri" else docker.address_of(node)
+    return Key(node.kind, address, node.target)
+
+
+def _daemon(kind: str, address: str) -> Daemon:
+    return cri.CriRuntime(address) if kind == "cri" else docker.DockerDaemon(kind, address)
+
+
+class Resolver:
+    """Keeps a daemon's connection from resolve() to confirm(); close() ends them all."""
+
+    def __init__(self, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self._timeout = timeout
+        self._daemons: dict[tuple[str, str], Daemon] = {}
+
+    async def resolve(self, nodes: Iterable[Node]) -> dict[str, Found | Refused]:
+        """The container of each node, by the node's name."""
+        keys: dict[str, Key] = {}
+        found: dict[str, Found | Refused] = {}
+        for node in nodes:
+            try:
+                keys[node.name] = key_of(node)
+            except Refused as refusal:
+                found[node.name] = refusal
+        wanted = dict.fromkeys(keys.values())
+        answers = await self._ask(wanted, lambda daemon, key: _look_up(daemon, key.target))
+        return found | {name: answers[key] for name, key in keys.items()}
+
+    async def confirm(self, nodes: Iterable[Node], found: Mapping[str, Found]) -> dict[str, Refused]:
+        """Asks again, after the namespaces were opened: those nodes whose container is another by now, with why.
+
+        The process was the same before and after the namespace was opened, and the container's both times: then it
+        was the container's namespace, although a pid is only a number that is used again.
+        """
+        known = {key_of(node): found[node.name] for node in nodes if node.name in found}
+        answers = await self._ask(known, lambda daemon, key: _look_again(daemon, key.target, known[key]))
+        checked = {node.name: answers[key_of(node)] for node in nodes if node.name in found}
+        return {name: answer for name, answer in checked.items() if isinstance(answer, Refused)}
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        daemons = list(self._daemons.values())
+        self._daemons.clear()
+        for daemon in daemons:
+            await daemon.close()
+
+    async def _ask(
+        self, keys: Iterable[Key], question: Callable[[Daemon, Key], Awaitable[Found]]
+    ) -> dict[Key, Found | Refused]:
+        groups: dict[tuple[str, str], list[Key]] = {}
+        for key in keys:
+            groups.setdefault((key.kind, key.address), []).append(key)
+        answers: dict[Key, Found | Refused] = {}
+        async with asyncio.TaskGroup() as group:
+            for (kind, address), same in groups.items():
+                group.create_task(self._ask_daemon(kind, address, same, question, answers))
+        return answers
+
+    async def _ask_daemon(
+        self,
+        kind: str,
+        address: str,
+        keys: list[Key],
+        question: Callable[[Daemon, Key], Awaitable[Found]],
+        answers: dict[Key, Found | Refused],
+    ) -> None:
+        """Answers all keys. The time runs out when the daemon says nothing at all for so long: one of thousands of
+        containers may take its turn late, and one that hangs (docker knows such) does not take the others with it."""
+        loop = asyncio.get_running_loop()
+        slots = asyncio.Semaphore(CONNECTIONS)
+        daemon = self._daemons.get((kind, address))
+        connected = daemon is not None
+        daemon = daemon or _daemon(kind, address)
+        self._daemons[kind, address] = daemon
+
+        async def ask(key: Key) -> None:
+            async with slots:
+                try:
+                    answers[key] = await question(daemon, key)
+                except Refused as refusal:
+                    answers[key] = refusal
+                if not deadline.expired():
+                    deadline.reschedule(loop.time() + self._timeout)
+
+        try:
+            async with asyncio.timeout(self._timeout) as deadline:
+                if not connected:
+                    await daemon.connect([key.target for key in keys])
+                    deadline.reschedule(loop.time() + self._timeout)
+                async with asyncio.TaskGroup() as group:
+                    for key in keys:
+                        group.create_task(ask(key))
+        except TimeoutError:
+            refusal = Refused(f"{daemon.title} did not answer in {self._timeout:g} s")
+            answers.update((key, refusal) for key in keys if key not in answers)
+        except Refused as refusal:  # of connect(): nobody there to be asked
+            answers.update(dict.fromkeys(keys, refusal))
+
+
+async def _look_up(daemon: Daemon, target: str) -> Found:
+    container = await daemon.find(target)
+    started = process.started(container.pid)
+    if started is None or not process.bears(container.pid, container.names):
+        # It may have ended just now: then the daemon says so when it is asked again.
+        again = await daemon.find(container.identity)
+        if (again.identity, again.pid) != (container.identity, container.pid):
+            raise Refused(f"container {quote(target)} was restarted while it was looked up; try again")
+        raise Refused(
+            f"process {container.pid} of this machine is not that of container {quote(target)}: {daemon.title} seems "
+            "to run on another machine, or this process in another pid namespace"
+        )
+    return Found(container.identity, container.pid, started)
+
+
+async def _look_again(daemon: Daemon, target: str, before: Found) -> Found:
+    # Before the daemon is asked: whatever happens later cannot have been opened.
+    started = process.started(before.pid)
+    now = await daemon.find(before.identity)
+    if now.identity != before.identity or now.pid != before.pid or started != before.started:
+        raise Refused(
+            f"container {quote(target)} was restarted while its namespace was opened (process {before.pid}, then "
+            f"{now.pid}); try again"
+        )
+    return before

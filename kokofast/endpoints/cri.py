@@ -1,0 +1,219 @@
+"""The Container Runtime Interface of Kubernetes: CRI-O, containerd. gRPC on a unix socket.
+
+v1 and v1alpha2 differ in the name of the service only, as far as the fields read here go: the messages of v1 serve
+both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import quote as quote_url
+
+from kokofast.endpoints.refusal import Refused, unreachable, words
+from kokofast.topology.values import quote
+
+if TYPE_CHECKING:
+    import grpc.aio
+    from cri_api.v1 import api_pb2
+    from google.protobuf.message import Message
+
+    from kokofast.topology.model import Node
+
+    Answer = TypeVar("Answer", bound=Message)
+
+SOCKETS = ("/run/crio/crio.sock", "/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock")
+VERSIONS = ("v1", "v1alpha2")
+RUNNING = 1  # ContainerState.CONTAINER_RUNNING
+STATES = {0: "created", 1: "running", 2: "exited"}
+OPTIONS = (
+    # Otherwise the authority is the socket's path, percent-encoded, which Go's HTTP/2 refuses.
+    ("grpc.default_authority", "localhost"),
+    ("grpc.max_receive_message_length", 16 << 20),  # as kubelet: thousands of containers do not fit in the usual 4 MB
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class Container(NamedTuple):
+    identity: str
+    pid: int
+    names: tuple[str, ...]
+
+
+def address_of(node: Node) -> str:
+    """The socket's path: the node's, or that of crictl's variable; "" to look where the runtimes have theirs."""
+    if node.socket is not None:
+        return node.socket
+    address = os.environ.get("CONTAINER_RUNTIME_ENDPOINT", "")
+    path = address.removeprefix("unix://")
+    if address and not path.startswith("/"):
+        raise Refused(f"CONTAINER_RUNTIME_ENDPOINT is {quote(address)}: only unix:// addresses can be used")
+    return path
+
+
+class CriRuntime:
+    """A runtime at a socket; without a path the first of SOCKETS that is there and speaks CRI."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._version = VERSIONS[0]
+        self._channel: grpc.aio.Channel | None = None
+        self._containers: list[api_pb2.Container] = []
+        self._pods: dict[str, tuple[str, str]] = {}  # sandbox id -> namespace, name
+        self.title = _title(path or SOCKETS[0])
+
+    async def connect(self, targets: Iterable[str]) -> None:
+        """Finds the socket and the version of the API, and has the containers listed: there is no look-up by name."""
+        paths = [self._path] if self._path else _sockets_here()
+        if not paths:
+            raise Refused(
+                f"there is no CRI runtime here: none of {', '.join(SOCKETS)} exists; "
+                'give the path of its socket as "socket"'
+            )
+        refusals: list[Refused] = []
+        for path in paths:
+            try:
+                await self._open(path)
+                break
+            except Refused as refusal:
+                refusals.append(refusal)
+                await self.close()
+        else:
+            raise Refused("; ".join(map(str, refusals)))
+        from cri_api.v1 import api_pb2
+
+        answer = await self._call("ListContainers", api_pb2.ListContainersRequest(), api_pb2.ListContainersResponse)
+        self._containers = list(answer.containers)
+        if any("/" in target for target in targets):
+            pods = await self._call("ListPodSandbox", api_pb2.ListPodSandboxRequest(), api_pb2.ListPodSandboxResponse)
+            self._pods = {pod.id: (pod.metadata.namespace, pod.metadata.name) for pod in pods.items}
+
+    async def find(self, target: str) -> Container:
+        """The running container that is meant by an id, a prefix of one, a name, or namespace/pod/name."""
+        from cri_api.v1 import api_pb2
+
+        identity = self._match(target)
+        request = api_pb2.ContainerStatusRequest(container_id=identity, verbose=True)
+        answer = await self._call("ContainerStatus", request, api_pb2.ContainerStatusResponse, target)
+        # Not the pid alone: CRI-O keeps the one of a container that has exited.
+        if answer.status.state != RUNNING:
+            state = STATES.get(answer.status.state, "in an unknown state")
+            raise Refused(f"the CRI container {quote(target)} is not running (it is {state})")
+        pid, sandbox = self._read_info(answer.info, target)
+        if pid <= 0:
+            raise Refused(f"the CRI container {quote(target)} is not running (it has no process)")
+        return Container(answer.status.id or identity, pid, (answer.status.id or identity, sandbox))
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        if self._channel is not None:
+            channel, self._channel = self._channel, None
+            await channel.close()
+
+    async def _open(self, path: str) -> None:
+        import grpc
+        import grpc.aio
+        from cri_api.v1 import api_pb2
+
+        self.title = _title(path)
+        try:
+            # gRPC tells why a socket cannot be had in words only: this tells it by number.
+            _, writer = await asyncio.open_unix_connection(path)
+            writer.close()
+        except OSError as error:
+            raise unreachable(self.title, error) from None
+        self._channel = grpc.aio.insecure_channel(f"unix:{quote_url(path)}", options=OPTIONS)
+        for self._version in VERSIONS:
+            with contextlib.suppress(_UnimplementedError):
+                await self._call("Version", api_pb2.VersionRequest(), api_pb2.VersionResponse)
+                return
+        raise Refused(f"{self.title} does not speak CRI (containerd's plugin for it can be disabled in config.toml)")
+
+    async def _call(self, method: str, request: Message, answer: type[Answer], target: str = "") -> Answer:
+        assert self._channel is not None
+        call: Callable[[Message], Any] = self._channel.unary_unary(
+            f"/runtime.{self._version}.RuntimeService/{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
+        )
+        with self._translated(target):
+            found: Answer = await call(request)
+            return found
+
+    @contextlib.contextmanager
+    def _translated(self, target: str) -> Iterator[None]:
+        """gRPC's exceptions as Refused."""
+        import grpc
+        import grpc.aio
+
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            code, details = error.code(), words(error.details() or "it does not say why")
+            if code is grpc.StatusCode.UNIMPLEMENTED:
+                raise _UnimplementedError(f"{self.title} lacks a part of CRI: {details}") from None
+            if code is grpc.StatusCode.NOT_FOUND and target:
+                raise self._missing(target) from None
+            if code is grpc.StatusCode.PERMISSION_DENIED:
+                raise Refused(f"no permission to use {self.title}: {details}") from None
+            if code is grpc.StatusCode.UNAVAILABLE:
+                raise Refused(f"{self.title} broke off, or does not speak gRPC: {details}") from None
+            raise Refused(f"{self.title} refuses: {details} ({code.name})") from None
+
+    def _missing(self, target: str) -> Refused:
+        return Refused(f"{self.title} knows no container {quote(target)}")
+
+    def _match(self, target: str) -> str:
+        """The full id. As with docker an id goes before a name, and a name before a part of an id."""
+        if any(container.id == target for container in self._containers):
+            return target
+        if "/" in target:
+            named = [one for one in self._containers if self._full_name(one) == target]
+        else:
+            named = [one for one in self._containers if one.metadata.name == target]
+        if named:
+            # kubelet keeps the earlier attempts of a container under the same name.
+            return self._only([one for one in named if one.state == RUNNING] or named[-1:], target)
+        begin = [one for one in self._containers if target and one.id.startswith(target)]
+        if not begin:
+            raise self._missing(target)
+        return self._only(begin, target)
+
+    def _only(self, containers: Sequence[api_pb2.Container], target: str) -> str:
+        if len(containers) == 1:
+            return containers[0].id
+        ids = [words(container.id[:13]) for container in containers]
+        some = ", ".join(ids[:4] + ["..."] * (len(ids) > 4))
+        raise Refused(
+            f"{quote(target)} can mean {len(ids)} containers of {self.title} ({some}): give more of the id, or "
+            "namespace/pod/name"
+        )
+
+    def _full_name(self, container: api_pb2.Container) -> str:
+        return "/".join((*self._pods.get(container.pod_sandbox_id, ("", "")), container.metadata.name))
+
+    def _read_info(self, info: Any, target: str) -> tuple[int, str]:
+        """The pid and the sandbox's id. "info" holds JSON; CRI-O before 1.18 had "pid" beside it, as text."""
+        try:
+            if "info" not in info:
+                return int(info["pid"]), ""
+            facts = json.loads(info["info"])
+            return int(facts["pid"]), str(facts.get("sandboxID", ""))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise Refused(f"{self.title} does not tell the process of container {quote(target)}") from None
+
+
+def _sockets_here() -> list[str]:
+    return [path for path in SOCKETS if os.path.exists(path)]
+
+
+class _UnimplementedError(Refused):
+    """The service or the method is unknown there."""
+
+
+def _title(path: str) -> str:
+    return f"the CRI runtime at {words(path)}"

@@ -1,0 +1,34 @@
+"""Why a container does not resolve: one sentence for the user, whatever library the news came from."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+SENTENCE_CHARACTERS = 300  # a daemon's own words are cut there
+
+
+class Refused(Exception):
+    """A container that cannot be had, or a daemon that cannot be asked. The text is one sentence without a place."""
+
+
+def words(text: object) -> str:
+    """What a daemon said, as a part of a sentence: one line, nothing a terminal acts on, not endless."""
+    line = " ".join(str(text).split()).rstrip(".")
+    safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    return safe if len(safe) <= SENTENCE_CHARACTERS else safe[:SENTENCE_CHARACTERS] + "..."
+
+
+def unreachable(title: str, error: OSError, hint: str = "") -> Refused:
+    """The refusal for a socket that cannot be connected to."""
+    if error.errno == errno.ENOENT:
+        reason = "there is no such socket; is it running?"
+    elif error.errno == errno.ECONNREFUSED:
+        reason = "nobody listens on it; is it running?"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        return Refused(f"no permission to use {title}: run this as root, or as a user who may open its socket")
+    elif error.errno in (errno.ECONNRESET, errno.EPIPE):
+        reason = "it closed the connection without an answer"
+    else:
+        reason = words(os.strerror(error.errno) if error.errno else error)
+    return Refused(f"{title} cannot be reached: {reason}{f' ({hint})' if hint else ''}")

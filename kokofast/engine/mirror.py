@@ -1,0 +1,227 @@
+"""Mirroring: qdiscs and filters on the interface whose traffic is copied. Blocking; runs in worker threads.
+
+clsact holds filters for both directions and needs no queue (Linux 4.5). Where it is not to be had, an ingress qdisc
+and, for egress, a prio qdisc take its place. The filter is matchall, else u32. Its action is "continue", so that
+the traffic goes on, and other filters still see it. Every filter carries the link's cookie, by which it is found again.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from kokofast.plan.observed import MirrorFilter
+from kokofast.plan.ownership import MADE_QDISC, group_of_cookie
+from kokofast.wire import tc
+from kokofast.wire.link import RTM_SETLINK
+from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.wire.message import Message
+
+# Where each kind of qdisc keeps the filters of a direction, relative to its handle.
+_PARENTS: dict[str, dict[str, int]] = {
+    "clsact": {"ingress": tc.TC_H_MIN_INGRESS, "egress": tc.TC_H_MIN_EGRESS},
+    "ingress": {"ingress": tc.TC_H_MIN_INGRESS},
+    "prio": {"egress": 0},
+}
+_PRIO_HANDLE = 0x4B0000  # major number "K"
+
+# Before the priorities that tc(8) chooses by itself (from 49152 on), behind the first few that users type. Even ones
+# for ingress, odd ones for egress: u32 keeps the tables of both hooks of a qdisc in one list and tells them apart by
+# priority only, so a dump of one would show the filters of the other (u32_dump() in net/sched/cls_u32.c).
+_FIRST_PRIORITY = {"ingress": 16, "egress": 17}
+_LAST_PRIORITY = 0xBFFF
+
+# What the kernel says of a qdisc or a classifier that it does not have.
+_UNKNOWN_KIND = (errno.ENOENT, errno.EOPNOTSUPP)
+
+
+class _Qdisc:
+    __slots__ = ("handle", "kind", "parent")
+
+    def __init__(self, kind: str, handle: int, parent: int) -> None:
+        self.kind = kind
+        self.handle = handle
+        self.parent = parent
+
+
+def list_mirrors(kernel: Kernel, handle: Handle, names: Mapping[int, str]) -> tuple[MirrorFilter, ...]:
+    """All mirror filters of ours in a namespace; names maps ifindex to interface name."""
+    found: list[MirrorFilter] = []
+    for index, qdisc in _qdiscs(kernel, handle):
+        if index in names:
+            for direction in _PARENTS[qdisc.kind]:
+                found += _ours(names[index], direction, _filters(kernel, handle, index, qdisc, direction))
+    return tuple(found)
+
+
+def add_mirror(
+    kernel: Kernel, handle: Handle, source: int, target: int, directions: Iterable[str], cookie: bytes
+) -> None:
+    """Copies the traffic of the interface with index source to target. What is there already stays.
+
+    Raises KernelError; the caller takes back what was added by remove_mirrors().
+    """
+    for direction in sorted(directions):
+        qdisc, made = _qdisc_for(kernel, handle, source, direction)
+        present = _filters(kernel, handle, source, qdisc, direction)
+        ours = _ours("", direction, present)
+        if any(item.belongs_to(cookie, "") for item in ours):
+            continue
+        if made or any(item.cookie[-1] & MADE_QDISC for item in _all_ours(kernel, handle, source, qdisc)):
+            cookie = cookie[:-1] + bytes((cookie[-1] | MADE_QDISC,))
+        taken = {tc.priority_of(message.header["info"]) for message in present}
+        parent = qdisc.handle | _PARENTS[qdisc.kind][direction]
+        free = (number for number in range(_FIRST_PRIORITY[direction], _LAST_PRIORITY, 2) if number not in taken)
+        _add_filter(kernel, handle, source, parent, target, cookie, free)
+
+
+def remove_mirrors(
+    kernel: Kernel, handle: Handle, source: int, chosen: Callable[[MirrorFilter], bool]
+) -> KernelError | None:
+    """Removes the chosen filters of ours from an interface, and a qdisc of ours when no filter is left in it.
+
+    Returns the first refusal; what is gone already counts as removed.
+    """
+    refusal: KernelError | None = None
+    for qdisc in [qdisc for index, qdisc in _qdiscs(kernel, handle) if index == source]:
+        gone = [item for item in _all_ours(kernel, handle, source, qdisc) if chosen(item)]
+        for item in gone:
+            header = {"index": source, "parent": item.parent, "info": item.info, "handle": item.handle}
+            answer = _ask(kernel, handle, Request(tc.RTM_DELTFILTER, header, {"kind": item.kind}))
+            refusal = refusal or answer
+        left = any(_filters(kernel, handle, source, qdisc, direction) for direction in _PARENTS[qdisc.kind])
+        if not left and any(item.cookie[-1] & MADE_QDISC for item in gone):
+            header = {"index": source, "parent": qdisc.parent, "handle": qdisc.handle}
+            refusal = refusal or _ask(kernel, handle, Request(tc.RTM_DELQDISC, header, {"kind": qdisc.kind}))
+    return refusal
+
+
+def set_mtu(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
+    """Sets an interface's MTU. Raises KernelError."""
+    _do(kernel, handle, Request(RTM_SETLINK, {"index": index}, {"mtu": mtu}))
+
+
+def _qdiscs(kernel: Kernel, handle: Handle) -> list[tuple[int, _Qdisc]]:
+    """(ifindex, qdisc) of those that can hold our filters."""
+    found: list[tuple[int, _Qdisc]] = []
+    for message in kernel.dump(handle, Request(tc.RTM_GETQDISC, {})):
+        kind, header = message.attributes.get("kind", ""), message.header
+        if kind in _PARENTS and (kind != "prio" or header["parent"] == tc.TC_H_ROOT):
+            found.append((header["index"], _Qdisc(kind, header["handle"], header["parent"])))
+    return found
+
+
+def _filters(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc, direction: str) -> list[Message]:
+    parent = qdisc.handle | _PARENTS[qdisc.kind][direction]
+    try:
+        return kernel.dump(handle, Request(tc.RTM_GETTFILTER, {"index": index, "parent": parent}))
+    except KernelError as error:
+        if error.errno in (errno.EINVAL, errno.ENODEV, errno.ENOENT):  # the qdisc or its interface is gone
+            return []
+        raise
+
+
+def _ours(ifname: str, direction: str, messages: Iterable[Message]) -> list[MirrorFilter]:
+    found: list[MirrorFilter] = []
+    for message in messages:
+        options = message.attributes.get("options")
+        if not isinstance(options, dict):
+            continue
+        cookie = options.get("act", {}).get("first", {}).get("cookie", b"")
+        if group_of_cookie(cookie) is not None:
+            header = message.header
+            found.append(
+                MirrorFilter(
+                    ifname,
+                    direction,
+                    cookie,
+                    kind=message.attributes["kind"],
+                    parent=header["parent"],
+                    info=header["info"],
+                    handle=header["handle"],
+                )
+            )
+    return found
+
+
+def _all_ours(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc) -> list[MirrorFilter]:
+    return [
+        item
+        for direction in _PARENTS[qdisc.kind]
+        for item in _ours("", direction, _filters(kernel, handle, index, qdisc, direction))
+    ]
+
+
+def _qdisc_for(kernel: Kernel, handle: Handle, index: int, direction: str) -> tuple[_Qdisc, bool]:
+    """A qdisc that can hold filters for the direction, and whether it was made just now. Raises KernelError."""
+    present = [qdisc for owner, qdisc in _qdiscs(kernel, handle) if owner == index]
+    for qdisc in present:
+        if direction in _PARENTS[qdisc.kind]:
+            return qdisc, False
+    if not any(qdisc.kind == "ingress" for qdisc in present):  # it stands where clsact would stand
+        refusal = _make_qdisc(kernel, handle, index, _Qdisc("clsact", tc.CLSACT_HANDLE, tc.TC_H_CLSACT))
+        if refusal is None:
+            return _Qdisc("clsact", tc.CLSACT_HANDLE, tc.TC_H_CLSACT), True
+        if refusal.errno == errno.EEXIST:  # another worker, or someone else, was faster
+            return _qdisc_for(kernel, handle, index, direction)
+        if refusal.errno not in _UNKNOWN_KIND:
+            raise refusal
+    wanted = (
+        _Qdisc("ingress", tc.CLSACT_HANDLE, tc.TC_H_CLSACT)
+        if direction == "ingress"
+        else _Qdisc("prio", _PRIO_HANDLE, tc.TC_H_ROOT)
+    )
+    refusal = _make_qdisc(kernel, handle, index, wanted)
+    if refusal is not None:
+        if refusal.errno == errno.EEXIST and wanted.kind == "prio":
+            text = "egress cannot be mirrored: without clsact it takes a prio qdisc, and another root qdisc is there"
+            raise KernelError(refusal.errno, text)
+        raise refusal
+    return wanted, True
+
+
+def _make_qdisc(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc) -> KernelError | None:
+    attributes: dict[str, object] = {"kind": qdisc.kind}
+    if qdisc.kind == "prio":
+        attributes["options"] = tc.PRIO_OPTIONS
+    header = {"index": index, "handle": qdisc.handle, "parent": qdisc.parent}
+    request = Request(tc.RTM_NEWQDISC, header, attributes, NLM_F_CREATE | NLM_F_EXCL)
+    return kernel.send(handle, [request])[0]
+
+
+def _add_filter(
+    kernel: Kernel, handle: Handle, index: int, parent: int, target: int, cookie: bytes, priorities: Iterator[int]
+) -> None:
+    action = {"kind": "mirred", "options": {"parms": tc.mirred(target)}, "cookie": cookie}
+    shapes: list[tuple[str, dict[str, object]]] = [
+        ("matchall", {"act": {"first": action}}),
+        ("u32", {"sel": tc.U32_MATCH_ALL, "act": {"first": action}}),
+    ]
+    for priority in priorities:
+        header = {"index": index, "parent": parent, "info": tc.filter_info(priority)}
+        kind, options = shapes[0]
+        request = Request(tc.RTM_NEWTFILTER, header, {"kind": kind, "options": options}, NLM_F_CREATE | NLM_F_EXCL)
+        (refusal,) = kernel.send(handle, [request])
+        if refusal is None:
+            return
+        if refusal.errno in _UNKNOWN_KIND and len(shapes) > 1:
+            del shapes[0]
+        elif refusal.errno != errno.EEXIST:  # EEXIST: someone else took the priority meanwhile
+            raise refusal
+    raise KernelError(errno.ENOSPC, "all filter priorities of the interface are taken")
+
+
+def _do(kernel: Kernel, handle: Handle, request: Request) -> None:
+    (refusal,) = kernel.send(handle, [request])
+    if refusal is not None:
+        raise refusal
+
+
+def _ask(kernel: Kernel, handle: Handle, request: Request) -> KernelError | None:
+    (refusal,) = kernel.send(handle, [request])
+    return None if refusal is None or refusal.errno in (errno.ENOENT, errno.ENODEV, errno.EINVAL) else refusal

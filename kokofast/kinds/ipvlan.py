@@ -1,0 +1,32 @@
+"""ipvlan: further IP addresses behind the parent's MAC address. Source: drivers/net/ipvlan/ipvlan_main.c."""
+
+from __future__ import annotations
+
+from kokofast.kinds.fields import Field
+from kokofast.kinds.kind import Kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kokofast.topology.model import Link
+
+# enum ipvlan_mode in include/uapi/linux/if_link.h
+MODES = {"l2": 0, "l3": 1, "l3s": 2}
+
+FIELDS = (
+    Field("parent", "interface", "the interface that is shared (node:interface for another node's)", required=True),
+    Field(
+        "mode", "choice", "l2: switched, l3: routed, l3s: routed through netfilter", choices=tuple(MODES), default="l2"
+    ),
+)
+
+
+def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
+    """One interface; IFLA_LINK is looked up in the sender's namespace."""
+    data = {"mode": MODES[str(link.options["mode"])]}
+    return {**ends[0], "link": parent, "linkinfo": {"kind": "ipvlan", "data": data}}
+
+
+# ipvlan_link_new() gives every interface its parent's MAC address, whatever was asked for.
+KIND = Kind("ipvlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, own_mac=False)

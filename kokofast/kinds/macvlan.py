@@ -1,0 +1,37 @@
+"""macvlan: a further MAC address on the parent interface. Source: drivers/net/macvlan.c."""
+
+from __future__ import annotations
+
+from kokofast.kinds.fields import Field
+from kokofast.kinds.kind import Kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kokofast.topology.model import Link
+
+# enum macvlan_mode in include/uapi/linux/if_link.h
+MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
+KERNEL_DEFAULT = "default"  # koko's word: say nothing, and the kernel takes vepa
+
+FIELDS = (
+    Field("parent", "interface", "the interface that is shared (node:interface for another node's)", required=True),
+    Field(
+        "mode",
+        "choice",
+        "who may talk to whom (default: the kernel's own choice, vepa)",
+        choices=(*MODES, KERNEL_DEFAULT),
+        default="bridge",
+    ),
+)
+
+
+def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
+    """One interface; IFLA_LINK is looked up in the sender's namespace."""
+    mode = str(link.options["mode"])
+    data = {} if mode == KERNEL_DEFAULT else {"mode": MODES[mode]}
+    return {**ends[0], "link": parent, "linkinfo": {"kind": "macvlan", "data": data}}
+
+
+KIND = Kind("macvlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create)

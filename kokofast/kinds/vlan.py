@@ -1,0 +1,42 @@
+"""vlan: the packets of one VLAN id on the parent interface. Source: net/8021q/vlan_netlink.c, vlan_dev.c."""
+
+from __future__ import annotations
+
+from kokofast.kinds.fields import Field
+from kokofast.kinds.kind import Kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kokofast.topology.model import Link
+
+# ETH_P_8021Q, ETH_P_8021AD in include/uapi/linux/if_ether.h
+PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}
+
+FIELDS = (
+    Field(
+        "parent",
+        "interface",
+        "the interface whose packets carry the tag (node:interface for another node's)",
+        required=True,
+    ),
+    # 4095 is reserved by the standard; vlan_validate() refuses it.
+    Field("id", "int", "VLAN identifier", minimum=0, maximum=4094, required=True),
+    Field(
+        "protocol",
+        "choice",
+        "kind of tag; 802.1ad is the outer one of QinQ",
+        choices=tuple(PROTOCOLS),
+        default="802.1Q",
+    ),
+)
+
+
+def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
+    """One interface; IFLA_LINK is looked up in the sender's namespace."""
+    data = {"id": link.options["id"], "protocol": PROTOCOLS[str(link.options["protocol"])]}
+    return {**ends[0], "link": parent, "linkinfo": {"kind": "vlan", "data": data}}
+
+
+KIND = Kind("vlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create)

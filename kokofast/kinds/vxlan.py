@@ -1,0 +1,59 @@
+"""vxlan: Ethernet in UDP to a remote host or a multicast group. Source: drivers/net/vxlan/vxlan_core.c."""
+
+from __future__ import annotations
+
+from kokofast.kinds.fields import Field
+from kokofast.kinds.kind import Kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kokofast.topology.model import Address, Link
+
+PORT = 4789  # IANA's; the kernel's own default, 8472, is from before there was one
+
+# VXLAN_HEADROOM, VXLAN6_HEADROOM in include/net/vxlan.h: outer IP, UDP and VXLAN headers, inner Ethernet header.
+HEADROOM = {4: 20 + 8 + 8 + 14, 16: 40 + 8 + 8 + 14}
+
+FIELDS = (
+    Field(
+        "parent",
+        "interface",
+        "the interface that carries the tunnel (node:interface for another node's)",
+        required=True,
+    ),
+    Field("remote", "ip", "the other host, IPv4 or IPv6, or a multicast group", required=True),
+    Field("vni", "int", "VXLAN network identifier", minimum=0, maximum=(1 << 24) - 1, required=True),
+    Field("port", "int", "UDP destination port", minimum=1, maximum=65535, default=PORT),
+    Field("local", "ip", "source address of the tunnel's packets"),
+    Field("ttl", "int", "time to live of the tunnel's packets; 0: the kernel's choice", minimum=0, maximum=255),
+    Field("learning", "bool", "learn remote addresses from what arrives", default=True),
+)
+
+
+def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
+    """One interface; IFLA_VXLAN_LINK is looked up in the sender's namespace."""
+    options = link.options
+    data: dict[str, object] = {
+        "id": options["vni"],
+        "link": parent,
+        "port": options["port"],
+        "learning": int(bool(options["learning"])),
+    }
+    for name, attribute in (("remote", "group"), ("local", "local")):
+        address: Address | None = options.get(name)  # type: ignore[assignment]
+        if address is not None:
+            data[attribute if len(address.packed) == 4 else f"{attribute}6"] = address.packed
+    if options.get("ttl") is not None:
+        data["ttl"] = options["ttl"]
+    return {**ends[0], "linkinfo": {"kind": "vxlan", "data": data}}
+
+
+def overhead(link: Link) -> int:
+    """Bytes that the tunnel puts around each packet."""
+    remote: Address = link.options["remote"]  # type: ignore[assignment]
+    return HEADROOM[len(remote.packed)]
+
+
+KIND = Kind("vxlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, overhead=overhead)

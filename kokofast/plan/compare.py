@@ -1,0 +1,74 @@
+"""An interface that is there against the end that the file wants: is it the same, and what has to change?"""
+
+from __future__ import annotations
+
+from kokofast.kinds import KINDS
+from kokofast.plan.operations import Change
+from kokofast.plan.ownership import DEFAULT_TXQLEN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kokofast.plan.observed import Interface
+    from kokofast.topology.model import Address, End, Link
+
+
+def are_peers(found: Sequence[Interface]) -> bool:
+    """Whether two interfaces say of each other that they are the two ends of one link."""
+    first, second = found
+    return first.peer == second.ifindex and second.peer == first.ifindex
+
+
+def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None) -> Iterator[tuple[str, str]]:
+    """(place, sentence) for all that differs and that the kernel does not let one change in place.
+
+    parent is the ifindex of the link's parent interface, None for a kind without.
+    """
+    for end, interface in zip(link.ends, found, strict=True):
+        title = f"{end.node}:{end.ifname}"
+        if interface.kind != link.kind:
+            yield link.where("type"), f"{title} is there as {interface.kind}; destroy it first"
+            return
+        if end.queues is not None and interface.queues != end.queues:
+            yield (
+                end.where("queues"),
+                f"{title} is there with {interface.queues} queues, which cannot be changed; destroy it first",
+            )
+    if parent is None:
+        return
+    title = f"{link.ends[0].node}:{link.ends[0].ifname}"
+    wanted = KINDS[link.kind].create(link, ({},), parent)["linkinfo"]["data"]  # type: ignore[index]
+    have = found[0].data
+    if parent not in (found[0].peer, have.get("link")):
+        yield link.where("parent"), f"{title} is there on another parent interface; destroy it first"
+    for name, value in wanted.items():
+        if name != "link" and have.get(name) != value:
+            yield link.where(name), f"{title} is there with another {name}, which cannot be changed; destroy it first"
+
+
+def difference(end: End, interface: Interface, alias: str) -> tuple[Change, Change]:
+    """(what to set, how to set it back) for an interface that is this end already."""
+    # Without an alias the queue length is still our mark, whatever the user wants.
+    txqlen = DEFAULT_TXQLEN if end.txqlen is None and not interface.alias else end.txqlen
+    pairs: dict[str, tuple[object, object]] = {"ifalias": (alias, interface.alias)}
+    if end.mac is not None:
+        pairs["address"] = end.mac, interface.mac
+    if end.mtu is not None:
+        pairs["mtu"] = end.mtu, interface.mtu
+    if txqlen is not None:
+        pairs["txqlen"] = txqlen, interface.txqlen
+    wanted = {name: value for name, (value, now) in pairs.items() if value != now}
+    before = {name: pairs[name][1] for name in wanted}
+    up = end.up if end.up != interface.up else None
+    add, remove = _address_difference(end.addresses, interface.addresses)
+    return Change(wanted, up, add, remove), Change(before, None if up is None else interface.up, remove, add)
+
+
+def _address_difference(
+    wanted: tuple[Address, ...], have: Mapping[Address, bool]
+) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
+    # Only addresses that we set are taken away: others come from the user, a daemon or the kernel.
+    add = tuple(address for address in wanted if address not in have)
+    remove = tuple(address for address, ours in have.items() if ours and address not in wanted)
+    return add, remove

@@ -1,0 +1,43 @@
+"""The engine's tests run on a kernel in memory and a clock that stands still: nothing may depend on time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio.testing
+
+from kokofast.host import namespaces as host
+from tests.engine.fake import FakeKernel, Identity
+
+KernelFactory = Callable[..., FakeKernel]
+
+
+@pytest.fixture(autouse=True)
+def _no_time_passes(mock_clock: trio.testing.MockClock) -> None:
+    assert mock_clock.rate == 0
+
+
+@pytest.fixture
+def make_kernel(monkeypatch: pytest.MonkeyPatch) -> KernelFactory:
+    """``make_kernel("a", "b")``: a machine with these named namespaces, and no other, nor any process."""
+
+    def make(*names: str, **options: Any) -> FakeKernel:
+        kernel = FakeKernel(*names, **options)
+        prefix = "/run/netns/"
+
+        def list_named() -> list[str]:
+            paths = [*kernel.namespaces, *kernel.claims]
+            return sorted(path.removeprefix(prefix) for path in paths if path.startswith(prefix))
+
+        def list_processes() -> list[tuple[int, Identity]]:
+            homes = dict.fromkeys(item.identity for item in kernel.namespaces.values() if item.inhabited)
+            return list(enumerate(homes, 100))
+
+        monkeypatch.setattr(host, "list_named", list_named)
+        monkeypatch.setattr(host, "list_processes", list_processes)
+        monkeypatch.setattr(host, "claimed", lambda path: kernel.claims.get(path))
+        return kernel
+
+    return make

@@ -1,0 +1,475 @@
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+
+from kokofast.engine.apply import apply
+from kokofast.engine.result import Result
+from kokofast.plan.ownership import group_of
+from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
+from kokofast.wire.message import Request
+from tests.engine.conftest import KernelFactory
+from tests.engine.fake import FakeKernel
+from tests.engine.labs import BEFORE, MIXED, chain, lab, star
+
+# One worker is enough for a plan's order to be the same in each run; two are what users have.
+WORKERS = [1, 2]
+
+
+@pytest.fixture
+def machine(make_kernel: KernelFactory) -> Callable[[], Awaitable[FakeKernel]]:
+    """A kernel with namespaces a and b, the links of BEFORE, and strangers; requests are counted from here."""
+
+    async def prepare() -> FakeKernel:
+        kernel = make_kernel("a", "b")
+        kernel["a"].add("eth0", group=group_of("lab"), alias="not ours")
+        assert (await apply(lab(BEFORE), kernel=kernel)).status == "applied"
+        kernel["a"].by_name("e0").addresses[2, bytes((192, 0, 2, 1)), 24] = b""  # type: ignore[union-attr]
+        kernel.count_from_here()
+        return kernel
+
+    return prepare
+
+
+Machine = Callable[[], Awaitable[FakeKernel]]
+
+
+async def requests_of_the_mixed_run(machine: Machine) -> int:
+    kernel = await machine()
+    result = await apply(lab(MIXED), kernel=kernel, jobs=1)
+    assert result.status == "applied", result.errors
+    return len(kernel.requests)
+
+
+async def test_the_mixed_run(machine: Machine) -> None:
+    kernel = await machine()
+    result = await apply(lab(MIXED), kernel=kernel)
+    assert (result.status, result.errors, result.left) == ("applied", [], [])
+    assert result.links == {"total": 4, "created": 3, "updated": 1, "unchanged": 0, "failed": 0}
+    assert result.namespaces == {"created": 2}
+    changed = kernel["a"].by_name("e0")
+    assert changed is not None
+    assert (changed.mtu, changed.mac.hex(":"), changed.up) == (1300, "02:00:00:00:00:0a", True)
+    assert sorted((packed.hex(), length) for _, packed, length in changed.addresses) == [
+        ("0a000001", 24),
+        ("0a090001", 24),
+        ("c0000201", 24),  # set by somebody else
+    ]
+    lowered = kernel["b"].by_name("e0")
+    assert lowered is not None
+    assert (lowered.up, [key[1].hex() for key in lowered.addresses]) == (False, ["0a000003"])
+    assert [link.txqlen for link in (kernel["a"].by_name("e1"), kernel["c"].by_name("e0")) if link] == [77, 77]
+    assert kernel["d"].links[1].alias == "kokofast:lab:namespace"
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+async def test_a_second_run_sends_nothing(machine: Machine, workers: int) -> None:
+    kernel = await machine()
+    await apply(lab(MIXED), kernel=kernel, jobs=workers)
+    kernel.count_from_here()
+    before = kernel.state()
+    result = await apply(lab(MIXED), kernel=kernel, jobs=workers)
+    assert result.status == "unchanged"
+    assert result.links == {"total": 4, "created": 0, "updated": 0, "unchanged": 4, "failed": 0}
+    assert kernel.requests == []
+    assert kernel.state() == before
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+async def test_all_or_nothing_whichever_request_is_refused(machine: Machine, workers: int) -> None:
+    total = await requests_of_the_mixed_run(machine)
+    assert total > 10
+    for number in range(1, total + 1):
+        kernel = await machine()
+        before = kernel.state()
+        kernel.refuse[number] = errno.EPERM
+        result = await apply(lab(MIXED), kernel=kernel, jobs=workers)
+        assert not kernel.refuse, f"request {number} never came"
+        assert (result.status, result.left) == ("rolled_back", []), f"request {number}"
+        assert kernel.state() == before, f"request {number}"
+        assert [error.errno for error in result.errors] == [errno.EPERM], f"request {number}"
+        assert result.errors[0].source.startswith("$.links["), f"request {number}"
+        assert "EPERM" in result.errors[0].message
+        assert result.links["created"] == 0
+        assert result.links["failed"] == 1
+        assert result.namespaces == {"created": 0}
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("carried_out", [False, True])
+async def test_all_or_nothing_whichever_answer_is_lost(machine: Machine, workers: int, carried_out: bool) -> None:
+    total = await requests_of_the_mixed_run(machine)
+    for number in range(1, total + 1):
+        kernel = await machine()
+        before = kernel.state()
+        kernel.lose[number] = carried_out
+        result = await apply(lab(MIXED), kernel=kernel, jobs=workers)
+        assert not kernel.lose, f"request {number} never came"
+        assert (result.status, result.left) == ("rolled_back", []), f"request {number}"
+        assert kernel.state() == before, f"request {number}"
+        assert result.errors
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_namespace_that_cannot_be_made(machine: Machine, number: int) -> None:
+    kernel = await machine()
+    before = kernel.state()
+    kernel.refuse_to_make[number] = OSError(errno.EEXIST, "File exists")
+    result = await apply(lab(MIXED), kernel=kernel)
+    assert result.status == "rolled_back"
+    assert kernel.state() == before
+    (error,) = result.errors
+    assert error.errno == errno.EEXIST
+    assert error.source.startswith("$.links[")
+    assert "cannot be made" in error.message
+
+
+async def test_the_directory_of_the_namespaces_cannot_be_made(make_kernel: KernelFactory) -> None:
+    class Kernel(FakeKernel):
+        def make(self, jobs: object) -> list[object]:  # type: ignore[override]
+            raise OSError(errno.EROFS, "Read-only file system", "/run/netns")
+
+    kernel = make_kernel("n0")
+    kernel.__class__ = Kernel
+    before = kernel.state()
+    result = await apply(chain(2), kernel=kernel)
+    assert result.status == "rolled_back"
+    assert {error.errno for error in result.errors} == {errno.EROFS}
+    assert kernel.state() == before
+
+
+async def test_the_place_of_a_refusal_is_the_end_it_is_about(machine: Machine) -> None:
+    kernel = await machine()
+    places = set()
+    for number in range(1, await requests_of_the_mixed_run(machine) + 1):
+        kernel = await machine()
+        kernel.refuse[number] = errno.EPERM
+        result = await apply(lab(MIXED), kernel=kernel, jobs=1)
+        places |= {error.source for error in result.errors}
+    assert {"$.links[1]", "$.links[2]", "$.links[3]"} <= places  # the creations
+    assert any(place.startswith("$.links[1].endpoints[0]") for place in places), places
+    assert any(place.startswith("$.links[1].endpoints[1]") for place in places), places
+    assert "$.links[0].endpoints[0].addresses" in places or any("addresses" in place for place in places), places
+
+
+async def test_the_error_names_the_attribute_of_the_peer(make_kernel: KernelFactory) -> None:
+    # The file's own check is passed by: what counts is how a refusal's path becomes a place.
+    kernel = make_kernel("a", "b")
+    topology = lab([{"endpoints": ["a:e0", {"node": "b", "interface": "e0", "mtu": 70}]}])
+    topology.links[0].ends[1].mtu = 10
+    result = await apply(topology, kernel=kernel)
+    (error,) = result.errors
+    assert error.source == "$.links[0].endpoints[1].mtu"
+    assert "MTU must be between 68 and 65535 (EINVAL)" in error.message
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+async def test_keep_going_keeps_the_rest(machine: Machine, workers: int) -> None:
+    total = await requests_of_the_mixed_run(machine)
+    for number in range(1, total + 1):
+        kernel = await machine()
+        kernel.refuse[number] = errno.EPERM
+        result = await apply(lab(MIXED), kernel=kernel, keep_going=True, jobs=workers)
+        assert (result.status, result.left) == ("partial", [])
+        assert result.links["failed"] == 1
+        assert result.links["created"] + result.links["updated"] == 3
+        assert result.namespaces == {"created": 2}
+        # What is missing, and nothing else, is made by the next run.
+        again = await apply(lab(MIXED), kernel=kernel, jobs=workers)
+        assert again.status == "applied", again.errors
+        assert again.links["created"] + again.links["updated"] == 1
+        assert again.links["unchanged"] == 3
+
+
+async def test_keep_going_undoes_a_half_made_update(machine: Machine) -> None:
+    kernel = await machine()
+    before = kernel["a"].by_name("e0"), kernel["b"].by_name("e0")
+    assert before[0] is not None
+    assert before[1] is not None
+    states = [link.state() for link in before if link]
+    kernel.before = refuse_when(kernel, lambda request: request.attributes.get("local") == bytes((10, 9, 0, 1)))
+    result = await apply(lab(MIXED), kernel=kernel, keep_going=True)
+    assert result.status == "partial"
+    assert [link.state() for link in before if link] == states
+
+
+def refuse_when(kernel: FakeKernel, when: Callable[[Request], bool]) -> Callable[[Request], None]:
+    """Refuses the first request for which this holds."""
+    done = False
+
+    def look(request: Request) -> None:
+        nonlocal done
+        if not done and when(request):
+            done = True
+            kernel.refuse[len(kernel.requests)] = errno.EPERM
+
+    return look
+
+
+async def test_after_a_failure_no_new_chunk_starts(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel(*(f"n{i}" for i in range(301)))
+    kernel.refuse[1] = errno.EPERM
+    result = await apply(chain(300), kernel=kernel, jobs=1)
+    assert result.status == "rolled_back"
+    assert sum(request.type == RTM_NEWLINK for request in kernel.requests) < 100
+
+
+async def test_a_link_that_came_to_be_without_an_answer_is_only_deleted_when_it_is_ours(
+    make_kernel: KernelFactory,
+) -> None:
+    kernel = make_kernel("a", "b")
+
+    def steal(request: Request) -> None:
+        # Somebody else makes an interface of this name, of our group even, in the moment that our answer is lost.
+        if request.type == RTM_NEWLINK:
+            kernel.lose[1] = False
+            kernel["a"].add("e0", index=2, group=group_of("lab"))
+
+    kernel.before = steal
+    result = await apply(lab([{"endpoints": ["a:e0", "b:e0"]}]), kernel=kernel)
+    assert result.status == "rolled_back"
+    assert kernel.links_of("a") == ["e0"]
+    assert all(request.type != RTM_DELLINK for request in kernel.requests)
+
+
+async def test_an_answer_lost_in_the_second_attempt_is_looked_after_too(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    stranger = kernel["a"].add("x", index=2)
+
+    def take(request: Request) -> None:
+        if request.type == RTM_NEWLINK and len(kernel.requests) == 1:
+            del kernel["a"].links[2]
+            kernel["a"].links[3] = stranger  # it is there with the index that we chose
+            stranger.index = 3
+            kernel.lose[2] = True
+
+    kernel.before = take
+    result = await apply(lab([{"endpoints": ["a:e0", "b:e0"]}]), kernel=kernel, jobs=1)
+    assert result.status == "rolled_back"
+    assert (kernel.links_of("a"), kernel.links_of("b")) == (["x"], [])
+
+
+async def test_an_index_that_is_taken_meanwhile_is_chosen_anew(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+
+    def take(request: Request) -> None:
+        if request.type == RTM_NEWLINK and len(kernel.requests) == 1:
+            kernel["a"].add("x", index=2)
+            kernel["b"].add("y", index=9)
+
+    kernel.before = take
+    result = await apply(star(5), kernel=kernel, jobs=1)
+    assert result.status == "applied"
+    assert result.links["created"] == 5
+    assert len(kernel.links_of("a")) == 6
+    link = kernel["b"].by_name("e0")
+    assert link is not None
+    assert link.index > 9
+
+
+async def test_an_index_that_is_always_taken_is_an_error_in_the_end(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    kernel.refuse = dict.fromkeys(range(1, 100), errno.EBUSY)
+    result = await apply(lab([{"endpoints": ["a:e0", "b:e0"]}]), kernel=kernel)
+    assert result.status == "rolled_back"
+    assert [error.errno for error in result.errors] == [errno.EBUSY]
+
+
+async def test_the_highest_index_there_is_does_not_stop_us(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    kernel["a"].add("far", index=(1 << 31) - 1)
+    kernel["a"].add("near", index=3)
+    result = await apply(star(3), kernel=kernel)
+    assert result.status == "applied", result.errors
+    assert all(0 < index < 1 << 31 for index in kernel["a"].links)
+
+
+async def test_ipv6_that_is_off_is_switched_on_for_that_interface(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    kernel["a"].ipv6_off = True
+    result = await apply(
+        lab([{"endpoints": ["a:e0:2001:db8::1/64,2001:db8::2/64", "b:e0"]}, {"endpoints": ["a:e1", "b:e1"]}]),
+        kernel=kernel,
+    )
+    assert result.status == "applied"
+    assert set(kernel.sysctls) == {("ipv6/conf/e0/disable_ipv6", "0")}
+    link = kernel["a"].by_name("e0")
+    assert link is not None
+    assert len(link.addresses) == 2
+
+
+async def test_ipv6_that_cannot_be_switched_on(make_kernel: KernelFactory) -> None:
+    class Kernel(FakeKernel):
+        def write_sysctl(self, handle: object, path: str, value: str) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+    kernel = make_kernel("a", "b")
+    kernel.__class__ = Kernel
+    kernel["a"].ipv6_off = True
+    before = kernel.state()
+    result = await apply(lab([{"endpoints": ["a:e0:2001:db8::1/64", "b:e0"]}]), kernel=kernel)
+    assert result.status == "rolled_back"
+    assert kernel.state() == before
+    (error,) = result.errors
+    assert "IPv6 is off there" in error.message
+    assert "Read-only" in error.message
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+async def test_a_run_that_was_killed_after_any_request_is_completed(machine: Machine, workers: int) -> None:
+    total = await requests_of_the_mixed_run(machine)
+    wanted = await machine()
+    await apply(lab(MIXED), kernel=wanted, jobs=workers)
+
+    class Killed(BaseException):
+        pass
+
+    for number in range(1, total + 1):
+        kernel = await machine()
+
+        def kill(_: Request, kernel: FakeKernel = kernel, number: int = number) -> None:
+            if len(kernel.requests) >= number:  # and nothing more can be taken back either
+                raise Killed
+
+        kernel.before = kill
+        with pytest.RaisesGroup(Killed, allow_unwrapped=True, flatten_subgroups=True):
+            await apply(lab(MIXED), kernel=kernel, jobs=1)
+        kernel.before = None
+        result = await apply(lab(MIXED), kernel=kernel, jobs=workers)
+        assert result.status in ("applied", "unchanged"), (number, result.errors)
+        assert visible(kernel) == visible(wanted), number
+        assert (await apply(lab(MIXED), kernel=kernel)).status == "unchanged"
+
+
+def visible(kernel: FakeKernel) -> dict[tuple[str, str], dict[str, object]]:
+    """All interfaces, without the numbers that differ from run to run."""
+    numbers = {"index", "peer"}
+    return {
+        (path, link.name): {key: value for key, value in link.state().items() if key not in numbers}
+        for path, namespace in kernel.namespaces.items()
+        for link in namespace.links.values()
+    }
+
+
+async def test_a_name_that_a_killed_run_claimed_is_taken_over(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("n0")
+    kernel.claims["/run/netns/n1"] = "kokofast:lab:namespace"
+    result = await apply(chain(2), kernel=kernel)
+    assert result.status == "applied", result.errors
+    assert kernel.claims == {}
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+async def test_cancelled_in_the_middle_everything_is_taken_back(machine: Machine, workers: int) -> None:
+    total = await requests_of_the_mixed_run(machine)
+    for number in range(1, total + 1):
+        kernel = await machine()
+        before = kernel.state()
+        gate = kernel.hold[number] = threading.Event()
+        result = Result("lab", "unchanged")
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+
+            async def run(scope: trio.CancelScope = scope, kernel: FakeKernel = kernel, into: Result = result) -> None:
+                with scope:
+                    await apply(lab(MIXED), kernel=kernel, jobs=workers, result=into)
+
+            nursery.start_soon(run)
+            assert await trio.to_thread.run_sync(kernel.held.wait, 20)
+            scope.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()
+        assert scope.cancelled_caught, number
+        assert (result.status, result.left) == ("rolled_back", []), number
+        assert kernel.state() == before, number
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_progress_only_goes_forward(machine: Machine, fails: bool) -> None:
+    kernel = await machine()
+    if fails:
+        kernel.refuse[8] = errno.EPERM
+    seen: list[tuple[str, int, int]] = []
+    await apply(lab(MIXED), kernel=kernel, progress=lambda *what: seen.append(what))
+    stages = list(dict.fromkeys(stage for stage, _, _ in seen))
+    assert stages == (["survey", "apply", "delete"] if fails else ["survey", "apply"])
+    for stage in stages:
+        steps = [(done, total) for name, done, total in seen if name == stage]
+        assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
+        assert len({total for _, total in steps}) == 1
+        assert steps[-1][0] == steps[-1][1] or (fails and stage == "apply")
+
+
+async def test_a_progress_callback_that_raises_leaves_nothing_behind(machine: Machine) -> None:
+    kernel = await machine()
+    before = kernel.state()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "apply" and done == 5:
+            raise ZeroDivisionError
+
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        await apply(lab(MIXED), kernel=kernel, progress=progress)
+    assert kernel.state() == before
+
+
+async def test_a_dry_run_sends_nothing_and_tells(machine: Machine) -> None:
+    kernel = await machine()
+    before = kernel.state()
+    result = await apply(lab(MIXED), kernel=kernel, dry_run=True)
+    assert result.status == "planned"
+    assert kernel.requests == []
+    assert kernel.state() == before
+    assert "+ namespace c" in result.notes
+    assert "+ veth a:e1--c:e0" in result.notes
+    assert any(note.startswith("~ a:e0 ") and "mtu 1300" in note for note in result.notes)
+    assert any(note.startswith("~ b:e0 ") and "down" in note for note in result.notes)
+
+
+async def test_all_problems_are_shown_at_once_and_nothing_is_sent(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    kernel["a"].add("taken")
+    kernel.namespaces["/other/name"] = kernel["a"]
+    before = kernel.state()
+    links: list[dict[str, object]] = [
+        {"endpoints": ["a:taken", "b:e0"]},
+        {"endpoints": ["a:e1", "missing:e1"]},
+        {"endpoints": ["p:e0", "b:e2"]},
+        {"endpoints": ["same:e3", "b:e3"]},
+        {"endpoints": ["b:e4", "a:e3"]},
+    ]
+    nodes = {"p": {"pid": 4194304}, "same": {"path": "/other/name"}}
+    result = await apply(lab(links, create=False, nodes=nodes), kernel=kernel)
+    assert result.status == "invalid"
+    assert sorted(error.source.split(".endpoints")[0] for error in result.errors) == [
+        "$.links[0]",
+        "$.links[1]",
+        "$.links[4]",
+        "$.nodes.p",
+    ]
+    assert kernel.requests == []
+    assert kernel.state() == before
+
+
+async def test_an_unsupported_kind_of_node_is_a_problem(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a")
+    topology = lab([{"endpoints": ["a:e0", "x:e0"]}], nodes={"x": {"docker": "one"}})
+    result = await apply(topology, kernel=kernel)
+    assert result.status == "invalid"
+    assert [error.source for error in result.errors] == ["$.nodes.x"]
+
+
+async def test_more_namespaces_than_may_be_open(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel(budget=2)
+    assert (await apply(chain(20), kernel=kernel)).links["created"] == 20
+
+
+async def test_a_kernel_of_the_callers_stays_open(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    await apply(chain(1), kernel=kernel)
+    assert not kernel.closed

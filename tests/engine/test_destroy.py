@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from kokofast.engine.apply import apply
+from kokofast.engine.destroy import destroy, inspect
+from kokofast.plan.ownership import group_of
+from kokofast.wire.link import RTM_DELLINK
+from kokofast.wire.message import Request
+from tests.engine.conftest import KernelFactory
+from tests.engine.fake import FakeKernel
+from tests.engine.labs import BEFORE, MIXED, chain, lab, star
+
+
+def deletions(kernel: FakeKernel) -> list[Request]:
+    return [request for request in kernel.requests if request.type == RTM_DELLINK]
+
+
+async def apply_and_count(kernel: FakeKernel, *labs: object) -> None:
+    for topology in labs:
+        assert (await apply(topology, kernel=kernel)).status == "applied"  # type: ignore[arg-type]
+    kernel.count_from_here()
+
+
+async def test_what_was_made_goes_and_what_was_there_stays(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    before = kernel.state()
+    await apply_and_count(kernel, lab(BEFORE))
+    await apply_and_count(kernel, lab(MIXED))
+    result = await destroy("lab", kernel=kernel)
+    assert (result.status, result.errors) == ("destroyed", [])
+    assert result.links == {"removed": 4, "failed": 0}
+    assert result.namespaces == {"removed": 2, "failed": 0}
+    assert sorted(kernel.removed) == ["c", "d"]
+    assert kernel.state() == before
+
+
+async def test_a_second_destroy_finds_nothing(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(3))
+    await destroy("lab", kernel=kernel)
+    kernel.count_from_here()
+    result = await destroy("lab", kernel=kernel)
+    assert result.status == "unchanged"
+    assert kernel.requests == []
+
+
+async def test_links_between_namespaces_that_go_need_no_request(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(9))
+    await destroy("lab", kernel=kernel)
+    assert deletions(kernel) == []
+    assert len(kernel.removed) == 10
+
+
+async def test_namespaces_that_stay_are_asked_by_group_and_only_every_second(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel(*(f"n{i}" for i in range(11)))
+    await apply_and_count(kernel, chain(10))
+    result = await destroy("lab", kernel=kernel)
+    assert result.links == {"removed": 10, "failed": 0}
+    assert len(deletions(kernel)) <= 6
+    assert all("group" in request.attributes or request.header.get("index") for request in deletions(kernel))
+    assert all(kernel.links_of(f"n{i}") == [] for i in range(11))
+
+
+async def test_only_this_lab(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    await apply_and_count(kernel, lab([{"endpoints": ["a:x0", "new:e0"]}], name="other"))
+    before = kernel.state()
+    await apply_and_count(kernel, star(5))
+    assert (await destroy("lab", kernel=kernel)).links["removed"] == 5
+    assert kernel.state() == before
+    result = await destroy(None, kernel=kernel)
+    assert (result.links["removed"], result.namespaces["removed"]) == (1, 1)
+    assert kernel.links_of("a") == []
+
+
+IMITATIONS = {
+    "the group alone": {"group": group_of("lab")},
+    "the alias alone": {"alias": "kokofast:lab:a:s0--b:s0"},
+    "the alias of one lab and the group of another": {"group": group_of("other"), "alias": "kokofast:lab:x--y"},
+    "another alias": {"group": group_of("lab"), "alias": "uplink"},
+    "half an alias": {"group": group_of("lab"), "alias": "kokofast:"},
+    "an alias without a lab": {"group": group_of("lab"), "alias": "kokofast::x--y"},
+}
+
+
+@pytest.mark.parametrize("imitation", IMITATIONS.values(), ids=list(IMITATIONS))
+async def test_strangers_stay(make_kernel: KernelFactory, imitation: dict[str, object]) -> None:
+    kernel = make_kernel("a", "b")
+    for name in ("a", "b"):
+        kernel[name].add("s0", index=40, **imitation)  # type: ignore[arg-type]
+    before = kernel.state()
+    await apply_and_count(kernel, star(4))
+    for victim in ("lab", None, "other"):
+        await destroy(victim, kernel=kernel)
+    if imitation.get("group") == group_of("lab"):  # then only one by one is right
+        assert all("group" not in request.attributes for request in deletions(kernel))
+    assert kernel.state() == before
+
+
+@pytest.mark.parametrize("whose", ["", "kokofast:", "kokofast:lab:x", "kokofast:lab:namespace2", "router"])
+async def test_a_namespace_that_only_looks_like_ours_stays(make_kernel: KernelFactory, whose: str) -> None:
+    kernel = make_kernel("a", "b")
+    kernel["a"].links[1].alias = whose
+    await apply_and_count(kernel, star(2))
+    await destroy(None, kernel=kernel)
+    assert kernel.removed == []
+    assert kernel.links_of("a") == []
+
+
+async def test_a_stranger_that_joins_the_group_at_the_last_moment_stays(make_kernel: KernelFactory) -> None:
+    class Kernel(FakeKernel):
+        looks = 0
+
+        def dump(self, handle, request):  # type: ignore[no-untyped-def]
+            # After the survey, at the last look before the deletion.
+            if handle.identity == self["a"].identity and self.surveyed and self["a"].by_name("late") is None:
+                self["a"].add("late", index=99, group=group_of("lab"))
+            return super().dump(handle, request)
+
+        surveyed = False
+
+    kernel = make_kernel("a", "b")
+    await apply_and_count(kernel, star(4))
+    kernel.__class__ = Kernel
+
+    def progress(stage: str, done: int, total: int) -> None:
+        kernel.surveyed = stage == "survey" and done == total  # type: ignore[attr-defined]
+
+    result = await destroy("lab", kernel=kernel, progress=progress)
+    assert result.links == {"removed": 4, "failed": 0}
+    assert kernel.links_of("a") == ["late"]
+    assert len(deletions(kernel)) == 4
+
+
+async def test_links_of_an_inhabited_namespace_are_deleted_explicitly(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a")
+    await apply_and_count(kernel, lab([{"endpoints": ["a:e0", "c:e0"]}, {"endpoints": ["c:e1", "d:e0"]}]))
+    inhabited = kernel["c"]
+    inhabited.inhabited = True
+    result = await destroy("lab", kernel=kernel)
+    assert result.links == {"removed": 2, "failed": 0}
+    assert sorted(kernel.removed) == ["c", "d"]
+    assert list(inhabited.links) == [1]
+    assert kernel.links_of("a") == []
+    assert result.notes == ["namespace c has lost its name, but lives on until the processes in it end"]
+
+
+async def test_a_link_to_a_namespace_without_a_name_goes_with_its_other_end(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    await apply_and_count(kernel, star(3))
+    hidden = kernel.namespaces.pop("/run/netns/b")
+    result = await destroy("lab", kernel=kernel)
+    assert result.links["removed"] == 3
+    assert list(hidden.links) == [1]
+
+
+async def test_claims_of_this_lab_go(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a")
+    kernel.claims = {
+        "/run/netns/mine": "kokofast:lab:namespace",
+        "/run/netns/other": "kokofast:other:namespace",
+    }
+    result = await destroy("lab", kernel=kernel)
+    assert result.status == "destroyed"
+    assert result.namespaces["removed"] == 1
+    assert list(kernel.claims) == ["/run/netns/other"]
+    await destroy(None, kernel=kernel)
+    assert kernel.claims == {}
+
+
+async def test_a_claim_that_cannot_be_removed_is_told(make_kernel: KernelFactory) -> None:
+    class Kernel(FakeKernel):
+        def remove(self, name: str, expected: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+    kernel = make_kernel()
+    kernel.claims = {"/run/netns/mine": "kokofast:lab:namespace"}
+    kernel.__class__ = Kernel
+    result = await destroy("lab", kernel=kernel)
+    assert result.status == "partial"
+    assert [(error.source, error.errno) for error in result.errors] == [("mine", errno.EROFS)]
+    assert result.namespaces == {"removed": 0, "failed": 1}
+
+
+async def test_a_refused_deletion_is_told_and_the_others_are_made(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b", "c", "d")
+    await apply_and_count(kernel, lab([{"endpoints": ["a:e0", "b:e0"]}, {"endpoints": ["c:e0", "d:e0"]}]))
+    kernel.refuse[1] = errno.EPERM
+    result = await destroy("lab", kernel=kernel, jobs=1)
+    assert result.status == "partial"
+    assert result.links == {"removed": 1, "failed": 1}
+    (error,) = result.errors
+    assert error.errno == errno.EPERM
+    assert error.source in {"a", "b", "c", "d"}
+
+
+@pytest.mark.parametrize("gone", [errno.ENODEV, errno.ENOENT])
+async def test_what_is_gone_already_is_not_an_error(make_kernel: KernelFactory, gone: int) -> None:
+    kernel = make_kernel("a", "b")
+    await apply_and_count(kernel, star(3))
+    kernel.refuse[1] = gone
+    result = await destroy("lab", kernel=kernel)
+    assert result.errors == []
+
+
+async def test_half_made_links_are_found(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    topology = star(3)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(_: Request) -> None:
+        if len(kernel.requests) > 2:
+            raise Killed
+
+    kernel.before = kill
+    with pytest.RaisesGroup(Killed, allow_unwrapped=True, flatten_subgroups=True):
+        await apply(topology, kernel=kernel, jobs=1)
+    kernel.before = None
+    assert kernel.links_of("a")
+    assert [link.lab for link in await inspect(kernel=kernel)] == [""] * len(kernel.links_of("a")) * 2
+    await destroy("another", kernel=kernel)
+    assert kernel.links_of("a")
+    await destroy("lab", kernel=kernel)
+    assert kernel.links_of("a") == []
+
+
+async def test_the_file_leads_to_namespaces_that_nothing_else_does(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a")
+    kernel.namespaces["/somewhere/ns"] = kernel._new()
+    nodes = {"far": {"path": "/somewhere/ns"}, "near": {"path": "/somewhere/ns"}}
+    topology = lab([{"endpoints": ["far:e0", "near:e1"]}], nodes=nodes)
+    await apply_and_count(kernel, topology)
+    assert (await destroy("lab", kernel=kernel)).status == "unchanged"
+    assert (await destroy("lab", topology=topology, kernel=kernel)).links["removed"] == 1
+
+
+async def test_nodes_of_an_unsupported_kind_do_not_stop_destroy(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    await apply_and_count(kernel, star(1))
+    topology = lab([{"endpoints": ["x:e0", "a:e0"]}], nodes={"x": {"docker": "one"}})
+    assert (await destroy("lab", topology=topology, kernel=kernel)).links["removed"] == 1
+
+
+async def test_inspect(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    kernel["a"].add("s0", group=group_of("lab"))
+    await apply_and_count(kernel, lab(BEFORE), lab([{"endpoints": ["a:x", "b:x"]}], name="other"))
+    seen = await inspect("lab", kernel=kernel)
+    (found,) = [link.as_dict() for link in seen]
+    assert (found["lab"], found["type"]) == ("lab", "veth")
+    ends = found["endpoints"]
+    assert isinstance(ends, list)
+    assert sorted((end["node"], end["interface"], end["mtu"], end["up"]) for end in ends) == [
+        ("a", "e0", 1400, True),
+        ("b", "e0", 1400, True),
+    ]
+    assert sorted(address for end in ends for address in end["addresses"]) == [
+        "10.0.0.1/24",
+        "10.0.0.2/24",
+        "2001:db8::1/64",
+    ]
+    assert sorted(link.lab for link in await inspect(kernel=kernel)) == ["lab", "other"]
+    assert kernel.requests == []

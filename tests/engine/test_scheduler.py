@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+import trio
+import trio.testing
+
+from kokofast.engine.scheduler import Scheduler, run_all
+from tests.engine.fake import PATIENCE
+
+
+class Recorder:
+    """Carries out numbers: notes the chunks and how many run at a time; what is in bad fails."""
+
+    def __init__(self, bad: Sequence[int] = ()) -> None:
+        self.bad = set(bad)
+        self.chunks: list[list[int]] = []
+        self.reported: list[tuple[int, bool]] = []
+        self.now = 0
+        self.most = 0
+        self.lock = threading.Lock()
+        self.inside: Callable[[Sequence[int]], None] | None = None
+
+    def execute(self, chunk: Sequence[int]) -> list[bool]:
+        with self.lock:
+            self.chunks.append(list(chunk))
+            self.now += 1
+            self.most = max(self.most, self.now)
+        if self.inside is not None:
+            self.inside(chunk)
+        with self.lock:
+            self.now -= 1
+        return [number not in self.bad for number in chunk]
+
+    def report(self, number: int, went_well: bool) -> None:
+        self.reported.append((number, went_well))
+
+    @property
+    def started(self) -> list[int]:
+        return [number for chunk in self.chunks for number in chunk]
+
+    def scheduler(
+        self, after: Sequence[tuple[int, ...]], *, workers: int = 1, chunk: int = 1, stop: bool = True
+    ) -> Scheduler[int, bool]:
+        return Scheduler(
+            range(len(after)),
+            after,
+            self.execute,
+            failed=lambda went_well: not went_well,
+            report=self.report,
+            workers=workers,
+            chunk=chunk,
+            stop_on_failure=stop,
+        )
+
+
+async def test_what_waits_comes_after_what_it_waits_for() -> None:
+    after: list[tuple[int, ...]] = [(3,), (0, 2), (3,), (), (1,), ()]
+    recorder = Recorder()
+    await recorder.scheduler(after, workers=3).run()
+    order = [number for number, _ in recorder.reported]
+    assert sorted(order) == list(range(6))
+    assert all(order.index(other) < order.index(number) for number, others in enumerate(after) for other in others)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+async def test_no_more_at_a_time_than_there_are_workers(workers: int) -> None:
+    recorder = Recorder()
+    # Each waits until all workers are busy: fewer would be seen as a broken barrier, more in .most.
+    barrier = threading.Barrier(workers)
+    recorder.inside = lambda _: void(barrier.wait(PATIENCE))
+    await recorder.scheduler([()] * (4 * workers), workers=workers).run()
+    assert recorder.most == workers
+    assert len(recorder.reported) == 4 * workers
+
+
+def void(_: object) -> None:
+    return None
+
+
+async def test_chunks_are_full_in_order_and_not_larger_than_said() -> None:
+    recorder = Recorder()
+    await recorder.scheduler([()] * 10, chunk=4).run()
+    assert recorder.chunks == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+async def test_a_small_plan_is_spread_over_the_workers() -> None:
+    recorder = Recorder()
+    barrier = threading.Barrier(2)
+    recorder.inside = lambda _: void(barrier.wait(PATIENCE))
+    await recorder.scheduler([()] * 2, workers=2, chunk=64).run()
+    assert sorted(recorder.chunks) == [[0], [1]]
+
+
+async def test_a_chunk_holds_operations_of_one_type() -> None:
+    chunks: list[list[object]] = []
+
+    def execute(chunk: Sequence[object]) -> list[None]:
+        chunks.append(list(chunk))
+        return [None] * len(chunk)
+
+    items: list[object] = [1, 2, "a", "b", 3]
+    await run_all(items, execute, workers=1, chunk=9, report=lambda *_: None)
+    assert chunks == [[1, 2], ["a", "b"], [3]]
+
+
+async def test_after_a_failure_nothing_new_starts() -> None:
+    recorder = Recorder(bad=[2])
+    await recorder.scheduler([()] * 10, chunk=2).run()
+    assert recorder.started == [0, 1, 2, 3]
+    assert recorder.reported == [(0, True), (1, True), (2, False), (3, True)]
+
+
+async def test_those_behind_a_failure_never_start_but_all_others_do() -> None:
+    recorder = Recorder(bad=[0])
+    await recorder.scheduler([(), (0,), (1,), (), (3,), (3, 1)], stop=False).run()
+    assert sorted(recorder.started) == [0, 3, 4]
+
+
+async def test_no_operation_at_all() -> None:
+    recorder = Recorder()
+    await recorder.scheduler([]).run()
+    assert recorder.chunks == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+async def test_cancelling_waits_for_what_runs_and_reports_it(workers: int) -> None:
+    recorder = Recorder()
+    begun, gate = threading.Semaphore(0), threading.Event()
+
+    def inside(_: Sequence[int]) -> None:
+        begun.release()
+        assert gate.wait(PATIENCE)
+
+    recorder.inside = inside
+
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await recorder.scheduler([()] * 20, workers=workers, chunk=2).run()
+
+        nursery.start_soon(run)
+        for _ in range(workers):
+            assert await trio.to_thread.run_sync(begun.acquire, True, PATIENCE)
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert recorder.reported == []
+        gate.set()
+    assert scope.cancelled_caught
+    assert sorted(number for number, _ in recorder.reported) == sorted(recorder.started)
+    assert len(recorder.started) == 2 * workers
+
+
+async def test_a_defect_in_a_worker_ends_the_run_and_is_not_swallowed() -> None:
+    recorder = Recorder()
+
+    def inside(chunk: Sequence[int]) -> None:
+        if 1 in chunk:
+            raise ZeroDivisionError
+
+    recorder.inside = inside
+    with pytest.RaisesGroup(ZeroDivisionError):
+        await recorder.scheduler([()] * 9).run()
+    assert recorder.reported == [(0, True)]
+
+
+async def test_run_all_goes_on_after_failures() -> None:
+    recorder = Recorder(bad=[0, 1, 2])
+    await run_all(range(5), recorder.execute, workers=2, chunk=2, report=recorder.report)
+    assert sorted(recorder.reported) == [(0, False), (1, False), (2, False), (3, True), (4, True)]

@@ -1,0 +1,183 @@
+"""Labs on real namespaces: unique names, and destroyed whatever the test did."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kokofast.host.kernel import Handle, Kernel
+from kokofast.wire.link import RTM_GETLINK
+from kokofast.wire.message import Request
+from tests.conftest import PREFIX, NamespaceFactory, RunKokofast, ip, namespaces
+
+COMMAND = [sys.executable, "-m", "kokofast"]
+PATIENCE = 30.0
+
+_numbers = itertools.count()
+
+
+def run(command: Sequence[str], *, input: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Any command; its exit code is the test's to check."""
+    return subprocess.run(command, input=input, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Waits for something that another process or the kernel does and tells nobody of."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:.0f} s"
+        time.sleep(0.002)
+
+
+class Lab:
+    """A lab of a test: its name, its file, its namespaces."""
+
+    def __init__(self, directory: Path, netns: NamespaceFactory, kokofast: RunKokofast) -> None:
+        self.name = f"{PREFIX}lab{next(_numbers)}"
+        self.file = str(directory / "links.json")
+        self.netns = netns
+        self.kokofast = kokofast
+
+    def node(self, suffix: str) -> str:
+        """A namespace that is there."""
+        return self.netns(suffix)
+
+    def new(self, suffix: str) -> str:
+        """The name of a namespace that is not there yet."""
+        return self.netns.reserve(suffix)
+
+    def write(self, links: Sequence[object], **more: object) -> str:
+        """The lab's file with these links."""
+        Path(self.file).write_text(json.dumps({"name": self.name, "links": links, **more}))
+        return self.file
+
+    def batch(self, *arguments: str) -> dict[str, Any]:
+        """Runs batch, which must go well, and returns its JSON result."""
+        done = self.kokofast("batch", self.file, "--format", "json", *arguments)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        assert found["errors"] == []
+        return found
+
+    def inspect(self) -> list[dict[str, Any]]:
+        done = self.kokofast("inspect", self.name, "--format", "json")
+        assert done.returncode == 0, done.stderr
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+    def destroy(self) -> dict[str, Any]:
+        done = self.kokofast("destroy", "--name", self.name, "--format", "json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def chain(self, links: int, suffix: str = "r") -> list[str]:
+        """Writes a chain between namespaces that are not there yet; returns their names."""
+        names = [self.new(f"{suffix}{i}") for i in range(links + 1)]
+        self.write(
+            [
+                {
+                    "endpoints": [
+                        f"{names[i]}:eth1:10.{i >> 8}.{i & 255}.0/31,2001:db8:{i:x}::/127",
+                        f"{names[i + 1]}:eth0:10.{i >> 8}.{i & 255}.1/31,2001:db8:{i:x}::1/127",
+                    ]
+                }
+                for i in range(links)
+            ]
+        )
+        return names
+
+    def bundle(self, links: int) -> tuple[str, str]:
+        """Writes many links between two namespaces that are there; returns their names."""
+        a, b = self.node("a"), self.node("b")
+        self.write([{"endpoints": [f"{a}:e{i}:10.0.{i}.0/31", f"{b}:e{i}:10.0.{i}.1/31"]} for i in range(links)])
+        return a, b
+
+
+@pytest.fixture
+def lab(tmp_path: Path, netns: NamespaceFactory, kokofast: RunKokofast) -> Iterator[Lab]:
+    made = Lab(tmp_path, netns, kokofast)
+    try:
+        yield made
+    finally:
+        made.destroy()
+
+
+def state(*names: str) -> str:
+    """All that ``ip`` shows of these namespaces, to be compared byte for byte."""
+    return "\n".join(
+        f"{name}:\n{ip(name, '-d', 'link', 'show')}\n{ip(name, 'address', 'show')}\n{ip(name, 'route', 'show')}"
+        for name in names
+    )
+
+
+def ping(namespace: str, address: str) -> None:
+    """One packet there and back."""
+    done = run(["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "5", address])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+class Watch:
+    """Counts the interfaces of a namespace fast enough to hit a command in the middle."""
+
+    def __init__(self, name: str) -> None:
+        self.kernel = Kernel(16)
+        (handle,) = self.kernel.open_all([f"/run/netns/{name}"])
+        assert isinstance(handle, Handle)
+        self.handle = handle
+
+    def count(self) -> int:
+        with self.kernel.using([self.handle]):
+            return len(self.kernel.dump(self.handle, Request(RTM_GETLINK, {})))
+
+    def close(self) -> None:
+        self.kernel.close()
+
+
+@pytest.fixture
+def watch() -> Iterator[Callable[[str], Watch]]:
+    """``watch(name)``: see Watch."""
+    made: list[Watch] = []
+
+    def start(name: str) -> Watch:
+        made.append(Watch(name))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def present(names: Sequence[str]) -> int:
+    """How many of these namespaces have their name."""
+    return len(namespaces() & set(names))
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a command in the background; killed at the end if it still runs."""
+    running: list[subprocess.Popen[str]] = []
+
+    def begin(*command: str, **options: Any) -> subprocess.Popen[str]:
+        process = subprocess.Popen(command, text=True, stdin=subprocess.DEVNULL, **options)
+        running.append(process)
+        return process
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino

@@ -1,0 +1,302 @@
+"""The main job, by the command line, with ``ip`` and ``ping`` as witnesses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import RunKokofast, addresses, ip, ip_json, links, namespaces
+from tests.kernel.conftest import Lab, identity, ping, present, state
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+
+def check_chain(names: list[str]) -> None:
+    """Every end of a Lab.chain() is up and has exactly its addresses."""
+    for number, name in enumerate(names):
+        wanted = {}
+        if number:
+            i = number - 1
+            wanted["eth0"] = {f"10.{i >> 8}.{i & 255}.1/31", f"2001:db8:{i:x}::1/127"}
+        if number < len(names) - 1:
+            wanted["eth1"] = {
+                f"10.{number >> 8}.{number & 255}.0/31",
+                f"2001:db8:{number:x}::/127".replace(":0:", "::"),
+            }
+        found = {
+            link["ifname"]: link for link in ip_json(name, "address", "show") if link["ifname"] in ("eth0", "eth1")
+        }
+        assert found.keys() == wanted.keys()
+        for ifname, link in found.items():
+            assert {"UP", "LOWER_UP"} <= set(link["flags"])
+            infos = [info for info in link["addr_info"] if info["scope"] == "global"]
+            assert len(infos) == len(wanted[ifname])
+            assert not any(info.get("tentative") for info in infos)
+            assert {f"{info['local']}/{info['prefixlen']}" for info in infos if info["family"] == "inet"} <= wanted[
+                ifname
+            ]
+
+
+def test_a_chain_from_nothing_to_nothing(lab: Lab) -> None:
+    names = lab.chain(60)
+    before = namespaces()
+    result = lab.batch("--create")
+    assert result["status"] == "applied"
+    assert result["lab"] == lab.name
+    assert result["links"] == {"total": 60, "created": 60, "updated": 0, "unchanged": 0, "failed": 0}
+    assert result["namespaces"] == {"created": 61}
+    check_chain(names)
+    for i in (0, 31, 59):
+        ping(names[i], f"10.0.{i}.1")
+        ping(names[i + 1], f"2001:db8:{i:x}::")
+    assert len(lab.inspect()) == 60
+    again = lab.batch("--create")
+    assert again["status"] == "unchanged"
+    assert again["links"] == {"total": 60, "created": 0, "updated": 0, "unchanged": 60, "failed": 0}
+    gone = lab.destroy()
+    assert (gone["links"]["removed"], gone["namespaces"]["removed"]) == (60, 61)
+    assert present(names) == 0
+    assert namespaces() - before == set()
+    assert lab.inspect() == []
+
+
+def test_three_hundred_links(lab: Lab) -> None:
+    names = lab.chain(300)
+    assert lab.batch("--create")["links"]["created"] == 300
+    check_chain([*names[:2]][:0] or names)
+    assert len(lab.inspect()) == 300
+    assert lab.batch()["status"] == "unchanged"
+    assert lab.destroy()["links"]["removed"] == 300
+    assert present(names) == 0
+
+
+def test_namespaces_that_were_there_survive(lab: Lab) -> None:
+    names = [lab.node(f"r{i}") for i in range(13)]
+    identities = [identity(f"/run/netns/{name}") for name in names]
+    lab.write([{"endpoints": [f"{names[i]}:eth1:10.0.{i}.0/31", f"{names[i + 1]}:eth0"]} for i in range(12)])
+    before = state(*names)
+    result = lab.batch()
+    assert (result["links"]["created"], result["namespaces"]["created"]) == (12, 0)
+    assert lab.destroy()["links"]["removed"] == 12
+    assert [identity(f"/run/netns/{name}") for name in names] == identities
+    assert state(*names) == before
+
+
+def test_csv(lab: Lab, tmp_path: Path) -> None:
+    names = [lab.new(f"c{i}") for i in range(6)]
+    rows = ["a_node,a_if,a_ip,b_node,b_if,b_ip,mtu"]
+    rows += [f"{names[i]},e1,10.0.{i}.0/31 2001:db8:{i}::/127,{names[i + 1]},e0,10.0.{i}.1/31,1400" for i in range(5)]
+    lab.file = str(tmp_path / "links.csv")
+    Path(lab.file).write_text("\n".join(rows) + "\n")
+    assert lab.batch("--create", "--name", lab.name)["links"]["created"] == 5
+    assert links(names[2])["e1"]["mtu"] == 1400
+    assert addresses(names[2], "e1") == ["10.0.2.0/31", "2001:db8:2::/127"]
+    ping(names[0], "10.0.0.1")
+    assert lab.batch("--create", "--name", lab.name)["status"] == "unchanged"
+    done = lab.kokofast("destroy", "--name", lab.name)
+    assert done.returncode == 0, done.stderr
+    assert present(names) == 0
+
+
+def test_yaml(lab: Lab, tmp_path: Path) -> None:
+    a, b = lab.new("a"), lab.new("b")
+    lab.file = str(tmp_path / "links.yaml")
+    document = {
+        "name": lab.name,
+        "defaults": {"create": True},
+        "links": [{"endpoints": [f"{a}:e0:10.0.0.0/31", f"{b}:e0"]}],
+    }
+    Path(lab.file).write_text(yaml.safe_dump(document))
+    assert lab.batch()["links"]["created"] == 1
+    assert addresses(a, "e0") == ["10.0.0.0/31"]
+    assert lab.kokofast("destroy", lab.file).returncode == 0
+    assert present([a, b]) == 0
+
+
+def test_standard_input(lab: Lab, kokofast: RunKokofast) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lines = f'{{"endpoints": ["{a}:e0", "{b}:e0"]}}\n{{"endpoints": ["{a}:e1", "{b}:e1"]}}\n'
+    done = kokofast("batch", "-", "--name", lab.name, input=lines)
+    assert done.returncode == 0, done.stderr
+    assert set(links(a)) == {"e0", "e1"}
+
+
+def test_everything_an_end_can_have(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    first = {
+        "node": a,
+        "interface": "fifteen-letters",
+        "mac": "02:aa:c1:00:00:01",
+        "txqlen": 77,
+        "queues": 3,
+        "mtu": 9000,
+    }
+    second = {"node": b, "interface": "e0", "up": False, "addresses": ["10.0.0.1/24", "10.0.1.1/32"], "mtu": 1280}
+    lab.write([{"endpoints": [first, second]}])
+    lab.batch()
+    left, right = links(a)["fifteen-letters"], links(b)["e0"]
+    assert (left["address"], left["txqlen"], left["num_tx_queues"], left["mtu"]) == ("02:aa:c1:00:00:01", 77, 3, 9000)
+    assert (right["mtu"], right["num_rx_queues"], right["txqlen"]) == (1280, 1, 1000)
+    assert "UP" in left["flags"]
+    assert "UP" not in right["flags"]
+    assert addresses(b, "e0") == ["10.0.0.1/24", "10.0.1.1/32"]
+    assert left["ifalias"] == right["ifalias"] == f"kokofast:{lab.name}:{a}:fifteen-letters--{b}:e0"
+    assert lab.batch()["status"] == "unchanged"
+
+
+def test_queues_auto_is_what_ip_gives(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    ip(a, "link", "add", "plain", "type", "veth", "peer", "name", "other")
+    lab.write([{"endpoints": [f"{a}:e0", f"{b}:e0"], "queues": "auto"}])
+    lab.batch()
+    assert links(a)["e0"]["num_tx_queues"] == links(a)["plain"]["num_tx_queues"]
+    assert lab.batch()["status"] == "unchanged"
+
+
+def test_updates(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [f"{a}:e0:10.0.0.1/24,2001:db8::1/64", f"{b}:e0:10.0.0.2/24"]}])
+    lab.batch()
+    ip(a, "address", "add", "192.0.2.7/32", "dev", "e0")  # somebody else's stays
+    index = links(a)["e0"]["ifindex"]
+    first = {"node": a, "interface": "e0", "addresses": ["10.0.0.1/24", "10.9.0.1/24"], "mac": "02:00:00:00:00:09"}
+    lab.write([{"endpoints": [first, {"node": b, "interface": "e0", "up": False}], "mtu": 1400}])
+    result = lab.batch()
+    assert (result["status"], result["links"]["updated"]) == ("applied", 1)
+    left, right = links(a)["e0"], links(b)["e0"]
+    assert (left["mtu"], left["address"], left["ifindex"]) == (1400, "02:00:00:00:00:09", index)
+    assert sorted(addresses(a, "e0")) == ["10.0.0.1/24", "10.9.0.1/24", "192.0.2.7/32"]
+    assert (right["mtu"], addresses(b, "e0"), "UP" in right["flags"]) == (1400, [], False)
+    assert lab.batch()["status"] == "unchanged"
+
+
+def test_setting_an_end_down_keeps_its_addresses(lab: Lab) -> None:
+    # The kernel forgets IPv6 addresses of an interface that goes down.
+    a, b = lab.node("a"), lab.node("b")
+    ends = [{"node": a, "interface": "e0", "addresses": ["10.0.0.1/24", "2001:db8::1/64"]}, f"{b}:e0"]
+    lab.write([{"endpoints": ends}])
+    lab.batch()
+    lab.write([{"endpoints": [{**ends[0], "up": False}, ends[1]]}])  # type: ignore[dict-item]
+    lab.batch()
+    assert addresses(a, "e0") == ["10.0.0.1/24", "2001:db8::1/64"]
+    assert lab.batch()["status"] == "unchanged"
+
+
+def test_the_callers_own_namespace(lab: Lab) -> None:
+    a = lab.node("a")
+    name = f"kft{os.getpid()}"
+    try:
+        lab.write(
+            [{"endpoints": [f"me:{name}:10.255.77.1/30", f"{a}:e0:10.255.77.2/30"]}], nodes={"me": {"host": True}}
+        )
+        lab.batch()
+        assert addresses(None, name) == ["10.255.77.1/30"]
+        ping(a, "10.255.77.1")
+        seen = {end["node"] for link in lab.inspect() for end in link["endpoints"]}
+        assert seen == {"host", a}
+    finally:
+        lab.destroy()
+    assert name not in links(None)
+
+
+def test_a_process_and_a_path_as_nodes(lab: Lab, start: Callable[..., subprocess.Popen[str]]) -> None:
+    a = lab.node("a")
+    sleeper = start("unshare", "--net", "sh", "-c", "echo ready; exec sleep 600", stdout=subprocess.PIPE)
+    assert sleeper.stdout is not None
+    assert sleeper.stdout.readline() == "ready\n"
+    nodes = {"process": {"pid": sleeper.pid}, "file": {"path": f"/run/netns/{a}"}}
+    lab.write([{"endpoints": ["process:e0:10.0.0.1/30", "file:e0:10.0.0.2/30"]}], nodes=nodes)
+    lab.batch()
+    ping(a, "10.0.0.1")
+    assert {end["node"] for link in lab.inspect() for end in link["endpoints"]} == {a, f"pid:{sleeper.pid}"}
+    assert lab.batch()["status"] == "unchanged"
+    done = lab.kokofast("destroy", lab.file)
+    assert done.returncode == 0, done.stderr
+    assert links(a) == {}
+
+
+def test_two_names_of_one_namespace(lab: Lab) -> None:
+    a = lab.node("a")
+    nodes = {"again": {"path": f"/run/netns/{a}"}}
+    lab.write([{"endpoints": [f"{a}:e0", "again:e1"]}, {"endpoints": [f"{a}:e2", "again:e3"]}], nodes=nodes)
+    lab.batch()
+    assert set(links(a)) == {"e0", "e1", "e2", "e3"}
+    assert lab.batch()["status"] == "unchanged"
+    assert len(lab.inspect()) == 2
+    assert lab.destroy()["links"]["removed"] == 2
+    lab.write([{"endpoints": [f"{a}:e0", "again:e1"]}, {"endpoints": [f"{a}:e1", "again:e2"]}], nodes=nodes)
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 2
+    assert "$.links[1].endpoints[0]" in done.stderr
+    assert links(a) == {}
+
+
+def test_ipv6_addresses_can_be_used_at_once(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [f"{a}:e0:2001:db8::1/64", f"{b}:e0:2001:db8::2/64"]}])
+    lab.batch()
+    (link,) = ip_json(a, "-6", "address", "show", "dev", "e0", "scope", "global")
+    (info,) = link["addr_info"]
+    assert info["local"] == "2001:db8::1"
+    assert "tentative" not in info
+    ping(a, "2001:db8::2")
+
+
+@pytest.mark.parametrize("which", ["default", "all"])
+def test_ipv6_that_is_switched_off(lab: Lab, which: str) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    for name in (a, b):
+        ip(None, "netns", "exec", name, "sysctl", "-q", "-w", f"net.ipv6.conf.{which}.disable_ipv6=1")
+    lab.write(
+        [{"endpoints": [f"{a}:e0:2001:db8::1/64", f"{b}:e0:2001:db8::2/64"]}, {"endpoints": [f"{a}:e1", f"{b}:e1"]}]
+    )
+    lab.batch()
+    ping(a, "2001:db8::2")
+    assert lab.batch()["status"] == "unchanged"
+    off = ip(None, "netns", "exec", a, "sysctl", "-n", "net.ipv6.conf.e1.disable_ipv6").strip()
+    assert off == "1"
+
+
+def test_a_large_index_of_somebody_elses(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    ip(a, "link", "add", "far", "index", "2147483647", "type", "veth", "peer", "name", "far2")
+    lab.write([{"endpoints": [f"{a}:e0", f"{b}:e0"]}])
+    assert lab.batch()["links"]["created"] == 1
+
+
+def test_two_labs_in_the_same_namespaces(lab: Lab, kokofast: RunKokofast, tmp_path: Path) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    other: Any = Lab(tmp_path / "other", lab.netns, kokofast)
+    (tmp_path / "other").mkdir()
+    try:
+        lab.write([{"endpoints": [f"{a}:e0", f"{b}:e0"]}])
+        other.write([{"endpoints": [f"{a}:x0", f"{b}:x0"]}])
+        lab.batch()
+        other.batch()
+        assert lab.destroy()["links"]["removed"] == 1
+        assert set(links(a)) == {"x0"}
+        assert len(other.inspect()) == 1
+    finally:
+        other.destroy()
+    assert links(a) == {}
+
+
+def test_descriptors_are_few_and_namespaces_many(lab: Lab) -> None:
+    names = lab.chain(200)
+    limited = ["prlimit", "--nofile=128:128"]
+    from tests.kernel.conftest import COMMAND, run
+
+    done = run([*limited, *COMMAND, "batch", lab.file, "--create"])
+    assert done.returncode == 0, done.stderr
+    assert present(names) == 201
+    again = run([*limited, *COMMAND, "batch", lab.file, "--format", "json"])
+    assert '"unchanged": 200' in again.stdout, again.stderr
+    gone = run([*limited, *COMMAND, "destroy", lab.file])
+    assert gone.returncode == 0, gone.stderr
+    assert present(names) == 0

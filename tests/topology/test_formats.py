@@ -1,0 +1,222 @@
+"""The formats: what is read from each, and what each refuses."""
+
+# ruff: noqa: E501 - a table row is one line, so that file and words are read together
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from kokofast.topology import dump_csv, dump_json, generate_chain, load
+from kokofast.topology.model import Topology
+from kokofast.topology.read_yaml import resolve
+from tests.topology.test_load import problems
+
+pytestmark = pytest.mark.usefixtures("veth_only")
+
+HEADER = "a_node,a_if,a_ip,b_node,b_if,b_ip,type,mtu,parent,remote,vni,port,id,mode\n"
+
+
+def content(topology: Topology) -> object:
+    ends = [
+        (e.node, e.ifname, [a.key() for a in e.addresses], e.mac, e.mtu, e.queues, e.up)
+        for link in topology.links
+        for e in link.ends
+    ]
+    nodes = {name: (node.kind, node.target, node.create) for name, node in topology.nodes.items()}
+    return topology.name, nodes, ends
+
+
+@pytest.mark.parametrize("subnet", ["10.0.0.0/8", "2001:db8::/64", None])
+def test_one_chain_in_every_format(subnet: str | None) -> None:
+    chain = generate_chain(20, subnet)
+    in_json = "\n".join(dump_json(chain))
+    files = {
+        "chain.json": in_json,
+        "chain.csv": "\r\n".join(dump_csv(chain)),
+        "chain.yaml": yaml.safe_dump(chain),
+        "chain.yml": in_json,
+        "chain.jsonl": "\n".join(json.dumps(link) for link in chain["links"]),
+    }
+    loaded = {filename: content(load(text.encode(), filename=filename)) for filename, text in files.items()}
+    assert all(found == loaded["chain.json"] for found in loaded.values())
+    piped = {filename: content(load(text.encode(), filename="-", name="chain")) for filename, text in files.items()}
+    assert piped == loaded
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ('{"links": [{"endpoints": ["a:b", "c:d"]}]}', 1),
+        ('{\n"links": []}', 0),
+        ('{"endpoints": ["a:b", "c:d"]}', 1),
+        ('{"endpoints": ["a:b", "c:d"]}\n{"endpoints": ["a:c", "c:e"]}\n', 2),
+        ('  [{"endpoints": ["a:b", "c:d"]}]', 1),
+        ("\ufeffa_node,a_if,b_node,b_if\na,b,c,d", 1),
+        ("links:\n- endpoints: [a:b, c:d]", 1),
+        ("- endpoints: [a:b, c:d]", 1),
+    ],
+)
+def test_sniffing(text: str, count: int) -> None:
+    assert len(load(text.encode(), filename="-").links) == count
+    assert len(load(text.encode(), filename="/dev/fd/63").links) == count
+
+
+@pytest.mark.parametrize(
+    ("data", "filename", "expected"),
+    [
+        (b"", "l.json", ["l.json: the file is empty"]),
+        (b" \n", "-", ["stdin: the file is empty"]),
+        (b"\xef\xbb\xbf", "l.csv", ["l.csv: the file is empty"]),
+        (b"[\n\xff]", "l.json", ["l.json:2: not UTF-8: byte 0xff"]),
+        (b"a_node\n\0", "l.csv", ["l.csv:2: not text: there is a NUL byte in it"]),
+        (b'{"links": [\n  {"mtu": }', "l.json", ["l.json:2:11: not JSON: expecting value"]),
+        (b"[]]", "l.json", ["l.json:1:3: not JSON: extra data"]),
+        (b"[" * 200_000, "l.json", ["l.json: nested too deeply"]),
+        (b'{"a": ' * 200_000, "l.jsonl", ["l.jsonl:1: nested too deeply"]),
+        (b'["\\ud800"]', "l.json", ["$[0]: a link must be an object, not '\\ud800'"]),
+        (b'{"links": [], "links": []}', "l.json", ["$.links: the key 'links' is given more than once"]),
+        (
+            b'[{"endpoints": ["a:b", {"node": "c", "node": "c", "interface": "d"}], "mtu": 70, "mtu": 71}]',
+            "l.json",
+            [
+                "$[0].mtu: the key 'mtu' is given more than once",
+                "$[0].endpoints[1].node: the key 'node' is given more than once",
+            ],
+        ),
+        (
+            b'{"endpoints": ["a:b", "c:d"], "mtu": 70, "mtu": 71}\n{"x\n[1]\n',
+            "l.jsonl",
+            [
+                "l.jsonl:1 mtu: the key 'mtu' is given more than once",
+                "l.jsonl:2:2: not JSON: unterminated string starting at",
+                "l.jsonl:3: a link must be an object, not a list",
+            ],
+        ),
+        (b"links: [\n", "l.yaml", ["l.yaml:2:1: not YAML: did not find expected node content"]),
+        (b"a: \x01", "l.yaml", ["l.yaml: not YAML: control characters are not allowed"]),
+        (b"links: &a []\nnodes: *a", "l.yml", ["l.yml:2:8: aliases are not supported; use 'defaults' for what links have in common"]),
+        (b"links: !!set {}", "l.yml", ["l.yml:1:8: tags are not supported"]),
+        (b"--- []\n--- []", "l.yml", ["l.yml:2:1: a second document in the file; there can be one"]),
+        (b"? [a]\n: b", "l.yml", ["l.yml:1:3: a key must be text, not a list or a mapping"]),
+        (b"[" * 40, "l.yml", ["l.yml:1:33: nested more than 32 deep"]),
+        (b"links: []\nlinks: []", "l.yml", ["$.links: the key 'links' is given more than once"]),
+        (b"# nothing", "l.yml", ["$: must be an object with 'links', or a list of links, not null"]),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_read(data: bytes, filename: str, expected: list[str]) -> None:
+    assert problems(data, filename) == expected
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "1500.0", "1" * 5000])
+def test_odd_numbers(number: str) -> None:
+    (found,) = problems('[{"endpoints": ["a:b", "c:d"], "mtu": ' + number + "}]", "l.json")
+    assert found.startswith(f"$[0].mtu: must be a whole number from 68 to 65535, not the number {number[:20]}")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12:34:56:10:20:30", "12:34:56:10:20:30"),
+        ("1:30", "1:30"),
+        ("on", "on"),
+        ("no", "no"),
+        ("yes", "yes"),
+        ("n", "n"),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("1500", 1500),
+        ("-5", -5),
+        ("0123", 123),
+        ("1_000", "1_000"),
+        ("2001-01-01", "2001-01-01"),
+        ("10.0.0.1/8", "10.0.0.1/8"),
+        ("<<", "<<"),
+    ],
+)
+def test_yaml_scalars_are_those_of_1_2(text: str, value: object) -> None:
+    found = resolve(text)
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_yaml_file() -> None:
+    text = """
+nodes:
+  1: {netns: "1"}
+  on: {docker: 'on', socket: /run/d.sock}
+links:
+  - endpoints:
+      - {node: on, interface: eth0, mac: 12:34:56:10:20:30, up: false}
+      - 1:eth0:2001:db8::1/64
+    mtu: 1500
+"""
+    topology = load(text.encode(), filename="lab.yaml")
+    left, right = topology.links[0].ends
+    assert (left.node, left.mac, left.up, left.mtu) == ("on", bytes.fromhex("123456102030"), False, 1500)
+    assert (right.node, right.addresses[0].text) == ("1", "2001:db8::1/64")
+    (found,) = problems(text.replace("1500", "1.5e3"), "lab.yaml")
+    assert found == "$.links[0].mtu: must be a whole number from 68 to 65535, not the number 1.5e3"
+
+
+def test_csv_nodes_and_cells() -> None:
+    rows = [
+        "docker:clab-r1,eth1,10.0.0.1/24 2001:db8::1/64,netns:r2,eth1,10.0.0.2/24;10.0.0.3/24,veth,1400,,,,,,",
+        '"r2", eth2 ,,pid:4711,eth2,,,,,,,,,',
+        "path:/run/netns/a:b,e,,host:,eth3,,,,,,,,,",
+        "cri:3f2a,e,,podman:x,e,,,,,,,,,",
+        "",
+    ]
+    topology = load((HEADER + "\r\n".join(rows)).encode(), filename="links.csv", create=True)
+    nodes = {n.name: (n.kind, n.target, n.create, n.place) for n in topology.nodes.values()}
+    assert nodes == {
+        "docker:clab-r1": ("docker", "clab-r1", False, "links.csv:2 a_node"),
+        "r2": ("netns", "r2", True, "links.csv:2 b_node"),
+        "pid:4711": ("pid", "4711", False, "links.csv:3 b_node"),
+        "path:/run/netns/a:b": ("path", "/run/netns/a:b", False, "links.csv:4 a_node"),
+        "host:": ("host", "", False, "links.csv:4 b_node"),
+        "cri:3f2a": ("cri", "3f2a", False, "links.csv:5 a_node"),
+        "podman:x": ("podman", "x", False, "links.csv:5 b_node"),
+    }
+    first, second = topology.links[0].ends
+    assert [a.text for a in first.addresses] == ["10.0.0.1/24", "2001:db8::1/64"]
+    assert ([a.text for a in second.addresses], second.mtu) == (["10.0.0.2/24", "10.0.0.3/24"], 1400)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a_node,a_if,mtuu\n", ["l.csv:1: unknown column 'mtuu'; did you mean 'mtu'?"]),
+        ("a_node,a_if,a_if\n", ["l.csv:1: the column 'a_if' is there more than once"]),
+        ("a_node,b_node\n", ["l.csv:1: the column 'a_if' is missing"]),
+        ("a_node,a_if,b_node,b_if\na,b,c\n", ["l.csv:2: has 3 cells, the header has 4"]),
+        ("a_node,a_if,b_node,b_if\na,b,c,d,e\n", ["l.csv:2: has 5 cells, the header has 4"]),
+        ("a_node,a_if,b_node,b_if\na,b,c,\n", ["l.csv:2 b_if: the interface name is empty"]),
+        ("a_node,a_if,b_node,b_if\n,b,c,d\n", ["l.csv:2 a_node: the node name is empty"]),
+        ("a_node,a_if,b_node,b_if\na,b/,c,d\n", ["l.csv:2 a_if: the interface name 'b/' has a slash or a colon in it"]),
+        ('a_node,a_if,b_node,b_if\na,"b\nx",c,d\n', ["l.csv:2 a_if: the interface name 'b\\nx' has white space in it"]),
+        ("a_node,a_if,b_node,b_if\na,b,../c,d\n", ["l.csv:2 b_node: the namespace name '../c' is not a file name: no '/', not '.' or '..'"]),
+        ("a_node,a_if,b_node,b_if\na,b,dcker:c,d\n", ["l.csv:2 b_node: unknown node kind 'dcker'; did you mean 'docker'?"]),
+        ("a_node,a_if,b_node,b_if\na,b,pid:x,d\n", ["l.csv:2 b_node: must be a whole number from 1 to 4194304, not 'x'"]),
+        ("a_node,a_if,b_node,b_if\na,b,host:x,d\n", ["l.csv:2 b_node: host: takes no name, not 'x'"]),
+        ("a_node,a_if,b_node,b_if\na,b,docker:,d\n", ["l.csv:2 b_node: '' is not a container's name or id: letters, digits, '.', '_' or '-', a letter or digit first"]),
+        ("a_node,a_if,b_node,b_if,a_ip\na,b,c,d,10.0.0.1/8 x\n", ["l.csv:2 a_ip: 'x' is not an IPv4 or IPv6 address, such as 10.0.0.1/24 or 2001:db8::1/64"]),
+        ("a_node,a_if,b_node,b_if,mtu\na,b,c,d,1_500\n", ["l.csv:2 mtu: must be a whole number from 68 to 65535, not '1_500'"]),
+        ("a_node,a_if,b_node,b_if,mtu\na,b,c,d,-1\n", ["l.csv:2 mtu: must be a whole number from 68 to 65535, not -1"]),
+        ("a_node,a_if,b_node,b_if,type\na,b,c,d,Veth\n", ["l.csv:2 type: unknown link type 'Veth'; did you mean 'veth'?"]),
+        ("a_node,a_if,b_node,b_if\na,b,c,d\n\nx,y,a,b\n", ["l.csv:4 b_if: 'a:b' is already the end at l.csv:2 a_if"]),
+        ('a_node,a_if,b_node,b_if\na,"b,c,d\n', ["l.csv:2: not CSV: unexpected end of data"]),
+    ],
+)  # fmt: skip
+def test_csv_problems(text: str, expected: list[str]) -> None:
+    assert problems(text, "l.csv") == expected
+
+
+def test_control_characters_in_the_file_name() -> None:
+    options: dict[str, Any] = {"name": "x"}
+    assert problems("", "a\x1b.json", **options) == ["a\\x1b.json: the file is empty"]

@@ -1,0 +1,153 @@
+"""The schema accepts what load() accepts, and refuses what it can of the rest."""
+
+# ruff: noqa: E501 - a table row is one line, so that file and words are read together
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from kokofast.kinds import KINDS
+from kokofast.topology import TopologyError, generate_chain, load, schema
+from kokofast.topology.rules import NODE_RULES, shape
+from tests.topology.test_kinds import TUNNEL, TWIN
+
+LINK = {"endpoints": ["a:b", "c:d"]}
+END = {"node": "n", "interface": "i"}
+
+
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    Draft202012Validator.check_schema(schema())
+    return Draft202012Validator(schema())
+
+
+def accepted(tree: object) -> bool:
+    try:
+        load(json.dumps(tree).encode(), filename="links.json")
+    except TopologyError:
+        return False
+    return True
+
+
+GOOD: list[Any] = [
+    [],
+    {"links": []},
+    [LINK],
+    generate_chain(3),
+    {
+        "name": "fabric1",
+        "defaults": {"mtu": 9000, "create": True, "type": "veth", "queues": "auto", "mac": "02:00:00:00:00:01"},
+        "nodes": {
+            "r1": {"docker": "clab-r1", "socket": "/run/docker.sock"},
+            "r2": {"netns": "r2", "create": False},
+            "r3": {"pid": 4711},
+            "r4": {"path": "/run/netns/r4"},
+            "r5": {"cri": "3f2a", "socket": "/run/crio/crio.sock"},
+            "r6": {"podman": "p"},
+            "me": {"host": True},
+        },
+        "links": [
+            LINK | {"type": "veth", "mtu": 68, "txqlen": 0, "queues": 2, "up": False, "addresses": ["10.0.0.1"]},
+            {"endpoints": [END | {"mirror": {"from": "e", "direction": "egress"}, "mac": "02-00-00-00-00-01"}, "r1:x"]},
+        ],
+    },
+]
+
+BAD: list[Any] = [
+    5,
+    {},
+    {"links": [], "linkz": []},
+    {"links": {}},
+    {"links": [], "name": "-a"},
+    {"links": [], "defaults": {"mtuu": 1}},
+    {"links": [], "defaults": {"mtu": 10}},
+    {"links": [], "nodes": {"a": {}}},
+    {"links": [], "nodes": {"a": {"pid": 1, "netns": "b"}}},
+    {"links": [], "nodes": {"a": {"pid": 0}}},
+    {"links": [], "nodes": {"a": {"host": False}}},
+    {"links": [], "nodes": {"a": {"path": "x"}}},
+    [LINK | {"mtuu": 1}],
+    [LINK | {"mtu": "1500"}],
+    [LINK | {"mtu": 65536}],
+    [LINK | {"queues": 0}],
+    [LINK | {"queues": "x"}],
+    [LINK | {"type": "x"}],
+    [{"endpoints": ["a:b"]}],
+    [{"endpoints": ["a:b", "c:d", "e:f"]}],
+    [{"endpoints": ["a:b", "c"]}],
+    [{"endpoints": ["a:b", {"node": "c"}]}],
+    [{"endpoints": ["a:b", END | {"interface": "x" * 16}]}],
+    [{"endpoints": ["a:b", END | {"x": 1}]}],
+    [{"endpoints": ["a:b", END | {"mirror": {"direction": "both"}}]}],
+]
+
+
+@pytest.mark.parametrize("tree", GOOD)
+def test_good(tree: object, validator: Draft202012Validator) -> None:
+    assert accepted(tree)
+    assert [error.message for error in validator.iter_errors(tree)] == []
+
+
+@pytest.mark.parametrize("tree", BAD)
+def test_bad(tree: object, validator: Draft202012Validator) -> None:
+    assert not accepted(tree)
+    assert not validator.is_valid(tree)
+
+
+VALUES = st.sampled_from(
+    [None, True, 0, 68, 1500, 70000, "auto", "veth", "a:b", "02:00:00:00:00:01", ["10.0.0.1/8"], [], {"from": "x"}, "/x", "x"]
+)  # fmt: skip
+VETH = shape(KINDS["veth"])
+SHARED = st.dictionaries(st.sampled_from(sorted(VETH.shared)), VALUES, max_size=2)
+ENDS = st.sampled_from(["a:b", "c:d:10.0.0.1/8", "e"]) | SHARED.map(lambda given: END | given)
+LINKS = st.builds(lambda ends, given: {"endpoints": ends} | given, st.lists(ENDS, min_size=2, max_size=2), SHARED)
+NODES = st.dictionaries(
+    st.sampled_from("abn"), st.dictionaries(st.sampled_from(sorted(NODE_RULES)), VALUES, max_size=2), max_size=1
+)
+TREES = st.fixed_dictionaries(
+    {"links": st.lists(LINKS, max_size=2)}, optional={"nodes": NODES, "defaults": SHARED, "name": VALUES}
+)
+
+
+@given(TREES)
+def test_schema_accepts_what_load_accepts(tree: object) -> None:
+    if accepted(tree):
+        Draft202012Validator(schema()).validate(tree)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_kind_is_in_the_schema(name: str, validator: Draft202012Validator) -> None:
+    ends = {"endpoints": ["a:b", "c:d"]} if KINDS[name].ends == 2 else {"endpoint": "a:b"}
+    examples = {"int": 1, "str": "x", "bool": True, "ip": "192.0.2.9", "interface": "eth0"}
+    fields = {
+        field.name: field.choices[0]
+        if field.type == "choice"
+        else max(field.minimum or 1, 1)
+        if field.type == "int"
+        else examples[field.type]
+        for field in KINDS[name].fields
+        if field.required
+    }
+    link = {"type": name, **ends, **fields}
+    assert validator.is_valid([link])
+    assert not validator.is_valid([link | {"nonsense": 1}])
+    assert accepted([link])
+
+
+def test_schema_of_other_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "tunnel", TUNNEL)
+    monkeypatch.setitem(KINDS, "twin", TWIN)
+    validator = Draft202012Validator(schema())
+    Draft202012Validator.check_schema(schema())
+    good = {"type": "tunnel", "endpoint": "a:b", "remote": "192.0.2.1", "key": 1, "mode": "fast"}
+    assert validator.is_valid([good])
+    assert validator.is_valid({"defaults": {"key": 2000, "mode": "even", "type": "twin"}, "links": []})
+    wrongs: list[dict[str, object]] = [{"key": 101}, {"mode": "even"}, {"endpoints": []}, {"key": "1"}]
+    for wrong in wrongs:
+        assert not validator.is_valid([good | wrong])

@@ -1,0 +1,1 @@
+"""Tests on another kernel: a User-mode Linux guest that sees this machine's files, and changes none of them."""

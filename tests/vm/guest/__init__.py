@@ -1,0 +1,1 @@
+"""Tests that run in the guest only, all of them marked ``guest``."""

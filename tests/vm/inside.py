@@ -1,0 +1,87 @@
+"""Runs a selection of tests in a guest, with this interpreter and this checkout, and brings the outcomes out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.vm.marker import ROOT
+from tests.vm.uml import EXCHANGE, Guest, GuestError
+
+RESULTS = "results.xml"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    test: str
+    outcome: str  # passed, failed, error or skipped
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class GuestRun:
+    kernel: str
+    status: int  # pytest's
+    outcomes: tuple[Outcome, ...]
+    output: str
+    seconds: float
+
+    @property
+    def ran(self) -> int:
+        return sum(one.outcome != "skipped" for one in self.outcomes)
+
+    @property
+    def passed(self) -> bool:
+        """pytest was content, something ran, and the results that came out say the same."""
+        return self.status == 0 and self.ran > 0 and all(one.outcome in ("passed", "skipped") for one in self.outcomes)
+
+    def summary(self) -> str:
+        counts = Counter(one.outcome for one in self.outcomes)
+        told = ", ".join(f"{counts[word]} {word}" for word in ("passed", "failed", "error", "skipped") if counts[word])
+        return f"Linux {self.kernel}: {self.ran} tests ran ({told or 'none at all'}) in {self.seconds:.1f} s"
+
+
+def run_tests(guest: Guest, selection: Sequence[str | Path], *, timeout: float) -> GuestRun:
+    """pytest in the guest. The selection is paths and other arguments of pytest, as they would be given here."""
+    started = time.monotonic()
+    kernel = guest.run(["uname", "-r"], timeout=60).stdout.strip()
+    # Options that the outer run was given by the environment are not meant for the inner one.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = guest.run(
+        [
+            *(sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)),
+            *("-p", "tests.vm.marker", "-p", "no:cacheprovider", f"--junit-xml={EXCHANGE}/{RESULTS}", "-rfEs"),
+            *map(str, selection),
+        ],
+        timeout=timeout,
+        cwd=ROOT,
+        env={**env, "KOKOFAST_GUEST": "1"},
+    )
+    results = guest.exchange / RESULTS
+    output = done.stdout + done.stderr
+    if not results.exists():
+        raise GuestError(f"pytest in the guest ended with {done.returncode} and no results:\n{output}")
+    outcomes = read_results(results.read_text(encoding="utf-8"))
+    results.unlink()
+    return GuestRun(kernel, done.returncode, outcomes, output, time.monotonic() - started)
+
+
+def read_results(text: str) -> tuple[Outcome, ...]:
+    """The outcome of each test of a JUnit XML file."""
+    return tuple(_outcome(case) for case in ElementTree.fromstring(text).iter("testcase"))
+
+
+def _outcome(case: ElementTree.Element) -> Outcome:
+    test = f"{case.get('classname', '')}::{case.get('name', '')}".removeprefix("::")
+    seconds = float(case.get("time", "0"))
+    for tag, outcome in (("error", "error"), ("failure", "failed"), ("skipped", "skipped")):
+        if (found := case.find(tag)) is not None:
+            return Outcome(test, outcome, seconds, found.get("message", ""))
+    return Outcome(test, "passed", seconds)

@@ -1,0 +1,40 @@
+"""What the marker ``guest`` means: hooks for pytest, native and in the guest.
+
+Natively a marked test is deselected, and collecting one where the guest would not look for it is an error. In the
+guest a marked test that skips itself has run nowhere, and fails.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# What runs in the guest; those of these tests that are not marked run natively too.
+SELECTION = (ROOT / "tests" / "vm" / "guest", ROOT / "tests" / "kernel")
+IN_GUEST = os.environ.get("KOKOFAST_GUEST") == "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if IN_GUEST:
+        return
+    marked = [item for item in items if item.get_closest_marker("guest")]
+    if lost := [item.nodeid for item in marked if not any(item.path.is_relative_to(path) for path in SELECTION)]:
+        raise pytest.UsageError(f"marked `guest` outside tests/vm/guest and tests/kernel, would never run: {lost}")
+    if marked:
+        config.hook.pytest_deselected(items=marked)
+        items[:] = [item for item in items if item not in set(marked)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if IN_GUEST and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("guest"):
+        reason: Any = report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped in the guest, and runs nowhere else: {reason[2] if reason else ''}"
+    return report

@@ -1,0 +1,26 @@
+"""The tests of the guest, run in one. Natively they are deselected; what fails there fails here, with its output.
+
+KOKOFAST_GUEST_SELECTION, arguments for pytest, chooses other tests than all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+import pytest
+
+from tests.vm.inside import GuestRun, run_tests
+from tests.vm.marker import SELECTION
+from tests.vm.uml import Guest
+
+# All of it takes well under a minute on an idle machine; this is for a test that hangs.
+SECONDS = 900
+
+
+def test_what_is_marked_for_the_guest_passes_there(guest: Guest, guest_runs: list[GuestRun]) -> None:
+    chosen = shlex.split(os.environ.get("KOKOFAST_GUEST_SELECTION", ""))
+    run = run_tests(guest, chosen or [path for path in SELECTION if path.exists()], timeout=SECONDS)
+    guest_runs.append(run)
+    if not run.passed:
+        pytest.fail(f"{run.summary()}\n{run.output}", pytrace=False)
