@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
 def main() -> int:
     """Runs the command line of this process and returns the exit code."""
+    argv = sys.argv[1:]
+    # An option of one letter in front is koko's command line; all else, --help too, is for the commands.
+    if argv and argv[0].startswith("-") and not argv[0].startswith("--"):
+        # Looking for garbage, at exit as well, takes longer than the link, and there is none to speak of.
+        gc.disable()
+        from kokofast.koko.command import run as run_koko
+
+        code = run_koko(argv)
+        gc.freeze()
+        return code
     from kokofast.cli.main import run
 
-    return run(sys.argv[1:])
+    return run(argv)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 from typing import TYPE_CHECKING
 
-from kokofast.cli.output import clean, complain, give_up_streams, prepare_streams, print_json, print_result, say
+from kokofast.cli.output import clean, complain, print_json, print_result, say, with_streams
 from kokofast.cli.parser import build_parser
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from kokofast.engine.result import Progress, Result
     from kokofast.topology.model import Topology
+    from kokofast.topology.problems import Problem
 
 OK, FAILED, INVALID, PARTIAL, CHANGES = 0, 1, 2, 3, 4
 STDIN = "-"
@@ -32,22 +32,7 @@ class CommandError(Exception):
 
 def run(argv: Sequence[str]) -> int:
     """Runs a command line and returns the exit code. Prints errors; never raises for the user's doing."""
-    prepare_streams()
-    try:
-        try:
-            return _run(argv)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-    except BrokenPipeError:
-        # Whoever read our output has enough; what the command did stands, and Python must not complain at exit.
-        give_up_streams()
-        return FAILED
-    except OSError as error:  # a full disk
-        with contextlib.suppress(OSError):
-            complain(f"kokofast: the output cannot be written: {error.strerror}")
-        give_up_streams()
-        return FAILED
+    return with_streams(lambda: _run(argv))
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -75,7 +60,8 @@ def _split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
     return arguments[:at], arguments[at + 1 :]
 
 
-def _load(options: argparse.Namespace, *, create: bool = False) -> Topology:
+def _load(options: argparse.Namespace, *, create: bool = False, keep_problems: list[Problem] | None = None) -> Topology:
+    """The topology of the file. With keep_problems a file that has some gives what is left of it, and adds them."""
     from kokofast.topology import TopologyError, load
 
     try:
@@ -85,6 +71,9 @@ def _load(options: argparse.Namespace, *, create: bool = False) -> Topology:
     try:
         return load(data, filename=options.file, name=getattr(options, "name", None), create=create)
     except TopologyError as error:
+        if keep_problems is not None and error.topology is not None:
+            keep_problems += error.problems
+            return error.topology
         if getattr(options, "format", "table") == "json":
             print_json(_refusal(error))
         raise CommandError(INVALID, *map(str, error.problems)) from None
@@ -173,7 +162,12 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    topology = _load(options, create=options.create or options.sandbox)
+    from kokofast.host.limits import missing_capabilities
+
+    problems: list[Problem] = []
+    # What the kernel has to object to a bad file is shown together with the rest, where we can look.
+    can_look = not options.sandbox and not missing_capabilities()
+    topology = _load(options, create=options.create or options.sandbox, keep_problems=problems if can_look else None)
     if options.sandbox:
         from kokofast.host.sandbox import SandboxError, enter
 
@@ -197,6 +191,7 @@ def _batch(options: argparse.Namespace) -> int:
             runtime_timeout=options.runtime_timeout,
             progress=progress,
             result=result,
+            problems=problems,
         )
 
     caught = _with_signals(job, options.quiet or options.format == "json")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from kokofast.engine.destroy import SeenLink
     from kokofast.engine.result import Progress, Result
@@ -35,6 +35,28 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def with_streams(job: Callable[[], int]) -> int:
+    """Runs a command that prints, and returns its exit code; 1 when what it prints cannot be written."""
+    prepare_streams()
+    try:
+        try:
+            return job()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough; what the command did stands, and Python must not complain at exit.
+        give_up_streams()
+        return 1
+    except OSError as error:  # a full disk
+        try:  # noqa: SIM105 - koko's command line does without contextlib
+            complain(f"kokofast: the output cannot be written: {error.strerror}")
+        except OSError:
+            pass
+        give_up_streams()
+        return 1
 
 
 def give_up_streams() -> None:
@@ -72,7 +94,7 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
     if format == "json":
         print_json(result.as_dict())
         return
-    if quiet:
+    if quiet or result.status == "invalid":
         return
     for note in result.notes:
         say(note)

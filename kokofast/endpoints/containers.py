@@ -57,8 +57,8 @@ class Daemon(Protocol):
     async def connect(self, targets: Iterable[str]) -> None:
         """Has everything that is needed to find these."""
 
-    async def find(self, target: str) -> Container:
-        """The running container of that name or id."""
+    async def find(self, target: str, called: str) -> Container:
+        """The running container of that name or id; complaints call it by the name that the user knows."""
 
     async def close(self) -> None: ...
 
@@ -165,11 +165,11 @@ class Resolver:
 
 
 async def _look_up(daemon: Daemon, target: str) -> Found:
-    container = await daemon.find(target)
+    container = await daemon.find(target, target)
     started = process.started(container.pid)
     if started is None or not process.bears(container.pid, container.names):
         # It may have ended just now: then the daemon says so when it is asked again.
-        again = await daemon.find(container.identity)
+        again = await daemon.find(container.identity, target)
         if (again.identity, again.pid) != (container.identity, container.pid):
             raise Refused(f"container {quote(target)} was restarted while it was looked up; try again")
         raise Refused(
@@ -182,7 +182,7 @@ async def _look_up(daemon: Daemon, target: str) -> Found:
 async def _look_again(daemon: Daemon, target: str, before: Found) -> Found:
     # Before the daemon is asked: whatever happens later cannot have been opened.
     started = process.started(before.pid)
-    now = await daemon.find(before.identity)
+    now = await daemon.find(before.identity, target)
     if now.identity != before.identity or now.pid != before.pid or started != before.started:
         raise Refused(
             f"container {quote(target)} was restarted while its namespace was opened (process {before.pid}, then "

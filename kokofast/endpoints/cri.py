@@ -92,20 +92,21 @@ class CriRuntime:
             pods = await self._call("ListPodSandbox", api_pb2.ListPodSandboxRequest(), api_pb2.ListPodSandboxResponse)
             self._pods = {pod.id: (pod.metadata.namespace, pod.metadata.name) for pod in pods.items}
 
-    async def find(self, target: str) -> Container:
-        """The running container that is meant by an id, a prefix of one, a name, or namespace/pod/name."""
+    async def find(self, target: str, called: str) -> Container:
+        """The running container that is meant by an id, a prefix of one, a name, or namespace/pod/name; called is what
+        complaints call it."""
         from cri_api.v1 import api_pb2
 
         identity = self._match(target)
         request = api_pb2.ContainerStatusRequest(container_id=identity, verbose=True)
-        answer = await self._call("ContainerStatus", request, api_pb2.ContainerStatusResponse, target)
+        answer = await self._call("ContainerStatus", request, api_pb2.ContainerStatusResponse, called)
         # Not the pid alone: CRI-O keeps the one of a container that has exited.
         if answer.status.state != RUNNING:
             state = STATES.get(answer.status.state, "in an unknown state")
-            raise Refused(f"the CRI container {quote(target)} is not running (it is {state})")
-        pid, sandbox = self._read_info(answer.info, target)
+            raise Refused(f"the CRI container {quote(called)} is not running (it is {state})")
+        pid, sandbox = self._read_info(answer.info, called)
         if pid <= 0:
-            raise Refused(f"the CRI container {quote(target)} is not running (it has no process)")
+            raise Refused(f"the CRI container {quote(called)} is not running (it has no process)")
         return Container(answer.status.id or identity, pid, (answer.status.id or identity, sandbox))
 
     async def close(self) -> None:
@@ -115,7 +116,8 @@ class CriRuntime:
             await channel.close()
 
     async def _open(self, path: str) -> None:
-        import grpc
+        # gRPC's core writes to standard error what it thinks of connections; what matters comes as an exception.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         import grpc.aio
         from cri_api.v1 import api_pb2
 
@@ -133,19 +135,19 @@ class CriRuntime:
                 return
         raise Refused(f"{self.title} does not speak CRI (containerd's plugin for it can be disabled in config.toml)")
 
-    async def _call(self, method: str, request: Message, answer: type[Answer], target: str = "") -> Answer:
+    async def _call(self, method: str, request: Message, answer: type[Answer], called: str = "") -> Answer:
         assert self._channel is not None
         call: Callable[[Message], Any] = self._channel.unary_unary(
             f"/runtime.{self._version}.RuntimeService/{method}",
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )
-        with self._translated(target):
+        with self._translated(called):
             found: Answer = await call(request)
             return found
 
     @contextlib.contextmanager
-    def _translated(self, target: str) -> Iterator[None]:
+    def _translated(self, called: str) -> Iterator[None]:
         """gRPC's exceptions as Refused."""
         import grpc
         import grpc.aio
@@ -156,16 +158,16 @@ class CriRuntime:
             code, details = error.code(), words(error.details() or "it does not say why")
             if code is grpc.StatusCode.UNIMPLEMENTED:
                 raise _UnimplementedError(f"{self.title} lacks a part of CRI: {details}") from None
-            if code is grpc.StatusCode.NOT_FOUND and target:
-                raise self._missing(target) from None
+            if code is grpc.StatusCode.NOT_FOUND and called:
+                raise self._missing(called) from None
             if code is grpc.StatusCode.PERMISSION_DENIED:
                 raise Refused(f"no permission to use {self.title}: {details}") from None
             if code is grpc.StatusCode.UNAVAILABLE:
                 raise Refused(f"{self.title} broke off, or does not speak gRPC: {details}") from None
             raise Refused(f"{self.title} refuses: {details} ({code.name})") from None
 
-    def _missing(self, target: str) -> Refused:
-        return Refused(f"{self.title} knows no container {quote(target)}")
+    def _missing(self, called: str) -> Refused:
+        return Refused(f"{self.title} knows no container {quote(called)}")
 
     def _match(self, target: str) -> str:
         """The full id. As with docker an id goes before a name, and a name before a part of an id."""
@@ -196,7 +198,7 @@ class CriRuntime:
     def _full_name(self, container: api_pb2.Container) -> str:
         return "/".join((*self._pods.get(container.pod_sandbox_id, ("", "")), container.metadata.name))
 
-    def _read_info(self, info: Any, target: str) -> tuple[int, str]:
+    def _read_info(self, info: Any, called: str) -> tuple[int, str]:
         """The pid and the sandbox's id. "info" holds JSON; CRI-O before 1.18 had "pid" beside it, as text."""
         try:
             if "info" not in info:
@@ -204,7 +206,7 @@ class CriRuntime:
             facts = json.loads(info["info"])
             return int(facts["pid"]), str(facts.get("sandboxID", ""))
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise Refused(f"{self.title} does not tell the process of container {quote(target)}") from None
+            raise Refused(f"{self.title} does not tell the process of container {quote(called)}") from None
 
 
 def _sockets_here() -> list[str]:

@@ -66,21 +66,21 @@ class DockerDaemon:
             self._client = aiodocker.Docker(url=self._address)
             await self._client.version()
 
-    async def find(self, target: str) -> Container:
-        """The running container of that name, id or id prefix."""
+    async def find(self, target: str, called: str) -> Container:
+        """The running container of that name, id or id prefix; called is what complaints call it."""
         assert self._client is not None
         try:
             check_container(target)  # it becomes a part of a URL
         except ValueError as error:
             raise Refused(str(error)) from None
-        with self._translated(target):
+        with self._translated(called):
             facts = await self._client.containers.container(quote_url(target, safe="")).show()
             identity, state = facts["Id"], facts["State"]
             pid, status = int(state["Pid"]), state.get("Status", "stopped")
             if not isinstance(identity, str) or not identity:
                 raise TypeError("an id that is none")
         if pid <= 0:
-            raise Refused(f"the {self._kind} container {quote(target)} is not running (it is {words(status)})")
+            raise Refused(f"the {self._kind} container {quote(called)} is not running (it is {words(status)})")
         return Container(identity, pid, (identity,))
 
     async def close(self) -> None:
@@ -89,7 +89,7 @@ class DockerDaemon:
             await self._client.close()
 
     @contextlib.contextmanager
-    def _translated(self, target: str = "") -> Iterator[None]:
+    def _translated(self, called: str = "") -> Iterator[None]:
         """aiodocker's and aiohttp's exceptions as Refused."""
         import aiodocker
         import aiohttp
@@ -97,7 +97,7 @@ class DockerDaemon:
         try:
             yield
         except aiodocker.DockerError as error:
-            raise self._refusal(error, target) from None
+            raise self._refusal(error, called) from None
         except aiohttp.ClientError as error:
             raise self._nonsense(error) from None
         except OSError as error:  # files of DOCKER_CERT_PATH
@@ -106,7 +106,7 @@ class DockerDaemon:
             # What the libraries and we stumble over in an answer that has another shape than Docker's.
             raise self._nonsense(error) from None
 
-    def _refusal(self, error: aiodocker.DockerError, target: str) -> Refused:
+    def _refusal(self, error: aiodocker.DockerError, called: str) -> Refused:
         cause = error.__context__
         if error.status == NO_CONNECTION:
             reason = getattr(cause, "os_error", cause)
@@ -114,8 +114,8 @@ class DockerDaemon:
                 hint = "systemctl start podman.socket" if self._kind == "podman" else ""
                 return unreachable(self.title, reason, hint)
             return Refused(f"{self.title} closed the connection without an answer")
-        if error.status == 404 and target:
-            return Refused(f"{self.title} knows no container {quote(target)}")
+        if error.status == 404 and called:
+            return Refused(f"{self.title} knows no container {quote(called)}")
         return Refused(f"{self.title} refuses: {words(error.message)} (HTTP {error.status})")
 
     def _nonsense(self, error: Exception) -> Refused:

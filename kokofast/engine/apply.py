@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from kokofast.engine.applied import Applied
 from kokofast.engine.execute import Executor
+from kokofast.engine.failures import failures_of
 from kokofast.engine.result import APPLIED, INVALID, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler
@@ -14,37 +16,20 @@ from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
 from kokofast.plan import planner
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace
-from kokofast.wire.message import KernelError, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kokofast.engine.execute import Refusal
     from kokofast.engine.result import Progress
-    from kokofast.engine.survey import Survey
+    from kokofast.engine.seen import Survey
     from kokofast.plan.operations import Operation
-    from kokofast.topology.model import End, Link, Topology
+    from kokofast.topology.model import Link, Topology
+    from kokofast.topology.problems import Problem
 
 # The rtnl lock is global: two threads keep it busy, more only spin on it.
 DEFAULT_WORKERS = 2
 CHUNK = 64
-
-
-class Applied:
-    """What a run did, in a form that it can take back: the numbers of the operations that were done."""
-
-    def __init__(self, topology: Topology, plan: planner.Plan, executor: Executor) -> None:
-        self.topology = topology
-        self.plan = plan
-        self.executor = executor
-        self.done: set[int] = set()
-        self.failures: dict[int, Refusal] = {}
-
-    def failed_links(self) -> set[int]:
-        """The links that are not as the file wants them: refused, or never reached."""
-        return {
-            operation.link
-            for number, operation in enumerate(self.plan.operations)
-            if number not in self.done and not isinstance(operation, MakeNamespace)
-        }
 
 
 async def apply(
@@ -57,6 +42,7 @@ async def apply(
     runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
     progress: Progress | None = None,
     result: Result | None = None,
+    problems: Sequence[Problem] = (),
 ) -> Result:
     """Makes the kernel match the topology and returns what was done.
 
@@ -80,6 +66,7 @@ async def apply(
         )
         with result.stage("plan"):
             plan = _make_plan(topology, survey, kernel)
+        plan.problems[:0] = problems
         _count(result, plan)
         if plan.problems:
             result.status = INVALID
@@ -158,7 +145,7 @@ async def _carry_out(
         result.status = ROLLED_BACK
         await _roll_back(applied, result, None, progress)
         raise
-    result.errors = _failures(applied)
+    result.errors = failures_of(applied)
     if not applied.failures:
         result.status = APPLIED
         _count_done(applied, result, set())
@@ -190,66 +177,6 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
     result.namespaces["created"] = sum(
         isinstance(applied.plan.operations[number], MakeNamespace) for number in applied.done
     )
-
-
-def _failures(applied: Applied) -> list[Failure]:
-    return [
-        Failure(_place(applied, applied.plan.operations[number], refusal), _sentence(applied, number, refusal), code)
-        for number, refusal in sorted(applied.failures.items())
-        for code in (refusal.errno,)
-    ]
-
-
-# The kernel's attribute -> the field of an endpoint that it came from.
-_FIELDS = {
-    "ifname": "ifname",
-    "address": "mac",
-    "mtu": "mtu",
-    "txqlen": "txqlen",
-    "num_tx_queues": "queues",
-    "num_rx_queues": "queues",
-}
-
-
-def _place(applied: Applied, operation: Operation, refusal: Refusal) -> str:
-    topology = applied.topology
-    if isinstance(operation, MakeNamespace):
-        nodes = [node for node in topology.nodes.values() if node.kind == "netns" and node.target == operation.name]
-        return nodes[0].place if nodes else ""
-    link = topology.links[operation.link]
-    path = refusal.path if isinstance(refusal, KernelError) else ()
-    field = _FIELDS.get(path[-1]) if path else None
-    if isinstance(operation, CreateLink):
-        end = link.ends[1] if "peer" in path else link.ends[0]
-        if field is not None:
-            return end.where(field)
-        return link.where(path[-1]) if path else link.place
-    end = link.ends[operation.end]
-    if isinstance(operation, AddMirror):
-        return end.where("mirror")
-    if isinstance(refusal, KernelError) and refusal.request is not None and "local" in refusal.request.attributes:
-        return _address_place(end, refusal.request)
-    return end.where(field) if field is not None else end.place
-
-
-def _address_place(end: End, request: Request) -> str:
-    packed, prefixlen = request.attributes["local"], request.header["prefixlen"]
-    for number, address in enumerate(end.addresses):
-        if (address.packed, address.prefixlen) == (packed, prefixlen):
-            return end.where(f"addresses[{number}]")
-    return end.where("addresses")
-
-
-def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
-    operation = applied.plan.operations[number]
-    text = str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
-    if isinstance(operation, MakeNamespace):
-        return f"namespace {operation.name} cannot be made: {text}"
-    link = applied.topology.links[operation.link]
-    if isinstance(operation, (ConfigureEnd, AddMirror)):
-        end = link.ends[operation.end]
-        return f"{end.node}:{end.ifname}: {text}"
-    return f"{link.title()}: {text}"
 
 
 def describe(topology: Topology, plan: planner.Plan) -> list[str]:

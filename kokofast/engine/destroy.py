@@ -9,7 +9,8 @@ from kokofast.engine.execute import Executor
 from kokofast.engine.result import DESTROYED, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import tear_down
 from kokofast.engine.scheduler import run_all
-from kokofast.engine.survey import Survey, look
+from kokofast.engine.seen import Survey
+from kokofast.engine.survey import look
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Kernel
 from kokofast.plan.ownership import group_of, group_of_cookie, lab_of, lab_of_alias, lab_of_namespace

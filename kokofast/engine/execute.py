@@ -5,11 +5,10 @@ Blocking; several worker threads call it at a time with different operations.
 
 from __future__ import annotations
 
+import _thread
 import errno
-import threading
-from collections import defaultdict
+import os
 
-from kokofast.engine.mirror import add_mirror, list_mirrors, remove_mirrors, set_mtu
 from kokofast.engine.observe import ADDRESS_PROTOCOL, observe
 from kokofast.plan.operations import (
     AddMirror,
@@ -24,14 +23,14 @@ from kokofast.plan.operations import (
     NsRef,
     RemoveNamespace,
 )
-from kokofast.plan.ownership import first_txqlen, group_of_cookie
+from kokofast.plan.ownership import first_broadcast, group_of_cookie
 from kokofast.wire.addr import AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
-from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
+from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Namespace
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     Refusal = KernelError | OSError
 
-INDEX_ATTEMPTS = 4
+INDEX_ATTEMPTS = 8
 # Interfaces with larger numbers (someone chose them) are not counted, so that there is always room above the highest.
 LARGEST_INDEX = 1 << 30
 
@@ -53,7 +52,7 @@ class Executor:
         self.handles = handles
         self.boot = kernel.boot_id()
         self.begun: set[Operation] = set()
-        self._lock = threading.Lock()
+        self._lock = _thread.allocate_lock()  # not threading: see host.threads
         self._index: dict[tuple[int, str], int] = {}
         self._chosen: set[tuple[int, str]] = set()
         self._next_index: list[int] = []
@@ -81,7 +80,7 @@ class Executor:
         assert handle is not None, f"namespace {ns} is used before it is made"
         return handle
 
-    def resolve(self, reference: object) -> int:
+    def resolve(self, reference: object) -> int | bytes:
         """What a typed reference stands for."""
         if isinstance(reference, IfRef):
             return self._index[reference.ns, reference.ifname]
@@ -92,7 +91,7 @@ class Executor:
         if isinstance(reference, MarkRef):
             ns = reference.interface.ns
             index = self._index[ns, reference.interface.ifname]
-            return first_txqlen(self.boot, self.handle(ns).identity, reference.group, index)
+            return first_broadcast(self.boot, self.handle(ns).identity, reference.group, index)
         raise TypeError(f"{reference!r} is neither a number nor a reference")
 
     def execute(self, operations: Sequence[Operation]) -> list[Refusal | None]:
@@ -130,7 +129,7 @@ class Executor:
             with self.kernel.using([self.handle(ns) for ns in sorted(places)]):
                 for attempt in range(INDEX_ATTEMPTS):
                     if attempt:
-                        self._look_again(waiting.values())
+                        waiting = self._look_again(waiting, attempt)
                     answers = self._send_creations(list(waiting.values()))
                     results.update(zip(waiting, answers, strict=True))
                     waiting = {number: operations[number] for number in waiting if _index_taken(results[number])}
@@ -142,10 +141,10 @@ class Executor:
         return [results[number] for number in range(len(operations))]
 
     def _send_creations(self, operations: Sequence[CreateLink]) -> list[KernelError | None]:
-        by_sender: dict[int | None, list[int]] = defaultdict(list)
+        by_sender: dict[int | None, list[int]] = {}
         with self._lock:
             for number, operation in enumerate(operations):
-                by_sender[operation.sender].append(number)
+                by_sender.setdefault(operation.sender, []).append(number)
                 for reference in operation.ends:
                     self._choose_index(reference, operation.sender)
         results: list[KernelError | None] = [None] * len(operations)
@@ -164,14 +163,22 @@ class Executor:
         self._index[reference.ns, reference.ifname] = index
         self._next_index[reference.ns] = index + 1
 
-    def _look_again(self, operations: Iterable[CreateLink]) -> None:
-        # Someone else took the index between our look and our request: look where the free ones begin by now.
-        places = {reference.ns for operation in operations for reference in operation.ends}
-        places |= {operation.sender for operation in operations if operation.sender is not None}
-        for ns in sorted(places):
+    def _look_again(self, waiting: Mapping[int, CreateLink], attempt: int) -> dict[int, CreateLink]:
+        # Someone else took the index between our look and our request: look where the free ones begin by now. Those
+        # whose name was taken are not tried again. Two runs that meet would choose the same numbers over and over:
+        # chance parts them.
+        taken: set[tuple[int, str]] = set()
+        for ns in sorted({reference.ns for operation in waiting.values() for reference in operation.ends}):
             namespace = observe(self.kernel, self.handle(ns))
+            taken.update((ns, ifname) for ifname in namespace.interfaces)
             with self._lock:
-                self._next_index[ns] = max(self._next_index[ns], _highest_index(namespace) + 1)
+                gap = int.from_bytes(os.urandom(2), "big") % (64 << attempt)
+                self._next_index[ns] = max(self._next_index[ns], _highest_index(namespace) + 1 + gap)
+        return {
+            number: operation
+            for number, operation in waiting.items()
+            if not any((reference.ns, reference.ifname) in taken for reference in operation.ends)
+        }
 
     def _configure(self, operations: Sequence[ConfigureEnd]) -> list[Refusal | None]:
         return self.change([(operation.interface, operation.change) for operation in operations])
@@ -179,9 +186,9 @@ class Executor:
     def change(self, changes: Sequence[tuple[IfRef, Change]]) -> list[Refusal | None]:
         """Sets interfaces, all of a namespace in one send; one result each, the first refusal of those it had."""
         results: list[Refusal | None] = [None] * len(changes)
-        by_namespace: dict[int, list[int]] = defaultdict(list)
+        by_namespace: dict[int, list[int]] = {}
         for number, (reference, _) in enumerate(changes):
-            by_namespace[reference.ns].append(number)
+            by_namespace.setdefault(reference.ns, []).append(number)
         try:
             with self.kernel.using([self.handle(ns) for ns in by_namespace]):
                 for ns, numbers in by_namespace.items():
@@ -201,13 +208,15 @@ class Executor:
                 owners.append((number, reference))
         answers = self.kernel.send(handle, requests, self.resolve)
         for request, (number, reference), answer in zip(requests, owners, answers, strict=True):
-            if answer is not None and _ipv6_is_off(request, answer):
-                answer = self._enable_ipv6(handle, reference, request)
+            if answer is not None and _is_ipv6_address(request):
+                answer = self._enable_ipv6(handle, reference, request, answer)
             if answer is not None and results[number] is None:
                 answer.request = request
                 results[number] = answer
 
     def _mirror(self, operation: AddMirror) -> Refusal | None:
+        from kokofast.engine.mirror import add_mirror, set_mtu
+
         handle = self.handle(operation.source.ns)
         source, target = self.index_of(operation.source), self.index_of(operation.target)
         try:
@@ -221,6 +230,8 @@ class Executor:
 
     def unmirror(self, operation: AddMirror) -> Refusal | None:
         """Takes a mirror back, whole or half made."""
+        from kokofast.engine.mirror import remove_mirrors, set_mtu
+
         handle = self.handle(operation.source.ns)
         source = self.index_of(operation.source)
         try:
@@ -235,6 +246,8 @@ class Executor:
 
     def remove_all_mirrors(self, ns: int, groups: frozenset[int] | None) -> Refusal | None:
         """Removes the mirror filters of these labs' groups (None: of every lab) from all interfaces of a namespace."""
+        from kokofast.engine.mirror import list_mirrors, remove_mirrors
+
         handle = self.handle(ns)
         try:
             with self.kernel.using([handle]):
@@ -249,14 +262,21 @@ class Executor:
             return error
         return next((refusal for refusal in refusals if refusal is not None), None)
 
-    def _enable_ipv6(self, handle: Handle, reference: IfRef, request: Request) -> KernelError | None:
-        # Docker's default: IPv6 is off in containers. Who gives an IPv6 address wants it on, for this interface only.
+    def _enable_ipv6(
+        self, handle: Handle, reference: IfRef, request: Request, refusal: KernelError
+    ) -> KernelError | None:
         try:
-            self.kernel.write_sysctl(handle, f"ipv6/conf/{reference.ifname}/disable_ipv6", "0")
+            if refusal.errno == errno.EACCES:
+                # inet6_addr_add(): disable_ipv6 is set, Docker's default in containers. Who gives an IPv6 address
+                # wants it on, for this interface only.
+                self.kernel.write_sysctl(handle, f"ipv6/conf/{reference.ifname}/disable_ipv6", "0")
+            elif refusal.errno == errno.EOPNOTSUPP:
+                self.kernel.load_ipv6()
+            else:
+                return refusal
         except OSError as error:
-            return KernelError(
-                error.errno or errno.EIO, f"IPv6 is off there and cannot be switched on: {error.strerror}"
-            )
+            why = error.strerror or str(error)
+            return KernelError(error.errno or errno.EIO, f"IPv6 is off there and cannot be switched on: {why}")
         return self.kernel.send(handle, [request], self.resolve)[0]
 
     def remove(self, operation: Removal) -> list[tuple[int, Refusal | None]]:
@@ -309,16 +329,22 @@ def _is_of(cookie: bytes, groups: frozenset[int] | None) -> bool:
 def requests_of(reference: IfRef, change: Change) -> list[Request]:
     """The requests that a change takes: one RTM_SETLINK for all attributes, one message an address."""
     requests: list[Request] = []
-    if change.attributes or change.up is not None:
+    settings = change.attributes
+    if change.up is not None and "txqlen" in settings:
+        # A message of its own: do_setlink() sets an interface up before it sets its queue length, and that, once it
+        # is up, waits for RCU with the rtnl lock held (dev_qdisc_change_tx_queue_len()).
+        requests.append(Request(RTM_SETLINK, {"index": reference}, {"txqlen": settings["txqlen"]}))
+        settings = {name: value for name, value in settings.items() if name != "txqlen"}
+    if settings or change.up is not None:
         header = {"index": reference, "flags": IFF_UP if change.up else 0, "change": 0 if change.up is None else IFF_UP}
-        requests.append(Request(RTM_SETLINK, header, change.attributes))
+        requests.append(Request(RTM_SETLINK, header, settings))
     requests += [_address_request(RTM_DELADDR, reference, address, {}, 0) for address in change.remove]
     for address in change.add:
         attributes: dict[str, object] = {"proto": ADDRESS_PROTOCOL}
         if address.family == AF_INET6:
             # On a link of our own making nobody else can have the address; DAD would keep it unusable for seconds.
             attributes["flags"] = IFA_F_NODAD
-        requests.append(_address_request(RTM_NEWADDR, reference, address, attributes, NLM_F_CREATE | NLM_F_EXCL))
+        requests.append(_address_request(RTM_NEWADDR, reference, address, attributes, NLM_F_CREATE | NLM_F_REPLACE))
     return requests
 
 
@@ -335,9 +361,9 @@ def _highest_index(namespace: Namespace) -> int:
 
 
 def _index_taken(result: Refusal | None) -> bool:
-    return isinstance(result, KernelError) and result.errno == errno.EBUSY
+    # EEXIST may also be about the name. Since Linux 6.15 a taken index of the first end gives that, of the peer EBUSY.
+    return isinstance(result, KernelError) and result.errno in (errno.EBUSY, errno.EEXIST)
 
 
-def _ipv6_is_off(request: Request, answer: KernelError) -> bool:
-    # inet6_addr_add() in net/ipv6/addrconf.c: EACCES when disable_ipv6 is set.
-    return request.type == RTM_NEWADDR and request.header.get("family") == AF_INET6 and answer.errno == errno.EACCES
+def _is_ipv6_address(request: Request) -> bool:
+    return request.type == RTM_NEWADDR and request.header.get("family") == AF_INET6

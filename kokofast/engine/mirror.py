@@ -36,6 +36,8 @@ _PRIO_HANDLE = 0x4B0000  # major number "K"
 _FIRST_PRIORITY = {"ingress": 16, "egress": 17}
 _LAST_PRIORITY = 0xBFFF
 
+_U32_NODE = 0xFFF  # TC_U32_NODE: what a handle has of it names a filter, without it a hash table
+
 # What the kernel says of a qdisc or a classifier that it does not have.
 _UNKNOWN_KIND = (errno.ENOENT, errno.EOPNOTSUPP)
 
@@ -94,11 +96,25 @@ def remove_mirrors(
             header = {"index": source, "parent": item.parent, "info": item.info, "handle": item.handle}
             answer = _ask(kernel, handle, Request(tc.RTM_DELTFILTER, header, {"kind": item.kind}))
             refusal = refusal or answer
+            if item.kind == "u32":
+                _remove_empty_tables(kernel, handle, source, qdisc, item)
         left = any(_filters(kernel, handle, source, qdisc, direction) for direction in _PARENTS[qdisc.kind])
         if not left and any(item.cookie[-1] & MADE_QDISC for item in gone):
             header = {"index": source, "parent": qdisc.parent, "handle": qdisc.handle}
             refusal = refusal or _ask(kernel, handle, Request(tc.RTM_DELQDISC, header, {"kind": qdisc.kind}))
     return refusal
+
+
+def _remove_empty_tables(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc, gone: MirrorFilter) -> None:
+    # u32_delete() takes the hash tables of a priority along with its last filter only when no other priority of the
+    # qdisc, in either direction, is of u32.
+    if any(
+        message.header["info"] == gone.info and message.header["handle"] & _U32_NODE
+        for message in _filters(kernel, handle, index, qdisc, gone.direction)
+    ):
+        return
+    header = {"index": index, "parent": gone.parent, "info": gone.info}
+    _ask(kernel, handle, Request(tc.RTM_DELTFILTER, header, {"kind": gone.kind}))
 
 
 def set_mtu(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:

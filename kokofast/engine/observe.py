@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kokofast.engine.mirror import list_mirrors
 from kokofast.plan.observed import Interface, MirrorFilter, Namespace
 from kokofast.plan.ownership import is_our_group
 from kokofast.topology.model import Address
@@ -48,6 +47,8 @@ def _observe(kernel: Kernel, handle: Handle, mirrors: bool) -> Namespace:
         _add_addresses(kernel, handle, interfaces)
     found: tuple[MirrorFilter, ...] = ()
     if mirrors:
+        from kokofast.engine.mirror import list_mirrors
+
         found = list_mirrors(kernel, handle, {item.ifindex: item.ifname for item in interfaces.values()})
     return Namespace(handle.identity, interfaces, loopback_alias, found)
 
@@ -65,6 +66,7 @@ def interface_of(message: Message) -> Interface:
         kind=linkinfo.get("kind", ""),
         data=data if isinstance(data, dict) else None,
         mac=attributes.get("address", b""),
+        broadcast=attributes.get("broadcast", b""),
         mtu=attributes.get("mtu", 0),
         txqlen=attributes.get("txqlen", 0),
         queues=attributes.get("num_tx_queues", 1),

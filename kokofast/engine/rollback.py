@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 from typing import TYPE_CHECKING
 
-from kokofast.engine.observe import observe
+from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
 from kokofast.engine.scheduler import run_all
-from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, MakeNamespace, RemoveNamespace
-from kokofast.plan.ownership import group_of, lab_of
-from kokofast.plan.teardown import OwnedEnd, plan_teardown
-from kokofast.wire.message import KernelError
+from kokofast.plan.operations import MakeNamespace, RemoveNamespace
+from kokofast.plan.teardown import plan_teardown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kokofast.engine.apply import Applied
+    from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Executor, Refusal
     from kokofast.engine.result import Progress
     from kokofast.plan.operations import Removal
-
-log = logging.getLogger(__name__)
+    from kokofast.plan.teardown import OwnedEnd
 
 # Deleting is waiting for RCU with little work in between: many requests in flight share the grace periods.
 DELETE_WORKERS = 64
 REMOVE_WORKERS = 2
 REMOVE_CHUNK = 64
-
-# The namespace or the interface is gone already, or nothing stands under the name: what was wanted.
-_GONE = (errno.ENODEV, errno.ENOENT)
 
 
 class TornDown:
@@ -60,7 +52,7 @@ async def tear_down(
         nonlocal finished
         finished += 1
         for link, refusal in answers:
-            if refusal is None or refusal.errno in _GONE:
+            if refusal is None or refusal.errno in GONE:
                 done.links.add(link)
             else:
                 done.failed_links[link] = refusal
@@ -79,7 +71,7 @@ async def tear_down(
         operation = removals[number]
         assert isinstance(operation, RemoveNamespace)
         refusal = answers[0][1]
-        if refusal is None or refusal.errno in _GONE:
+        if refusal is None or refusal.errno in GONE:
             done.namespaces.append(operation.name)
         else:
             done.failed_namespaces[operation.name] = refusal
@@ -97,17 +89,8 @@ async def take_back(applied: Applied, only: set[int] | None, progress: Progress 
     Returns a line for everything that could not be taken back.
     """
     executor = applied.executor
-    left = _undo_mirrors(applied, only) + _undo_changes(applied, only)
-    ends: list[OwnedEnd] = []
-    group = group_of(applied.topology.name)
-    for number, operation in enumerate(applied.plan.operations):
-        if isinstance(operation, CreateLink) and (only is None or operation.link in only):
-            was_made = number in applied.done
-            ends += [
-                OwnedEnd(reference.ns, executor.index_of(reference), group, operation.link)
-                for reference in operation.ends
-                if was_made or _came_to_be(applied, number, reference)
-            ]
+    left = undo_mirrors(applied, only) + undo_changes(applied, only)
+    ends = ends_made(applied, only)
     removable: dict[int, str] = {}
     if only is None:
         made = [applied.plan.operations[number] for number in applied.done]
@@ -116,57 +99,4 @@ async def take_back(applied: Applied, only: set[int] | None, progress: Progress 
     links = applied.topology.links
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in sorted(done.failed_links.items())]
     left += [f"namespace {name}: {refusal}" for name, refusal in sorted(done.failed_namespaces.items())]
-    return left
-
-
-def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
-    # The socket failed, or the run broke off, between our request and its answer: only looking tells.
-    executor = applied.executor
-    if isinstance(applied.failures.get(number), KernelError) or not executor.has_chosen(reference):
-        return False
-    handle = executor.handles[reference.ns]
-    if handle is None:
-        return False
-    try:
-        with executor.kernel.using([handle]):
-            namespace = observe(executor.kernel, handle)
-    except OSError as error:
-        log.debug("%s cannot be looked into: %s", handle, error)
-        return False
-    interface = namespace.interfaces.get(reference.ifname)
-    return (
-        interface is not None
-        and interface.ifindex == executor.index_of(reference)
-        and lab_of(interface, namespace, executor.boot, applied.topology.name) == applied.topology.name
-    )
-
-
-def _undo_mirrors(applied: Applied, only: set[int] | None) -> list[str]:
-    left: list[str] = []
-    for number, operation in enumerate(applied.plan.operations):
-        if not isinstance(operation, AddMirror) or (only is not None and operation.link not in only):
-            continue
-        if number not in applied.done and number not in applied.failures:
-            continue
-        refusal = applied.executor.unmirror(operation)
-        if refusal is not None and refusal.errno not in _GONE:
-            end = applied.topology.links[operation.link].ends[operation.end]
-            left.append(f"the mirror of {end.node}:{operation.source.ifname}: {refusal}")
-    return left
-
-
-def _undo_changes(applied: Applied, only: set[int] | None) -> list[str]:
-    """Brings interfaces that were there before back to what they were; also those whose change failed half-way."""
-    left: list[str] = []
-    for number, operation in enumerate(applied.plan.operations):
-        if not isinstance(operation, ConfigureEnd) or operation.undo is None:
-            continue
-        if operation not in applied.executor.begun:
-            continue
-        if only is not None and operation.link not in only:
-            continue
-        (refusal,) = applied.executor.change([(operation.interface, operation.undo)])
-        if refusal is not None and number in applied.done:
-            end = applied.topology.links[operation.link].ends[operation.end]
-            left.append(f"{end.node}:{end.ifname}: {refusal}")
     return left

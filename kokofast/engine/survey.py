@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
-from kokofast.engine.observe import observe
 from kokofast.engine.scheduler import run_all
+from kokofast.engine.seen import Survey, look_into
 from kokofast.host import namespaces as host
 from kokofast.topology.model import CONTAINER_KINDS
 from kokofast.topology.problems import Problem
@@ -18,40 +18,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kokofast.engine.result import Progress
-    from kokofast.host.kernel import Handle, Kernel
-    from kokofast.plan.observed import Namespace
+    from kokofast.engine.seen import Sight
+    from kokofast.host.kernel import Kernel
     from kokofast.topology.model import Node
-
-    Sight = tuple[Handle, Namespace] | OSError
 
 SURVEY_WORKERS = 2
 SURVEY_CHUNK = 128
 DEFAULT_RUNTIME_TIMEOUT = 10.0
-
-
-class Survey:
-    """Namespaces by number, each once, whatever names lead to it. None stands for one that is to be made."""
-
-    def __init__(self) -> None:
-        self.places: dict[str, int] = {}
-        self.handles: list[Handle | None] = []
-        self.observed: list[Namespace | None] = []
-        self.problems: list[Problem] = []
-        self._numbers: dict[tuple[int, int], int] = {}
-
-    def add(self, handle: Handle, namespace: Namespace) -> int:
-        """The number of a namespace that was looked into."""
-        number = self._numbers.setdefault(handle.identity, len(self.handles))
-        if number == len(self.handles):
-            self.handles.append(handle)
-            self.observed.append(namespace)
-        return number
-
-    def add_missing(self) -> int:
-        """The number of a namespace that does not exist yet."""
-        self.handles.append(None)
-        self.observed.append(None)
-        return len(self.handles) - 1
 
 
 async def look(
@@ -68,7 +41,7 @@ async def look(
     done = 0
 
     def execute(chosen: Sequence[str]) -> list[Sight]:
-        return [_look_into(kernel, item, mirrors) for item in kernel.open_all(chosen)]
+        return [look_into(kernel, item, mirrors) for item in kernel.open_all(chosen)]
 
     def report(number: int, sight: Sight) -> None:
         nonlocal done
@@ -79,16 +52,6 @@ async def look(
 
     await run_all(paths, execute, workers=SURVEY_WORKERS, chunk=chunk, report=report)
     return sights
-
-
-def _look_into(kernel: Kernel, item: Handle | OSError, mirrors: bool) -> Sight:
-    if isinstance(item, OSError):
-        return item
-    try:
-        with kernel.using([item]):
-            return item, observe(kernel, item, mirrors=mirrors)
-    except OSError as error:
-        return error
 
 
 async def survey_nodes(

@@ -5,14 +5,11 @@ Everything here blocks and is meant for worker threads; several may call at once
 
 from __future__ import annotations
 
-import contextlib
+import _thread
 import errno
 import os
-import threading
-from collections import OrderedDict
 
 from kokofast.host import libc
-from kokofast.host.limits import raise_open_files
 from kokofast.host.namespaces import (
     NewNamespace,
     identity,
@@ -31,7 +28,8 @@ from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from kokofast.wire.attributes import Resolve
     from kokofast.wire.message import Message
@@ -54,7 +52,7 @@ class Handle:
         self.fd = fd
         self.socket = socket
         self.users = 0
-        self.lock = threading.Lock()  # one exchange at a time on a socket
+        self.lock = _thread.allocate_lock()  # one exchange at a time on a socket
 
     def __repr__(self) -> str:
         return f"Handle({self.path})"
@@ -64,9 +62,9 @@ class Kernel:
     """budget is how many descriptors may be open at a time; None raises the limit on open files and takes it."""
 
     def __init__(self, budget: int | None = None) -> None:
-        self.budget = raise_open_files() if budget is None else budget
-        self._lock = threading.Lock()
-        self._idle: OrderedDict[Handle, None] = OrderedDict()  # least recently used first
+        self.budget = _all_open_files() if budget is None else budget
+        self._lock = _thread.allocate_lock()
+        self._idle: dict[Handle, None] = {}  # least recently used first
         self._open = 0
         self._scratch: Handle | None = None
         self._prepared = False
@@ -78,8 +76,8 @@ class Kernel:
 
     def boot_id(self) -> str:
         """The kernel's random name for this boot; random(4)."""
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().decode().strip()
 
     def open_all(self, paths: Sequence[str]) -> list[Handle | OSError]:
         """Opens namespaces by path. The descriptors stay open while the budget allows."""
@@ -114,24 +112,28 @@ class Kernel:
                     handle.fd = None
             raise
 
-    @contextlib.contextmanager
-    def using(self, handles: Sequence[Handle]) -> Iterator[None]:
+    def using(self, handles: Sequence[Handle]) -> AbstractContextManager[None]:
         """Holds these namespaces open for the block. Raises OSError ESTALE when a path leads elsewhere by now."""
-        unique = list(dict.fromkeys(handles))
+        return _Use(self, list(dict.fromkeys(handles)))
+
+    def _take(self, handles: Sequence[Handle]) -> None:
         with self._lock:
-            for handle in unique:
+            for handle in handles:
                 handle.users += 1
                 self._idle.pop(handle, None)
         try:
-            self._reopen([handle for handle in unique if handle.socket is None])
-            yield
-        finally:
-            with self._lock:
-                for handle in unique:
-                    handle.users -= 1
-                    if handle.users == 0 and handle.socket is not None:
-                        self._idle[handle] = None
-                self._evict(0)
+            self._reopen([handle for handle in handles if handle.socket is None])
+        except BaseException:
+            self._give_back(handles)
+            raise
+
+    def _give_back(self, handles: Sequence[Handle]) -> None:
+        with self._lock:
+            for handle in handles:
+                handle.users -= 1
+                if handle.users == 0 and handle.socket is not None:
+                    self._idle[handle] = None
+            self._evict(0)
 
     def _reopen(self, closed: Sequence[Handle]) -> None:
         if not closed:
@@ -174,7 +176,8 @@ class Kernel:
     def _evict(self, wanted: int) -> None:
         # Called with the lock held. What is in use stays: workers take no more than their share of the capacity.
         while self._idle and (self._open + wanted) * DESCRIPTORS_EACH > self.budget:
-            handle, _ = self._idle.popitem(last=False)
+            handle = next(iter(self._idle))
+            del self._idle[handle]
             self._close(handle)
 
     def _close(self, handle: Handle) -> None:
@@ -211,6 +214,12 @@ class Kernel:
         """Writes /proc/sys/net/PATH in a namespace held by using()."""
         assert handle.fd is not None
         write_sysctl(handle.fd, path, value)
+
+    def load_ipv6(self) -> None:
+        """Has the kernel load its IPv6 module: only a socket does that. Raises OSError when there is none."""
+        import socket
+
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC).close()
 
     def scratch(self) -> Handle:
         """An empty namespace without a name, to send creations from: kernels before 6.15 look for a name collision in
@@ -265,6 +274,27 @@ class Kernel:
                     os.close(scratch.fd)
                 if scratch.socket is not None:
                     scratch.socket.close()
+
+
+class _Use:
+    # Not contextlib's decorator: see threads.py.
+    __slots__ = ("_handles", "_kernel")
+
+    def __init__(self, kernel: Kernel, handles: Sequence[Handle]) -> None:
+        self._kernel = kernel
+        self._handles = handles
+
+    def __enter__(self) -> None:
+        self._kernel._take(self._handles)
+
+    def __exit__(self, *_: object) -> None:
+        self._kernel._give_back(self._handles)
+
+
+def _all_open_files() -> int:
+    from kokofast.host.limits import raise_open_files
+
+    return raise_open_files()
 
 
 def _stale(handle: Handle) -> OSError:

@@ -1,7 +1,7 @@
 """The system calls that Python 3.11 does not have, through ctypes. All of ctypes is in this file.
 
 Each raises OSError with errno, as the os module does. ctypes releases the GIL during the call.
-Sources: setns(2), unshare(2), mount(2), umount2(2).
+Sources: setns(2), unshare(2), mount(2), umount2(2), prctl(2).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 MS_BIND = 0x1000
@@ -22,6 +23,8 @@ MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 
+PR_SET_PDEATHSIG = 1
+
 MNT_DETACH = 0x2
 UMOUNT_NOFOLLOW = 0x8
 
@@ -30,6 +33,7 @@ _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 
 
 def _fail(path: str | None = None) -> None:
@@ -62,3 +66,9 @@ def umount2(target: str, flags: int) -> None:
     """umount2(2)."""
     if _libc.umount2(os.fsencode(target), flags) != 0:
         _fail(target)
+
+
+def die_with_parent(signal: int) -> None:
+    """Has the kernel send this process the signal when the thread that started it ends (PR_SET_PDEATHSIG)."""
+    if _libc.prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0) != 0:
+        _fail()

@@ -1,9 +1,11 @@
-"""A sandbox: user, network and mount namespaces of our own, so that kokofast needs no root and leaves nothing."""
+"""A sandbox: namespaces of our own, users and processes included, so that kokofast needs no root and leaves nothing."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import sys
 
 from kokofast.host import libc
 from kokofast.host.limits import missing_capabilities
@@ -18,37 +20,77 @@ class SandboxError(Exception):
 
 
 def enter() -> None:
-    """Moves this process, which must have one thread, into new namespaces that end with it and its children.
+    """Goes on in a child process with namespaces of its own; when that ends, everything in them is gone.
 
+    The calling process, which must have one thread, only waits for the child, passes signals on to it, and ends with
+    its exit status: enter() returns in the child. The child is the first of a process namespace with a /proc of its
+    own: no namespace of the machine can be found, or reached, from inside, also not by root.
     Without root a user namespace comes first, in which we are root (user_namespaces(7)). Raises SandboxError.
     """
-    uid, gid = os.geteuid(), os.getegid()
     unprivileged = bool(missing_capabilities())
     try:
         if unprivileged:
-            libc.unshare(libc.CLONE_NEWUSER)
-            _write("/proc/self/setgroups", "deny")
-            _write("/proc/self/uid_map", f"0 {uid} 1")
-            _write("/proc/self/gid_map", f"0 {gid} 1")
-        libc.unshare(libc.CLONE_NEWNET | libc.CLONE_NEWNS)
-        libc.mount("none", "/", None, libc.MS_REC | libc.MS_PRIVATE)
-        # The namespaces of the machine stay out of sight and out of reach.
-        target = NETNS_DIR if os.path.isdir(NETNS_DIR) else os.path.dirname(NETNS_DIR)
-        libc.mount("kokofast", target, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV, "mode=755")
-        os.makedirs(NETNS_DIR, exist_ok=True)
+            _become_root_of_a_user_namespace()
+        libc.unshare(libc.CLONE_NEWNET | libc.CLONE_NEWNS | libc.CLONE_NEWPID)
     except OSError as error:
-        hint = (
-            "; this system may forbid user namespaces to ordinary users (sysctl kernel.unprivileged_userns_clone, "
-            "user.max_user_namespaces or, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns)"
-            if unprivileged
-            else ""
-        )
-        raise SandboxError(f"the sandbox cannot be made: {error.strerror}{hint}") from error
+        raise _refusal(error, unprivileged) from error
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        _follow(child)
+    libc.die_with_parent(signal.SIGKILL)
+    try:
+        _furnish()
+    except OSError as error:
+        raise _refusal(error, unprivileged) from error
+
+
+def _become_root_of_a_user_namespace() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    libc.unshare(libc.CLONE_NEWUSER)
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"0 {uid} 1")
+    _write("/proc/self/gid_map", f"0 {gid} 1")
+
+
+def _furnish() -> None:
+    libc.mount("none", "/", None, libc.MS_REC | libc.MS_PRIVATE)
+    quiet = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
+    libc.mount("proc", "/proc", "proc", quiet)
+    # The names of the machine's namespaces stay out of sight.
+    target = NETNS_DIR if os.path.isdir(NETNS_DIR) else os.path.dirname(NETNS_DIR)
+    libc.mount("kokofast", target, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV, "mode=755")
+    os.makedirs(NETNS_DIR, exist_ok=True)
     with contextlib.suppress(OSError):  # only for /sys/class/net to be that of the sandbox; some containers forbid it
-        libc.mount("sysfs", "/sys", "sysfs", libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC)
+        libc.mount("sysfs", "/sys", "sysfs", quiet)
     socket = Socket()
     socket.send([Request(RTM_SETLINK, {"index": 1, "flags": IFF_UP, "change": IFF_UP})])
     socket.close()
+
+
+def _follow(child: int) -> None:
+    """Waits for the child, passing signals on, and ends as it ended. Never returns."""
+
+    def pass_on(number: int, _: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, pass_on)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os._exit(128 - status if status < 0 else status)
+
+
+def _refusal(error: OSError, unprivileged: bool) -> SandboxError:
+    hint = (
+        "; this system may forbid user namespaces to ordinary users (sysctl kernel.unprivileged_userns_clone, "
+        "user.max_user_namespaces or, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns)"
+        if unprivileged
+        else ""
+    )
+    return SandboxError(f"the sandbox cannot be made: {error.strerror}{hint}")
 
 
 def _write(path: str, text: str) -> None:

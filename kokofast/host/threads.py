@@ -2,11 +2,13 @@
 
 Pools (trio's too) reuse threads, last in first out: a job that changed its namespace and could not change it back
 would poison the next, unrelated job. A thread that ends after the job cannot.
+
+Here and in kernel.py: _thread and not threading, which costs koko's command line more than the thread itself does.
 """
 
 from __future__ import annotations
 
-import threading
+import _thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,16 +22,19 @@ def in_own_thread(job: Callable[[], T]) -> T:
     """Runs job in a new thread, waits for it, and returns its result or raises its exception."""
     result: list[T] = []
     failure: list[BaseException] = []
+    ended = _thread.allocate_lock()
+    ended.acquire()
 
     def body() -> None:
         try:
             result.append(job())
         except BaseException as error:
             failure.append(error)
+        finally:
+            ended.release()
 
-    thread = threading.Thread(target=body, name="kokofast-setns", daemon=True)
-    thread.start()
-    thread.join()
+    _thread.start_new_thread(body, ())
+    ended.acquire()
     if failure:
         raise failure[0]
     return result[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kokofast.kinds import KINDS
 from kokofast.plan.operations import Change
-from kokofast.plan.ownership import DEFAULT_TXQLEN
+from kokofast.plan.ownership import BROADCAST
+from kokofast.topology.model import AF_INET6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,19 +50,22 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
 
 def difference(end: End, interface: Interface, alias: str) -> tuple[Change, Change]:
     """(what to set, how to set it back) for an interface that is this end already."""
-    # Without an alias the queue length is still our mark, whatever the user wants.
-    txqlen = DEFAULT_TXQLEN if end.txqlen is None and not interface.alias else end.txqlen
     pairs: dict[str, tuple[object, object]] = {"ifalias": (alias, interface.alias)}
     if end.mac is not None:
         pairs["address"] = end.mac, interface.mac
     if end.mtu is not None:
         pairs["mtu"] = end.mtu, interface.mtu
-    if txqlen is not None:
-        pairs["txqlen"] = txqlen, interface.txqlen
+    if end.txqlen is not None:
+        pairs["txqlen"] = end.txqlen, interface.txqlen
+    if not interface.alias:  # then it is still our mark
+        pairs["broadcast"] = BROADCAST, interface.broadcast
     wanted = {name: value for name, (value, now) in pairs.items() if value != now}
     before = {name: pairs[name][1] for name in wanted}
     up = end.up if end.up != interface.up else None
     add, remove = _address_difference(end.addresses, interface.addresses)
+    if up is False:
+        # An interface that goes down loses its IPv6 addresses (unless sysctl keep_addr_on_down is set).
+        add += tuple(address for address in end.addresses if address.family == AF_INET6 and address not in add)
     return Change(wanted, up, add, remove), Change(before, None if up is None else interface.up, remove, add)
 
 

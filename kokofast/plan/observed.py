@@ -19,6 +19,7 @@ class Interface:
     __slots__ = (
         "addresses",
         "alias",
+        "broadcast",
         "data",
         "group",
         "ifindex",
@@ -41,6 +42,7 @@ class Interface:
         alias: str = "",
         kind: str = "",
         mac: bytes = b"",
+        broadcast: bytes = b"",
         mtu: int = 0,
         txqlen: int = 0,
         queues: int = 1,
@@ -55,6 +57,7 @@ class Interface:
         self.alias = alias
         self.kind = kind
         self.mac = mac
+        self.broadcast = broadcast
         self.mtu = mtu
         self.txqlen = txqlen
         self.queues = queues

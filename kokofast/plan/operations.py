@@ -38,7 +38,7 @@ class IfRef:
 
 
 class MarkRef:
-    """The transmit queue length that marks a new interface as ours (ownership.first_txqlen)."""
+    """The broadcast address that marks a new interface as ours (ownership.first_broadcast)."""
 
     __slots__ = ("group", "interface")
 

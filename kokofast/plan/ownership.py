@@ -1,17 +1,21 @@
 """Whose interface is it? The kernel is the state store: these marks are all that kokofast remembers.
 
 Every interface of a lab carries, from the instant of its creation, the lab's group number (IFLA_GROUP) and, until the
-next message, a transmit queue length computed from that number and the place of the interface. That next message
-brings the alias ``kokofast:LAB:r1:eth1--r2:eth1``, which the kernel does not take at creation, and the queue length to
-be. So an interface is ours when its group is the lab's AND (its alias names the lab, OR it has no alias yet and its
-queue length is the one we compute). A group number alone proves nothing: anyone may use it.
+next message, a link-layer broadcast address computed from that number and the place of the interface. That next message
+brings the alias ``kokofast:LAB:r1:eth1--r2:eth1``, which the kernel does not take at creation, and the usual broadcast
+address. So an interface is ours when its group is the lab's AND (its alias names the lab, OR it has no alias yet and
+its broadcast address is the one we compute). A group number alone proves nothing: anyone may use it.
 A namespace of ours carries the alias ``kokofast:LAB:namespace`` on its loopback, set before it has a name.
 """
 
 from __future__ import annotations
 
-import hashlib
 import zlib
+
+try:  # hashlib would load OpenSSL for it, which takes longer than a link
+    from _blake2 import blake2s
+except ImportError:  # an interpreter built without its own
+    from hashlib import blake2s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,13 +24,12 @@ if TYPE_CHECKING:
 
 ALIAS_PREFIX = "kokofast:"
 NAMESPACE_SUFFIX = "namespace"
-MAX_ALIAS = 255  # IFALIASZ without the NUL
+MAX_ALIAS = 254  # ifla_policy takes 255 bytes (IFALIASZ - 1), and the NUL that we write counts
 
 # Group numbers in use are small (ip-link's group file starts at 0); ours have a byte of their own in front.
 GROUP_PREFIX = 0x4B  # "K"
 
-# What the kernel gives an interface that asks for nothing (DEFAULT_TX_QUEUE_LEN, include/net/pkt_sched.h).
-DEFAULT_TXQLEN = 1000
+BROADCAST = b"\xff" * 6  # Ethernet's own
 
 
 def group_of(lab: str) -> int:
@@ -45,7 +48,7 @@ def alias_of(lab: str, link: Link) -> str:
     alias = f"{ALIAS_PREFIX}{lab}:{link.title()}"
     if len(alias.encode("utf-8", "surrogateescape")) <= MAX_ALIAS and alias.isprintable():
         return alias
-    digest = hashlib.blake2s(alias.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    digest = blake2s(alias.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     return f"{ALIAS_PREFIX}{lab}:#{digest}"
 
 
@@ -62,16 +65,15 @@ def lab_of_alias(alias: str) -> str | None:
     return lab if colon and lab else None
 
 
-def first_txqlen(boot: str, namespace: tuple[int, int], group: int, ifindex: int) -> int:
-    """The transmit queue length an interface is created with: over two thousand million, which nobody wants, and
-    computable again from what the kernel shows. boot is /proc/sys/kernel/random/boot_id.
+def first_broadcast(boot: str, namespace: tuple[int, int], group: int, ifindex: int) -> bytes:
+    """The broadcast address (IFLA_BROADCAST) that an interface is created with, computable again from what the kernel
+    shows. boot is /proc/sys/kernel/random/boot_id.
 
-    It is the one thing that every kind of link takes at creation and that can be set back later at no cost; it stands
-    until the next message brings the alias.
+    It is the one thing that every kind of link takes at creation, that means nothing while the interface is down, and
+    that is set back at no cost by the message that brings the alias and sets it up.
     """
     text = f"{boot}:{namespace[0]}:{namespace[1]}:{group}:{ifindex}"
-    digest = hashlib.blake2s(text.encode(), digest_size=4, person=b"kokofast").digest()
-    return int.from_bytes(digest, "big") | 1 << 31
+    return blake2s(text.encode(), digest_size=6, person=b"kokofast").digest()
 
 
 COOKIE_SIZE = 16  # TC_COOKIE_MAX_SIZE
@@ -83,7 +85,7 @@ def cookie_of(lab: str, alias: str) -> bytes:
 
     The last byte is 0; MADE_QDISC there says that the qdisc which holds the filter is ours as well.
     """
-    digest = hashlib.blake2s(alias.encode("utf-8", "surrogateescape"), digest_size=7, person=b"kokofast").digest()
+    digest = blake2s(alias.encode("utf-8", "surrogateescape"), digest_size=7, person=b"kokofast").digest()
     return COOKIE_PREFIX + group_of(lab).to_bytes(4, "big") + digest + b"\0"
 
 
@@ -109,7 +111,7 @@ def lab_of(interface: Interface, namespace: Namespace, boot: str, lab: str | Non
     if interface.alias:
         named = lab_of_alias(interface.alias)
         return named if named is not None and group_of(named) == interface.group else None
-    if interface.txqlen != first_txqlen(boot, namespace.identity, interface.group, interface.ifindex):
+    if interface.broadcast != first_broadcast(boot, namespace.identity, interface.group, interface.ifindex):
         return None
     return lab if lab is not None and group_of(lab) == interface.group else ""
 

@@ -14,7 +14,7 @@ from kokofast.plan.operations import (
     MarkRef,
     NsRef,
 )
-from kokofast.plan.ownership import DEFAULT_TXQLEN, alias_of, cookie_of, group_of, lab_of, namespace_alias
+from kokofast.plan.ownership import BROADCAST, alias_of, cookie_of, group_of, lab_of, namespace_alias
 from kokofast.topology.model import Node, Topology
 from kokofast.topology.problems import Problem
 
@@ -53,7 +53,7 @@ class Plan:
 
 class Situation:
     """What the planner decides on. places maps each node's name to the number of its namespace; observed has what is
-    in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_txqlen)."""
+    in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_broadcast)."""
 
     __slots__ = ("boot", "observed", "places")
 
@@ -217,7 +217,9 @@ class _LinkPlanner:
         joined = len(references) == 1 or (len(present) == 2 and are_peers(present))
         if not joined or not aliases <= {alias, ""}:
             end = next(end for reference, end in zip(references, link.ends, strict=True) if self._find(reference))
-            now = next((text for text in sorted(aliases) if text), "a link without its alias yet")
+            # Where the ends tell of two links, the other one is the news.
+            telling = sorted(filter(None, aliases), key=lambda text: (text == alias, text))
+            now = telling[0] if telling else "a link without its alias yet"
             self._problem(
                 end.where("ifname"),
                 f"{end.node}:{end.ifname} is there as part of another link of this lab ({now}); "
@@ -246,8 +248,7 @@ class _LinkPlanner:
         sender = None if parent is None else parent.ns
         created = self.plan.add(CreateLink(number, references, attributes, sender), tuple(sorted(wait)))
         for position, (reference, end) in enumerate(zip(references, link.ends, strict=True)):
-            txqlen = DEFAULT_TXQLEN if end.txqlen is None else end.txqlen
-            change = Change({"ifalias": alias, "txqlen": txqlen}, up=True if end.up else None, add=end.addresses)
+            change = Change({"ifalias": alias, "broadcast": BROADCAST}, up=True if end.up else None, add=end.addresses)
             done = self.plan.add(ConfigureEnd(number, position, reference, change), (created,))
             self.ready[reference.ns, reference.ifname] = done
             self._mirror(number, position, link, reference, parent, done)
@@ -306,7 +307,7 @@ class _LinkPlanner:
             "header": {"index": reference},
             "ifname": end.ifname,
             "group": self.group,
-            "txqlen": MarkRef(reference, self.group),
+            "broadcast": MarkRef(reference, self.group),
             "net_ns_fd": NsRef(reference.ns),
         }
         if end.queues is not None:
@@ -315,6 +316,8 @@ class _LinkPlanner:
             attributes["mtu"] = end.mtu
         if end.mac is not None:
             attributes["address"] = end.mac
+        if end.txqlen is not None:
+            attributes["txqlen"] = end.txqlen
         return attributes
 
     def _problem(self, place: str, message: str) -> None:

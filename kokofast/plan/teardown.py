@@ -50,14 +50,18 @@ def plan_teardown(
     present: dict[tuple[int, int], list[OwnedEnd]] = {}
     for end in ends:
         present.setdefault((end.ns, end.group), []).append(end)
+    single: list[OwnedEnd] = []
+    by_group: set[int] = set()
     for (ns, group), members in _cover(links, removable).items():
         if len(members) > 1 and (ns, group) not in shared_groups:
             # All that we know to be in the group: also both ends of one link, and ends whose link goes elsewhere.
             here = present[ns, group]
             indexes = tuple(end.ifindex for end in here)
             deletions.append(DeleteGroup(ns, group, indexes, tuple(end.link for end in here)))
+            by_group.update(end.link for end in here)
         else:
-            deletions += [DeleteInterface(ns, end.ifindex, end.link) for end in members]
+            single += members
+    deletions += [DeleteInterface(end.ns, end.ifindex, end.link) for end in single if end.link not in by_group]
     return deletions, [RemoveNamespace(ns, name) for ns, name in removable.items()]
 
 

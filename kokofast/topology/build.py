@@ -53,7 +53,7 @@ def build(document: Document, name: str, create: bool, problems: list[Problem]) 
     """The topology, or TopologyError with problems and all that are found here."""
     topology = _Builder(document, create, problems).topology(name)
     if problems:
-        raise TopologyError(problems)
+        raise TopologyError(problems, topology)
     return topology
 
 

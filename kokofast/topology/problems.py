@@ -6,6 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from kokofast.topology.model import Topology
+
 PLACE_KEY_CHARACTERS = 40  # a key longer than this is cut in a place
 
 
@@ -32,9 +34,13 @@ class Problem:
 
 
 class TopologyError(Exception):
-    """The file is not a topology; ``problems`` says everything that is wrong with it."""
+    """The file is not a topology; ``problems`` says everything that is wrong with it.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    ``topology`` is what is left of it, so that a caller can look for further problems; None when it cannot be read.
+    """
+
+    def __init__(self, problems: Iterable[Problem], topology: Topology | None = None) -> None:
+        self.topology = topology
         # One cause can be met more than once (a default that no kind of link can have): say it once.
         self.problems: list[Problem] = list(dict.fromkeys(problems))
         super().__init__("\n".join(map(str, self.problems)))

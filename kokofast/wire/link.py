@@ -22,7 +22,7 @@ IFF_LOWER_UP = 0x10000
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 
 IFNAMSIZ = 16  # with the NUL
-IFALIASZ = 256  # with the NUL; IFLA_IFALIAS takes 255 bytes
+IFALIASZ = 256  # ifla_policy takes IFALIASZ - 1 bytes of IFLA_IFALIAS, and counts a NUL among them
 
 IFINFOMSG = Header("ifinfomsg", "BxHiII", "family type index flags change")
 

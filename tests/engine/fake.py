@@ -29,7 +29,7 @@ PATIENCE = 20.0  # a test that would hang for ever fails instead
 
 Identity = tuple[int, int]
 
-_AT_CREATION = ("address", "mtu", "txqlen")
+_AT_CREATION = ("address", "broadcast", "mtu", "txqlen")
 
 
 class FakeLink:
@@ -42,6 +42,7 @@ class FakeLink:
         self.alias = ""
         self.kind = ""
         self.mac = bytes(6)
+        self.broadcast = b"\xff" * 6
         self.mtu = 1500
         self.txqlen = 1000
         self.queues = 1
@@ -211,7 +212,8 @@ class FakeKernel(Kernel):
         with self._world:
             if request.type == RTM_GETLINK:
                 return [_link_message(link) for link in namespace.links.values()]
-            assert request.type == RTM_GETADDR
+            if request.type != RTM_GETADDR:
+                return []  # no qdiscs nor filters here
             return [
                 _address_message(link.index, key, proto)
                 for link in namespace.links.values()
@@ -292,7 +294,7 @@ class FakeKernel(Kernel):
             if not 68 <= fields.get("mtu", 1500) <= 65535:
                 return KernelError(errno.EINVAL, "MTU must be between 68 and 65535", (*within, "mtu"))
             if head["index"] in namespace.links:
-                return KernelError(errno.EBUSY)
+                return KernelError(errno.EBUSY if position else errno.EEXIST)  # as Linux 6.18 does
             if namespace.by_name(fields["ifname"]) is not None:
                 return KernelError(errno.EEXIST)
             link = FakeLink(head["index"], fields["ifname"])
@@ -313,7 +315,7 @@ class FakeKernel(Kernel):
     def _set(link: FakeLink, header: dict[str, Any], attributes: dict[str, Any]) -> KernelError | None:
         for name, value in attributes.items():
             setattr(link, {"ifalias": "alias", "address": "mac"}.get(name, name), value)
-        if header["change"] & IFF_UP:
+        if header.get("change", 0) & IFF_UP:
             link.up = bool(header["flags"] & IFF_UP)
         return None
 
@@ -346,6 +348,7 @@ def _link_message(link: FakeLink) -> Message:
         "ifname": link.name,
         "group": link.group,
         "address": link.mac,
+        "broadcast": link.broadcast,
         "mtu": link.mtu,
         "txqlen": link.txqlen,
         "num_tx_queues": link.queues,

@@ -272,6 +272,21 @@ async def test_an_index_that_is_taken_meanwhile_is_chosen_anew(make_kernel: Kern
     assert link.index > 9
 
 
+@pytest.mark.parametrize("where", ["a", "b"])
+async def test_a_name_that_is_taken_meanwhile_is_an_error(make_kernel: KernelFactory, where: str) -> None:
+    kernel = make_kernel("a", "b")
+
+    def take(request: Request) -> None:
+        if request.type == RTM_NEWLINK and len(kernel.requests) == 1:
+            kernel[where].add("e1", index=50)
+
+    kernel.before = take
+    result = await apply(star(3), kernel=kernel, jobs=1)
+    assert result.status == "rolled_back"
+    assert [(error.source, error.errno) for error in result.errors] == [("$.links[1]", errno.EEXIST)]
+    assert kernel.links_of(where) == ["e1"]
+
+
 async def test_an_index_that_is_always_taken_is_an_error_in_the_end(make_kernel: KernelFactory) -> None:
     kernel = make_kernel("a", "b")
     kernel.refuse = dict.fromkeys(range(1, 100), errno.EBUSY)

@@ -38,6 +38,8 @@ mount -t hostfs -o "sync,$guest_exchange" none "$exchange" || die "cannot mount 
 mkdir -p "/lib/modules/$(uname -r)"
 mount --bind "$modules" "/lib/modules/$(uname -r)" || die "no modules"
 mount --make-rshared /
+# Nothing asks for it on demand but a socket: an address that is set before is refused. Other kernels have it built in.
+modprobe ipv6 || die "no IPv6"
 hostname "$guest_name"
 ip link set lo up
 ulimit -Hn 65536

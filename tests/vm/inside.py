@@ -15,12 +15,13 @@ from tests.vm.marker import ROOT
 from tests.vm.uml import EXCHANGE, Guest, GuestError
 
 RESULTS = "results.xml"
+OUTCOMES = ("passed", "failed", "error", "xfailed", "skipped")
 
 
 @dataclass(frozen=True)
 class Outcome:
     test: str
-    outcome: str  # passed, failed, error or skipped
+    outcome: str  # one of OUTCOMES
     seconds: float
     reason: str = ""
 
@@ -40,11 +41,13 @@ class GuestRun:
     @property
     def passed(self) -> bool:
         """pytest was content, something ran, and the results that came out say the same."""
-        return self.status == 0 and self.ran > 0 and all(one.outcome in ("passed", "skipped") for one in self.outcomes)
+        return (
+            self.status == 0 and self.ran > 0 and not any(one.outcome in ("failed", "error") for one in self.outcomes)
+        )
 
     def summary(self) -> str:
         counts = Counter(one.outcome for one in self.outcomes)
-        told = ", ".join(f"{counts[word]} {word}" for word in ("passed", "failed", "error", "skipped") if counts[word])
+        told = ", ".join(f"{counts[word]} {word}" for word in OUTCOMES if counts[word])
         return f"Linux {self.kernel}: {self.ran} tests ran ({told or 'none at all'}) in {self.seconds:.1f} s"
 
 
@@ -83,5 +86,6 @@ def _outcome(case: ElementTree.Element) -> Outcome:
     seconds = float(case.get("time", "0"))
     for tag, outcome in (("error", "error"), ("failure", "failed"), ("skipped", "skipped")):
         if (found := case.find(tag)) is not None:
-            return Outcome(test, outcome, seconds, found.get("message", ""))
+            expected = found.get("type") == "pytest.xfail"
+            return Outcome(test, "xfailed" if expected else outcome, seconds, found.get("message", ""))
     return Outcome(test, "passed", seconds)

@@ -14,7 +14,7 @@ from tests.vm.inside import GuestRun, run_tests
 from tests.vm.marker import SELECTION
 from tests.vm.uml import Guest
 
-# All of it takes well under a minute on an idle machine; this is for a test that hangs.
+# Starting processes is slow in a guest, so this is some minutes of work; the limit is for a test that hangs.
 SECONDS = 900
 
 

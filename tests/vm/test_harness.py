@@ -197,11 +197,13 @@ class TestNothingIsHidden:
             <testcase classname="a" name="good" time="0.5"/>
             <testcase classname="a" name="bad" time="1"><failure message="no">text</failure></testcase>
             <testcase classname="" name="a.py" time="0"><error message="import"/></testcase>
-            <testcase classname="a" name="not" time="0"><skipped message="why"/></testcase>
+            <testcase classname="a" name="not" time="0"><skipped type="pytest.skip" message="why"/></testcase>
+            <testcase classname="a" name="known" time="0"><skipped type="pytest.xfail" message="bug"/></testcase>
         </testsuite></testsuites>"""
         assert read_results(text) == (
             Outcome("a::good", "passed", 0.5),
             Outcome("a::bad", "failed", 1.0, "no"),
             Outcome("a.py", "error", 0.0, "import"),
             Outcome("a::not", "skipped", 0.0, "why"),
+            Outcome("a::known", "xfailed", 0.0, "bug"),
         )

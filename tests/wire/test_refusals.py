@@ -10,6 +10,7 @@ import pytest
 
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.host.namespaces import named
+from kokofast.plan.ownership import MAX_ALIAS
 from kokofast.wire.addr import AF_INET, AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
@@ -96,7 +97,8 @@ def test_an_mtu_out_of_range(pair: Pair, value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("address", bytes(60)), ("ifname", "x" * 20), ("ifalias", "x" * 256), ("mtu", b"\1\2")]
+    ("name", "value"),
+    [("address", bytes(60)), ("ifname", "x" * 20), ("ifalias", "x" * (MAX_ALIAS + 1)), ("mtu", b"\1\2")],
 )
 def test_a_payload_of_the_wrong_length_is_pointed_at(pair: Pair, name: str, value: object) -> None:
     if isinstance(value, bytes) and name == "mtu":
@@ -190,3 +192,11 @@ def test_one_request_deletes_a_group(pair: Pair) -> None:
     assert set(links(pair.names[0])) == {"eth0"}
     assert set(links(pair.names[1])) == {"eth0"}
     ip(pair.names[0], "link", "show", "eth0")
+
+
+def test_the_longest_alias(pair: Pair) -> None:
+    # One more is refused above: the kernel counts the NUL at the end.
+    assert pair.ask(Request(RTM_SETLINK, {"index": 7}, {"ifalias": "x" * MAX_ALIAS})) is None
+    assert links(pair.names[0])["eth0"]["ifalias"] == "x" * MAX_ALIAS
+    assert pair.ask(Request(RTM_SETLINK, {"index": 7}, {"ifalias": ""})) is None
+    assert links(pair.names[0])["eth0"].get("ifalias", "") == ""

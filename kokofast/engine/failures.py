@@ -1,0 +1,76 @@
+"""What the kernel refused, in the user's words: the place in the file, and a sentence."""
+
+from __future__ import annotations
+
+from kokofast.engine.result import Failure
+from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace
+from kokofast.wire.message import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.engine.applied import Applied
+    from kokofast.engine.execute import Refusal
+    from kokofast.plan.operations import Operation
+    from kokofast.topology.model import End
+    from kokofast.wire.message import Request
+
+
+def failures_of(applied: Applied) -> list[Failure]:
+    """One entry for each operation that was refused."""
+    return [
+        Failure(_place(applied, applied.plan.operations[number], refusal), _sentence(applied, number, refusal), code)
+        for number, refusal in sorted(applied.failures.items())
+        for code in (refusal.errno,)
+    ]
+
+
+# The kernel's attribute -> the field of an endpoint that it came from.
+_FIELDS = {
+    "ifname": "ifname",
+    "address": "mac",
+    "mtu": "mtu",
+    "txqlen": "txqlen",
+    "num_tx_queues": "queues",
+    "num_rx_queues": "queues",
+}
+
+
+def _place(applied: Applied, operation: Operation, refusal: Refusal) -> str:
+    topology = applied.topology
+    if isinstance(operation, MakeNamespace):
+        nodes = [node for node in topology.nodes.values() if node.kind == "netns" and node.target == operation.name]
+        return nodes[0].place if nodes else ""
+    link = topology.links[operation.link]
+    path = refusal.path if isinstance(refusal, KernelError) else ()
+    field = _FIELDS.get(path[-1]) if path else None
+    if isinstance(operation, CreateLink):
+        end = link.ends[1] if "peer" in path else link.ends[0]
+        if field is not None:
+            return end.where(field)
+        return link.where(path[-1]) if path else link.place
+    end = link.ends[operation.end]
+    if isinstance(operation, AddMirror):
+        return end.where("mirror")
+    if isinstance(refusal, KernelError) and refusal.request is not None and "local" in refusal.request.attributes:
+        return _address_place(end, refusal.request)
+    return end.where(field) if field is not None else end.place
+
+
+def _address_place(end: End, request: Request) -> str:
+    packed, prefixlen = request.attributes["local"], request.header["prefixlen"]
+    for number, address in enumerate(end.addresses):
+        if (address.packed, address.prefixlen) == (packed, prefixlen):
+            return end.where(f"addresses[{number}]")
+    return end.where("addresses")
+
+
+def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
+    operation = applied.plan.operations[number]
+    text = str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
+    if isinstance(operation, MakeNamespace):
+        return f"namespace {operation.name} cannot be made: {text}"
+    link = applied.topology.links[operation.link]
+    if isinstance(operation, (ConfigureEnd, AddMirror)):
+        end = link.ends[operation.end]
+        return f"{end.node}:{end.ifname}: {text}"
+    return f"{link.title()}: {text}"

@@ -1,0 +1,277 @@
+"""The command line as users meet it; nothing here needs root or touches the kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from kokofast.cli.main import run as run_in_process
+from kokofast.cli.parser import build_parser
+from tests.conftest import RunKokofast
+
+COMMANDS = ["batch", "destroy", "inspect", "validate", "schema", "generate", "generate chain"]
+GOOD = '{"endpoints": ["a:e0", "b:e0"]}\n'
+SHELL = shlex.join([sys.executable, "-m", "kokofast"])
+
+
+def shell(script: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """A shell script in which ``kokofast`` is the command, with bash's $PIPESTATUS."""
+    command = ["bash", "-c", f'kokofast() {{ {SHELL} "$@"; }}\n{script}']
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def check_sentence(done: subprocess.CompletedProcess[str], code: int) -> None:
+    """Ended with a sentence for people."""
+    assert done.returncode == code, done.stderr
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+    for text in (done.stdout, done.stderr):
+        assert all(line.isprintable() for line in text.splitlines()), text
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help(kokofast: RunKokofast, command: str) -> None:
+    done = kokofast(*command.split(), "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: kokofast")
+
+
+def test_help_of_the_whole_tells_the_exit_codes(kokofast: RunKokofast) -> None:
+    assert "exit codes: 0 done" in kokofast("--help").stdout
+
+
+def test_every_command_is_tested_here() -> None:
+    text = build_parser().format_help()
+    assert all(f"\n    {command.split()[0]} " in text for command in COMMANDS)
+
+
+def test_the_console_script_and_the_module_are_the_same(kokofast: RunKokofast) -> None:
+    script = Path(sys.executable).with_name("kokofast")
+    if not script.exists():
+        pytest.skip("kokofast is not installed beside this interpreter")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, kokofast("--version").stdout)
+    assert done.stdout.startswith("kokofast ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["batch"],
+        ["batch", "a", "b"],
+        ["batch", "a", "--jobs", "0"],
+        ["batch", "a", "--jobs", "-1"],
+        ["batch", "a", "--jobs", "\u0663"],
+        ["batch", "a", "--format", "xml"],
+        ["batch", "a", "--dry"],
+        ["batch", "a", "--", "true"],
+        ["destroy"],
+        ["destroy", "--name", "x", "--all"],
+        ["destroy", "f", "--all"],
+        ["validate", "-", "--name"],
+        ["generate"],
+        ["generate", "ring"],
+        ["generate", "chain"],
+        ["generate", "chain", "--links", "1e3"],
+        ["generate", "chain", "--links", "9", "--subnet", "10.0.0.0/30"],
+        ["generate", "chain", "--links", "9", "--subnet", "nonsense"],
+        ["validate", "-", "--\x1b[31mred"],
+        ["\x1b]0;title\x07"],
+        ["generate", "chain", "--links", "\x1b[31m"],
+        ["generate", "chain", "--links", "1", "--subnet", "\x1b[31m"],
+    ],
+    ids=repr,
+)
+def test_wrong_usage(capfd: pytest.CaptureFixture[str], arguments: Sequence[str]) -> None:
+    try:
+        code = run_in_process(arguments)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    output, errors = capfd.readouterr()
+    check_sentence(subprocess.CompletedProcess(arguments, code, output, errors), 2)
+
+
+BAD_INPUT = {
+    "empty": b"",
+    "white space": b" \n\n",
+    "garbage": bytes(range(256)) * 3,
+    "zeros": bytes(100),
+    "half a document": b'{"links": [{"endpoints": ["a:e0"',
+    "utf-16": '{"links": []}'.encode("utf-16"),
+    "not UTF-8": b'{"name": "\xff\xfe"}',
+    "deep": b"[" * 100_000,
+    "a number": b"7",
+    "null": b"null",
+    "a huge number": b'{"links": [{"endpoints": ["a:e0", "b:e0"], "mtu": 1' + b"0" * 5000 + b"}]}",
+    "NaN": b'{"links": [{"endpoints": ["a:e0", "b:e0"], "mtu": NaN}]}',
+    "control characters": b'{"name": "\\u001b[31m", "links": [{"endpoints": ["\\u001b]0\\u0007:e0", "b:\\u009b31m"]}]}',
+    "bad keys": b'{"\\u001b[31m": 1, "links": []}',
+}
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml", "csv", "jsonl", "nonsense"])
+@pytest.mark.parametrize("content", BAD_INPUT.values(), ids=list(BAD_INPUT))
+def test_bad_files(capfd: pytest.CaptureFixture[str], tmp_path: Path, suffix: str, content: bytes) -> None:
+    file = tmp_path / f"x.{suffix}"
+    file.write_bytes(content)
+    code = run_in_process(["validate", str(file)])
+    output, errors = capfd.readouterr()
+    check_sentence(subprocess.CompletedProcess([], code, output, errors), 2)
+    assert output == ""
+
+
+@pytest.mark.parametrize("command", [["validate"], ["batch", "--dry-run"], ["destroy"]], ids=lambda part: part[0])
+@pytest.mark.parametrize("kind", ["directory", "missing", "in a file", "empty name", "long name", "name with escapes"])
+def test_files_that_cannot_be_read(kokofast: RunKokofast, tmp_path: Path, command: list[str], kind: str) -> None:
+    (tmp_path / "file").write_text("")
+    path = {
+        "directory": str(tmp_path),
+        "missing": str(tmp_path / "missing.json"),
+        "in a file": str(tmp_path / "file" / "x.json"),
+        "empty name": "",
+        "long name": "x" * 5000,
+        "name with escapes": "\x1b[31m\udcff.json",
+    }[kind]
+    check_sentence(kokofast(*command, path), 2)
+
+
+def test_a_file_that_may_not_be_read(kokofast: RunKokofast, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        path = "/proc/self/mem"  # even root's read fails
+    else:
+        secret = tmp_path / "secret.json"
+        secret.write_text(GOOD)
+        secret.chmod(0)
+        path = str(secret)
+    check_sentence(kokofast("validate", path), 2)
+
+
+def test_a_fifo() -> None:
+    done = shell(f"kokofast validate <(printf %s {shlex.quote(GOOD)})")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_good_file_says_nothing(kokofast: RunKokofast) -> None:
+    done = kokofast("validate", "-", input=GOOD)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_all_errors_with_their_places(kokofast: RunKokofast) -> None:
+    bad = '{"endpoints": ["a:e0", "b:e0"], "mtu": 10}\n{"endpoints": ["a:e1"], "mut": 1400}\n'
+    done = kokofast("validate", "-", input=bad)
+    check_sentence(done, 2)
+    assert "$.links[0].mtu" in done.stderr or "mtu" in done.stderr.splitlines()[0]
+    assert "mut" in done.stderr
+    assert len(done.stderr.splitlines()) >= 2
+
+
+def test_the_json_of_a_refused_file_has_the_contracts_keys(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "bad.json"
+    file.write_text('{"links": [{"endpoints": ["a:e0", "b:e0"], "mtu": 10}]}')
+    assert run_in_process(["batch", str(file), "--sandbox", "--format", "json"]) == 2
+    result = json.loads(capfd.readouterr().out)
+    assert result["status"] == "invalid"
+    assert {"lab", "status", "links", "namespaces", "seconds", "errors"} <= result.keys()
+    assert {"total", "created", "unchanged", "failed"} <= result["links"].keys()
+    assert "created" in result["namespaces"]
+    assert "total" in result["seconds"]
+    (error,) = result["errors"]
+    assert error.keys() == {"source", "message", "errno"}
+    assert error["source"] == "$.links[0].mtu"
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_json_of_a_run_has_the_contracts_keys(kokofast: RunKokofast) -> None:
+    done = kokofast("batch", "-", "--sandbox", "--name", "lab", "--format", "json", input=GOOD)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["lab"], result["status"], result["errors"]) == ("lab", "applied", [])
+    assert result["links"] == {"total": 1, "created": 1, "updated": 0, "unchanged": 0, "failed": 0}
+    assert result["namespaces"] == {"created": 2}
+    seconds = result["seconds"]
+    assert {"survey", "plan", "apply", "total"} <= seconds.keys()
+    assert sum(value for stage, value in seconds.items() if stage != "total") == pytest.approx(
+        seconds["total"], abs=1e-4
+    )
+
+
+def test_the_schema_is_one_and_accepts_what_we_accept(kokofast: RunKokofast) -> None:
+    done = kokofast("schema")
+    assert (done.returncode, done.stderr) == (0, "")
+    schema = json.loads(done.stdout)
+    jsonschema.validators.validator_for(schema).check_schema(schema)
+    jsonschema.validate({"links": [json.loads(GOOD)]}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"links": [{**json.loads(GOOD), "mut": 1}]}, schema)
+
+
+@pytest.mark.parametrize("more", ["", "--format csv", "--subnet 2001:db8::/32"])
+def test_what_is_generated_is_valid(more: str, tmp_path: Path) -> None:
+    name = "x.csv" if "csv" in more else "x.json"
+    done = shell(f"kokofast generate chain --links 20 {more} >{tmp_path}/{name} && kokofast validate {tmp_path}/{name}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_generate_into_validate() -> None:
+    done = shell("kokofast generate chain --links 3 | kokofast validate -; echo ${PIPESTATUS[*]}")
+    assert (done.stdout, done.stderr) == ("0 0\n", "")
+
+
+# yes, in its endlessness, would wait for the reader as well; nobody reads more than a line of these.
+@pytest.mark.parametrize("command", ["generate chain --links 20000", "schema", "--help", "batch --help"])
+@pytest.mark.parametrize("reader", ["head -1 >/dev/null", "true"])
+def test_a_reader_that_has_enough(command: str, reader: str) -> None:
+    done = shell(f"kokofast {command} | {reader}")
+    assert done.stderr == ""
+
+
+def test_a_reader_of_errors_that_has_enough() -> None:
+    done = shell("{ kokofast validate /missing 2>&1; echo $? >&3; } 3>&2 | true")
+    assert done.stderr.strip() in {"1", "2"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk() -> None:
+    check_sentence(shell("kokofast schema >/dev/full"), 1)
+    assert shell("kokofast validate /missing 2>/dev/full").returncode == 1
+
+
+@pytest.mark.parametrize(("streams", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0)])
+def test_closed_streams(streams: str, code: int) -> None:
+    done = shell(f"kokofast schema {streams}")
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_closed_standard_input() -> None:
+    check_sentence(shell("kokofast validate - <&-"), 2)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_output_that_cannot_take_every_character(kokofast: RunKokofast, encoding: str) -> None:
+    bad = '{"endpoints": ["\u00fc\u4e2d:e0", "b:e0"], "\u4e2d": 1}\n'
+    done = kokofast("validate", "-", input=bad, env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "\\u4e2d" in done.stderr
+
+
+def test_interrupting_before_anything_is_done(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kokofast", "validate", str(fifo)], stderr=subprocess.PIPE, text=True
+    )
+    with open(fifo, "wb"):  # from here on it reads, and waits for more
+        process.send_signal(2)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (1, "kokofast: interrupted\n")

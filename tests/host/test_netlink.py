@@ -1,0 +1,227 @@
+"""The socket: what comes back stands where the request stood, whatever happened to its neighbours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from kokofast.host.namespaces import named, open_namespace, open_sockets
+from kokofast.host.netlink import DUMP_ATTEMPTS, MAX_MESSAGES, MAX_SEND, Socket
+from kokofast.wire.attributes import DecodeError, EncodeError
+from kokofast.wire.link import IFINFOMSG, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
+from kokofast.wire.message import (
+    NLM_F_CREATE,
+    NLM_F_DUMP_INTR,
+    NLM_F_EXCL,
+    NLM_F_MULTI,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    KernelError,
+    Request,
+)
+from tests.conftest import NamespaceFactory, ip_json, links
+
+NEW = NLM_F_CREATE | NLM_F_EXCL
+ALL_LINKS = Request(RTM_GETLINK, {})
+
+
+@pytest.fixture
+def namespace(netns: NamespaceFactory) -> str:
+    return netns("socket")
+
+
+@pytest.fixture
+def sock(namespace: str) -> Iterator[Socket]:
+    fd = open_namespace(named(namespace))
+    (made,) = open_sockets([fd])
+    os.close(fd)
+    yield made
+    made.close()
+
+
+def veth(name: str) -> Request:
+    data = {"peer": {"ifname": f"{name}p", "num_tx_queues": 1, "num_rx_queues": 1}}
+    attributes = {"ifname": name, "num_tx_queues": 1, "num_rx_queues": 1, "linkinfo": {"kind": "veth", "data": data}}
+    return Request(RTM_NEWLINK, {}, attributes, NEW)
+
+
+def errnos(results: list[KernelError | None]) -> list[int]:
+    return [0 if result is None else result.errno for result in results]
+
+
+def test_a_refusal_in_the_middle_stops_nobody(sock: Socket, namespace: str) -> None:
+    results = sock.send([veth("a"), veth("a"), veth("b"), Request(RTM_DELLINK, {"index": 999}), veth("c")])
+    assert errnos(results) == [0, errno.EEXIST, 0, errno.ENODEV, 0]
+    assert set(links(namespace)) == {"a", "ap", "b", "bp", "c", "cp"}
+
+
+@pytest.mark.parametrize("last", ["refused", "done"])
+def test_the_last_one_counts_as_the_others_do(sock: Socket, last: str) -> None:
+    tail = [veth("a")] if last == "refused" else []
+    assert errnos(sock.send([veth("a"), *tail])) == [0, *([errno.EEXIST] if tail else [])]
+
+
+def test_nothing_to_send(sock: Socket) -> None:
+    assert sock.send([]) == []
+
+
+def test_more_messages_than_go_in_one_send(sock: Socket, namespace: str) -> None:
+    wanted: list[int] = []
+    requests: list[Request] = []
+    for number in range(3 * MAX_MESSAGES + 7):
+        good = number % 5 != 3
+        requests.append(Request(RTM_SETLINK, {"index": 1 if good else 999}, {"txqlen": number}))
+        wanted.append(0 if good else errno.ENODEV)
+    assert errnos(sock.send(requests)) == wanted
+    (lo,) = ip_json(namespace, "link", "show", "lo")
+    assert lo["txqlen"] == max(number for number, code in enumerate(wanted) if not code)
+
+
+def test_more_bytes_than_go_in_one_send(sock: Socket) -> None:
+    requests = [Request(RTM_SETLINK, {"index": 1}, {"ifalias": "x" * 254}) for _ in range(MAX_MESSAGES)]
+    requests[100] = Request(RTM_SETLINK, {"index": 999}, {"ifalias": "x" * 254})
+    assert len(requests) * 300 > MAX_SEND
+    assert errnos(sock.send(requests)) == [errno.ENODEV if number == 100 else 0 for number in range(MAX_MESSAGES)]
+
+
+def test_all_refused_overruns_no_buffer(sock: Socket) -> None:
+    # Each refusal is a message of its own in the receive buffer, the sentence and the path with it.
+    requests = [Request(RTM_SETLINK, {"index": 1}, {"ifalias": "x" * 255})] * (2 * MAX_MESSAGES)
+    results = sock.send(requests)
+    assert len(results) == 2 * MAX_MESSAGES
+    assert all(result is not None and result.path == ("ifalias",) for result in results)
+
+
+def test_references_are_resolved(sock: Socket) -> None:
+    asked: list[object] = []
+
+    def resolve(reference: object) -> int:
+        asked.append(reference)
+        return 1
+
+    assert sock.send([Request(RTM_SETLINK, {"index": "lo of this namespace"}, {"txqlen": 5})], resolve) == [None]
+    assert asked == ["lo of this namespace"]
+
+
+def test_after_a_request_that_cannot_be_written_the_socket_is_fit_for_use(sock: Socket) -> None:
+    with pytest.raises(EncodeError):
+        sock.send([veth("a"), Request(RTM_SETLINK, {"index": 1}, {"no such": 1})])
+    assert errnos(sock.send([veth("b"), veth("b")])) == [0, errno.EEXIST]
+
+
+def test_a_dump_of_hundreds(sock: Socket, namespace: str) -> None:
+    assert not any(sock.send([veth(f"v{number}") for number in range(200)]))
+    found = {message.attributes["ifname"]: message.header["index"] for message in sock.dump(ALL_LINKS)}
+    assert found == {one["ifname"]: one["ifindex"] for one in ip_json(namespace, "link", "show")}
+    assert len(found) >= 401
+    assert sock.send([Request(RTM_DELLINK, {}, {"group": 0})]) != []  # lo is in it, too: refused or not, but answered
+
+
+def test_a_socket_stays_where_it_was_made(netns: NamespaceFactory) -> None:
+    names = [netns("one"), netns("two")]
+    fds = [open_namespace(named(name)) for name in names]
+    first, second = open_sockets(fds)
+    for fd in fds:
+        os.close(fd)
+    assert first.namespace_cookie() != second.namespace_cookie()
+    assert first.send([veth("here")]) == [None]
+    assert second.send([veth("there")]) == [None]
+    assert [set(links(name)) for name in names] == [{"here", "herep"}, {"there", "therep"}]
+    first.close()
+    second.close()
+
+
+class FakeKernel:
+    """Stands for the socket inside: answers from a list, each made from the sequence number of the request."""
+
+    def __init__(self, *answers: bytes | BaseException, port: int = 0, flags: int = 0) -> None:
+        self.answers = list(answers)
+        self.sent: list[bytes] = []
+        self.port = port
+        self.flags = flags
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def recvmsg(self, size: int) -> tuple[bytes, list[object], int, tuple[int, int]]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer, [], self.flags, (self.port, 0)
+
+    def close(self) -> None:
+        pass
+
+
+def faked(fake: FakeKernel) -> Socket:
+    made = Socket()
+    made.close()
+    made._socket = fake  # type: ignore[assignment]
+    return made
+
+
+def answer(type: int, seq: int, body: bytes, flags: int = NLM_F_MULTI) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), type, flags, seq, 0) + body
+
+
+LINK_BODY = IFINFOMSG.pack({"index": 1})
+OK = bytes(4)
+
+
+def test_an_inconsistent_dump_is_asked_again() -> None:
+    torn = answer(RTM_NEWLINK, 1, LINK_BODY, NLM_F_MULTI | NLM_F_DUMP_INTR) + answer(RTM_NEWLINK, 1, LINK_BODY)
+    whole = answer(RTM_NEWLINK, 2, LINK_BODY) + answer(NLMSG_DONE, 2, OK)
+    fake = FakeKernel(torn, answer(NLMSG_DONE, 1, OK), whole)
+    assert len(faked(fake).dump(ALL_LINKS)) == 1
+    assert len(fake.sent) == 2
+
+
+def test_a_dump_that_says_so_only_at_its_end_is_asked_again() -> None:
+    torn = answer(RTM_NEWLINK, 1, LINK_BODY) + answer(NLMSG_DONE, 1, OK, NLM_F_MULTI | NLM_F_DUMP_INTR)
+    fake = FakeKernel(torn, answer(NLMSG_DONE, 2, b""))
+    assert faked(fake).dump(ALL_LINKS) == []
+
+
+def test_a_dump_that_is_never_consistent_fails() -> None:
+    torn = [answer(NLMSG_DONE, seq, OK, NLM_F_DUMP_INTR) for seq in range(1, DUMP_ATTEMPTS + 1)]
+    fake = FakeKernel(*torn)
+    with pytest.raises(OSError, match="change too fast") as caught:
+        faked(fake).dump(ALL_LINKS)
+    assert caught.value.errno == errno.EBUSY
+    assert len(fake.sent) == DUMP_ATTEMPTS
+
+
+def test_answers_to_others_are_passed_over() -> None:
+    refused = struct.pack("=i", -errno.EPERM) + bytes(16)
+    fake = FakeKernel(answer(NLMSG_ERROR, 99, refused), answer(RTM_NEWLINK, 1, LINK_BODY), answer(NLMSG_ERROR, 1, OK))
+    assert faked(fake).send([Request(RTM_DELLINK, {"index": 2})]) == [None]
+    fake = FakeKernel(answer(NLMSG_ERROR, 7, refused), answer(NLMSG_DONE, 1, OK))
+    assert faked(fake).dump(ALL_LINKS) == []
+
+
+def test_what_no_kernel_sent_is_not_read() -> None:
+    fake = FakeKernel(b"nonsense", port=4711)
+    with pytest.raises(IndexError):  # all it was given is used up, nothing of it believed
+        faked(fake).send([Request(RTM_DELLINK, {"index": 2})])
+    assert fake.answers == []
+
+
+def test_an_answer_that_never_comes() -> None:
+    with pytest.raises(TimeoutError) as caught:
+        faked(FakeKernel(BlockingIOError(errno.EAGAIN, "again"))).send([Request(RTM_DELLINK, {"index": 2})])
+    assert caught.value.errno == errno.ETIMEDOUT
+
+
+def test_an_answer_that_was_cut() -> None:
+    with pytest.raises(DecodeError, match="longer than the buffer"):
+        faked(FakeKernel(b"", flags=socket.MSG_TRUNC)).dump(ALL_LINKS)
+
+
+def test_a_socket_that_lost_messages_says_so() -> None:
+    with pytest.raises(OSError, match="no room"):
+        faked(FakeKernel(OSError(errno.ENOBUFS, "no room"))).send([Request(RTM_DELLINK, {"index": 2})])

@@ -1,0 +1,156 @@
+"""A batch that is interrupted takes back what it made; one that is killed leaves what the next one understands."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import random
+import signal
+import struct
+import subprocess
+import termios
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import links
+from tests.kernel.conftest import COMMAND, Lab, Watch, present, state, until
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+Start = Callable[..., subprocess.Popen[str]]
+LINKS = 400
+
+
+def batch(start: Start, lab: Lab, *arguments: str) -> subprocess.Popen[str]:
+    return start(*COMMAND, "batch", lab.file, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_namespaces_are_made(lab: Lab, start: Start, number: signal.Signals) -> None:
+    names = lab.chain(LINKS)
+    process = batch(start, lab, "--create", "--format", "json")
+    until(lambda: present(names) > 20, "the batch has begun")
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    result = json.loads(output)
+    assert result["status"] == "rolled_back"
+    assert "left" not in result
+    assert number.name in errors
+    assert present(names) == 0
+
+
+def test_a_signal_while_links_are_made(lab: Lab, start: Start, watch: Callable[[str], Watch]) -> None:
+    a, b = lab.bundle(LINKS % 256)
+    before = state(a, b)
+    sight = watch(a)
+    process = batch(start, lab)
+    until(lambda: sight.count() > 10, "the batch has begun")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert "interrupted by SIGTERM; what was made has been taken back" in errors
+    assert "Traceback" not in errors
+    assert state(a, b) == before
+
+
+def test_ctrl_c_on_a_terminal_that_shows_progress(lab: Lab, start: Start) -> None:
+    names = lab.chain(LINKS)
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # on one without a size no bar fits
+    process = start(*COMMAND, "batch", lab.file, "--create", stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while b"apply" not in seen:
+        seen += os.read(terminal, 4096)
+    process.send_signal(signal.SIGINT)
+    try:
+        while piece := os.read(terminal, 4096):
+            seen += piece
+    except OSError:  # EIO: the other side is closed
+        pass
+    os.close(terminal)
+    assert process.wait(60) == 1, seen
+    assert b"interrupted by SIGINT" in seen
+    assert b"Traceback" not in seen
+    assert present(names) == 0
+
+
+def test_a_signal_after_the_work_is_done_changes_nothing(lab: Lab) -> None:
+    lab.chain(1)
+    lab.batch("--create")
+    assert lab.batch()["status"] == "unchanged"
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")  # pytest shows it when the test fails
+    return random.Random(seed)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the batch was faster than the test"
+
+
+def check_complete(lab: Lab, total: int) -> None:
+    seen: list[dict[str, Any]] = lab.inspect()
+    assert len(seen) == total
+    assert all(link["lab"] == lab.name and len(link["endpoints"]) == 2 for link in seen)
+    assert all(end["up"] and end["addresses"] for link in seen for end in link["endpoints"])
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_killed_while_namespaces_are_made(lab: Lab, start: Start, chance: random.Random, attempt: int) -> None:
+    names = lab.chain(150)
+    moment = chance.randrange(0, 120)
+    process = batch(start, lab, "--create")
+    until(lambda: present(names) > moment, "the batch has begun")
+    kill(process)
+    if attempt:
+        lab.destroy()
+        assert present(names) == 0
+    else:
+        assert lab.batch("--create")["status"] == "applied"
+        check_complete(lab, 150)
+        assert lab.batch("--create")["status"] == "unchanged"
+        assert lab.destroy()["namespaces"]["removed"] == 151
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_killed_while_links_are_made(
+    lab: Lab, start: Start, watch: Callable[[str], Watch], chance: random.Random, attempt: int
+) -> None:
+    a, b = lab.bundle(150)
+    before = state(a, b)
+    sight = watch(a)
+    moment = chance.randrange(2, 100)
+    process = batch(start, lab)
+    until(lambda: sight.count() > moment, "the batch has begun")
+    kill(process)
+    assert links(a)
+    if attempt % 2:
+        assert lab.batch()["status"] in ("applied", "unchanged")
+        check_complete(lab, 150)
+        assert lab.batch()["status"] == "unchanged"
+        assert {link["txqlen"] for link in links(a).values()} == {1000}
+    lab.destroy()
+    assert state(a, b) == before
+
+
+def test_killed_while_destroying(lab: Lab, start: Start, chance: random.Random) -> None:
+    names = lab.chain(150)
+    lab.batch("--create")
+    moment = chance.randrange(20, 150)
+    process = start(*COMMAND, "destroy", lab.file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(lambda: present(names) < moment, "destroy has begun")
+    process.kill()
+    process.communicate()
+    lab.destroy()
+    assert present(names) == 0

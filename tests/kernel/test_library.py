@@ -1,0 +1,109 @@
+"""The library, on the real kernel."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+import trio
+
+from kokofast.engine.apply import apply
+from kokofast.engine.destroy import destroy, inspect
+from kokofast.engine.result import Result
+from kokofast.host.kernel import Kernel
+from kokofast.topology import load
+from kokofast.topology.model import Topology
+from tests.conftest import addresses, links
+from tests.kernel.conftest import Lab, present, state
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+
+def topology_of(lab: Lab, create: bool = False) -> Topology:
+    with open(lab.file, "rb") as file:
+        return load(file.read(), filename=lab.file, create=create)
+
+
+async def test_apply_inspect_destroy(lab: Lab) -> None:
+    names = lab.chain(20)
+    topology = topology_of(lab, create=True)
+    seen: list[tuple[str, int, int]] = []
+    result = await apply(topology, progress=lambda *what: seen.append(what))
+    assert (result.status, result.links["created"], result.errors) == ("applied", 20, [])
+    assert seen[-1][0] == "apply"
+    assert seen[-1][1] == seen[-1][2]
+    assert len(await inspect(lab.name)) == 20
+    assert (await apply(topology)).status == "unchanged"
+    assert (await destroy(lab.name, topology=topology)).namespaces["removed"] == 21
+    assert present(names) == 0
+
+
+@pytest.mark.parametrize("budget", [4, 10])
+async def test_a_small_budget_of_descriptors(lab: Lab, budget: int) -> None:
+    lab.chain(30)
+    kernel = Kernel(budget)
+    try:
+        result = await apply(topology_of(lab, create=True), kernel=kernel, jobs=4)
+        assert (result.status, result.errors) == ("applied", [])
+    finally:
+        kernel.close()
+    assert len(lab.inspect()) == 30
+
+
+async def test_cancelled_by_its_caller(lab: Lab) -> None:
+    a, b = lab.bundle(200)
+    before = state(a, b)
+    result = Result(lab.name, "unchanged")
+    with trio.CancelScope() as scope:
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage == "apply" and done > 100:
+                scope.cancel()
+
+        await apply(topology_of(lab), progress=progress, result=result)
+    assert scope.cancelled_caught
+    assert (result.status, result.left) == ("rolled_back", [])
+    assert state(a, b) == before
+
+
+async def test_two_labs_at_a_time_in_the_same_namespaces(lab: Lab) -> None:
+    a, b = lab.bundle(60)
+    one = topology_of(lab)
+    lab.write([{"endpoints": [f"{a}:x{i}:10.1.{i}.1/24", f"{b}:x{i}"]} for i in range(60)], name=f"{lab.name}x")
+    other = topology_of(lab)
+    results: list[Result] = []
+
+    async def run(topology: Topology) -> None:
+        results.append(await apply(topology))
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, one)
+            nursery.start_soon(run, other)
+        assert [result.errors for result in results] == [[], []]
+        assert len(links(a)) == 120
+        assert addresses(a, "x7") == ["10.1.7.1/24"]
+    finally:
+        await destroy(f"{lab.name}x")
+
+
+async def test_no_thread_is_left_in_another_namespace(lab: Lab) -> None:
+    lab.chain(10)
+    await apply(topology_of(lab, create=True))
+
+    def look() -> int:
+        return os.stat("/proc/thread-self/ns/net").st_ino
+
+    home = look()
+    gate = threading.Barrier(4)
+    found: list[int] = []
+
+    def job() -> None:
+        gate.wait(20)
+        found.append(look())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(trio.to_thread.run_sync, job)
+    assert found == [home] * 4

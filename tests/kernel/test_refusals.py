@@ -1,0 +1,175 @@
+"""What is refused before the kernel is touched, and what the kernel refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunKokofast, ip, links
+from tests.kernel.conftest import Lab, present, state, until
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+
+def test_a_file_with_faults_is_refused_with_all_of_them_and_nothing_is_touched(lab: Lab) -> None:
+    a, b, c = lab.node("a"), lab.node("b"), lab.new("c")
+    lab.write(
+        [
+            {"endpoints": [f"{a}:e0", f"{b}:e0"], "mtu": 10},
+            {"endpoints": [f"{a}:e1", f"{c}:e1"]},
+            {"endpoints": [f"{a}:e1", f"{b}:e2"]},
+            {"endpoints": [f"{a}:e3", f"{b}:sixteen-letters-"]},
+        ]
+    )
+    before = state(a, b)
+    done = lab.kokofast("batch", lab.file, "--create")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    for place in ("$.links[0].mtu", "$.links[2].endpoints[0]", "$.links[3].endpoints[1]"):
+        assert place in done.stderr
+    assert state(a, b) == before
+    assert present([c]) == 0
+
+
+def test_what_only_the_machine_shows_is_refused_all_at_once_too(lab: Lab) -> None:
+    a, b, c = lab.node("a"), lab.node("b"), lab.new("c")
+    ip(a, "link", "add", "taken", "type", "veth", "peer", "name", "other")
+    not_a_namespace = Path(lab.file).with_name("plain")
+    not_a_namespace.write_text("")
+    nodes = {
+        "dead": {"pid": 4194304},
+        "again": {"path": f"/run/netns/../netns/{b}"},
+        "plain": {"path": str(not_a_namespace)},
+        "gone": {"path": "/nowhere"},
+    }
+    lab.write(
+        [
+            {"endpoints": [f"{a}:taken", f"{b}:e0"]},
+            {"endpoints": ["dead:e0", f"{b}:e1"]},
+            {"endpoints": [f"{c}:e0", f"{b}:e2"]},
+            {"endpoints": ["again:e0", f"{a}:e3"]},
+            {"endpoints": ["plain:e2", "gone:e3"]},
+        ],
+        nodes=nodes,
+    )
+    before = state(a, b)
+    done = lab.kokofast("batch", lab.file, "--format", "json")
+    assert done.returncode == 2
+    result = json.loads(done.stdout)
+    assert result["status"] == "invalid"
+    places = sorted(error["source"].split(".endpoints")[0] for error in result["errors"])
+    assert places == [
+        "$.links[0]",
+        "$.links[2]",
+        "$.links[3]",
+        "$.nodes.dead",
+        "$.nodes.gone",
+        "$.nodes.plain",
+    ], done.stderr
+    assert "--create" in done.stderr
+    assert state(a, b) == before
+    assert present([c]) == 0
+
+
+def prepared(lab: Lab) -> tuple[list[str], str]:
+    """Two namespaces with something in them, and a lab of one link that stands; returns them and their state."""
+    a, b = lab.node("a"), lab.node("b")
+    for name in (a, b):
+        ip(name, "link", "add", "own", "type", "veth", "peer", "name", "own2")
+        ip(name, "address", "add", "198.51.100.1/24", "dev", "own")
+    lab.write([{"endpoints": [f"{a}:e0:10.0.0.1/24", f"{b}:e0:10.0.0.2/24"]}])
+    lab.batch()
+    for name in (a, b):
+        ip(name, "address", "flush", "dev", "e0", "scope", "link")  # its state changes by itself for a while
+        until(lambda name=name: links(name)["e0"]["operstate"] == "UP", "the link is up")  # type: ignore[misc]
+    return [a, b], state(a, b)
+
+
+# IPv6 needs an MTU of 1280: that a link of 1000 cannot have such an address only the kernel finds out.
+REFUSED_BY_THE_KERNEL = {"addresses": ["2001:db8::1/64"], "mtu": 1000}
+
+
+def mixed(lab: Lab, a: str, b: str, *names: str) -> None:
+    """A new content of the file: an update, forty new links, one of them refused by the kernel, more namespaces."""
+    more: list[object] = [{"endpoints": [f"{a}:x{i}:10.1.{i}.1/24", f"{b}:x{i}"]} for i in range(40)]
+    more += [{"endpoints": [f"{a}:{name[-2:]}", f"{name}:e0"]} for name in names]
+    bad = {"node": b, "interface": "bad", **REFUSED_BY_THE_KERNEL}
+    update = {"endpoints": [f"{a}:e0:10.0.0.1/24,10.7.0.1/24", f"{b}:e0"], "mtu": 1400}
+    lab.write([update, *more[:20], {"endpoints": [f"{a}:bad", bad]}, *more[20:]])
+
+
+def test_the_kernel_refuses_in_the_middle(lab: Lab) -> None:
+    (a, b), before = prepared(lab)
+    c, d = lab.new("c"), lab.new("d")
+    mixed(lab, a, b, c, d)
+    done = lab.kokofast("batch", lab.file, "--create", "--format", "json")
+    assert done.returncode == 1
+    result = json.loads(done.stdout)
+    assert result["status"] == "rolled_back"
+    assert "left" not in result
+    (error,) = result["errors"]
+    assert error["source"].startswith("$.links[21].endpoints[1]")
+    assert error["errno"] == 22
+    assert "$.links[21].endpoints[1]" in done.stderr
+    assert "EINVAL" in done.stderr
+    assert present([c, d]) == 0
+    assert state(a, b) == before
+
+
+def test_keep_going_keeps_the_others(lab: Lab) -> None:
+    (a, b), _ = prepared(lab)
+    mixed(lab, a, b)
+    done = lab.kokofast("batch", lab.file, "--keep-going", "--format", "json")
+    assert done.returncode == 3
+    result = json.loads(done.stdout)
+    assert result["status"] == "partial"
+    assert result["links"] == {"total": 42, "created": 40, "updated": 1, "unchanged": 0, "failed": 1}
+    assert "bad" not in links(a)
+    assert "bad" not in links(b)
+    assert len(lab.inspect()) == 41
+
+
+def test_a_dry_run_touches_nothing(lab: Lab) -> None:
+    (a, b), before = prepared(lab)
+    c = lab.new("c")
+    mixed(lab, a, b, c)
+    for arguments, code in ((["--dry-run"], 0), (["--dry-run", "--exit-code"], 4)):
+        done = lab.kokofast("batch", lab.file, "--create", *arguments)
+        assert done.returncode == code, done.stderr
+        assert f"+ namespace {c}\n" in done.stdout
+        assert f"+ veth {a}:x0--{b}:x0\n" in done.stdout
+        assert f"~ {a}:e0 mtu 1400, +10.7.0.1/24\n" in done.stdout
+    assert state(a, b) == before
+    assert present([c]) == 0
+
+
+def test_a_dry_run_with_nothing_to_do(lab: Lab) -> None:
+    prepared(lab)
+    done = lab.kokofast("batch", lab.file, "--dry-run", "--exit-code")
+    assert done.returncode == 0, done.stderr
+
+
+def test_quiet_prints_nothing(lab: Lab) -> None:
+    prepared(lab)
+    done = lab.kokofast("batch", lab.file, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_somebody_made_of_our_link_is_not_taken_for_it(lab: Lab) -> None:
+    (a, _b), _ = prepared(lab)
+    ip(a, "link", "set", "e0", "down")
+    ip(a, "link", "set", "e0", "name", "moved")
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 2
+    assert "part of another link" in done.stderr
+    assert lab.destroy()["links"]["removed"] == 1
+    assert "moved" not in links(a)
+
+
+def test_destroy_by_file_needs_no_namespace_of_it(lab: Lab, kokofast: RunKokofast) -> None:
+    lab.write([{"endpoints": [f"{lab.new('x')}:e0", f"{lab.new('y')}:e0"]}])
+    done = kokofast("destroy", lab.file)
+    assert done.returncode == 0, done.stderr
+    assert "unchanged" in done.stdout

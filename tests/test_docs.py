@@ -1,0 +1,118 @@
+"""Every command and example of the README runs, as it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kokofast.topology import load
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of the README in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+SHELL = blocks("sh")
+# The command that runs this test cannot be run by it.
+SETS_UP_AND_TESTS = "python3 tests/run.py\n"
+INSTALL = next(block for block in SHELL if "pip install" in block)
+
+
+def private(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a script with network and mount namespaces of its own, kokofast and python on its PATH."""
+    setup = 'mount --make-rprivate / && mount -t tmpfs none "${NETNS:?}" && ip link set lo up\n'
+    os.makedirs("/run/netns", exist_ok=True)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-e", "-c", setup + script],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "NETNS": "/run/netns", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def test_the_readme_has_the_two_commands_for_a_fresh_machine() -> None:
+    assert "python3 examples/quickstart.py\n" in SHELL
+    assert SETS_UP_AND_TESTS in SHELL
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "tests/run.py" in ci
+
+
+@pytest.mark.usefixtures("requires_root")
+@pytest.mark.parametrize("script", [block for block in SHELL if block not in (SETS_UP_AND_TESTS, INSTALL)])
+def test_a_command_of_the_readme_runs(script: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(ROOT / "bench", tmp_path / "bench")
+    if "quickstart" in script:
+        # In the checkout, whose virtual environment is there already.
+        script, tmp_path = script.replace("quickstart.py", "quickstart.py --links 30"), ROOT
+    if script.startswith("kokofast batch c.json"):
+        script = "kokofast generate chain --links 20 > c.json\n" + script
+    done = private(script, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "generate chain" in script:
+        assert "2000 links" in done.stdout
+        assert "unchanged" in done.stdout
+
+
+def test_the_commands_that_install_work(tmp_path: Path) -> None:
+    shutil.copytree(
+        ROOT, tmp_path / "k", ignore=shutil.ignore_patterns(".venv*", ".git", "build", "*.egg-info", ".*_cache")
+    )
+    done = subprocess.run(
+        ["sh", "-e", "-c", INSTALL], cwd=tmp_path / "k", capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "batch" in done.stdout
+
+
+def test_the_files_shown_are_valid() -> None:
+    (text,) = blocks("json")
+    assert len(load(text.encode(), filename="links.json").links) == 5
+    (table,) = blocks("csv")
+    assert len(load(table.encode(), filename="links.csv").links) == 2
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_topology_shown_can_be_made(tmp_path: Path) -> None:
+    (text,) = blocks("json")
+    topology = json.loads(text)
+    (tmp_path / "links.json").write_text(json.dumps(topology), encoding="utf-8")
+    done = private(
+        "ip netns add r4; kokofast batch links.json; kokofast batch links.json; kokofast destroy links.json", tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 links created" in done.stdout
+    assert "unchanged" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_library_example_runs(tmp_path: Path) -> None:
+    (code,) = blocks("python")
+    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    done = private("python -W error example.py", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 links are up" in done.stdout
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
