@@ -61,6 +61,8 @@ def test_a_command_of_the_readme_runs(script: str, tmp_path: Path) -> None:
     if "quickstart" in script:
         # In the checkout, whose virtual environment is there already.
         script, tmp_path = script.replace("quickstart.py", "quickstart.py --links 30"), ROOT
+    if "testns1" in script:
+        script = "ip netns add testns1\nip netns add testns2\n" + script
     if script.startswith("kokofast batch c.json"):
         script = "kokofast generate chain --links 20 > c.json\n" + script
     done = private(script, tmp_path)

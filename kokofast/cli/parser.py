@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = Parser(
         prog="kokofast",
         description="Wires network namespaces together with veth links, thousands at a time.",
-        epilog=EXIT_CODES,
+        epilog=f"{EXIT_CODES}\n\nkoko's own command line (kokofast -d c1,link1 -n ns2,link2): see kokofast -h",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

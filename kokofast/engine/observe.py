@@ -20,7 +20,10 @@ LOOPBACK_IFINDEX = 1
 # left the file can be told from one that the user or a daemon added.
 ADDRESS_PROTOCOL = b"K"
 
-_LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS})
+_WANTED = frozenset(
+    ("address", "broadcast", "group", "ifalias", "ifname", "link", "linkinfo", "mtu", "num_tx_queues", "txqlen")
+)
+_LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=_WANTED)
 _ADDRESSES = Request(RTM_GETADDR, {})
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Identity = tuple[int, int]
 
 NETNS_DIR = "/run/netns"
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
 
@@ -43,13 +44,8 @@ def open_namespace(path: str) -> int:
     Raises OSError: ENOENT, EACCES ... as open(2); EINVAL when the file is something else than a network namespace.
     What the path names is looked at before it is opened for reading: opening a FIFO blocks, opening a device may act.
     """
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(place).st_mode):
-            raise OSError(errno.EINVAL, "not a network namespace", path)
-        fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(place)
+    # Only root can put something into that directory.
+    fd = os.open(path, _READ) if os.path.dirname(path) == NETNS_DIR else _open_carefully(path)
     try:
         if fcntl.ioctl(fd, NS_GET_NSTYPE) == libc.CLONE_NEWNET:
             return fd
@@ -57,6 +53,16 @@ def open_namespace(path: str) -> int:
         pass
     os.close(fd)
     raise OSError(errno.EINVAL, "not a network namespace", path)
+
+
+def _open_carefully(path: str) -> int:
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, "not a network namespace", path)
+        return os.open(f"/proc/self/fd/{place}", _READ)
+    finally:
+        os.close(place)
 
 
 def identity(fd: int) -> Identity:

@@ -169,4 +169,4 @@ class Socket:
                     if ack.errno:
                         raise explain(data, ack)
                     return messages if consistent else None
-                messages.append(unpack(type, flags, seq, pid, body))
+                messages.append(unpack(type, flags, seq, pid, body, request.only))

@@ -64,7 +64,7 @@ class MakeNamespace:
 
 class CreateLink:
     """One RTM_NEWLINK, all ends in their final namespaces. ends are the interfaces that come to be; sender is the
-    namespace that it is sent from, which is where the kernel looks for a parent; None when there is no parent."""
+    namespace that it is sent from, which is where the kernel looks for a parent; None for an empty one of ours."""
 
     __slots__ = ("attributes", "ends", "link", "sender")
     verb = "create link"

@@ -158,12 +158,13 @@ class Attr:
 class Table:
     """The attributes that may stand together. Rows may be added after creation, so that tables can hold each other."""
 
-    __slots__ = ("by_type", "name", "rows")
+    __slots__ = ("_types", "by_type", "name", "rows")
 
     def __init__(self, name: str, rows: Mapping[str, Attr]) -> None:
         self.name = name
         self.rows: dict[str, Attr] = {}
         self.by_type: dict[int, tuple[str, Attr]] = {}
+        self._types: dict[frozenset[str], frozenset[int]] = {}
         self.add(rows)
 
     def add(self, rows: Mapping[str, Attr]) -> None:
@@ -173,6 +174,13 @@ class Table:
                 raise ValueError(f"{self.name}: {name} ({attr.type}) is there already")
             self.rows[name] = attr
             self.by_type[attr.type] = (name, attr)
+
+    def types_of(self, names: frozenset[str]) -> frozenset[int]:
+        """The numbers of these attributes."""
+        types = self._types.get(names)
+        if types is None:
+            types = self._types[names] = frozenset(self.rows[name].type for name in names)
+        return types
 
 
 def encode(table: Table, values: Mapping[Any, object], resolve: Resolve | None = None) -> bytes:
@@ -235,16 +243,18 @@ def _encode_one(attr: Attr, value: Any, siblings: Mapping[Any, object], resolve:
     return _attribute(attr.type, header + encode(table, inner, resolve))
 
 
-def decode(table: Table, data: Buffer, depth: int = 0) -> dict[Any, Any]:
+def decode(table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | None = None) -> dict[Any, Any]:
     """The mapping that these bytes stand for. Raises DecodeError on anything that is not a list of attributes.
 
-    Of an attribute that stands twice without being ``many`` the last wins, as in the kernel's nla_parse().
+    Of an attribute that stands twice without being ``many`` the last wins, as in the kernel's nla_parse(). With only,
+    attributes of other names are passed over: a dump of ten thousand namespaces has half a million of them.
     """
     if depth > MAX_DEPTH:
         raise DecodeError(f"attributes nested deeper than {MAX_DEPTH}")
     values: dict[Any, Any] = {}
     later: list[tuple[str, Attr, memoryview]] = []
-    for raw_type, payload in walk(data):
+    types = None if only is None else table.types_of(only)
+    for raw_type, payload in walk(data, types):
         known = table.by_type.get(raw_type & NLA_TYPE_MASK)
         if known is None:
             values[raw_type] = bytes(payload)
@@ -265,8 +275,11 @@ def decode(table: Table, data: Buffer, depth: int = 0) -> dict[Any, Any]:
     return values
 
 
-def walk(data: Buffer) -> list[tuple[int, memoryview]]:
-    """(nla_type with its flags, payload) of each attribute. Raises DecodeError on a length that cannot be."""
+def walk(data: Buffer, types: frozenset[int] | None = None) -> list[tuple[int, memoryview]]:
+    """(nla_type with its flags, payload) of each attribute, or of those of some types.
+
+    Raises DecodeError on a length that cannot be.
+    """
     view = memoryview(data)
     end = len(view)
     offset = 0
@@ -275,7 +288,8 @@ def walk(data: Buffer) -> list[tuple[int, memoryview]]:
         length, type = _NLATTR.unpack_from(view, offset)
         if length < 4 or length > end - offset:
             raise DecodeError(f"attribute {type & NLA_TYPE_MASK} says {length} of {end - offset} bytes")
-        found.append((type, view[offset + 4 : offset + length]))
+        if types is None or type & NLA_TYPE_MASK in types:
+            found.append((type, view[offset + 4 : offset + length]))
         offset += (length + 3) & ~3
     if offset < end:
         raise DecodeError(f"{end - offset} bytes left over after the last attribute")

@@ -76,13 +76,21 @@ class Request:
     """One message to send, as data: its type, its flags beyond NLM_F_REQUEST, its header fields and attributes.
 
     Values may be typed references (an interface that has no index yet), resolved when the bytes are made.
+    only: of the answers to a dump, the attributes that are wanted; None for all.
     """
 
-    __slots__ = ("attributes", "flags", "header", "type")
+    __slots__ = ("attributes", "flags", "header", "only", "type")
 
     def __init__(
-        self, type: int, header: Mapping[str, object], attributes: Mapping[str, object] | None = None, flags: int = 0
+        self,
+        type: int,
+        header: Mapping[str, object],
+        attributes: Mapping[str, object] | None = None,
+        flags: int = 0,
+        *,
+        only: frozenset[str] | None = None,
     ) -> None:
+        self.only = only
         self.type = type
         self.flags = flags
         self.header = header
@@ -162,14 +170,17 @@ def split(data: Buffer) -> Iterator[tuple[int, int, int, int, memoryview]]:
         offset += (length + 3) & ~3
 
 
-def unpack(type: int, flags: int, seq: int, pid: int, body: Buffer) -> Message:
-    """One message of a type that FORMATS knows. Raises DecodeError for others and for malformed bodies."""
+def unpack(type: int, flags: int, seq: int, pid: int, body: Buffer, only: frozenset[str] | None = None) -> Message:
+    """One message of a type that FORMATS knows, with only some of its attributes where that is enough.
+
+    Raises DecodeError for other types and for malformed bodies.
+    """
     try:
         header, table = FORMATS[type]
     except KeyError:
         raise DecodeError(f"message type {type} is not known") from None
     fields = header.unpack(body)
-    return Message(type, flags, seq, pid, fields, decode(table, memoryview(body)[header.size :]))
+    return Message(type, flags, seq, pid, fields, decode(table, memoryview(body)[header.size :], 0, only))
 
 
 def unpack_ack(flags: int, seq: int, body: Buffer, *, echoes: bool = True) -> Ack:

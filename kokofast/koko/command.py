@@ -1,0 +1,203 @@
+"""koko's command line, carried out: argv -> exit code. All or nothing, for a single link as well."""
+
+from __future__ import annotations
+
+# The C part of signal alone: its enums would cost 2 ms.
+import _signal  # type: ignore[import-not-found]
+import os
+
+from kokofast import __version__
+from kokofast.cli.output import complain, say, with_streams
+from kokofast.koko.grammar import HELP, Create, Show, UsageError, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kokofast.engine.applied import Applied
+    from kokofast.engine.execute import Refusal
+    from kokofast.engine.seen import Survey
+    from kokofast.host.kernel import Kernel
+    from kokofast.plan.planner import Plan
+    from kokofast.topology.model import Topology
+    from kokofast.topology.problems import Problem
+
+OK, FAILED, INVALID = 0, 1, 2
+
+# Two namespaces, the caller's, and one to send from: a link needs no more, whatever the limit on open files.
+DESCRIPTORS = 32
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs a command line in koko's grammar and returns the exit code. Prints errors; never raises for the user's
+    doing."""
+    return with_streams(lambda: _run(list(argv)))
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        action = parse(argv)
+    except UsageError as error:
+        complain(f"kokofast: {error}; see kokofast -h")
+        return INVALID
+    if isinstance(action, Show):
+        return _show(action)
+    missing = _missing_capabilities()
+    if missing:
+        complain(f"kokofast: this needs root, or {' and '.join(missing)}: run it with sudo")
+        return FAILED
+    from kokofast.host.kernel import Kernel
+    from kokofast.wire.message import KernelError
+
+    kernel = Kernel(DESCRIPTORS)
+    try:
+        if isinstance(action, Create):
+            return _create(kernel, action.topology)
+        from kokofast.koko.delete import delete
+
+        problems, refusal = delete(kernel, action, _hold_signals)
+        if refusal is not None:
+            complain(f"kokofast: {action.place}: {action.ifname} cannot be deleted: {refusal}")
+            return FAILED
+        return _complain_of(problems)
+    except KeyboardInterrupt:
+        complain("kokofast: interrupted")
+        return FAILED
+    except (OSError, KernelError) as error:
+        complain(f"kokofast: {getattr(error, 'strerror', None) or error}")
+        return FAILED
+    finally:
+        kernel.close()
+
+
+def _show(action: Show) -> int:
+    if action.what == HELP:
+        from kokofast.koko import help
+
+        for line in help.HELP.splitlines():
+            say(line)
+    else:
+        say(f"kokofast {__version__}")
+    return OK
+
+
+def _missing_capabilities() -> list[str]:
+    if os.geteuid() == 0:  # whoever took capabilities from root gets the kernel's own words
+        return []
+    from kokofast.host.limits import missing_capabilities
+
+    return missing_capabilities()
+
+
+def _complain_of(problems: Sequence[Problem]) -> int:
+    for problem in problems:
+        complain(f"kokofast: {problem}")
+    return INVALID if problems else OK
+
+
+def _create(kernel: Kernel, topology: Topology) -> int:
+    from kokofast.engine.applied import Applied
+    from kokofast.engine.execute import Executor
+    from kokofast.koko.look import look_at
+    from kokofast.plan import planner
+
+    mirrors = any(end.mirror is not None for end in topology.links[0].ends)
+    survey = look_at(kernel, planner.nodes_of(topology).values(), mirrors=mirrors)
+    problems = survey.problems or _taken(topology, survey)
+    if problems:
+        return _complain_of(problems)
+    situation = planner.Situation(survey.places, survey.observed, kernel.boot_id())
+    plan = planner.make_plan(topology, situation)
+    if plan.problems:
+        return _complain_of(plan.problems)
+    _choose_sender(plan, survey)
+    applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
+    interrupted = _carry_out(applied)
+    return _report(applied, interrupted)
+
+
+def _taken(topology: Topology, survey: Survey) -> list[Problem]:
+    """Interfaces that are there already, even as ours: koko's command line makes links, it does not complete them."""
+    from kokofast.topology.problems import Problem
+
+    problems: list[Problem] = []
+    for end in topology.links[0].ends:
+        namespace = survey.observed[survey.places[end.node]]
+        if namespace is not None and end.ifname in namespace.interfaces:
+            problems.append(Problem(end.place, f"there is an interface {end.ifname} already"))
+    return problems
+
+
+def _choose_sender(plan: Plan, survey: Survey) -> None:
+    """Has a link without parent sent from its first end's namespace when that has no interface of either name, which
+    is all that an empty namespace is good for; to make one and to end it again takes longer than the link."""
+    from kokofast.plan.operations import CreateLink
+
+    for operation in plan.operations:
+        if isinstance(operation, CreateLink) and operation.sender is None:
+            first = operation.ends[0].ns
+            namespace = survey.observed[first]
+            if namespace is not None and not any(end.ifname in namespace.interfaces for end in operation.ends):
+                operation.sender = first
+
+
+def _carry_out(applied: Applied) -> bool:
+    """Carries out the plan up to the first refusal; returns whether a signal stopped it before its end.
+
+    Every step takes a millisecond: a signal is looked at between two steps, so that none is left in the dark.
+    """
+    caught = _hold_signals()
+    try:
+        for number, operation in enumerate(applied.plan.operations):
+            if caught:
+                return True
+            answer: Refusal | None = applied.executor.execute([operation])[0]
+            if answer is not None:
+                applied.failures[number] = answer
+                return False
+            applied.done.add(number)
+    except BaseException:
+        _take_back(applied)
+        raise
+    return False
+
+
+def _hold_signals() -> list[int]:
+    """From now on signals only put their number in this list."""
+    caught: list[int] = []
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+        if _signal.getsignal(number) is not _signal.SIG_IGN:  # nohup
+            _signal.signal(number, lambda signum, _: caught.append(signum))
+    return caught
+
+
+def _report(applied: Applied, interrupted: bool) -> int:
+    if not applied.failures and not interrupted:
+        for note in applied.plan.notes:
+            complain(f"kokofast: {note}")
+        return OK
+    left = _take_back(applied)
+    if interrupted:
+        complain("kokofast: interrupted; what was made has been taken back")
+    if applied.failures:
+        from kokofast.engine.failures import failures_of
+
+        for failure in failures_of(applied):
+            complain(f"kokofast: {failure}")
+    for line in left:
+        complain(f"kokofast: could not be taken back: {line}")
+    return FAILED
+
+
+def _take_back(applied: Applied) -> list[str]:
+    """Takes back all that was made; a line for what could not be."""
+    from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
+    from kokofast.plan.teardown import plan_teardown
+
+    left = undo_mirrors(applied, None) + undo_changes(applied, None)
+    deletions, _ = plan_teardown(ends_made(applied), {})
+    for deletion in deletions:
+        for link, refusal in applied.executor.remove(deletion):
+            if refusal is not None and refusal.errno not in GONE:
+                left.append(f"link {applied.topology.links[link].title()}: {refusal}")
+    return left

@@ -1,0 +1,134 @@
+"""-N and its like: deletes one interface that is ours, and the mirror filters that its link has, at both ends."""
+
+from __future__ import annotations
+
+from kokofast.engine.applied import GONE
+from kokofast.engine.mirror import list_mirrors, remove_mirrors
+from kokofast.engine.seen import look_into
+from kokofast.host import namespaces as host
+from kokofast.koko.look import look_at
+from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of, lab_of
+from kokofast.topology.problems import Problem
+from kokofast.wire.link import RTM_DELLINK
+from kokofast.wire.message import KernelError, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kokofast.engine.execute import Refusal
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.koko.grammar import Delete
+    from kokofast.plan.observed import Interface, Namespace
+    from kokofast.topology.model import Node
+
+HERE = "/proc/self/ns/net"
+
+
+def delete(kernel: Kernel, action: Delete, hold_signals: Callable[[], object]) -> tuple[list[Problem], Refusal | None]:
+    """Deletes the interface. Returns what stands in the way (nothing was touched), and why the kernel refused.
+
+    hold_signals is called when what follows should not be left in the middle.
+    """
+    survey = look_at(kernel, [action.node])
+    if survey.problems:
+        return survey.problems, None
+    handle, namespace = survey.handles[0], survey.observed[0]
+    assert handle is not None
+    assert namespace is not None
+    interface = namespace.interfaces.get(action.ifname)
+    if interface is None:
+        return [Problem(action.place, f"there is no interface {action.ifname}")], None
+    lab = lab_of(interface, namespace, kernel.boot_id())
+    if lab is None:
+        sentence = (
+            f"{action.ifname} was not made by kokofast, so it stays; to delete it all the same: "
+            f"{_by_hand(action.node, handle, action.ifname)}"
+        )
+        return [Problem(action.place, sentence)], None
+    places = [handle]
+    other = _other_end(kernel, interface, namespace)
+    if other is not None:
+        places.append(other)
+    hold_signals()
+    with kernel.using([handle]):
+        (refusal,) = kernel.send(handle, [Request(RTM_DELLINK, {"index": interface.ifindex})])
+    if refusal is not None and refusal.errno not in GONE:
+        return [], refusal
+    # The link first: a filter without its target lets the traffic pass, a link without its filter would be half of one.
+    refusals = [_remove_mirrors(kernel, place, cookie_of(lab, interface.alias)) for place in places if interface.alias]
+    return [], next((refusal for refusal in refusals if refusal is not None), None)
+
+
+def _by_hand(node: Node, handle: Handle, ifname: str) -> str:
+    from shlex import quote
+
+    if node.kind == "host":
+        return f"ip link del {quote(ifname)}"
+    if node.kind == "netns":
+        return f"ip -n {quote(node.target)} link del {quote(ifname)}"
+    return f"nsenter --net={quote(handle.path)} ip link del {quote(ifname)}"
+
+
+def _remove_mirrors(kernel: Kernel, handle: Handle, cookie: bytes) -> Refusal | None:
+    try:
+        sight = look_into(kernel, handle)
+        if isinstance(sight, OSError):
+            return sight
+        names = {interface.ifindex: interface.ifname for interface in sight[1].interfaces.values()}
+        with kernel.using([handle]):
+            found = list_mirrors(kernel, handle, names)
+            sources = {item.ifname for item in found if item.belongs_to(cookie, item.ifname)}
+            refusals = [
+                remove_mirrors(kernel, handle, index, lambda item: item.belongs_to(cookie, item.ifname))
+                for index, name in names.items()
+                if name in sources
+            ]
+    except (KernelError, OSError) as error:
+        return error
+    return next((refusal for refusal in refusals if refusal is not None), None)
+
+
+def _other_end(kernel: Kernel, interface: Interface, namespace: Namespace) -> Handle | None:
+    """The namespace of the other end of a veth link, when it is another one and can be found: what the alias says,
+    else the one among all in which an interface and this one name each other as peers."""
+    if interface.kind != "veth" or not interface.alias or _is_there(interface, namespace):
+        return None
+    tried: set[str] = set()
+    for path in _candidates(interface.alias):
+        if path in tried:
+            continue
+        tried.add(path)
+        sight = look_into(kernel, kernel.open_all([path])[0])
+        if not isinstance(sight, OSError):
+            if _is_there(interface, sight[1]):
+                return sight[0]
+            kernel.forget(sight[0])
+    return None
+
+
+def _is_there(interface: Interface, namespace: Namespace) -> bool:
+    return any(
+        (other.ifindex, other.peer, other.alias) == (interface.peer, interface.ifindex, interface.alias)
+        for other in namespace.interfaces.values()
+    )
+
+
+def _candidates(alias: str) -> Iterator[str]:
+    title = alias.removeprefix(ALIAS_PREFIX).partition(":")[2]
+    for side in title.split("--"):
+        node = side.rpartition(":")[0]
+        kind, _, target = node.partition(":")
+        if node.startswith("/"):
+            yield node
+        elif kind == "pid" and target.isdigit():
+            yield f"/proc/{target}/ns/net"
+        else:
+            name = target if kind == "netns" and target else node
+            if name and "/" not in name and name not in (".", ".."):
+                yield f"{host.NETNS_DIR}/{name}"
+    yield HERE
+    for name in host.list_named():
+        yield host.named(name)
+    for pid, _ in host.list_processes():
+        yield f"/proc/{pid}/ns/net"
