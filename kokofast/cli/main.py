@@ -42,6 +42,8 @@ def _run(argv: Sequence[str]) -> int:
     try:
         if command is not None and not getattr(options, "sandbox", False):
             raise CommandError(INVALID, "a command after -- is for batch --sandbox")
+        if command is not None and (not command or options.dry_run):
+            raise CommandError(INVALID, "-- needs a command behind it, and links to be made (no --dry-run) before it")
         return _COMMANDS[options.command](options)
     except CommandError as error:
         for line in error.lines:
@@ -171,6 +173,7 @@ def _batch(options: argparse.Namespace) -> int:
     if options.sandbox:
         from kokofast.host.sandbox import SandboxError, enter
 
+        _refuse_outsiders(topology)
         try:
             enter()
         except SandboxError as error:
@@ -196,7 +199,8 @@ def _batch(options: argparse.Namespace) -> int:
 
     caught = _with_signals(job, options.quiet or options.format == "json")
     if caught is not None and result.status != "applied":
-        result.errors.append(Failure("", f"interrupted by {caught.name}; what was made has been taken back"))
+        rest = "what is left is listed below" if result.left else "what was made has been taken back"
+        result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
     print_result(result, options.format, options.quiet)
     code = _exit_code(result, options, interrupted=caught is not None)
     if code == OK and options.exec:
@@ -205,10 +209,20 @@ def _batch(options: argparse.Namespace) -> int:
     return code
 
 
+def _refuse_outsiders(topology: Topology) -> None:
+    """A sandbox has no containers, processes and namespace files but its own; those of the machine must stay alone."""
+    outside = [node for node in topology.nodes.values() if node.kind not in ("netns", "host")]
+    if outside:
+        raise CommandError(
+            INVALID,
+            *(f"{node.place}: a {node.kind} node cannot be in a sandbox, only netns and host" for node in outside),
+        )
+
+
 def _exit_code(result: Result, options: argparse.Namespace, *, interrupted: bool) -> int:
     if result.status == "invalid":
         return INVALID
-    if result.status == "partial":
+    if result.status == "partial" or result.left:
         return PARTIAL
     if result.errors or (interrupted and result.status != "applied"):
         return FAILED

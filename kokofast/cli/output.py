@@ -77,6 +77,11 @@ def complain(text: str) -> None:
     sys.stderr.write(clean(text) + "\n")
 
 
+def count(number: int, noun: str) -> str:
+    """``1 link``, ``2 links``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def print_json(value: object) -> None:
     """A JSON document, on standard output."""
     import json
@@ -98,8 +103,8 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
         return
     for note in result.notes:
         say(note)
-    counts = [f"{count} links {what}" for what, count in result.links.items() if count and what != "total"]
-    counts += [f"{count} namespaces {what}" for what, count in result.namespaces.items() if count]
+    counts = [f"{count(number, 'link')} {what}" for what, number in result.links.items() if number and what != "total"]
+    counts += [f"{count(number, 'namespace')} {what}" for what, number in result.namespaces.items() if number]
     title = f"{result.lab}: " if result.lab else ""
     say(f"{title}{result.status}{''.join(f', {text}' for text in counts)} in {sum(result.seconds.values()):.2f} s")
 
@@ -126,7 +131,7 @@ def print_links(links: Sequence[SeenLink]) -> None:
     if rows:
         print_table(("LAB", "TYPE", "LINK", "STATE", "MTU", "ADDRESSES"), rows)
     labs = len({link.lab for link in links})
-    say(f"{len(links)} links, {labs} labs")
+    say(f"{count(len(links), 'link')}, {count(labs, 'lab')}")
 
 
 def progress_bar() -> tuple[Progress | None, object]:

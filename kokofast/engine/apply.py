@@ -9,13 +9,14 @@ import trio
 from kokofast.engine.applied import Applied
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
+from kokofast.engine.locking import lab_locked
 from kokofast.engine.result import APPLIED, INVALID, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
 from kokofast.plan import planner
-from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace
+from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace, RemoveMirror
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,36 +49,38 @@ async def apply(
 
     When a link fails, or the caller's scope is cancelled, everything this run made is taken back first; with
     keep_going the links that work stay. Never raises for what the kernel or the user's file is to blame for: see
-    Result.status and Result.errors. jobs is the number of worker threads, runtime_timeout how
-    many seconds a container daemon may be silent. A result that is given is filled in, so that a caller who cancels
-    the run can see what became of it.
+    Result.status and Result.errors. jobs is the number of worker threads, runtime_timeout how many seconds a container
+    daemon may be silent. A result that is given is filled in, so that a caller who cancels the run can see what became
+    of it. problems are those that reading the file found: then nothing is applied, but what the kernel has to object
+    is found and reported with them.
     """
     result = result if result is not None else Result(topology.name, UNCHANGED)
     own = kernel is None
     kernel = kernel if kernel is not None else Kernel()
     try:
-        survey = await survey_nodes(
-            kernel,
-            planner.nodes_of(topology),
-            mirrors=any(end.mirror is not None for link in topology.links for end in link.ends),
-            runtime_timeout=runtime_timeout,
-            timed=result.stage,
-            progress=progress,
-        )
-        with result.stage("plan"):
-            plan = _make_plan(topology, survey, kernel)
-        plan.problems[:0] = problems
-        _count(result, plan)
-        if plan.problems:
-            result.status = INVALID
-            result.errors = [Failure(problem.place, problem.message) for problem in plan.problems]
-        elif dry_run:
-            result.status = PLANNED if plan.operations else UNCHANGED
-            result.notes = describe(topology, plan) + plan.notes
-        elif plan.operations:
-            result.notes = plan.notes
-            applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
-            await _carry_out(applied, result, keep_going, jobs or DEFAULT_WORKERS, progress)
+        # A second run of the same lab waits, and then finds nothing to do.
+        async with lab_locked(None if dry_run or problems else topology.name):
+            survey = await survey_nodes(
+                kernel,
+                planner.nodes_of(topology),
+                runtime_timeout=runtime_timeout,
+                timed=result.stage,
+                progress=progress,
+            )
+            with result.stage("plan"):
+                plan = _make_plan(topology, survey, kernel)
+            plan.problems[:0] = problems
+            _count(result, plan)
+            if plan.problems:
+                result.status = INVALID
+                result.errors = [Failure(problem.place, problem.message) for problem in plan.problems]
+            elif dry_run:
+                result.status = PLANNED if plan.operations else UNCHANGED
+                result.notes = describe(topology, plan) + plan.notes
+            elif plan.operations:
+                result.notes = plan.notes
+                applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
+                await _carry_out(applied, result, keep_going, jobs or DEFAULT_WORKERS, progress)
         return result
     finally:
         if own:
@@ -163,6 +166,8 @@ async def _carry_out(
 async def _roll_back(applied: Applied, result: Result, only: set[int] | None, progress: Progress | None) -> None:
     with trio.CancelScope(shield=True), result.stage("rollback"):
         result.left = await take_back(applied, only, progress)
+    if result.left:
+        result.status = PARTIAL
 
 
 def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
@@ -189,10 +194,11 @@ def describe(topology: Topology, plan: planner.Plan) -> list[str]:
         elif isinstance(operation, CreateLink):
             link = topology.links[operation.link]
             lines.append(f"+ {link.kind} {link.title()}")
-        elif isinstance(operation, AddMirror):
+        elif isinstance(operation, (AddMirror, RemoveMirror)):
             end = topology.links[operation.link].ends[operation.end]
+            sign = "+" if isinstance(operation, AddMirror) else "-"
             way = " and ".join(sorted(operation.directions))
-            lines.append(f"+ mirror {way} of {end.node}:{operation.source.ifname} to {end.ifname}")
+            lines.append(f"{sign} mirror {way} of {end.node}:{operation.source.ifname} to {end.ifname}")
         elif plan.actions[operation.link] == planner.UPDATE:
             changed.add(operation.link)
             end = topology.links[operation.link].ends[operation.end]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
 from kokofast.engine.execute import Executor
+from kokofast.engine.observe import ALL_MIRRORS, NO_MIRRORS
+from kokofast.engine.locking import lab_locked
 from kokofast.engine.result import DESTROYED, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import tear_down
 from kokofast.engine.scheduler import run_all
@@ -58,7 +60,7 @@ async def scan(
     *,
     lab: str | None = None,
     topology: Topology | None = None,
-    mirrors: bool = False,
+    mirrors: int = NO_MIRRORS,
     progress: Progress | None = None,
 ) -> Scene:
     """Looks into every namespace that can be found: this one, the named ones, those of all processes, those of the
@@ -117,10 +119,11 @@ async def destroy(
     own = kernel is None
     kernel = kernel if kernel is not None else Kernel()
     try:
-        with result.stage("survey"):
-            scene = await scan(kernel, lab=lab, topology=topology, mirrors=True, progress=progress)
-        with result.stage("delete"):
-            await _delete(scene, kernel, result, jobs, progress)
+        async with lab_locked(lab):
+            with result.stage("survey"):
+                scene = await scan(kernel, lab=lab, topology=topology, mirrors=ALL_MIRRORS, progress=progress)
+            with result.stage("delete"):
+                await _delete(scene, kernel, result, jobs, progress)
         return result
     finally:
         if own:
@@ -267,4 +270,7 @@ async def inspect(
     for owned, end in zip(interfaces, _pair(interfaces), strict=True):
         seen = links.setdefault(end.link, SeenLink(owned.lab, owned.interface.kind, []))
         seen.ends.append((scene.titles[owned.ns], owned.interface))
+    for seen in links.values():
+        # As the file has them: the alias names the first end first.
+        seen.ends.sort(key=lambda end: f":{end[0]}:{end[1].ifname}--" not in end[1].alias)
     return list(links.values())

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 from kokofast.engine.result import Failure
-from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace
+from kokofast.kinds import KINDS
+from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace, RemoveMirror
+from kokofast.topology.model import AF_INET6
 from kokofast.wire.message import KernelError
+
+IPV6_MIN_MTU = 1280  # include/uapi/linux/ipv6.h; below it the kernel takes IPv6 off the interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,9 +53,11 @@ def _place(applied: Applied, operation: Operation, refusal: Refusal) -> str:
         end = link.ends[1] if "peer" in path else link.ends[0]
         if field is not None:
             return end.where(field)
-        return link.where(path[-1]) if path else link.place
+        if _lacks_kind(refusal):
+            return link.where("type")
+        return link.where(KINDS[link.kind].field_of(path[-1])) if path else link.place
     end = link.ends[operation.end]
-    if isinstance(operation, AddMirror):
+    if isinstance(operation, (AddMirror, RemoveMirror)):
         return end.where("mirror")
     if isinstance(refusal, KernelError) and refusal.request is not None and "local" in refusal.request.attributes:
         return _address_place(end, refusal.request)
@@ -70,7 +78,26 @@ def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
     if isinstance(operation, MakeNamespace):
         return f"namespace {operation.name} cannot be made: {text}"
     link = applied.topology.links[operation.link]
-    if isinstance(operation, (ConfigureEnd, AddMirror)):
+    if isinstance(operation, (ConfigureEnd, AddMirror, RemoveMirror)):
         end = link.ends[operation.end]
-        return f"{end.node}:{end.ifname}: {text}"
+        return f"{end.node}:{end.ifname}: {text}{_hint(end, refusal)}"
+    if _lacks_kind(refusal):
+        text = f"this kernel has no {link.kind} links (try: modprobe {KINDS[link.kind].module})"
     return f"{link.title()}: {text}"
+
+
+def _lacks_kind(refusal: Refusal) -> bool:
+    # rtnl_newlink(); before Linux 4.20 without words.
+    return (
+        isinstance(refusal, KernelError)
+        and refusal.errno == errno.EOPNOTSUPP
+        and refusal.message in ("Unknown device type", "")
+        and not refusal.path
+    )
+
+
+def _hint(end: End, refusal: Refusal) -> str:
+    request = refusal.request if isinstance(refusal, KernelError) else None
+    if request is None or request.header.get("family") != AF_INET6 or end.mtu is None or end.mtu >= IPV6_MIN_MTU:
+        return ""
+    return f"; IPv6 takes an mtu of {IPV6_MIN_MTU} at least, this end has {end.mtu}"

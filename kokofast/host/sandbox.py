@@ -9,6 +9,7 @@ import sys
 
 from kokofast.host import libc
 from kokofast.host.limits import missing_capabilities
+from kokofast.host.lock import LOCK_DIR
 from kokofast.host.namespaces import NETNS_DIR
 from kokofast.host.netlink import Socket
 from kokofast.wire.link import IFF_UP, RTM_SETLINK
@@ -62,6 +63,8 @@ def _furnish() -> None:
     target = NETNS_DIR if os.path.isdir(NETNS_DIR) else os.path.dirname(NETNS_DIR)
     libc.mount("kokofast", target, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV, "mode=755")
     os.makedirs(NETNS_DIR, exist_ok=True)
+    if os.path.isdir(LOCK_DIR):  # labs of the same name out there are others
+        libc.mount("kokofast", LOCK_DIR, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV, "mode=700")
     with contextlib.suppress(OSError):  # only for /sys/class/net to be that of the sandbox; some containers forbid it
         libc.mount("sysfs", "/sys", "sysfs", quiet)
     socket = Socket()

@@ -1,0 +1,30 @@
+"""Waits for the lock of a lab."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from kokofast.host.lock import LabLock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+POLL_SECONDS = 0.05
+
+
+@asynccontextmanager
+async def lab_locked(lab: str | None) -> AsyncIterator[None]:
+    """Holds the lab's lock for the block; without a lab (all of them) there is none to hold."""
+    if lab is None:
+        yield
+        return
+    lock = LabLock(lab)
+    try:
+        while not lock.acquire():  # noqa: ASYNC110 - another process has it, whose end is no event of ours
+            await trio.sleep(POLL_SECONDS)
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,72 @@
+"""Several runs at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kokofast.host.lock import LabLock
+from tests.conftest import RunKokofast
+from tests.kernel.conftest import COMMAND, Lab, until
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def test_a_lab_is_worked_on_by_one_run_at_a_time(lab: Lab, start: Start) -> None:
+    lab.chain(2)
+    lock = LabLock(lab.name)
+    assert lock.acquire()
+    try:
+        waiting = start(*COMMAND, "batch", lab.file, "--create", "--format", "json", stdout=subprocess.PIPE)
+        path = f"/proc/{waiting.pid}/fd"
+        until(lambda: any(f"{lab.name}.lock" in str(item.readlink()) for item in _links(path)), "the run waits")
+        assert not lab.inspect()
+    finally:
+        lock.release()
+    output, _ = waiting.communicate(timeout=60)
+    assert json.loads(output)["status"] == "applied"
+
+
+def _links(path: str) -> list[Path]:
+    try:
+        return [item for item in Path(path).iterdir() if item.is_symlink()]
+    except OSError:
+        return []
+
+
+def test_two_batches_of_one_lab_at_once_make_it_once(lab: Lab, start: Start) -> None:
+    lab.chain(40)
+    command = [*COMMAND, "batch", lab.file, "--create", "--format", "json"]
+    runs = [start(*command, stdout=subprocess.PIPE) for _ in range(3)]
+    results = [json.loads(run.communicate(timeout=120)[0]) for run in runs]
+    assert sorted(result["status"] for result in results) == ["applied", "unchanged", "unchanged"]
+    assert len(lab.inspect()) == 40
+
+
+def test_two_labs_share_their_namespaces_at_once(lab: Lab, start: Start, tmp_path: Path) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    names = [f"{lab.name}-{number}" for number in range(3)]
+    files = [tmp_path / f"{name}.json" for name in names]
+    for number, file in enumerate(files):
+        links = [{"endpoints": [f"{a}:x{number}-{k}", f"{b}:x{number}-{k}"]} for k in range(40)]
+        file.write_text(json.dumps({"name": names[number], "links": links}))
+    try:
+        runs = [start(*COMMAND, "batch", str(file), "--quiet") for file in files]
+        assert [run.wait(timeout=120) for run in runs] == [0, 0, 0]
+    finally:
+        for name in names:
+            lab.kokofast("destroy", "--name", name)
+
+
+def test_a_sandbox_takes_no_node_of_the_machine(lab: Lab, kokofast: RunKokofast) -> None:
+    lab.write([{"endpoints": ["p:e0", "q:e0"]}], nodes={"p": {"pid": 1}, "q": {"path": "/run/netns/q"}})
+    done = kokofast("batch", lab.file, "--sandbox")
+    assert done.returncode == 2
+    assert "$.nodes.p: a pid node cannot be in a sandbox" in done.stderr
+    assert "$.nodes.q: a path node cannot be in a sandbox" in done.stderr
