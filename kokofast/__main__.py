@@ -7,6 +7,11 @@ import os
 import sys
 
 
+def _stop(*_: object) -> None:
+    os.write(2, b"kokofast: interrupted\n")
+    os._exit(1)
+
+
 def main() -> int:
     """Runs the command line of this process and returns the exit code."""
     argv = sys.argv[1:]
@@ -19,6 +24,12 @@ def main() -> int:
         code = run_koko(argv)
         gc.freeze()
         return code
+    import signal
+
+    # Until the engine listens for it, Ctrl-C ends us at once: nothing is made yet, and a KeyboardInterrupt in the midst
+    # of an import or of msgspec's C code would be a traceback, or worse.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
     from kokofast.cli.main import run
 
     # Looking for garbage among hundreds of thousands of objects that all stay costs a tenth of a large batch.

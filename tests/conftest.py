@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.vm.marker import pytest_collection_modifyitems  # noqa: F401
+
 NETNS_DIRECTORY = Path("/run/netns")
 PREFIX = f"kft-{os.getpid()}-"
 

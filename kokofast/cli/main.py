@@ -250,7 +250,7 @@ def _destroy(options: argparse.Namespace) -> int:
     from kokofast.engine.destroy import destroy
     from kokofast.engine.result import Failure
 
-    lab = topology.name if topology is not None else options.name
+    lab = topology.name if topology is not None else _check_lab(options.name)
     found: list[Result] = []
 
     async def job(progress: Progress | None) -> None:
@@ -266,12 +266,22 @@ def _destroy(options: argparse.Namespace) -> int:
     return FAILED if result.errors else OK
 
 
+def _check_lab(name: str | None) -> str | None:
+    from kokofast.topology.values import check_lab_name
+
+    try:
+        return None if name is None else check_lab_name(name)
+    except ValueError as error:
+        raise CommandError(INVALID, str(error)) from None
+
+
 def _load_lab(options: argparse.Namespace) -> Topology:
     options.name = None
     return _load(options)
 
 
 def _inspect(options: argparse.Namespace) -> int:
+    _check_lab(options.lab)
     _need_capabilities()
     from kokofast.cli.output import print_links
     from kokofast.engine.destroy import SeenLink, inspect

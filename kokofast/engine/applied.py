@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.engine.observe import observe
-from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, MakeNamespace
+from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, MakeNamespace, RemoveMirror
 from kokofast.plan.ownership import group_of, lab_of
 from kokofast.wire.message import KernelError
 
@@ -30,11 +30,11 @@ class Applied:
         self.done: set[int] = set()
         self.failures: dict[int, Refusal] = {}
 
-    def failed_links(self) -> set[int]:
-        """The links that are not as the file wants them: refused, or never reached."""
+    def failed_links(self, stop: int | None = None) -> set[int]:
+        """The links that are not as the file wants them: refused, or never reached; by the operations before stop."""
         return {
             operation.link
-            for number, operation in enumerate(self.plan.operations)
+            for number, operation in enumerate(self.plan.operations[:stop])
             if number not in self.done and not isinstance(operation, MakeNamespace)
         }
 
@@ -80,12 +80,13 @@ def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
 
 def undo_mirrors(applied: Applied, only: set[int] | None) -> list[str]:
     left: list[str] = []
-    for number, operation in enumerate(applied.plan.operations):
-        if not isinstance(operation, AddMirror) or (only is not None and operation.link not in only):
+    # Backwards, so that a filter that comes back finds its priority free.
+    for number, operation in reversed(list(enumerate(applied.plan.operations))):
+        if not isinstance(operation, (AddMirror, RemoveMirror)) or (only is not None and operation.link not in only):
             continue
         if number not in applied.done and number not in applied.failures:
             continue
-        refusal = applied.executor.unmirror(operation)
+        refusal = applied.executor.take_back(operation)
         if refusal is not None and refusal.errno not in GONE:
             end = applied.topology.links[operation.link].ends[operation.end]
             left.append(f"the mirror of {end.node}:{operation.source.ifname}: {refusal}")

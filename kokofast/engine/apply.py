@@ -130,19 +130,26 @@ async def _carry_out(
         if progress is not None:
             progress("apply", len(applied.done) + len(applied.failures), total)
 
-    scheduler: Scheduler[Operation, Refusal | None] = Scheduler(
-        plan.operations,
-        plan.after,
-        executor.execute,
-        failed=lambda answer: answer is not None,
-        report=report,
-        workers=workers,
-        chunk=max(min(CHUNK, executor.kernel.capacity // (2 * workers)), 1),
-        stop_on_failure=not keep_going,
-    )
+    async def run(start: int, stop: int) -> None:
+        skipped = applied.failed_links(start) if start else set()
+        numbers = [n for n in range(start, stop) if getattr(plan.operations[n], "link", -1) not in skipped]
+        scheduler: Scheduler[Operation, Refusal | None] = Scheduler(
+            [plan.operations[number] for number in numbers],
+            [plan.after[number] for number in numbers],
+            executor.execute,
+            failed=lambda answer: answer is not None,
+            report=lambda number, answer: report(numbers[number], answer),
+            workers=workers,
+            chunk=max(min(CHUNK, executor.kernel.capacity // (2 * workers)), 1),
+            stop_on_failure=not keep_going,
+        )
+        await scheduler.run()
+
     try:
         with result.stage("apply"):
-            await scheduler.run()
+            await run(0, plan.last)
+            if keep_going or not applied.failures:
+                await run(plan.last, total)
     except BaseException:
         # Cancelled (Ctrl-C, SIGTERM), or a defect of ours: either way nothing stays half made.
         result.status = ROLLED_BACK
@@ -180,7 +187,8 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
     )
     result.links["failed"] = len(failed)
     result.namespaces["created"] = sum(
-        isinstance(applied.plan.operations[number], MakeNamespace) for number in applied.done
+        isinstance(operation, MakeNamespace) and operation.ns not in applied.executor.adopted
+        for operation in (applied.plan.operations[number] for number in applied.done)
     )
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
 from kokofast.engine.execute import Executor
-from kokofast.engine.observe import ALL_MIRRORS, NO_MIRRORS
 from kokofast.engine.locking import lab_locked
+from kokofast.engine.observe import ALL_MIRRORS, NO_MIRRORS
 from kokofast.engine.result import DESTROYED, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import tear_down
 from kokofast.engine.scheduler import run_all
@@ -15,7 +15,7 @@ from kokofast.engine.seen import Survey
 from kokofast.engine.survey import look
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Kernel
-from kokofast.plan.ownership import group_of, group_of_cookie, lab_of, lab_of_alias, lab_of_namespace
+from kokofast.plan.ownership import group_of, group_of_cookie, lab_of, lab_of_alias, lab_of_namespace, namespace_alias
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.model import CONTAINER_KINDS
 
@@ -83,6 +83,7 @@ async def scan(
         if isinstance(sight, OSError):
             claim = host.claimed(path) if path in names else None
             owner = lab_of_alias(claim) if claim is not None else None
+            owner = owner if owner is not None and claim == namespace_alias(owner) else None
             if owner is not None and lab in (None, owner):
                 scene.claims[names[path]] = owner
             continue

@@ -8,8 +8,10 @@ from __future__ import annotations
 import _thread
 import errno
 import os
+import time
 
 from kokofast.engine.observe import ADDRESS_PROTOCOL, observe
+from kokofast.host.namespaces import named
 from kokofast.plan.operations import (
     AddMirror,
     Change,
@@ -21,10 +23,11 @@ from kokofast.plan.operations import (
     MakeNamespace,
     MarkRef,
     NsRef,
+    RemoveMirror,
     RemoveNamespace,
 )
 from kokofast.plan.ownership import first_broadcast, group_of_cookie
-from kokofast.wire.addr import AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
+from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, KernelError, Request
 
@@ -33,12 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kokofast.host.kernel import Handle, Kernel
-    from kokofast.plan.observed import Namespace
+    from kokofast.plan.observed import MirrorFilter, Namespace
     from kokofast.plan.operations import Operation, Removal
     from kokofast.topology.model import Address
 
     Refusal = KernelError | OSError
 
+ADOPT_ATTEMPTS = 50
+ADOPT_SECONDS = 0.01
 INDEX_ATTEMPTS = 8
 # Interfaces with larger numbers (someone chose them) are not counted, so that there is always room above the highest.
 LARGEST_INDEX = 1 << 30
@@ -52,6 +57,7 @@ class Executor:
         self.handles = handles
         self.boot = kernel.boot_id()
         self.begun: set[Operation] = set()
+        self.adopted: set[int] = set()  # namespaces that were to be made, and that somebody else made
         self._lock = _thread.allocate_lock()  # not threading: see host.threads
         self._index: dict[tuple[int, str], int] = {}
         self._chosen: set[tuple[int, str]] = set()
@@ -104,6 +110,8 @@ class Executor:
             return self._create_links([item for item in operations if isinstance(item, CreateLink)])
         if isinstance(first, AddMirror):
             return [self._mirror(item) for item in operations if isinstance(item, AddMirror)]
+        if isinstance(first, RemoveMirror):
+            return [self._unmirror(item) for item in operations if isinstance(item, RemoveMirror)]
         return self._configure([item for item in operations if isinstance(item, ConfigureEnd)])
 
     def _make_namespaces(self, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
@@ -113,12 +121,34 @@ class Executor:
         except OSError as error:  # not one of them, but the directory of all
             return [error] * len(operations)
         for operation, item in zip(operations, made, strict=True):
-            if isinstance(item, (OSError, KernelError)):
+            if isinstance(item, FileExistsError):
+                results.append(self._adopt(operation, item))
+            elif isinstance(item, (OSError, KernelError)):
                 results.append(item)
             else:
                 self.handles[operation.ns] = item
                 results.append(None)
         return results
+
+    def _adopt(self, operation: MakeNamespace, refusal: OSError) -> Refusal | None:
+        """Takes a namespace that somebody else, another lab perhaps, has made since we looked. It is theirs."""
+        for _ in range(ADOPT_ATTEMPTS):
+            (item,) = self.kernel.open_all([named(operation.name)])
+            if not isinstance(item, OSError):
+                break
+            time.sleep(ADOPT_SECONDS)  # the name comes a moment before the namespace
+        else:
+            return refusal
+        try:
+            with self.kernel.using([item]):
+                namespace = observe(self.kernel, item)
+        except OSError as error:
+            return error
+        with self._lock:
+            self._learn(operation.ns, namespace)
+            self.handles[operation.ns] = item
+            self.adopted.add(operation.ns)
+        return None
 
     def _create_links(self, operations: Sequence[CreateLink]) -> list[Refusal | None]:
         places = {reference.ns for operation in operations for reference in operation.ends}
@@ -206,41 +236,56 @@ class Executor:
             for request in requests_of(reference, change):
                 requests.append(request)
                 owners.append((number, reference))
+        promoted = [(ref, self._promote(handle, ref, "1")) for _, ref, change in changes if _removes_ipv4(change)]
         answers = self.kernel.send(handle, requests, self.resolve)
+        for ref, before in promoted:
+            if before is not None:
+                self._promote(handle, ref, before)
         for request, (number, reference), answer in zip(requests, owners, answers, strict=True):
+            if answer is not None and request.type == RTM_DELADDR and answer.errno == errno.EADDRNOTAVAIL:
+                answer = None  # gone already: what was wanted
             if answer is not None and _is_ipv6_address(request):
                 answer = self._enable_ipv6(handle, reference, request, answer)
             if answer is not None and results[number] is None:
                 answer.request = request
                 results[number] = answer
 
-    def _mirror(self, operation: AddMirror) -> Refusal | None:
+    def _mirror(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
         from kokofast.engine.mirror import add_mirror, set_mtu
 
         handle = self.handle(operation.source.ns)
         source, target = self.index_of(operation.source), self.index_of(operation.target)
         try:
             with self.kernel.using([handle]):
-                if operation.mtu is not None:
+                if isinstance(operation, AddMirror) and operation.mtu is not None:
                     set_mtu(self.kernel, handle, source, operation.mtu[0])
                 add_mirror(self.kernel, handle, source, target, operation.directions, operation.cookie)
         except (KernelError, OSError) as error:
             return error
         return None
 
-    def unmirror(self, operation: AddMirror) -> Refusal | None:
-        """Takes a mirror back, whole or half made."""
+    def take_back(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
+        """Undoes an operation on mirrors that was done, whole or by half."""
+        return self._unmirror(operation) if isinstance(operation, AddMirror) else self._mirror(operation)
+
+    def _unmirror(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
         from kokofast.engine.mirror import remove_mirrors, set_mtu
 
         handle = self.handle(operation.source.ns)
-        source = self.index_of(operation.source)
+        source, target = self.index_of(operation.source), self.index_of(operation.target)
+
+        def chosen(found: MirrorFilter) -> bool:
+            return (
+                found.belongs_to(operation.cookie, found.ifname)
+                and found.direction in operation.directions
+                and found.target in (target, 0)
+            )
+
         try:
             with self.kernel.using([handle]):
-                if operation.mtu is not None:
+                if isinstance(operation, AddMirror) and operation.mtu is not None:
                     set_mtu(self.kernel, handle, source, operation.mtu[1])
-                return remove_mirrors(
-                    self.kernel, handle, source, lambda found: found.belongs_to(operation.cookie, found.ifname)
-                )
+                return remove_mirrors(self.kernel, handle, source, chosen)
         except (KernelError, OSError) as error:
             return error
 
@@ -261,6 +306,14 @@ class Executor:
         except (KernelError, OSError) as error:
             return error
         return next((refusal for refusal in refusals if refusal is not None), None)
+
+    def _promote(self, handle: Handle, reference: IfRef, value: str) -> str | None:
+        # With an IPv4 address the kernel removes all later ones of its subnet, a user's too, unless it may promote
+        # them.
+        try:
+            return self.kernel.write_sysctl(handle, f"ipv4/conf/{reference.ifname}/promote_secondaries", value)
+        except OSError:  # a read-only /proc/sys: then it is as it is
+            return None
 
     def _enable_ipv6(
         self, handle: Handle, reference: IfRef, request: Request, refusal: KernelError
@@ -363,6 +416,10 @@ def _highest_index(namespace: Namespace) -> int:
 def _index_taken(result: Refusal | None) -> bool:
     # EEXIST may also be about the name. Since Linux 6.15 a taken index of the first end gives that, of the peer EBUSY.
     return isinstance(result, KernelError) and result.errno in (errno.EBUSY, errno.EEXIST)
+
+
+def _removes_ipv4(change: Change) -> bool:
+    return any(address.family == AF_INET for address in change.remove)
 
 
 def _is_ipv6_address(request: Request) -> bool:

@@ -71,9 +71,12 @@ def add_mirror(
     for direction in sorted(directions):
         qdisc, made = _qdisc_for(kernel, handle, source, direction)
         present = _filters(kernel, handle, source, qdisc, direction)
-        ours = _ours("", direction, present)
-        if any(item.belongs_to(cookie, "") for item in ours):
+        ours = [item for item in _ours("", direction, present) if item.belongs_to(cookie, "")]
+        if any(item.target == target for item in ours):
             continue
+        for item in ours:
+            if not item.target:  # an interface that is gone, and has come again with another index
+                _delete_filter(kernel, handle, source, qdisc, item)
         if made or any(item.cookie[-1] & MADE_QDISC for item in _all_ours(kernel, handle, source, qdisc)):
             cookie = cookie[:-1] + bytes((cookie[-1] | MADE_QDISC,))
         taken = {tc.priority_of(message.header["info"]) for message in present}
@@ -93,15 +96,20 @@ def remove_mirrors(
     for qdisc in [qdisc for index, qdisc in _qdiscs(kernel, handle) if index == source]:
         gone = [item for item in _all_ours(kernel, handle, source, qdisc) if chosen(item)]
         for item in gone:
-            header = {"index": source, "parent": item.parent, "info": item.info, "handle": item.handle}
-            answer = _ask(kernel, handle, Request(tc.RTM_DELTFILTER, header, {"kind": item.kind}))
+            answer = _delete_filter(kernel, handle, source, qdisc, item)
             refusal = refusal or answer
-            if item.kind == "u32":
-                _remove_empty_tables(kernel, handle, source, qdisc, item)
         left = any(_filters(kernel, handle, source, qdisc, direction) for direction in _PARENTS[qdisc.kind])
         if not left and any(item.cookie[-1] & MADE_QDISC for item in gone):
             header = {"index": source, "parent": qdisc.parent, "handle": qdisc.handle}
             refusal = refusal or _ask(kernel, handle, Request(tc.RTM_DELQDISC, header, {"kind": qdisc.kind}))
+    return refusal
+
+
+def _delete_filter(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc, item: MirrorFilter) -> KernelError | None:
+    header = {"index": index, "parent": item.parent, "info": item.info, "handle": item.handle}
+    refusal = _ask(kernel, handle, Request(tc.RTM_DELTFILTER, header, {"kind": item.kind}))
+    if item.kind == "u32":
+        _remove_empty_tables(kernel, handle, index, qdisc, item)
     return refusal
 
 
@@ -148,7 +156,8 @@ def _ours(ifname: str, direction: str, messages: Iterable[Message]) -> list[Mirr
         options = message.attributes.get("options")
         if not isinstance(options, dict):
             continue
-        cookie = options.get("act", {}).get("first", {}).get("cookie", b"")
+        action = options.get("act", {}).get("first", {})
+        cookie = action.get("cookie", b"")
         if group_of_cookie(cookie) is not None:
             header = message.header
             found.append(
@@ -160,9 +169,15 @@ def _ours(ifname: str, direction: str, messages: Iterable[Message]) -> list[Mirr
                     parent=header["parent"],
                     info=header["info"],
                     handle=header["handle"],
+                    target=_target_of(action),
                 )
             )
     return found
+
+
+def _target_of(action: Mapping[str, object]) -> int:
+    options = action.get("options")
+    return tc.mirred_target(options.get("parms", b"")) if isinstance(options, dict) else 0
 
 
 def _all_ours(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc) -> list[MirrorFilter]:

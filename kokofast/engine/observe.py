@@ -27,7 +27,11 @@ _LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=_W
 _ADDRESSES = Request(RTM_GETADDR, {})
 
 
-def observe(kernel: Kernel, handle: Handle, *, mirrors: bool = False) -> Namespace:
+# Whether our mirror filters are looked for: nowhere, in namespaces with an interface of ours, or in all.
+NO_MIRRORS, BESIDE_OURS, ALL_MIRRORS = range(3)
+
+
+def observe(kernel: Kernel, handle: Handle, *, mirrors: int = NO_MIRRORS) -> Namespace:
     """The namespace's interfaces, with their addresses where one of ours is among them; with mirrors also our filters.
 
     Raises OSError, also for what the kernel refuses.
@@ -38,7 +42,7 @@ def observe(kernel: Kernel, handle: Handle, *, mirrors: bool = False) -> Namespa
         raise OSError(error.errno, str(error)) from error
 
 
-def _observe(kernel: Kernel, handle: Handle, mirrors: bool) -> Namespace:
+def _observe(kernel: Kernel, handle: Handle, mirrors: int) -> Namespace:
     interfaces: dict[str, Interface] = {}
     loopback_alias = ""
     for message in kernel.dump(handle, _LINKS):
@@ -46,10 +50,11 @@ def _observe(kernel: Kernel, handle: Handle, mirrors: bool) -> Namespace:
         if interface.ifindex == LOOPBACK_IFINDEX:
             loopback_alias = interface.alias
         interfaces[interface.ifname] = interface
-    if any(is_our_group(interface.group) for interface in interfaces.values()):
+    ours = any(is_our_group(interface.group) for interface in interfaces.values())
+    if ours:
         _add_addresses(kernel, handle, interfaces)
     found: tuple[MirrorFilter, ...] = ()
-    if mirrors:
+    if mirrors == ALL_MIRRORS or (mirrors == BESIDE_OURS and ours):
         from kokofast.engine.mirror import list_mirrors
 
         found = list_mirrors(kernel, handle, {item.ifindex: item.ifname for item in interfaces.values()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
 from kokofast.engine.scheduler import run_all
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Executor, Refusal
     from kokofast.engine.result import Progress
-    from kokofast.plan.operations import Removal
+    from kokofast.plan.operations import Operation, Removal
     from kokofast.plan.teardown import OwnedEnd
 
 # Deleting is waiting for RCU with little work in between: many requests in flight share the grace periods.
@@ -83,6 +83,10 @@ async def tear_down(
     return done
 
 
+def _is_ours(operation: Operation, executor: Executor) -> TypeGuard[MakeNamespace]:
+    return isinstance(operation, MakeNamespace) and operation.ns not in executor.adopted
+
+
 async def take_back(applied: Applied, only: set[int] | None, progress: Progress | None) -> list[str]:
     """Takes back what a run made: all of it, or with ``only`` just these links (its namespaces then stay).
 
@@ -94,7 +98,7 @@ async def take_back(applied: Applied, only: set[int] | None, progress: Progress 
     removable: dict[int, str] = {}
     if only is None:
         made = [applied.plan.operations[number] for number in applied.done]
-        removable = {item.ns: item.name for item in made if isinstance(item, MakeNamespace)}
+        removable = {item.ns: item.name for item in made if _is_ours(item, executor)}
     done = await tear_down(executor, ends, removable, progress=progress)
     links = applied.topology.links
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in sorted(done.failed_links.items())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.engine.observe import observe
+from kokofast.engine.observe import NO_MIRRORS, observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Survey:
         return len(self.handles) - 1
 
 
-def look_into(kernel: Kernel, item: Handle | OSError, mirrors: bool = False) -> Sight:
+def look_into(kernel: Kernel, item: Handle | OSError, mirrors: int = NO_MIRRORS) -> Sight:
     """Observes what Kernel.open_all() opened; an OSError when that cannot be."""
     if isinstance(item, OSError):
         return item

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
+from kokofast.engine.observe import BESIDE_OURS, NO_MIRRORS
 from kokofast.engine.scheduler import run_all
 from kokofast.engine.seen import Survey, look_into
 from kokofast.host import namespaces as host
@@ -32,7 +33,7 @@ async def look(
     paths: Sequence[str],
     *,
     stage: str = "survey",
-    mirrors: bool = False,
+    mirrors: int = NO_MIRRORS,
     progress: Progress | None = None,
 ) -> list[Sight]:
     """Opens and observes the namespace at each path; an OSError for those that cannot be."""
@@ -58,7 +59,6 @@ async def survey_nodes(
     kernel: Kernel,
     nodes: Mapping[str, Node],
     *,
-    mirrors: bool = False,
     runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
     timed: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
     progress: Progress | None = None,
@@ -79,13 +79,13 @@ async def survey_nodes(
             with timed("resolve"):
                 pids, refused = await daemons.resolve()
             with timed("survey"):
-                await _survey(survey, kernel, nodes, pids, unresolved, mirrors, progress)
+                await _survey(survey, kernel, nodes, pids, unresolved, progress)
             with timed("resolve"):
                 # Why the daemon says no goes before what is seen of a process that has ended.
                 unresolved |= refused | await daemons.confirm()
     else:
         with timed("survey"):
-            await _survey(survey, kernel, nodes, {}, unresolved, mirrors, progress)
+            await _survey(survey, kernel, nodes, {}, unresolved, progress)
     for node in nodes.values():
         if node.name in unresolved:
             survey.places.pop(node.name, None)
@@ -99,7 +99,6 @@ async def _survey(
     nodes: Mapping[str, Node],
     pids: Mapping[str, int],
     unresolved: dict[str, str],
-    mirrors: bool,
     progress: Progress | None,
 ) -> None:
     """Puts the nodes' namespaces into survey, those of containers by the pid in pids, and why not into unresolved."""
@@ -112,7 +111,7 @@ async def _survey(
                 paths.setdefault(namespace_path(pids[node.name]), []).append(node)
         except ValueError as error:
             unresolved[node.name] = str(error)
-    sights = await look(kernel, list(paths), mirrors=mirrors, progress=progress)
+    sights = await look(kernel, list(paths), mirrors=BESIDE_OURS, progress=progress)
     for (path, same), sight in zip(paths.items(), sights, strict=True):
         if not isinstance(sight, OSError):
             number = survey.add(*sight)

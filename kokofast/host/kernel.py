@@ -210,10 +210,10 @@ class Kernel:
         with handle.lock:
             return handle.socket.dump(request)
 
-    def write_sysctl(self, handle: Handle, path: str, value: str) -> None:
-        """Writes /proc/sys/net/PATH in a namespace held by using()."""
+    def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
+        """Writes /proc/sys/net/PATH in a namespace held by using(); returns what it was."""
         assert handle.fd is not None
-        write_sysctl(handle.fd, path, value)
+        return write_sysctl(handle.fd, path, value)
 
     def load_ipv6(self) -> None:
         """Has the kernel load its IPv6 module: only a socket does that. Raises OSError when there is none."""

@@ -89,18 +89,21 @@ def open_sockets(namespaces: Iterable[int]) -> list[Socket]:
     return in_own_thread(job)
 
 
-def write_sysctl(namespace: int, path: str, value: str) -> None:
-    """Writes /proc/sys/net/PATH of a namespace: which one that is depends on the thread that opens the file."""
+def write_sysctl(namespace: int, path: str, value: str) -> str:
+    """Writes /proc/sys/net/PATH of a namespace and returns what it was: which namespace it is depends on the thread
+    that opens the file."""
 
-    def job() -> None:
+    def job() -> str:
         libc.setns(namespace, libc.CLONE_NEWNET)
-        fd = os.open(f"/proc/sys/net/{path}", os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(f"/proc/sys/net/{path}", os.O_RDWR | os.O_CLOEXEC)
         try:
-            os.write(fd, value.encode())
+            before = os.read(fd, 64).decode().strip()
+            os.pwrite(fd, value.encode(), 0)
         finally:
             os.close(fd)
+        return before
 
-    in_own_thread(job)
+    return in_own_thread(job)
 
 
 def prepare_directory() -> None:

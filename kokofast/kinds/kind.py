@@ -24,10 +24,11 @@ class Kind:
 
     mtu is (minimum, maximum) in bytes, as the kernel's driver sets dev->min_mtu and dev->max_mtu. overhead(link) says
     how much smaller than its parent's the MTU of a link must be. own_mac tells whether its interface has a MAC
-    address of its own.
+    address of its own. module is the kernel's name of the driver; field_of(attribute) the name of the field that
+    became an attribute.
     """
 
-    __slots__ = ("create", "ends", "fields", "mtu", "name", "overhead", "own_mac")
+    __slots__ = ("create", "ends", "fields", "module", "mtu", "name", "names", "overhead", "own_mac")
 
     def __init__(
         self,
@@ -39,6 +40,8 @@ class Kind:
         create: CreateFunction,
         overhead: Callable[[Link], int] = no_overhead,
         own_mac: bool = True,
+        module: str = "",
+        names: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.ends = ends
@@ -47,3 +50,9 @@ class Kind:
         self.create = create
         self.overhead = overhead
         self.own_mac = own_mac
+        self.module = module or name
+        self.names: Mapping[str, str] = names if names is not None else {}
+
+    def field_of(self, attribute: str) -> str:
+        """The field whose value an attribute of the link's own data holds; most bear its name."""
+        return self.names.get(attribute, "parent" if attribute == "link" else attribute)

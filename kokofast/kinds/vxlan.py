@@ -56,4 +56,5 @@ def overhead(link: Link) -> int:
     return HEADROOM[len(remote.packed)]
 
 
-KIND = Kind("vxlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, overhead=overhead)
+NAMES = {"id": "vni", "group": "remote", "group6": "remote", "local6": "local"}
+KIND = Kind("vxlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, overhead=overhead, names=NAMES)

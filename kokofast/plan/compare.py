@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface
     from kokofast.topology.model import Address, End, Link
 
+# What the kernel shows of a tunnel when it has it; the other attributes always have some value.
+ADDRESSES = ("group", "group6", "local", "local6")
+
 
 def are_peers(found: Sequence[Interface]) -> bool:
     """Whether two interfaces say of each other that they are the two ends of one link."""
@@ -43,13 +46,24 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
     have = found[0].data
     if parent not in (found[0].peer, have.get("link")):
         yield link.where("parent"), f"{title} is there on another parent interface; destroy it first"
-    for name, value in wanted.items():
-        if name != "link" and have.get(name) != value:
-            yield link.where(name), f"{title} is there with another {name}, which cannot be changed; destroy it first"
+    kind = KINDS[link.kind]
+    changed = {kind.field_of(name) for name, value in wanted.items() if name != "link" and have.get(name) != value}
+    # An address that left the file, or is of the other family now.
+    changed |= {kind.field_of(name) for name in ADDRESSES if name not in wanted and _is_given(have.get(name))}
+    for field in sorted(changed):
+        yield link.where(field), f"{title} is there with another {field}, which cannot be changed; destroy it first"
 
 
-def difference(end: End, interface: Interface, alias: str) -> tuple[Change, Change]:
-    """(what to set, how to set it back) for an interface that is this end already."""
+def _is_given(address: object) -> bool:
+    return isinstance(address, bytes) and any(address)
+
+
+def difference(end: End, interface: Interface, alias: str) -> tuple[Change, Change, tuple[Address, ...]]:
+    """(what to set, how to set it back, the addresses to remove last) for an interface that is this end already.
+
+    An address that is removed cannot be given back as it was (the kernel may promote another in its place), so that
+    comes when nothing else can fail any more.
+    """
     pairs: dict[str, tuple[object, object]] = {"ifalias": (alias, interface.alias)}
     if end.mac is not None:
         pairs["address"] = end.mac, interface.mac
@@ -66,7 +80,12 @@ def difference(end: End, interface: Interface, alias: str) -> tuple[Change, Chan
     if up is False:
         # An interface that goes down loses its IPv6 addresses (unless sysctl keep_addr_on_down is set).
         add += tuple(address for address in end.addresses if address.family == AF_INET6 and address not in add)
-    return Change(wanted, up, add, remove), Change(before, None if up is None else interface.up, remove, add)
+    # IPv6 takes an address once only, whatever its prefix length.
+    clash = {address.packed for address in add if address.family == AF_INET6}
+    first = tuple(address for address in remove if address.packed in clash)
+    last = tuple(address for address in remove if address.packed not in clash)
+    undo = Change(before, None if up is None else interface.up, first, add)
+    return Change(wanted, up, add, first), undo, last
 
 
 def _address_difference(

@@ -71,9 +71,10 @@ class Interface:
 
 
 class MirrorFilter:
-    """A mirror filter of ours: on which interface, in which direction, and how to name it in a deletion."""
+    """A mirror filter of ours: on which interface, in which direction, and how to name it in a deletion. target is the
+    ifindex that the copies go to, 0 when that interface is gone."""
 
-    __slots__ = ("cookie", "direction", "handle", "ifname", "info", "kind", "parent")
+    __slots__ = ("cookie", "direction", "handle", "ifname", "info", "kind", "parent", "target")
 
     def __init__(
         self,
@@ -85,7 +86,9 @@ class MirrorFilter:
         parent: int = 0,
         info: int = 0,
         handle: int = 0,
+        target: int = 0,
     ) -> None:
+        self.target = target
         self.ifname = ifname
         self.direction = direction
         self.cookie = cookie

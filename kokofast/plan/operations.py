@@ -139,6 +139,23 @@ class AddMirror:
         self.mtu = mtu
 
 
+class RemoveMirror:
+    """Take the filters of a mirror that left the file away again. The fields are those of AddMirror."""
+
+    __slots__ = ("cookie", "directions", "end", "link", "source", "target")
+    verb = "remove mirror"
+
+    def __init__(
+        self, link: int, end: int, target: IfRef, source: IfRef, directions: frozenset[str], cookie: bytes
+    ) -> None:
+        self.link = link
+        self.end = end
+        self.target = target
+        self.source = source
+        self.directions = directions
+        self.cookie = cookie
+
+
 class DeleteGroup:
     """One RTM_DELLINK for all interfaces of a group in a namespace. ifindexes are all that the caller saw there, links
     the link of each (the same one twice when both its ends are there): should another interface be in the group by
@@ -178,5 +195,5 @@ class RemoveNamespace:
 
 
 if TYPE_CHECKING:
-    Operation = MakeNamespace | CreateLink | ConfigureEnd | AddMirror
+    Operation = MakeNamespace | CreateLink | ConfigureEnd | AddMirror | RemoveMirror
     Removal = DeleteGroup | DeleteInterface | RemoveNamespace

@@ -13,6 +13,7 @@ from kokofast.plan.operations import (
     MakeNamespace,
     MarkRef,
     NsRef,
+    RemoveMirror,
 )
 from kokofast.plan.ownership import BROADCAST, alias_of, cookie_of, group_of, lab_of, namespace_alias
 from kokofast.topology.model import Node, Topology
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from kokofast.plan.operations import Operation
     from kokofast.topology.model import End, Link
 
+LOOPBACK = "lo"
+DEFAULT_MTU = 1500  # ETH_DATA_LEN, what ether_setup() gives
+
 CREATE, UPDATE, UNCHANGED = "create", "update", "unchanged"
 
 # The node that a parent interface without a node is in. No file can name it.
@@ -34,11 +38,13 @@ CALLER = ""
 
 class Plan:
     """operations[i] may start when every operation in after[i] is done. actions says for each link of the topology
-    what becomes of it: CREATE, UPDATE or UNCHANGED. With problems there are no operations. notes are for the user."""
+    what becomes of it: CREATE, UPDATE or UNCHANGED. With problems there are no operations. notes are for the user.
+    Operations from number ``last`` on cannot be taken back as they were, and are for when the others are done."""
 
-    __slots__ = ("actions", "after", "notes", "operations", "problems")
+    __slots__ = ("actions", "after", "last", "notes", "operations", "problems")
 
     def __init__(self) -> None:
+        self.last = 0
         self.operations: list[Operation] = []
         self.after: list[tuple[int, ...]] = []
         self.actions: list[str] = []
@@ -88,7 +94,7 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
     plan = Plan()
     made = _plan_namespaces(plan, topology, situation)
     plan.actions = [UNCHANGED] * len(topology.links)
-    planner = _LinkPlanner(plan, topology.name, situation, made)
+    planner = _LinkPlanner(plan, topology, situation, made)
     waiting = list(enumerate(topology.links))
     while waiting:
         # A link may stand on an interface that another link of the file makes: that one comes first.
@@ -97,6 +103,8 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
             planner.report_missing(link for _, link in later)
             break
         waiting = later
+    planner.plan_mirrors()
+    planner.plan_removals()
     if plan.problems:
         plan.operations.clear()
         plan.after.clear()
@@ -114,22 +122,33 @@ def _plan_namespaces(plan: Plan, topology: Topology, situation: Situation) -> di
 
 
 class _LinkPlanner:
-    def __init__(self, plan: Plan, lab: str, situation: Situation, made: Mapping[int, int]) -> None:
+    def __init__(self, plan: Plan, topology: Topology, situation: Situation, made: Mapping[int, int]) -> None:
         self.plan = plan
-        self.lab = lab
+        self.lab = topology.name
+        self.links = topology.links
         self.situation = situation
         self.made = made
-        self.group = group_of(lab)
+        self.group = group_of(self.lab)
         self.taken: dict[tuple[int, str], End] = {}
         # The operation after which an interface of this plan is complete.
         self.ready: dict[tuple[int, str], int] = {}
+        # The interfaces of links that are not planned yet, and the MTUs that those which are will have.
+        self.coming = {(situation.places[end.node], end.ifname) for link in topology.links for end in link.ends}
+        self.mtus: dict[tuple[int, str], int | None] = {}
+        self.removals: list[ConfigureEnd] = []
+        # The ends that were planned: (number of the link, position of the end, link, interface, what there was).
+        self.ends: list[tuple[int, int, Link, IfRef, Interface | None]] = []
 
     def plan_link(self, number: int, link: Link) -> bool:
         """Adds what one link needs, or its problems; False when its parent is not there (yet)."""
         parent = self._parent(link)
-        if any(not self._exists(reference) for reference in self._needed(link, parent)):
-            return False
         places = [self.situation.places[end.node] for end in link.ends]
+        own = {(ns, end.ifname) for ns, end in zip(places, link.ends, strict=True)}
+        if parent is not None:
+            place = parent.ns, parent.ifname
+            if not self._exists(parent) or (place in self.coming and place not in own):
+                return False
+        self.coming -= own
         references = tuple(IfRef(ns, end.ifname) for ns, end in zip(places, link.ends, strict=True))
         self._check_taken(link, places)
         self._check_fields(link, parent)
@@ -147,23 +166,40 @@ class _LinkPlanner:
         """Makes problems of links that need an interface which is nowhere."""
         for link in links:
             parent = parent_of(link)
-            if parent is not None and not self._exists(IfRef(self.situation.places[parent[0]], parent[1])):
-                where = f"in {parent[0]}" if parent[0] else "in this namespace"
-                self._problem(link.where("parent"), f"there is no interface {parent[1]} {where} to stand on")
-            for end in link.ends:
-                if end.mirror is not None:
-                    source = IfRef(self.situation.places[end.node], end.mirror.source)
-                    if not self._exists(source):
-                        self._problem(
-                            end.where("mirror"), f"there is no interface {source.ifname} in {end.node} to mirror"
-                        )
+            if parent is None:
+                continue
+            node, ifname = parent
+            reference = IfRef(self.situation.places[node], ifname)
+            if not self._exists(reference) and (reference.ns, ifname) not in self.coming:
+                where = f"in {node}" if node else "in this namespace"
+                self._problem(link.where("parent"), f"there is no interface {ifname} {where} to stand on")
+            elif self._stands_on_itself(link):
+                self._problem(link.where("parent"), "the link stands, by way of its parents, on itself")
 
-    def _needed(self, link: Link, parent: IfRef | None) -> list[IfRef]:
-        """The interfaces that must be there before the link: its parent, and what its ends mirror."""
-        mirrored = [
-            IfRef(self.situation.places[end.node], end.mirror.source) for end in link.ends if end.mirror is not None
-        ]
-        return mirrored if parent is None else [parent, *mirrored]
+    def _stands_on_itself(self, link: Link) -> bool:
+        parents = {
+            (self.situation.places[end.node], end.ifname): self._parent(other)
+            for other in self.links
+            for end in other.ends
+        }
+        start = (self.situation.places[link.ends[0].node], link.ends[0].ifname)
+        parent = self._parent(link)
+        for _ in self.links:
+            if parent is None or (parent.ns, parent.ifname) == start:
+                break
+            parent = parents.get((parent.ns, parent.ifname))
+        return parent is not None and (parent.ns, parent.ifname) == start
+
+    def plan_removals(self) -> None:
+        """Adds the removals of addresses, behind everything that they wait for."""
+        self.plan.last = len(self.plan.operations)
+        for operation in self.removals:
+            self.plan.add(operation)
+
+    def plan_mirrors(self) -> None:
+        """Adds what the mirrors need, when all interfaces that there will be are known; or their problems."""
+        for number, position, link, reference, interface in self.ends:
+            self._plan_mirror(number, position, link, reference, interface)
 
     def _parent(self, link: Link) -> IfRef | None:
         parent = parent_of(link)
@@ -179,6 +215,8 @@ class _LinkPlanner:
     def _check_taken(self, link: Link, places: list[int]) -> None:
         # Two nodes may be one namespace; the file alone cannot show that.
         for ns, end in zip(places, link.ends, strict=True):
+            if end.ifname == LOOPBACK and self.situation.observed[ns] is None:
+                self._problem(end.where("ifname"), f"every namespace has a {LOOPBACK} of its own")
             other = self.taken.setdefault((ns, end.ifname), end)
             if other is not end:
                 self._problem(
@@ -189,16 +227,28 @@ class _LinkPlanner:
 
     def _check_fields(self, link: Link, parent: IfRef | None) -> None:
         kind = KINDS[link.kind]
-        carrier = self._find(parent) if parent is not None else None
+        room = self._room(link, parent)
         for end in link.ends:
             if end.mac is not None and not kind.own_mac:
                 self._problem(end.where("mac"), f"a {kind.name} interface has its parent's MAC address; leave mac out")
-            if end.mtu is not None and carrier is not None and end.mtu > carrier.mtu - kind.overhead(link):
+            if end.mtu is not None and parent is not None and room is not None and end.mtu > room:
                 self._problem(
                     end.where("mtu"),
-                    f"mtu {end.mtu} does not fit on {carrier.ifname}: its mtu is {carrier.mtu}, "
-                    f"which leaves {carrier.mtu - kind.overhead(link)}",
+                    f"mtu {end.mtu} does not fit on {parent.ifname}: its mtu is {room + kind.overhead(link)}, "
+                    f"which leaves {room}",
                 )
+
+    def _room(self, link: Link, parent: IfRef | None) -> int | None:
+        """The largest MTU that the link can have on its parent; None when nothing is known to limit it."""
+        mtu = self._mtu_of(parent) if parent is not None else None
+        return None if mtu is None else mtu - KINDS[link.kind].overhead(link)
+
+    def _mtu_of(self, reference: IfRef) -> int | None:
+        """The MTU that an interface will have once the plan is carried out, where that is known."""
+        if (reference.ns, reference.ifname) in self.mtus:
+            return self.mtus[reference.ns, reference.ifname]
+        interface = self._find(reference)
+        return interface.mtu if interface is not None else None
 
     def _is_this_link(
         self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], parent: IfRef | None, alias: str
@@ -251,56 +301,80 @@ class _LinkPlanner:
             change = Change({"ifalias": alias, "broadcast": BROADCAST}, up=True if end.up else None, add=end.addresses)
             done = self.plan.add(ConfigureEnd(number, position, reference, change), (created,))
             self.ready[reference.ns, reference.ifname] = done
-            self._mirror(number, position, link, reference, parent, done)
+            mtu = end.mtu if end.mtu is not None else DEFAULT_MTU if parent is None else self._room(link, parent)
+            self.mtus[reference.ns, reference.ifname] = mtu
+            self.ends.append((number, position, link, reference, None))
 
     def _update(
         self, number: int, link: Link, references: Sequence[IfRef], present: Sequence[Interface], alias: str
     ) -> None:
+        parent = self._parent(link)
+        wait = () if parent is None else self._ready((parent,))
         for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):
-            change, undo = difference(end, interface, alias)
-            done: int | None = None
+            change, undo, last = difference(end, interface, alias)
+            if last:
+                self.plan.actions[number] = UPDATE
+                self.removals.append(ConfigureEnd(number, position, reference, Change(remove=last), Change(add=last)))
             if change:
                 self.plan.actions[number] = UPDATE
-                done = self.plan.add(ConfigureEnd(number, position, reference, change, undo))
-            if end.mirror is not None and not self._is_mirrored(reference, end, alias):
-                self.plan.actions[number] = UPDATE
-                self._mirror(number, position, link, reference, self._parent(link), done)
+                done = self.plan.add(ConfigureEnd(number, position, reference, change, undo), wait)
+                self.ready[reference.ns, reference.ifname] = done
+            if end.mtu is not None:
+                self.mtus[reference.ns, reference.ifname] = end.mtu
+            self.ends.append((number, position, link, reference, interface))
 
-    def _is_mirrored(self, reference: IfRef, end: End, alias: str) -> bool:
-        observed = self.situation.observed[reference.ns]
-        assert observed is not None
-        assert end.mirror is not None
-        cookie = cookie_of(self.lab, alias)
-        have = {mirror.direction for mirror in observed.mirrors if mirror.belongs_to(cookie, end.mirror.source)}
-        return have >= end.mirror.directions()
+    def _ready(self, references: Iterable[IfRef]) -> tuple[int, ...]:
+        """The operations of this plan after which these interfaces are complete."""
+        places = [(reference.ns, reference.ifname) for reference in references]
+        return tuple(sorted({self.ready[place] for place in places if place in self.ready}))
 
-    def _mirror(
-        self, number: int, position: int, link: Link, reference: IfRef, parent: IfRef | None, done: int | None
+    def _plan_mirror(
+        self, number: int, position: int, link: Link, reference: IfRef, interface: Interface | None
     ) -> None:
         end = link.ends[position]
-        if end.mirror is None:
-            return
-        source = IfRef(reference.ns, end.mirror.source)
-        wait = {number for number in (done, self.ready.get((source.ns, source.ifname))) if number is not None}
-        mtu = self._lowered_mtu(link, end, source, parent)
         cookie = cookie_of(self.lab, alias_of(self.lab, link))
-        operation = AddMirror(number, position, reference, source, end.mirror.directions(), cookie, mtu)
-        self.plan.add(operation, tuple(sorted(wait)))
+        observed = self.situation.observed[reference.ns]
+        have: dict[str, set[str]] = {}
+        if observed is not None and interface is not None:
+            for mirror in observed.mirrors:
+                if mirror.belongs_to(cookie, mirror.ifname) and mirror.target == interface.ifindex:
+                    have.setdefault(mirror.ifname, set()).add(mirror.direction)
+        wanted: dict[str, frozenset[str]] = {} if end.mirror is None else {end.mirror.source: end.mirror.directions()}
+        removed: list[int] = []
+        for ifname, present in have.items():
+            if surplus := frozenset(present).difference(wanted.get(ifname, ())):
+                source = IfRef(reference.ns, ifname)
+                operation = RemoveMirror(number, position, reference, source, surplus, cookie)
+                removed.append(self.plan.add(operation, self._ready((reference, source))))
+                self._is_updated(number)
+        for ifname, directions in wanted.items():
+            source = IfRef(reference.ns, ifname)
+            if ifname == end.ifname:
+                self._problem(end.where("mirror"), f"{ifname} is the copy's own target, not an interface to mirror")
+            elif not self._exists(source):
+                self._problem(end.where("mirror"), f"there is no interface {ifname} in {end.node} to mirror")
+            elif missing := directions.difference(have.get(ifname, ())):
+                mtu = self._lowered_mtu(link, end, reference, source)
+                add = AddMirror(number, position, reference, source, missing, cookie, mtu)
+                self.plan.add(add, (*self._ready((reference, source)), *removed))
+                self._is_updated(number)
 
-    def _lowered_mtu(self, link: Link, end: End, source: IfRef, parent: IfRef | None) -> tuple[int, int] | None:
+    def _is_updated(self, number: int) -> None:
+        if self.plan.actions[number] == UNCHANGED:
+            self.plan.actions[number] = UPDATE
+
+    def _lowered_mtu(self, link: Link, end: End, target: IfRef, source: IfRef) -> tuple[int, int] | None:
         # koko's rule: what is copied into a tunnel must fit into it, or the copy is lost.
-        overhead = KINDS[link.kind].overhead(link)
-        mirrored, carrier = self._find(source), self._find(parent) if parent is not None else None
-        if not overhead or mirrored is None:
+        if not KINDS[link.kind].overhead(link):
             return None
-        room = end.mtu if end.mtu is not None else (carrier.mtu - overhead if carrier is not None else None)
-        if room is None or mirrored.mtu <= room:
+        mtu, room = self._mtu_of(source), self._mtu_of(target)
+        if mtu is None or room is None or mtu <= room:
             return None
         self.plan.notes.append(
-            f"the mtu of {end.node}:{source.ifname} is lowered from {mirrored.mtu} to {room}, "
+            f"the mtu of {end.node}:{source.ifname} is lowered from {mtu} to {room}, "
             f"so that its packets fit into {end.ifname}"
         )
-        return room, mirrored.mtu
+        return room, mtu
 
     def _attributes(self, reference: IfRef, end: End) -> dict[str, object]:
         attributes: dict[str, object] = {

@@ -134,7 +134,7 @@ class _Builder:
         source: dict[str, Any] = raw
         try:
             record: Any = msgspec.convert(raw, of_kind.link_record)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeError):  # a key with half a surrogate pair
             repaired = repair_link(raw, of_kind, lambda path, message: self._note(at(path), message))
             if repaired is None:
                 return None

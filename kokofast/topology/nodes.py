@@ -87,7 +87,7 @@ class Nodes:
             report("", f"a node has exactly one of {', '.join(NODE_KINDS)}; this one has {has}")
         try:
             record = msgspec.convert(raw, NodeRecord)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeError):  # a key with half a surrogate pair
             good = repair(raw, NODE_RULES, "a node", "", report)
             record = msgspec.convert(good, NodeRecord)
         values: dict[str, object] = {}

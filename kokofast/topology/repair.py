@@ -46,7 +46,7 @@ def fits(value: object, rule: Rule, path: str, report: Report) -> bool:
     """Whether a value is what its rule's annotation says; complained about when not."""
     try:
         msgspec.convert(value, rule.annotation)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeError):  # a key with half a surrogate pair
         pass
     else:
         return True

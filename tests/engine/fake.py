@@ -163,10 +163,11 @@ class FakeKernel(Kernel):
     def close(self) -> None:
         self.closed = True
 
-    def write_sysctl(self, handle: Handle, path: str, value: str) -> None:
+    def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
         self.sysctls.append((path, value))
         if path.endswith("/disable_ipv6") and value == "0":
             self._of[handle.identity].ipv6_on.add(path.split("/")[2])
+        return "0"
 
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
         with self._world:

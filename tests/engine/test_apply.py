@@ -320,7 +320,7 @@ async def test_ipv6_that_is_off_is_switched_on_for_that_interface(make_kernel: K
 
 async def test_ipv6_that_cannot_be_switched_on(make_kernel: KernelFactory) -> None:
     class Kernel(FakeKernel):
-        def write_sysctl(self, handle: object, path: str, value: str) -> None:
+        def write_sysctl(self, handle: object, path: str, value: str) -> str:
             raise OSError(errno.EROFS, "Read-only file system")
 
     kernel = make_kernel("a", "b")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ def test_a_lab_is_worked_on_by_one_run_at_a_time(lab: Lab, start: Start) -> None
     try:
         waiting = start(*COMMAND, "batch", lab.file, "--create", "--format", "json", stdout=subprocess.PIPE)
         path = f"/proc/{waiting.pid}/fd"
-        until(lambda: any(f"{lab.name}.lock" in str(item.readlink()) for item in _links(path)), "the run waits")
+        until(lambda: any(f"{lab.name}.lock" in target for target in _targets(path)), "the run waits")
         assert not lab.inspect()
     finally:
         lock.release()
@@ -33,11 +35,11 @@ def test_a_lab_is_worked_on_by_one_run_at_a_time(lab: Lab, start: Start) -> None
     assert json.loads(output)["status"] == "applied"
 
 
-def _links(path: str) -> list[Path]:
-    try:
-        return [item for item in Path(path).iterdir() if item.is_symlink()]
-    except OSError:
-        return []
+def _targets(path: str) -> list[str]:
+    targets: list[str] = []
+    with contextlib.suppress(OSError):  # a descriptor, or the process, that is gone by now
+        targets += [os.readlink(item) for item in Path(path).iterdir()]
+    return targets
 
 
 def test_two_batches_of_one_lab_at_once_make_it_once(lab: Lab, start: Start) -> None:

@@ -153,10 +153,31 @@ def test_up_and_down(up: bool) -> None:
 )
 def test_addresses(wanted: list[str], have: dict[str, bool], add: list[str], remove: list[str]) -> None:
     link = veth(end("r1:eth1", addresses=wanted), "r2:eth1")
-    operation = only_change(plan(topology(link), *there(addresses=have)))
-    assert operation.undo is not None
-    assert operation.change.add == operation.undo.remove == tuple(map(address, add))
-    assert operation.change.remove == operation.undo.add == tuple(map(address, remove))
+    found = plan(topology(link), *there(addresses=have))
+    assert (found.problems, found.actions) == ([], [UPDATE])
+    operations = [item for item in found.operations if isinstance(item, ConfigureEnd)]
+    assert [item.change.add for item in operations if item.change.add] == ([tuple(map(address, add))] if add else [])
+    removals = [item.change.remove for item in operations if item.change.remove]
+    assert removals == ([tuple(map(address, remove))] if remove else [])
+    for item in operations:
+        assert item.undo is not None
+        assert (item.undo.add, item.undo.remove) == (item.change.remove, item.change.add)
+
+
+def test_addresses_are_removed_when_all_else_is_done() -> None:
+    first = veth(end("r1:eth1", addresses=["192.0.2.2/24"]), end("r2:eth1", mtu=1400))
+    found = plan(topology(first), *there(addresses={"192.0.2.1/24": True, "192.0.2.3/24": True}))
+    last = found.operations[-1]
+    assert isinstance(last, ConfigureEnd)
+    assert last.change.remove == tuple(map(address, ["192.0.2.1/24", "192.0.2.3/24"]))
+    assert found.last == len(found.operations) - 1
+
+
+def test_an_ipv6_address_of_another_prefix_length_makes_room_first() -> None:
+    link = veth(end("r1:eth1", addresses=["2001:db8::1/128"]), "r2:eth1")
+    operation = only_change(plan(topology(link), *there(addresses={"2001:db8::1/64": True})))
+    assert operation.change.add == (address("2001:db8::1/128"),)
+    assert operation.change.remove == (address("2001:db8::1/64"),)
 
 
 def test_an_address_that_someone_else_set_is_as_good_as_ours() -> None:

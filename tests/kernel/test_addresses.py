@@ -1,0 +1,65 @@
+"""Addresses that change: what the file wants, and nothing of anyone else's."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import ip, ip_json
+from tests.kernel.conftest import Lab
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+
+def _seen(node: str) -> list[str]:
+    (link,) = ip_json(node, "address", "show", "dev", "x")
+    found = [(item["local"], item["prefixlen"]) for item in link["addr_info"] if item.get("scope") != "link"]
+    return sorted(f"{local}/{length}" for local, length in found)
+
+
+@pytest.fixture
+def node(lab: Lab) -> str:
+    return lab.node("a")
+
+
+def _batch(lab: Lab, node: str, *addresses: str, **more: object) -> dict[str, object]:
+    lab.write([{"endpoints": [{"node": node, "interface": "x", "addresses": list(addresses), **more}, f"{node}:y"]}])
+    return lab.batch()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["10.0.0.1/24", "10.0.0.2/24", "10.0.0.3/24"], ["10.0.0.2/24", "10.0.0.3/24"]),
+        (["10.0.0.1/24", "10.0.0.2/24"], ["10.0.1.1/24"]),
+        (["10.0.0.1/24", "10.0.0.2/24"], ["10.0.0.1/25"]),
+        (["10.0.0.1/24", "10.0.0.2/24"], ["2001:db8::1/64"]),
+        (["10.0.0.1/24", "2001:db8::1/64"], []),
+        (["2001:db8::1/64"], ["2001:db8::1/128"]),
+    ],
+)
+def test_the_addresses_become_those_of_the_file(lab: Lab, node: str, before: list[str], after: list[str]) -> None:
+    _batch(lab, node, *before)
+    assert _seen(node) == sorted(before)
+    assert _batch(lab, node, *after)["links"]["updated"] == 1  # type: ignore[index]
+    assert _seen(node) == sorted(after)
+    assert lab.batch()["status"] == "unchanged"
+
+
+def test_an_address_of_the_user_stays(lab: Lab, node: str) -> None:
+    _batch(lab, node, "10.0.0.1/24")
+    ip(node, "address", "add", "10.0.0.99/24", "dev", "x")
+    _batch(lab, node, "10.0.0.50/24")
+    assert _seen(node) == ["10.0.0.50/24", "10.0.0.99/24"]
+
+
+def test_a_refusal_leaves_all_addresses_as_they_were(lab: Lab, node: str) -> None:
+    _batch(lab, node, "10.0.0.1/24", "10.0.0.2/24")
+    ip(node, "address", "add", "10.0.0.99/24", "dev", "x")
+    before = ip(node, "address")
+    ends = [{"node": node, "interface": "x", "addresses": ["10.0.0.2/24", "2001:db8::1/64"], "mtu": 1000}, f"{node}:y"]
+    lab.write([{"endpoints": ends}])
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 1
+    assert "$.links[0].endpoints[0].addresses[1]" in done.stderr
+    assert "mtu of 1280" in done.stderr
+    assert ip(node, "address") == before

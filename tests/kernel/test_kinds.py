@@ -1,0 +1,503 @@
+"""Links that stand on another interface: vxlan, macvlan, and on a kernel that has them vlan and ipvlan."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import addresses, ip, ip_json, links
+from tests.kernel.conftest import COMMAND, Lab, Watch, ping, run, state, until
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+MACVLAN_MODES = ("private", "vepa", "bridge", "passthru", "source")
+
+
+def big_ping(namespace: str, address: str) -> None:
+    """A packet of 1,400 bytes there and back that nobody may cut in pieces."""
+    command = ["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "5", "-M", "do", "-s", "1372", address]
+    done = run(command)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def data_of(namespace: str | None, ifname: str) -> dict[str, Any]:
+    """What the driver of an interface says of it."""
+    data: dict[str, Any] = links(namespace)[ifname]["linkinfo"].get("info_data", {})
+    return data
+
+
+def wire(a: str, b: str, name: str = "up0", number: int = 0, mtu: int = 1500) -> None:
+    """An interface of the same name in each of two namespaces, connected, with an IPv4 and an IPv6 address."""
+    ip(a, "link", "add", name, "mtu", str(mtu), "type", "veth", "peer", "name", name, "mtu", str(mtu), "netns", b)
+    for end, namespace in enumerate((a, b), 1):
+        # A link-local address would come by itself some time later, and spoil comparisons.
+        ip(namespace, "link", "set", name, "addrgenmode", "none")
+        ip(namespace, "address", "add", f"192.0.2.{number * 16 + end}/28", "dev", name)
+        ip(namespace, "address", "add", f"2001:db8:ff:{number}::{end}/64", "nodad", "dev", name)
+        ip(namespace, "link", "set", name, "up")
+    for namespace in (a, b):
+        until(lambda namespace=namespace: links(namespace)[name]["operstate"] == "UP", "it is up")  # type: ignore[misc]
+
+
+@pytest.fixture
+def hosts(lab: Lab) -> tuple[str, str]:
+    """Two namespaces that play hosts, with ``up0`` between them: 192.0.2.1 and .2, 2001:db8:ff:0::1 and ::2."""
+    a, b = lab.node("host-a"), lab.node("host-b")
+    wire(a, b)
+    return a, b
+
+
+def refused(lab: Lab, place: str, *words: str, code: int = 2) -> None:
+    """The lab's file is refused with this place and these words."""
+    done = lab.kokofast("batch", lab.file, "--format", "json")
+    assert done.returncode == code, done.stdout + done.stderr
+    errors = json.loads(done.stdout)["errors"]
+    assert [error["source"] for error in errors] == [place], errors
+    for word in words:
+        assert word in errors[0]["message"], errors
+
+
+def tunnel(node: str, host: str, remote: str, **more: object) -> dict[str, object]:
+    """A vxlan link of the file."""
+    return {"type": "vxlan", "endpoint": node, "parent": f"{host}:up0", "remote": remote, "vni": 7, **more}
+
+
+class TestVxlan:
+    @pytest.mark.parametrize(
+        ("remotes", "mtu"),
+        [(("192.0.2.2", "192.0.2.1"), 1450), (("2001:db8:ff::2", "2001:db8:ff::1"), 1430)],
+        ids=["IPv4", "IPv6"],
+    )
+    def test_two_hosts(self, lab: Lab, hosts: tuple[str, str], remotes: tuple[str, str], mtu: int) -> None:
+        a, b = lab.node("ca"), lab.node("cb")
+        lab.write(
+            [
+                tunnel(f"{a}:eth0:10.0.0.1/24,2001:db8:1::1/64", hosts[0], remotes[0]),
+                tunnel(f"{b}:eth0:10.0.0.2/24,2001:db8:1::2/64", hosts[1], remotes[1]),
+            ]
+        )
+        before = state(*hosts, a, b)
+        assert lab.batch()["links"]["created"] == 2
+        ping(a, "10.0.0.2")
+        ping(b, "2001:db8:1::1")
+        big_ping(a, "10.0.0.2")
+        big_ping(b, "10.0.0.1")
+        link = links(a)["eth0"]
+        assert link["mtu"] == mtu
+        data = data_of(a, "eth0")
+        assert (data["id"], data["port"], data["learning"]) == (7, 4789, True)
+        assert remotes[0] in (data.get("remote"), data.get("remote6"))
+        assert addresses(a, "eth0") == ["10.0.0.1/24", "2001:db8:1::1/64"]
+        assert lab.batch()["status"] == "unchanged"
+        assert lab.destroy()["links"]["removed"] == 2
+        assert state(*hosts, a, b) == before
+
+    def test_its_own_port_source_ttl_mtu_and_no_learning(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        a, b = lab.node("ca"), lab.node("cb")
+        own = {"port": 4790, "ttl": 9, "learning": False, "mtu": 1400}
+        lab.write(
+            [
+                tunnel(f"{a}:eth0:10.0.0.1/24", hosts[0], "192.0.2.2", local="192.0.2.1", **own),
+                tunnel(f"{b}:eth0:10.0.0.2/24", hosts[1], "192.0.2.1", local="192.0.2.2", **own),
+            ]
+        )
+        lab.batch()
+        data = data_of(a, "eth0")
+        assert (data["port"], data["ttl"], data["local"], data["learning"]) == (4790, 9, "192.0.2.1", False)
+        assert links(a)["eth0"]["mtu"] == 1400
+        ping(a, "10.0.0.2")
+        assert lab.batch()["status"] == "unchanged"
+
+    def test_a_multicast_group(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        a, b = lab.node("ca"), lab.node("cb")
+        nodes = ((a, hosts[0], 1), (b, hosts[1], 2))
+        lab.write([tunnel(f"{node}:eth0:10.0.0.{end}/24", host, "239.1.1.1") for node, host, end in nodes])
+        lab.batch()
+        assert data_of(a, "eth0")["group"] == "239.1.1.1"
+        ping(a, "10.0.0.2")
+        assert lab.batch()["status"] == "unchanged"
+
+    @pytest.mark.parametrize(
+        ("change", "field"),
+        [
+            ({"vni": 8}, "vni"),
+            ({"remote": "192.0.2.3"}, "remote"),
+            ({"remote": "2001:db8:ff::2"}, "remote"),
+            ({"port": 1000}, "port"),
+            ({"ttl": 3}, "ttl"),
+            ({"learning": False}, "learning"),
+            ({"local": "192.0.2.1"}, "local"),
+        ],
+    )
+    def test_what_cannot_be_changed_is_refused(
+        self, lab: Lab, hosts: tuple[str, str], change: dict[str, object], field: str
+    ) -> None:
+        a = lab.node("ca")
+        whole = tunnel(f"{a}:eth0", hosts[0], "192.0.2.2")
+        lab.write([whole])
+        lab.batch()
+        before = ip(a, "-d", "link", "show")
+        lab.write([whole | change])
+        refused(lab, f"$.links[0].{field}", f"another {field}", "destroy it first")
+        assert ip(a, "-d", "link", "show") == before
+
+    def test_a_source_address_that_left_the_file_is_refused(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        a = lab.node("ca")
+        lab.write([tunnel(f"{a}:eth0", hosts[0], "192.0.2.2", local="192.0.2.1")])
+        lab.batch()
+        lab.write([tunnel(f"{a}:eth0", hosts[0], "192.0.2.2")])
+        refused(lab, "$.links[0]", "another local")
+
+    def test_one_that_moves_to_another_parent_is_refused(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        a = lab.node("ca")
+        ip(hosts[0], "link", "add", "up1", "type", "veth", "peer", "name", "up2")
+        lab.write([tunnel(f"{a}:eth0", hosts[0], "192.0.2.2")])
+        lab.batch()
+        lab.write([tunnel(f"{a}:eth0", hosts[0], "192.0.2.2", parent=f"{hosts[0]}:up1")])
+        refused(lab, "$.links[0].parent", "another parent")
+
+    @pytest.mark.parametrize(("remote", "room"), [("192.0.2.2", 1450), ("2001:db8:ff::2", 1430)])
+    def test_an_mtu_that_does_not_fit_is_refused(
+        self, lab: Lab, hosts: tuple[str, str], remote: str, room: int
+    ) -> None:
+        a = lab.node("ca")
+        lab.write([tunnel(f"{a}:eth0", hosts[0], remote, mtu=room + 1)])
+        refused(lab, "$.links[0].mtu", f"leaves {room}")
+        assert links(a) == {}
+        lab.write([tunnel(f"{a}:eth0", hosts[0], remote, mtu=room)])
+        lab.batch()
+        assert links(a)["eth0"]["mtu"] == room
+
+    def test_an_mtu_that_does_not_fit_on_what_the_file_makes_is_refused(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        veth = {"endpoints": [f"{a}:up0", f"{b}:up0"], "mtu": 1300}
+        lab.write([tunnel(f"{b}:vx0", a, "192.0.2.2", mtu=1251), veth])
+        refused(lab, "$.links[0].mtu", "leaves 1250")
+        lab.write([tunnel(f"{b}:vx0", a, "192.0.2.2", mtu=1250), veth])
+        lab.batch()
+        assert links(b)["vx0"]["mtu"] == 1250
+
+    def test_a_parent_that_grows_in_the_same_run(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        lab.write([{"endpoints": [f"{a}:up0", f"{b}:up0"]}])
+        lab.batch()
+        lab.write(
+            [
+                tunnel(f"{b}:vx0", a, "192.0.2.2", mtu=8950),
+                {"endpoints": [f"{a}:up0", f"{b}:up0"], "mtu": 9000},
+            ]
+        )
+        assert lab.batch()["links"] == {"total": 2, "created": 1, "updated": 1, "unchanged": 0, "failed": 0}
+        assert links(b)["vx0"]["mtu"] == 8950
+
+
+class TestMacvlan:
+    @pytest.mark.parametrize("mode", [*MACVLAN_MODES, "default", None])
+    def test_modes(self, lab: Lab, hosts: tuple[str, str], mode: str | None) -> None:
+        a = lab.node("ca")
+        given = {} if mode is None else {"mode": mode}
+        lab.write([{"type": "macvlan", "endpoint": f"{a}:eth0:192.0.2.9/28", "parent": f"{hosts[0]}:up0", **given}])
+        before = state(*hosts, a)
+        lab.batch()
+        assert data_of(a, "eth0")["mode"] == {"default": "vepa", None: "bridge"}.get(mode, mode)
+        assert links(a)["eth0"]["mtu"] == 1500
+        if mode != "source":  # which lets in only those that it is told of
+            ping(a, "192.0.2.2")
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        # Its address moved to the parent and back, in passthru.
+        assert state(*hosts, a) == before
+
+    def test_containers_of_one_parent_reach_each_other(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        names = [lab.node(f"c{number}") for number in range(3)]
+        lab.write(
+            [
+                {
+                    "type": "macvlan",
+                    "endpoint": {
+                        "node": name,
+                        "interface": "eth0",
+                        "addresses": [f"10.0.0.{number}/24"],
+                        "mac": f"02:00:00:00:00:0{number}",
+                        "mtu": 1400,
+                        "txqlen": 50,
+                    },
+                    "parent": f"{hosts[0]}:up0",
+                }
+                for number, name in enumerate(names, 1)
+            ]
+        )
+        lab.batch()
+        ping(names[0], "10.0.0.3")
+        ping(names[2], "10.0.0.2")
+        link = links(names[1])["eth0"]
+        assert (link["address"], link["mtu"], link["txqlen"]) == ("02:00:00:00:00:02", 1400, 50)
+        assert lab.batch()["status"] == "unchanged"
+
+    def test_another_mode_is_refused(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        a = lab.node("ca")
+        link = {"type": "macvlan", "endpoint": f"{a}:eth0", "parent": f"{hosts[0]}:up0"}
+        lab.write([link])
+        lab.batch()
+        lab.write([link | {"mode": "private"}])
+        refused(lab, "$.links[0].mode", "another mode")
+        lab.write([link | {"mtu": 1501}])
+        refused(lab, "$.links[0].mtu", "leaves 1500")
+
+
+class TestParents:
+    def test_a_parent_that_is_not_there(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        a = lab.node("ca")
+        before = state(*hosts, a)
+        lab.write(
+            [
+                {"type": "macvlan", "endpoint": f"{a}:m0", "parent": f"{hosts[0]}:up0"},
+                {"type": "macvlan", "endpoint": f"{a}:m1", "parent": f"{hosts[0]}:nowhere"},
+            ]
+        )
+        refused(lab, "$.links[1].parent", f"no interface nowhere in {hosts[0]}")
+        lab.write([{"type": "macvlan", "endpoint": f"{a}:m1", "parent": "nowhere"}])
+        refused(lab, "$.links[0].parent", "no interface nowhere in this namespace")
+        assert state(*hosts, a) == before
+
+    def test_links_that_stand_on_each_other(self, lab: Lab) -> None:
+        a = lab.node("ca")
+        lab.write(
+            [
+                {"type": "macvlan", "endpoint": f"{a}:m0", "parent": f"{a}:m1"},
+                {"type": "macvlan", "endpoint": f"{a}:m1", "parent": f"{a}:m0"},
+            ]
+        )
+        done = lab.kokofast("batch", lab.file)
+        assert done.returncode == 2
+        assert "$.links[0].parent" in done.stderr
+        assert "on itself" in done.stderr
+        assert links(a) == {}
+
+    def test_parents_that_later_rows_make(self, lab: Lab) -> None:
+        a, b, c = lab.new("a"), lab.new("b"), lab.new("c")
+        lab.write(
+            [
+                {"type": "macvlan", "endpoint": f"{c}:m1:10.3.0.1/24", "parent": f"{c}:vx0"},
+                tunnel(f"{c}:vx0:10.2.0.1/24", a, "192.0.2.2"),
+                tunnel(f"{c}:vx1:10.2.0.2/24", b, "192.0.2.1"),
+                {"type": "macvlan", "endpoint": f"{c}:m0", "parent": f"{a}:up0"},
+                {"endpoints": [f"{a}:up0:192.0.2.1/28", f"{b}:up0:192.0.2.2/28"]},
+            ]
+        )
+        assert lab.batch("--create")["links"]["created"] == 5
+        assert {name: link["mtu"] for name, link in links(c).items()} == {
+            "m0": 1500,
+            "vx0": 1450,
+            "vx1": 1450,
+            "m1": 1450,
+        }
+        assert lab.batch()["status"] == "unchanged"
+        assert lab.destroy()["namespaces"]["removed"] == 3
+
+    def test_names_that_are_taken_where_the_parent_is(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        a, b = lab.node("ca"), lab.node("cb")
+        for name in ("eth0", "eth1"):
+            ip(hosts[0], "link", "add", name, "type", "veth", "peer", "name", f"{name}x")
+        lab.write(
+            [
+                tunnel(f"{a}:eth0", hosts[0], "192.0.2.2"),
+                {"type": "macvlan", "endpoint": f"{a}:eth1", "parent": f"{hosts[0]}:up0"},
+                # The parent's own name.
+                {"type": "macvlan", "endpoint": f"{b}:up0", "parent": f"{hosts[0]}:up0"},
+            ]
+        )
+        before = state(*hosts)
+        lab.batch()
+        assert (set(links(a)), set(links(b))) == ({"eth0", "eth1"}, {"up0"})
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        assert state(*hosts) == before
+
+    def test_an_end_where_the_parent_is(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        lab.write(
+            [
+                tunnel(f"{hosts[0]}:vx0:10.0.0.1/24", hosts[0], "192.0.2.2"),
+                tunnel(f"{hosts[1]}:vx0:10.0.0.2/24", hosts[1], "192.0.2.1"),
+            ]
+        )
+        lab.batch()
+        ping(hosts[0], "10.0.0.2")
+        assert lab.batch()["status"] == "unchanged"
+
+    def test_the_parent_is_in_the_callers_namespace(self, lab: Lab) -> None:
+        a = lab.node("ca")
+        private = lab.node("caller")
+        ip(private, "link", "add", "up0", "type", "veth", "peer", "name", "eth0")
+        lab.write(
+            [
+                {"type": "macvlan", "endpoint": f"{a}:eth0", "parent": "up0"},
+                {"type": "vxlan", "endpoint": f"{a}:vx0", "parent": "up0", "remote": "192.0.2.2", "vni": 1},
+            ]
+        )
+        before = state(private, a)
+        # Not `ip netns exec`, which would give it another /sys and /run/netns; only the namespace changes.
+        inside = ["nsenter", f"--net=/run/netns/{private}", *COMMAND]
+        for status in ("applied", "unchanged"):
+            done = run([*inside, "batch", lab.file, "--format", "json"])
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["status"] == status
+        assert set(links(a)) == {"eth0", "vx0"}
+        done = run([*inside, "destroy", lab.file])
+        assert done.returncode == 0, done.stderr
+        assert state(private, a) == before
+
+
+def mixture(lab: Lab, hosts: tuple[str, str], names: list[str], count: int = 60) -> list[dict[str, Any]]:
+    """That many links, of three kinds in turn, between these namespaces and the hosts."""
+    rows: list[dict[str, Any]] = []
+    for number in range(count):
+        node, other = names[number % len(names)], names[(number + 1) % len(names)]
+        end = f"{node}:e{number}:10.1.{number}.1/24"
+        match number % 3:
+            case 0:
+                rows.append(tunnel(end, hosts[0], "192.0.2.2") | {"vni": number})
+            case 1:
+                rows.append({"endpoints": [end, f"{other}:f{number}:10.1.{number}.2/24"]})
+            case _:
+                rows.append({"type": "macvlan", "endpoint": end, "parent": f"{hosts[1]}:up0"})
+    return rows
+
+
+class TestMany:
+    def test_sixty_of_three_kinds(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        names = [lab.node(f"c{number}") for number in range(6)]
+        lab.write(mixture(lab, hosts, names))
+        before = state(*hosts, *names)
+        assert lab.batch()["links"] == {"total": 60, "created": 60, "updated": 0, "unchanged": 0, "failed": 0}
+        kinds = [link["linkinfo"]["info_kind"] for name in names for link in links(name).values()]
+        assert {kind: kinds.count(kind) for kind in kinds} == {"vxlan": 20, "veth": 40, "macvlan": 20}
+        assert sorted(link["type"] for link in lab.inspect()) == ["macvlan"] * 20 + ["veth"] * 20 + ["vxlan"] * 20
+        assert lab.batch()["status"] == "unchanged"
+        assert lab.destroy()["links"]["removed"] == 60
+        assert state(*hosts, *names) == before
+
+    def test_what_the_kernel_refuses_takes_all_of_them_back(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        names = [lab.node(f"c{number}") for number in range(3)]
+        stranger = ["link", "add", "theirs", "type", "vxlan", "id", "500", "remote", "192.0.2.2"]
+        ip(hosts[0], *stranger, "dev", "up0", "dstport", "4789")
+        rows = mixture(lab, hosts, names)
+        # The same vni, remote and port on one parent: only the kernel knows of the other one.
+        rows.insert(40, tunnel(f"{names[0]}:bad", hosts[0], "192.0.2.2", vni=500))
+        lab.write(rows)
+        before = state(*hosts, *names)
+        refused(lab, "$.links[40]", "bad", code=1)
+        assert state(*hosts, *names) == before
+
+    def test_killed_and_destroyed(
+        self,
+        lab: Lab,
+        hosts: tuple[str, str],
+        watch: Callable[[str], Watch],
+        start: Callable[..., subprocess.Popen[str]],
+    ) -> None:
+        names = [lab.node("c0"), lab.node("c1")]
+        rows: list[object] = []
+        for number in range(300):
+            rows.append({"type": "macvlan", "endpoint": f"{names[0]}:m{number}", "parent": f"{hosts[1]}:up0"})
+            rows.append(tunnel(f"{names[1]}:x{number}", hosts[0], "192.0.2.2") | {"vni": number})
+        lab.write(rows)
+        before = state(*hosts, *names)
+        sight = watch(names[0])
+        process = start(*COMMAND, "batch", lab.file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        until(lambda: sight.count() > 5, "the batch has begun")
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "the batch was faster than the test"
+        assert links(names[0])
+        lab.destroy()
+        assert state(*hosts, *names) == before
+
+
+@pytest.fixture
+def without_vlan(hosts: tuple[str, str]) -> None:
+    """Skips where the kernel has vlan links."""
+    done = run(["ip", "-n", hosts[0], "link", "add", "link", "up0", "name", "v0", "type", "vlan", "id", "5"])
+    if done.returncode == 0:
+        ip(hosts[0], "link", "delete", "v0")
+        pytest.skip("this kernel has vlan links")
+
+
+@pytest.mark.usefixtures("without_vlan")
+def test_a_kind_that_the_kernel_does_not_have(lab: Lab, hosts: tuple[str, str]) -> None:
+    a = lab.node("ca")
+    lab.write(
+        [
+            {"type": "macvlan", "endpoint": f"{a}:m0", "parent": f"{hosts[0]}:up0"},
+            {"type": "vlan", "endpoint": f"{a}:v0", "parent": f"{hosts[0]}:up0", "id": 5},
+        ]
+    )
+    before = state(*hosts, a)
+    refused(lab, "$.links[1].type", "this kernel has no vlan links", "8021q", code=1)
+    assert state(*hosts, a) == before
+
+
+@pytest.mark.guest
+class TestVlan:
+    @pytest.mark.parametrize("protocol", ["802.1Q", "802.1ad", None])
+    def test_a_tag(self, lab: Lab, hosts: tuple[str, str], protocol: str | None) -> None:
+        a, b = lab.node("ca"), lab.node("cb")
+        tag: dict[str, object] = {"type": "vlan", "id": 100} | ({} if protocol is None else {"protocol": protocol})
+        lab.write(
+            [
+                {"endpoint": f"{a}:eth0:10.0.0.1/24", "parent": f"{hosts[0]}:up0", **tag},
+                {"endpoint": f"{b}:eth0:10.0.0.2/24", "parent": f"{hosts[1]}:up0", **tag},
+            ]
+        )
+        before = state(*hosts, a, b)
+        lab.batch()
+        data = data_of(a, "eth0")
+        assert (data["protocol"], data["id"], links(a)["eth0"]["mtu"]) == (protocol or "802.1Q", 100, 1500)
+        ping(a, "10.0.0.2")
+        assert lab.batch()["status"] == "unchanged"
+        lab.write([{"endpoint": f"{a}:eth0", "parent": f"{hosts[0]}:up0", **tag, "id": 101}])
+        refused(lab, "$.links[0].id", "another id")
+        assert lab.destroy()["links"]["removed"] == 2
+        assert state(*hosts, a, b) == before
+
+    def test_a_tag_in_a_tag(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        rows: list[dict[str, object]] = []
+        for end, host in enumerate(hosts, 1):
+            inner = {"type": "vlan", "endpoint": f"{host}:inner:10.0.0.{end}/24", "parent": f"{host}:outer", "id": 7}
+            outer = {"type": "vlan", "endpoint": f"{host}:outer", "parent": f"{host}:up0", "id": 7}
+            rows += [inner, outer | {"protocol": "802.1ad"}]
+        lab.write(rows)
+        lab.batch()
+        assert data_of(hosts[0], "outer")["protocol"] == "802.1ad"
+        assert data_of(hosts[0], "inner")["protocol"] == "802.1Q"
+        ping(hosts[0], "10.0.0.2")
+        assert lab.batch()["status"] == "unchanged"
+
+
+@pytest.mark.guest
+class TestIpvlan:
+    @pytest.mark.parametrize("mode", ["l2", "l3", "l3s", None])
+    def test_modes(self, lab: Lab, hosts: tuple[str, str], mode: str | None) -> None:
+        a, b = lab.node("ca"), lab.node("cb")
+        kind = {"type": "ipvlan", "parent": f"{hosts[0]}:up0", **({} if mode is None else {"mode": mode})}
+        lab.write([{"endpoint": f"{a}:eth0:10.0.0.1/24", **kind}, {"endpoint": f"{b}:eth0:10.0.0.2/24", **kind}])
+        before = state(*hosts, a, b)
+        lab.batch()
+        assert data_of(a, "eth0")["mode"] == (mode or "l2")
+        (parent,) = ip_json(hosts[0], "link", "show", "dev", "up0")
+        assert links(a)["eth0"]["address"] == parent["address"]
+        ping(a, "10.0.0.2")
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        assert state(*hosts, a, b) == before
+
+    def test_it_has_no_mac_address_of_its_own(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        a = lab.node("ca")
+        end = {"node": a, "interface": "eth0", "mac": "02:00:00:00:00:01"}
+        lab.write([{"type": "ipvlan", "endpoint": end, "parent": f"{hosts[0]}:up0"}])
+        refused(lab, "$.links[0].endpoint.mac", "parent's MAC")

@@ -1,0 +1,254 @@
+"""Links on parents and mirrors: what comes first, what fits, what has to go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from kokofast.kinds import KINDS
+from kokofast.plan.observed import Interface, MirrorFilter, Namespace
+from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, RemoveMirror
+from kokofast.plan.ownership import cookie_of
+from kokofast.plan.planner import CALLER, CREATE, UNCHANGED, UPDATE, Plan, nodes_of
+from kokofast.topology.model import Address, End, Link, Mirror, Node, Topology
+from tests.plan.builders import LAB, end, identity_of, interface, link_alias, namespace, plan, veth
+
+REMOTE = Address(2, bytes((192, 0, 2, 2)), 32, "192.0.2.2")
+
+
+def on(kind: str, where: End | str, parent: str, **options: object) -> Link:
+    """A link of one end."""
+    one = end(where) if isinstance(where, str) else where
+    defaults: dict[str, object] = {field.name: field.default for field in KINDS[kind].fields}
+    if kind == "vxlan":
+        defaults |= {"remote": REMOTE, "vni": 7}
+    return Link(
+        kind,
+        (one,),
+        options={**defaults, "parent": parent, **options},
+        place="link",
+        places={name: f"link.{name}" for name in (*defaults, "type")},
+    )
+
+
+def nodes(*links: Link) -> Topology:
+    """The topology of these links; the nodes of parents count as well."""
+    names = [item.node for link in links for item in link.ends]
+    names += [str(link.options["parent"]).rpartition(":")[0] for link in links if "parent" in link.options]
+    return Topology(LAB, {name: Node(name, "netns", name) for name in dict.fromkeys(filter(None, names))}, links)
+
+
+def host(number: int, **mtus: int) -> Namespace:
+    """A namespace with interfaces of nobody's, by name and MTU; their indexes count from 2."""
+    return namespace(
+        number, *(Interface(index, name, mtu=mtu, up=True) for index, (name, mtu) in enumerate(mtus.items(), 2))
+    )
+
+
+def positions(found: Plan) -> dict[str, int]:
+    """Where the creation of each interface stands among the operations."""
+    return {item.ends[0].ifname: number for number, item in enumerate(found.operations) if isinstance(item, CreateLink)}
+
+
+def texts(found: Plan) -> list[str]:
+    return [f"{problem.place}: {problem.message}" for problem in found.problems]
+
+
+class TestParents:
+    def test_the_request_goes_out_where_the_parent_is(self) -> None:
+        found = plan(nodes(on("macvlan", "c:eth0", "h:up0")), namespace(0), host(1, up0=1500))
+        create = found.operations[0]
+        assert isinstance(create, CreateLink)
+        assert (create.sender, [end.ns for end in create.ends]) == (1, [0])
+        parent = create.attributes["link"]
+        assert isinstance(parent, IfRef)
+        assert (parent.ns, parent.ifname) == (1, "up0")
+
+    def test_a_parent_without_a_node_is_the_callers(self) -> None:
+        wanted = nodes(on("macvlan", "c:eth0", "up0"))
+        assert list(nodes_of(wanted)) == ["c", CALLER]
+        assert list(nodes_of(nodes(on("macvlan", "c:eth0", "h:up0")))) == ["c", "h"]
+        assert list(nodes_of(nodes(veth("a:x", "b:x")))) == ["a", "b"]
+        found = plan(wanted, namespace(0), host(1, up0=1500), places={"c": 0, CALLER: 1})
+        assert isinstance(found.operations[0], CreateLink)
+        assert found.operations[0].sender == 1
+
+    def test_a_parent_that_is_nowhere(self) -> None:
+        found = plan(nodes(on("macvlan", "c:eth0", "h:up1")), namespace(0), host(1, up0=1500))
+        assert texts(found) == ["link.parent: there is no interface up1 in h to stand on"]
+        assert found.operations == []
+
+    def test_what_stands_on_what_is_nowhere_is_named_once(self) -> None:
+        rows = on("macvlan", "c:m1", "c:m0"), on("macvlan", "c:m0", "h:up1")
+        assert texts(plan(nodes(*rows), namespace(0), host(1))) == [
+            "link.parent: there is no interface up1 in h to stand on"
+        ]
+
+    def test_links_that_stand_on_each_other(self) -> None:
+        rows = on("macvlan", "c:m1", "c:m0"), on("macvlan", "c:m0", "c:m1"), on("macvlan", "c:m2", "c:m1")
+        found = plan(nodes(*rows), namespace(0))
+        assert texts(found) == ["link.parent: the link stands, by way of its parents, on itself"] * 2
+
+    def test_a_parent_of_a_later_row_comes_first(self) -> None:
+        rows = (
+            on("macvlan", "c:m1", "c:vx0"),
+            on("vxlan", "c:vx0", "a:up0"),
+            veth("a:up0", "b:up0"),
+        )
+        found = plan(nodes(*rows), namespace(0), namespace(1), namespace(2))
+        at = positions(found)
+        assert at["up0"] < at["vx0"] < at["m1"]
+        for child, parent in (("vx0", "up0"), ("m1", "vx0")):
+            (waited,) = found.after[at[child]]
+            configured = found.operations[waited]
+            assert isinstance(configured, ConfigureEnd)
+            assert configured.interface.ifname == parent
+        assert found.actions == [CREATE] * 3
+
+
+class TestMtu:
+    @pytest.mark.parametrize(("mtu", "fits"), [(1450, True), (1451, False)])
+    def test_on_a_parent_that_is_there(self, mtu: int, fits: bool) -> None:
+        found = plan(nodes(on("vxlan", end("c:vx0", mtu=mtu), "h:up0")), namespace(0), host(1, up0=1500))
+        problem = "c:vx0.mtu: mtu 1451 does not fit on up0: its mtu is 1500, which leaves 1450"
+        assert texts(found) == ([] if fits else [problem])
+
+    @pytest.mark.parametrize(("mtu", "room"), [(None, 1450), (1400, 1350)])
+    def test_on_a_parent_of_the_same_file(self, mtu: int | None, room: int) -> None:
+        parent = veth(end("a:up0", mtu=mtu), end("b:up0"))
+        for size, problems in ((room, 0), (room + 1, 1)):
+            rows = on("vxlan", end("c:vx0", mtu=size), "a:up0"), parent
+            assert len(plan(nodes(*rows), namespace(0), namespace(1), namespace(2)).problems) == problems
+            above = on("macvlan", end("c:m0", mtu=size), "c:vx0"), on("vxlan", "c:vx0", "a:up0"), parent
+            assert len(plan(nodes(*above), namespace(0), namespace(1), namespace(2)).problems) == problems
+
+    def test_on_a_parent_that_grows_in_the_same_run(self) -> None:
+        grown = veth(end("a:up0", mtu=9000), end("b:up0", mtu=9000))
+        there = [interface("up0", 2, 2, link_alias(grown)) for _ in range(2)]
+        rows = on("vxlan", end("c:vx0", mtu=8950), "a:up0"), grown
+        found = plan(nodes(*rows), namespace(0), namespace(1, there[0]), namespace(2, there[1]))
+        assert texts(found) == []
+        assert found.actions == [CREATE, UPDATE]
+        (waited,) = found.after[positions(found)["vx0"]]
+        first = found.operations[waited]
+        assert isinstance(first, ConfigureEnd)
+        assert (first.interface.ifname, first.change.attributes) == ("up0", {"mtu": 9000})
+
+
+def stands(link: Link, data: Mapping[str, object] = MappingProxyType({}), parent: int = 2) -> Interface:
+    """The interface of a vxlan link as it is after a run."""
+    made: Any = KINDS["vxlan"].create(link, ({},), parent)["linkinfo"]
+    return interface("vx0", 9, 0, link_alias(link), kind="vxlan", data={"ttl": 0, **made["data"], **data})
+
+
+class TestAnotherRun:
+    def test_the_same(self) -> None:
+        link = on("vxlan", "c:vx0", "h:up0")
+        found = plan(nodes(link), namespace(0, stands(link)), host(1, up0=1500))
+        assert (texts(found), found.operations, found.actions) == ([], [], [UNCHANGED])
+
+    @pytest.mark.parametrize(
+        ("data", "field"),
+        [
+            ({"id": 8}, "vni"),
+            ({"group": bytes((192, 0, 2, 3))}, "remote"),
+            ({"port": 8472}, "port"),
+            ({"learning": 0}, "learning"),
+            ({"local": bytes((192, 0, 2, 1))}, "local"),
+            ({"group6": bytes(15) + b"\1", "group": None}, "remote"),
+        ],
+    )
+    def test_what_cannot_be_changed(self, data: dict[str, object], field: str) -> None:
+        link = on("vxlan", "c:vx0", "h:up0")
+        found = plan(nodes(link), namespace(0, stands(link, data)), host(1, up0=1500))
+        assert texts(found) == [
+            f"link.{field}: c:vx0 is there with another {field}, which cannot be changed; destroy it first"
+        ]
+
+    def test_another_parent(self) -> None:
+        link = on("vxlan", "c:vx0", "h:up0")
+        found = plan(nodes(link), namespace(0, stands(link, parent=3)), host(1, up0=1500))
+        assert texts(found) == ["link.parent: c:vx0 is there on another parent interface; destroy it first"]
+
+
+def tapping(direction: str | None, source: str = "eth0") -> Link:
+    mirror = None if direction is None else Mirror(source, direction)
+    return veth(end("r:tap", mirror=mirror), end("w:tap"))
+
+
+def tapped(link: Link, *mirrors: tuple[str, str, int]) -> tuple[Namespace, Namespace]:
+    """Both ends of the link there, with these filters: (interface, direction, ifindex of the target)."""
+    alias = link_alias(link)
+    cookie = cookie_of(LAB, alias)
+    interfaces = {"lo": Interface(1, "lo"), "eth0": Interface(2, "eth0", mtu=1500), "eth1": Interface(3, "eth1")}
+    interfaces["tap"] = interface("tap", 4, 5, alias)
+    filters = tuple(MirrorFilter(ifname, way, cookie[:-1] + b"\1", target=target) for ifname, way, target in mirrors)
+    return Namespace(identity_of(0), interfaces, mirrors=filters), namespace(1, interface("tap", 5, 4, alias))
+
+
+def mirroring(found: Plan) -> list[tuple[str, str, list[str]]]:
+    return [
+        ("add" if isinstance(item, AddMirror) else "remove", item.source.ifname, sorted(item.directions))
+        for item in found.operations
+        if isinstance(item, (AddMirror, RemoveMirror))
+    ]
+
+
+class TestMirrors:
+    def test_a_mirror_waits_for_both_interfaces(self) -> None:
+        rows = tapping("both"), veth("r:eth0", "s:eth0")
+        found = plan(nodes(*rows), namespace(0), namespace(1), namespace(2))
+        assert mirroring(found) == [("add", "eth0", ["egress", "ingress"])]
+        waited = [found.operations[number] for number in found.after[-1]]
+        assert [item.interface.ifname for item in waited if isinstance(item, ConfigureEnd)] == ["tap", "eth0"]
+
+    def test_a_source_that_is_nowhere(self) -> None:
+        found = plan(nodes(tapping("both", "eth9")), namespace(0), namespace(1))
+        assert texts(found) == ["r:tap: there is no interface eth9 in r to mirror"]
+        assert found.operations == []
+
+    def test_a_mirror_of_itself(self) -> None:
+        found = plan(nodes(tapping("both", "tap")), namespace(0), namespace(1))
+        assert texts(found) == ["r:tap: tap is the copy's own target, not an interface to mirror"]
+
+    @pytest.mark.parametrize(
+        ("wanted", "there", "expected"),
+        [
+            (("both", "eth0"), [("eth0", "ingress"), ("eth0", "egress")], []),
+            (("both", "eth0"), [], [("add", "eth0", ["egress", "ingress"])]),
+            (("both", "eth0"), [("eth0", "ingress")], [("add", "eth0", ["egress"])]),
+            (("ingress", "eth0"), [("eth0", "ingress"), ("eth0", "egress")], [("remove", "eth0", ["egress"])]),
+            (
+                ("ingress", "eth1"),
+                [("eth0", "ingress")],
+                [("remove", "eth0", ["ingress"]), ("add", "eth1", ["ingress"])],
+            ),
+            ((None, "eth0"), [("eth0", "egress")], [("remove", "eth0", ["egress"])]),
+        ],
+    )
+    def test_what_comes_and_what_goes(
+        self,
+        wanted: tuple[str | None, str],
+        there: list[tuple[str, str]],
+        expected: list[tuple[str, str, list[str]]],
+    ) -> None:
+        link = tapping(*wanted)
+        found = plan(nodes(link), *tapped(link, *((ifname, way, 4) for ifname, way in there)))
+        assert mirroring(found) == expected
+        assert found.actions == [UPDATE if expected else UNCHANGED]
+
+    def test_a_filter_that_leads_nowhere_does_not_count(self) -> None:
+        link = tapping("ingress")
+        assert mirroring(plan(nodes(link), *tapped(link, ("eth0", "ingress", 0)))) == [("add", "eth0", ["ingress"])]
+
+    @pytest.mark.parametrize(("mtu", "lowered"), [(1500, (1450, 1500)), (1450, None), (1400, None)])
+    def test_into_a_tunnel_the_mtu_is_lowered(self, mtu: int, lowered: tuple[int, int] | None) -> None:
+        link = on("vxlan", end("h:vx0", mirror=Mirror("eth0", "both")), "h:up0")
+        found = plan(nodes(link), host(0, up0=1500, eth0=mtu))
+        (add,) = [item for item in found.operations if isinstance(item, AddMirror)]
+        assert add.mtu == lowered
+        note = "the mtu of h:eth0 is lowered from 1500 to 1450, so that its packets fit into vx0"
+        assert found.notes == ([] if lowered is None else [note])
