@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,10 @@ from typing import Any, Protocol
 import pytest
 
 from tests.vm.marker import pytest_collection_modifyitems  # noqa: F401
+
+# A shell starts background jobs with SIGINT ignored, and what we start would inherit that: the tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NETNS_DIRECTORY = Path("/run/netns")
 PREFIX = f"kft-{os.getpid()}-"

@@ -42,6 +42,8 @@ def _run(argv: Sequence[str]) -> int:
     try:
         if command is not None and not getattr(options, "sandbox", False):
             raise CommandError(INVALID, "a command after -- is for batch --sandbox")
+        if getattr(options, "exit_code", False) and not options.dry_run:
+            raise CommandError(INVALID, "--exit-code goes with --dry-run")
         if command is not None and (not command or options.dry_run):
             raise CommandError(INVALID, "-- needs a command behind it, and links to be made (no --dry-run) before it")
         return _COMMANDS[options.command](options)

@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser: argparse.ArgumentParser = Parser(
         prog="kokofast",
-        description="Wires network namespaces together with veth links, thousands at a time.",
+        description="Wires network namespaces and containers together, thousands of links at a time.",
         epilog=f"{EXIT_CODES}\n\nkoko's own command line (kokofast -d c1,link1 -n ns2,link2): see kokofast -h",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

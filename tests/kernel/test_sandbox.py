@@ -140,7 +140,7 @@ def test_destroy_by_name_leaves_other_labs_and_strangers() -> None:
         "echo left; ip -n a -o link; ip -n b -o link; ip netns list\n"
     )
     seen, _, after = output.partition("left\n")
-    assert "1 links, 1 labs" in seen
+    assert "1 link, 1 lab" in seen
     names = names_in(after)
     assert {"group-only", "ours-not", "alias-only", "looks-like", "x0"} <= names
     assert not {"e0", "e1", "e2", "new"} & names
@@ -158,8 +158,8 @@ def test_a_machine_without_any_named_namespace() -> None:
         "kokofast destroy /run/one.jsonl\n"
     )
     assert "0 links" in output
-    assert "applied, 1 links created, 2 namespaces created" in output
-    assert "destroyed, 1 links removed, 2 namespaces removed" in output
+    assert "applied, 1 link created, 2 namespaces created" in output
+    assert "destroyed, 1 link removed, 2 namespaces removed" in output
 
 
 def test_a_lab_whose_namespaces_are_lived_in() -> None:
@@ -173,7 +173,7 @@ def test_a_lab_whose_namespaces_are_lived_in() -> None:
         "kill $sleeper\n"
     )
     assert "namespace a has lost its name, but lives on" in output
-    assert "destroyed, 1 links removed, 2 namespaces removed" in output
+    assert "destroyed, 1 link removed, 2 namespaces removed" in output
     assert "e0" not in output
 
 
