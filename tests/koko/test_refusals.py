@@ -137,12 +137,11 @@ def test_a_kind_that_the_kernel_lacks_is_said(here: str, pair: tuple[str, str]) 
 def test_without_root(netns: NamespaceFactory) -> None:
     a, b = netns("a"), netns("b")
     before = state(a, b)
-    command = ["setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all", *KOKO]
+    # Root in name only: another user might not be able to read the interpreter or the checkout.
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *KOKO]
     answer = subprocess.run(
         [*command, "-n", f"{a},l1", "-n", f"{b},l2"], capture_output=True, text=True, timeout=60, cwd="/"
     )
-    if "No module named" in answer.stderr or "Permission denied" in answer.stderr:
-        pytest.skip("this checkout can be read by root only")
     assert_one_sentence(answer, FAILED)
     assert "root" in answer.stderr
     assert state(a, b) == before
