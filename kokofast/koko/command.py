@@ -4,7 +4,6 @@ from __future__ import annotations
 
 # The C part of signal alone: its enums would cost 2 ms.
 import _signal  # type: ignore[import-not-found]
-import os
 
 from kokofast import __version__
 from kokofast.cli.output import complain, say, with_streams
@@ -82,8 +81,6 @@ def _show(action: Show) -> int:
 
 
 def _missing_capabilities() -> list[str]:
-    if os.geteuid() == 0:  # whoever took capabilities from root gets the kernel's own words
-        return []
     from kokofast.host.limits import missing_capabilities
 
     return missing_capabilities()
