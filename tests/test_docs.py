@@ -30,15 +30,22 @@ SETS_UP_AND_TESTS = "python3 tests/run.py\n"
 INSTALL = next(block for block in SHELL if "pip install" in block)
 
 
-def private(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a script with network and mount namespaces of its own, kokofast and python on its PATH."""
+def checkout(folder: Path) -> Path:
+    """A copy of this checkout without anything that was installed or built in it."""
+    ignored = shutil.ignore_patterns(".venv*", ".git", "build", "*.egg-info", ".*_cache", ".hypothesis", "__pycache__")
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    return folder
+
+
+def private(script: str, folder: Path, *, online: bool = False) -> subprocess.CompletedProcess[str]:
+    """Runs a script with a mount namespace and (unless online) a network namespace of its own, kokofast on its PATH."""
     setup = 'mount --make-rprivate / && mount -t tmpfs none "${NETNS:?}" && ip link set lo up\n'
     os.makedirs("/run/netns", exist_ok=True)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
-        ["unshare", "--net", "--mount", "sh", "-e", "-c", setup + script],
+        ["unshare", *([] if online else ["--net"]), "--mount", "sh", "-e", "-c", setup + script],
         cwd=folder,
-        env={**os.environ, "PATH": path, "NETNS": "/run/netns", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PATH": path, "NETNS": "/run/netns", "PYTHONPATH": str(folder if online else ROOT)},
         capture_output=True,
         text=True,
         timeout=600,
@@ -56,16 +63,19 @@ def test_the_readme_has_the_two_commands_for_a_fresh_machine() -> None:
 @pytest.mark.usefixtures("requires_root")
 @pytest.mark.parametrize("script", [block for block in SHELL if block not in (SETS_UP_AND_TESTS, INSTALL)])
 def test_a_command_of_the_readme_runs(script: str, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    shutil.copytree(ROOT / "bench", tmp_path / "bench")
-    if "quickstart" in script:
-        # In the checkout, whose virtual environment is there already.
-        script, tmp_path = script.replace("quickstart.py", "quickstart.py --links 30"), ROOT
+    fresh = "quickstart" in script
+    if fresh:
+        # What a new user has: the checkout, no virtual environment yet, and a network to install from.
+        script = script.replace("quickstart.py", "quickstart.py --links 30")
+        tmp_path = checkout(tmp_path / "fresh")
+    else:
+        shutil.copytree(ROOT / "examples", tmp_path / "examples")
+        shutil.copytree(ROOT / "bench", tmp_path / "bench")
     if "testns1" in script:
         script = "ip netns add testns1\nip netns add testns2\n" + script
     if script.startswith("kokofast batch c.json"):
         script = "kokofast generate chain --links 20 > c.json\n" + script
-    done = private(script, tmp_path)
+    done = private(script, tmp_path, online=fresh)
     assert done.returncode == 0, done.stdout + done.stderr
     if "--links 2000" in script:
         assert "2000 links" in done.stdout
@@ -73,11 +83,9 @@ def test_a_command_of_the_readme_runs(script: str, tmp_path: Path) -> None:
 
 
 def test_the_commands_that_install_work(tmp_path: Path) -> None:
-    shutil.copytree(
-        ROOT, tmp_path / "k", ignore=shutil.ignore_patterns(".venv*", ".git", "build", "*.egg-info", ".*_cache")
-    )
+    folder = checkout(tmp_path / "k")
     done = subprocess.run(
-        ["sh", "-e", "-c", INSTALL], cwd=tmp_path / "k", capture_output=True, text=True, timeout=600, check=False
+        ["sh", "-e", "-c", INSTALL], cwd=folder, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "batch" in done.stdout
