@@ -8,6 +8,7 @@ Progress goes to standard error. Namespaces and links are named after this proce
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import signal
@@ -142,7 +143,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         directory = Path(temporary)
         everyone = contenders(options.contenders, directory, options.ip_batch_max)
         make = SCENARIOS[options.scenario]
-        # Compiled modules, file caches, kernel modules: paid once here, by nobody.
+        # As pip leaves an installed package; in a checkout, PYTHONDONTWRITEBYTECODE may forbid the first run to.
+        compileall.compile_dir(ROOT / "kokofast", quiet=2)
+        # File caches, kernel modules: paid once here, by nobody.
         in_turns(make(prefix, WARM_UP_LINKS), everyone, 1, options.phase, directory, report.Results({}))
         for size in options.links:
             in_turns(make(prefix, size), everyone, options.repeat, options.phase, directory, results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from kokofast.topology.model import Link, Topology
     from kokofast.topology.problems import Problem
 
-# The rtnl lock is global: two threads keep it busy, more only spin on it.
-DEFAULT_WORKERS = 2
-CHUNK = 64
+# The rtnl lock is global: two threads keep it busy, more only spin on it. The kernel's own threads, which bring the new
+# interfaces' carriers and addresses up, need a processor as well: of two, one is theirs.
+DEFAULT_WORKERS = 1 if len(os.sched_getaffinity(0)) <= 2 else 2
+CHUNK = 256
 
 
 async def apply(

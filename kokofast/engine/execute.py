@@ -26,7 +26,7 @@ from kokofast.plan.operations import (
     RemoveMirror,
     RemoveNamespace,
 )
-from kokofast.plan.ownership import first_broadcast, group_of_cookie
+from kokofast.plan.ownership import first_broadcast, first_mac, group_of_cookie
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, KernelError, Request
@@ -97,7 +97,8 @@ class Executor:
         if isinstance(reference, MarkRef):
             ns = reference.interface.ns
             index = self._index[ns, reference.interface.ifname]
-            return first_broadcast(self.boot, self.handle(ns).identity, reference.group, index)
+            mark = first_mac if reference.is_mac else first_broadcast
+            return mark(self.boot, self.handle(ns).identity, reference.group, index)
         raise TypeError(f"{reference!r} is neither a number nor a reference")
 
     def execute(self, operations: Sequence[Operation]) -> list[Refusal | None]:

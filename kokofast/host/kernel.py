@@ -74,6 +74,12 @@ class Kernel:
         """How many namespaces may be held at a time by all workers together."""
         return max(self.budget // DESCRIPTORS_EACH - 1, 2)
 
+    def expect(self, namespaces: int) -> None:
+        """Makes room for the descriptors of this many namespaces; best before there is a second thread."""
+        from kokofast.host.limits import RESERVED, make_room
+
+        make_room(min(namespaces * DESCRIPTORS_EACH, self.budget) + RESERVED - 1)
+
     def boot_id(self) -> str:
         """The kernel's random name for this boot; random(4)."""
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:

@@ -14,15 +14,15 @@ import sys
 
 from kokofast.wire.attributes import DecodeError
 from kokofast.wire.message import (
-    NLM_F_DUMP,
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
     Ack,
     KernelError,
-    Request,
+    acknowledges,
     explain,
     pack,
+    pack_dump,
     split,
     unpack,
     unpack_ack,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kokofast.wire.attributes import Resolve
-    from kokofast.wire.message import Message
+    from kokofast.wire.message import Message, Request
 
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
@@ -121,7 +121,10 @@ class Socket:
         first = self._seq - len(batch) + 1
         results: list[KernelError | None] = [None] * len(batch)
         while True:
-            for type, flags, seq, _pid, body in split(self._receive()):
+            data = self._receive()
+            if acknowledges(data, self._seq):
+                return results
+            for type, flags, seq, _pid, body in split(data):
                 if type != NLMSG_ERROR or not first <= seq <= self._seq:
                     continue
                 ack = unpack_ack(flags, seq, body)
@@ -155,7 +158,7 @@ class Socket:
 
     def _dump_once(self, request: Request) -> list[Message] | None:
         self._seq += 1
-        data = pack(Request(request.type, request.header, request.attributes, NLM_F_DUMP), self._seq, ack=False)
+        data = pack_dump(request, self._seq)
         self._socket.send(data)
         messages: list[Message] = []
         consistent = True

@@ -24,11 +24,11 @@ class Kind:
 
     mtu is (minimum, maximum) in bytes, as the kernel's driver sets dev->min_mtu and dev->max_mtu. overhead(link) says
     how much smaller than its parent's the MTU of a link must be. own_mac tells whether its interface has a MAC
-    address of its own. module is the kernel's name of the driver; field_of(attribute) the name of the field that
-    became an attribute.
+    address of its own, random_mac whether the kernel would choose one by chance. module is the kernel's name of the
+    driver; field_of(attribute) the name of the field that became an attribute.
     """
 
-    __slots__ = ("create", "ends", "fields", "module", "mtu", "name", "names", "overhead", "own_mac")
+    __slots__ = ("create", "ends", "fields", "module", "mtu", "name", "names", "overhead", "own_mac", "random_mac")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Kind:
         create: CreateFunction,
         overhead: Callable[[Link], int] = no_overhead,
         own_mac: bool = True,
+        random_mac: bool = False,
         module: str = "",
         names: Mapping[str, str] | None = None,
     ) -> None:
@@ -50,6 +51,7 @@ class Kind:
         self.create = create
         self.overhead = overhead
         self.own_mac = own_mac
+        self.random_mac = random_mac
         self.module = module or name
         self.names: Mapping[str, str] = names if names is not None else {}
 

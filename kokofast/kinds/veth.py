@@ -18,4 +18,4 @@ def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> M
 
 
 # ETH_MIN_MTU, ETH_MAX_MTU: veth_setup() leaves the bounds of ether_setup() and raises max_mtu to ETH_MAX_MTU.
-KIND = Kind("veth", ends=2, fields=(), mtu=(68, 65535), create=create)
+KIND = Kind("veth", ends=2, fields=(), mtu=(68, 65535), create=create, random_mac=True)

@@ -71,7 +71,7 @@ def difference(end: End, interface: Interface, alias: str) -> tuple[Change, Chan
         pairs["mtu"] = end.mtu, interface.mtu
     if end.txqlen is not None:
         pairs["txqlen"] = end.txqlen, interface.txqlen
-    if not interface.alias:  # then it is still our mark
+    if not interface.alias:  # then it may still be our mark
         pairs["broadcast"] = BROADCAST, interface.broadcast
     wanted = {name: value for name, (value, now) in pairs.items() if value != now}
     before = {name: pairs[name][1] for name in wanted}

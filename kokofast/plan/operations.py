@@ -38,13 +38,14 @@ class IfRef:
 
 
 class MarkRef:
-    """The broadcast address that marks a new interface as ours (ownership.first_broadcast)."""
+    """The link-layer address that marks a new interface as ours: ownership.first_mac, or first_broadcast."""
 
-    __slots__ = ("group", "interface")
+    __slots__ = ("group", "interface", "is_mac")
 
-    def __init__(self, interface: IfRef, group: int) -> None:
+    def __init__(self, interface: IfRef, group: int, is_mac: bool) -> None:
         self.interface = interface
         self.group = group
+        self.is_mac = is_mac
 
     def __repr__(self) -> str:
         return f"MarkRef({self.interface})"

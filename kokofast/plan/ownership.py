@@ -1,10 +1,11 @@
 """Whose interface is it? The kernel is the state store: these marks are all that kokofast remembers.
 
-Every interface of a lab carries, from the instant of its creation, the lab's group number (IFLA_GROUP) and, until the
-next message, a link-layer broadcast address computed from that number and the place of the interface. That next message
-brings the alias ``kokofast:LAB:r1:eth1--r2:eth1``, which the kernel does not take at creation, and the usual broadcast
-address. So an interface is ours when its group is the lab's AND (its alias names the lab, OR it has no alias yet and
-its broadcast address is the one we compute). A group number alone proves nothing: anyone may use it.
+Every interface of a lab carries, from the instant of its creation, the lab's group number (IFLA_GROUP) and a mark
+computed from that number and the place of the interface: its MAC address, where the kernel would choose one by chance;
+else its link-layer broadcast address. The next message brings the alias ``kokofast:LAB:r1:eth1--r2:eth1``, which the
+kernel does not take at creation, and the usual broadcast address. So an interface is ours when its group is the lab's
+AND (its alias names the lab, OR it has no alias yet and carries the mark that we compute). A group number alone proves
+nothing: anyone may use it.
 A namespace of ours carries the alias ``kokofast:LAB:namespace`` on its loopback, set before it has a name.
 """
 
@@ -70,10 +71,17 @@ def first_broadcast(boot: str, namespace: tuple[int, int], group: int, ifindex: 
     shows. boot is /proc/sys/kernel/random/boot_id.
 
     It is the one thing that every kind of link takes at creation, that means nothing while the interface is down, and
-    that is set back at no cost by the message that brings the alias and sets it up.
+    that can be set back by the message that brings the alias and sets it up.
     """
     text = f"{boot}:{namespace[0]}:{namespace[1]}:{group}:{ifindex}"
     return blake2s(text.encode(), digest_size=6, person=b"kokofast").digest()
+
+
+def first_mac(boot: str, namespace: tuple[int, int], group: int, ifindex: int) -> bytes:
+    """The MAC address (IFLA_ADDRESS) that an interface is created with, unicast and locally administered: the same
+    mark, for links to which the kernel gives such an address by chance. It stays, so nothing has to be set back."""
+    mark = first_broadcast(boot, namespace, group, ifindex)
+    return bytes((mark[0] & 0xFC | 0x02,)) + mark[1:]
 
 
 COOKIE_SIZE = 16  # TC_COOKIE_MAX_SIZE
@@ -111,7 +119,8 @@ def lab_of(interface: Interface, namespace: Namespace, boot: str, lab: str | Non
     if interface.alias:
         named = lab_of_alias(interface.alias)
         return named if named is not None and group_of(named) == interface.group else None
-    if interface.broadcast != first_broadcast(boot, namespace.identity, interface.group, interface.ifindex):
+    place = boot, namespace.identity, interface.group, interface.ifindex
+    if interface.broadcast != first_broadcast(*place) and interface.mac != first_mac(*place):
         return None
     return lab if lab is not None and group_of(lab) == interface.group else ""
 

@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from kokofast.kinds.kind import Kind
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import Operation
     from kokofast.topology.model import End, Link
@@ -290,15 +291,20 @@ class _LinkPlanner:
         return lab_of(interface, observed, self.situation.boot, self.lab) != self.lab
 
     def _create(self, number: int, link: Link, references: tuple[IfRef, ...], parent: IfRef | None, alias: str) -> None:
-        common = tuple(self._attributes(reference, end) for reference, end in zip(references, link.ends, strict=True))
+        kind = KINDS[link.kind]
+        ends = zip(references, link.ends, strict=True)
+        common = tuple(self._attributes(kind, reference, end) for reference, end in ends)
         wait = {self.made[reference.ns] for reference in references if reference.ns in self.made}
         if parent is not None and (parent.ns, parent.ifname) in self.ready:
             wait.add(self.ready[parent.ns, parent.ifname])
-        attributes = KINDS[link.kind].create(link, common, parent)
+        attributes = kind.create(link, common, parent)
         sender = None if parent is None else parent.ns
         created = self.plan.add(CreateLink(number, references, attributes, sender), tuple(sorted(wait)))
         for position, (reference, end) in enumerate(zip(references, link.ends, strict=True)):
-            change = Change({"ifalias": alias, "broadcast": BROADCAST}, up=True if end.up else None, add=end.addresses)
+            settings: dict[str, object] = {"ifalias": alias}
+            if "broadcast" in common[position]:
+                settings["broadcast"] = BROADCAST
+            change = Change(settings, up=True if end.up else None, add=end.addresses)
             done = self.plan.add(ConfigureEnd(number, position, reference, change), (created,))
             self.ready[reference.ns, reference.ifname] = done
             mtu = end.mtu if end.mtu is not None else DEFAULT_MTU if parent is None else self._room(link, parent)
@@ -332,8 +338,10 @@ class _LinkPlanner:
         self, number: int, position: int, link: Link, reference: IfRef, interface: Interface | None
     ) -> None:
         end = link.ends[position]
-        cookie = cookie_of(self.lab, alias_of(self.lab, link))
         observed = self.situation.observed[reference.ns]
+        if end.mirror is None and (interface is None or observed is None or not observed.mirrors):
+            return
+        cookie = cookie_of(self.lab, alias_of(self.lab, link))
         have: dict[str, set[str]] = {}
         if observed is not None and interface is not None:
             for mirror in observed.mirrors:
@@ -376,14 +384,17 @@ class _LinkPlanner:
         )
         return room, mtu
 
-    def _attributes(self, reference: IfRef, end: End) -> dict[str, object]:
+    def _attributes(self, kind: Kind, reference: IfRef, end: End) -> dict[str, object]:
         attributes: dict[str, object] = {
             "header": {"index": reference},
             "ifname": end.ifname,
             "group": self.group,
-            "broadcast": MarkRef(reference, self.group),
             "net_ns_fd": NsRef(reference.ns),
         }
+        if end.mac is None and kind.random_mac:
+            attributes["address"] = MarkRef(reference, self.group, is_mac=True)
+        else:
+            attributes["broadcast"] = MarkRef(reference, self.group, is_mac=False)
         if end.queues is not None:
             attributes["num_tx_queues"] = attributes["num_rx_queues"] = end.queues
         if end.mtu is not None:

@@ -84,27 +84,33 @@ NEST = Codec("NEST")
 class Header:
     """A fixed struct in front of attributes. Fields have names; those not given are 0, padding is ``x``."""
 
-    __slots__ = ("fields", "name", "struct")
+    __slots__ = ("_positions", "fields", "name", "struct")
 
     def __init__(self, name: str, format: str, fields: str) -> None:
         self.name = name
         self.struct = struct.Struct("=" + format)
         self.fields = tuple(fields.split())
+        self._positions = {name: position for position, name in enumerate(self.fields)}
 
     @property
     def size(self) -> int:
         return self.struct.size
 
+    def row(self, values: Mapping[str, object], resolve: Resolve | None = None) -> list[Any]:
+        """The fields in order. Raises EncodeError on an unknown one."""
+        row: list[Any] = [0] * len(self.fields)
+        positions = self._positions
+        for name, value in values.items():
+            position = positions.get(name)
+            if position is None:
+                raise EncodeError(f"{self.name} has no field {name!r}")
+            row[position] = value if type(value) is int or resolve is None else resolve(value)
+        return row
+
     def pack(self, values: Mapping[str, object], resolve: Resolve | None = None) -> bytes:
         """The header's bytes. Raises EncodeError on an unknown field or a value that does not fit."""
-        for name in values:
-            if name not in self.fields:
-                raise EncodeError(f"{self.name} has no field {name!r}")
-        row = [values.get(name, 0) for name in self.fields]
-        if resolve is not None:
-            row = [value if type(value) is int else resolve(value) for value in row]
         try:
-            return self.struct.pack(*row)
+            return self.struct.pack(*self.row(values, resolve))
         except struct.error as error:
             raise EncodeError(f"{self.name} {dict(values)}: {error}") from error
 
@@ -126,7 +132,7 @@ class Attr:
     many: the attribute may repeat; its value is a list.
     """
 
-    __slots__ = ("codec", "header", "many", "select", "table", "tables", "type")
+    __slots__ = ("codec", "header", "known", "many", "select", "table", "tables", "type")
 
     def __init__(
         self,
@@ -146,6 +152,8 @@ class Attr:
         self.select = select
         self.tables = tables
         self.many = many
+        # Bytes of values that were written before: a queue count or a kind is the same in thousands of messages.
+        self.known: dict[object, bytes] = {}
 
     def inside(self, siblings: Mapping[Any, object]) -> Table | None:
         """The table of a nested attribute, given the attributes beside it; None when it is not known."""
@@ -216,7 +224,22 @@ def _attribute(type: int, payload: bytes) -> bytes:
     return _NLATTR.pack(length, type) + payload + _PAD[length & 3]
 
 
+_PLAIN = frozenset((int, str, bytes))
+MAX_KNOWN = 64
+
+
 def _encode_one(attr: Attr, value: Any, siblings: Mapping[Any, object], resolve: Resolve | None) -> bytes:
+    if type(value) not in _PLAIN:
+        return _write(attr, value, siblings, resolve)
+    written = attr.known.get(value)
+    if written is None:
+        written = _write(attr, value, siblings, resolve)
+        if len(attr.known) < MAX_KNOWN:
+            attr.known[value] = written
+    return written
+
+
+def _write(attr: Attr, value: Any, siblings: Mapping[Any, object], resolve: Resolve | None) -> bytes:
     codec = attr.codec
     if codec.format is not None:
         if type(value) is not int and resolve is not None:
@@ -238,8 +261,8 @@ def _encode_one(attr: Attr, value: Any, siblings: Mapping[Any, object], resolve:
         raise EncodeError(f"attribute {attr.type} needs its sibling {attr.select!r} to say what is inside")
     if attr.header is None:
         return _attribute(attr.type, encode(table, value, resolve))
-    header = attr.header.pack(value.get("header", {}), resolve)
-    inner = {name: item for name, item in value.items() if name != "header"}
+    inner = dict(value)
+    header = attr.header.pack(inner.pop("header", {}), resolve)
     return _attribute(attr.type, header + encode(table, inner, resolve))
 
 
@@ -275,6 +298,23 @@ def decode(table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | No
     return values
 
 
+class _Layout:
+    """Where attributes stood in bytes seen before: those of the same length with the same headers have them there too.
+
+    A dump of thousands of namespaces has few layouts, and checking one is a single call instead of fifty."""
+
+    __slots__ = ("headers", "numbers", "places")
+
+    def __init__(self, headers: struct.Struct, numbers: tuple[int, ...], places: list[tuple[int, int, int]]) -> None:
+        self.headers = headers
+        self.numbers = numbers
+        self.places = places
+
+
+MAX_LAYOUTS = 256
+_layouts: dict[tuple[int, frozenset[int] | None], _Layout] = {}
+
+
 def walk(data: Buffer, types: frozenset[int] | None = None) -> list[tuple[int, memoryview]]:
     """(nla_type with its flags, payload) of each attribute, or of those of some types.
 
@@ -282,18 +322,30 @@ def walk(data: Buffer, types: frozenset[int] | None = None) -> list[tuple[int, m
     """
     view = memoryview(data)
     end = len(view)
+    known = _layouts.get((end, types))
+    if known is not None and known.headers.unpack_from(view) == known.numbers:
+        return [(type, view[start:stop]) for type, start, stop in known.places]
     offset = 0
-    found: list[tuple[int, memoryview]] = []
+    numbers: list[int] = []
+    format: list[str] = []
+    places: list[tuple[int, int, int]] = []
     while end - offset >= 4:
         length, type = _NLATTR.unpack_from(view, offset)
         if length < 4 or length > end - offset:
             raise DecodeError(f"attribute {type & NLA_TYPE_MASK} says {length} of {end - offset} bytes")
         if types is None or type & NLA_TYPE_MASK in types:
-            found.append((type, view[offset + 4 : offset + length]))
-        offset += (length + 3) & ~3
+            places.append((type, offset + 4, offset + length))
+        step = (length + 3) & ~3
+        numbers += (length, type)
+        format.append(f"HH{step - 4}x")
+        offset += step
     if offset < end:
         raise DecodeError(f"{end - offset} bytes left over after the last attribute")
-    return found
+    if offset == end:  # with its last padding, as the kernel always has it
+        if len(_layouts) >= MAX_LAYOUTS:
+            _layouts.clear()
+        _layouts[end, types] = _Layout(struct.Struct("=" + "".join(format)), tuple(numbers), places)
+    return [(type, view[start:stop]) for type, start, stop in places]
 
 
 def _decode_one(name: str, attr: Attr, table: Table | None, payload: memoryview, depth: int) -> object:

@@ -48,6 +48,9 @@ NLM_F_CAPPED = 0x100  # in an acknowledgement: the request is not echoed (NETLIN
 NLM_F_ACK_TLVS = 0x200  # in an acknowledgement: attributes follow (NETLINK_EXT_ACK)
 
 _NLMSGHDR = struct.Struct("=IHHII")
+_SEQ = struct.Struct("=I")
+_SEQ_OFFSET = 8
+_CAPPED_ACK = struct.Struct("=IHHIIi16x")  # struct nlmsgerr: the error, the header of the request
 _ERRNO = struct.Struct("=i")
 HEADER_SIZE = _NLMSGHDR.size
 MAX_ERRNO = 4095  # include/linux/err.h: no error number is larger
@@ -79,7 +82,7 @@ class Request:
     only: of the answers to a dump, the attributes that are wanted; None for all.
     """
 
-    __slots__ = ("attributes", "flags", "header", "only", "type")
+    __slots__ = ("_dump", "attributes", "flags", "header", "only", "type")
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Request:
         only: frozenset[str] | None = None,
     ) -> None:
         self.only = only
+        self._dump: bytes | None = None
         self.type = type
         self.flags = flags
         self.header = header
@@ -156,6 +160,15 @@ def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = Non
     return _NLMSGHDR.pack(HEADER_SIZE + len(body), request.type, flags, seq, 0) + body
 
 
+def pack_dump(request: Request, seq: int) -> bytes:
+    """The bytes that ask for a dump. All but the number is kept: the same question goes to thousands of namespaces."""
+    rest = request._dump
+    if rest is None:
+        asked = Request(request.type, request.header, request.attributes, request.flags | NLM_F_DUMP)
+        rest = request._dump = pack(asked, 0, ack=False)
+    return rest[:_SEQ_OFFSET] + _SEQ.pack(seq) + rest[_SEQ_OFFSET + _SEQ.size :]
+
+
 def split(data: Buffer) -> Iterator[tuple[int, int, int, int, memoryview]]:
     """(type, flags, seq, pid, body) of each message in a datagram. Raises DecodeError on impossible lengths."""
     view = memoryview(data)
@@ -181,6 +194,14 @@ def unpack(type: int, flags: int, seq: int, pid: int, body: Buffer, only: frozen
         raise DecodeError(f"message type {type} is not known") from None
     fields = header.unpack(body)
     return Message(type, flags, seq, pid, fields, decode(table, memoryview(body)[header.size :], 0, only))
+
+
+def acknowledges(data: Buffer, seq: int) -> bool:
+    """Whether a datagram is nothing but the acknowledgement that all went well up to this number (NETLINK_CAP_ACK)."""
+    if len(data) != _CAPPED_ACK.size:
+        return False
+    _, type, _, acknowledged, _, error = _CAPPED_ACK.unpack(data)
+    return bool(type == NLMSG_ERROR and acknowledged == seq and error == 0)
 
 
 def unpack_ack(flags: int, seq: int, body: Buffer, *, echoes: bool = True) -> Ack:

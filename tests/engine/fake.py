@@ -134,6 +134,9 @@ class FakeKernel(Kernel):
     def capacity(self) -> int:
         return self.budget
 
+    def expect(self, namespaces: int) -> None:
+        pass
+
     def boot_id(self) -> str:
         return BOOT
 

@@ -13,6 +13,7 @@ from kokofast.plan.ownership import (
     MAX_ALIAS,
     alias_of,
     first_broadcast,
+    first_mac,
     group_of,
     is_our_group,
     lab_of,
@@ -26,11 +27,12 @@ from tests.plan.builders import BOOT, LAB, end, identity_of, veth
 HERE = Namespace(identity_of(0))
 GROUP = group_of(LAB)
 MARK = first_broadcast(BOOT, HERE.identity, GROUP, 7)
+MAC = first_mac(BOOT, HERE.identity, GROUP, 7)
 ALIAS = f"kokofast:{LAB}:r1:eth1--r2:eth1"
 
 
 @pytest.mark.parametrize(
-    ("group", "alias", "broadcast", "lab", "owner"),
+    ("group", "alias", "mark", "lab", "owner"),
     [
         # With its alias, whatever the broadcast address is by now.
         (GROUP, ALIAS, BROADCAST, LAB, LAB),
@@ -43,7 +45,7 @@ ALIAS = f"kokofast:{LAB}:r1:eth1--r2:eth1"
         (GROUP, "", MARK, "other", ""),
         # The group alone proves nothing.
         (GROUP, "", BROADCAST, LAB, None),
-        (GROUP, "", bytes((MARK[0] ^ 1,)) + MARK[1:], LAB, None),
+        (GROUP, "", bytes((MARK[0] ^ 4,)) + MARK[1:], LAB, None),
         (GROUP, "uplink of the office", MARK, LAB, None),
         (GROUP, "uplink of the office", BROADCAST, LAB, None),
         # Nor does the alias alone, or the mark alone: both can be copied.
@@ -61,15 +63,20 @@ ALIAS = f"kokofast:{LAB}:r1:eth1--r2:eth1"
         (GROUP, f"Kokofast:{LAB}:x", MARK, LAB, None),
     ],
 )
-def test_the_lab_of_an_interface(group: int, alias: str, broadcast: bytes, lab: str | None, owner: str | None) -> None:
-    seen = Interface(7, "eth1", group=group, alias=alias, broadcast=broadcast)
-    assert lab_of(seen, HERE, BOOT, lab) == owner
+def test_the_lab_of_an_interface(group: int, alias: str, mark: bytes, lab: str | None, owner: str | None) -> None:
+    by_broadcast = Interface(7, "eth1", group=group, alias=alias, broadcast=mark, mac=MAC[:5] + b"\0")
+    mac = bytes((mark[0] & 0xFC | 2,)) + mark[1:]
+    by_mac = Interface(7, "eth1", group=group, alias=alias, broadcast=BROADCAST, mac=mac)
+    assert lab_of(by_broadcast, HERE, BOOT, lab) == owner
+    assert lab_of(by_mac, HERE, BOOT, lab) == owner
 
 
+@pytest.mark.parametrize("mark", ["broadcast", "mac"])
 @pytest.mark.parametrize("change", ["ifindex", "namespace", "boot", "group"])
-def test_the_mark_holds_in_one_place_only(change: str) -> None:
+def test_the_mark_holds_in_one_place_only(change: str, mark: str) -> None:
     group = group_of("other") if change == "group" else GROUP
-    seen = Interface(8 if change == "ifindex" else 7, "eth1", group=group, broadcast=MARK)
+    seen = Interface(8 if change == "ifindex" else 7, "eth1", group=group)
+    setattr(seen, mark, MARK if mark == "broadcast" else MAC)
     here = Namespace(identity_of(1)) if change == "namespace" else HERE
     assert lab_of(seen, here, "another boot" if change == "boot" else BOOT, LAB) is None
 
@@ -79,6 +86,13 @@ def test_the_mark_is_what_nobody_sets() -> None:
     assert len(marks) == 1000  # 48 bits of a digest: no two alike
     assert all(len(mark) == 6 for mark in marks)
     assert BROADCAST not in marks
+
+
+def test_the_mark_is_a_mac_address_that_an_interface_may_have() -> None:
+    macs = {first_mac(BOOT, identity_of(ns), GROUP, index) for ns in range(20) for index in range(2, 52)}
+    assert len(macs) == 1000
+    # IEEE 802: bit 0 of the first byte is for groups of receivers, bit 1 says that no manufacturer gave the address.
+    assert all(len(mac) == 6 and mac[0] & 0b11 == 0b10 for mac in macs)
 
 
 @given(st.text(max_size=70))

@@ -70,9 +70,12 @@ def test_a_link_that_is_not_there_is_created() -> None:
     assert info["kind"] == "veth"
     peer = info["data"]["peer"]
     for ns, values in enumerate((attributes, peer)):
-        index, mark, place = values["header"]["index"], values["broadcast"], values["net_ns_fd"]
+        # The address of the first end is the user's.
+        name = "address" if ns else "broadcast"
+        index, mark, place = values["header"]["index"], values[name], values["net_ns_fd"]
         assert isinstance(index, IfRef)
         assert isinstance(mark, MarkRef)
+        assert mark.is_mac == (name == "address")
         assert isinstance(place, NsRef)
         assert (index.ns, index.ifname, mark.interface is index, mark.group, place.ns) == (
             ns, "eth1", True, group_of(LAB), ns
@@ -81,14 +84,14 @@ def test_a_link_that_is_not_there_is_created() -> None:
         assert values["ifname"] == "eth1"
     assert (attributes["mtu"], attributes["address"]) == (1400, b"\2\0\0\0\0\1")
     assert attributes["num_tx_queues"] == attributes["num_rx_queues"] == 2
-    assert not {"mtu", "address", "num_tx_queues", "num_rx_queues"} & set(peer)
+    assert not {"mtu", "broadcast", "num_tx_queues", "num_rx_queues"} & set(peer)
     assert isinstance(left, ConfigureEnd)
     assert isinstance(right, ConfigureEnd)
     assert (left.end, left.interface.ns, left.undo) == (0, 0, None)
     assert left.change.attributes == {"ifalias": link_alias(link), "broadcast": BROADCAST}
     assert (left.change.up, left.change.add, left.change.remove) == (True, first.addresses, ())
     assert (right.end, right.interface.ns, right.undo) == (1, 1, None)
-    assert right.change.attributes == {"ifalias": link_alias(link), "broadcast": BROADCAST}
+    assert right.change.attributes == {"ifalias": link_alias(link)}
     assert (right.change.up, right.change.add) == (None, ())
 
 
