@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.faults.counts import pytest_addoption, pytest_terminal_summary  # noqa: F401
 from tests.vm.marker import pytest_collection_modifyitems  # noqa: F401
 
 # A shell starts background jobs with SIGINT ignored, and what we start would inherit that: the tests send it.
