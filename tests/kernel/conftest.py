@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,16 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:.0f} s"
         time.sleep(0.002)
+
+
+def stand_still(process: subprocess.Popen[str]) -> bool:
+    """Stops a process with all its threads (SIGSTOP); False when it has ended before."""
+    process.send_signal(signal.SIGSTOP)
+    if process.returncode is not None:
+        return False
+    # WNOWAIT: should it have ended, that is left for Popen to learn.
+    found = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    return found is not None and found.si_code == os.CLD_STOPPED
 
 
 class Lab:
@@ -99,7 +110,8 @@ class Lab:
     def bundle(self, links: int) -> tuple[str, str]:
         """Writes many links between two namespaces that are there; returns their names."""
         a, b = self.node("a"), self.node("b")
-        self.write([{"endpoints": [f"{a}:e{i}:10.0.{i}.0/31", f"{b}:e{i}:10.0.{i}.1/31"]} for i in range(links)])
+        at = [f"10.{i >> 8}.{i & 255}" for i in range(links)]
+        self.write([{"endpoints": [f"{a}:e{i}:{at[i]}.0/31", f"{b}:e{i}:{at[i]}.1/31"]} for i in range(links)])
         return a, b
 
 
