@@ -137,6 +137,7 @@ class _LinkPlanner:
         self.coming = {(situation.places[end.node], end.ifname) for link in topology.links for end in link.ends}
         self.mtus: dict[tuple[int, str], int | None] = {}
         self.removals: list[ConfigureEnd] = []
+        self.by_alias: dict[str, list[tuple[int, Interface]]] | None = None  # see _with_alias()
         # The ends that were planned: (number of the link, position of the end, link, interface, what there was).
         self.ends: list[tuple[int, int, Link, IfRef, Interface | None]] = []
 
@@ -156,6 +157,8 @@ class _LinkPlanner:
         found = [self._find(reference) for reference in references]
         present = [interface for interface in found if interface is not None]
         alias = alias_of(self.lab, link)
+        if self._is_apart(link, references, present, alias):
+            return True
         if not present:
             self.plan.actions[number] = CREATE
             self._create(number, link, references, parent, alias)
@@ -251,6 +254,41 @@ class _LinkPlanner:
         interface = self._find(reference)
         return interface.mtu if interface is not None else None
 
+    def _is_apart(self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], alias: str) -> bool:
+        """Whether an end of this link, which is there, is not where the file has it; then says so."""
+        if len(present) == len(references):
+            return False
+        strays = [(ns, item) for ns, item in self._with_alias(alias) if item not in present]
+        if not strays and {interface.alias for interface in present} != {alias}:
+            return False  # there is nothing yet, or what is there tells of another link
+        if any(map(self._is_a_strangers, references)):
+            return False
+        missing = [end for reference, end in zip(references, link.ends, strict=True) if self._find(reference) is None]
+        titles = " and ".join(f"{end.node}:{end.ifname}" for end in missing)
+        found = " and ".join(f"{self._title_of(ns)}:{item.ifname}" for ns, item in strays)
+        self._problem(
+            missing[0].where("ifname"),
+            f"{titles} of this link was renamed or moved: "
+            + (f"it is {found} by now; " if found else "it has left the namespaces of the file; ")
+            + "put it back, or delete the link (ip link delete) or the whole lab (kokofast destroy --name "
+            f"{self.lab}), and run batch again",
+        )
+        return True
+
+    def _with_alias(self, alias: str) -> list[tuple[int, Interface]]:
+        """(namespace, interface) of each interface of this lab that has the alias."""
+        if self.by_alias is None:
+            self.by_alias = {}
+            for ns, namespace in enumerate(self.situation.observed):
+                for item in namespace.interfaces.values() if namespace is not None else ():
+                    if item.group == self.group and item.alias:
+                        self.by_alias.setdefault(item.alias, []).append((ns, item))
+        return self.by_alias.get(alias, [])
+
+    def _title_of(self, ns: int) -> str:
+        names = [name for name, number in self.situation.places.items() if number == ns]
+        return names[0] or "this namespace"
+
     def _is_this_link(
         self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], parent: IfRef | None, alias: str
     ) -> bool:
@@ -274,7 +312,8 @@ class _LinkPlanner:
             self._problem(
                 end.where("ifname"),
                 f"{end.node}:{end.ifname} is there as part of another link of this lab ({now}); "
-                "destroy that first, or give this one another name",
+                "delete that first (ip link delete, or the whole lab by kokofast destroy), "
+                "or give this one another name",
             )
             return False
         carrier = self._find(parent) if parent is not None else None

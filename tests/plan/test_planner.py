@@ -243,7 +243,6 @@ OTHER = link_alias(veth("r1:eth1", "r3:eth1"))
     [
         # Only one end is there, and says what it is part of.
         (interface("eth1", 5, 6, OTHER), None, OTHER),
-        (interface("eth1", 5, 6, ALIAS), None, ALIAS),
         (unmarked("eth1", 5, 6, 0), None, "a link without its alias yet"),
         # Both are there, but are not each other's peer.
         (interface("eth1", 5, 9, ALIAS), interface("eth1", 6, 5, ALIAS), ALIAS),
@@ -258,6 +257,45 @@ def test_part_of_another_link_of_the_lab(left: Interface, right: Interface | Non
     (complaint,) = complaints(found)
     assert complaint.startswith("r1:eth1.ifname: r1:eth1 is there as part of another link of this lab")
     assert now in complaint
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "place", "what"),
+    [
+        (("eth1",), ("eth9",), "r2:eth1", "r2:eth1 of this link was renamed or moved: it is r2:eth9 by now"),
+        (("eth8",), ("eth1",), "r1:eth1", "r1:eth1 of this link was renamed or moved: it is r1:eth8 by now"),
+        (("eth1", "eth2"), (), "r2:eth1", "r2:eth1 of this link was renamed or moved: it is r1:eth2 by now"),
+        (("eth1",), (), "r2:eth1", "r2:eth1 of this link was renamed or moved: it has left the namespaces of the file"),
+        (
+            ("eth8",),
+            ("eth9",),
+            "r1:eth1",
+            "r1:eth1 and r2:eth1 of this link was renamed or moved: it is r1:eth8 and r2:eth9 by now",
+        ),
+    ],
+)
+def test_ends_that_someone_renamed_or_moved(
+    left: tuple[str, ...], right: tuple[str, ...], place: str, what: str
+) -> None:
+    there = [
+        namespace(ns, *(interface(name, 5 + n, 6 - n, ALIAS) for n, name in enumerate(names)))
+        for ns, names in enumerate((left, right))
+    ]
+    (complaint,) = complaints(plan(topology(LINK), *there))
+    assert complaint.startswith(f"{place}.ifname: {what}; put it back, or delete the link")
+    assert f"kokofast destroy --name {LAB}" in complaint
+
+
+def test_an_alias_without_the_group_is_no_end_of_ours_elsewhere() -> None:
+    found = plan(topology(LINK), namespace(0, interface("copy", 5, 6, ALIAS, group=0)), namespace(1))
+    assert (found.problems, found.actions) == ([], [CREATE])
+
+
+def test_a_strangers_interface_in_the_place_of_one_that_was_moved() -> None:
+    found = plan(
+        topology(LINK), namespace(0, interface("eth1", 5, 6, ALIAS)), namespace(1, Interface(9, "eth1", kind="bridge"))
+    )
+    assert complaints(found) == ["r2:eth1.ifname: r2 already has an interface eth1, not ours"]
 
 
 def test_a_run_killed_after_the_creation_is_finished() -> None:
