@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
 
-from kokofast.cli.output import clean, complain, print_json, print_result, say, with_streams
+from kokofast.cli.output import clean, complain, lose_output, print_json, print_result, say, summary, with_streams
 from kokofast.cli.parser import build_parser
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from kokofast.topology.problems import Problem
 
 OK, FAILED, INVALID, PARTIAL, CHANGES = 0, 1, 2, 3, 4
+NOT_EXECUTABLE, NOT_FOUND = 126, 127  # of the sandbox's command, as a shell says it
 STDIN = "-"
 
 
@@ -111,8 +114,14 @@ def _need_capabilities() -> None:
         )
 
 
-def _with_signals(job: Callable[[Progress | None], Awaitable[object]], quiet: bool) -> signal.Signals | None:
-    """Runs job under trio; returns the signal that cancelled it, None when it came to its end."""
+def _with_signals(
+    job: Callable[[Progress | None], Awaitable[object]], quiet: bool, *, still: str = "", rest: str = ""
+) -> signal.Signals | None:
+    """Runs job under trio; returns the signal that cancelled it, None when it came to its end.
+
+    A second signal only has the user told what goes on still, for what was begun is brought to an end. A third one ends
+    the process at once; rest says what to do then.
+    """
     import trio
 
     from kokofast.cli.output import progress_bar
@@ -126,6 +135,11 @@ def _with_signals(job: Callable[[Progress | None], Awaitable[object]], quiet: bo
             async for number in signals:
                 caught.append(signal.Signals(number))
                 scope.cancel()
+                if still and len(caught) == 2:
+                    complain(f"kokofast: {still}; one more signal ends this at once, and {rest}")
+                elif still and len(caught) > 2:
+                    complain(f"kokofast: ended by {caught[-1].name} before its time: {rest}")
+                    os._exit(PARTIAL)
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -141,7 +155,11 @@ def _with_signals(job: Callable[[Progress | None], Awaitable[object]], quiet: bo
         raise _explain(group) from group
     finally:
         if bar is not None:
-            bar.close()  # type: ignore[attr-defined]
+            with contextlib.suppress(OSError):  # the terminal is closed
+                bar.close()  # type: ignore[attr-defined]
+        if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
+            # From here on "interrupted, exit 1" would be a lie: the work is done.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
     return caught[0] if caught else None
 
 
@@ -199,15 +217,31 @@ def _batch(options: argparse.Namespace) -> int:
             problems=problems,
         )
 
-    caught = _with_signals(job, options.quiet or options.format == "json")
+    caught = _with_signals(
+        job,
+        options.quiet or options.format == "json",
+        still="still ending what has begun and taking back what was made",
+        rest=f"'kokofast destroy --name {topology.name}' removes what is left",
+    )
     if caught is not None and result.status != "applied":
         rest = "what is left is listed below" if result.left else "what was made has been taken back"
         result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
-    print_result(result, options.format, options.quiet)
-    code = _exit_code(result, options, interrupted=caught is not None)
-    if code == OK and options.exec:
+    code = _print(result, options, _exit_code(result, options, interrupted=caught is not None))
+    return _run_inside(options.exec) if code == OK and options.exec else code
+
+
+def _print(result: Result, options: argparse.Namespace, code: int) -> int:
+    """Prints the result and returns the exit code. When it cannot be written, what was done stands all the same: that
+    is no failure that was taken back."""
+    try:
+        print_result(result, options.format, options.quiet)
         sys.stdout.flush()
-        return _run_inside(options.exec)
+    except OSError as error:
+        if result.status in ("applied", "partial", "destroyed") and not getattr(options, "sandbox", False):
+            lose_output(f"what was done stays ({summary(result)}), but the result cannot be written", error)
+            return PARTIAL
+        lose_output("the result cannot be written", error)
+        return code if code in (INVALID, PARTIAL) else FAILED
     return code
 
 
@@ -234,16 +268,13 @@ def _exit_code(result: Result, options: argparse.Namespace, *, interrupted: bool
 
 
 def _run_inside(command: list[str]) -> int:
-    import subprocess
+    from kokofast.host.sandbox import run_command
 
     try:
-        with subprocess.Popen(command) as process:
-            # Ctrl-C is for the command, which shares our terminal; its end is ours.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            code = process.wait()
+        return run_command(command)
     except OSError as error:
-        raise CommandError(FAILED, f"{command[0]}: {error.strerror}") from None
-    return 128 - code if code < 0 else code
+        code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+        raise CommandError(code, f"{command[0]}: {error.strerror}") from None
 
 
 def _destroy(options: argparse.Namespace) -> int:
@@ -258,14 +289,16 @@ def _destroy(options: argparse.Namespace) -> int:
     async def job(progress: Progress | None) -> None:
         found.append(await destroy(lab, topology=topology, jobs=options.jobs, progress=progress))
 
-    caught = _with_signals(job, options.quiet or options.format == "json")
+    again = "run destroy again to remove the rest"
+    caught = _with_signals(
+        job, options.quiet or options.format == "json", still="still ending the deletions that have begun", rest=again
+    )
     if not found:
         name = caught.name if caught is not None else "a signal"
-        raise CommandError(FAILED, f"interrupted by {name}; run destroy again to remove the rest")
+        raise CommandError(FAILED, f"interrupted by {name}; {again}")
     result = found[0]
     result.errors = [Failure(clean(error.source), error.message, error.errno) for error in result.errors]
-    print_result(result, options.format, options.quiet)
-    return FAILED if result.errors else OK
+    return _print(result, options, FAILED if result.errors else OK)
 
 
 def _check_lab(name: str | None) -> str | None:

@@ -38,32 +38,31 @@ def prepare_streams() -> None:
 
 
 def with_streams(job: Callable[[], int]) -> int:
-    """Runs a command that prints, and returns its exit code; 1 when what it prints cannot be written."""
+    """Runs a command that prints, and returns its exit code; 1 when its data cannot be written."""
     prepare_streams()
     try:
         try:
             return job()
         finally:
             sys.stdout.flush()
-            sys.stderr.flush()
-    except BrokenPipeError:
-        # Whoever read our output has enough; what the command did stands, and Python must not complain at exit.
-        give_up_streams()
+    except BrokenPipeError:  # whoever read our data has enough
+        _give_up(1)
         return 1
-    except OSError as error:  # a full disk
-        try:  # noqa: SIM105 - koko's command line does without contextlib
-            complain(f"kokofast: the output cannot be written: {error.strerror}")
-        except OSError:
-            pass
-        give_up_streams()
+    except OSError as error:
+        lose_output("the output cannot be written", error)
         return 1
 
 
-def give_up_streams() -> None:
-    """Lets nothing more be written, so that Python does not complain at exit of what it could not flush."""
+def lose_output(sentence: str, error: OSError) -> None:
+    """Says that standard output cannot be written, and lets nothing more be written to it."""
+    _give_up(1)
+    complain(f"kokofast: {sentence}: {error.strerror}")
+
+
+def _give_up(fd: int) -> None:
+    # What is still in Python's buffers must not make it complain, and change the exit code, when it ends.
     null = os.open(os.devnull, os.O_WRONLY)
-    for fd in (1, 2):
-        os.dup2(null, fd)
+    os.dup2(null, fd)
     os.close(null)
 
 
@@ -73,8 +72,13 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """A line for the user, on standard error."""
-    sys.stderr.write(clean(text) + "\n")
+    """A line for the user, on standard error. When nobody can be told any more the command goes on, and its exit code
+    stays what it is."""
+    try:
+        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _give_up(2)
 
 
 def count(number: int, noun: str) -> str:
@@ -103,10 +107,15 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
         return
     for note in result.notes:
         say(note)
+    say(f"{summary(result)} in {sum(result.seconds.values()):.2f} s")
+
+
+def summary(result: Result) -> str:
+    """``fabric1: applied, 2 links created``."""
     counts = [f"{count(number, 'link')} {what}" for what, number in result.links.items() if number and what != "total"]
     counts += [f"{count(number, 'namespace')} {what}" for what, number in result.namespaces.items() if number]
     title = f"{result.lab}: " if result.lab else ""
-    say(f"{title}{result.status}{''.join(f', {text}' for text in counts)} in {sum(result.seconds.values()):.2f} s")
+    return f"{title}{', '.join([result.status, *counts])}"
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -138,14 +147,18 @@ def progress_bar() -> tuple[Progress | None, object]:
     """A callback that draws a bar on standard error, and the object to close; (None, None) when it is no terminal."""
     if not sys.stderr.isatty():
         return None, None
+    import contextlib
+
     from tqdm import tqdm
 
     bar: tqdm[object] = tqdm(unit="op", leave=False, file=sys.stderr, dynamic_ncols=True)
 
     def show(stage: str, done: int, total: int) -> None:
-        if bar.desc != f"{stage}: ":
-            bar.set_description(stage, refresh=False)
-            bar.reset(total)
-        bar.update(done - bar.n)
+        # A terminal that was closed is no reason to take back what is being made.
+        with contextlib.suppress(OSError):
+            if bar.desc != f"{stage}: ":
+                bar.set_description(stage, refresh=False)
+                bar.reset(total)
+            bar.update(done - bar.n)
 
     return show, bar

@@ -10,7 +10,8 @@ from kokofast.cli.output import clean
 
 EXIT_CODES = """\
 exit codes: 0 done, or nothing to do; 1 failed, everything this run made was taken back; 2 usage or an invalid file,
-nothing was touched; 3 partial, with --keep-going; 4 with --dry-run --exit-code: there is something to change"""
+nothing was touched; 3 partial: with --keep-going, or something could not be taken back, or the result could not be
+written; 4 with --dry-run --exit-code: there is something to change; others come from the sandbox's command"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,7 +77,7 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     batch.add_argument("--dry-run", action="store_true", help="show what would be done and touch nothing")
     batch.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
     batch.add_argument("--keep-going", action="store_true", help="keep the links that work when others fail (exit 3)")
-    batch.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 2)")
+    batch.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 2, of two processors 1)")
     batch.add_argument(
         "--runtime-timeout",
         type=seconds,

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from kokofast.host import libc
 from kokofast.host.limits import missing_capabilities
@@ -14,6 +15,9 @@ from kokofast.host.namespaces import NETNS_DIR
 from kokofast.host.netlink import Socket
 from kokofast.wire.link import IFF_UP, RTM_SETLINK
 from kokofast.wire.message import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class SandboxError(Exception):
@@ -37,10 +41,15 @@ def enter() -> None:
         raise _refusal(error, unprivileged) from error
     sys.stdout.flush()
     sys.stderr.flush()
+    # None may arrive between the fork and the moment when both know what to do with it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     child = os.fork()
     if child:
-        _follow(child)
+        _pass_on_signals([child])
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os._exit(_wait(child))
     libc.die_with_parent(signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         _furnish()
     except OSError as error:
@@ -72,18 +81,61 @@ def _furnish() -> None:
     socket.close()
 
 
-def _follow(child: int) -> None:
-    """Waits for the child, passing signals on, and ends as it ended. Never returns."""
+def run_command(command: list[str]) -> int:
+    """Runs a command in the sandbox to its end, passing signals on to it: the first process of a process namespace,
+    which we are, is not ended by those that it does not handle. Returns its exit code, 128+n when signal n ended it.
+
+    Raises OSError as execvp(3) when it cannot be run.
+    """
+    children: list[int] = []
+    early = _pass_on_signals(children)
+    # Python ignores these two; a command expects that they end it.
+    default = (signal.SIGPIPE, signal.SIGXFSZ)
+    children.append(os.posix_spawnp(command[0], command, os.environ, setsigmask=(), setsigdef=default))
+    for number in early:
+        os.kill(children[0], number)  # it is there, ended or not: nobody has waited for it yet
+    return _wait(children[0])
+
+
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def _pass_on_signals(children: Sequence[int]) -> list[int]:
+    """From now on the signals go to the child, or into the list that is returned while there is none."""
+    early: list[int] = []
 
     def pass_on(number: int, _: object) -> None:
+        if number in (signal.SIGINT, signal.SIGQUIT) and _has_the_terminal():
+            return
+        if not children:
+            early.append(number)
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child, number)
+            for child in children:
+                os.kill(child, number)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, pass_on)
+    for number in PASSED_ON:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, pass_on)
+    return early
+
+
+def _has_the_terminal() -> bool:
+    """Whether we are in a terminal's foreground: its Ctrl-C goes to our children as well."""
+    try:
+        fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _wait(child: int) -> int:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os._exit(128 - status if status < 0 else status)
+    return 128 - status if status < 0 else status
 
 
 def _refusal(error: OSError, unprivileged: bool) -> SandboxError:

@@ -243,7 +243,7 @@ def test_a_reader_of_errors_that_has_enough() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk() -> None:
     check_sentence(shell("kokofast schema >/dev/full"), 1)
-    assert shell("kokofast validate /missing 2>/dev/full").returncode == 1
+    assert shell("kokofast validate /missing 2>/dev/full").returncode == 2
 
 
 @pytest.mark.parametrize(("streams", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0)])

@@ -74,7 +74,7 @@ def test_packets_pass_in_the_sandbox(kokofast: RunKokofast) -> None:
 
 def test_a_command_of_the_sandbox_that_is_not_there(kokofast: RunKokofast) -> None:
     done = kokofast("batch", "-", "--sandbox", "--", "/no/such/command", input=CHAIN)
-    assert done.returncode == 1
+    assert done.returncode == 127
     assert done.stderr == "kokofast: /no/such/command: No such file or directory\n"
 
 
