@@ -51,9 +51,13 @@ def _quiet(path: str, message: str) -> None:
 
 def build(document: Document, name: str, create: bool, problems: list[Problem]) -> Topology:
     """The topology, or TopologyError with problems and all that are found here."""
-    topology = _Builder(document, create, problems).topology(name)
+    topology: Topology | None = None
+    try:
+        topology = _Builder(document, create, problems).topology(name)
+    except TopologyError as error:  # there are too many
+        raise TopologyError(document.in_order(error.problems)) from None
     if problems:
-        raise TopologyError(problems, topology)
+        raise TopologyError(document.in_order(problems), topology)
     return topology
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
-from kokofast.topology.places import Places, TreePlaces
-from kokofast.topology.problems import Problem, step, unknown
-from kokofast.topology.rules import FILE_KEYS
+from kokofast.topology.order import in_tree_order
+from kokofast.topology.places import Places, TreePlaces, below
+from kokofast.topology.problems import Problem, TopologyError, step, unknown
+from kokofast.topology.rules import FILE_KEYS, SCHEMA_KEY
 from kokofast.topology.values import quote
+
+# The format is 6 deep. A limit keeps a file of a million "[" from being held in memory as nested lists.
+DEPTH_MAX = 32
+LINKS_MAX = 1_000_000
 
 # A number longer than this is no number of ours (a u64 has 20 digits), and int() takes quadratic time on it.
 NUMBER_DIGITS = 20
@@ -29,8 +35,8 @@ class RepeatedKeys(dict[str, object]):
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
-        keys = [key for key, _ in pairs]
-        self.repeated = [key for key in self if keys.count(key) > 1]
+        times = Counter(key for key, _ in pairs)
+        self.repeated = [key for key in self if times[key] > 1]
 
 
 class Document:
@@ -46,6 +52,13 @@ class Document:
         # Nodes that the reader has already complained about.
         self.broken: set[str] = set()
         self.node_at: Callable[[str, str], str] = tree_node_at
+        # What puts the problems into the order of the file.
+        self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
+
+
+def refuse_too_many(filename: str) -> TopologyError:
+    """The refusal of a file with more links than there can be."""
+    return TopologyError([Problem(filename, f"has more than {LINKS_MAX:,} links")])
 
 
 def tree_node_at(name: str, key: str) -> str:
@@ -55,14 +68,18 @@ def tree_node_at(name: str, key: str) -> str:
 
 def from_tree(tree: object, problems: list[Problem]) -> Document:
     """A document from what JSON or YAML held."""
-    if isinstance(tree, list):
-        return Document(tree, TreePlaces("$"))
     document = Document([], TreePlaces("$.links"))
+    document.in_order = lambda found: in_tree_order(found, tree, "$", ".")
+    if isinstance(tree, list):
+        document.links, document.places = tree, TreePlaces("$")
+        return document
     if not isinstance(tree, dict):
         problems.append(Problem("$", f"must be an object with 'links', or a list of links, not {describe(tree)}"))
         return document
+    if not isinstance(tree.get(SCHEMA_KEY, ""), str):
+        problems.append(Problem("$" + step(SCHEMA_KEY), f"must be text, not {describe(tree[SCHEMA_KEY])}"))
     for key in tree:
-        if key not in FILE_KEYS:
+        if key not in FILE_KEYS and key != SCHEMA_KEY:
             problems.append(Problem("$" + step(key), unknown("key", key, FILE_KEYS)))
     for key in ("defaults", "nodes"):
         if key in tree and not isinstance(tree[key], dict):
@@ -83,23 +100,20 @@ def from_tree(tree: object, problems: list[Problem]) -> Document:
 
 def report_repeated(tree: object, root: str, joint: str, problems: list[Problem]) -> None:
     """Complain about each repeated key below tree. Only walked when the reader met one."""
-    waiting: list[tuple[object, str]] = [(tree, root)]
+    waiting: list[tuple[object, str, int]] = [(tree, root, 0)]
     while waiting:
-        value, place = waiting.pop()
+        value, place, depth = waiting.pop()
+        if depth == DEPTH_MAX:  # refused higher up, and places this long would take more memory than the file
+            continue
         if isinstance(value, RepeatedKeys):
             for key in value.repeated:
                 problems.append(
-                    Problem(_below(place, key, root, joint), f"the key {quote(key)} is given more than once")
+                    Problem(below(place, key, root, joint), f"the key {quote(key)} is given more than once")
                 )
         if isinstance(value, dict):
-            waiting += [(child, _below(place, key, root, joint)) for key, child in value.items()]
+            waiting += [(child, below(place, key, root, joint), depth + 1) for key, child in value.items()]
         elif isinstance(value, list):
-            waiting += [(child, f"{place}[{index}]") for index, child in enumerate(value)]
-
-
-def _below(place: str, key: str, root: str, joint: str) -> str:
-    # Below the root of a JSON line the place goes on after a blank: "links.jsonl:4 mtu".
-    return place + joint + step(key).removeprefix(".") if place == root and joint != "." else place + step(key)
+            waiting += [(child, f"{place}[{index}]", depth + 1) for index, child in enumerate(value)]
 
 
 def describe(value: object) -> str:

@@ -8,7 +8,17 @@ import msgspec
 
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
-from kokofast.topology.rules import NODE_KINDS, NodeRecord, Rule, default_rules, make_rule, shape, union
+from kokofast.topology.rules import (
+    DEFAULT_KIND,
+    NODE_KINDS,
+    SCHEMA_KEY,
+    NodeRecord,
+    Rule,
+    default_rules,
+    make_rule,
+    shape,
+    union,
+)
 from kokofast.topology.values import LAB_NAME_BYTES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -18,7 +28,7 @@ def schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of the object form and of the bare list of links.
 
     It accepts whatever load() accepts. load() is stricter where a schema cannot say it: addresses, names that are
-    used twice, an option a kind needs and neither the link nor defaults give.
+    used twice.
     """
     records = [shape(kind).link_record for kind in KINDS.values()]
     defaults = {
@@ -38,6 +48,7 @@ def schema() -> dict[str, Any]:
     definitions["File"] = {
         "type": "object",
         "properties": {
+            SCHEMA_KEY: {"type": "string"},
             "name": {
                 "type": "string",
                 "pattern": rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LAB_NAME_BYTES - 1}}}$",
@@ -49,13 +60,40 @@ def schema() -> dict[str, Any]:
         },
         "required": ["links"],
         "additionalProperties": False,
+        "allOf": [_unless_default(key, {"properties": {"links": of_links}}) for key, of_links in _demands().items()],
     }
     return {
         "$schema": DIALECT,
         "title": "kokofast topology",
-        "anyOf": [{"$ref": "#/$defs/File"}, links],
+        "anyOf": [{"$ref": "#/$defs/File"}, {"allOf": [links, *_demands().values()]}],
         "$defs": definitions,
     }
+
+
+def _demands() -> dict[str, dict[str, Any]]:
+    """What links need where defaults do not give it, by its key: the options of their kind, and the kind itself of
+    those that are not of the default kind."""
+    needed: dict[str, list[str]] = {}
+    for kind in KINDS.values():
+        for field in kind.fields:
+            if field.required:
+                needed.setdefault(field.name, []).append(kind.name)
+    demands: dict[str, dict[str, Any]] = {
+        key: {"items": {"if": _typed({"enum": kinds}), "then": {"required": [key]}}} for key, kinds in needed.items()
+    }
+    record = f"#/$defs/{shape(KINDS[DEFAULT_KIND]).link_record.__name__}"
+    demands["type"] = {"items": {"if": {"not": _typed({})}, "then": {"$ref": record}}}
+    return demands
+
+
+def _typed(type: dict[str, Any]) -> dict[str, Any]:
+    return {"properties": {"type": type}, "required": ["type"]}
+
+
+def _unless_default(key: str, otherwise: dict[str, Any]) -> dict[str, Any]:
+    """otherwise holds for a file whose defaults do not have this key."""
+    given = {"properties": {"defaults": {"required": [key]}}, "required": ["defaults"]}
+    return {"if": given, "else": otherwise}
 
 
 def _distinct(rules: list[Rule]) -> list[Rule]:

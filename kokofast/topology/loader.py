@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kokofast.topology.build import build
-from kokofast.topology.document import Document, describe
+from kokofast.topology.document import LINKS_MAX, Document, describe, refuse_too_many
 from kokofast.topology.model import Topology
-from kokofast.topology.problems import Problem, TopologyError
+from kokofast.topology.problems import Problem, Problems, TopologyError
 from kokofast.topology.read_json import looks_like_lines, read_json, read_json_lines
 from kokofast.topology.values import check_lab_name, quote
 
@@ -23,6 +23,8 @@ EXTENSIONS = {
     "csv": "csv",
 }
 STDIN = "-"
+# What a file of this size can make of the memory is some twenty times as much.
+FILE_BYTES_MAX = 64 << 20
 
 
 def load(
@@ -37,10 +39,14 @@ def load(
     if format is not None and format not in FORMATS:
         raise ValueError(f"unknown format {format!r}")
     title = "stdin" if filename == STDIN else quote(filename)[1:-1] if not filename.isprintable() else filename
-    problems: list[Problem] = []
+    problems: list[Problem] = Problems()
     with _collector_paused():
+        if len(data) > FILE_BYTES_MAX:
+            raise TopologyError([Problem(title, f"is larger than {FILE_BYTES_MAX >> 20} MiB")])
         text = _decode(data, title)
         document = _read(text, format or _guess(text, filename), title, problems)
+        if len(document.links) > LINKS_MAX:
+            raise refuse_too_many(title)
         lab = _lab_name(document, filename, title, name, problems)
         return build(document, lab, create, problems)
 

@@ -18,6 +18,12 @@ from kokofast.topology.values import check_netns_name, check_node_name
 # Where ip-netns keeps the names: these paths are another spelling of the named namespace.
 NETNS_FOLDERS = ("/run/netns/", "/var/run/netns/")
 
+# The one node whose name does not tell what is meant by it.
+CALLER = "host"
+CALLER_HINT = """\
+for the caller's namespace: "nodes": {"host": {"host": true}}, in CSV host:; \
+for one of that name: {"host": {"netns": "host"}}, in CSV netns:host"""
+
 Identity = tuple[str, str, str | None]
 
 
@@ -52,6 +58,9 @@ class Nodes:
             kind, colon, _ = name.partition(":")
             if colon and kind in NODE_KINDS:
                 raise ValueError(f'\'{kind}:\' is for CSV; declare the node: "nodes": {{"NAME": {{"{kind}": ...}}}}')
+            if name == CALLER:
+                # A namespace of that name is not what anyone means who writes "host:eth0".
+                raise ValueError(f"'{CALLER}' is not declared: {CALLER_HINT}")
         except ValueError as error:
             self._problems.append(Problem(place, str(error)))
             return None

@@ -99,6 +99,11 @@ def column(path: str) -> str:
     return f"{side}_{part}"
 
 
+def below(place: str, key: str, root: str, joint: str) -> str:
+    """The place of a key in the object at place. Below the root of a JSON line it follows a blank: "l.jsonl:4 mtu"."""
+    return place + joint + step(key).removeprefix(".") if place == root and joint != "." else place + step(key)
+
+
 def join(path: str, key: str) -> str:
     """The path of a key inside what is at path (empty: the link itself)."""
     return f"{path}{step(key)}" if path else step(key).removeprefix(".")

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from kokofast.topology.model import Topology
 
+PROBLEMS_MAX = 10_000  # a file with more is no topology: its list would take more memory than the file
 PLACE_KEY_CHARACTERS = 40  # a key longer than this is cut in a place
 
 
@@ -21,7 +22,7 @@ class Problem:
         self.message = message
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
+        return f"{self.place}: {self.message}" if self.place else self.message
 
     def __repr__(self) -> str:
         return f"Problem({self.place!r}, {self.message!r})"
@@ -44,6 +45,17 @@ class TopologyError(Exception):
         # One cause can be met more than once (a default that no kind of link can have): say it once.
         self.problems: list[Problem] = list(dict.fromkeys(problems))
         super().__init__("\n".join(map(str, self.problems)))
+
+
+class Problems(list[Problem]):
+    """The problems of one file. Raises TopologyError when there are more than PROBLEMS_MAX."""
+
+    def append(self, problem: Problem) -> None:
+        super().append(problem)
+        if len(self) > PROBLEMS_MAX:
+            raise TopologyError(
+                [*self, Problem("", f"more than {PROBLEMS_MAX:,} problems: the rest was not looked at")]
+            )
 
 
 def step(key: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
 
 from kokofast.kinds import KINDS
-from kokofast.topology.document import NUMBER_DIGITS, Document, OddNumber
+from kokofast.topology.document import LINKS_MAX, NUMBER_DIGITS, Document, OddNumber, refuse_too_many
+from kokofast.topology.order import BEFORE_ALL, in_line_order
 from kokofast.topology.places import ColumnPlaces
 from kokofast.topology.problems import Problem, TopologyError, unknown
 from kokofast.topology.rules import DEFAULT_KIND, NODE_KINDS
@@ -39,7 +41,10 @@ def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:
         elif len(cells) != len(header):
             problems.append(Problem(f"{filename}:{line}", f"has {len(cells)} cells, the header has {len(header)}"))
         else:
-            links.append(reader.link(line, {key: cell for key, cell in zip(header, cells, strict=True) if cell}))
+            if len(links) == LINKS_MAX:
+                raise refuse_too_many(filename)
+            row = {key: cell for key, cell in zip(header, cells, strict=True) if cell and key in reader.columns}
+            links.append(reader.link(line, row))
             lines.append(line)
     if header is None:
         raise TopologyError([*problems, Problem(filename, "has no header line")])
@@ -47,6 +52,12 @@ def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:
     document.nodes = reader.nodes
     document.broken = reader.broken
     document.node_at = lambda name, key: f"{filename}:{reader.first_use[name]}"
+    order = {column: number for number, column in enumerate(header)}
+
+    def within(line: int, found: list[Problem]) -> list[Problem]:
+        return sorted(found, key=lambda problem: order.get(problem.place.rpartition(" ")[2], BEFORE_ALL))
+
+    document.in_order = lambda found: in_line_order(found, filename, within)
     return document
 
 
@@ -74,25 +85,27 @@ class _Reader:
         self.first_use: dict[str, str] = {}
         self._filename = filename
         self._problems = problems
-        self._columns = columns()
+        self.columns = columns()
 
     def check_header(self, line: int, header: list[str]) -> list[str]:
-        """The header; without a right one the rows mean nothing, so its problems end the reading."""
-        found = []
-        for column in header:
-            if column not in self._columns:
-                found.append(unknown("column", column, self._columns))
-        found += [f"the column {quote(c)} is there more than once" for c in set(header) if header.count(c) > 1]
-        found += [f"the column '{column}' is missing" for column in REQUIRED_COLUMNS if column not in header]
-        if found:
-            place = f"{self._filename}:{line}"
-            raise TopologyError([*self._problems, *(Problem(place, message) for message in found)])
+        """The header. Where a column that every row needs is missing, the rows mean nothing and the reading ends; what
+        stands in a column that is not known is passed over."""
+        place = f"{self._filename}:{line}"
+        for column, times in Counter(header).items():
+            if column not in self.columns:
+                self._problems.append(Problem(place, unknown("column", column, self.columns)))
+            if times > 1:
+                self._problems.append(Problem(place, f"the column {quote(column)} is there more than once"))
+        missing = [column for column in REQUIRED_COLUMNS if column not in header]
+        if missing:
+            problems = [Problem(place, f"the column '{column}' is missing") for column in missing]
+            raise TopologyError([*self._problems, *problems])
         return header
 
     def link(self, line: int, row: Row) -> dict[str, object]:
         """The link object of a row."""
         link: dict[str, object] = {
-            key: _number(cell) if self._columns[key] else cell for key, cell in row.items() if key not in END_COLUMNS
+            key: _number(cell) if self.columns[key] else cell for key, cell in row.items() if key not in END_COLUMNS
         }
         first = self._end(line, row, "a")
         kind = KINDS.get(row.get("type", DEFAULT_KIND))

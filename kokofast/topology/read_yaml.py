@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import re
 
-from kokofast.topology.document import NUMBER_DIGITS, Document, OddNumber, RepeatedKeys, from_tree, report_repeated
+from kokofast.topology.document import (
+    DEPTH_MAX,
+    NUMBER_DIGITS,
+    Document,
+    OddNumber,
+    RepeatedKeys,
+    from_tree,
+    report_repeated,
+)
 from kokofast.topology.problems import Problem, TopologyError
-
-# The format is 6 deep. A limit keeps a file of a million "[" from being held in memory as nested lists.
-DEPTH_MAX = 32
 
 STRING_TAG = "tag:yaml.org,2002:str"
 

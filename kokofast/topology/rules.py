@@ -260,6 +260,7 @@ NODE_RULES = NODE_KINDS | table(
 NodeRecord = record("Node", NODE_RULES)
 
 FILE_KEYS = ("name", "defaults", "nodes", "links")
+SCHEMA_KEY = "$schema"  # by which editors find the JSON Schema; it says nothing to us
 
 
 def default_rules() -> dict[str, list[Rule]]:

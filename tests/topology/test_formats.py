@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from kokofast.topology import dump_csv, dump_json, generate_chain, load
+from kokofast.topology import document, dump_csv, dump_json, generate_chain, load, loader, read_csv, read_json
+from kokofast.topology import problems as problems_module
 from kokofast.topology.model import Topology
 from kokofast.topology.read_yaml import resolve
-from tests.topology.test_load import problems
+from tests.topology.test_load import HOST_WORDS, problems
 
 pytestmark = pytest.mark.usefixtures("veth_only")
 
@@ -83,8 +84,8 @@ def test_sniffing(text: str, count: int) -> None:
             b'[{"endpoints": ["a:b", {"node": "c", "node": "c", "interface": "d"}], "mtu": 70, "mtu": 71}]',
             "l.json",
             [
-                "$[0].mtu: the key 'mtu' is given more than once",
                 "$[0].endpoints[1].node: the key 'node' is given more than once",
+                "$[0].mtu: the key 'mtu' is given more than once",
             ],
         ),
         (
@@ -192,6 +193,15 @@ def test_csv_nodes_and_cells() -> None:
     ("text", "expected"),
     [
         ("a_node,a_if,mtuu\n", ["l.csv:1: unknown column 'mtuu'; did you mean 'mtu'?"]),
+        ("a_node,a_if,b_node,b_if,mtuu\na,b,c/,d,1\na,x\n",
+         ["l.csv:1: unknown column 'mtuu'; did you mean 'mtu'?",
+          "l.csv:2 b_node: the namespace name 'c/' is not a file name: no '/', not '.' or '..'",
+          "l.csv:3: has 2 cells, the header has 5"]),
+        ("b_if,mtu,a_node,a_if,b_node\ne/,x,a,b,c:d\n",
+         ["l.csv:2 b_if: the interface name 'e/' has a slash or a colon in it",
+          "l.csv:2 mtu: must be a whole number from 68 to 65535, not 'x'",
+          "l.csv:2 b_node: unknown node kind 'c'; known: cri, docker, host, netns, path, pid, podman"]),
+        ("a_node,a_if,b_node,b_if\nhost,x,c,d\n", [f"l.csv:2 a_node: {HOST_WORDS}"]),
         ("a_node,a_if,a_if\n", ["l.csv:1: the column 'a_if' is there more than once"]),
         ("a_node,b_node\n", ["l.csv:1: the column 'a_if' is missing"]),
         ("a_node,a_if,b_node,b_if\na,b,c\n", ["l.csv:2: has 3 cells, the header has 4"]),
@@ -215,6 +225,51 @@ def test_csv_nodes_and_cells() -> None:
 )  # fmt: skip
 def test_csv_problems(text: str, expected: list[str]) -> None:
     assert problems(text, "l.csv") == expected
+
+
+def test_json_lines_in_the_order_of_the_file() -> None:
+    text = '{"mtu": 1, "endpoints": ["a:b", "c:d"], "mtu": 2}\n{"endpoints": 5, "up": 0}\n{x\n'
+    places = [problem.split(": ")[0] for problem in problems(text, "l:1.jsonl", name="x")]
+    assert places == ["l:1.jsonl:1 mtu", "l:1.jsonl:1 mtu", "l:1.jsonl:2 endpoints", "l:1.jsonl:2 up", "l:1.jsonl:3:2"]
+
+
+@pytest.mark.parametrize("filename", ["l.json", "l.yaml"])
+def test_the_order_of_the_file(filename: str) -> None:
+    text = '{"links": [{"up": 1, "endpoints": [{"interface": "/", "node": 5}, 6]}, 4, {}], "x": 1, "nodes": {"n": 1}}'
+    places = [problem.split(": ")[0] for problem in problems(text, filename)]
+    assert places == [
+        "$.links[0].up",
+        "$.links[0].endpoints[0].node",
+        "$.links[0].endpoints[1]",
+        "$.links[1]",
+        "$.links[2]",
+        "$.x",
+        "$.nodes.n",
+    ]
+
+
+def test_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("l.json", "[" + ",".join(["{}"] * 6) + "]"), ("l.jsonl", "{}\n" * 6)]
+    rows += [("l.yaml", "- {}\n" * 6), ("l.csv", "a_node,a_if\n" + "a,b\n" * 6)]
+    for module in (document, loader, read_json, read_csv):
+        monkeypatch.setattr(module, "LINKS_MAX", 5)
+    assert [problems(text, name) for name, text in rows] == [[f"{name}: has more than 5 links"] for name, _ in rows]
+    monkeypatch.setattr(problems_module, "PROBLEMS_MAX", 3)
+    for module in (document, loader, read_json, read_csv):
+        monkeypatch.setattr(module, "LINKS_MAX", 6)
+    for name, text in rows:
+        found = problems(text, name)
+        assert len(found) == 5
+        assert found[-1] == "more than 3 problems: the rest was not looked at"
+    monkeypatch.setattr(loader, "FILE_BYTES_MAX", 10)
+    assert problems(" " * 11, "l.json") == ["l.json: is larger than 0 MiB"]
+
+
+def test_very_many_keys_of_which_one_is_repeated() -> None:
+    # Counting each key by itself would take minutes.
+    keys = ", ".join(f'"{number}": 1' for number in range(300_000))
+    found = problems(f'{{"links": [], "nodes": {{"a": {{"netns": "x"}}, "a": {{"netns": "y"}}, {keys}}}}}', "l.json")
+    assert found[0] == "$.nodes.a: the key 'a' is given more than once"
 
 
 def test_control_characters_in_the_file_name() -> None:

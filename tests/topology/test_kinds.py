@@ -125,8 +125,8 @@ def test_defaults_out_of_one_kinds_range() -> None:
     links = [GOOD, {"type": "twin", "endpoints": ["a:b", "c:d"]}]
     found = tree_problems({"defaults": {"mtu": 500, "key": 1500}, "links": links})
     assert found == [
-        "$.defaults.key: must be a whole number from 1 to 100, not 1500",
         "$.defaults.mtu: must be a whole number from 1000 to 9000, not 500",
+        "$.defaults.key: must be a whole number from 1 to 100, not 1500",
     ]
 
 

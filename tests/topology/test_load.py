@@ -11,6 +11,7 @@ import pytest
 
 from kokofast.topology import TopologyError, load
 from kokofast.topology.model import End, Topology
+from kokofast.topology.nodes import CALLER_HINT
 
 pytestmark = pytest.mark.usefixtures("veth_only")
 
@@ -194,6 +195,7 @@ def test_lab_name_refused() -> None:
 
 
 VETH = {"endpoints": OK}
+HOST_WORDS = f"'host' is not declared: {CALLER_HINT}"
 NODE_WORDS = "a node has exactly one of netns, path, pid, host, docker, podman, cri; this one has"
 
 
@@ -206,6 +208,8 @@ NODE_WORDS = "a node has exactly one of netns, path, pid, host, docker, podman, 
         ({"links": [], "nodes": []}, ["$.nodes: must be an object, not a list"]),
         ({"links": [], "defaults": None}, ["$.defaults: must be an object, not null"]),
         ({"links": [], "linkz": 1}, ["$.linkz: unknown key 'linkz'; did you mean 'links'?"]),
+        ({"links": [], "$schema": 5}, ["$['$schema']: must be text, not 5"]),
+        ([{"endpoints": ["host:x", "c:d"]}], [f"$[0].endpoints[0]: {HOST_WORDS}"]),
         ([3], ["$[0]: a link must be an object, not 3"]),
         ([{}], ["$[0]: a veth link needs 'endpoints'"]),
         ([VETH | {"mtuu": 1}], ["$[0].mtuu: unknown key 'mtuu'; did you mean 'mtu'?"]),
@@ -245,11 +249,11 @@ NODE_WORDS = "a node has exactly one of netns, path, pid, host, docker, podman, 
           "$[0].endpoints[0].addresses[3]: the address '2001:DB8::1/65' is given twice"]),
         ([{"endpoints": [{"node": "a", "interface": "b/c", "mtu": 9}, {"node": "a", "ifname": "x"}]}],
          ["$[0].endpoints[0].mtu: must be a whole number from 68 to 65535, not 9",
-          "$[0].endpoints[1].ifname: unknown key 'ifname'; known: addresses, interface, mac, mirror, mtu, node, queues, txqlen, up",
-          "$[0].endpoints[1]: an endpoint needs 'interface'"]),
+          "$[0].endpoints[1]: an endpoint needs 'interface'",
+          "$[0].endpoints[1].ifname: unknown key 'ifname'; known: addresses, interface, mac, mirror, mtu, node, queues, txqlen, up"]),
         ([{"endpoints": [{"node": "a", "interface": "b/c", "mtu": 9}, "d:e/f"]}],
-         ["$[0].endpoints[0].mtu: must be a whole number from 68 to 65535, not 9",
-          "$[0].endpoints[0].interface: the interface name 'b/c' has a slash or a colon in it",
+         ["$[0].endpoints[0].interface: the interface name 'b/c' has a slash or a colon in it",
+          "$[0].endpoints[0].mtu: must be a whole number from 68 to 65535, not 9",
           "$[0].endpoints[1]: the interface name 'e/f' has a slash or a colon in it"]),
         ([{"endpoints": [{"node": "docker:c", "interface": "x"}, "d:e"]}],
          ["$[0].endpoints[0].node: 'docker:' is for CSV; declare the node: \"nodes\": {\"NAME\": {\"docker\": ...}}"]),
@@ -294,16 +298,16 @@ def test_all_problems_of_a_file() -> None:
     }
     places = [text.split(": ")[0] for text in tree_problems(tree)]
     assert places == [
-        "$.defaults.txqlen",
         "$.nodes.n",
+        "$.defaults.txqlen",
         "$.links[0].mtu",
         "$.links[0].mac",
         "$.links[1]",
         "$.links[2].endpoints[0]",
         "$.links[2].endpoints[1]",
-        "$.links[3].muu",
         "$.links[3].endpoints[0]",
         "$.links[3].endpoints[1]",
+        "$.links[3].muu",
     ]
 
 

@@ -59,8 +59,21 @@ GOOD: list[Any] = [
     },
 ]
 
+VXLAN = {"type": "vxlan", "endpoint": "a:x", "parent": "eth0", "remote": "192.0.2.9", "vni": 7}
+GOOD += [
+    {"$schema": "kokofast.schema.json", "links": []},
+    [VXLAN],
+    {"defaults": {"remote": "192.0.2.9", "vni": 7}, "links": [VXLAN | {"endpoint": "a:y"}, {k: VXLAN[k] for k in ("type", "endpoint", "parent")}]},
+    {"defaults": {"type": "vxlan", "vni": 7}, "links": [{k: VXLAN[k] for k in ("endpoint", "parent", "remote")}]},
+]  # fmt: skip
+
 BAD: list[Any] = [
     5,
+    {"$schema": 5, "links": []},
+    *[[{key: value for key, value in VXLAN.items() if key != missing}] for missing in VXLAN],
+    *[{"links": [{key: value for key, value in VXLAN.items() if key != missing}]} for missing in VXLAN],
+    {"defaults": {"vni": 7}, "links": [{"type": "vxlan", "endpoint": "a:x", "parent": "eth0"}]},
+    [{"type": "vlan", "endpoint": "a:x", "parent": "eth0"}],
     {},
     {"links": [], "linkz": []},
     {"links": {}},
