@@ -14,7 +14,8 @@ import trio
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import SeenLink, destroy, inspect
 from kokofast.engine.result import APPLIED, UNCHANGED, Failure, Result
-from kokofast.topology import TopologyError
+from kokofast.host.files import read_file
+from kokofast.topology import FILE_BYTES_MAX, TopologyError
 from kokofast.topology import load as load_bytes
 from kokofast.topology.model import Topology
 
@@ -51,8 +52,8 @@ def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool 
     Raises OSError, and TopologyError with every problem of the file in ``problems``.
     """
     filename = os.fspath(path)
-    with open(filename, "rb") as file:
-        return load_bytes(file.read(), filename=filename, name=name, create=create)
+    data = read_file(filename, FILE_BYTES_MAX)
+    return load_bytes(data, filename=filename, name=name, create=create)
 
 
 @asynccontextmanager

@@ -8,7 +8,17 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from kokofast.cli.output import clean, complain, lose_output, print_json, print_result, say, summary, with_streams
+from kokofast.cli.output import (
+    clean,
+    complain,
+    complain_of,
+    lose_output,
+    print_json,
+    print_result,
+    say,
+    summary,
+    with_streams,
+)
 from kokofast.cli.parser import build_parser
 
 if TYPE_CHECKING:
@@ -27,10 +37,10 @@ STDIN = "-"
 class CommandError(Exception):
     """The command ends here: an exit code, and what to tell the user."""
 
-    def __init__(self, code: int, *lines: str) -> None:
-        super().__init__(*lines)
+    def __init__(self, code: int, *errors: str | Problem) -> None:
+        super().__init__(*errors)
         self.code = code
-        self.lines = lines
+        self.errors = errors
 
 
 def run(argv: Sequence[str]) -> int:
@@ -43,6 +53,8 @@ def _run(argv: Sequence[str]) -> int:
     options = build_parser().parse_args(arguments)
     options.exec = command
     try:
+        if options.command == "destroy" and options.all + (options.file is not None or options.name is not None) != 1:
+            raise CommandError(INVALID, "destroy takes either a FILE, --name LAB or both, or --all")
         if command is not None and not getattr(options, "sandbox", False):
             raise CommandError(INVALID, "a command after -- is for batch --sandbox")
         if getattr(options, "exit_code", False) and not options.dry_run:
@@ -51,12 +63,26 @@ def _run(argv: Sequence[str]) -> int:
             raise CommandError(INVALID, "-- needs a command behind it, and links to be made (no --dry-run) before it")
         return _COMMANDS[options.command](options)
     except CommandError as error:
-        for line in error.lines:
-            complain(f"kokofast: {line}")
+        _tell(error, options)
         return error.code
     except KeyboardInterrupt:
         complain("kokofast: interrupted")
         return FAILED
+
+
+def _tell(error: CommandError, options: argparse.Namespace) -> None:
+    from kokofast.engine.result import INVALID as STATUS
+    from kokofast.engine.result import Failure, Result
+
+    result = Result("", STATUS)
+    result.errors = [
+        Failure("", one) if isinstance(one, str) else Failure(one.place, one.message) for one in error.errors
+    ]
+    complain_of(result.errors, fold=options.command in _WITH_RESULT)
+    # Whoever asked a command that has a result for JSON parses what comes.
+    if error.code == INVALID and options.command in _WITH_RESULT and options.format == "json":
+        result.links, result.namespaces = _WITH_RESULT[options.command]
+        print_json(result.as_dict())
 
 
 def _split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
@@ -69,37 +95,21 @@ def _split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
 
 def _load(options: argparse.Namespace, *, create: bool = False, keep_problems: list[Problem] | None = None) -> Topology:
     """The topology of the file. With keep_problems a file that has some gives what is left of it, and adds them."""
-    from kokofast.topology import TopologyError, load
+    from kokofast.host.files import read_file
+    from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError, load
 
     try:
-        data = sys.stdin.buffer.read() if options.file == STDIN else _read_file(options.file)
-    except OSError as error:
-        raise CommandError(INVALID, f"{options.file}: {error.strerror}") from None
-    try:
+        data = read_file(None if options.file == STDIN else options.file, FILE_BYTES_MAX)
         return load(data, filename=options.file, name=getattr(options, "name", None), create=create)
+    except OSError as error:
+        raise CommandError(INVALID, Problem(clean(options.file), error.strerror or str(error))) from None
+    except MemoryError:
+        raise CommandError(INVALID, Problem(clean(options.file), "there is not memory enough to read it")) from None
     except TopologyError as error:
         if keep_problems is not None and error.topology is not None:
             keep_problems += error.problems
             return error.topology
-        if getattr(options, "format", "table") == "json":
-            print_json(_refusal(error))
-        raise CommandError(INVALID, *map(str, error.problems)) from None
-
-
-def _read_file(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _refusal(error: object) -> dict[str, object]:
-    from kokofast.engine.result import INVALID as STATUS
-    from kokofast.engine.result import Failure, Result
-
-    result = Result("", STATUS)
-    result.links = {"total": 0, "created": 0, "updated": 0, "unchanged": 0, "failed": 0}
-    result.namespaces = {"created": 0}
-    result.errors = [Failure(problem.place, problem.message) for problem in error.problems]  # type: ignore[attr-defined]
-    return result.as_dict()
+        raise CommandError(INVALID, *error.problems) from None
 
 
 def _need_capabilities() -> None:
@@ -247,11 +257,16 @@ def _print(result: Result, options: argparse.Namespace, code: int) -> int:
 
 def _refuse_outsiders(topology: Topology) -> None:
     """A sandbox has no containers, processes and namespace files but its own; those of the machine must stay alone."""
+    from kokofast.topology import Problem
+
     outside = [node for node in topology.nodes.values() if node.kind not in ("netns", "host")]
     if outside:
         raise CommandError(
             INVALID,
-            *(f"{node.place}: a {node.kind} node cannot be in a sandbox, only netns and host" for node in outside),
+            *(
+                Problem(node.place, f"a {node.kind} node cannot be in a sandbox, only netns and host")
+                for node in outside
+            ),
         )
 
 
@@ -278,7 +293,7 @@ def _run_inside(command: list[str]) -> int:
 
 
 def _destroy(options: argparse.Namespace) -> int:
-    topology = _load_lab(options) if options.file is not None else None
+    topology = _load(options) if options.file is not None else None
     _need_capabilities()
     from kokofast.engine.destroy import destroy
     from kokofast.engine.result import Failure
@@ -308,11 +323,6 @@ def _check_lab(name: str | None) -> str | None:
         return None if name is None else check_lab_name(name)
     except ValueError as error:
         raise CommandError(INVALID, str(error)) from None
-
-
-def _load_lab(options: argparse.Namespace) -> Topology:
-    options.name = None
-    return _load(options)
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -358,6 +368,12 @@ def _generate(options: argparse.Namespace) -> int:
         sys.stdout.write(part + "\n")
     return OK
 
+
+# The commands that print a result, and what it counts (links, namespaces) when nothing was touched.
+_WITH_RESULT: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "batch": ({"total": 0, "created": 0, "updated": 0, "unchanged": 0, "failed": 0}, {"created": 0}),
+    "destroy": ({"removed": 0, "failed": 0}, {"removed": 0, "failed": 0}),
+}
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "batch": _batch,

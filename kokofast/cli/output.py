@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from kokofast.engine.destroy import SeenLink
-    from kokofast.engine.result import Progress, Result
+    from kokofast.engine.result import Failure, Progress, Result
+
+# So many errors of one sort are printed in full.
+FOLDED = 5
 
 
 def clean(text: str) -> str:
@@ -81,6 +84,25 @@ def complain(text: str) -> None:
         _give_up(2)
 
 
+def complain_of(errors: Sequence[Failure], fold: bool = True) -> None:
+    """Errors for the user. Of many that differ in names and numbers only (2,000 namespaces that are not there) a few,
+    and how many more there are."""
+    import re
+
+    varies = re.compile(r"""'[^']*'|"[^"]*"|(?<=\bnode )\S+|[^\s:]*\d[^\s:]*""")
+    kinds = [varies.sub("", error.message) for error in errors]
+    times: dict[str, int] = {}
+    for kind in kinds:
+        times[kind] = times.get(kind, 0) + 1
+    shown = dict.fromkeys(times, 0)
+    for error, kind in zip(errors, kinds, strict=True):
+        shown[kind] += 1
+        if not fold or shown[kind] <= FOLDED or times[kind] <= FOLDED + 1:
+            complain(f"kokofast: {error}")
+        elif shown[kind] == FOLDED + 1:
+            complain(f"kokofast: ... and {times[kind] - FOLDED:,} more like this; --format json lists them all")
+
+
 def count(number: int, noun: str) -> str:
     """``1 link``, ``2 links``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
@@ -96,8 +118,7 @@ def print_json(value: object) -> None:
 
 def print_result(result: Result, format: str, quiet: bool) -> None:
     """The result of batch or destroy. Errors go to standard error, the table or the JSON object to standard output."""
-    for error in result.errors:
-        complain(f"kokofast: {error}")
+    complain_of(result.errors)
     for line in result.left:
         complain(f"kokofast: could not be taken back: {line}")
     if format == "json":

@@ -96,10 +96,9 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     destroy = _add(commands, "destroy", "remove exactly what carries our mark: links, and namespaces that we made")
-    what = destroy.add_mutually_exclusive_group(required=True)
-    what.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
-    what.add_argument("--name", metavar="LAB", help="the lab to remove")
-    what.add_argument("--all", action="store_true", help="remove every lab of this machine")
+    destroy.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
+    destroy.add_argument("--name", metavar="LAB", help="the lab to remove (with FILE: in place of the file's own name)")
+    destroy.add_argument("--all", action="store_true", help="remove every lab of this machine")
     destroy.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 64)")
     _add_output(destroy)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
@@ -137,7 +138,7 @@ async def _delete(scene: Scene, kernel: Kernel, result: Result, jobs: int | None
     named = {number: scene.names[number] for number in scene.namespaces if number in scene.names}
     # Where a process lives on, the namespace outlives its name, and so would the links in it.
     empty = {number: name for number, name in named.items() if not _is_inhabited(scene, number)}
-    mirror_errors = await _remove_mirrors(scene, executor, result.lab, empty)
+    mirrored, mirror_errors = await _remove_mirrors(scene, executor, result.lab, empty)
     done = await tear_down(executor, ends, empty, workers=jobs, progress=progress)
     inhabited = {number: name for number, name in named.items() if number not in empty}
     again = await tear_down(executor, (), inhabited, workers=jobs, progress=progress)
@@ -165,11 +166,17 @@ async def _delete(scene: Scene, kernel: Kernel, result: Result, jobs: int | None
     result.errors += mirror_errors
     if result.errors:
         result.status = PARTIAL
-    elif removed or done.links:
+    elif removed or done.links or mirrored:
         result.status = DESTROYED
+    else:
+        what = f"the lab {result.lab}" if result.lab else "any lab"
+        result.notes.append(f"nothing of {what} was found")
 
 
-async def _remove_mirrors(scene: Scene, executor: Executor, lab: str, empty: Mapping[int, str]) -> list[Failure]:
+async def _remove_mirrors(
+    scene: Scene, executor: Executor, lab: str, empty: Mapping[int, str]
+) -> tuple[int, list[Failure]]:
+    """Removes the mirror filters of a lab, or of any. Returns in how many namespaces it has some, and what failed."""
     groups = frozenset((group_of(lab),)) if lab else None
     concerned = [
         number
@@ -192,7 +199,7 @@ async def _remove_mirrors(scene: Scene, executor: Executor, lab: str, empty: Map
         chunk=MIRROR_CHUNK,
         report=report,
     )
-    return failures
+    return len(concerned), failures
 
 
 def _is_inhabited(scene: Scene, number: int) -> bool:
@@ -255,6 +262,12 @@ def addresses_of(interface: Interface) -> list[str]:
     return sorted(f"{address}/{length}" for address, length in found if not address.is_link_local)
 
 
+def natural_key(text: str) -> list[str | int]:
+    """A key by which r10 comes after r9."""
+    # Texts and numbers take turns, so they are never compared with each other.
+    return [int(part) if number % 2 else part for number, part in enumerate(re.split("([0-9]+)", text))]
+
+
 async def inspect(
     lab: str | None = None, *, kernel: Kernel | None = None, progress: Progress | None = None
 ) -> list[SeenLink]:
@@ -266,7 +279,9 @@ async def inspect(
     finally:
         if own:
             kernel.close()
-    interfaces = sorted(scene.interfaces, key=lambda owned: (owned.lab, owned.interface.alias))
+    interfaces = sorted(
+        scene.interfaces, key=lambda owned: (natural_key(owned.lab), natural_key(owned.interface.alias))
+    )
     links: dict[int, SeenLink] = {}
     for owned, end in zip(interfaces, _pair(interfaces), strict=True):
         seen = links.setdefault(end.link, SeenLink(owned.lab, owned.interface.kind, []))

@@ -10,11 +10,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokofast.topology.generate import dump_csv, dump_json, generate_chain
     from kokofast.topology.json_schema import schema
-    from kokofast.topology.loader import FORMATS, load
+    from kokofast.topology.loader import FILE_BYTES_MAX, FORMATS, load
     from kokofast.topology.problems import Problem, TopologyError
     from kokofast.topology.values import check_ifname, parse_address, parse_mac
 
 __all__ = [
+    "FILE_BYTES_MAX",
     "FORMATS",
     "Problem",
     "TopologyError",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FILE_BYTES_MAX": "loader",
     "FORMATS": "loader",
     "load": "loader",
     "schema": "json_schema",

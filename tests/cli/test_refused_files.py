@@ -1,0 +1,88 @@
+"""A file that is refused: what is printed, in which form, and how much of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kokofast.cli.main import run
+from kokofast.cli.output import FOLDED, complain_of
+from kokofast.engine.result import Failure
+
+EMPTY = {
+    "batch": ({"total": 0, "created": 0, "updated": 0, "unchanged": 0, "failed": 0}, {"created": 0}),
+    "destroy": ({"removed": 0, "failed": 0}, {"removed": 0, "failed": 0}),
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "source", "message"),
+    [
+        (["batch", "{}/missing.json"], "{}/missing.json", "No such file or directory"),
+        (["destroy", "{}/missing.json"], "{}/missing.json", "No such file or directory"),
+        (["batch", "{}"], "{}", "Is a directory"),
+        (["batch", "/proc/self/mem"], "/proc/self/mem", "Input/output error"),
+        (["batch", "/dev/zero"], "/dev/zero", "is larger than 64 MiB"),
+        (["batch", "--sandbox", "{}/bad.json"], "$.links", "must be a list, not 5"),
+        (["destroy", "{}/bad.json"], "$.links", "must be a list, not 5"),
+        (["destroy", "--name", "a b"], "", "'a b' cannot be the lab's name"),
+        (["destroy", "--name", "a", "--all"], "", "destroy takes either"),
+        (["destroy"], "", "destroy takes either"),
+        (["batch", "--exit-code", "{}/bad.json"], "", "--exit-code goes with --dry-run"),
+        (["batch", "--sandbox", "{}/outside.json"], "$.nodes.a", "a pid node cannot be in a sandbox"),
+    ],
+)
+def test_json_stays_json(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], source: str, message: str
+) -> None:
+    (tmp_path / "bad.json").write_text('{"links": 5}')
+    (tmp_path / "outside.json").write_text('{"nodes": {"a": {"pid": 1}}, "links": [{"endpoints": ["a:x", "b:x"]}]}')
+    code = run([part.format(tmp_path) for part in [*arguments, "--format", "json"]])
+    output, errors = capfd.readouterr()
+    result: dict[str, Any] = json.loads(output)
+    assert (code, result["lab"], result["status"], result["seconds"]) == (2, "", "invalid", {"total": 0})
+    assert (result["links"], result["namespaces"]) == EMPTY[arguments[0]]
+    (error,) = result["errors"]
+    assert error["source"] == source.format(tmp_path)
+    assert error["message"].startswith(message)
+    assert error["message"] in errors
+
+
+def test_without_json_standard_output_is_empty(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["batch", "/missing"]) == 2
+    assert capfd.readouterr() == ("", "kokofast: /missing: No such file or directory\n")
+
+
+def test_many_errors_of_a_sort_are_folded(capfd: pytest.CaptureFixture[str]) -> None:
+    missing = [Failure(f"$.links[{n}]", f"node r{n}: there is no network namespace 'r{n}'") for n in range(2001)]
+    other = Failure("$.links[7].mtu", "must be a whole number from 68 to 65535, not 5")
+    complain_of([*missing[:3], other, *missing[3:], other])
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [
+        *[f"kokofast: {error}" for error in [*missing[:3], other, *missing[3:FOLDED]]],
+        f"kokofast: ... and {2001 - FOLDED:,} more like this; --format json lists them all",
+        f"kokofast: {other}",
+    ]
+
+
+def test_errors_that_say_different_things_are_not_folded(capfd: pytest.CaptureFixture[str]) -> None:
+    words = [Failure("", f"the {word} is wrong") for word in ("mtu", "mac", "vni", "port", "id", "mode", "name", "up")]
+    complain_of(words)
+    assert len(capfd.readouterr().err.splitlines()) == len(words)
+    complain_of([Failure(f"$.links[{n}]", "no") for n in range(FOLDED + 1)])  # nor one line by another
+    assert "more" not in capfd.readouterr().err
+
+
+def test_a_file_of_wrong_links(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "wrong.json"
+    file.write_text(json.dumps([{"endpoints": [f"a{n}:x", f"b{n}:x"], "mtu": n} for n in range(60)]))
+    assert run(["batch", str(file), "--sandbox", "--format", "json"]) == 2
+    output, errors = capfd.readouterr()
+    assert len(json.loads(output)["errors"]) == 60
+    assert len(errors.splitlines()) == FOLDED + 1
+    # validate has no other form: it lists them all.
+    assert run(["validate", str(file)]) == 2
+    assert len(capfd.readouterr().err.splitlines()) == 60
