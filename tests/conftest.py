@@ -17,11 +17,25 @@ from typing import Any, Protocol
 import pytest
 
 from tests.faults.counts import pytest_addoption, pytest_terminal_summary  # noqa: F401
-from tests.vm.marker import pytest_collection_modifyitems  # noqa: F401
+from tests.vm.marker import IN_GUEST, pytest_collection_modifyitems  # noqa: F401
+from tests.vm.warm import Warm
 
 # A shell starts background jobs with SIGINT ignored, and what we start would inherit that: the tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(number: int, _: object) -> None:
+    # Once: a second one would interrupt the fixtures that clean up. No SIG_IGN, which what we start would inherit.
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, lambda *_: None)
+    signal.raise_signal(signal.SIGINT)
+
+
+# As Ctrl-C: the fixtures' namespaces, and their container engines, end with the tests.
+for _number in (signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_DFL:
+        signal.signal(_number, _interrupt)
 
 NETNS_DIRECTORY = Path("/run/netns")
 PREFIX = f"kft-{os.getpid()}-"
@@ -124,7 +138,7 @@ class RunKokofast(Protocol):
 
 
 @pytest.fixture(scope="session")
-def kokofast() -> RunKokofast:
+def kokofast() -> Iterator[RunKokofast]:
     """``kokofast("batch", path)`` runs the command line as a user does; the exit code is the test's to check."""
 
     def run(
@@ -141,7 +155,17 @@ def kokofast() -> RunKokofast:
             check=False,
         )
 
-    return run
+    if not IN_GUEST:
+        yield run
+        return
+    with Warm() as warm:
+
+        def run_warm(
+            *arguments: str, input: str | None = None, timeout: float = 120, env: dict[str, str] | None = None
+        ) -> subprocess.CompletedProcess[str]:
+            return warm.run(arguments, input=input or "", timeout=timeout, env={**os.environ, **(env or {})})
+
+        yield run_warm
 
 
 def _left_behind(names_before: set[str], interfaces_before: set[str]) -> list[str]:

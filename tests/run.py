@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -62,6 +64,17 @@ def interpreter(choice: str | None) -> tuple[str, Path]:
     return python, ROOT / f".venv-{quickstart.require_python(python)}"
 
 
+def run_pytest(command: list[str]) -> int:
+    """Runs pytest to its end, also when we are told to end: its fixtures take down what they have set up, container
+    engines among it. Returns its exit code, -n when signal n ended it."""
+    quickstart.show(command)
+    process = subprocess.Popen(command, cwd=ROOT)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: process.send_signal(number))
+    signal.signal(signal.SIGINT, lambda *_: None)  # a terminal sends it to pytest as well
+    return process.wait()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description="Sets up what the tests need and runs them.",
@@ -87,7 +100,7 @@ def main() -> int:
                 print(f"FAILED: {' '.join(tool)} (pytest follows all the same)", flush=True)
                 failed = True
     # pytest also answers 5, no tests, which is no success either.
-    code = quickstart.run([inside, "-m", "pytest", *pytest_arguments])
+    code = run_pytest([inside, "-m", "pytest", *pytest_arguments])
     return code if code > 0 else int(failed or code != 0)
 
 

@@ -137,10 +137,16 @@ def _with_signals(
     from kokofast.cli.output import progress_bar
 
     caught: list[signal.Signals] = []
+    # One that we were started with ignored (nohup, a shell's background job) is not for us.
+    heeded = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
     progress, bar = (None, None) if quiet else progress_bar()
 
     async def watch(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        with trio.open_signal_receiver(*heeded) as signals:
             task_status.started()
             async for number in signals:
                 caught.append(signal.Signals(number))
@@ -154,7 +160,8 @@ def _with_signals(
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             work = trio.CancelScope()
-            await nursery.start(lambda task_status: watch(work, task_status))
+            if heeded:
+                await nursery.start(lambda task_status: watch(work, task_status))
             with work:
                 await job(progress)
             nursery.cancel_scope.cancel()
