@@ -31,11 +31,11 @@ def run(command: Sequence[str], *, input: str = "", timeout: float = 120) -> sub
     return subprocess.run(command, input=input, capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def until(condition: Callable[[], object], what: str) -> None:
+def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
     """Waits for something that another process or the kernel does and tells nobody of."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:.0f} s"
+        assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s"
         time.sleep(0.002)
 
 
