@@ -16,6 +16,7 @@ from kokofast.engine.seen import Survey
 from kokofast.engine.survey import look
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Kernel
+from kokofast.host.limits import missing_capabilities
 from kokofast.plan.ownership import group_of, group_of_cookie, lab_of, lab_of_alias, lab_of_namespace, namespace_alias
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.model import CONTAINER_KINDS
@@ -67,7 +68,8 @@ async def scan(
     """Looks into every namespace that can be found: this one, the named ones, those of all processes, those of the
     topology. With lab only what belongs to it is returned."""
     paths = {"/proc/self/ns/net": "host"}
-    names = {host.named(name): name for name in host.list_named()}
+    listed = host.list_named()
+    names = {host.named(name): name for name in listed}
     paths.update(names)
     if topology is not None:
         for node in topology.nodes.values():
@@ -90,7 +92,7 @@ async def scan(
             continue
         number = survey.add(*sight)
         scene.titles.setdefault(number, title)
-        if path in names:
+        if path in names and not listed[names[path]]:
             scene.names.setdefault(number, names[path])
     _find_ours(scene, kernel.boot_id(), lab)
     return scene
@@ -121,11 +123,16 @@ async def destroy(
     own = kernel is None
     kernel = kernel if kernel is not None else Kernel()
     try:
-        async with lab_locked(lab):
+        async with lab_locked(lab) as unlocked:
             with result.stage("survey"):
                 scene = await scan(kernel, lab=lab, topology=topology, mirrors=ALL_MIRRORS, progress=progress)
             with result.stage("delete"):
                 await _delete(scene, kernel, result, jobs, progress)
+            result.notes += unlocked
+            if missing_capabilities(("CAP_SYS_PTRACE",)):
+                result.notes.append(
+                    "without CAP_SYS_PTRACE, namespaces that only other users' processes hold were not seen"
+                )
         return result
     finally:
         if own:

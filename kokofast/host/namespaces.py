@@ -238,6 +238,9 @@ def remove_namespace(name: str, expected: Identity | None) -> None:
                 raise OSError(errno.ESTALE, "the name leads to another namespace by now", path)
         finally:
             os.close(fd)
+        # The mount takes a capability, the name the right to write: either both go, or none.
+        if not os.access(NETNS_DIR, os.W_OK, effective_ids=True):
+            raise OSError(errno.EACCES, "names there take root, or CAP_DAC_OVERRIDE, to be removed", path)
         libc.umount2(path, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
     elif claimed(path) is None:
         return
@@ -247,12 +250,17 @@ def remove_namespace(name: str, expected: Identity | None) -> None:
         pass
 
 
-def list_named() -> list[str]:
-    """The names in NETNS_DIR, sorted; none when there is no such directory."""
+def list_named() -> dict[str, bool]:
+    """The names in NETNS_DIR, sorted, and whether each is a symbolic link; none when there is no such directory.
+
+    Links come last. People make them (to the namespace of a container, say), ip-netns and we never do.
+    """
     try:
-        return sorted(os.listdir(NETNS_DIR))
+        with os.scandir(NETNS_DIR) as entries:
+            found = sorted((entry.is_symlink(), entry.name) for entry in entries)
     except FileNotFoundError:
-        return []
+        return {}
+    return {name: symlink for symlink, name in found}
 
 
 def list_processes() -> Iterator[tuple[int, Identity]]:

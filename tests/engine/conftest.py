@@ -27,9 +27,9 @@ def make_kernel(monkeypatch: pytest.MonkeyPatch) -> KernelFactory:
         kernel = FakeKernel(*names, **options)
         prefix = "/run/netns/"
 
-        def list_named() -> list[str]:
+        def list_named() -> dict[str, bool]:
             paths = [*kernel.namespaces, *kernel.claims]
-            return sorted(path.removeprefix(prefix) for path in paths if path.startswith(prefix))
+            return dict.fromkeys(sorted(path.removeprefix(prefix) for path in paths if path.startswith(prefix)), False)
 
         def list_processes() -> list[tuple[int, Identity]]:
             homes = dict.fromkeys(item.identity for item in kernel.namespaces.values() if item.inhabited)

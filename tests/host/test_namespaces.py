@@ -406,8 +406,9 @@ def test_processes_are_found_by_their_namespace(netns: NamespaceFactory) -> None
 
 def test_no_directory_no_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(namespaces, "NETNS_DIR", str(tmp_path / "nothing"))
-    assert list_named() == []
+    assert list_named() == {}
     (tmp_path / "nothing").mkdir()
     for name in "cab":
         (tmp_path / "nothing" / name).touch()
-    assert list_named() == ["a", "b", "c"]
+    (tmp_path / "nothing" / "aa").symlink_to("c")
+    assert list(list_named().items()) == [("a", False), ("b", False), ("c", False), ("aa", True)]

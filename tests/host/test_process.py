@@ -79,7 +79,7 @@ from kokofast.host.namespaces import list_named
 from kokofast.wire.link import RTM_GETLINK, RTM_NEWLINK
 from kokofast.wire.message import Request
 kernel = Kernel(budget=64)
-found = list_named()
+found = list(list_named())
 handles = kernel.make([("one", "kokofast:lab:namespace"), ("two", "kokofast:lab:namespace")])
 one, two = handles
 with kernel.using(handles):
@@ -97,7 +97,7 @@ print(json.dumps({
     "refusals": [str(item) for item in answers if item],
     "joined": ["e1" in [message.attributes["ifname"] for message in messages] for messages in dumps],
     "lo is up": bool(lo[0].header["flags"] & 1),
-    "left": list_named(),
+    "left": list(list_named()),
     "lacks": missing_capabilities(),
     "uid": os.geteuid(),
 }))
