@@ -112,10 +112,10 @@ def _load(options: argparse.Namespace, *, create: bool = False, keep_problems: l
         raise CommandError(INVALID, *error.problems) from None
 
 
-def _need_capabilities() -> None:
-    from kokofast.host.limits import missing_capabilities
+def _need_capabilities(*, looks_only: bool = False) -> None:
+    from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
 
-    missing = missing_capabilities()
+    missing = missing_capabilities(TO_LOOK if looks_only else TO_WIRE)
     if missing:
         raise CommandError(
             FAILED,
@@ -201,11 +201,11 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from kokofast.host.limits import missing_capabilities
+    from kokofast.host.limits import TO_LOOK, missing_capabilities
 
     problems: list[Problem] = []
     # What the kernel has to object to a bad file is shown together with the rest, where we can look.
-    can_look = not options.sandbox and not missing_capabilities()
+    can_look = not options.sandbox and not missing_capabilities(TO_LOOK)
     topology = _load(options, create=options.create or options.sandbox, keep_problems=problems if can_look else None)
     if options.sandbox:
         from kokofast.host.sandbox import SandboxError, enter
@@ -216,7 +216,7 @@ def _batch(options: argparse.Namespace) -> int:
         except SandboxError as error:
             raise CommandError(FAILED, str(error)) from None
     else:
-        _need_capabilities()
+        _need_capabilities(looks_only=options.dry_run or bool(problems))
     from kokofast.engine.apply import apply
     from kokofast.engine.result import UNCHANGED, Failure, Result
 
@@ -228,6 +228,7 @@ def _batch(options: argparse.Namespace) -> int:
             keep_going=options.keep_going,
             dry_run=options.dry_run,
             jobs=options.jobs,
+            exclusive=not options.sandbox,
             runtime_timeout=options.runtime_timeout,
             progress=progress,
             result=result,
@@ -334,7 +335,7 @@ def _check_lab(name: str | None) -> str | None:
 
 def _inspect(options: argparse.Namespace) -> int:
     _check_lab(options.lab)
-    _need_capabilities()
+    _need_capabilities(looks_only=True)
     from kokofast.cli.output import print_links
     from kokofast.engine.destroy import SeenLink, inspect
 

@@ -41,6 +41,7 @@ async def apply(
     kernel: Kernel | None = None,
     keep_going: bool = False,
     dry_run: bool = False,
+    exclusive: bool = True,
     jobs: int | None = None,
     runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
     progress: Progress | None = None,
@@ -49,19 +50,19 @@ async def apply(
 ) -> Result:
     """Makes the kernel match the topology and returns what was done.
 
-    When a link fails, or the caller's scope is cancelled, everything this run made is taken back first; with
-    keep_going the links that work stay. Never raises for what the kernel or the user's file is to blame for: see
-    Result.status and Result.errors. jobs is the number of worker threads, runtime_timeout how many seconds a container
-    daemon may be silent. A result that is given is filled in, so that a caller who cancels the run can see what became
-    of it. problems are those that reading the file found: then nothing is applied, but what the kernel has to object
-    is found and reported with them.
+    When a link fails, or the caller's scope is cancelled, everything this run made is taken back first; with keep_going
+    the links that work stay. Never raises for what the kernel or the user's file is to blame for: see Result.status and
+    Result.errors. exclusive keeps other runs off the lab meanwhile. jobs is the number of worker threads,
+    runtime_timeout how many seconds a container daemon may be silent. A result that is given is filled in, so that a
+    caller who cancels the run can see what became of it. problems are those that reading the file found: then nothing
+    is applied, but what the kernel has to object is found and reported with them.
     """
     result = result if result is not None else Result(topology.name, UNCHANGED)
     own = kernel is None
     kernel = kernel if kernel is not None else Kernel()
     try:
         # A second run of the same lab waits, and then finds nothing to do.
-        async with lab_locked(None if dry_run or problems else topology.name):
+        async with lab_locked(None if dry_run or problems or not exclusive else topology.name) as unlocked:
             survey = await survey_nodes(
                 kernel,
                 planner.nodes_of(topology),
@@ -80,7 +81,7 @@ async def apply(
                 result.status = PLANNED if plan.operations else UNCHANGED
                 result.notes = describe(topology, plan) + plan.notes
             elif plan.operations:
-                result.notes = plan.notes
+                result.notes = plan.notes + unlocked
                 applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
                 await _carry_out(applied, result, keep_going, jobs or DEFAULT_WORKERS, progress)
         return result

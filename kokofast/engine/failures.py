@@ -76,7 +76,8 @@ def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
     operation = applied.plan.operations[number]
     text = str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
     if isinstance(operation, MakeNamespace):
-        return f"namespace {operation.name} cannot be made: {text}"
+        hint = "; names there take root, or CAP_DAC_OVERRIDE" if refusal.errno == errno.EACCES else ""
+        return f"namespace {operation.name} cannot be made: {text}{hint}"
     link = applied.topology.links[operation.link]
     if isinstance(operation, (ConfigureEnd, AddMirror, RemoveMirror)):
         end = link.ends[operation.end]

@@ -16,15 +16,16 @@ POLL_SECONDS = 0.05
 
 
 @asynccontextmanager
-async def lab_locked(lab: str | None) -> AsyncIterator[None]:
-    """Holds the lab's lock for the block; without a lab (all of them) there is none to hold."""
+async def lab_locked(lab: str | None) -> AsyncIterator[list[str]]:
+    """Holds the lab's lock for the block; without a lab (all of them) there is none to hold. Gives a line for the user
+    where the lock cannot be had."""
     if lab is None:
-        yield
+        yield []
         return
     lock = LabLock(lab)
     try:
         while not lock.acquire():  # noqa: ASYNC110 - another process has it, whose end is no event of ours
             await trio.sleep(POLL_SECONDS)
-        yield
+        yield [f"other runs are not kept off this lab: {lock.refusal}"] if lock.refusal else []
     finally:
         lock.release()

@@ -6,8 +6,11 @@ import fcntl
 import os
 import resource
 
-CAP_NET_ADMIN = 12
-CAP_SYS_ADMIN = 21
+# include/uapi/linux/capability.h
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21}
+# What it takes to look into network namespaces, and to wire them.
+TO_LOOK = ("CAP_SYS_ADMIN",)
+TO_WIRE = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN")
 
 # Kept free for the standard streams, the event loop, the user's file and imports.
 RESERVED = 64
@@ -45,9 +48,8 @@ def make_room(descriptors: int) -> None:
         os.close(fd)
 
 
-def missing_capabilities() -> list[str]:
-    """Which of the capabilities that wiring namespaces takes this process lacks; capabilities(7)."""
+def missing_capabilities(needed: tuple[str, ...] = TO_WIRE) -> list[str]:
+    """Which of these capabilities this process lacks; capabilities(7)."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
-    needed = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_SYS_ADMIN": CAP_SYS_ADMIN}
-    return [name for name, bit in needed.items() if not effective >> bit & 1]
+    return [name for name in needed if not effective >> CAPABILITIES[name] & 1]

@@ -13,12 +13,13 @@ LOCK_DIR = "/run/kokofast"
 
 
 class LabLock:
-    """The lock of a lab, held from acquire() to release(). Where no file can be made (a sandbox without root, a
-    read-only /run) there is nobody to wait for either, and it is taken at once."""
+    """The lock of a lab, held from acquire() to release(). Where its file cannot be opened (a user without
+    CAP_DAC_OVERRIDE, a read-only /run) nobody is waited for, and refusal says why."""
 
     def __init__(self, lab: str) -> None:
         self._path = f"{LOCK_DIR}/{lab}.lock"  # a lab's name has no slash and does not start with a dot
         self._fd: int | None = None
+        self.refusal = ""
 
     def acquire(self) -> bool:
         """Takes the lock if nobody has it. False when somebody does. Does not wait."""
@@ -27,7 +28,8 @@ class LabLock:
             try:
                 os.makedirs(LOCK_DIR, mode=0o700, exist_ok=True)
                 self._fd = os.open(self._path, flags, 0o600)
-            except OSError:
+            except OSError as error:
+                self.refusal = f"{error.filename}: {error.strerror}"
                 return True
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -128,10 +128,11 @@ def prepare_directory() -> None:
 class NewNamespace:
     """A namespace made and named, not yet known to anyone else."""
 
-    __slots__ = ("fd", "socket")
+    __slots__ = ("fd", "identity", "socket")
 
-    def __init__(self, fd: int, socket: Socket) -> None:
+    def __init__(self, fd: int, identity: Identity, socket: Socket) -> None:
         self.fd = fd
+        self.identity = identity
         self.socket = socket
 
 
@@ -169,6 +170,7 @@ def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str
     fd = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
     socket: Socket | None = None
     try:
+        found = identity(fd)  # before it has a name: nothing may fail afterwards
         socket = Socket()
         mark(socket, claim)
         _claim_name(directory, name, claim)
@@ -182,7 +184,7 @@ def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str
         if socket is not None:
             socket.close()
         raise
-    return NewNamespace(fd, socket)
+    return NewNamespace(fd, found, socket)
 
 
 def _claim_name(directory: int, name: str, claim: str) -> None:
