@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.engine.observe import observe
+from kokofast.engine.observe import ALL_MIRRORS, NO_MIRRORS
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, MakeNamespace, RemoveMirror
 from kokofast.plan.ownership import group_of, lab_of
 from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kokofast.engine.execute import Executor, Refusal
+    from kokofast.plan.observed import Interface, Namespace
+    from kokofast.plan.operations import Change
     from kokofast.plan.planner import Plan
     from kokofast.plan.teardown import OwnedEnd
     from kokofast.topology.model import Topology
@@ -39,22 +43,27 @@ class Applied:
         }
 
 
-def ends_made(applied: Applied, only: set[int] | None = None) -> list[OwnedEnd]:
-    """The interfaces that a run made, also those of which it does not know; with ``only`` those of these links."""
+def ends_made(applied: Applied, only: set[int] | None = None) -> tuple[list[OwnedEnd], list[str]]:
+    """The interfaces that a run made, also those of which it does not know; with ``only`` those of these links. And a
+    line for each link of which not even looking could tell."""
     from kokofast.plan.teardown import OwnedEnd  # only who has to delete pays
 
     executor = applied.executor
     group = group_of(applied.topology.name)
     ends: list[OwnedEnd] = []
+    left: list[str] = []
     for number, operation in enumerate(applied.plan.operations):
         if isinstance(operation, CreateLink) and (only is None or operation.link in only):
             was_made = number in applied.done
-            ends += [
-                OwnedEnd(reference.ns, executor.index_of(reference), group, operation.link)
-                for reference in operation.ends
-                if was_made or _came_to_be(applied, number, reference)
-            ]
-    return ends
+            try:
+                ends += [
+                    OwnedEnd(reference.ns, executor.index_of(reference), group, operation.link)
+                    for reference in operation.ends
+                    if was_made or _came_to_be(applied, number, reference)
+                ]
+            except OSError as error:
+                left.append(f"link {applied.topology.links[operation.link].title()}: {error}")
+    return ends, left
 
 
 def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
@@ -62,49 +71,114 @@ def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
     executor = applied.executor
     if isinstance(applied.failures.get(number), KernelError) or not executor.has_chosen(reference):
         return False
-    handle = executor.handles[reference.ns]
-    if handle is None:
+    if executor.handles[reference.ns] is None:
         return False
-    try:
-        with executor.kernel.using([handle]):
-            namespace = observe(executor.kernel, handle)
-    except OSError:  # it is gone, and all that was in it
-        return False
-    interface = namespace.interfaces.get(reference.ifname)
+    namespace = _look(executor, reference.ns)
+    interface = namespace.interfaces.get(reference.ifname) if namespace is not None else None
     return (
-        interface is not None
+        namespace is not None
+        and interface is not None
         and interface.ifindex == executor.index_of(reference)
         and lab_of(interface, namespace, executor.boot, applied.topology.name) == applied.topology.name
     )
 
 
+# A namespace that has ended, and another one under its path.
+_ENDED = (errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ESTALE)
+
+
+def _look(executor: Executor, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace | None:
+    """What is in a namespace, None when it is gone, and all that was in it. Raises OSError when that fails twice."""
+    for attempts_left in (1, 0):
+        try:
+            return executor.look(ns, mirrors=mirrors)
+        except OSError as error:
+            if error.errno in _ENDED:
+                return None
+            if not attempts_left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _twice(attempt: Callable[[], Refusal | None]) -> Refusal | None:
+    # All that is taken back can be taken back again: one failure, of a socket say, is not the end of it.
+    return None if attempt() is None else attempt()
+
+
 def undo_mirrors(applied: Applied, only: set[int] | None) -> list[str]:
+    """Takes mirrors away that were added, and gives back those that were removed; also those that failed half-way."""
     left: list[str] = []
     # Backwards, so that a filter that comes back finds its priority free.
-    for number, operation in reversed(list(enumerate(applied.plan.operations))):
+    for operation in reversed(applied.plan.operations):
         if not isinstance(operation, (AddMirror, RemoveMirror)) or (only is not None and operation.link not in only):
             continue
-        if number not in applied.done and number not in applied.failures:
+        if operation not in applied.executor.begun:
             continue
-        refusal = applied.executor.take_back(operation)
-        if refusal is not None and refusal.errno not in GONE:
+        refusal = _twice(lambda operation=operation: applied.executor.take_back(operation))  # type: ignore[misc]
+        if refusal is not None and refusal.errno not in GONE and not _mirror_is_back(applied, operation):
             end = applied.topology.links[operation.link].ends[operation.end]
             left.append(f"the mirror of {end.node}:{operation.source.ifname}: {refusal}")
     return left
 
 
+def _mirror_is_back(applied: Applied, operation: AddMirror | RemoveMirror) -> bool:
+    executor = applied.executor
+    try:
+        namespace = _look(executor, operation.source.ns, mirrors=ALL_MIRRORS)
+    except OSError:
+        return False
+    source = namespace.interfaces.get(operation.source.ifname) if namespace is not None else None
+    if namespace is None or source is None:
+        return True
+    there = {
+        mirror.direction
+        for mirror in namespace.mirrors
+        if mirror.belongs_to(operation.cookie, source.ifname) and mirror.direction in operation.directions
+    }
+    if isinstance(operation, RemoveMirror):
+        return there == operation.directions
+    return not there and (operation.mtu is None or source.mtu == operation.mtu[1])
+
+
 def undo_changes(applied: Applied, only: set[int] | None) -> list[str]:
     """Brings interfaces that were there before back to what they were; also those whose change failed half-way."""
     left: list[str] = []
-    for number, operation in enumerate(applied.plan.operations):
+    executor = applied.executor
+    for operation in applied.plan.operations:
         if not isinstance(operation, ConfigureEnd) or operation.undo is None:
             continue
-        if operation not in applied.executor.begun:
+        if operation not in executor.begun:
             continue
         if only is not None and operation.link not in only:
             continue
-        (refusal,) = applied.executor.change([(operation.interface, operation.undo)])
-        if refusal is not None and number in applied.done:
+        back = operation.interface, operation.undo
+        refusal = _twice(lambda back=back: executor.change([back])[0])  # type: ignore[misc]
+        if refusal is not None and _is_back(executor, *back):
+            refusal = None
+        refusal = refusal or _twice(lambda back=back: executor.switch_back(back[0]))  # type: ignore[misc]
+        if refusal is not None:
             end = applied.topology.links[operation.link].ends[operation.end]
             left.append(f"{end.node}:{end.ifname}: {refusal}")
     return left
+
+
+def _is_back(executor: Executor, reference: IfRef, undo: Change) -> bool:
+    """Whether an interface is as it was before: what was refused may never have been done."""
+    try:
+        namespace = _look(executor, reference.ns)
+    except OSError:
+        return False
+    interface = namespace.interfaces.get(reference.ifname) if namespace is not None else None
+    if interface is None or interface.ifindex != executor.index_of(reference):
+        return True
+    return (
+        all(_value(interface, name) == value for name, value in undo.attributes.items())
+        and undo.up in (None, interface.up)
+        and all(address in interface.addresses for address in undo.add)
+        and not any(address in interface.addresses for address in undo.remove)
+    )
+
+
+def _value(interface: Interface, attribute: str) -> object:
+    named = {"ifalias": interface.alias, "address": interface.mac}
+    return named[attribute] if attribute in named else getattr(interface, attribute)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface
     from kokofast.topology.model import Topology
 
+# A name without a namespace (a link that leads nowhere, a socket), or a process that has ended since; and one that is
+# not ours to look at.
+_GONE = (errno.ENOENT, errno.EINVAL, errno.ESRCH, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV)
+_NOT_FOR_US = (*_GONE, errno.EACCES, errno.EPERM)
+
 MIRROR_WORKERS = 2
 MIRROR_CHUNK = 16
 
@@ -55,6 +61,7 @@ class Scene:
         self.names: dict[int, str] = {}  # those that have one in /run/netns
         self.inhabited: set[tuple[int, int]] = set()
         self.claims: dict[str, str] = {}  # names that a killed run claimed -> lab
+        self.unseen: dict[str, OSError] = {}  # namespaces that are there, and that cannot be looked into
 
 
 async def scan(
@@ -89,6 +96,8 @@ async def scan(
             owner = owner if owner is not None and claim == namespace_alias(owner) else None
             if owner is not None and lab in (None, owner):
                 scene.claims[names[path]] = owner
+            elif claim is None and sight.errno not in (_GONE if path in names else _NOT_FOR_US):
+                scene.unseen[title] = sight
             continue
         number = survey.add(*sight)
         scene.titles.setdefault(number, title)
@@ -169,6 +178,10 @@ async def _delete(scene: Scene, kernel: Kernel, result: Result, jobs: int | None
     result.errors += [
         Failure(name, f"the namespace cannot be removed: {refusal}", refusal.errno)
         for name, refusal in sorted(failed_namespaces.items())
+    ]
+    result.errors += [
+        Failure(title, f"the namespace cannot be looked into: {error.strerror or error}", error.errno)
+        for title, error in scene.unseen.items()
     ]
     result.errors += mirror_errors
     if result.errors:

@@ -10,7 +10,7 @@ import errno
 import os
 import time
 
-from kokofast.engine.observe import ADDRESS_PROTOCOL, observe
+from kokofast.engine.observe import ADDRESS_PROTOCOL, NO_MIRRORS, observe
 from kokofast.host.namespaces import named
 from kokofast.plan.operations import (
     AddMirror,
@@ -61,6 +61,7 @@ class Executor:
         self._lock = _thread.allocate_lock()  # not threading: see host.threads
         self._index: dict[tuple[int, str], int] = {}
         self._chosen: set[tuple[int, str]] = set()
+        self._switched_on: dict[tuple[int, str], str] = {}  # interfaces that had no IPv6: their disable_ipv6
         self._next_index: list[int] = []
         for ns, namespace in enumerate(observed):
             self._next_index.append(2)
@@ -238,10 +239,12 @@ class Executor:
                 requests.append(request)
                 owners.append((number, reference))
         promoted = [(ref, self._promote(handle, ref, "1")) for _, ref, change in changes if _removes_ipv4(change)]
-        answers = self.kernel.send(handle, requests, self.resolve)
-        for ref, before in promoted:
-            if before is not None:
-                self._promote(handle, ref, before)
+        try:
+            answers = self.kernel.send(handle, requests, self.resolve)
+        finally:
+            for ref, before in promoted:
+                if before is not None and self._promote(handle, ref, before) is None:
+                    self._promote(handle, ref, before)  # what is not ours is not left changed for one failure
         for request, (number, reference), answer in zip(requests, owners, answers, strict=True):
             if answer is not None and request.type == RTM_DELADDR and answer.errno == errno.EADDRNOTAVAIL:
                 answer = None  # gone already: what was wanted
@@ -250,6 +253,25 @@ class Executor:
             if answer is not None and results[number] is None:
                 answer.request = request
                 results[number] = answer
+
+    def switch_back(self, reference: IfRef) -> Refusal | None:
+        """Switches IPv6 off again where this run has switched it on for an interface."""
+        before = self._switched_on.get((reference.ns, reference.ifname))
+        if before is None:
+            return None
+        handle = self.handle(reference.ns)
+        try:
+            with self.kernel.using([handle]):
+                self.kernel.write_sysctl(handle, f"ipv6/conf/{reference.ifname}/disable_ipv6", before)
+        except OSError as error:
+            return error
+        return None
+
+    def look(self, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace:
+        """What is in a namespace now. Raises OSError."""
+        handle = self.handle(ns)
+        with self.kernel.using([handle]):
+            return observe(self.kernel, handle, mirrors=mirrors)
 
     def _mirror(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
         from kokofast.engine.mirror import add_mirror, set_mtu
@@ -323,7 +345,8 @@ class Executor:
             if refusal.errno == errno.EACCES:
                 # inet6_addr_add(): disable_ipv6 is set, Docker's default in containers. Who gives an IPv6 address
                 # wants it on, for this interface only.
-                self.kernel.write_sysctl(handle, f"ipv6/conf/{reference.ifname}/disable_ipv6", "0")
+                before = self.kernel.write_sysctl(handle, f"ipv6/conf/{reference.ifname}/disable_ipv6", "0")
+                self._switched_on.setdefault((reference.ns, reference.ifname), before)
             elif refusal.errno == errno.EOPNOTSUPP:
                 self.kernel.load_ipv6()
             else:
@@ -335,7 +358,36 @@ class Executor:
 
     def remove(self, operation: Removal) -> list[tuple[int, Refusal | None]]:
         """Carries out one removal. (link, why not or None) of each link it covers; a removal of a namespace has the
-        link -1. What is gone already counts as removed."""
+        link -1. What is gone already counts as removed. What fails is tried once more: a socket that failed leaves open
+        what was done."""
+        answers = self._remove(operation)
+        if all(refusal is None for _, refusal in answers):
+            return answers
+        if isinstance(operation, RemoveNamespace):
+            again = self._remove(operation)
+            return again if again[0][1] is None else answers
+        return self._remove_again(operation, answers)
+
+    def _remove_again(
+        self, operation: DeleteInterface | DeleteGroup, answers: list[tuple[int, Refusal | None]]
+    ) -> list[tuple[int, Refusal | None]]:
+        # With a look first: someone else may have taken the index of an interface that is gone.
+        indexes = operation.ifindexes if isinstance(operation, DeleteGroup) else (operation.ifindex,)
+        try:
+            now = self.look(operation.ns)
+        except OSError:
+            return answers
+        there = {item.ifindex for item in now.interfaces.values() if item.group == operation.group}
+        found: list[tuple[int, Refusal | None]] = []
+        for index, (link, refusal) in zip(indexes, answers, strict=True):
+            if refusal is None or index not in there:
+                found.append((link, None))
+            else:
+                again = self._remove(DeleteInterface(operation.ns, index, operation.group, link))
+                found.append((link, again[0][1]))
+        return found
+
+    def _remove(self, operation: Removal) -> list[tuple[int, Refusal | None]]:
         try:
             if isinstance(operation, RemoveNamespace):
                 return [(-1, self._remove_namespace(operation))]

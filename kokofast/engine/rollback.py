@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
 from kokofast.engine.scheduler import run_all
+from kokofast.host import namespaces as host
 from kokofast.plan.operations import MakeNamespace, RemoveNamespace
 from kokofast.plan.teardown import plan_teardown
 
@@ -94,13 +95,27 @@ async def take_back(applied: Applied, only: set[int] | None, progress: Progress 
     """
     executor = applied.executor
     left = undo_mirrors(applied, only) + undo_changes(applied, only)
-    ends = ends_made(applied, only)
+    ends, unseen = ends_made(applied, only)
     removable: dict[int, str] = {}
     if only is None:
         made = [applied.plan.operations[number] for number in applied.done]
         removable = {item.ns: item.name for item in made if _is_ours(item, executor)}
     done = await tear_down(executor, ends, removable, progress=progress)
     links = applied.topology.links
+    left += unseen + _remove_claims(applied)
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in sorted(done.failed_links.items())]
     left += [f"namespace {name}: {refusal}" for name, refusal in sorted(done.failed_namespaces.items())]
+    return left
+
+
+def _remove_claims(applied: Applied) -> list[str]:
+    """Takes away the names that were claimed for namespaces that then could not be made."""
+    left: list[str] = []
+    for number in applied.failures:
+        operation = applied.plan.operations[number]
+        if isinstance(operation, MakeNamespace) and host.claimed(host.named(operation.name)) == operation.alias:
+            try:
+                applied.executor.kernel.remove(operation.name, None)
+            except OSError as error:
+                left.append(f"namespace {operation.name}: {error.strerror or error}")
     return left

@@ -93,13 +93,17 @@ class Kernel:
         try:
             for path in paths:
                 try:
-                    fd = open_namespace(path)
+                    fd, found_there = _open(path)
                 except OSError as error:
                     found.append(error)
                     continue
-                found.append(Handle(path, identity(fd), fd))
+                found.append(Handle(path, found_there, fd))
             opened = [item for item in found if isinstance(item, Handle)]
-            for handle, socket in zip(opened, self._sockets(opened), strict=True):
+            try:
+                sockets = self._sockets(opened)
+            except OSError as error:
+                return [item if isinstance(item, OSError) else error for item in found]
+            for handle, socket in zip(opened, sockets, strict=True):
                 handle.socket = socket
             ready = opened
         finally:
@@ -149,8 +153,9 @@ class Kernel:
         sockets: list[Socket] = []
         try:
             for handle in closed:
-                fds.append(fd := open_namespace(handle.path))
-                if identity(fd) != handle.identity:
+                fd, found_there = _open(handle.path)
+                fds.append(fd)
+                if found_there != handle.identity:
                     raise _stale(handle)
             sockets = open_sockets(fds)
             for handle, socket in zip(closed, sockets, strict=True):
@@ -235,8 +240,15 @@ class Kernel:
 
                 def job() -> Handle:
                     libc.unshare(libc.CLONE_NEWNET)
-                    fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-                    return Handle("(scratch)", identity(fd), fd, Socket())
+                    fd, socket = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC), None
+                    try:
+                        socket = Socket()
+                        return Handle("(scratch)", identity(fd), fd, socket)
+                    except BaseException:
+                        os.close(fd)
+                        if socket is not None:
+                            socket.close()
+                        raise
 
                 self._scratch = in_own_thread(job)
             return self._scratch
@@ -256,7 +268,7 @@ class Kernel:
                 if not isinstance(item, NewNamespace):
                     results.append(item)
                     continue
-                ready.append(handle := Handle(named(name), identity(item.fd), item.fd, item.socket))
+                ready.append(handle := Handle(named(name), item.identity, item.fd, item.socket))
                 results.append(handle)
         finally:
             with self._lock:
@@ -295,6 +307,15 @@ class _Use:
 
     def __exit__(self, *_: object) -> None:
         self._kernel._give_back(self._handles)
+
+
+def _open(path: str) -> tuple[int, tuple[int, int]]:
+    fd = open_namespace(path)
+    try:
+        return fd, identity(fd)
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def _all_open_files() -> int:

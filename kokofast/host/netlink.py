@@ -112,7 +112,10 @@ class Socket:
             batch.append(data)
             size += len(data)
             if full:
-                results += self._exchange(batch)
+                try:
+                    results += self._exchange(batch)
+                except DecodeError as error:
+                    raise _unreadable(error) from error
                 batch, size = [], 0
         return results
 
@@ -148,10 +151,14 @@ class Socket:
     def dump(self, request: Request) -> list[Message]:
         """All messages of a dump, asked again when the kernel says that the answer is not consistent.
 
-        Raises KernelError when the kernel refuses it, OSError (EBUSY) when it never is consistent.
+        Raises KernelError when the kernel refuses it, OSError when the socket fails, or (EBUSY) when the
+        answer never is consistent.
         """
         for _ in range(DUMP_ATTEMPTS):
-            messages = self._dump_once(request)
+            try:
+                messages = self._dump_once(request)
+            except DecodeError as error:
+                raise _unreadable(error) from error
             if messages is not None:
                 return messages
         raise OSError(errno.EBUSY, "the interfaces change too fast to be read consistently")
@@ -173,3 +180,8 @@ class Socket:
                         raise explain(data, ack)
                     return messages if consistent else None
                 messages.append(unpack(type, flags, seq, pid, body, request.only))
+
+
+def _unreadable(error: DecodeError) -> OSError:
+    # For who asked it is the same as a lost answer: what was done is not known.
+    return OSError(errno.EBADMSG, f"the kernel's answer cannot be read: {error}")

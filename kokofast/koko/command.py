@@ -192,7 +192,9 @@ def _take_back(applied: Applied) -> list[str]:
     from kokofast.plan.teardown import plan_teardown
 
     left = undo_mirrors(applied, None) + undo_changes(applied, None)
-    deletions, _ = plan_teardown(ends_made(applied), {})
+    ends, unseen = ends_made(applied)
+    left += unseen
+    deletions, _ = plan_teardown(ends, {})
     for deletion in deletions:
         for link, refusal in applied.executor.remove(deletion):
             if refusal is not None and refusal.errno not in GONE:

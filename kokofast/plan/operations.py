@@ -175,12 +175,13 @@ class DeleteGroup:
 class DeleteInterface:
     """One RTM_DELLINK."""
 
-    __slots__ = ("ifindex", "link", "ns")
+    __slots__ = ("group", "ifindex", "link", "ns")
     verb = "delete link"
 
-    def __init__(self, ns: int, ifindex: int, link: int) -> None:
+    def __init__(self, ns: int, ifindex: int, group: int, link: int) -> None:
         self.ns = ns
         self.ifindex = ifindex
+        self.group = group
         self.link = link
 
 

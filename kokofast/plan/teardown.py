@@ -45,7 +45,7 @@ def plan_teardown(
     links = {number: members for number, members in by_link.items() if not all(end.ns in removable for end in members)}
     # More than two ends under one number: which go together cannot be told, so each is asked for.
     crowds = [end for members in links.values() if len(members) > 2 for end in members if end.ns not in removable]
-    deletions: list[Removal] = [DeleteInterface(end.ns, end.ifindex, end.link) for end in crowds]
+    deletions: list[Removal] = [DeleteInterface(end.ns, end.ifindex, end.group, end.link) for end in crowds]
     links = {number: members for number, members in links.items() if len(members) <= 2}
     present: dict[tuple[int, int], list[OwnedEnd]] = {}
     for end in ends:
@@ -61,7 +61,9 @@ def plan_teardown(
             by_group.update(end.link for end in here)
         else:
             single += members
-    deletions += [DeleteInterface(end.ns, end.ifindex, end.link) for end in single if end.link not in by_group]
+    deletions += [
+        DeleteInterface(end.ns, end.ifindex, end.group, end.link) for end in single if end.link not in by_group
+    ]
     return deletions, [RemoveNamespace(ns, name) for ns, name in removable.items()]
 
 
