@@ -51,11 +51,10 @@ class Problems(list[Problem]):
     """The problems of one file. Raises TopologyError when there are more than PROBLEMS_MAX."""
 
     def append(self, problem: Problem) -> None:
+        if len(self) == PROBLEMS_MAX:
+            last = Problem("", f"more than {PROBLEMS_MAX:,} problems: the rest was not looked at")
+            raise TopologyError([*self, last])
         super().append(problem)
-        if len(self) > PROBLEMS_MAX:
-            raise TopologyError(
-                [*self, Problem("", f"more than {PROBLEMS_MAX:,} problems: the rest was not looked at")]
-            )
 
 
 def step(key: str) -> str:

@@ -259,7 +259,7 @@ def test_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "LINKS_MAX", 6)
     for name, text in rows:
         found = problems(text, name)
-        assert len(found) == 5
+        assert len(found) == 4
         assert found[-1] == "more than 3 problems: the rest was not looked at"
     monkeypatch.setattr(loader, "FILE_BYTES_MAX", 10)
     assert problems(" " * 11, "l.json") == ["l.json: is larger than 0 MiB"]
