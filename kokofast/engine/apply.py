@@ -62,7 +62,7 @@ async def apply(
     kernel = kernel if kernel is not None else Kernel()
     try:
         # A second run of the same lab waits, and then finds nothing to do.
-        async with lab_locked(None if dry_run or problems or not exclusive else topology.name) as unlocked:
+        async with lab_locked(topology.name, needed=exclusive and not dry_run and not problems) as unlocked:
             survey = await survey_nodes(
                 kernel,
                 planner.nodes_of(topology),

@@ -16,16 +16,16 @@ POLL_SECONDS = 0.05
 
 
 @asynccontextmanager
-async def lab_locked(lab: str | None) -> AsyncIterator[list[str]]:
-    """Holds the lab's lock for the block; without a lab (all of them) there is none to hold. Gives a line for the user
-    where the lock cannot be had."""
-    if lab is None:
+async def lab_locked(lab: str | None, *, needed: bool = True) -> AsyncIterator[list[str]]:
+    """Holds the lock of the lab, with None that of all labs, for the block, where it is needed. Gives a line for the
+    user where it cannot be had."""
+    if not needed:
         yield []
         return
     lock = LabLock(lab)
     try:
         while not lock.acquire():  # noqa: ASYNC110 - another process has it, whose end is no event of ours
             await trio.sleep(POLL_SECONDS)
-        yield [f"other runs are not kept off this lab: {lock.refusal}"] if lock.refusal else []
+        yield [f"other runs are not kept off meanwhile: {lock.refusal}"] if lock.refusal else []
     finally:
         lock.release()

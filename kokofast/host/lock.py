@@ -1,4 +1,5 @@
-"""One run at a time on a lab: a second batch of the same lab waits, and then finds nothing to do.
+"""One run at a time on a lab: a second batch of the same lab waits, and then finds nothing to do; and none at all while
+all labs are removed.
 
 A file lock, because the kernel drops it with its holder, however that ends. The file holds nothing and stays.
 """
@@ -13,33 +14,38 @@ LOCK_DIR = "/run/kokofast"
 
 
 class LabLock:
-    """The lock of a lab, held from acquire() to release(). Where its file cannot be opened (a user without
-    CAP_DAC_OVERRIDE, a read-only /run) nobody is waited for, and refusal says why."""
+    """The lock of a lab, or with None of all labs, held from acquire() to release(). Where its files cannot be opened
+    (a user without CAP_DAC_OVERRIDE, a read-only /run) nobody is waited for, and refusal says why."""
 
-    def __init__(self, lab: str) -> None:
-        self._path = f"{LOCK_DIR}/{lab}.lock"  # a lab's name has no slash and does not start with a dot
-        self._fd: int | None = None
+    def __init__(self, lab: str | None) -> None:
+        # A lab's name has no slash and does not start with a dot.
+        self._files = [(f"{LOCK_DIR}/.all.lock", fcntl.LOCK_EX if lab is None else fcntl.LOCK_SH)]
+        if lab is not None:
+            self._files.append((f"{LOCK_DIR}/{lab}.lock", fcntl.LOCK_EX))
+        self._fds: list[int] = []
         self.refusal = ""
 
     def acquire(self) -> bool:
         """Takes the lock if nobody has it. False when somebody does. Does not wait."""
-        if self._fd is None:
+        if not self._fds:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
                 os.makedirs(LOCK_DIR, mode=0o700, exist_ok=True)
-                self._fd = os.open(self._path, flags, 0o600)
+                for path, _ in self._files:
+                    self._fds.append(os.open(path, flags, 0o600))
             except OSError as error:
-                self.refusal = f"{error.filename}: {error.strerror}"
+                self.release()
+                self.refusal = f"{LOCK_DIR}: {error.strerror}"
                 return True
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for fd, (_, way) in zip(self._fds, self._files, strict=True):
+                fcntl.flock(fd, way | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
 
     def release(self) -> None:
         """Gives it back."""
-        if self._fd is not None:
+        while self._fds:
             with contextlib.suppress(OSError):
-                os.close(self._fd)
-            self._fd = None
+                os.close(self._fds.pop())

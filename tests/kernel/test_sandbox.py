@@ -45,7 +45,7 @@ def test_without_root_a_sentence_says_what_is_needed(arguments: list[str]) -> No
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert "needs root" in line
-    assert "CAP_NET_ADMIN" in line
+    assert "CAP_SYS_ADMIN" in line
     assert "--sandbox" in line
 
 
