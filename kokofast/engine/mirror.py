@@ -69,7 +69,11 @@ def add_mirror(
     Raises KernelError; the caller takes back what was added by remove_mirrors().
     """
     for direction in sorted(directions):
-        qdisc, made = _qdisc_for(kernel, handle, source, direction)
+        qdisc = _qdisc_for(kernel, handle, source, direction)
+        if qdisc is None:
+            qdisc = _make_with_filter(kernel, handle, source, target, direction, cookie)
+        if qdisc is None:
+            continue
         present = _filters(kernel, handle, source, qdisc, direction)
         ours = [item for item in _ours("", direction, present) if item.belongs_to(cookie, "")]
         if any(item.target == target for item in ours):
@@ -77,8 +81,8 @@ def add_mirror(
         for item in ours:
             if not item.target:  # an interface that is gone, and has come again with another index
                 _delete_filter(kernel, handle, source, qdisc, item)
-        if made or any(item.cookie[-1] & MADE_QDISC for item in _all_ours(kernel, handle, source, qdisc)):
-            cookie = cookie[:-1] + bytes((cookie[-1] | MADE_QDISC,))
+        if any(item.cookie[-1] & MADE_QDISC for item in _all_ours(kernel, handle, source, qdisc)):
+            cookie = _with_qdisc(cookie)
         taken = {tc.priority_of(message.header["info"]) for message in present}
         parent = qdisc.handle | _PARENTS[qdisc.kind][direction]
         free = (number for number in range(_FIRST_PRIORITY[direction], _LAST_PRIORITY, 2) if number not in taken)
@@ -95,14 +99,29 @@ def remove_mirrors(
     refusal: KernelError | None = None
     for qdisc in [qdisc for index, qdisc in _qdiscs(kernel, handle) if index == source]:
         gone = [item for item in _all_ours(kernel, handle, source, qdisc) if chosen(item)]
+        if any(item.cookie[-1] & MADE_QDISC for item in gone) and _holds_only(kernel, handle, source, qdisc, gone):
+            # With its filters, in one step: killed in between, we would leave a qdisc that nothing says is ours.
+            answer = _ask(kernel, handle, _qdisc_request(tc.RTM_DELQDISC, source, qdisc))
+            refusal = refusal or answer
+            continue
         for item in gone:
             answer = _delete_filter(kernel, handle, source, qdisc, item)
             refusal = refusal or answer
-        left = any(_filters(kernel, handle, source, qdisc, direction) for direction in _PARENTS[qdisc.kind])
-        if not left and any(item.cookie[-1] & MADE_QDISC for item in gone):
-            header = {"index": source, "parent": qdisc.parent, "handle": qdisc.handle}
-            refusal = refusal or _ask(kernel, handle, Request(tc.RTM_DELQDISC, header, {"kind": qdisc.kind}))
     return refusal
+
+
+def _holds_only(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc, known: Iterable[MirrorFilter]) -> bool:
+    """Whether a qdisc has no filter besides these."""
+    filters = {(item.direction, item.info, item.handle) for item in known}
+    priorities = {(direction, info) for direction, info, _ in filters}
+    for direction in _PARENTS[qdisc.kind]:
+        for message in _filters(kernel, handle, index, qdisc, direction):
+            info, number = message.header["info"], message.header["handle"]
+            # The priority itself, and u32's hash tables, are shown as filters too.
+            is_filter = number & _U32_NODE if message.attributes.get("kind") == "u32" else number
+            if (direction, info) not in priorities or (is_filter and (direction, info, number) not in filters):
+                return False
+    return True
 
 
 def _delete_filter(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc, item: MirrorFilter) -> KernelError | None:
@@ -188,62 +207,95 @@ def _all_ours(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc) -> list
     ]
 
 
-def _qdisc_for(kernel: Kernel, handle: Handle, index: int, direction: str) -> tuple[_Qdisc, bool]:
-    """A qdisc that can hold filters for the direction, and whether it was made just now. Raises KernelError."""
-    present = [qdisc for owner, qdisc in _qdiscs(kernel, handle) if owner == index]
-    for qdisc in present:
-        if direction in _PARENTS[qdisc.kind]:
-            return qdisc, False
-    if not any(qdisc.kind == "ingress" for qdisc in present):  # it stands where clsact would stand
-        refusal = _make_qdisc(kernel, handle, index, _Qdisc("clsact", tc.CLSACT_HANDLE, tc.TC_H_CLSACT))
-        if refusal is None:
-            return _Qdisc("clsact", tc.CLSACT_HANDLE, tc.TC_H_CLSACT), True
-        if refusal.errno == errno.EEXIST:  # another worker, or someone else, was faster
-            return _qdisc_for(kernel, handle, index, direction)
-        if refusal.errno not in _UNKNOWN_KIND:
-            raise refusal
-    wanted = (
+def _qdisc_for(kernel: Kernel, handle: Handle, index: int, direction: str) -> _Qdisc | None:
+    """A qdisc of the interface that can hold filters for the direction."""
+    present = (qdisc for owner, qdisc in _qdiscs(kernel, handle) if owner == index)
+    return next((qdisc for qdisc in present if direction in _PARENTS[qdisc.kind]), None)
+
+
+def _make_with_filter(
+    kernel: Kernel, handle: Handle, index: int, target: int, direction: str, cookie: bytes
+) -> _Qdisc | None:
+    """Makes a qdisc and the first filter in it. Returns the qdisc of someone who was faster, where the filter is yet to
+    be added. Raises KernelError."""
+    fallback = (
         _Qdisc("ingress", tc.CLSACT_HANDLE, tc.TC_H_CLSACT)
         if direction == "ingress"
         else _Qdisc("prio", _PRIO_HANDLE, tc.TC_H_ROOT)
     )
-    refusal = _make_qdisc(kernel, handle, index, wanted)
-    if refusal is not None:
-        if refusal.errno == errno.EEXIST and wanted.kind == "prio":
-            text = "egress cannot be mirrored: without clsact it takes a prio qdisc, and another root qdisc is there"
-            raise KernelError(refusal.errno, text)
-        raise refusal
-    return wanted, True
+    candidates = [_Qdisc("clsact", tc.CLSACT_HANDLE, tc.TC_H_CLSACT), fallback]
+    if any(qdisc.kind == "ingress" for owner, qdisc in _qdiscs(kernel, handle) if owner == index):
+        del candidates[0]  # it stands where clsact would stand
+    for qdisc in candidates:
+        parent = qdisc.handle | _PARENTS[qdisc.kind][direction]
+        shapes = _shapes(index, parent, _FIRST_PRIORITY[direction], target, _with_qdisc(cookie))
+        # In one send, which the kernel carries out to its end: it is the filter that marks the qdisc as ours. Of the
+        # filters, all of one priority, the kernel takes the first that it has.
+        refusal, *refusals = kernel.send(handle, [_qdisc_request(tc.RTM_NEWQDISC, index, qdisc), *shapes])
+        if refusal is None:
+            if None in refusals:
+                return None
+            _ask(kernel, handle, _qdisc_request(tc.RTM_DELQDISC, index, qdisc))
+            raise next(answer for answer in refusals if answer is not None)
+        if refusal.errno == errno.EEXIST:
+            return _other_qdisc(kernel, handle, index, direction, cookie, refusal)
+        if refusal.errno not in _UNKNOWN_KIND or qdisc is candidates[-1]:
+            raise refusal
+    return None
 
 
-def _make_qdisc(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc) -> KernelError | None:
+def _other_qdisc(
+    kernel: Kernel, handle: Handle, index: int, direction: str, cookie: bytes, refusal: KernelError
+) -> _Qdisc:
+    # Another worker, or someone else, was faster; our filter, which says that the qdisc is ours, may be in it.
+    qdisc = _qdisc_for(kernel, handle, index, direction)
+    if qdisc is None:
+        text = "egress cannot be mirrored: without clsact it takes a prio qdisc, and another root qdisc is there"
+        raise KernelError(refusal.errno, text) if direction == "egress" else refusal
+    for item in _ours("", direction, _filters(kernel, handle, index, qdisc, direction)):
+        if item.cookie == _with_qdisc(cookie):
+            _delete_filter(kernel, handle, index, qdisc, item)
+    return qdisc
+
+
+def _with_qdisc(cookie: bytes) -> bytes:
+    return cookie[:-1] + bytes((cookie[-1] | MADE_QDISC,))
+
+
+def _qdisc_request(type: int, index: int, qdisc: _Qdisc) -> Request:
     attributes: dict[str, object] = {"kind": qdisc.kind}
-    if qdisc.kind == "prio":
+    if qdisc.kind == "prio" and type == tc.RTM_NEWQDISC:
         attributes["options"] = tc.PRIO_OPTIONS
     header = {"index": index, "handle": qdisc.handle, "parent": qdisc.parent}
-    request = Request(tc.RTM_NEWQDISC, header, attributes, NLM_F_CREATE | NLM_F_EXCL)
-    return kernel.send(handle, [request])[0]
+    return Request(type, header, attributes, NLM_F_CREATE | NLM_F_EXCL if type == tc.RTM_NEWQDISC else 0)
+
+
+def _shapes(index: int, parent: int, priority: int, target: int, cookie: bytes) -> list[Request]:
+    """The filter, by each classifier that can be it; the better one first."""
+    action = {"kind": "mirred", "options": {"parms": tc.mirred(target)}, "cookie": cookie}
+    header = {"index": index, "parent": parent, "info": tc.filter_info(priority)}
+    shapes: list[tuple[str, dict[str, object]]] = [
+        ("matchall", {"act": {"first": action}}),
+        ("u32", {"sel": tc.U32_MATCH_ALL, "act": {"first": action}}),
+    ]
+    return [
+        Request(tc.RTM_NEWTFILTER, header, {"kind": kind, "options": options}, NLM_F_CREATE | NLM_F_EXCL)
+        for kind, options in shapes
+    ]
 
 
 def _add_filter(
     kernel: Kernel, handle: Handle, index: int, parent: int, target: int, cookie: bytes, priorities: Iterator[int]
 ) -> None:
-    action = {"kind": "mirred", "options": {"parms": tc.mirred(target)}, "cookie": cookie}
-    shapes: list[tuple[str, dict[str, object]]] = [
-        ("matchall", {"act": {"first": action}}),
-        ("u32", {"sel": tc.U32_MATCH_ALL, "act": {"first": action}}),
-    ]
     for priority in priorities:
-        header = {"index": index, "parent": parent, "info": tc.filter_info(priority)}
-        kind, options = shapes[0]
-        request = Request(tc.RTM_NEWTFILTER, header, {"kind": kind, "options": options}, NLM_F_CREATE | NLM_F_EXCL)
-        (refusal,) = kernel.send(handle, [request])
-        if refusal is None:
-            return
-        if refusal.errno in _UNKNOWN_KIND and len(shapes) > 1:
-            del shapes[0]
-        elif refusal.errno != errno.EEXIST:  # EEXIST: someone else took the priority meanwhile
-            raise refusal
+        for request in _shapes(index, parent, priority, target, cookie):
+            (refusal,) = kernel.send(handle, [request])
+            if refusal is None:
+                return
+            if refusal.errno == errno.EEXIST:  # someone else took the priority meanwhile
+                break
+            if refusal.errno not in _UNKNOWN_KIND or request.attributes["kind"] == "u32":
+                raise refusal
     raise KernelError(errno.ENOSPC, "all filter priorities of the interface are taken")
 
 
