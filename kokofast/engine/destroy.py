@@ -59,6 +59,7 @@ class Scene:
         self.namespaces: dict[int, str] = {}
         self.titles: dict[int, str] = {}
         self.names: dict[int, str] = {}  # those that have one in /run/netns
+        self.other_names: dict[str, int] = {}  # further names of them there, by the same mount
         self.inhabited: set[tuple[int, int]] = set()
         self.claims: dict[str, str] = {}  # names that a killed run claimed -> lab
         self.unseen: dict[str, OSError] = {}  # namespaces that are there, and that cannot be looked into
@@ -102,7 +103,9 @@ async def scan(
         number = survey.add(*sight)
         scene.titles.setdefault(number, title)
         if path in names and not listed[names[path]]:
-            scene.names.setdefault(number, names[path])
+            name = names[path]
+            if scene.names.setdefault(number, name) != name:
+                scene.other_names[name] = number
     _find_ours(scene, kernel.boot_id(), lab)
     return scene
 
@@ -154,11 +157,12 @@ async def _delete(scene: Scene, kernel: Kernel, result: Result, jobs: int | None
     named = {number: scene.names[number] for number in scene.namespaces if number in scene.names}
     # Where a process lives on, the namespace outlives its name, and so would the links in it.
     empty = {number: name for number, name in named.items() if not _is_inhabited(scene, number)}
+    failed_namespaces = _remove_other_names(scene, kernel)
     mirrored, mirror_errors = await _remove_mirrors(scene, executor, result.lab, empty)
     done = await tear_down(executor, ends, empty, workers=jobs, progress=progress)
     inhabited = {number: name for number, name in named.items() if number not in empty}
     again = await tear_down(executor, (), inhabited, workers=jobs, progress=progress)
-    failed_namespaces = {**done.failed_namespaces, **again.failed_namespaces}
+    failed_namespaces |= {**done.failed_namespaces, **again.failed_namespaces}
     for name in scene.claims:
         try:
             kernel.remove(name, None)
@@ -191,6 +195,20 @@ async def _delete(scene: Scene, kernel: Kernel, result: Result, jobs: int | None
     else:
         what = f"the lab {result.lab}" if result.lab else "any lab"
         result.notes.append(f"nothing of {what} was found")
+
+
+def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, Refusal]:
+    """Takes away what else the namespaces of ours are called: which name was ours nothing tells, and while one of them
+    is left the namespace lives, with the links in it. Returns those that stay, and why."""
+    failed: dict[str, Refusal] = {}
+    for name, number in scene.other_names.items():
+        namespace = scene.survey.observed[number]
+        if number in scene.namespaces and namespace is not None:
+            try:
+                kernel.remove(name, namespace.identity)
+            except OSError as error:
+                failed[name] = error
+    return failed
 
 
 async def _remove_mirrors(

@@ -303,6 +303,48 @@ def test_odd_things_among_the_named_namespaces(lab: Lab, limited: Limited, count
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_a_second_name_of_our_namespace(lab: Lab, counts: Counter[str]) -> None:
+    """Mounted by somebody else, before and after ours in the alphabet: the links must not live on under it."""
+    theirs = lab.node("theirs")
+    lab.chain(2)
+    lab.batch("--create")
+    ours = sorted(name for name in namespaces() if name in lab.netns._names and name != theirs)
+    mounts = {f"!{lab.name}": ours[0], f"~{lab.name}": ours[1], f"!!{lab.name}": theirs}
+    try:
+        for name, of in mounts.items():
+            counts["strangers compared"] += 1
+            (NETNS_DIRECTORY / name).touch()
+            subprocess.run(["mount", "--bind", NETNS_DIRECTORY / of, NETNS_DIRECTORY / name], check=True)
+        found = lab.destroy()
+        assert (found["status"], found["namespaces"]) == ("destroyed", {"removed": 3, "failed": 0})
+        left = namespaces() & {*ours, *mounts}
+        counts["left over"] += len(left - {f"!!{lab.name}"})
+        assert left == {f"!!{lab.name}"}  # theirs, by both its names
+        assert ip_json(f"!!{lab.name}", "link", "show")
+        assert lab.destroy()["status"] == "unchanged"
+    finally:
+        for name in mounts:
+            if name in namespaces():
+                subprocess.run(["umount", NETNS_DIRECTORY / name], check=False)
+                (NETNS_DIRECTORY / name).unlink()
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_names_as_long_as_they_may_be(lab: Lab) -> None:
+    """255 bytes each, longer than the alias that is to hold both."""
+    prefix = lab.new("")
+    names = [f"{prefix}{letter * 85}"[:84] for letter in "\u4e2d\u6587"]
+    names = [name + "x" * (255 - len(name.encode())) for name in names]
+    lab.netns._names += names
+    lab.write([{"endpoints": [{"node": name, "interface": "e" * 15} for name in names]}])
+    assert lab.batch("--create")["namespaces"] == {"created": 2}
+    assert lab.batch("--create")["status"] == "unchanged"
+    (link,) = lab.inspect()
+    assert {end["node"] for end in link["endpoints"]} == set(names)
+    assert lab.destroy()["namespaces"] == {"removed": 2, "failed": 0}
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_paths_that_are_no_namespaces(limited: Limited, lab: Lab) -> None:
     paths = [
         "/run/netns/../../etc/passwd",
