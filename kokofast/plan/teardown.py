@@ -2,7 +2,9 @@
 
 A link goes with either of its ends, and all links of a group in a namespace go by one request. So the namespaces to
 ask are a vertex cover of the links, found greedily (busiest namespace first), which for a chain is every second one.
-Links between two namespaces that are removed themselves need no request.
+Links between two namespaces that are removed themselves need no request. A link with one end does: it stands on an
+interface that may stay, and until the kernel has ended the removed namespace, some time later, a vxlan of the same VNI
+or a second passthru macvlan there would be refused.
 """
 
 from __future__ import annotations
@@ -42,7 +44,11 @@ def plan_teardown(
     by_link: dict[int, list[OwnedEnd]] = {}
     for end in ends:
         by_link.setdefault(end.link, []).append(end)
-    links = {number: members for number, members in by_link.items() if not all(end.ns in removable for end in members)}
+    links = {
+        number: members
+        for number, members in by_link.items()
+        if len(members) == 1 or not all(end.ns in removable for end in members)
+    }
     # More than two ends under one number: which go together cannot be told, so each is asked for.
     crowds = [end for members in links.values() if len(members) > 2 for end in members if end.ns not in removable]
     deletions: list[Removal] = [DeleteInterface(end.ns, end.ifindex, end.group, end.link) for end in crowds]
@@ -72,7 +78,7 @@ def _cover(links: Mapping[int, list[OwnedEnd]], removable: Mapping[int, str]) ->
     for members in links.values():
         for end in members:
             # A removed namespace takes its ends along only some time later; the end that stays must go now.
-            if end.ns not in removable:
+            if end.ns not in removable or len(members) == 1:
                 at.setdefault((end.ns, end.group), {})[end.link] = end
     heap = [(-len(members), place) for place, members in at.items()]
     heapq.heapify(heap)
