@@ -312,6 +312,7 @@ class _Layout:
 
 
 MAX_LAYOUTS = 256
+MAX_LAYOUT_ATTRIBUTES = 256  # an interface has some seventy; what has thousands is not worth the memory
 _layouts: dict[tuple[int, frozenset[int] | None], _Layout] = {}
 
 
@@ -341,7 +342,7 @@ def walk(data: Buffer, types: frozenset[int] | None = None) -> list[tuple[int, m
         offset += step
     if offset < end:
         raise DecodeError(f"{end - offset} bytes left over after the last attribute")
-    if offset == end:  # with its last padding, as the kernel always has it
+    if offset == end and len(format) <= MAX_LAYOUT_ATTRIBUTES:  # with its last padding, as the kernel always has it
         if len(_layouts) >= MAX_LAYOUTS:
             _layouts.clear()
         _layouts[end, types] = _Layout(struct.Struct("=" + "".join(format)), tuple(numbers), places)

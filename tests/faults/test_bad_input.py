@@ -13,6 +13,7 @@ import random
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from hypothesis import strategies as st
 from kokofast.cli.main import run as run_in_process
 from kokofast.topology import FORMATS
 from kokofast.topology.loader import FILE_BYTES_MAX
+from kokofast.wire import attributes
 from tests import golden
 from tests.conftest import NETNS_DIRECTORY, NamespaceFactory, ip, ip_json, links, namespaces
 from tests.fuzz import topology as topology_target
@@ -608,7 +610,7 @@ HUNGRY: dict[str, Callable[[int], tuple[str, bytes]]] = {
     # What costs most memory a byte, up to the size that is asked for.
     "lists": lambda size: ("json", b"[" + b"[]," * (size // 3) + b"[]]"),
     "numbers": lambda size: ("json", b"[" + b"999," * (size // 4) + b"9]"),
-    "keys": lambda size: ("json", b'{"links": [], %s}' % b",".join(b'"%x":1' % n for n in range(size // 10))),
+    "keys": lambda size: ("json", b'{"links": [], %s}' % b",".join(b'"%x":1' % n for n in range(size // 12))),
     "wrong links": lambda size: ("json", b"[" + b'{"a":1},' * (size // 8) + b"{}]"),
     "YAML": lambda size: ("yaml", b"- a\n" * (size // 4)),
     "CSV cells": lambda size: ("csv", ROW.encode() + b"x," * (size // 2 - 99)),
@@ -706,6 +708,17 @@ def test_every_wrong_length(name: str, counts: Counter[str]) -> None:
             wire_target.run_one(bytes((2, changed[6])) + changed[16:])
     for end in range(len(data)):
         wire_target.run_one(bytes((0, 0)) + data[:end])
+
+
+def test_what_is_remembered_of_answers_is_bounded() -> None:
+    """Hundreds of answers, each of its own form, some as large as a datagram can be."""
+    limit = attributes.MAX_LAYOUT_ATTRIBUTES
+    for count in [*range(1, limit + 100), 8000]:
+        found = attributes.walk(struct.pack("=HH", 4, 1) * count)
+        assert len(found) == count
+        attributes.walk(struct.pack("=HHI", 8, count, 0) * (count % limit))
+    assert 0 < len(attributes._layouts) <= attributes.MAX_LAYOUTS
+    assert max(len(layout.places) for layout in attributes._layouts.values()) <= limit
 
 
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from(EVIL + BIDI), max_size=20)
