@@ -164,12 +164,11 @@ async def _carry_out(
         _count_done(applied, result, set())
         return
     failed = applied.failed_links()
+    result.status = PARTIAL if keep_going else ROLLED_BACK
     await _roll_back(applied, result, failed if keep_going else None, progress)
     if keep_going:
-        result.status = PARTIAL
         _count_done(applied, result, failed)
     else:
-        result.status = ROLLED_BACK
         result.links["failed"] = len({getattr(plan.operations[number], "link", -1) for number in applied.failures})
 
 

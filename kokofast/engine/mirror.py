@@ -126,22 +126,20 @@ def _holds_only(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc, known
 
 def _delete_filter(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc, item: MirrorFilter) -> KernelError | None:
     header = {"index": index, "parent": item.parent, "info": item.info, "handle": item.handle}
-    refusal = _ask(kernel, handle, Request(tc.RTM_DELTFILTER, header, {"kind": item.kind}))
-    if item.kind == "u32":
-        _remove_empty_tables(kernel, handle, index, qdisc, item)
-    return refusal
+    if item.kind == "u32" and not _shares_priority(kernel, handle, index, qdisc, item):
+        # u32_delete() takes the hash tables of a priority along with its last filter only when no other priority of
+        # the qdisc, in either direction, is of u32. Without a handle all of the priority goes, in one step.
+        del header["handle"]
+    return _ask(kernel, handle, Request(tc.RTM_DELTFILTER, header, {"kind": item.kind}))
 
 
-def _remove_empty_tables(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc, gone: MirrorFilter) -> None:
-    # u32_delete() takes the hash tables of a priority along with its last filter only when no other priority of the
-    # qdisc, in either direction, is of u32.
-    if any(
-        message.header["info"] == gone.info and message.header["handle"] & _U32_NODE
-        for message in _filters(kernel, handle, index, qdisc, gone.direction)
-    ):
-        return
-    header = {"index": index, "parent": gone.parent, "info": gone.info}
-    _ask(kernel, handle, Request(tc.RTM_DELTFILTER, header, {"kind": gone.kind}))
+def _shares_priority(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc, item: MirrorFilter) -> bool:
+    """Whether there is another filter of the same priority."""
+    return any(
+        message.header["info"] == item.info and message.header["handle"] & _U32_NODE
+        for message in _filters(kernel, handle, index, qdisc, item.direction)
+        if message.header["handle"] != item.handle
+    )
 
 
 def set_mtu(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:

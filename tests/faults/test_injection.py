@@ -1,0 +1,409 @@
+"""Whichever system call or netlink request of a run fails: all or nothing, and what is left is told exactly.
+
+The short form lets every call fail once, in one of the ways that it can, and samples the rest; the long form takes
+every way, and every second fault. KOKOFAST_SEED=N repeats a choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kokofast.cli.main import PARTIAL, _exit_code
+from kokofast.engine.apply import apply
+from kokofast.engine.destroy import destroy
+from kokofast.engine.result import Result
+from kokofast.host.kernel import Kernel
+from kokofast.plan.ownership import alias_of, cookie_of
+from kokofast.topology.model import Topology
+from tests.conftest import PREFIX, NamespaceFactory
+from tests.faults.injection import (
+    FAILS,
+    LOST,
+    RECEIVE,
+    REQUEST,
+    SEND,
+    SHORT,
+    SOCKET,
+    TRUNCATED,
+    Fault,
+    Faults,
+    Point,
+    injected,
+)
+from tests.faults.witness import State, difference
+from tests.faults.world import GENEROUS, TIGHT, World
+
+# How calls can fail. Not with what says that it is done already, or that there is nothing: that would be a lie, not a
+# fault (ENODEV to a deletion, ENOENT to an unlink).
+_CODES = {
+    SEND: ("ENOBUFS", "ENOMEM", "EPERM", "EINTR", "EAGAIN"),
+    SOCKET: ("EMFILE", "ENOMEM", "EPERM", "ENOBUFS"),
+    "setns": ("EPERM", "ENOMEM", "EUSERS"),
+    "unshare": ("EPERM", "ENOSPC", "ENOMEM"),
+    "mount": ("EPERM", "ENOMEM", "EBUSY", "ENODEV"),
+    "umount2": ("EPERM", "EBUSY", "ENOMEM"),
+    "open": ("EMFILE", "ENFILE", "EACCES", "ENOMEM", "EINTR"),
+    "link": ("EPERM", "ENOSPC", "EROFS", "ENOMEM"),
+    "unlink": ("EPERM", "EBUSY", "EROFS"),
+    "write": ("ENOSPC", "EIO", "EINTR"),
+    "read": ("EIO", "EINTR"),
+    "pwrite": ("EROFS", "EPERM", "EINTR"),
+    "fstat": ("ENOMEM", "EIO"),
+    "makedirs": ("EROFS", "EACCES", "ENOSPC"),
+}
+_REFUSALS = ("EPERM", "ENOBUFS", "ENOMEM", "EINTR", "EAGAIN", "EBUSY", "EEXIST", "ENODEV", "EINVAL")
+_REFUSED = ("EPERM", "ENOBUFS", "ENOMEM", "EINTR", "EAGAIN", "EBUSY")  # dumps and deletions
+_RECEIVES = (
+    Fault(LOST, errno.ENOBUFS),
+    Fault(LOST, errno.EAGAIN),  # after the time limit
+    Fault(LOST, errno.EINTR),
+    Fault(FAILS, errno.ENOBUFS),
+    Fault(FAILS, errno.ENOMEM),
+    Fault(SHORT),
+    Fault(TRUNCATED),
+)
+_TAKING_BACK = ("EPERM", "ENOBUFS", "ENOMEM", "EBUSY")
+
+
+def faults_of(point: Point, *, refusals: tuple[str, ...] = _REFUSALS) -> list[Fault]:
+    """The ways in which a call can fail."""
+    if point.call == RECEIVE:
+        return list(_RECEIVES)
+    if point.call == REQUEST:
+        codes = refusals if point.what.startswith(("RTM_NEW", "RTM_SET")) else _REFUSED
+    else:
+        codes = _CODES[point.call]
+    return [Fault(FAILS, getattr(errno, code)) for code in codes]
+
+
+@pytest.fixture(scope="module")
+def chance() -> random.Random:
+    """The same for the whole module; a test that is run alone chooses the same with the seed and -k."""
+    seed = int(os.environ.get("KOKOFAST_SEED") or random.randrange(1 << 32))
+    print(f"KOKOFAST_SEED={seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def world(netns: NamespaceFactory, request: pytest.FixtureRequest) -> Iterator[World]:
+    made = World(netns, f"{PREFIX}faults")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class Outcome:
+    """What became of a run under faults, and of the machine."""
+
+    def __init__(self, faults: Faults, result: Result, before: State, after: State) -> None:
+        self.faults = faults
+        self.result = result
+        self.after = after
+        self.changed = difference(before, after)
+
+    def __str__(self) -> str:
+        errors = "; ".join(map(str, self.result.errors))
+        return (
+            f"[{self.faults}] {self.result.status}: {errors}; left: {self.result.left}; changed: {sorted(self.changed)}"
+        )
+
+
+class Runs:
+    """Runs the file of a world under faults, each time from the same beginning."""
+
+    def __init__(self, world: World, counts: Counter[str], budget: int = GENEROUS) -> None:
+        self.world = world
+        self.counts = counts
+        self.budget = budget
+        self.before: State = {}
+        self.complete: frozenset[object] = frozenset()
+        self.topology: Topology = world.wanted()
+
+    async def begin(self) -> list[Point]:
+        """Runs it without a fault; returns the calls that it takes."""
+        self.before = await self.world.prepare()
+        outcome = await self.run(Faults())
+        assert (outcome.result.status, outcome.result.errors) == ("applied", [])
+        self.complete = essence(outcome.after)
+        self.before = await self.world.prepare()
+        return outcome.faults.passed
+
+    async def run(self, faults: Faults, *, keep_going: bool = False) -> Outcome:
+        """One run. Whatever comes of it, it does not raise, and loses no descriptor."""
+        descriptors = len(os.listdir("/proc/self/fd"))
+        kernel = Kernel(self.budget)
+        try:
+            with injected(faults):
+                result = await apply(self.topology, kernel=kernel, jobs=1, keep_going=keep_going)
+        except BaseException as error:
+            error.add_note(str(faults))
+            raise
+        finally:
+            kernel.close()
+        outcome = Outcome(faults, result, self.before, self.world.witness.state())
+        self.counts["faults injected"] += len(faults.hit)
+        self.counts["strangers compared"] += 1
+        assert len(os.listdir("/proc/self/fd")) == descriptors, f"descriptors were lost: {outcome}"
+        return outcome
+
+    async def check_all_or_nothing(self, outcome: Outcome) -> None:
+        """Either nothing happened, and the error has its place in the file; or everything did."""
+        result = outcome.result
+        assert outcome.faults.hit, f"it never came: {outcome}"
+        assert result.left == [], str(outcome)
+        if result.status == "applied":
+            assert result.errors == [], str(outcome)
+            await self.check_complete(outcome)
+            return
+        assert result.status in ("rolled_back", "invalid"), str(outcome)
+        self.counts["left over"] += len(outcome.changed)
+        assert not outcome.changed, str(outcome)
+        assert result.errors, str(outcome)
+        for error in result.errors:
+            assert error.source.startswith(("$.links[", "$.nodes.")), str(outcome)
+            assert error.message, str(outcome)
+
+    async def check_complete(self, outcome: Outcome) -> None:
+        """The machine is as after a run without faults. Begins again."""
+        again = await self.run(Faults())
+        assert (again.result.status, again.result.errors) == ("unchanged", []), f"{outcome}\nthen {again}"
+        assert essence(again.after) == self.complete, f"{outcome}: {essence(again.after) ^ self.complete}"
+        self.before = await self.world.prepare()
+
+
+def essence(state: State) -> frozenset[object]:
+    """What counts of a state, without the numbers that differ from run to run."""
+    ifla_mtu, ifla_txqlen, ifla_ifalias, ifla_group, ifla_broadcast = 4, 13, 20, 27, 2
+    found: set[object] = set()
+    for key, value in state.items():
+        if key[0] == "name":
+            found.add(key)
+        elif key[2] == "link" and isinstance(value, tuple):
+            kept = (ifla_mtu, ifla_txqlen, ifla_ifalias, ifla_group, ifla_broadcast)
+            found.add((*key, value[2] & 1, *(value[3].get(number) for number in kept)))
+        elif key[2] == "filter" and isinstance(value, tuple):
+            # The last byte of a cookie says whether the qdisc is ours; whether it goes shows when all is gone.
+            found |= {(*key[:3], key[3].split()[0], cookie[:-1]) for _, cookie, _ in value[1]}
+        elif key[2] == "qdisc" or (key[2] == "address" and not key[3].startswith(r"b'\xfe\x80")):
+            found.add(key)
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("budget", [GENEROUS, TIGHT])
+async def test_whichever_call_fails_it_is_all_or_nothing(
+    world: World, budget: int, counts: Counter[str], chance: random.Random, long: bool
+) -> None:
+    runs = Runs(world, counts, budget)
+    points = await runs.begin()
+    assert len(points) > 150
+    numbers = list(range(1, len(points) + 1))
+    if budget == TIGHT and not long:
+        # What is new with few descriptors is that namespaces are closed and opened again.
+        numbers = chance.sample(numbers, 15)
+    for number in numbers:
+        faults = faults_of(points[number - 1])
+        for fault in faults if long else [chance.choice(faults)]:
+            await runs.check_all_or_nothing(await runs.run(Faults({number: fault})))
+    await world.clear()
+
+
+def changing(points: list[Point]) -> int:
+    """The number of the first call that can change anything."""
+    return next(number for number, point in enumerate(points, 1) if point.changes())
+
+
+async def test_with_keep_going_a_link_is_there_or_not(
+    world: World, counts: Counter[str], chance: random.Random, long: bool
+) -> None:
+    runs = Runs(world, counts)
+    points = await runs.begin()
+    numbers = list(range(changing(points), len(points) + 1))
+    for number in numbers if long else sorted(chance.sample(numbers, 8)):
+        outcome = await runs.run(Faults({number: chance.choice(faults_of(points[number - 1]))}), keep_going=True)
+        result = outcome.result
+        assert result.left == [], str(outcome)
+        if result.status == "applied":
+            await runs.check_complete(outcome)
+            continue
+        assert result.status == "partial", str(outcome)
+        assert result.errors, str(outcome)
+        whole = [
+            parts_of(world, essence(outcome.after), link) == parts_of(world, runs.complete, link) for link in LINKS
+        ]
+        gone = [
+            parts_of(world, essence(outcome.after), link) == parts_of(world, essence(runs.before), link)
+            for link in LINKS
+        ]
+        assert all(one or other for one, other in zip(whole, gone, strict=True)), str(outcome)
+        assert whole.count(False) == result.links["failed"], str(outcome)
+        again = await runs.run(Faults())
+        assert again.result.status == "applied", f"{outcome}\nthen {again}"
+        assert essence(again.after) == runs.complete, f"{outcome}: {essence(again.after) ^ runs.complete}"
+        runs.before = await world.prepare()
+    await world.clear()
+
+
+# The interfaces of each link of World.wanted().
+LINKS: dict[int, tuple[tuple[str, str], ...]] = {
+    0: (("a", "e0"), ("b", "e0")),
+    1: (("a", "old"), ("w", "old")),
+    2: (("a", "e1"), ("c", "e0")),
+    3: (("c", "e1"), ("d", "e0")),
+    4: (("a", "vx0"),),
+    5: (("b", "mv0"),),
+    6: (("a", "tap"), ("w", "tap")),
+}
+
+
+def parts_of(world: World, seen: frozenset[object], link: int) -> set[object]:
+    """What there is of a link: its interfaces, and its filters on others."""
+    cookie = cookie_of(world.lab, alias_of(world.lab, world.wanted().links[link]))[:-1]
+    return {key for key in seen if isinstance(key, tuple) and (key[:2] in LINKS[link] or cookie in key)}
+
+
+def titles(world: World) -> dict[tuple[str, str], str]:
+    """How result.left names what an interface is part of."""
+    topology = world.wanted()
+    names = {"a": world.a, "b": world.b, "w": world.w, "c": world.c, "d": world.d}
+    found = {}
+    for link, ends in LINKS.items():
+        for place, ifname in ends:
+            old = link in (0, 1)
+            title = f"{names[place]}:{ifname}" if old else f"link {topology.links[link].title()}"
+            found[place, ifname] = title
+    # What is not the lab's is touched for a mirror only; a macvlan leaves its traces on its parent.
+    found["a", "eth0"] = f"the mirror of {world.a}:eth0"
+    found["b", "eth1"] = found["b", "mv0"]
+    return found
+
+
+def name_of(world: World, names: dict[tuple[str, str], str], key: tuple[str, ...]) -> str:
+    if key[0] == "name":
+        return f"namespace {key[1]}"
+    if key[0] in ("c", "d"):  # what is in it goes with it
+        return f"namespace {world.c if key[0] == 'c' else world.d}"
+    return names[key[0], key[1]]
+
+
+def check_left(world: World, outcome: Outcome) -> None:
+    """What the run says is left, and nothing else, is what is there."""
+    names = titles(world)
+    there = {name_of(world, names, key) for key in outcome.changed}
+    told = {
+        one
+        for one in {*names.values(), *(f"namespace {name}" for name in (world.c, world.d))}
+        if any(line.startswith(f"{one}: ") for line in outcome.result.left)
+    }
+    assert told == there, f"told {told}, there {there}: {outcome}"
+    assert bool(outcome.result.left) == bool(there), str(outcome)
+    if there:
+        assert outcome.result.status == "partial", str(outcome)
+        options = argparse.Namespace(dry_run=False, exit_code=False)
+        assert _exit_code(outcome.result, options, interrupted=False) == PARTIAL
+    else:
+        assert outcome.result.status == "rolled_back", str(outcome)
+
+
+async def second_faults(
+    world: World,
+    counts: Counter[str],
+    chance: random.Random,
+    make: Callable[[int, Fault, int, Point], Faults],
+    firsts: int | None,
+    seconds: int | None,
+) -> None:
+    """Runs that fail, and fail again while they are taken back: firsts moments of the first, seconds of the second
+    failure, None for all of them."""
+    runs = Runs(world, counts)
+    points = await runs.begin()
+    begin = changing(points)
+    numbers = list(range(begin, len(points) + 1))
+    for number in numbers if firsts is None else sorted(chance.sample(numbers, firsts)):
+        fault = chance.choice(faults_of(points[number - 1]))
+        once = await runs.run(Faults({number: fault}))
+        await runs.check_all_or_nothing(once)
+        if once.result.status != "rolled_back":
+            continue
+        later = list(range(number + 1, len(once.faults.passed) + 1))
+        for second in later if seconds is None or seconds >= len(later) else sorted(chance.sample(later, seconds)):
+            outcome = await runs.run(make(number, fault, second, once.faults.passed[second - 1]))
+            check_left(world, outcome)
+            if outcome.changed:
+                runs.before = await world.prepare()
+    await world.clear()
+
+
+async def test_a_second_fault_while_taking_back(
+    world: World, counts: Counter[str], chance: random.Random, long: bool
+) -> None:
+    def make(number: int, fault: Fault, second: int, point: Point) -> Faults:
+        return Faults({number: fault, second: chance.choice(faults_of(point, refusals=_TAKING_BACK))})
+
+    await second_faults(world, counts, chance, make, *((None, None) if long else (5, 4)))
+
+
+async def test_what_cannot_be_taken_back_is_told(
+    world: World, counts: Counter[str], chance: random.Random, long: bool
+) -> None:
+    def make(number: int, fault: Fault, second: int, point: Point) -> Faults:
+        lasting = Fault(FAILS, getattr(errno, chance.choice(_TAKING_BACK)))
+        return Faults({number: fault}, forever=(second, lasting))
+
+    await second_faults(world, counts, chance, make, *((None, 8) if long else (6, 2)))
+
+
+async def test_whichever_call_of_destroy_fails_what_is_left_is_told(
+    world: World, counts: Counter[str], chance: random.Random, long: bool
+) -> None:
+    async def run(faults: Faults) -> Result:
+        kernel = Kernel(GENEROUS)
+        try:
+            with injected(faults):
+                return await destroy(world.lab, kernel=kernel)
+        finally:
+            kernel.close()
+
+    runs = Runs(world, counts)
+    await runs.begin()
+    await runs.run(Faults())
+    whole = Faults()
+    result = await run(whole)
+    assert (result.status, result.errors) == ("destroyed", [])
+    await world.clear()
+    # Into how many other namespaces it looks before, nobody knows.
+    begin = next(number for number, point in enumerate(whole.passed, 1) if point.changes())
+    numbers = range(begin, len(whole.passed) + 1)
+    surveyed = [number for number in range(1, begin) if whole.passed[number - 1].call != "read"]
+    chosen = [*chance.sample(surveyed, min(len(surveyed), 60 if long else 3))]
+    chosen += numbers if long else chance.sample(numbers, min(7, len(numbers)))
+    for number in chosen:
+        await world.prepare()
+        applied = await runs.run(Faults())
+        assert applied.result.status == "applied"
+        ways = faults_of(whole.passed[number - 1], refusals=_TAKING_BACK)
+        faults = Faults({number: chance.choice(ways)})
+        result = await run(faults)
+        counts["faults injected"] += len(faults.hit)
+        state = world.witness.state()
+        gone = essence(state) == essence(world.strangers) or lowered(state) == essence(world.strangers)
+        assert result.errors or gone, f"{faults}: {result.status}, {difference(world.strangers, state)}"
+        assert (result.status == "partial") == bool(result.errors), str(faults)
+        await world.clear()
+
+
+def lowered(state: State) -> frozenset[object]:
+    """The essence of a state, had the mirror into a tunnel not lowered an MTU."""
+    ifla_mtu = 4
+    restored = dict(state)
+    value = state["a", "eth0", "link"]
+    assert isinstance(value, tuple)
+    restored["a", "eth0", "link"] = (*value[:3], {**value[3], ifla_mtu: (1500).to_bytes(4, "little")})
+    return essence(restored)

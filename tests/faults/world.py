@@ -1,0 +1,134 @@
+"""The machine that the faults happen on: three namespaces with interfaces of somebody else, a lab that is there, and
+the file that a run is to make true: new links of every kind, new namespaces, and changes of what is there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kokofast.engine.apply import apply
+from kokofast.engine.destroy import destroy
+from kokofast.engine.result import Result
+from kokofast.host.kernel import Kernel
+from kokofast.topology import load
+from kokofast.topology.model import Topology
+from tests.conftest import NamespaceFactory, ip
+from tests.faults.witness import State, Witness, difference
+from tests.kernel.conftest import run, until
+
+GENEROUS, TIGHT = 256, 8  # descriptors: all stay open, or each namespace is closed and opened again all the time
+
+
+class World:
+    """a and b are joined by links of the lab; eth0 in a and eth1 in b are somebody else's; c and d are to be made."""
+
+    def __init__(self, netns: NamespaceFactory, lab: str) -> None:
+        self.lab = lab
+        self.a, self.b, self.w = (netns(name) for name in "abw")
+        self.c, self.d = (netns.reserve(name) for name in "cd")
+        for name in (self.a, self.b, self.w):
+            # Without duplicate address detection an address is at once what it will be.
+            _write(name, "net/ipv6/conf/default/accept_dad", "0")
+            # Nor link-local addresses, which come a second behind the carrier.
+            _write(name, "net/ipv6/conf/default/addr_gen_mode", "1")
+            ip(name, "link", "set", "lo", "up")
+        # The kernel looks at a carrier once a second only, and at once where the two ends have different numbers.
+        ip(self.a, "link", "add", "eth0", "index", "20", "type", "veth", "peer", "name", "eth1", "netns", self.b)
+        for number, (name, ifname) in enumerate(((self.a, "eth0"), (self.b, "eth1")), 1):
+            ip(name, "address", "add", f"192.0.2.{number}/24", "dev", ifname)
+            ip(name, "address", "add", f"2001:db8:f::{number}/64", "dev", ifname)
+            ip(name, "link", "set", ifname, "up")
+        self.witness = Witness({"a": self.a, "b": self.b, "w": self.w}, {"c": self.c, "d": self.d})
+        self.strangers = self._settled()
+
+    def close(self) -> None:
+        self.witness.close()
+
+    def prepared(self) -> Topology:
+        """What is there before: ends that will change, and a mirror that will go."""
+        tap = {"node": self.a, "interface": "old", "mirror": {"from": "eth0", "direction": "ingress"}}
+        first = {"node": self.a, "interface": "e0", "addresses": ["10.0.0.1/24", "10.0.5.1/24", "2001:db8::1/64"]}
+        return self._load(
+            [
+                {"endpoints": [first, f"{self.b}:e0:10.0.0.2/24"], "mtu": 1400},
+                {"endpoints": [tap, f"{self.w}:old"]},
+            ]
+        )
+
+    def wanted(self) -> Topology:
+        """The file of the run."""
+        both = {"from": "eth0", "direction": "both"}
+        first = {"node": self.a, "interface": "e0", "addresses": ["10.0.0.1/24", "2001:db8::1/64", "10.9.0.1/24"]}
+        second = {"node": self.b, "interface": "e0", "addresses": ["10.0.0.2/24", "2001:db8::2/64"], "txqlen": 77}
+        return self._load(
+            [
+                {"endpoints": [first, {**second, "mac": "02:00:00:00:00:0b"}], "mtu": 1300},
+                {"endpoints": [f"{self.a}:old", f"{self.w}:old"]},
+                {"endpoints": [f"{self.a}:e1:10.1.0.0/31,2001:db8:1::/127", f"{self.c}:e0:10.1.0.1/31"]},
+                {"endpoints": [f"{self.c}:e1", {"node": self.d, "interface": "e0", "up": False}], "mtu": 9000},
+                {
+                    "type": "vxlan",
+                    "endpoint": {"node": self.a, "interface": "vx0", "mirror": {"from": "eth0", "direction": "egress"}},
+                    "parent": f"{self.a}:e1",
+                    "remote": "10.1.0.1",
+                    "vni": 7,
+                },
+                {"type": "macvlan", "endpoint": f"{self.b}:mv0:10.2.0.1/24", "parent": f"{self.b}:eth1"},
+                {"endpoints": [{"node": self.a, "interface": "tap", "mirror": both}, f"{self.w}:tap"]},
+            ]
+        )
+
+    def _load(self, links: list[dict[str, Any]]) -> Topology:
+        document = {"name": self.lab, "defaults": {"create": True}, "links": links}
+        return load(json.dumps(document).encode(), filename="lab.json")
+
+    async def prepare(self) -> State:
+        """Brings everything to what it was at the beginning, and the lab to what is there before a run."""
+        await self.clear()
+        kernel = Kernel(GENEROUS)
+        try:
+            result = await apply(self.prepared(), kernel=kernel, jobs=1)
+        finally:
+            kernel.close()
+        assert (result.status, result.errors) == ("applied", [])
+        return self._settled()
+
+    async def clear(self) -> Result:
+        """Destroys the lab: nothing of it may be left, and nothing of anyone else's be missing."""
+        kernel = Kernel(GENEROUS)
+        try:
+            result = await destroy(self.lab, kernel=kernel)
+        finally:
+            kernel.close()
+        assert result.errors == []
+        # The MTU that a mirror into a tunnel lowered stays lowered, which the user was told.
+        if difference(self.strangers, self.witness.state()):
+            ip(self.a, "link", "set", "eth0", "mtu", "1500")
+        until(lambda: not difference(self.strangers, self.witness.state()), "the lab is gone")
+        return result
+
+    def _settled(self) -> State:
+        # Carriers are a moment behind.
+        seen: list[State] = []
+
+        def stands() -> bool:
+            seen.append(self.witness.state())
+            return len(seen) > 1 and not difference(seen[-2], seen[-1]) and _all_up(seen[-1])
+
+        until(stands, "nothing moves any more")
+        return seen[-1]
+
+
+def _all_up(state: State) -> bool:
+    operstate = 16
+    for key, value in state.items():
+        if key[2:3] != ("link",) or key[1] == "lo" or not isinstance(value, tuple) or not value[2] & 1:
+            continue
+        if value[3].get(operstate) != b"\x06":
+            return False
+    return True
+
+
+def _write(namespace: str, path: str, value: str) -> None:
+    done = run(["ip", "netns", "exec", namespace, "sh", "-c", f"echo {value} > /proc/sys/{path}"])
+    assert done.returncode == 0, done.stderr
