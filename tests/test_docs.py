@@ -25,8 +25,9 @@ def blocks(language: str) -> list[str]:
 
 
 SHELL = blocks("sh")
-# The command that runs this test cannot be run by it.
+# The commands that run the tests, this one too, cannot be run by it.
 SETS_UP_AND_TESTS = "python3 tests/run.py\n"
+FAULTS = "python3 tests/run.py --no-lint tests/faults\n"
 INSTALL = next(block for block in SHELL if "pip install" in block)
 
 
@@ -56,12 +57,14 @@ def private(script: str, folder: Path, *, online: bool = False) -> subprocess.Co
 def test_the_readme_has_the_two_commands_for_a_fresh_machine() -> None:
     assert "python3 examples/quickstart.py\n" in SHELL
     assert SETS_UP_AND_TESTS in SHELL
+    assert FAULTS in SHELL
+    assert (ROOT / FAULTS.split()[-1]).is_dir()
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "tests/run.py" in ci
 
 
 @pytest.mark.usefixtures("requires_root")
-@pytest.mark.parametrize("script", [block for block in SHELL if block not in (SETS_UP_AND_TESTS, INSTALL)])
+@pytest.mark.parametrize("script", [block for block in SHELL if block not in (SETS_UP_AND_TESTS, FAULTS, INSTALL)])
 def test_a_command_of_the_readme_runs(script: str, tmp_path: Path) -> None:
     fresh = "quickstart" in script
     if fresh:
