@@ -275,7 +275,7 @@ def test_after_kills_destroy_leaves_nothing(site: Site, counts: Counter[str], lo
     """Each round: a killed batch or two, then killed destroys, then a whole one."""
     site.whole("batch")
     site.whole("destroy")
-    for _ in range(60 if long else 3):
+    for _ in range(40 if long else 3):
         site.whole("batch") if site.chance.random() < 0.5 else None
         for _ in range(site.chance.randrange(1, 3)):
             site.kill("batch", site.chance.randrange(2))

@@ -94,7 +94,7 @@ def test_rounds_of_many_processes(machine: Machine, counts: Counter[str], long: 
     machine.must(*COMMAND, "batch", FILE, "--create", "--quiet")
     machine.must(*COMMAND, "destroy", FILE, "--quiet")
     seen = machine.must("sh", "-c", look)
-    count = 150 if long else 5
+    count = 100 if long else 3
     for _ in range(count):
         machine.must(*COMMAND, "batch", FILE, "--create", "--quiet")
         machine.must(*COMMAND, "destroy", FILE, "--quiet")
