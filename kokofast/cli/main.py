@@ -143,6 +143,9 @@ def _with_signals(
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) is not signal.SIG_IGN
     ]
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
+        # When we listen no more the work is done, and what __main__ says of a Ctrl-C, "interrupted", exit 1, a lie.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     progress, bar = (None, None) if quiet else progress_bar()
 
     async def watch(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
@@ -174,9 +177,6 @@ def _with_signals(
         if bar is not None:
             with contextlib.suppress(OSError):  # the terminal is closed
                 bar.close()  # type: ignore[attr-defined]
-        if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
-            # From here on "interrupted, exit 1" would be a lie: the work is done.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
     return caught[0] if caught else None
 
 
@@ -218,7 +218,7 @@ def _batch(options: argparse.Namespace) -> int:
     else:
         _need_capabilities(looks_only=options.dry_run or bool(problems))
     from kokofast.engine.apply import apply
-    from kokofast.engine.result import UNCHANGED, Failure, Result
+    from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure, Result
 
     result = Result(topology.name, UNCHANGED)
 
@@ -242,6 +242,8 @@ def _batch(options: argparse.Namespace) -> int:
         rest=f"'kokofast destroy --name {topology.name}' removes what is left",
     )
     if caught is not None and result.status != "applied":
+        if result.status == UNCHANGED:  # before there was a plan: that all is as the file wants it is not known
+            result.status = ROLLED_BACK
         rest = "what is left is listed below" if result.left else "what was made has been taken back"
         result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
     code = _print(result, options, _exit_code(result, options, interrupted=caught is not None))

@@ -159,15 +159,24 @@ ALL = """
 set -e
 mount -t tmpfs none /run; mkdir /run/netns
 kokofast() { "$PYTHON" -m kokofast "$@"; }
-kokofast generate chain --links 30 >/run/c.json
-for round in $(seq "$ROUNDS"); do
+kokofast generate chain --links 60 >/run/c.json
+round=0
+until [ $round -ge $ROUNDS -a -n "$waited" ] || [ $round -ge 50 ]; do
+    round=$((round + 1))
     kokofast batch /run/c.json --create --quiet & batch=$!
     until [ -e /run/netns/r3 ]; do :; done
-    kokofast destroy --all --quiet || echo "destroy: $?"
+    kill -STOP $batch 2>/dev/null || true  # it was faster
+    kokofast destroy --all --quiet & destroy=$!
+    # That it waits can only be seen by waiting.
+    if ! timeout 1 tail --pid=$destroy -f /dev/null; then waited=1
+    elif grep -qs State:.T /proc/$batch/status; then echo "destroy did not wait"; fi
+    kill -CONT $batch 2>/dev/null || true
     wait $batch || echo "batch: $?"
+    wait $destroy || echo "destroy: $?"
     kokofast destroy --all --quiet
     ls /run/netns
 done
+echo "waited: $waited"
 """
 
 
@@ -180,7 +189,7 @@ def test_batch_against_destroy_all(counts: Counter[str], long: bool) -> None:
     )  # fmt: skip
     counts["races"] += rounds
     counts["rounds"] += rounds
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "waited: 1\n", "")
 
 
 def test_a_namespace_that_is_replaced_under_its_name(
