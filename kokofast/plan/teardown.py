@@ -3,8 +3,8 @@
 A link goes with either of its ends, and all links of a group in a namespace go by one request. So the namespaces to
 ask are a vertex cover of the links, found greedily (busiest namespace first), which for a chain is every second one.
 Links between two namespaces that are removed themselves need no request. A link with one end does: it stands on an
-interface that may stay, and until the kernel has ended the removed namespace, some time later, a vxlan of the same VNI
-or a second passthru macvlan there would be refused.
+interface that may stay, and until the kernel has ended the removed namespace, some time later, a tunnel of the same
+number or a second passthru macvlan there would be refused.
 """
 
 from __future__ import annotations
