@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import signal
 import socket
 import struct
@@ -72,18 +71,14 @@ class Limited:
         self, *arguments: str, memory: int = 512 * MIB, timeout: float = 60, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         self.counts["bad inputs"] += 1
-
-        def limit() -> None:
-            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-
         return subprocess.run(
-            [*COMMAND, *arguments],
+            # Not by preexec_fn: that forks, and gRPC, which other tests have running here, does not survive it.
+            ["prlimit", f"--as={memory}", "--", *COMMAND, *arguments],
             capture_output=True,
             text=True,
             errors="surrogateescape",
             timeout=timeout,
             check=False,
-            preexec_fn=limit,
             **{"stdin": subprocess.DEVNULL, **options},
         )
 

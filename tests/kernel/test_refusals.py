@@ -163,7 +163,7 @@ def test_what_somebody_made_of_our_link_is_not_taken_for_it(lab: Lab) -> None:
     ip(a, "link", "set", "e0", "name", "moved")
     done = lab.kokofast("batch", lab.file)
     assert done.returncode == 2
-    assert "part of another link" in done.stderr
+    assert f"{a}:e0 of this link was renamed or moved: it is {a}:moved" in done.stderr
     assert lab.destroy()["links"]["removed"] == 1
     assert "moved" not in links(a)
 
