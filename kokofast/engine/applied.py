@@ -123,6 +123,8 @@ def undo_mirrors(applied: Applied, only: set[int] | None) -> list[str]:
 
 def _mirror_is_back(applied: Applied, operation: AddMirror | RemoveMirror) -> bool:
     executor = applied.executor
+    if (operation.source.ns, executor.index_of(operation.source)) in executor.bare:
+        return False
     try:
         namespace = _look(executor, operation.source.ns, mirrors=ALL_MIRRORS)
     except OSError:
@@ -155,7 +157,7 @@ def undo_changes(applied: Applied, only: set[int] | None) -> list[str]:
         refusal = _twice(lambda back=back: executor.change([back])[0])  # type: ignore[misc]
         if refusal is not None and _is_back(executor, *back):
             refusal = None
-        refusal = refusal or _twice(lambda back=back: executor.switch_back(back[0]))  # type: ignore[misc]
+        refusal = refusal or _twice(lambda back=back: executor.set_sysctls_back(back[0]))  # type: ignore[misc]
         if refusal is not None:
             end = applied.topology.links[operation.link].ends[operation.end]
             left.append(f"{end.node}:{end.ifname}: {refusal}")

@@ -35,12 +35,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kokofast.engine.mirror import BareQdisc
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import MirrorFilter, Namespace
     from kokofast.plan.operations import Operation, Removal
     from kokofast.topology.model import Address
 
     Refusal = KernelError | OSError
+
+PROMOTE = "ipv4/conf/{}/promote_secondaries"
+DISABLE_IPV6 = "ipv6/conf/{}/disable_ipv6"
 
 ADOPT_ATTEMPTS = 50
 ADOPT_SECONDS = 0.01
@@ -61,7 +65,8 @@ class Executor:
         self._lock = _thread.allocate_lock()  # not threading: see host.threads
         self._index: dict[tuple[int, str], int] = {}
         self._chosen: set[tuple[int, str]] = set()
-        self._switched_on: dict[tuple[int, str], str] = {}  # interfaces that had no IPv6: their disable_ipv6
+        self._sysctls: dict[tuple[int, str], dict[str, str]] = {}  # of interfaces: what was changed, as it was before
+        self.bare: dict[tuple[int, int], BareQdisc] = {}  # (namespace, ifindex) -> what is left of a mirror
         self._next_index: list[int] = []
         for ns, namespace in enumerate(observed):
             self._next_index.append(2)
@@ -238,13 +243,15 @@ class Executor:
             for request in requests_of(reference, change):
                 requests.append(request)
                 owners.append((number, reference))
-        promoted = [(ref, self._promote(handle, ref, "1")) for _, ref, change in changes if _removes_ipv4(change)]
+        removing = [(number, ref) for number, ref, change in changes if _removes_ipv4(change)]
+        for _, reference in removing:
+            self._promote(handle, reference)
         try:
             answers = self.kernel.send(handle, requests, self.resolve)
         finally:
-            for ref, before in promoted:
-                if before is not None and self._promote(handle, ref, before) is None:
-                    self._promote(handle, ref, before)  # what is not ours is not left changed for one failure
+            for number, reference in removing:
+                refusal = self._set_back(handle, reference, PROMOTE) and self._set_back(handle, reference, PROMOTE)
+                results[number] = results[number] or refusal
         for request, (number, reference), answer in zip(requests, owners, answers, strict=True):
             if answer is not None and request.type == RTM_DELADDR and answer.errno == errno.EADDRNOTAVAIL:
                 answer = None  # gone already: what was wanted
@@ -254,17 +261,31 @@ class Executor:
                 answer.request = request
                 results[number] = answer
 
-    def switch_back(self, reference: IfRef) -> Refusal | None:
-        """Switches IPv6 off again where this run has switched it on for an interface."""
-        before = self._switched_on.get((reference.ns, reference.ifname))
-        if before is None:
-            return None
+    def set_sysctls_back(self, reference: IfRef) -> Refusal | None:
+        """Gives an interface's sysctls that this run has changed their values of before."""
         handle = self.handle(reference.ns)
         try:
             with self.kernel.using([handle]):
-                self.kernel.write_sysctl(handle, f"ipv6/conf/{reference.ifname}/disable_ipv6", before)
+                for path in list(self._sysctls.get((reference.ns, reference.ifname), ())):
+                    refusal = self._set_back(handle, reference, path)
+                    if refusal is not None:
+                        return refusal
         except OSError as error:
             return error
+        return None
+
+    def _set(self, handle: Handle, reference: IfRef, path: str, value: str) -> None:
+        before = self.kernel.write_sysctl(handle, path.format(reference.ifname), value)
+        self._sysctls.setdefault((reference.ns, reference.ifname), {}).setdefault(path, before)
+
+    def _set_back(self, handle: Handle, reference: IfRef, path: str) -> OSError | None:
+        changed = self._sysctls.get((reference.ns, reference.ifname), {})
+        if path in changed:
+            try:
+                self.kernel.write_sysctl(handle, path.format(reference.ifname), changed[path])
+            except OSError as error:
+                return error
+            del changed[path]
         return None
 
     def look(self, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace:
@@ -274,15 +295,19 @@ class Executor:
             return observe(self.kernel, handle, mirrors=mirrors)
 
     def _mirror(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
-        from kokofast.engine.mirror import add_mirror, set_mtu
+        from kokofast.engine.mirror import BareQdisc, add_mirror, set_mtu
 
         handle = self.handle(operation.source.ns)
         source, target = self.index_of(operation.source), self.index_of(operation.target)
         try:
             with self.kernel.using([handle]):
+                self._remove_bare(handle, operation.source)
                 if isinstance(operation, AddMirror) and operation.mtu is not None:
                     set_mtu(self.kernel, handle, source, operation.mtu[0])
                 add_mirror(self.kernel, handle, source, target, operation.directions, operation.cookie)
+        except BareQdisc as error:
+            self.bare[operation.source.ns, source] = error
+            return error.refusal
         except (KernelError, OSError) as error:
             return error
         return None
@@ -308,9 +333,21 @@ class Executor:
             with self.kernel.using([handle]):
                 if isinstance(operation, AddMirror) and operation.mtu is not None:
                     set_mtu(self.kernel, handle, source, operation.mtu[1])
-                return remove_mirrors(self.kernel, handle, source, chosen)
+                refusal = self._remove_bare(handle, operation.source)
+                return remove_mirrors(self.kernel, handle, source, chosen) or refusal
         except (KernelError, OSError) as error:
             return error
+
+    def _remove_bare(self, handle: Handle, source: IfRef) -> KernelError | None:
+        place = source.ns, self.index_of(source)
+        if place not in self.bare:
+            return None
+        from kokofast.engine.mirror import remove_bare
+
+        refusal = remove_bare(self.kernel, handle, place[1], self.bare[place])
+        if refusal is None:
+            del self.bare[place]
+        return refusal
 
     def remove_all_mirrors(self, ns: int, groups: frozenset[int] | None) -> Refusal | None:
         """Removes the mirror filters of these labs' groups (None: of every lab) from all interfaces of a namespace."""
@@ -330,13 +367,13 @@ class Executor:
             return error
         return next((refusal for refusal in refusals if refusal is not None), None)
 
-    def _promote(self, handle: Handle, reference: IfRef, value: str) -> str | None:
+    def _promote(self, handle: Handle, reference: IfRef) -> None:
         # With an IPv4 address the kernel removes all later ones of its subnet, a user's too, unless it may promote
         # them.
-        try:
-            return self.kernel.write_sysctl(handle, f"ipv4/conf/{reference.ifname}/promote_secondaries", value)
+        try:  # noqa: SIM105 - contextlib costs koko's command line more than this module
+            self._set(handle, reference, PROMOTE, "1")
         except OSError:  # a read-only /proc/sys: then it is as it is
-            return None
+            pass
 
     def _enable_ipv6(
         self, handle: Handle, reference: IfRef, request: Request, refusal: KernelError
@@ -345,8 +382,7 @@ class Executor:
             if refusal.errno == errno.EACCES:
                 # inet6_addr_add(): disable_ipv6 is set, Docker's default in containers. Who gives an IPv6 address
                 # wants it on, for this interface only.
-                before = self.kernel.write_sysctl(handle, f"ipv6/conf/{reference.ifname}/disable_ipv6", "0")
-                self._switched_on.setdefault((reference.ns, reference.ifname), before)
+                self._set(handle, reference, DISABLE_IPV6, "0")
             elif refusal.errno == errno.EOPNOTSUPP:
                 self.kernel.load_ipv6()
             else:

@@ -51,6 +51,31 @@ class _Qdisc:
         self.parent = parent
 
 
+class BareQdisc(Exception):
+    """A qdisc was asked for, and may be there without the filter that would mark it as ours; refusal is why. Unless
+    is_ours, the answer was lost: if there is one, someone else may have made it in the same moment."""
+
+    def __init__(self, refusal: KernelError | OSError, qdisc: _Qdisc, *, is_ours: bool) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.qdisc = qdisc
+        self.is_ours = is_ours
+
+
+def remove_bare(kernel: Kernel, handle: Handle, index: int, bare: BareQdisc) -> KernelError | None:
+    """Removes a qdisc that got no filter, when it is ours for certain. Returns why it is there all the same."""
+    for owner, qdisc in _qdiscs(kernel, handle):
+        if owner != index or qdisc.kind != bare.qdisc.kind:
+            continue
+        if any(_filters(kernel, handle, index, qdisc, direction) for direction in _PARENTS[qdisc.kind]):
+            return None  # a filter of ours, which marks it; or it is of use to somebody else
+        if bare.is_ours:
+            return _ask(kernel, handle, _qdisc_request(tc.RTM_DELQDISC, index, qdisc))
+        text = f"an empty {qdisc.kind} qdisc is there, which may be ours: the kernel's answer was lost"
+        return KernelError(bare.refusal.errno or errno.EIO, text)
+    return None
+
+
 def list_mirrors(kernel: Kernel, handle: Handle, names: Mapping[int, str]) -> tuple[MirrorFilter, ...]:
     """All mirror filters of ours in a namespace; names maps ifindex to interface name."""
     found: list[MirrorFilter] = []
@@ -66,7 +91,7 @@ def add_mirror(
 ) -> None:
     """Copies the traffic of the interface with index source to target. What is there already stays.
 
-    Raises KernelError; the caller takes back what was added by remove_mirrors().
+    Raises KernelError, OSError, BareQdisc; the caller takes back what was added by remove_mirrors() and remove_bare().
     """
     for direction in sorted(directions):
         qdisc = _qdisc_for(kernel, handle, source, direction)
@@ -229,12 +254,19 @@ def _make_with_filter(
         shapes = _shapes(index, parent, _FIRST_PRIORITY[direction], target, _with_qdisc(cookie))
         # In one send, which the kernel carries out to its end: it is the filter that marks the qdisc as ours. Of the
         # filters, all of one priority, the kernel takes the first that it has.
-        refusal, *refusals = kernel.send(handle, [_qdisc_request(tc.RTM_NEWQDISC, index, qdisc), *shapes])
+        try:
+            refusal, *refusals = kernel.send(handle, [_qdisc_request(tc.RTM_NEWQDISC, index, qdisc), *shapes])
+        except OSError as error:
+            raise BareQdisc(error, qdisc, is_ours=False) from error
         if refusal is None:
             if None in refusals:
                 return None
-            _ask(kernel, handle, _qdisc_request(tc.RTM_DELQDISC, index, qdisc))
-            raise next(answer for answer in refusals if answer is not None)
+            bare = BareQdisc(next(answer for answer in refusals if answer is not None), qdisc, is_ours=True)
+            try:
+                refusal = remove_bare(kernel, handle, index, bare)
+            except (KernelError, OSError) as error:
+                raise bare from error
+            raise bare if refusal is not None else bare.refusal
         if refusal.errno == errno.EEXIST:
             return _other_qdisc(kernel, handle, index, direction, cookie, refusal)
         if refusal.errno not in _UNKNOWN_KIND or qdisc is candidates[-1]:

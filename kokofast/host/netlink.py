@@ -50,6 +50,7 @@ MAX_SEND = 64 << 10
 # The kernel writes dumps in pieces as large as the reader's buffer, 32 KiB at most (netlink_dump()).
 DATAGRAM = 32 << 10
 DUMP_ATTEMPTS = 20
+FORGET_ATTEMPTS = 10_000  # pieces of a dump: more than the interfaces of a namespace take
 # No request of ours takes longer than some tens of milliseconds; the rtnl lock of a busy machine may.
 TIMEOUT_SECONDS = 120
 
@@ -158,10 +159,24 @@ class Socket:
             try:
                 messages = self._dump_once(request)
             except DecodeError as error:
+                self._forget_dump()
                 raise _unreadable(error) from error
+            except OSError:
+                self._forget_dump()
+                raise
             if messages is not None:
                 return messages
         raise OSError(errno.EBUSY, "the interfaces change too fast to be read consistently")
+
+    def _forget_dump(self) -> None:
+        # While one is not read to its end the kernel begins no other on this socket (EBUSY).
+        for _ in range(FORGET_ATTEMPTS):
+            try:
+                self._socket.recvmsg(DATAGRAM, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:  # ENOBUFS: what was lost is said once, what was not is still to be read
+                continue
 
     def _dump_once(self, request: Request) -> list[Message] | None:
         self._seq += 1

@@ -149,19 +149,19 @@ class _Wire:
             raise OSError(fault.errno, os.strerror(fault.errno))
         return len(data)
 
-    def recvmsg(self, size: int) -> tuple[bytes, list[Any], int, tuple[int, int]]:
+    def recvmsg(self, size: int, _: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, tuple[int, int]]:
         fault = self._faults.visit(RECEIVE)
         if fault is None:
-            return self._next(size)
+            return self._next(size, flags)
         if fault.how == LOST:
             self._drop()
         if fault.how in (LOST, FAILS):
             raise OSError(fault.errno, os.strerror(fault.errno))
-        data, ancillary, flags, address = self._next(size)
+        data, ancillary, flags, address = self._next(size, flags)
         flags |= socket.MSG_TRUNC if fault.how == TRUNCATED else 0
         return data[: len(data) // 2], ancillary, flags, address
 
-    def _next(self, size: int) -> tuple[bytes, list[Any], int, tuple[int, int]]:
+    def _next(self, size: int, flags: int) -> tuple[bytes, list[Any], int, tuple[int, int]]:
         if self._before:
             return self._before.pop(0), [], 0, (0, 0)
         if self._behind:
@@ -170,7 +170,7 @@ class _Wire:
                 return found
             except BlockingIOError:
                 return self._behind.pop(0), [], 0, (0, 0)
-        found = self._real.recvmsg(size)
+        found = self._real.recvmsg(size, 0, flags)
         return found
 
     def _drop(self) -> None:

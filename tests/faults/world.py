@@ -4,15 +4,17 @@ the file that a run is to make true: new links of every kind, new namespaces, an
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
 from kokofast.engine.result import Result
 from kokofast.host.kernel import Kernel
+from kokofast.host.namespaces import open_namespace, write_sysctl
 from kokofast.topology import load
 from kokofast.topology.model import Topology
-from tests.conftest import NamespaceFactory, ip
+from tests.conftest import NETNS_DIRECTORY, SETTLE_SECONDS, NamespaceFactory, ip
 from tests.faults.witness import State, Witness, difference
 from tests.kernel.conftest import run, until
 
@@ -91,6 +93,12 @@ class World:
         finally:
             kernel.close()
         assert (result.status, result.errors) == ("applied", [])
+        # The run gives this end an IPv6 address, for which it switches IPv6 on.
+        fd = open_namespace(str(NETNS_DIRECTORY / self.b))
+        try:
+            write_sysctl(fd, "ipv6/conf/e0/disable_ipv6", "1")
+        finally:
+            os.close(fd)
         return self._settled()
 
     async def clear(self) -> Result:
@@ -104,8 +112,20 @@ class World:
         # The MTU that a mirror into a tunnel lowered stays lowered, which the user was told.
         if difference(self.strangers, self.witness.state()):
             ip(self.a, "link", "set", "eth0", "mtu", "1500")
-        until(lambda: not difference(self.strangers, self.witness.state()), "the lab is gone")
+        try:
+            until(lambda: not difference(self.strangers, self.witness.state()), "the lab is gone", SETTLE_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"left or missing: {difference(self.strangers, self.witness.state())}") from error
         return result
+
+    def remove_bare_qdisc(self) -> None:
+        """A qdisc without any filter has nothing that says whose it is: who was told that it is left deletes it."""
+        state = self.witness.state()
+        if any(key[:3] == ("a", "eth0", "qdisc") and "clsact" in key[3] for key in state) and not any(
+            key[:3] == ("a", "eth0", "filter") for key in state
+        ):
+            done = run(["tc", "-n", self.a, "qdisc", "del", "dev", "eth0", "clsact"])
+            assert done.returncode == 0, done.stderr
 
     def _settled(self) -> State:
         # Carriers are a moment behind.

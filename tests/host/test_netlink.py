@@ -24,7 +24,7 @@ from kokofast.wire.message import (
     KernelError,
     Request,
 )
-from tests.conftest import NamespaceFactory, ip_json, links
+from tests.conftest import NamespaceFactory, ip, ip_json, links
 
 NEW = NLM_F_CREATE | NLM_F_EXCL
 ALL_LINKS = Request(RTM_GETLINK, {})
@@ -148,7 +148,9 @@ class FakeKernel:
     def send(self, data: bytes) -> None:
         self.sent.append(data)
 
-    def recvmsg(self, size: int) -> tuple[bytes, list[object], int, tuple[int, int]]:
+    def recvmsg(self, size: int, _: int = 0, flags: int = 0) -> tuple[bytes, list[object], int, tuple[int, int]]:
+        if flags & socket.MSG_DONTWAIT and not self.answers:
+            raise BlockingIOError(errno.EAGAIN, "nothing")
         answer = self.answers.pop(0)
         if isinstance(answer, BaseException):
             raise answer
@@ -225,3 +227,31 @@ def test_an_answer_that_was_cut() -> None:
 def test_a_socket_that_lost_messages_says_so() -> None:
     with pytest.raises(OSError, match="no room"):
         faked(FakeKernel(OSError(errno.ENOBUFS, "no room"))).send([Request(RTM_DELLINK, {"index": 2})])
+
+
+def test_a_dump_that_broke_off_does_not_stand_in_the_way_of_the_next(netns: NamespaceFactory) -> None:
+    name = netns()
+    for number in range(40):  # more than one piece
+        ip(name, "link", "add", f"v{number}", "type", "veth", "peer", "name", f"w{number}")
+    fd = open_namespace(named(name))
+    (made,) = open_sockets([fd])
+    os.close(fd)
+    real = made._socket
+
+    class Failing:
+        failed = False
+
+        def __getattr__(self, attribute: str) -> object:
+            return getattr(real, attribute)
+
+        def recvmsg(self, *arguments: int) -> object:
+            if not self.failed:
+                self.failed = True
+                raise OSError(errno.ENOBUFS, "no room")
+            return real.recvmsg(*arguments)
+
+    made._socket = Failing()  # type: ignore[assignment]
+    with pytest.raises(OSError, match="no room"):
+        made.dump(ALL_LINKS)
+    assert len(made.dump(ALL_LINKS)) >= 81
+    real.close()
