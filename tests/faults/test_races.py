@@ -20,8 +20,8 @@ import pytest
 
 from tests.conftest import NETNS_DIRECTORY, RunKokofast, ip, links, namespaces
 from tests.kernel.conftest import COMMAND, Lab, Watch, identity, present, run, stand_still, until
-from tests.runtimes.conftest import batch as runtime_batch  # noqa: F401
 from tests.runtimes.conftest import docker  # noqa: F401
+from tests.runtimes.engines import Docker
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -380,13 +380,16 @@ def test_a_process_that_ends_and_whose_pid_is_used_again(
 
 
 def test_containers_that_end_and_restart(
-    request: pytest.FixtureRequest, lab: Lab, start: Start, chance: random.Random, counts: Counter[str], long: bool
+    docker: Docker,  # noqa: F811
+    lab: Lab,
+    start: Start,
+    chance: random.Random,
+    counts: Counter[str],
+    long: bool,
 ) -> None:
-    if not long:
-        pytest.skip("starts a container engine: in the long form")
-    engine = request.getfixturevalue("docker")
+    engine = docker
     a = lab.node("a")
-    for round in range(12):
+    for round in range(12 if long else 2):
         container = engine.start()
         nodes = {"c": {"docker": container, "socket": str(engine.socket)}}
         lab.write([{"endpoints": [f"{a}:c{k}", f"c:c{k}"]} for k in range(60)], nodes=nodes)
