@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable, Sequence
 
-    from kokofast.engine.result import Progress, Result
+    from kokofast.engine.result import Failure, Progress, Result
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
 
@@ -66,23 +66,29 @@ def _run(argv: Sequence[str]) -> int:
         _tell(error, options)
         return error.code
     except KeyboardInterrupt:
-        complain("kokofast: interrupted")
+        _tell(CommandError(FAILED, "interrupted"), options)
         return FAILED
 
 
 def _tell(error: CommandError, options: argparse.Namespace) -> None:
-    from kokofast.engine.result import INVALID as STATUS
-    from kokofast.engine.result import Failure, Result
+    from kokofast.engine.result import Result
 
-    result = Result("", STATUS)
-    result.errors = [
-        Failure("", one) if isinstance(one, str) else Failure(one.place, one.message) for one in error.errors
-    ]
-    complain_of(result.errors, fold=options.command in _WITH_RESULT)
-    # Whoever asked a command that has a result for JSON parses what comes.
-    if error.code == INVALID and options.command in _WITH_RESULT and options.format == "json":
-        result.links, result.namespaces = _WITH_RESULT[options.command]
+    errors = _failures(error)
+    complain_of(errors, fold=options.command in _WITH_RESULT)
+    # Whoever asked a command that has a result for JSON parses what comes. Other codes are of the sandbox's command,
+    # behind the result.
+    status = {FAILED: "rolled_back", INVALID: "invalid", PARTIAL: "partial"}.get(error.code)
+    if status is not None and options.command in _WITH_RESULT and options.format == "json":
+        links, namespaces = _WITH_RESULT[options.command]
+        result = Result("", status)
+        result.links, result.namespaces, result.errors = dict(links), dict(namespaces), errors
         print_json(result.as_dict())
+
+
+def _failures(error: CommandError) -> list[Failure]:
+    from kokofast.engine.result import Failure
+
+    return [Failure("", one) if isinstance(one, str) else Failure(one.place, one.message) for one in error.errors]
 
 
 def _split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
@@ -221,6 +227,7 @@ def _batch(options: argparse.Namespace) -> int:
     from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure, Result
 
     result = Result(topology.name, UNCHANGED)
+    result.links, result.namespaces = (dict(counts) for counts in _WITH_RESULT["batch"])
 
     async def job(progress: Progress | None) -> None:
         await apply(
@@ -235,12 +242,18 @@ def _batch(options: argparse.Namespace) -> int:
             problems=problems,
         )
 
-    caught = _with_signals(
-        job,
-        options.quiet or options.format == "json",
-        still="still ending what has begun and taking back what was made",
-        rest=f"'kokofast destroy --name {topology.name}' removes what is left",
-    )
+    caught = None
+    try:
+        caught = _with_signals(
+            job,
+            options.quiet or options.format == "json",
+            still="still ending what has begun and taking back what was made",
+            rest=f"'kokofast destroy --name {topology.name}' removes what is left",
+        )
+    except CommandError as error:  # the machine failed us in the midst: what became of the run is told all the same
+        result.errors += _failures(error)
+        if result.status == UNCHANGED:
+            result.status = ROLLED_BACK
     if caught is not None and result.status != "applied":
         if result.status == UNCHANGED:  # before there was a plan: that all is as the file wants it is not known
             result.status = ROLLED_BACK
@@ -315,15 +328,17 @@ def _destroy(options: argparse.Namespace) -> int:
         found.append(await destroy(lab, topology=topology, jobs=options.jobs, progress=progress))
 
     again = "run destroy again to remove the rest"
-    caught = _with_signals(
-        job, options.quiet or options.format == "json", still="still ending the deletions that have begun", rest=again
-    )
+    silent = options.quiet or options.format == "json"
+    try:
+        caught = _with_signals(job, silent, still="still ending the deletions that have begun", rest=again)
+    except CommandError as error:
+        raise CommandError(PARTIAL, *error.errors) from error
     if not found:
         name = caught.name if caught is not None else "a signal"
-        raise CommandError(FAILED, f"interrupted by {name}; {again}")
+        raise CommandError(PARTIAL, f"interrupted by {name}; {again}")
     result = found[0]
     result.errors = [Failure(clean(error.source), error.message, error.errno) for error in result.errors]
-    return _print(result, options, FAILED if result.errors else OK)
+    return _print(result, options, PARTIAL if result.errors else OK)
 
 
 def _check_lab(name: str | None) -> str | None:

@@ -11,6 +11,7 @@ import _socket as socket
 import errno
 import struct
 import sys
+import time
 
 from kokofast.wire.attributes import DecodeError
 from kokofast.wire.message import (
@@ -49,7 +50,10 @@ MAX_MESSAGES = 256
 MAX_SEND = 64 << 10
 # The kernel writes dumps in pieces as large as the reader's buffer, 32 KiB at most (netlink_dump()).
 DATAGRAM = 32 << 10
-DUMP_ATTEMPTS = 20
+# Another run that fills the same namespace disturbs every dump of it for some tenths of a second.
+DUMP_ATTEMPTS = 60
+DUMP_ATTEMPTS_AT_ONCE = 20
+DUMP_PAUSE_SECONDS = 0.001  # longer each time
 FORGET_ATTEMPTS = 10_000  # pieces of a dump: more than the interfaces of a namespace take
 # No request of ours takes longer than some tens of milliseconds; the rtnl lock of a busy machine may.
 TIMEOUT_SECONDS = 120
@@ -155,7 +159,9 @@ class Socket:
         Raises KernelError when the kernel refuses it, OSError when the socket fails, or (EBUSY) when the
         answer never is consistent.
         """
-        for _ in range(DUMP_ATTEMPTS):
+        for attempt in range(DUMP_ATTEMPTS):
+            if attempt >= DUMP_ATTEMPTS_AT_ONCE:
+                time.sleep((attempt - DUMP_ATTEMPTS_AT_ONCE) * DUMP_PAUSE_SECONDS)
             try:
                 messages = self._dump_once(request)
             except DecodeError as error:

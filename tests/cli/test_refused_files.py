@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from kokofast.cli.main import run
 from kokofast.cli.output import FOLDED, complain_of
 from kokofast.engine.result import Failure
+from kokofast.host.sandbox import SandboxError
 
 EMPTY = {
     "batch": ({"total": 0, "created": 0, "updated": 0, "unchanged": 0, "failed": 0}, {"created": 0}),
@@ -49,6 +52,41 @@ def test_json_stays_json(
     assert error["source"] == source.format(tmp_path)
     assert error["message"].startswith(message)
     assert error["message"] in errors
+
+
+def test_json_stays_json_where_the_machine_refuses(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "lab.json"
+    file.write_text('{"links": [{"endpoints": ["a:x", "b:x"]}]}')
+    for module, name, raised in (
+        ("kokofast.host.limits", "missing_capabilities", None),
+        ("kokofast.host.sandbox", "enter", SandboxError("no user namespaces")),
+        ("kokofast.engine.apply", "apply", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
+        ("kokofast.engine.destroy", "destroy", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
+    ):
+
+        def refuse(*_: object, raised: Exception | None = raised, **__: object) -> list[str]:
+            if raised is not None:
+                raise raised
+            return ["CAP_NET_ADMIN"]
+
+        async def refuse_later(*arguments: object, refuse: Any = refuse, **options: object) -> None:
+            refuse()
+
+        with monkeypatch.context() as patch:
+            patch.setattr("kokofast.host.limits.missing_capabilities", lambda *_: [])
+            patch.setattr(f"{module}.{name}", refuse_later if name in ("apply", "destroy") else refuse)
+            command = "destroy" if name == "destroy" else "batch"
+            options = ["--sandbox"] if name == "enter" else []
+            code = run([command, str(file), *options, "--format", "json"])
+        output, errors = capfd.readouterr()
+        result: dict[str, Any] = json.loads(output)
+        # Of a destroy that broke off nobody knows how much it did.
+        assert (code, result["status"]) == ((3, "partial") if command == "destroy" else (1, "rolled_back"))
+        assert (result["links"], result["namespaces"]) == EMPTY[command]
+        (error,) = result["errors"]
+        assert errors == f"kokofast: {error['message']}\n"
 
 
 def test_without_json_standard_output_is_empty(capfd: pytest.CaptureFixture[str]) -> None:

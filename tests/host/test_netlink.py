@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kokofast.host import netlink
 from kokofast.host.namespaces import named, open_namespace, open_sockets
 from kokofast.host.netlink import DUMP_ATTEMPTS, MAX_MESSAGES, MAX_SEND, Socket
 from kokofast.wire.attributes import EncodeError
@@ -189,7 +190,8 @@ def test_a_dump_that_says_so_only_at_its_end_is_asked_again() -> None:
     assert faked(fake).dump(ALL_LINKS) == []
 
 
-def test_a_dump_that_is_never_consistent_fails() -> None:
+def test_a_dump_that_is_never_consistent_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink, "DUMP_PAUSE_SECONDS", 0.0)
     torn = [answer(NLMSG_DONE, seq, OK, NLM_F_DUMP_INTR) for seq in range(1, DUMP_ATTEMPTS + 1)]
     fake = FakeKernel(*torn)
     with pytest.raises(OSError, match="change too fast") as caught:
