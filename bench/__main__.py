@@ -9,151 +9,140 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import importlib.util
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import NoReturn
 
-from bench import report
-from bench.contenders import ROOT, Contender, Floor, IpBatch, Kokofast, compile_floor
-from bench.measure import ContenderFailed, run
-from bench.netns import Namespaces
-from bench.scenario import SCENARIOS, Scenario, WrongState
+from bench import figures, report
+from bench.contender import PHASES, ROOT, UP, Contender
+from bench.contenders import UP_THREADS, Floor, compile_floor, contenders
+from bench.peers.golang import Go
+from bench.plot import plot
+from bench.runner import Runner, say
+from bench.scenario import SCENARIOS, Chain, Single
 
-GROUP = 0x4B42  # any that the machine's own interfaces do not have; only the benchmark's namespaces are asked
-NAMES = ("floor", "floor-group", "kokofast", "ip-batch")
+DEFAULT = ("floor", "kokofast", "ip-batch")
 WARM_UP_LINKS = 4
+TRIAL_THREADS = (1, 2, 4)
+TRIAL_LINKS = 1_000
+TRIAL_RUNS = 3
 
 
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="kokofast against the floor and its peers")
-    parser.add_argument("--scenario", choices=sorted(SCENARIOS), default="chain")
-    parser.add_argument("--links", type=int, nargs="+", default=[200, 2000], metavar="N", help="default: 200 2000")
-    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each contender (default: 5)")
-    parser.add_argument("--contenders", default="floor,kokofast,ip-batch", help=f"of {','.join(NAMES)}")
-    parser.add_argument("--phase", choices=("up", "destroy", "both"), default="both")
-    parser.add_argument("--ip-batch-max", type=int, default=500, metavar="N", help="leave ip-batch out above N links")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements to FILE")
+def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="kokofast against the floor in C and its peers: same links, side by side, the end state verified",
+        epilog=f"contenders: {', '.join(names)}; scenarios: {', '.join(SCENARIOS)}",
+    )
+    add = parser.add_argument
+    add("--scenario", default="chain", metavar="LIST", help="separated by commas, or all (default: chain)")
+    add("--links", type=int, nargs="+", default=[200, 2000], metavar="N", help="default: 200 2000")
+    add("--repeat", type=int, default=5, metavar="N", help="runs of each contender (default: 5)")
+    add("--contenders", default=",".join(DEFAULT), metavar="LIST", help="or all (default: %(default)s)")
+    add("--phase", default="up,destroy", metavar="LIST", help=f"of {','.join(PHASES)} (default: %(default)s)")
+    add("--patience", type=float, metavar="S", help="leave out runs that would take longer (default: 15 seconds)")
+    add("--floor-threads", type=int, metavar="N", help="0: the best in a trial (default: 2; with --figures 0)")
+    add("--figures", action="store_true", help="measure what kokofast is held to, and compare it with its limits")
+    add("--divide", type=int, default=1, metavar="N", help="with --figures: smaller sizes, only to see that it runs")
+    add("--json", type=Path, metavar="FILE", help="write all measurements to FILE")
+    add("--plots", type=Path, metavar="DIRECTORY", help="write pictures (needs matplotlib)")
+    add("--plot-format", choices=("svg", "png"), default="svg", help="default: svg")
     options = parser.parse_args(argv)
-    options.contenders = options.contenders.split(",")
-    if unknown := set(options.contenders) - set(NAMES):
-        parser.error(f"unknown contender {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    if options.repeat < 1 or min(options.links) < 1:
-        parser.error("--repeat and --links must be at least 1")
+    options.contenders = listed(parser, "contender", options.contenders, names)
+    options.scenario = listed(parser, "scenario", options.scenario, list(SCENARIOS))
+    options.phase = listed(parser, "phase", options.phase, PHASES)
+    if options.repeat < 1 or min(options.links) < 1 or options.divide < 1:
+        parser.error("--repeat, --links and --divide must be at least 1")
+    if options.plots and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--plots needs matplotlib: pip install '.[bench]'")
+    if options.patience is None:
+        options.patience = float("inf") if options.figures else 15.0
+    if options.floor_threads is None:
+        options.floor_threads = 0 if options.figures else UP_THREADS
     return options
 
 
-def contenders(names: Sequence[str], directory: Path, ip_batch_max: int) -> list[Contender]:
-    binary = compile_floor(directory) if any(name.startswith("floor") for name in names) else None
-    every: list[Contender] = [
-        Floor(binary),
-        Floor(binary, name="floor-group", group=GROUP),
-        Kokofast(),
-        IpBatch(ip_batch_max),
-    ]
-    return [one for name in names for one in every if one.name == name]
+def listed(parser: argparse.ArgumentParser, what: str, text: str, known: Sequence[str]) -> list[str]:
+    chosen = list(known) if text == "all" else text.split(",")
+    if unknown := set(chosen) - set(known):
+        parser.error(f"unknown {what} {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return chosen
 
 
-@contextmanager
-def namespaces_of(scenario: Scenario) -> Iterator[None]:
-    """Fresh for every run: what a kernel remembers of former links (peer ids, say) is no contender's advantage."""
-    namespaces = Namespaces(scenario.namespaces(), watch=scenario.prefix)
-    try:
-        namespaces.make()
-        yield
-    finally:
-        with uninterrupted():
-            namespaces.remove()
+def best_floor_threads(floor: Path | None, directory: Path, prefix: str) -> int:
+    """Of TRIAL_THREADS, by a short trial on this machine."""
+    trial = Runner(directory, report.Results({}), TRIAL_RUNS)
+    floors = [Floor(floor, threads=threads, name=str(threads)) for threads in TRIAL_THREADS]
+    trial.in_turns(Chain(prefix, TRIAL_LINKS), floors, {one.name: (UP,) for one in floors})
+    medians = {one: trial.results.median("chain", TRIAL_LINKS, UP, str(one)) for one in TRIAL_THREADS}
+    known = {one: seconds for one, seconds in medians.items() if seconds is not None}
+    return min(known, key=lambda one: known[one]) if known else UP_THREADS
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the cleaning up is done."""
-    came: list[int] = []
-    former = {
-        number: signal.signal(number, lambda which, _: came.append(which)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
-
-
-def one_run(scenario: Scenario, contender: Contender, phase: str, directory: Path, results: report.Results) -> None:
-    """Up and, when asked for, destroy. A time counts only after the kernel was seen to be as it should."""
-    with namespaces_of(scenario):
-        measurement = run(contender.up(scenario, directory), ROOT)
-        scenario.verify_up()
-        if phase != "destroy":
-            results.add(scenario.name, scenario.size, "up", contender.name, measurement)
-            progress(f"{scenario.name} {scenario.size} up {contender.name}: {measurement.seconds:.3f} s")
-        if phase != "up":
-            measurement = run(contender.destroy(scenario, directory), ROOT)
-            scenario.verify_gone()
-            results.add(scenario.name, scenario.size, "destroy", contender.name, measurement)
-            progress(f"{scenario.name} {scenario.size} destroy {contender.name}: {measurement.seconds:.3f} s")
-
-
-def in_turns(
-    scenario: Scenario, everyone: Sequence[Contender], repeat: int, phase: str, directory: Path, results: report.Results
-) -> None:
-    """Round after round, so that a busy minute of the machine hits all contenders alike."""
-    taking_part = []
-    for contender in everyone:
-        if reason := contender.absent(scenario):
-            results.note(f"{contender.name}, {scenario.name} {scenario.size}: {reason}")
-        else:
-            taking_part.append(contender)
-    for _ in range(repeat):
-        for contender in list(taking_part):
-            try:
-                one_run(scenario, contender, phase, directory, results)
-            except (ContenderFailed, WrongState) as error:
-                results.note(f"{contender.name}, {scenario.name} {scenario.size}: FAILED: {error}")
-                results.failed = True
-                taking_part.remove(contender)
-                progress(results.notes[-1])
-
-
-def progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def stop(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
+def measure(options: argparse.Namespace, prefix: str, everyone: dict[str, Contender], runner: Runner) -> None:
+    """Every scenario, size and contender that was asked for."""
+    if options.figures:
+        for block in figures.plan(options.divide):
+            taking_part = [everyone[name] for name in block.phases]
+            scenario = SCENARIOS[block.scenario](prefix, block.links)
+            runner.in_turns(scenario, taking_part, block.phases, options.repeat * block.times_runs)
+        return
+    taking_part = [everyone[name] for name in options.contenders]
+    phases = dict.fromkeys(options.contenders, options.phase)
+    for name in options.scenario:
+        make = SCENARIOS[name]
+        for size in [1] if make is Single else options.links:
+            runner.in_turns(make(prefix, size), taking_part, phases)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = arguments(argv)
+    options = arguments(argv, list(contenders()))
     if os.geteuid() != 0:
-        print("python -m bench: needs root, it makes network namespaces", file=sys.stderr)
+        say("python -m bench: needs root, it makes network namespaces")
         return 2
     prefix = f"kfb{os.getpid()}-"
     results = report.Results(report.describe_machine())
     with TemporaryDirectory(prefix=prefix) as temporary:
         directory = Path(temporary)
-        everyone = contenders(options.contenders, directory, options.ip_batch_max)
-        make = SCENARIOS[options.scenario]
+        floor = compile_floor(directory)
+        chosen = figures.CONTENDERS if options.figures else options.contenders
+        go = Go.compile(directory) if any(name.startswith("go-") for name in chosen) else None
+        everyone = contenders(floor, go)
         # As pip leaves an installed package; in a checkout, PYTHONDONTWRITEBYTECODE may forbid the first run to.
         compileall.compile_dir(ROOT / "kokofast", quiet=2)
         # File caches, kernel modules: paid once here, by nobody.
-        in_turns(make(prefix, WARM_UP_LINKS), everyone, 1, options.phase, directory, report.Results({}))
-        for size in options.links:
-            in_turns(make(prefix, size), everyone, options.repeat, options.phase, directory, results)
+        warm_up = Runner(directory, report.Results({}), 1)
+        warm_up.in_turns(Chain(prefix, WARM_UP_LINKS), [everyone["kokofast"], everyone["floor"]])
+        threads = options.floor_threads or best_floor_threads(floor, directory, prefix)
+        for one in everyone.values():
+            if isinstance(one, Floor):
+                one.threads = threads
+        results.note(f"the floor works with {threads} threads")
+        runner = Runner(directory, results, options.repeat, options.patience)
+        measure(options, prefix, everyone, runner)
     results.machine["load_after"] = os.getloadavg()[0]
     print(report.markdown(results))
+    found = list(figures.figures(results, options.divide)) if options.figures else []
+    if found:
+        print(f"\n{figures.markdown(found)}")
+    document = report.as_json(results, found)
     if options.json:
-        options.json.write_text(json.dumps(report.as_json(results), indent=2) + "\n")
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    if options.plots:
+        for file in plot(document, options.plots, options.plot_format):
+            say(f"wrote {file}")
     return 1 if results.failed else 0
+
+
+def stop(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who competes. A contender gives, for either phase, ONE command; files it needs are written before the clock runs."""
+"""Who competes: kokofast, the floor, an interpreter that does nothing; the peers have files of their own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar
 
-from bench.scenario import Scenario
+from bench.contender import DESTROY, UNCHANGED, UP, VETH, Contender
+from bench.peers.golang import Go
+from bench.peers.iproute2 import Ip, IpBatch
+from bench.peers.koko import Koko
+from bench.peers.pyroute import Pyroute2
+from bench.scenario import SCENARIOS, Containers, Scenario
 
-ROOT = Path(__file__).resolve().parent.parent
 FLOOR_SOURCE = Path(__file__).with_name("floor.c")
+GROUP = 0x4B42  # any that the machine's own interfaces do not have; only the benchmark's namespaces are asked
 UP_THREADS = 2
 DESTROY_THREADS = 64
 # Waiting, not work. 1,000 links, medians of 5 on a busy machine (spread up to threefold), 16 / 64 / 255 threads:
@@ -23,97 +27,145 @@ DESTROY_THREADS = 64
 DESTROY_THREADS_BY_GROUP = 255
 
 
-class Contender(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    def absent(self, scenario: Scenario) -> str | None:
-        """Why it does not take part, or None."""
-
-    def up(self, scenario: Scenario, directory: Path) -> list[str]: ...
-    def destroy(self, scenario: Scenario, directory: Path) -> list[str]: ...
-
-
-@dataclass(frozen=True)
-class Kokofast:
-    name: str = "kokofast"
-
-    def absent(self, scenario: Scenario) -> str | None:
-        return None
+class Kokofast(Contender):
+    name = "kokofast"
+    scenarios = frozenset(SCENARIOS)
+    command = (sys.executable, "-m", "kokofast")
+    expected: ClassVar[dict[str, str]] = {UP: "applied", UNCHANGED: "unchanged", DESTROY: "destroyed"}
 
     def up(self, scenario: Scenario, directory: Path) -> list[str]:
-        links = [
-            {"endpoints": [f"{end.namespace}:{end.interface}:{end.address}/31" for end in ends]}
-            for ends in scenario.links()
-        ]
-        file = directory / f"{scenario.prefix}{scenario.name}.json"
-        file.write_text(json.dumps({"links": links}))
-        return [sys.executable, "-m", "kokofast", "batch", str(file), "--quiet"]
+        if scenario.name == "single":
+            a, b = scenario.link(0).ends
+            return [*self.command, *(word for end in (a, b) for word in ("-n", f"{_name(end)},{end.address}/31"))]
+        file = self._file(scenario, directory)
+        file.write_text(json.dumps(topology(scenario)))
+        return self._again(scenario, file)
+
+    def unchanged(self, scenario: Scenario, directory: Path) -> list[str] | None:
+        return None if scenario.name == "single" else self._again(scenario, self._file(scenario, directory))
 
     def destroy(self, scenario: Scenario, directory: Path) -> list[str]:
-        return [sys.executable, "-m", "kokofast", "destroy", str(directory / f"{scenario.prefix}{scenario.name}.json")]
+        if scenario.name == "single":
+            return [*self.command, "-N", _name(scenario.link(0).a)]
+        return [*self.command, "destroy", str(self._file(scenario, directory)), "--format", "json"]
+
+    def stages(self, phase: str, output: str) -> dict[str, float]:
+        if not output:
+            return {}  # by koko's flags
+        result = json.loads(output)
+        if result["status"] != self.expected[phase]:
+            raise ValueError(f"says {result['status']}, should say {self.expected[phase]}")
+        return {stage: seconds for stage, seconds in result["seconds"].items() if stage != "total"}
+
+    def tidy(self, scenario: Scenario) -> None:
+        remove_locks(scenario.prefix)
+
+    def _again(self, scenario: Scenario, file: Path) -> list[str]:
+        create = ["--create"] if scenario.creates else []
+        return [*self.command, "batch", str(file), "--format", "json", *create]
+
+    def _file(self, scenario: Scenario, directory: Path) -> Path:
+        return directory / f"{scenario.prefix}{scenario.name}.json"
 
 
-@dataclass(frozen=True)
-class Floor:
-    """floor.c. With a group it destroys by group, in every second namespace; without, link by link."""
-
-    binary: Path | None
-    name: str = "floor"
-    group: int = 0
-
-    def absent(self, scenario: Scenario) -> str | None:
-        if self.binary is None:
-            return "no C compiler here, or it failed on floor.c"
-        return None if scenario.name == "chain" else "floor.c knows the chain only"
-
-    def up(self, scenario: Scenario, directory: Path) -> list[str]:
-        return [str(self.binary), "up", scenario.prefix, str(scenario.size), str(UP_THREADS), str(self.group)]
-
-    def destroy(self, scenario: Scenario, directory: Path) -> list[str]:
-        threads = DESTROY_THREADS_BY_GROUP if self.group else DESTROY_THREADS
-        return [str(self.binary), "destroy", scenario.prefix, str(scenario.size), str(threads), str(self.group)]
+def _name(end: Any) -> str:
+    return f"{end.namespace},{end.interface}"
 
 
-@dataclass(frozen=True)
-class IpBatch:
-    """One ``ip -batch`` makes all links in place, one ``ip -n NS -batch`` a namespace does the rest."""
+def remove_locks(prefix: str) -> None:
+    """kokofast's locks of labs that begin so. It leaves them: to remove one is a race, unless nobody will use it."""
+    for file in Path("/run/kokofast").glob(f"{prefix}*.lock"):
+        file.unlink(missing_ok=True)
 
-    limit: int
-    name: str = "ip-batch"
 
-    def absent(self, scenario: Scenario) -> str | None:
-        if shutil.which("ip") is None:
-            return "no ip here"
-        if scenario.size > self.limit:
-            return f"left out above {self.limit} links (--ip-batch-max): it takes too long"
-        return None
-
-    def up(self, scenario: Scenario, directory: Path) -> list[str]:
-        made: list[str] = []
-        inside: dict[str, list[str]] = {}
-        queues = "numtxqueues 1 numrxqueues 1"
-        for a, b in scenario.links():
-            made.append(
-                f"link add {a.interface} netns {a.namespace} {queues} type veth "
-                f"peer name {b.interface} netns {b.namespace} {queues}"
+def topology(scenario: Scenario) -> dict[str, Any]:
+    """The scenario as kokofast's file."""
+    links: list[dict[str, Any]] = []
+    for link in scenario.links():
+        ends: list[Any] = [f"{end.namespace}:{end.interface}:{end.address}/31" for end in link.ends]
+        if link.mirror:
+            ends[0] = {
+                "node": link.a.namespace,
+                "interface": link.a.interface,
+                "addresses": [f"{link.a.address}/31"],
+                "mirror": {"from": "lo", "direction": "both"},
+            }
+        if link.tunnel is None:
+            links.append({"endpoints": ends})
+        else:
+            parent = f"{link.tunnel.namespace}:up0"
+            links.append(
+                {"type": "vxlan", "endpoint": ends[0], "parent": parent}
+                | {"remote": link.tunnel.remote, "vni": link.tunnel.vni}
             )
-            for end in (a, b):
-                inside.setdefault(end.namespace, []).extend(
-                    [f"link set {end.interface} up", f"address add {end.address}/31 dev {end.interface}"]
-                )
-        script = [f"ip -batch {_write(directory / 'links', made)}"]
-        script += [f"ip -n {name} -batch {_write(directory / name, lines)}" for name, lines in inside.items()]
-        return ["/bin/sh", "-e", _write(directory / "up.sh", script)]
+    if isinstance(scenario, Containers):
+        nodes = {name: {"docker": name, "socket": str(scenario.socket)} for name in scenario.namespaces()}
+        return {"nodes": nodes, "links": links}
+    return {"links": links}
+
+
+class Floor(Contender):
+    """floor.c. With a group it destroys by group, in as few namespaces as it can; without, link by link."""
+
+    scenarios = VETH | {"chain-create", "vxlan", "mirror"}
+
+    def __init__(self, binary: Path | None, group: int = 0, threads: int = UP_THREADS, name: str = "") -> None:
+        self.binary = binary
+        self.name = name or ("floor-group" if group else "floor")
+        self.group = group
+        self.threads = threads
+
+    def missing(self) -> str | None:
+        return (
+            "no C compiler here (apt-get install gcc libc6-dev), or it failed on floor.c" if not self.binary else None
+        )
+
+    def up(self, scenario: Scenario, directory: Path) -> list[str]:
+        return self._command("create" if scenario.creates else "up", scenario, self.threads)
 
     def destroy(self, scenario: Scenario, directory: Path) -> list[str]:
-        script = [f"ip -n {a.namespace} link delete {a.interface}" for a, _ in scenario.links()]
-        return ["/bin/sh", "-e", _write(directory / "destroy.sh", script)]
+        if scenario.creates:
+            return self._command("unmount", scenario, self.threads)
+        return self._command("destroy", scenario, DESTROY_THREADS_BY_GROUP if self.group else DESTROY_THREADS)
+
+    def _command(self, action: str, scenario: Scenario, threads: int) -> list[str]:
+        shape = {"chain-create": "chain", "single": "chain", "docker": "mesh"}.get(scenario.name, scenario.name)
+        nodes = getattr(scenario, "nodes", 2)
+        return [str(self.binary), action, shape, scenario.prefix, str(scenario.size)] + [
+            str(number) for number in (min(threads, scenario.size), self.group, nodes)
+        ]
 
 
-def _write(file: Path, lines: list[str]) -> str:
-    file.write_text("\n".join(lines) + "\n")
-    return str(file)
+class PythonPass(Contender):
+    """The interpreter's own start and end: what no program in it can be faster than."""
+
+    name = "python-pass"
+    scenarios = frozenset({"single"})
+    remark = "`python -c pass` of the same interpreter, makes nothing"
+    makes_links: ClassVar[bool] = False
+
+    def up(self, scenario: Scenario, directory: Path) -> list[str]:
+        return [sys.executable, "-c", "pass"]
+
+    destroy = up
+
+
+def contenders(floor: Path | None = None, go: Path | None = None) -> dict[str, Contender]:
+    """All that there are, present or not, by name. floor, go: what was compiled of them."""
+    every: list[Contender] = [
+        Floor(floor),
+        Floor(floor, group=GROUP),
+        Kokofast(),
+        Go(go, 1),
+        Go(go, 8),
+        Pyroute2(),
+        IpBatch(),
+        Ip(),
+        Koko(1),
+        Koko(8),
+        PythonPass(),
+    ]
+    return {one.name: one for one in every}
 
 
 def compile_floor(directory: Path) -> Path | None:

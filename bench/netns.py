@@ -67,20 +67,35 @@ def for_each(count: int, job: Callable[[int], None], threads: int = 2) -> None:
         raise errors[0]
 
 
-def socket_in(name: str, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
-    """An IPv4 socket of the namespace: it stays there whichever thread uses it."""
+def socket_in(
+    name: str, family: int = socket.AF_INET, kind: int = socket.SOCK_DGRAM, protocol: int = 0
+) -> socket.socket:
+    """A socket of the namespace: it stays there whichever thread uses it."""
     made: list[socket.socket] = []
 
     def make(_: int) -> None:
         enter(name)
-        made.append(socket.socket(socket.AF_INET, kind))
+        made.append(socket.socket(family, kind, protocol))
 
     for_each(1, make, threads=1)
     return made[0]
 
 
-def _ip(*arguments: str) -> bool:
-    return subprocess.run(["ip", *arguments], check=False, timeout=60).returncode == 0
+def ip(*arguments: str) -> None:
+    """Runs ``ip``; CalledProcessError when it fails, with its complaint on our standard error."""
+    subprocess.run(["ip", *arguments], check=True, timeout=60)
+
+
+def remove_interfaces(name: str, prefix: str) -> None:
+    """Deletes the namespace's interfaces that begin so."""
+
+    def remove(_: int) -> None:
+        enter(name)
+        for interface in [one for _, one in socket.if_nameindex() if one.startswith(prefix)]:
+            # The other end of one before may have been in here as well.
+            subprocess.run(["ip", "link", "delete", interface], check=False, timeout=60, stderr=subprocess.DEVNULL)
+
+    for_each(1, remove, threads=1)
 
 
 class Namespaces:
@@ -91,13 +106,19 @@ class Namespaces:
         self._watch = (f"{watch}w0", f"{watch}w1")
         self._made: set[str] = set()
 
-    def make(self) -> None:
+    def make(self, only_watch: bool = False) -> None:
+        """only_watch: somebody else makes the others, and perhaps removes them."""
         for name in self._watch:
             # By ip, and first: it makes /run/netns a mount point of its own, as everybody expects it.
             self._made.add(name)  # before: Ctrl-C may come while ip is at work
-            if not _ip("netns", "add", name):
+            try:
+                ip("netns", "add", name)
+            except subprocess.CalledProcessError:
                 self._made.discard(name)
-                raise RuntimeError(f"ip netns add {name} failed")
+                raise
+        if only_watch:
+            self._made.update(self._names)
+            return
         for_each(len(self._names), lambda number: self._make_one(self._names[number]))
 
     def _make_one(self, name: str) -> None:
@@ -123,10 +144,14 @@ class Namespaces:
                 _wait_until_gone(name)
 
     def _can_watch(self) -> bool:
-        return all(
-            name in self._made and _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
-            for name in self._watch
-        )
+        try:
+            for name in self._watch:
+                if name not in self._made:
+                    return False
+                ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        except subprocess.CalledProcessError:
+            return False
+        return True
 
     def _unlink(self, name: str) -> None:
         if name not in self._made:

@@ -8,11 +8,17 @@ import platform
 import shutil
 import statistics
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bench.contender import PHASES
 from bench.measure import Measurement
+from bench.scenario import SCENARIOS
+
+if TYPE_CHECKING:
+    from bench.figures import Figure
 
 BASELINE = "floor"
 
@@ -29,9 +35,18 @@ class Results:
     def add(self, scenario: str, size: int, phase: str, contender: str, measurement: Measurement) -> None:
         self.measurements.setdefault((scenario, size, phase, contender), []).append(measurement)
 
+    def median(self, scenario: str, size: int, phase: str, contender: str) -> float | None:
+        """Seconds; None when it was not measured."""
+        taken = self.measurements.get((scenario, size, phase, contender))
+        return statistics.median(one.seconds for one in taken) if taken else None
+
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+    def fail(self, text: str) -> None:
+        self.failed = True
+        self.notes.append(text)
 
 
 @dataclass(frozen=True)
@@ -49,14 +64,18 @@ class Row:
     cpu_median: float
     peak_kib: int
     peak_is_bound: bool
+    stages: dict[str, float]  # medians of the contender's own account; "start and end": the rest of its time
+
+
+REST = "start and end"
 
 
 def rows(results: Results) -> list[Row]:
-    medians = {key: statistics.median(one.seconds for one in taken) for key, taken in results.measurements.items()}
     table = []
     for key, taken in results.measurements.items():
         scenario, size, phase, contender = key
-        floor = medians.get((scenario, size, phase, BASELINE))
+        median = statistics.median(one.seconds for one in taken)
+        floor = results.median(scenario, size, phase, BASELINE)
         highest = max(taken, key=lambda one: one.peak_kib)
         table.append(
             Row(
@@ -65,25 +84,32 @@ def rows(results: Results) -> list[Row]:
                 phase,
                 contender,
                 runs=len(taken),
-                median=medians[key],
+                median=median,
                 low=min(one.seconds for one in taken),
                 high=max(one.seconds for one in taken),
-                ms_per_link=medians[key] * 1000 / size,
-                times_floor=None if floor is None else medians[key] / floor,
+                ms_per_link=median * 1000 / size,
+                times_floor=None if floor is None else median / floor,
                 cpu_median=statistics.median(one.cpu_seconds for one in taken),
                 peak_kib=highest.peak_kib,
                 peak_is_bound=highest.peak_is_bound,
+                stages=stages(taken),
             )
         )
-    return sorted(table, key=lambda row: (row.scenario, row.links, row.phase != "up", row.median))
+    order = list(SCENARIOS)
+    return sorted(table, key=lambda row: (order.index(row.scenario), row.links, PHASES.index(row.phase), row.median))
+
+
+def stages(taken: list[Measurement]) -> dict[str, float]:
+    names = {name: None for one in taken for name in one.stages}
+    if not names:
+        return {}
+    found = {name: statistics.median(one.stages.get(name, 0.0) for one in taken) for name in names}
+    return {**found, REST: statistics.median(one.seconds - sum(one.stages.values()) for one in taken)}
 
 
 def markdown(results: Results) -> str:
-    machine = results.machine
     lines = [
-        f"{machine['processor']}, {machine['processors']} processors, {machine['memory_gib']} GiB, "
-        f"Linux {machine['kernel']}, Python {machine['python']}, {machine['ip']}; "
-        f"load {machine['load_before']:.1f} before, {machine['load_after']:.1f} after (waiting threads count too).",
+        describe(results.machine),
         "",
         "Whole process, median (lowest..highest) of the runs, taken in turns on fresh namespaces.",
         "",
@@ -101,17 +127,27 @@ def markdown(results: Results) -> str:
     return "\n".join(lines)
 
 
-def as_json(results: Results) -> dict[str, Any]:
-    """For programs: the rows of the table, and every single measurement."""
+def describe(machine: dict[str, Any]) -> str:
+    return (
+        f"{machine['processor']}, {machine['processors']} processors, {machine['memory_gib']} GiB, "
+        f"Linux {machine['kernel']}, Python {machine['python']}, {machine['ip']}; "
+        f"load {machine['load_before']:.1f} before, {machine['load_after']:.1f} after (waiting threads count too)."
+    )
+
+
+def as_json(results: Results, figures: Sequence[Figure] = ()) -> dict[str, Any]:
+    """For programs: the rows of the table, the figures, and every single measurement."""
     return {
         "machine": results.machine,
         "rows": [dataclasses.asdict(row) for row in rows(results)],
+        "figures": [{**one._asdict(), "met": one.met} for one in figures],
         "measurements": [
             {"scenario": scenario, "links": size, "phase": phase, "contender": contender, **dataclasses.asdict(one)}
             for (scenario, size, phase, contender), taken in results.measurements.items()
             for one in taken
         ],
         "notes": results.notes,
+        "failed": results.failed,
     }
 
 

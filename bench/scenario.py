@@ -2,134 +2,276 @@
 
 from __future__ import annotations
 
-import fcntl
-import ipaddress
-import json
-import socket
-import struct
+import contextlib
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import ClassVar
 
-from bench import netns
+from bench import judge, netns
+from bench.links import UPLINK, UPLINK_INDEX, End, Link, Tunnel
+from bench.signals import uninterrupted
 
-_SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFNETMASK = 0x8913, 0x8915, 0x891B
-_IFF_UP = 1
-SAMPLE = 8
-# A link's carrier comes up a moment after its ends; the kernel repeats an ARP request after a second.
-DATAGRAM_TIMEOUT = 5.0
-
-
-class End(NamedTuple):
-    namespace: str
-    interface: str
-    address: str  # without its prefix length, which is /31 everywhere
-
-
-class WrongState(Exception):
-    """A contender said that it was done, and the kernel shows something else."""
+SAMPLE = 8  # links that are looked at closely; all are looked at
+FIRST_ADDRESS = IPv4Address("10.0.0.0")
+REMOTE = "192.0.2.1"
+MESH_NODES = 50
+CONTAINERS = 10
 
 
-class Scenario(Protocol):
-    """Sizes are numbers of links. namespaces() are made before and are no part of what is measured."""
+class Scenario:
+    """prefix: what all names begin with. size: the number of links. /31 addresses, ends up, one queue pair each."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def prefix(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    def namespaces(self) -> list[str]: ...
-    def links(self) -> Iterator[tuple[End, End]]: ...
-    def verify_up(self) -> None: ...
-    def verify_gone(self) -> None: ...
+    name: ClassVar[str]
+    creates: ClassVar[bool] = False  # the contender makes and removes the namespaces as well
 
+    def __init__(self, prefix: str, size: int) -> None:
+        self.prefix = prefix
+        self.size = size
 
-@dataclass(frozen=True)
-class Chain:
-    """Link i joins eth1 of namespace i and eth0 of namespace i + 1; /31 addresses, ends up, one queue pair each."""
-
-    prefix: str
-    size: int
-    name: str = "chain"
+    def link(self, number: int) -> Link:
+        raise NotImplementedError
 
     def namespaces(self) -> list[str]:
-        return [f"{self.prefix}{number}" for number in range(self.size + 1)]
+        """They are there before the clock runs, unless ``creates``."""
+        raise NotImplementedError
 
-    def link(self, number: int) -> tuple[End, End]:
-        first = ipaddress.IPv4Address("10.0.0.0") + 2 * number
-        return (
-            End(f"{self.prefix}{number}", "eth1", str(first)),
-            End(f"{self.prefix}{number + 1}", "eth0", str(first + 1)),
-        )
+    def absent(self) -> str | None:
+        """Why it cannot be run here, or None."""
+        return None
 
-    def links(self) -> Iterator[tuple[End, End]]:
+    def setting(self) -> AbstractContextManager[None]:
+        """What stays for all its runs."""
+        return contextlib.nullcontext()
+
+    @contextmanager
+    def fresh(self) -> Iterator[None]:
+        """New for every run: what a kernel remembers of former links (peer ids, say) is no contender's advantage."""
+        namespaces = netns.Namespaces(self.namespaces(), watch=self.prefix)
+        try:
+            namespaces.make(only_watch=self.creates)
+            self.prepare()
+            yield
+        finally:
+            with uninterrupted():
+                namespaces.remove()
+
+    def prepare(self) -> None:
+        """In the fresh namespaces."""
+
+    def links(self) -> Iterator[Link]:
         return (self.link(number) for number in range(self.size))
 
-    def verify_up(self) -> None:
-        """Every end's name, flag, address and mask; of a sample also the queues, and a datagram over the link."""
-        netns.for_each(self.size + 1, lambda number: check_ends(f"{self.prefix}{number}", self._ends_in(number)))
-        for number in sorted({round(step * (self.size - 1) / (SAMPLE - 1)) for step in range(SAMPLE)}):
-            a, b = self.link(number)
-            check_queues(a)
-            check_queues(b)
-            check_traffic(a, b)
+    @cached_property
+    def ends(self) -> dict[str, list[End]]:
+        """What is to be in each namespace."""
+        inside: dict[str, list[End]] = {name: [] for name in self.namespaces()}
+        for link in self.links():
+            for end in link.ends:
+                inside[end.namespace].append(end)
+        return inside
+
+    def sample(self) -> list[Link]:
+        return [self.link(one) for one in sorted({round(k * (self.size - 1) / (SAMPLE - 1)) for k in range(SAMPLE)})]
+
+    def verify_up(self, queues: int | None = 1) -> None:
+        """Every end's name, flag, address and mask; of a sample also the queues, and that its ends belong together."""
+        inside = list(self.ends.items())
+        netns.for_each(len(inside), lambda number: judge.check_ends(*inside[number]))
+        for link in self.sample():
+            for end in link.ends:
+                judge.check_queues(end, queues)
+            self.check(link)
+
+    def check(self, link: Link) -> None:
+        assert link.b is not None
+        judge.check_traffic(link.a, link.b)
 
     def verify_gone(self) -> None:
-        netns.for_each(self.size + 1, lambda number: check_ends(f"{self.prefix}{number}", []))
+        if self.creates:
+            judge.check_no_names(self.namespaces())
+            return
+        names = self.namespaces()
+        netns.for_each(len(names), lambda number: judge.check_ends(names[number], []))
 
-    def _ends_in(self, number: int) -> list[End]:
-        left = [self.link(number - 1)[1]] if number > 0 else []
-        return left + ([self.link(number)[0]] if number < self.size else [])
+    def _name(self, number: int) -> str:
+        return f"{self.prefix}{number}"
 
-
-def check_ends(namespace: str, expected: list[End]) -> None:
-    """Compares the ethN interfaces of a namespace. Asked by ioctl, a way that no contender uses."""
-    netns.enter(namespace)
-    names = {name for _, name in socket.if_nameindex() if name.startswith("eth")}
-    wanted = {end.interface for end in expected}
-    if names != wanted:
-        raise WrongState(f"{namespace}: has {sorted(names)}, should have {sorted(wanted)}")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        for end in expected:
-            request = struct.pack("16s24x", end.interface.encode())
-            (flags,) = struct.unpack_from("H", fcntl.ioctl(asking, _SIOCGIFFLAGS, request), 16)
-            if not flags & _IFF_UP:
-                raise WrongState(f"{namespace}: {end.interface} is down")
-            for what, question, answer in (
-                ("address", _SIOCGIFADDR, end.address),
-                ("netmask", _SIOCGIFNETMASK, "255.255.255.254"),
-            ):
-                try:
-                    found = socket.inet_ntoa(fcntl.ioctl(asking, question, request)[20:24])
-                except OSError as error:
-                    raise WrongState(f"{namespace}: {end.interface} has no {what}: {error}") from error
-                if found != answer:
-                    raise WrongState(f"{namespace}: {end.interface} has {what} {found}, should have {answer}")
+    def _address(self, number: int, second: int = 0) -> str:
+        return str(FIRST_ADDRESS + 2 * number + second)
 
 
-def check_queues(end: End) -> None:
-    """One queue pair, or the comparison is not fair: a pair for each processor costs much more."""
-    command = ["ip", "-n", end.namespace, "-d", "-j", "link", "show", end.interface]
-    (link,) = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
-    found = link["num_tx_queues"], link["num_rx_queues"]
-    if found != (1, 1):
-        raise WrongState(f"{end.namespace}: {end.interface} has {found} queues, should have (1, 1)")
+class Chain(Scenario):
+    """Link i joins eth1 of namespace i and eth0 of namespace i + 1."""
+
+    name = "chain"
+
+    def namespaces(self) -> list[str]:
+        return [self._name(number) for number in range(self.size + 1)]
+
+    def link(self, number: int) -> Link:
+        return Link(
+            End(self._name(number), "eth1", self._address(number)),
+            End(self._name(number + 1), "eth0", self._address(number, 1)),
+        )
 
 
-def check_traffic(a: End, b: End) -> None:
-    """The two ends are the two ends of one link: what goes in at one comes out at the other."""
-    with netns.socket_in(a.namespace) as sender, netns.socket_in(b.namespace) as receiver:
-        receiver.settimeout(DATAGRAM_TIMEOUT)
+class ChainCreate(Chain):
+    """The same; the contender makes the namespaces, and its destroy removes them."""
+
+    name = "chain-create"
+    creates = True
+
+
+class Single(Chain):
+    """A chain of one link: the time from start to exit. kokofast and koko by koko's flags."""
+
+    name = "single"
+
+
+class Mirror(Chain):
+    """A chain; what passes lo of namespace i, either way, is copied to its eth1, and so to the next namespace."""
+
+    name = "mirror"
+
+    def link(self, number: int) -> Link:
+        return super().link(number)._replace(mirror=True)
+
+    def check(self, link: Link) -> None:
+        super().check(link)
+        assert link.b is not None
+        judge.check_mirror(link.a, link.b)
+
+    def verify_gone(self) -> None:
+        super().verify_gone()
+        for link in self.sample():
+            judge.check_no_mirror(link.a)
+
+
+class Star(Scenario):
+    """Link i joins eth<i> of namespace 0 and eth0 of namespace i + 1."""
+
+    name = "star"
+
+    def namespaces(self) -> list[str]:
+        return [self._name(number) for number in range(self.size + 1)]
+
+    def link(self, number: int) -> Link:
+        return Link(
+            End(self._name(0), f"eth{number}", self._address(number)),
+            End(self._name(number + 1), "eth0", self._address(number, 1)),
+        )
+
+
+class Bundle(Scenario):
+    """Both ends of every link in one namespace: eth<2i> and eth<2i + 1>."""
+
+    name = "bundle"
+
+    def namespaces(self) -> list[str]:
+        return [self._name(0)]
+
+    def link(self, number: int) -> Link:
+        return Link(
+            End(self._name(0), f"eth{2 * number}", self._address(number)),
+            End(self._name(0), f"eth{2 * number + 1}", self._address(number, 1)),
+        )
+
+    def check(self, link: Link) -> None:
+        assert link.b is not None  # packets between two addresses of one namespace take lo
+        judge.check_peer(link.a, link.b)
+
+
+class Mesh(Scenario):
+    """Link i is eth<i> in two of 50 namespaces: pair after pair, and from the first pair again after the last."""
+
+    name = "mesh"
+
+    def __init__(self, prefix: str, size: int, nodes: int = MESH_NODES) -> None:
+        super().__init__(prefix, size)
+        self.nodes = nodes
+
+    def namespaces(self) -> list[str]:
+        return [self._name(number) for number in range(self.nodes)]
+
+    @cached_property
+    def _pairs(self) -> list[tuple[int, int]]:
+        return [(a, b) for a in range(self.nodes) for b in range(a + 1, self.nodes)]
+
+    def link(self, number: int) -> Link:
+        a, b = self._pairs[number % len(self._pairs)]
+        return Link(
+            End(self._name(a), f"eth{number}", self._address(number)),
+            End(self._name(b), f"eth{number}", self._address(number, 1)),
+        )
+
+
+class Vxlan(Scenario):
+    """Link i is a vxlan, eth0 of namespace i + 1, with VNI i + 1, on an interface of namespace 0."""
+
+    name = "vxlan"
+
+    def namespaces(self) -> list[str]:
+        return [self._name(number) for number in range(self.size + 1)]
+
+    def link(self, number: int) -> Link:
+        end = End(self._name(number + 1), "eth0", self._address(number))
+        return Link(end, None, Tunnel(self._name(0), REMOTE, number + 1))
+
+    def prepare(self) -> None:
+        index = ("index", str(UPLINK_INDEX))
+        netns.ip("-n", self._name(0), "link", "add", UPLINK, "up", *index, "type", "veth", "peer", "name", "up1")
+
+    def check(self, link: Link) -> None:
+        judge.check_vxlan(link)
+
+
+class Containers(Mesh):
+    """A mesh of containers of a dockerd of the benchmark's own. They stay for all runs, and have names as namespaces
+    (``ip netns attach``) for the judge and for contenders that do not ask dockerd."""
+
+    name = "docker"
+    socket: Path  # of the daemon, while it is there
+
+    def __init__(self, prefix: str, size: int, nodes: int = CONTAINERS) -> None:
+        super().__init__(prefix, size, nodes)
+
+    def absent(self) -> str | None:
+        path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+        missing = [tool for tool in ("dockerd", "docker", "runc", "busybox") if shutil.which(tool, path=path) is None]
+        return f"not here: {', '.join(missing)} (apt-get install docker.io busybox-static)" if missing else None
+
+    @contextmanager
+    def setting(self) -> Iterator[None]:
+        from tests.runtimes.engines import IMAGE, Docker  # as the tests do: a daemon in a temporary directory
+
+        with Docker() as engine:
+            self.socket = engine.socket
+            try:
+                for name in self.namespaces():
+                    engine("run", "--detach", "--name", name, "--network", "none", IMAGE)
+                    netns.ip("netns", "attach", name, engine("inspect", "--format", "{{.State.Pid}}", name))
+                yield
+            finally:
+                with uninterrupted():
+                    for name in self.namespaces():
+                        subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+    @contextmanager
+    def fresh(self) -> Iterator[None]:
         try:
-            receiver.bind((b.address, 0))
-            sender.sendto(b"kokofast", (b.address, receiver.getsockname()[1]))
-            data, (source, _) = receiver.recvfrom(64)
-        except OSError as error:
-            raise WrongState(f"no datagram from {a} to {b}: {error}") from error
-        if (data, source) != (b"kokofast", a.address):
-            raise WrongState(f"{b} got {data!r} from {source}, not from {a.address}")
+            yield
+        finally:
+            with uninterrupted():
+                for name in self.namespaces():
+                    netns.remove_interfaces(name, "eth")
 
 
-SCENARIOS = {"chain": Chain}
+SCENARIOS: dict[str, type[Scenario]] = {
+    one.name: one for one in (Chain, ChainCreate, Star, Bundle, Mesh, Vxlan, Mirror, Containers, Single)
+}

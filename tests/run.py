@@ -34,6 +34,12 @@ NEEDS = (
     Need("iputils-ping", "ping", "proves that a link carries traffic"),
     Need("gcc", "gcc", "compiles bench/floor.c, the fastest the kernel can be asked"),
     Need("libc6-dev", "/usr/include/stdio.h", "the headers for it"),
+    Need("golang-go", "go", "compiles bench/peers/links.go, the Go program that kokofast is compared with"),
+    Need(
+        "golang-github-vishvananda-netlink-dev",
+        "/usr/share/gocode/src/github.com/vishvananda/netlink/link.go",
+        "the netlink library of that program; comes with what it needs",
+    ),
     Need("docker.io", "dockerd", "docker nodes: the tests start a daemon of their own, with real containers"),
     Need("containerd", "containerd", "cri nodes: it speaks Kubernetes' CRI; comes with docker.io, too"),
     Need("runc", "runc", "what all three engines start containers with"),

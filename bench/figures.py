@@ -1,0 +1,131 @@
+"""The figures that kokofast is held to: what must be measured for them, and each against its limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from bench.contender import DESTROY, UNCHANGED, UP
+from bench.report import Results
+
+GROWTH = (1_000, 2_000, 5_000, 10_000)
+SINGLE_RUNS = 3  # times the runs of the others: it is short
+
+CONTENDERS = OURS, FLOOR, BY_GROUP, GO, NOTHING = "kokofast", "floor", "floor-group", "go-8", "python-pass"
+
+
+class Block(NamedTuple):
+    """Contenders that are measured in turns, with what is measured of each."""
+
+    scenario: str
+    links: int
+    phases: Mapping[str, Sequence[str]]
+    times_runs: int = 1
+
+
+class Figure(NamedTuple):
+    text: str
+    limit: float
+    measured: float | None
+    unit: str  # "" for a ratio
+    detail: str
+
+    @property
+    def met(self) -> bool:
+        return self.measured is not None and self.measured <= self.limit
+
+
+def plan(divide: int = 1) -> list[Block]:
+    """divide: smaller sizes, to see that it all runs."""
+    both, alike = (UP, DESTROY), (UP,)
+    blocks = [
+        Block("single", 1, {NOTHING: alike, OURS: alike, FLOOR: alike}, SINGLE_RUNS),
+        Block("chain", 200, {FLOOR: alike, OURS: alike, GO: alike}),
+        Block("chain", 1_000, {FLOOR: alike, OURS: alike}),
+        Block("chain", 2_000, {FLOOR: both, OURS: both, GO: alike}),
+        Block("chain", 5_000, {FLOOR: alike, OURS: alike}),
+        Block("chain", 10_000, {FLOOR: alike, OURS: (UP, UNCHANGED)}),
+        Block("chain-create", 2_000, {FLOOR: both, OURS: both}),
+        Block("star", 2_000, {BY_GROUP: both, OURS: both}),
+    ]
+    return [one._replace(links=max(1, one.links // divide)) for one in blocks]
+
+
+def figures(results: Results, divide: int = 1) -> Iterator[Figure]:
+    """Every figure, measured or not."""
+
+    def ratio(
+        text: str, limit: float, scenario: str, size: int, over: str, phase: str = UP, over_phase: str = ""
+    ) -> Figure:
+        size = max(1, size // divide)
+        a = results.median(scenario, size, phase, OURS)
+        b = results.median(scenario, size, over_phase or phase, over)
+        if a is None or b is None:
+            return Figure(text, limit, None, "", f"{OURS if a is None else over} was not measured")
+        return Figure(text, limit, a / b, "", f"{a:.3f} s / {b:.3f} s")
+
+    for size, limit in ((2_000, 1.35), (10_000, 1.15)):
+        text = f"chain of {size:,} over existing namespaces, whole process, kokofast / C floor"
+        yield ratio(text, limit, "chain", size, FLOOR)
+    yield ratio("`unchanged` re-run of 10,000 links / first run", 0.35, "chain", 10_000, OURS, UNCHANGED, UP)
+    text = "destroy of 2,000 links, namespaces stay, kokofast / C floor that deletes one by one with 64 threads"
+    yield ratio(text, 0.7, "chain", 2_000, FLOOR, DESTROY)
+    text = "destroy of 2,000 links with our own namespaces / C floor of unmounting them"
+    yield ratio(text, 2.0, "chain-create", 2_000, FLOOR, DESTROY)
+    yield star(results, max(1, 2_000 // divide))
+    yield growth(results, [max(1, size // divide) for size in GROWTH])
+    yield memory(results, max(1, 10_000 // divide))
+    yield ratio("one link by koko's flags / `python -c pass` of the same interpreter", 2.5, "single", 1, NOTHING)
+    for size, limit in ((200, 1.5), (2_000, 0.7)):
+        text = f"bring-up of {size:,}, kokofast / Go in one process with 8 goroutines, whole process"
+        yield ratio(text, limit, "chain", size, GO)
+
+
+def star(results: Results, size: int) -> Figure:
+    text, limit = "star of 2,000 links, destroy", 0.5
+    seconds = results.median("star", size, DESTROY, OURS)
+    if seconds is None:
+        return Figure(text, limit, None, "ms a link", "not measured")
+    return Figure(text, limit, seconds * 1000 / size, "ms a link", f"{seconds:.3f} s")
+
+
+def growth(results: Results, sizes: Sequence[int]) -> Figure:
+    """The difference of the two exponents: the kernel itself is not linear."""
+    text = "growth exponent of a batch from 1,000 to 10,000 links in a chain, kokofast - C floor"
+    found = []
+    for contender in (OURS, FLOOR):
+        medians = [results.median("chain", size, UP, contender) for size in sizes]
+        known = [one for one in medians if one is not None]
+        if len(known) < len(sizes):
+            return Figure(text, 0.05, None, "", f"{contender} was not measured at every size")
+        found.append(exponent(sizes, known))
+    return Figure(text, 0.05, found[0] - found[1], "", f"{found[0]:.3f} - {found[1]:.3f}")
+
+
+def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """k of seconds = c * size ** k, by least squares on the logarithms."""
+    x, y = [math.log(one) for one in sizes], [math.log(one) for one in seconds]
+    middle_x, middle_y = sum(x) / len(x), sum(y) / len(y)
+    spread = sum((one - middle_x) ** 2 for one in x)
+    return sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True)) / spread
+
+
+def memory(results: Results, size: int) -> Figure:
+    text, limit = "peak memory, 10,000 links", 150.0
+    taken = [one for phase in (UP, UNCHANGED) for one in results.measurements.get(("chain", size, phase, OURS), [])]
+    if not taken:
+        return Figure(text, limit, None, "MB", "not measured")
+    highest = max(taken, key=lambda one: one.peak_kib)
+    detail = "or less: the benchmark itself is as large" if highest.peak_is_bound else "resident, first run and re-run"
+    return Figure(text, limit, highest.peak_kib * 1024 / 1e6, "MB", detail)
+
+
+def markdown(found: Sequence[Figure]) -> str:
+    lines = ["| figure | at most | measured | | of |", "|---|--:|--:|---|---|"]
+    for one in found:
+        unit = f" {one.unit}" if one.unit else ""
+        measured = "-" if one.measured is None else f"{one.measured:.3g}{unit}"
+        verdict = "met" if one.met else "**missed**" if one.measured is not None else "**not measured**"
+        lines.append(f"| {one.text} | {one.limit:g}{unit} | {measured} | {verdict} | {one.detail} |")
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""Runs contenders in turns, each time on fresh namespaces, and lets the judge look before a time counts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from bench.contender import DESTROY, PHASES, ROOT, UNCHANGED, UP, Contender
+from bench.links import WrongState
+from bench.measure import ContenderFailed, Measurement, run
+from bench.report import Results
+from bench.scenario import Scenario
+
+
+@dataclass
+class Runner:
+    directory: Path  # for the files of contenders
+    results: Results
+    repeat: int = 5
+    patience: float = 15.0  # seconds that one run of a contender may take
+    measured: dict[tuple[str, str], float] = field(
+        default_factory=dict
+    )  # (scenario, contender) -> ms a link, last size
+
+    def in_turns(
+        self,
+        scenario: Scenario,
+        contenders: Sequence[Contender],
+        phases: Mapping[str, Sequence[str]] | None = None,
+        repeat: int = 0,
+    ) -> None:
+        """Round after round, so that a busy minute of the machine hits all contenders alike. phases: what to measure of
+        a contender, all by default."""
+        about = f"{scenario.name} {scenario.size}"
+        if reason := scenario.absent():
+            self.results.note(f"{scenario.name}: absent: {reason}")
+            return
+        taking_part = []
+        for one in contenders:
+            measured = self.measured.get((scenario.name, one.name))
+            if reason := one.missing():
+                self.results.note(f"{one.name}: absent: {reason}")
+            elif scenario.name not in one.scenarios:
+                self.results.note(f"{one.name} does not do {scenario.name}")
+            elif reason := one.too_slow(scenario, self.patience, measured):
+                self.results.note(f"{one.name}, {about}: {reason}")
+            else:
+                taking_part.append(one)
+                if one.remark:
+                    self.results.note(f"{one.name}: {one.remark}")
+        if not taking_part:
+            return
+        with scenario.setting():
+            for _ in range(repeat or self.repeat):
+                for one in list(taking_part):
+                    try:
+                        self.once(scenario, one, PHASES if phases is None else phases[one.name])
+                    except (ContenderFailed, WrongState) as error:
+                        self.results.fail(f"{one.name}, {about}: FAILED: {error}")
+                        taking_part.remove(one)
+                        say(self.results.notes[-1])
+
+    def once(self, scenario: Scenario, contender: Contender, phases: Sequence[str]) -> None:
+        """Up and, when asked for, the same again and destroy."""
+        try:
+            with scenario.fresh():
+                self._phases(scenario, contender, phases)
+        finally:
+            contender.tidy(scenario)
+
+    def _phases(self, scenario: Scenario, contender: Contender, phases: Sequence[str]) -> None:
+        whole = 0.0
+        for phase in PHASES:
+            if phase == UP or (phase in phases and contender.makes_links):
+                command = getattr(contender, phase)(scenario, self.directory)
+                if command is not None:
+                    taken = self._measure(scenario, contender, phase, command)
+                    whole += taken.seconds if phase != UNCHANGED else 0.0
+                    if phase in phases:
+                        self.results.add(scenario.name, scenario.size, phase, contender.name, taken)
+                        say(f"{scenario.name} {scenario.size} {phase} {contender.name}: {taken.seconds:.3f} s")
+        self.measured[scenario.name, contender.name] = whole * 1000 / scenario.size
+
+    def _measure(self, scenario: Scenario, contender: Contender, phase: str, command: list[str]) -> Measurement:
+        taken = run(command, ROOT, partial(contender.stages, phase))
+        if not contender.makes_links:
+            return taken
+        if phase == DESTROY:
+            scenario.verify_gone()
+        else:
+            scenario.verify_up(contender.queues)
+        return taken
+
+
+def say(text: str) -> None:
+    """To standard error: the result alone goes to standard output."""
+    print(text, file=sys.stderr, flush=True)

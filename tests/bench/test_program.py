@@ -1,0 +1,170 @@
+"""The program, its report and its figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import __main__ as program
+from bench import figures
+from bench.contender import ROOT
+from bench.measure import Measurement, run
+from bench.plot import plot
+from bench.report import Results, as_json, markdown, rows
+from bench.runner import Runner
+from tests.conftest import namespaces
+
+MACHINE = {"processor": "x", "processors": 2, "memory_gib": 1, "kernel": "6", "python": "3", "ip": "iproute2-6"}
+
+
+@pytest.fixture
+def results() -> Results:
+    return Results({**MACHINE, "load_before": 0.0, "load_after": 0.0})
+
+
+def test_the_program_reports_every_contender(
+    requires_root: None, floor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "result.json"
+    options = ["--links", "3", "--repeat", "2", "--contenders", "floor,ip-batch", "--patience", "0.09"]
+    assert program.main([*options, "--scenario", "chain,star", "--json", str(file)]) == 0
+    found = json.loads(file.read_text())
+    assert [(row["scenario"], row["phase"], row["contender"], row["runs"]) for row in found["rows"]] == [
+        ("chain", "up", "floor", 2),
+        ("chain", "destroy", "floor", 2),
+        ("star", "up", "floor", 2),
+        ("star", "destroy", "floor", 2),
+    ]
+    assert found["notes"] == [
+        "the floor works with 2 threads",
+        "ip-batch, chain 3: left out: one run would take about 0 s (--patience 0.09)",
+        "ip-batch, star 3: left out: one run would take about 0 s (--patience 0.09)",
+    ]
+    assert found["notes"][1] in capsys.readouterr().out
+
+
+def test_the_figures_come_from_one_command(
+    requires_root: None, floor: Path, go: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "result.json"
+    options = ["--figures", "--divide", "1000", "--repeat", "1", "--floor-threads", "1"]
+    assert program.main([*options, "--json", str(file), "--plots", str(tmp_path / "plots")]) == 0
+    found = json.loads(file.read_text())["figures"]
+    assert [one["limit"] for one in found] == [1.35, 1.15, 0.35, 0.7, 2.0, 0.5, 0.05, 150.0, 2.5, 1.5, 0.7]
+    assert all(one["measured"] is not None for one in found)
+    assert capsys.readouterr().out.count("| met |") + sum(not one["met"] for one in found) == len(found)
+    assert {one.name for one in (tmp_path / "plots").iterdir()} == {
+        *("chain-up.svg", "stages-up.svg", "stages-unchanged.svg", "stages-destroy.svg")
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--contenders", "floor,fast"], "unknown contender fast; there are floor, floor-group, kokofast"),
+        (["--scenario", "ring"], "unknown scenario ring; there are chain, chain-create"),
+        (["--phase", "down"], "unknown phase down; there are up, unchanged, destroy"),
+        (["--repeat", "0"], "must be at least 1"),
+    ],
+)
+def test_what_it_does_not_know_it_names(capsys: pytest.CaptureFixture[str], options: list[str], complaint: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        program.main(options)
+    assert complaint in capsys.readouterr().err
+
+
+def test_the_floor_tries_how_many_threads_are_best(
+    requires_root: None, floor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "TRIAL_LINKS", 5)
+
+    def pretend(self: Runner, *arguments: Any) -> None:
+        real(self, *arguments)
+        for (_, _, _, name), taken in self.results.measurements.items():
+            taken[:] = [Measurement(abs(int(name) - 4) + 1.0, 0, 0, False)] * len(taken)
+
+    real = Runner.in_turns
+    monkeypatch.setattr(Runner, "in_turns", pretend)
+    assert program.best_floor_threads(floor, tmp_path, "kfbt-trial-") == 4
+
+
+def test_a_stopped_program_leaves_nothing(requires_root: None, floor: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", "--links", "300", "--contenders", "floor"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        process.stderr.readline()  # the first run is done
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not [name for name in namespaces() if name.startswith(f"kfb{process.pid}-")]
+
+
+def test_the_memory_of_the_largest_of_a_tree_counts(tmp_path: Path) -> None:
+    grow = f"{sys.executable} -c 'x = b\"1\" * (300 << 20)'"
+    taken = run(["/bin/sh", "-c", f"{grow}; true"], tmp_path)
+    assert taken.peak_kib > 300 << 10
+    assert not taken.peak_is_bound
+
+
+def test_the_table_has_medians_and_ratios(results: Results) -> None:
+    for contender, times in (("floor", (1.0, 2.0, 9.0)), ("kokofast", (3.0, 3.0, 4.0))):
+        for seconds in times:
+            stages = {"plan": 1.0} if contender == "kokofast" else {}
+            results.add("chain", 100, "up", contender, Measurement(seconds, 0.5, 2048, False, stages))
+    floor, kokofast = rows(results)
+    assert (floor.median, floor.low, floor.high, floor.times_floor) == (2.0, 1.0, 9.0, 1.0)
+    assert (kokofast.times_floor, kokofast.ms_per_link) == (1.5, 30.0)
+    assert (floor.stages, kokofast.stages) == ({}, {"plan": 1.0, "start and end": 2.0})
+    assert (
+        "| chain | 100 | up | kokofast | 3 | 3.000 (3.000..4.000) | 30.000 | 1.50 | 0.50 | 2 |"
+        in markdown(results).splitlines()
+    )
+
+
+def test_a_figure_is_met_missed_or_not_measured(results: Results) -> None:
+    for contender, seconds in (("floor", 1.0), ("kokofast", 1.3)):
+        results.add("chain", 2_000, "up", contender, Measurement(seconds, 0, 0, False))
+    for contender, seconds in (("floor", 1.0), ("kokofast", 1.3)):
+        results.add("chain", 10_000, "up", contender, Measurement(seconds, 0, 160 * 1024, False))
+    found = list(figures.figures(results))
+    assert [one.met for one in found] == [True] + [False] * 10
+    table = figures.markdown(found).splitlines()[2:]
+    assert table[0].endswith("| 1.35 | 1.3 | met | 1.300 s / 1.000 s |")
+    assert table[1].endswith("| 1.15 | 1.3 | **missed** | 1.300 s / 1.000 s |")
+    assert table[2].endswith("| 0.35 | - | **not measured** | kokofast was not measured |")
+    assert table[7].endswith("| 150 MB | 168 MB | **missed** | resident, first run and re-run |")
+    assert table[10].endswith("| 0.7 | - | **not measured** | go-8 was not measured |")
+
+
+def test_the_growth_is_the_difference_of_two_exponents(results: Results) -> None:
+    for size in figures.GROWTH:
+        results.add("chain", size, "up", "floor", Measurement(0.001 * size**1.25, 0, 0, False))
+        results.add("chain", size, "up", "kokofast", Measurement(0.003 * size**1.125, 0, 0, False))
+    found = figures.growth(results, figures.GROWTH)
+    assert found.measured is not None
+    assert math.isclose(found.measured, -0.125)
+    assert found.met
+    assert found.detail == "1.125 - 1.250"
+
+
+def test_a_result_can_be_plotted_later(results: Results, tmp_path: Path) -> None:
+    for size in (10, 100):
+        results.add("star", size, "destroy", "kokofast", Measurement(1.0, 0, 0, False))
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(as_json(results)))
+    run([sys.executable, "-m", "bench.plot", str(file), str(tmp_path), "png"], ROOT)
+    assert (tmp_path / "star-destroy.png").read_bytes().startswith(b"\x89PNG")
+    assert plot(as_json(results), tmp_path / "again") == [tmp_path / "again" / "star-destroy.svg"]
