@@ -177,18 +177,23 @@ class Executor:
             results.update(dict.fromkeys(waiting, error))
         return [results[number] for number in range(len(operations))]
 
-    def _send_creations(self, operations: Sequence[CreateLink]) -> list[KernelError | None]:
+    def _send_creations(self, operations: Sequence[CreateLink]) -> list[Refusal | None]:
         by_sender: dict[int | None, list[int]] = {}
         with self._lock:
             for number, operation in enumerate(operations):
                 by_sender.setdefault(operation.sender, []).append(number)
                 for reference in operation.ends:
                     self._choose_index(reference, operation.sender)
-        results: list[KernelError | None] = [None] * len(operations)
+        results: list[Refusal | None] = [None] * len(operations)
         for sender, numbers in by_sender.items():
             requests = [_creation(operations[number]) for number in numbers]
-            handle = self.kernel.scratch() if sender is None else self.handle(sender)
-            for number, answer in zip(numbers, self.kernel.send(handle, requests, self.resolve), strict=True):
+            answers: Sequence[Refusal | None]
+            try:
+                handle = self.kernel.scratch() if sender is None else self.handle(sender)
+                answers = self.kernel.send(handle, requests, self.resolve)
+            except OSError as error:  # of this socket: the other senders' links have nothing to do with it
+                answers = [error] * len(numbers)
+            for number, answer in zip(numbers, answers, strict=True):
                 results[number] = answer
         return results
 
@@ -229,9 +234,13 @@ class Executor:
         try:
             with self.kernel.using([self.handle(ns) for ns in by_namespace]):
                 for ns, numbers in by_namespace.items():
-                    self._change_in(self.handle(ns), [(number, *changes[number]) for number in numbers], results)
+                    try:
+                        self._change_in(self.handle(ns), [(number, *changes[number]) for number in numbers], results)
+                    except OSError as error:  # of this namespace's socket
+                        for number in numbers:
+                            results[number] = results[number] or error
         except OSError as error:
-            return [error if result is None else result for result in results]
+            return [error] * len(changes)
         return results
 
     def _change_in(

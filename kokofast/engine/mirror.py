@@ -261,7 +261,7 @@ def _make_with_filter(
         if refusal is None:
             if None in refusals:
                 return None
-            bare = BareQdisc(next(answer for answer in refusals if answer is not None), qdisc, is_ours=True)
+            bare = BareQdisc(_reason(refusals), qdisc, is_ours=True)
             try:
                 refusal = remove_bare(kernel, handle, index, bare)
             except (KernelError, OSError) as error:
@@ -272,6 +272,12 @@ def _make_with_filter(
         if refusal.errno not in _UNKNOWN_KIND or qdisc is candidates[-1]:
             raise refusal
     return None
+
+
+def _reason(refusals: Iterable[KernelError | None]) -> KernelError:
+    # That the kernel has one of the classifiers not at all is not why the other one was refused.
+    given = [refusal for refusal in refusals if refusal is not None]
+    return next((refusal for refusal in given if refusal.errno not in _UNKNOWN_KIND), given[0])
 
 
 def _other_qdisc(

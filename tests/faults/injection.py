@@ -11,22 +11,23 @@ import errno
 import os
 import socket
 import struct
+import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
 
 from kokofast.host import kernel, libc, namespaces
-from kokofast.host.netlink import Socket
+from kokofast.host.netlink import SO_NETNS_COOKIE, Socket
 from kokofast.wire import addr, link, tc
 
 REQUEST, SEND, RECEIVE, SOCKET = "request", "send", "receive", "socket"
 
 # FAILS: it is not carried out, and says so. Of a receive: the answer comes too late, when the next one is waited for.
-# LOST: it is carried out, and the answer never arrives. SHORT, TRUNCATED: half of the answer arrives, without and with
-# the kernel's word that there was more.
+# Of a receive only: LOST, the answer never arrives; SHORT, TRUNCATED, half of it arrives, without and with the kernel's
+# word that there was more.
 FAILS, LOST, SHORT, TRUNCATED = "fails", "lost", "short", "truncated"
 
 _HEADER = struct.Struct("=IHHII")
@@ -65,27 +66,47 @@ class Point(NamedTuple):
         return self.call in ("mount", "umount2", "unlink", "link", "pwrite")
 
 
+class Sent(NamedTuple):
+    """What a failing call was about: the cookie of the network namespace that the socket is in, and the requests."""
+
+    cookie: int
+    data: bytes
+
+
 class Faults:
     """The faults of one run, by the number of the call, counted from 1. With ``forever`` also every call from this
-    number on that changes something fails. passed is every call that came by; hit tells which faults came to pass."""
+    number on that changes something fails; and every call for which ``whenever`` has a fault. passed is every call that
+    came by; hit tells which faults came to pass, about what those of a socket were."""
 
-    def __init__(self, planned: Mapping[int, Fault] | None = None, forever: tuple[int, Fault] | None = None) -> None:
+    def __init__(
+        self,
+        planned: Mapping[int, Fault] | None = None,
+        forever: tuple[int, Fault] | None = None,
+        whenever: Callable[[Point, Sent | None], Fault | None] = lambda *_: None,
+    ) -> None:
         self.planned = dict(planned or {})
         self.forever = forever
+        self.whenever = whenever
         self.passed: list[Point] = []
         self.hit: dict[int, Point] = {}
+        self.about: dict[int, Sent] = {}
         self._lock = threading.Lock()
 
-    def visit(self, call: str, what: str = "") -> Fault | None:
+    def visit(self, call: str, what: str = "", sent: Sent | None = None) -> Fault | None:
         """Numbers a call; returns the fault that is planned for it."""
         with self._lock:
             self.passed.append(point := Point(call, what))
-            fault = self.planned.get(len(self.passed))
-            if fault is None and self.forever is not None and len(self.passed) >= self.forever[0] and point.changes():
+            number = len(self.passed)
+            fault = self.planned.get(number) or self.whenever(point, sent)
+            if fault is None and self.forever is not None and number >= self.forever[0] and point.changes():
                 fault = self.forever[1]
-            if fault is not None:
-                self.hit[len(self.passed)] = point
-            return fault
+            # Another call than the fault was meant for: of an answer that is cut a system call knows nothing.
+            if fault is not None and (fault.how == FAILS or call == RECEIVE):
+                self.hit[number] = point
+                if sent is not None:
+                    self.about[number] = sent
+                return fault
+            return None
 
     def __str__(self) -> str:
         told = (f"{number}. {self.hit.get(number, '(never came)')}: {fault}" for number, fault in self.planned.items())
@@ -110,8 +131,6 @@ class _Watched:
             fault = faults.visit(name, str(arguments[0]) if arguments else "")
             if fault is None:
                 return call(*arguments, **options)
-            if fault.how == LOST:
-                call(*arguments, **options)
             raise OSError(fault.errno, os.strerror(fault.errno))
 
         return watched
@@ -123,6 +142,8 @@ class _Wire:
     def __init__(self, real: Any, faults: Faults) -> None:
         self._real = real
         self._faults = faults
+        self._cookie = int.from_bytes(real.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+        self._sent = Sent(self._cookie, b"")
         self._before: list[bytes] = []  # refusals of ours, to be read before the kernel's answers
         self._behind: list[bytes] = []  # and behind them
 
@@ -130,13 +151,14 @@ class _Wire:
         return getattr(self._real, name)
 
     def send(self, data: bytes) -> int:
-        fault = self._faults.visit(SEND)
-        if fault is not None and fault.how == FAILS:
+        self._sent = Sent(self._cookie, data)
+        fault = self._faults.visit(SEND, sent=self._sent)
+        if fault is not None:
             raise OSError(fault.errno, os.strerror(fault.errno))
         kept: list[bytes] = []
-        messages = list(_messages(data))
+        messages = list(messages_of(data))
         for position, (message, type, seq) in enumerate(messages, 1):
-            refusal = self._faults.visit(REQUEST, _TYPES.get(type, str(type)))
+            refusal = self._faults.visit(REQUEST, _TYPES.get(type, str(type)), Sent(self._cookie, message))
             if refusal is None:
                 kept.append(message)
                 continue
@@ -145,12 +167,10 @@ class _Wire:
             queue.append(_refusal(seq, refusal.errno))
         if kept:
             self._real.send(b"".join(kept))
-        if fault is not None:
-            raise OSError(fault.errno, os.strerror(fault.errno))
         return len(data)
 
     def recvmsg(self, size: int, _: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, tuple[int, int]]:
-        fault = self._faults.visit(RECEIVE)
+        fault = self._faults.visit(RECEIVE, sent=self._sent)
         if fault is None:
             return self._next(size, flags)
         if fault.how == LOST:
@@ -183,7 +203,8 @@ class _Wire:
             pass
 
 
-def _messages(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def messages_of(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(message, type, sequence number) of what was sent at once."""
     offset = 0
     while offset < len(data):
         length, type, _, seq, _ = _HEADER.unpack_from(data, offset)

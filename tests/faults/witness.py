@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator, Mapping
 
 from kokofast.host.namespaces import open_namespace, open_sockets
@@ -17,6 +18,7 @@ State = dict[tuple[str, ...], object]
 
 _HEADER = struct.Struct("=IHHII")
 _DONE, _ERROR = 3, 2
+_SO_NETNS_COOKIE = 71
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _GETLINK, _GETADDR, _GETROUTE, _GETQDISC, _GETTFILTER = 18, 22, 26, 38, 46
 _CLSACT_HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)
@@ -70,6 +72,13 @@ class Witness:
     def close(self) -> None:
         for one in self._sockets.values():
             one.close()
+
+    def cookies(self) -> dict[int, str]:
+        """The cookie of each namespace that stays (SO_NETNS_COOKIE) -> what it is called in the states."""
+        return {
+            int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder): title
+            for title, sock in self._sockets.items()
+        }
 
     def state(self) -> State:
         """Everything in the namespaces, and what stands in /run/netns under names of this test run."""

@@ -41,6 +41,7 @@ class World:
             ip(name, "address", "add", f"2001:db8:f::{number}/64", "dev", ifname)
             ip(name, "link", "set", ifname, "up")
         self.witness = Witness({"a": self.a, "b": self.b, "w": self.w}, {"c": self.c, "d": self.d})
+        self.places = self.witness.cookies()
         self.strangers = self._settled()
 
     def close(self) -> None:
@@ -67,7 +68,7 @@ class World:
                 {"endpoints": [first, {**second, "mac": "02:00:00:00:00:0b"}], "mtu": 1300},
                 {"endpoints": [f"{self.a}:old", f"{self.w}:old"]},
                 {"endpoints": [f"{self.a}:e1:10.1.0.0/31,2001:db8:1::/127", f"{self.c}:e0:10.1.0.1/31"]},
-                {"endpoints": [f"{self.c}:e1", {"node": self.d, "interface": "e0", "up": False}], "mtu": 9000},
+                {"endpoints": [f"{self.c}:f1", {"node": self.d, "interface": "f0", "up": False}], "mtu": 9000},
                 {
                     "type": "vxlan",
                     "endpoint": {"node": self.a, "interface": "vx0", "mirror": {"from": "eth0", "direction": "egress"}},
@@ -79,6 +80,11 @@ class World:
                 {"endpoints": [{"node": self.a, "interface": "tap", "mirror": both}, f"{self.w}:tap"]},
             ]
         )
+
+    def mirrored(self, direction: str) -> Topology:
+        """One link, to which eth0 is mirrored."""
+        tap = {"node": self.a, "interface": "tap", "mirror": {"from": "eth0", "direction": direction}}
+        return self._load([{"endpoints": [tap, f"{self.w}:tap"]}])
 
     def _load(self, links: list[dict[str, Any]]) -> Topology:
         document = {"name": self.lab, "defaults": {"create": True}, "links": links}
@@ -121,9 +127,7 @@ class World:
     def remove_bare_qdisc(self) -> None:
         """A qdisc without any filter has nothing that says whose it is: who was told that it is left deletes it."""
         state = self.witness.state()
-        if any(key[:3] == ("a", "eth0", "qdisc") and "clsact" in key[3] for key in state) and not any(
-            key[:3] == ("a", "eth0", "filter") for key in state
-        ):
+        if has_clsact(state) and not any(key[:3] == ("a", "eth0", "filter") for key in state):
             done = run(["tc", "-n", self.a, "qdisc", "del", "dev", "eth0", "clsact"])
             assert done.returncode == 0, done.stderr
 
@@ -137,6 +141,11 @@ class World:
 
         until(stands, "nothing moves any more")
         return seen[-1]
+
+
+def has_clsact(state: State) -> bool:
+    """Whether the interface that is mirrored has a clsact qdisc."""
+    return any(key[:3] == ("a", "eth0", "qdisc") and "clsact" in key[3] for key in state)
 
 
 def _all_up(state: State) -> bool:
