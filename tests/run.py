@@ -75,10 +75,24 @@ def run_pytest(command: list[str]) -> int:
     engines among it. Returns its exit code, -n when signal n ended it."""
     quickstart.show(command)
     process = subprocess.Popen(command, cwd=ROOT)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: process.send_signal(number))
-    signal.signal(signal.SIGINT, lambda *_: None)  # a terminal sends it to pytest as well
+
+    def pass_on(number: int, _: object) -> None:
+        # A terminal's Ctrl-C has reached pytest already, and a second one would interrupt its fixtures.
+        if number != signal.SIGINT or not has_the_terminal():
+            process.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
     return process.wait()
+
+
+def has_the_terminal() -> bool:
+    """Whether we are in a terminal's foreground."""
+    try:
+        with open("/dev/tty") as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def main() -> int:

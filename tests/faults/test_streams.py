@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import random
+import re
 import select
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 
 from tests.conftest import RunKokofast, links, namespaces
 from tests.kernel.conftest import COMMAND, Lab, present, run, until
+from tests.runtimes.engines import mounts_below, processes_of
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -467,6 +469,42 @@ def test_a_test_run_that_is_told_to_end_cleans_up(start: Start, counts: Counter[
         assert not left
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_test_run_that_is_told_to_end_ends_its_container_engine(
+    start: Start, counts: Counter[str], number: signal.Signals
+) -> None:
+    command = [sys.executable, "tests/run.py", "--no-lint", "-q", "tests/runtimes/test_docker_podman.py"]
+    process = start(*command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    until(lambda: engine_below(process), "its engine has begun")
+    directory = engine_below(process)
+    assert directory is not None
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    counts["faults injected"] += 1
+    assert process.returncode == 2, output
+    left = [*processes_of(directory), *mounts_below(directory), *([directory] if directory.exists() else [])]
+    counts["left over"] += len(left)
+    assert not left
+
+
+def engine_below(process: subprocess.Popen[str]) -> Path | None:
+    """The directory of the container engine that a grandchild is."""
+    for child in children_of(process.pid):
+        for grandchild in children_of(child):
+            with contextlib.suppress(OSError):
+                found = re.search(rb"/[^\0=]*/kft-engine-[^/\0]+", Path(f"/proc/{grandchild}/cmdline").read_bytes())
+                if found:
+                    return Path(found[0].decode())
+    return None
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def made_by_child_of(process: subprocess.Popen[str], before: set[str]) -> set[str]:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = children_of(process.pid)
     return {name for name in namespaces() - before for child in children if name.startswith(f"kft-{child}-")}
