@@ -11,6 +11,7 @@ from kokofast.engine.applied import Applied
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
 from kokofast.engine.locking import lab_locked
+from kokofast.engine.recheck import fail_the_misled
 from kokofast.engine.result import APPLIED, INVALID, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler
@@ -153,6 +154,8 @@ async def _carry_out(
             await run(0, plan.last)
             if keep_going or not applied.failures:
                 await run(plan.last, total)
+            if keep_going or not applied.failures:
+                fail_the_misled(applied)
     except BaseException:
         # Cancelled (Ctrl-C, SIGTERM), or a defect of ours: either way nothing stays half made.
         result.status = ROLLED_BACK

@@ -14,6 +14,7 @@ from kokofast.host.namespaces import (
     NewNamespace,
     identity,
     make_namespaces,
+    misled,
     named,
     open_namespace,
     open_sockets,
@@ -275,6 +276,10 @@ class Kernel:
                 self._open -= len(jobs) - len(ready)
                 self._idle.update(dict.fromkeys(ready))
         return results
+
+    def misled(self, handle: Handle) -> OSError | None:
+        """Why the path of a namespace does not lead to it any more; None while it does."""
+        return misled(handle.path, handle.identity)
 
     def remove(self, name: str, expected: tuple[int, int] | None) -> None:
         """Takes a named namespace away; see namespaces.remove_namespace()."""

@@ -71,6 +71,19 @@ def identity(fd: int) -> Identity:
     return found.st_dev, found.st_ino
 
 
+def misled(path: str, expected: Identity) -> OSError | None:
+    """Why a path does not lead to the namespace that it led to; None while it does, or where that cannot be seen."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, ProcessLookupError):
+        return OSError(errno.ESTALE, f"{path} is gone by now", path)
+    except OSError:
+        return None
+    if (found.st_dev, found.st_ino) == expected:
+        return None
+    return OSError(errno.ESTALE, f"{path} leads to another network namespace by now", path)
+
+
 def open_sockets(namespaces: Iterable[int]) -> list[Socket]:
     """A netlink socket in each of these open namespaces, made by a thread that enters them and then ends."""
 

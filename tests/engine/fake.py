@@ -189,6 +189,17 @@ class FakeKernel(Kernel):
         made.links[1].up = True
         return self._handle(path, made)
 
+    def misled(self, handle: Handle) -> OSError | None:
+        there = self.namespaces.get(handle.path)
+        if there is not None and there.identity == handle.identity:
+            return None
+        return OSError(errno.ESTALE, "the name leads elsewhere by now", handle.path)
+
+    def replace(self, name: str) -> FakeNamespace:
+        """Somebody else deletes a namespace, which lives on while it is held, and makes another of its name."""
+        made = self.namespaces[f"/run/netns/{name}"] = self._new()
+        return made
+
     def remove(self, name: str, expected: Identity | None) -> None:
         path = f"/run/netns/{name}"
         with self._world:

@@ -489,3 +489,47 @@ async def test_a_kernel_of_the_callers_stays_open(make_kernel: KernelFactory) ->
     kernel = make_kernel()
     await apply(chain(1), kernel=kernel)
     assert not kernel.closed
+
+
+def replace_at_the_end(kernel: FakeKernel, name: str) -> Callable[[Request], None]:
+    """Somebody puts another namespace under the name before the last request of the mixed run."""
+
+    def replace(request: Request) -> None:
+        if request.attributes.get("local") == bytes((10, 9, 0, 1)):
+            kernel.before = None
+            kernel.replace(name)
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("a", ["$.links[0].endpoints[0]", "$.links[1]", "$.links[3]"]),
+        ("d", ["$.links[2].endpoints[1].node", "$.links[2]"]),
+    ],
+)
+async def test_a_namespace_that_is_replaced_is_an_error(machine: Machine, name: str, places: list[str]) -> None:
+    kernel = await machine()
+    before = kernel.state()
+    kernel.before = replace_at_the_end(kernel, name)
+    result = await apply(lab(MIXED), kernel=kernel, jobs=1)
+    assert (result.status, result.left) == ("rolled_back", [])
+    assert [error.source for error in result.errors] == places
+    assert {error.errno for error in result.errors} == {errno.ESTALE}
+    # What stands under the name now is not touched; the rest is as before.
+    assert kernel.links_of(name) == []
+    after = kernel.state()
+    assert after.pop(f"/run/netns/{name}")
+    before.pop(f"/run/netns/{name}", None)
+    assert after == before
+
+
+async def test_keep_going_keeps_what_is_not_in_the_replaced_namespace(machine: Machine) -> None:
+    kernel = await machine()
+    kernel.before = replace_at_the_end(kernel, "d")
+    result = await apply(lab(MIXED), kernel=kernel, jobs=1, keep_going=True)
+    assert (result.status, result.left) == ("partial", [])
+    assert result.links == {"total": 4, "created": 2, "updated": 1, "unchanged": 0, "failed": 1}
+    assert kernel.links_of("d") == []
+    assert kernel.links_of("c") == ["e0"]

@@ -38,7 +38,7 @@ _TYPES = {
     if name.startswith("RTM_") and isinstance(value, int)
 }
 
-_OS_CALLS = ("open", "link", "unlink", "write", "read", "pwrite", "fstat", "makedirs")
+_OS_CALLS = ("open", "link", "unlink", "write", "read", "pwrite", "fstat", "stat", "makedirs")
 _LIBC_CALLS = ("setns", "unshare", "mount", "umount2")
 
 

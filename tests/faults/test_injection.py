@@ -63,6 +63,7 @@ _CODES = {
     "read": ("EIO", "EINTR"),
     "pwrite": ("EROFS", "EPERM", "EINTR"),
     "fstat": ("ENOMEM", "EIO"),
+    "stat": ("ENOMEM", "EACCES", "EIO"),
     "makedirs": ("EROFS", "EACCES", "ENOSPC"),
 }
 _REFUSALS = ("EPERM", "ENOBUFS", "ENOMEM", "EINTR", "EAGAIN", "EBUSY", "EEXIST", "ENODEV", "EINVAL")

@@ -1,0 +1,45 @@
+"""After the work: whether the names still lead to the namespaces that were worked in."""
+
+from __future__ import annotations
+
+from kokofast.plan.operations import ConfigureEnd, CreateLink, MakeNamespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.engine.applied import Applied
+    from kokofast.engine.execute import Refusal
+    from kokofast.plan.operations import Operation
+
+
+def fail_the_misled(applied: Applied) -> None:
+    """Of what was done in a namespace whose name (or process, or container) has ended or leads to another one by now:
+    the first operation of each link, and the making of the namespace itself, count as failed.
+
+    The namespaces are held, so nothing was done in a wrong one; but what is under the name is not what the file wants.
+    One stat(2) for each namespace, 2 us.
+    """
+    why: dict[int, Refusal] = {}
+    for number, handle in enumerate(applied.executor.handles):
+        refusal = None if handle is None else applied.executor.kernel.misled(handle)
+        if refusal is not None:
+            why[number] = refusal
+    if not why:
+        return
+    told: set[int] = set()
+    for number, operation in enumerate(applied.plan.operations):
+        ns = next((ns for ns in _namespaces(operation) if ns in why), None)
+        link = getattr(operation, "link", None)
+        if ns is None or number not in applied.done or link in told:
+            continue
+        if link is not None:
+            told.add(link)
+        applied.done.discard(number)
+        applied.failures[number] = why[ns]
+
+
+def _namespaces(operation: Operation) -> tuple[int, ...]:
+    if isinstance(operation, MakeNamespace):
+        return (operation.ns,)
+    if isinstance(operation, CreateLink):
+        return tuple(end.ns for end in operation.ends)
+    return (operation.interface.ns if isinstance(operation, ConfigureEnd) else operation.source.ns,)
