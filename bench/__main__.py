@@ -78,7 +78,7 @@ def listed(parser: argparse.ArgumentParser, what: str, text: str, known: Sequenc
 
 def best_floor_threads(floor: Path | None, directory: Path, prefix: str) -> int:
     """Of TRIAL_THREADS, by a short trial on this machine."""
-    trial = Runner(directory, report.Results({}), TRIAL_RUNS)
+    trial = Runner(directory, report.Results({}), TRIAL_RUNS, quiet=True)
     floors = [Floor(floor, threads=threads, name=str(threads)) for threads in TRIAL_THREADS]
     trial.in_turns(Chain(prefix, TRIAL_LINKS), floors, {one.name: (UP,) for one in floors})
     medians = {one: trial.results.median("chain", TRIAL_LINKS, UP, str(one)) for one in TRIAL_THREADS}
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # As pip leaves an installed package; in a checkout, PYTHONDONTWRITEBYTECODE may forbid the first run to.
         compileall.compile_dir(ROOT / "kokofast", quiet=2)
         # File caches, kernel modules: paid once here, by nobody.
-        warm_up = Runner(directory, report.Results({}), 1)
+        warm_up = Runner(directory, report.Results({}), 1, quiet=True)
         warm_up.in_turns(Chain(prefix, WARM_UP_LINKS), [everyone["kokofast"], everyone["floor"]])
         threads = options.floor_threads or best_floor_threads(floor, directory, prefix)
         for one in everyone.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ class Contender:
 
     name: str
     scenarios: frozenset[str] = VETH
+    phases: Sequence[str] = PHASES  # those it has a time of its own for
     queues: int | None = 1  # an end's queue pairs; None: it cannot choose
     remark: ClassVar[str] = ""  # what a reader of its figures must know
     makes_links: ClassVar[bool] = True

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from bench.contender import DESTROY, UNCHANGED, UP
-from bench.report import Results
+from bench.report import Results, exponent
 
 GROWTH = (1_000, 2_000, 5_000, 10_000)
 SINGLE_RUNS = 3  # times the runs of the others: it is short
@@ -47,7 +46,7 @@ def plan(divide: int = 1) -> list[Block]:
         Block("chain", 5_000, {FLOOR: alike, OURS: alike}),
         Block("chain", 10_000, {FLOOR: alike, OURS: (UP, UNCHANGED)}),
         Block("chain-create", 2_000, {FLOOR: both, OURS: both}),
-        Block("star", 2_000, {BY_GROUP: both, OURS: both}),
+        Block("star", 2_000, {FLOOR: both, BY_GROUP: both, OURS: both}),
     ]
     return [one._replace(links=max(1, one.links // divide)) for one in blocks]
 
@@ -101,14 +100,6 @@ def growth(results: Results, sizes: Sequence[int]) -> Figure:
             return Figure(text, 0.05, None, "", f"{contender} was not measured at every size")
         found.append(exponent(sizes, known))
     return Figure(text, 0.05, found[0] - found[1], "", f"{found[0]:.3f} - {found[1]:.3f}")
-
-
-def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """k of seconds = c * size ** k, by least squares on the logarithms."""
-    x, y = [math.log(one) for one in sizes], [math.log(one) for one in seconds]
-    middle_x, middle_y = sum(x) / len(x), sum(y) / len(y)
-    spread = sum((one - middle_x) ** 2 for one in x)
-    return sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True)) / spread
 
 
 def memory(results: Results, size: int) -> Figure:

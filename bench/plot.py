@@ -37,7 +37,7 @@ def plot(result: dict[str, Any], directory: Path, suffix: str = "svg") -> list[P
 
 def times(rows: list[dict[str, Any]], file: Path) -> Path:
     """Rows of one scenario and phase. The bars are from the fastest to the slowest run."""
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     for (contender,) in _distinct(rows, "contender"):
@@ -49,6 +49,8 @@ def times(rows: list[dict[str, Any]], file: Path) -> Path:
     axes.set_title(f"{rows[0]['scenario']}: {rows[0]['phase']}")
     sizes = sorted({row["links"] for row in rows})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes.minorticks_off()
     axes.grid(True, alpha=0.3)
     axes.legend()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 import shutil
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bench.figures import Figure
 
 BASELINE = "floor"
+GROWTH_FROM, GROWTH_POINTS = 1_000, 3  # below, the start of a process counts for more than the links
 
 
 @dataclass
@@ -107,6 +109,31 @@ def stages(taken: list[Measurement]) -> dict[str, float]:
     return {**found, REST: statistics.median(one.seconds - sum(one.stages.values()) for one in taken)}
 
 
+def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """k of seconds = c * size ** k, by least squares on the logarithms."""
+    x, y = [math.log(one) for one in sizes], [math.log(one) for one in seconds]
+    middle_x, middle_y = sum(x) / len(x), sum(y) / len(y)
+    spread = sum((one - middle_x) ** 2 for one in x)
+    return sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True)) / spread
+
+
+def growth(results: Results) -> Iterator[str]:
+    """A line for each scenario and phase that was measured at three sizes or more, from GROWTH_FROM links."""
+    points: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    for row in rows(results):
+        if row.links >= GROWTH_FROM:
+            points.setdefault((row.scenario, row.phase), {}).setdefault(row.contender, []).append(row)
+    for (scenario, phase), contenders in points.items():
+        found = [
+            f"{name} {exponent([row.links for row in taken], [row.median for row in taken]):.3f} "
+            f"({taken[0].links:,}..{taken[-1].links:,})"
+            for name, taken in contenders.items()
+            if len(taken) >= GROWTH_POINTS
+        ]
+        if found:
+            yield f"growth exponent, {scenario} {phase}: {', '.join(found)}"
+
+
 def markdown(results: Results) -> str:
     lines = [
         describe(results.machine),
@@ -123,7 +150,8 @@ def markdown(results: Results) -> str:
             f"| {row.median:.3f} ({row.low:.3f}..{row.high:.3f}) | {row.ms_per_link:.3f} | {times} "
             f"| {row.cpu_median:.2f} | {'≤ ' if row.peak_is_bound else ''}{row.peak_kib / 1024:.0f} |"
         )
-    lines += ["", *(f"- {note}" for note in results.notes)] if results.notes else []
+    remarks = [*growth(results), *results.notes]
+    lines += ["", *(f"- {one}" for one in remarks)] if remarks else []
     return "\n".join(lines)
 
 
@@ -140,6 +168,7 @@ def as_json(results: Results, figures: Sequence[Figure] = ()) -> dict[str, Any]:
     return {
         "machine": results.machine,
         "rows": [dataclasses.asdict(row) for row in rows(results)],
+        "growth": list(growth(results)),
         "figures": [{**one._asdict(), "met": one.met} for one in figures],
         "measurements": [
             {"scenario": scenario, "links": size, "phase": phase, "contender": contender, **dataclasses.asdict(one)}

@@ -21,6 +21,7 @@ class Runner:
     results: Results
     repeat: int = 5
     patience: float = 15.0  # seconds that one run of a contender may take
+    quiet: bool = False
     measured: dict[tuple[str, str], float] = field(
         default_factory=dict
     )  # (scenario, contender) -> ms a link, last size
@@ -61,7 +62,7 @@ class Runner:
                     except (ContenderFailed, WrongState) as error:
                         self.results.fail(f"{one.name}, {about}: FAILED: {error}")
                         taking_part.remove(one)
-                        say(self.results.notes[-1])
+                        self._say(self.results.notes[-1])
 
     def once(self, scenario: Scenario, contender: Contender, phases: Sequence[str]) -> None:
         """Up and, when asked for, the same again and destroy."""
@@ -79,9 +80,9 @@ class Runner:
                 if command is not None:
                     taken = self._measure(scenario, contender, phase, command)
                     whole += taken.seconds if phase != UNCHANGED else 0.0
-                    if phase in phases:
+                    if phase in phases and phase in contender.phases:
                         self.results.add(scenario.name, scenario.size, phase, contender.name, taken)
-                        say(f"{scenario.name} {scenario.size} {phase} {contender.name}: {taken.seconds:.3f} s")
+                        self._say(f"{scenario.name} {scenario.size} {phase} {contender.name}: {taken.seconds:.3f} s")
         self.measured[scenario.name, contender.name] = whole * 1000 / scenario.size
 
     def _measure(self, scenario: Scenario, contender: Contender, phase: str, command: list[str]) -> Measurement:
@@ -93,6 +94,10 @@ class Runner:
         else:
             scenario.verify_up(contender.queues)
         return taken
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            say(text)
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import pytest
 from bench import __main__ as program
 from bench import figures
 from bench.contender import ROOT
+from bench.contenders import contenders
 from bench.measure import Measurement, run
 from bench.plot import plot
 from bench.report import Results, as_json, markdown, rows
 from bench.runner import Runner
+from bench.scenario import SCENARIOS
 from tests.conftest import namespaces
 
 MACHINE = {"processor": "x", "processors": 2, "memory_gib": 1, "kernel": "6", "python": "3", "ip": "iproute2-6"}
@@ -78,6 +81,17 @@ def test_what_it_does_not_know_it_names(capsys: pytest.CaptureFixture[str], opti
     with pytest.raises(SystemExit, match="2"):
         program.main(options)
     assert complaint in capsys.readouterr().err
+
+
+def test_the_commands_of_its_readme_are_understood() -> None:
+    text = (ROOT / "bench" / "README.md").read_text()
+    commands = re.findall(r"^python -m bench( .*)$", text, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        program.arguments(command.split(), list(contenders()))
+    described = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    names = {name for cell in described for name in re.findall(r"`([^`]+)`", cell)}
+    assert names == {*SCENARIOS, *contenders()}
 
 
 def test_the_floor_tries_how_many_threads_are_best(
@@ -158,6 +172,10 @@ def test_the_growth_is_the_difference_of_two_exponents(results: Results) -> None
     assert math.isclose(found.measured, -0.125)
     assert found.met
     assert found.detail == "1.125 - 1.250"
+    results.add("chain", 100, "up", "floor", Measurement(1.0, 0, 0, False))
+    line = "growth exponent, chain up: floor 1.250 (1,000..10,000), kokofast 1.125 (1,000..10,000)"
+    assert f"- {line}" in markdown(results).splitlines()
+    assert as_json(results)["growth"] == [line]
 
 
 def test_a_result_can_be_plotted_later(results: Results, tmp_path: Path) -> None:
