@@ -16,7 +16,7 @@ from bench.peers.golang import LIBRARY, Go
 from bench.scenario import SCENARIOS, Containers, Mesh, Scenario
 from tests.conftest import namespaces
 
-LINKS = 6
+LINKS = 4  # the mesh begins again after three
 PREFIX = f"kfbt{os.getpid()}-"
 
 Fresh = Callable[[str], Scenario]
@@ -65,7 +65,7 @@ def fresh(requires_root: None) -> Iterator[Fresh]:
         def make(name: str) -> Scenario:
             kind = SCENARIOS[name]
             if issubclass(kind, Mesh):
-                scenario: Scenario = kind(PREFIX, LINKS, 2 if kind is Containers else 4)
+                scenario: Scenario = kind(PREFIX, LINKS, 2 if kind is Containers else 3)
             else:
                 scenario = kind(PREFIX, 1 if name == "single" else LINKS)
             if missing := scenario.absent():

@@ -70,7 +70,7 @@ def test_a_link_that_is_left(made: Made) -> None:
 
 
 def test_a_namespace_that_is_left(made: Made) -> None:
-    with pytest.raises(WrongState, match="7 namespaces are still there"):
+    with pytest.raises(WrongState, match="5 namespaces are still there"):
         made("chain-create").verify_gone()
 
 
