@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
 
-OK, FAILED, INVALID = 0, 1, 2
+OK, FAILED, INVALID, PARTIAL = 0, 1, 2, 3
 
 # Two namespaces, the caller's, and one to send from: a link needs no more, whatever the limit on open files.
 DESCRIPTORS = 32
@@ -183,7 +183,7 @@ def _report(applied: Applied, interrupted: bool) -> int:
             complain(f"kokofast: {failure}")
     for line in left:
         complain(f"kokofast: could not be taken back: {line}")
-    return FAILED
+    return PARTIAL if left else FAILED
 
 
 def _take_back(applied: Applied) -> list[str]:

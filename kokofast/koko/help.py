@@ -33,5 +33,6 @@ Only interfaces that kokofast made are deleted; for others there is 'ip link del
   -h  this help        -v  the version
 
 The links belong to the lab "koko": see 'kokofast inspect koko', 'kokofast destroy --name koko'.
-exit codes: 0 done; 1 failed, and everything was taken back; 2 usage, or it cannot be done and nothing was touched
+exit codes: 0 done; 1 failed, and everything was taken back; 2 usage, or it cannot be done and nothing was touched;
+3 failed, and what could not be taken back is listed
 """

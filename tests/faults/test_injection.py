@@ -13,7 +13,7 @@ import os
 import random
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -26,7 +26,6 @@ from kokofast.host.kernel import Kernel
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.topology.model import Topology
 from kokofast.wire.tc import TC_H_MIN_EGRESS, TC_H_MIN_INGRESS
-from tests.conftest import PREFIX, NamespaceFactory
 from tests.faults.injection import (
     FAILS,
     LOST,
@@ -92,27 +91,10 @@ def faults_of(point: Point, *, refusals: tuple[str, ...] = _REFUSALS) -> list[Fa
 
 
 @pytest.fixture
-def chance() -> random.Random:
-    """Each test begins with the seed: run alone it chooses the same."""
-    seed = int(os.environ.get("KOKOFAST_SEED") or random.randrange(1 << 32))
-    print(f"KOKOFAST_SEED={seed}")  # pytest shows it of a test that fails
-    return random.Random(seed)
-
-
-@pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deletions in the same order every time, so that a number means the same call in each run."""
     monkeypatch.setattr(rollback, "DELETE_WORKERS", 1)
     monkeypatch.setattr(rollback, "REMOVE_WORKERS", 1)
-
-
-@pytest.fixture
-def world(netns: NamespaceFactory, request: pytest.FixtureRequest) -> Iterator[World]:
-    made = World(netns, f"{PREFIX}faults")
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 class Outcome:

@@ -29,13 +29,6 @@ Start = Callable[..., subprocess.Popen[str]]
 WatchNamespace = Callable[[str], Watch]
 
 
-@pytest.fixture
-def chance() -> random.Random:
-    seed = int(os.environ.get("KOKOFAST_SEED") or random.SystemRandom().randrange(1 << 32))
-    print(f"KOKOFAST_SEED={seed}")  # pytest shows it when the test fails
-    return random.Random(seed)
-
-
 def begin(start: Start, command: str, *arguments: str) -> subprocess.Popen[str]:
     words = [*COMMAND, command, *arguments, "--format", "json"]
     return start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
