@@ -89,6 +89,8 @@ def best_floor_threads(floor: Path | None, directory: Path, prefix: str) -> int:
 def measure(options: argparse.Namespace, prefix: str, everyone: dict[str, Contender], runner: Runner) -> None:
     """Every scenario, size and contender that was asked for."""
     if options.figures:
+        if options.divide > 1:
+            runner.results.note(f"all sizes are divided by {options.divide}: these are not the figures")
         for block in figures.plan(options.divide):
             taking_part = [everyone[name] for name in block.phases]
             scenario = SCENARIOS[block.scenario](prefix, block.links)

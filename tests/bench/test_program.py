@@ -59,7 +59,9 @@ def test_the_figures_come_from_one_command(
     file = tmp_path / "result.json"
     options = ["--figures", "--divide", "1000", "--repeat", "1", "--floor-threads", "1"]
     assert program.main([*options, "--json", str(file), "--plots", str(tmp_path / "plots")]) == 0
-    found = json.loads(file.read_text())["figures"]
+    result = json.loads(file.read_text())
+    assert "all sizes are divided by 1000: these are not the figures" in result["notes"]
+    found = result["figures"]
     assert [one["limit"] for one in found] == [1.35, 1.15, 0.35, 0.7, 2.0, 0.5, 0.05, 150.0, 2.5, 1.5, 0.7]
     assert all(one["measured"] is not None for one in found)
     assert capsys.readouterr().out.count("| met |") + sum(not one["met"] for one in found) == len(found)
