@@ -1,4 +1,4 @@
-"""``python -m tests.kernel.capture IFNAME``: the ICMP echo packets that arrive at an interface, one line each.
+"""``python capture.py IFNAME``: the ICMP echo packets that arrive at an interface, one line each.
 
 ``request IDENTIFIER SEQUENCE`` or ``reply ...``; "ready" is the first line, and the end of standard input the end.
 """

@@ -19,16 +19,12 @@ from kokofast.host.kernel import Handle, Kernel
 from kokofast.wire.link import RTM_GETLINK
 from kokofast.wire.message import Request
 from tests.conftest import PREFIX, NamespaceFactory, RunKokofast, ip, namespaces
+from tests.conftest import run as run
 
 COMMAND = [sys.executable, "-m", "kokofast"]
 PATIENCE = 30.0
 
 _numbers = itertools.count()
-
-
-def run(command: Sequence[str], *, input: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Any command; its exit code is the test's to check."""
-    return subprocess.run(command, input=input, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
@@ -126,10 +122,8 @@ def lab(tmp_path: Path, netns: NamespaceFactory, kokofast: RunKokofast) -> Itera
 
 def state(*names: str) -> str:
     """All that ``ip`` shows of these namespaces, to be compared byte for byte."""
-    return "\n".join(
-        f"{name}:\n{ip(name, '-d', 'link', 'show')}\n{ip(name, 'address', 'show')}\n{ip(name, 'route', 'show')}"
-        for name in names
-    )
+    shown = "link show\naddress show\nroute show\n"
+    return "\n".join(f"{name}:\n{ip(name, '-d', '-batch', '-', input=shown)}" for name in names)
 
 
 def ping(namespace: str, address: str) -> None:
@@ -193,3 +187,20 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 def identity(path: str) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino
+
+
+@pytest.fixture
+def without(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """``without("sch_ingress")``: the guest's kernel neither has these modules nor loads them, until the test ends."""
+    file = Path("/etc/modprobe.d") / f"{tmp_path.name}.conf"
+
+    def forbid(*modules: str) -> None:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("".join(f"install {name} /bin/false\n" for name in modules))
+        for name in modules:
+            run(["modprobe", "-r", name])
+        loaded = {line.split()[0] for line in Path("/proc/modules").read_text().splitlines()}
+        assert not loaded & set(modules), "cannot be unloaded"
+
+    yield forbid
+    file.unlink(missing_ok=True)

@@ -59,13 +59,13 @@ def test_a_chain_from_nothing_to_nothing(lab: Lab) -> None:
     assert lab.inspect() == []
 
 
-def test_three_hundred_links(lab: Lab) -> None:
-    names = lab.chain(300)
-    assert lab.batch("--create")["links"]["created"] == 300
-    check_chain(names, 30)
-    assert len(lab.inspect()) == 300
+def test_five_hundred_links(lab: Lab) -> None:
+    names = lab.chain(500)
+    assert lab.batch("--create")["links"]["created"] == 500
+    check_chain(names, 50)
+    assert len(lab.inspect()) == 500
     assert lab.batch()["status"] == "unchanged"
-    assert lab.destroy()["links"]["removed"] == 300
+    assert lab.destroy()["links"]["removed"] == 500
     assert present(names) == 0
 
 

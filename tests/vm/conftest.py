@@ -1,4 +1,4 @@
-"""Fixtures that boot guests, and the line of the summary that says how many tests ran in one."""
+"""Fixtures that boot guests, and the lines of the summary that say how many tests ran where."""
 
 from __future__ import annotations
 
@@ -44,9 +44,11 @@ def guest_runs(request: pytest.FixtureRequest) -> list[GuestRun]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for run in config.stash.get(GUEST_RUNS, []):
-        terminalreporter.section("tests in the guest")
+        terminalreporter.section("where the tests ran")
         for one in run.outcomes:
             if one.outcome != "passed" or config.get_verbosity() > 0:
                 reason = f" - {one.reason.splitlines()[0]}" if one.reason else ""
                 terminalreporter.write_line(f"{one.outcome.upper()} {one.test} ({one.seconds:.1f} s){reason}")
+        natively = sum(len(terminalreporter.stats.get(word, [])) for word in ("passed", "failed", "xfailed"))
+        terminalreporter.write_line(f"Linux {os.uname().release}: {natively} tests ran natively")
         terminalreporter.write_line(run.summary())

@@ -1,4 +1,4 @@
-"""Runs a selection of tests in a guest, with this interpreter and this checkout, and brings the outcomes out."""
+"""Runs a selection of tests in guests, with this interpreter and this checkout, and brings the outcomes out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
+
+import pytest
 
 from tests.vm.marker import ROOT
 from tests.vm.uml import EXCHANGE, Guest, GuestError
@@ -33,6 +36,7 @@ class GuestRun:
     outcomes: tuple[Outcome, ...]
     output: str
     seconds: float
+    guests: int = 1
 
     @property
     def ran(self) -> int:
@@ -48,10 +52,38 @@ class GuestRun:
     def summary(self) -> str:
         counts = Counter(one.outcome for one in self.outcomes)
         told = ", ".join(f"{counts[word]} {word}" for word in OUTCOMES if counts[word])
-        return f"Linux {self.kernel}: {self.ran} tests ran ({told or 'none at all'}) in {self.seconds:.1f} s"
+        where = "in the guest" if self.guests == 1 else f"in {self.guests} guests side by side"
+        return f"Linux {self.kernel}: {self.ran} tests ran ({told or 'none at all'}) {where} in {self.seconds:.1f} s"
 
 
-def run_tests(guest: Guest, selection: Sequence[str | Path], *, timeout: float) -> GuestRun:
+def merged(runs: Sequence[GuestRun]) -> GuestRun:
+    """The runs of all shares as one. A share of few tests may be empty, as long as another is not."""
+    counts = [len(run.outcomes) for run in runs]
+    statuses = [run.status for run in runs if run.status != pytest.ExitCode.NO_TESTS_COLLECTED]
+    status = max(statuses, key=abs, default=int(pytest.ExitCode.NO_TESTS_COLLECTED))
+    output = "\n".join(run.output for run in runs)
+    outcomes = tuple(outcome for run in runs for outcome in run.outcomes)
+    if status == 0 and (max(counts) - min(counts) > 1 or len({one.test for one in outcomes}) < len(outcomes)):
+        status, output = int(pytest.ExitCode.INTERNAL_ERROR), f"{output}\nnot each test once: shares of {counts}"
+    seconds = max(run.seconds for run in runs)
+    return GuestRun(runs[0].kernel, status, outcomes, output, seconds, len(runs))
+
+
+def run_shares(guests: Sequence[Guest], selection: Sequence[str | Path], *, timeout: float) -> GuestRun:
+    """pytest in each of these guests at the same time, each with its share of the tests."""
+    pool = ThreadPoolExecutor(len(guests))
+    try:
+        jobs = [
+            pool.submit(run_tests, guest, selection, timeout=timeout, share=f"{number}/{len(guests)}")
+            for number, guest in enumerate(guests, 1)
+        ]
+        return merged([job.result() for job in jobs])
+    finally:
+        # Whoever is interrupted closes the guests next, which ends what still runs in them.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def run_tests(guest: Guest, selection: Sequence[str | Path], *, timeout: float, share: str = "1/1") -> GuestRun:
     """pytest in the guest. The selection is paths and other arguments of pytest, as they would be given here."""
     started = time.monotonic()
     kernel = guest.run(["uname", "-r"], timeout=60).stdout.strip()
@@ -65,7 +97,7 @@ def run_tests(guest: Guest, selection: Sequence[str | Path], *, timeout: float) 
         ],
         timeout=timeout,
         cwd=ROOT,
-        env={**env, "KOKOFAST_GUEST": "1"},
+        env={**env, "KOKOFAST_GUEST": "1", "KOKOFAST_GUEST_SHARE": share},
     )
     results = guest.exchange / RESULTS
     output = done.stdout + done.stderr

@@ -1,27 +1,32 @@
-"""The tests of the guest, run in one. Natively they are deselected; what fails there fails here, with its output.
+"""All of tests/kernel, and what only the guest's kernel has, on that kernel. What fails there fails here.
 
-The marked tests only: starting a process takes a second there. KOKOFAST_GUEST_SELECTION=tests/kernel, or other
-arguments of pytest, runs more of the suite in it (a quarter of an hour for all of tests/kernel).
+Two guests share the tests, one for each of two processors. KOKOFAST_GUEST_SELECTION=tests/kernel/test_batch.py, or
+other arguments of pytest, runs something else in them.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+from contextlib import ExitStack
 
 import pytest
 
-from tests.vm.inside import GuestRun, run_tests
+from tests.vm.inside import GuestRun, run_shares
 from tests.vm.marker import SELECTION
 from tests.vm.uml import Guest
 
+GUESTS = 2
 # Starting processes is slow in a guest, so this is some minutes of work; the limit is for a test that hangs.
 SECONDS = 900
 
 
-def test_what_is_marked_for_the_guest_passes_there(guest: Guest, guest_runs: list[GuestRun]) -> None:
+@pytest.mark.usefixtures("requires_guest")
+def test_the_kernels_tests_pass_in_the_guest(guest_runs: list[GuestRun]) -> None:
     chosen = shlex.split(os.environ.get("KOKOFAST_GUEST_SELECTION", ""))
-    run = run_tests(guest, chosen or [*map(str, SELECTION), "-m", "guest"], timeout=SECONDS)
+    with ExitStack() as stack:
+        guests = [stack.enter_context(Guest(name=f"guest{number}")) for number in range(1, GUESTS + 1)]
+        run = run_shares(guests, chosen or list(SELECTION), timeout=SECONDS)
     guest_runs.append(run)
     if not run.passed:
         pytest.fail(f"{run.summary()}\n{run.output}", pytrace=False)

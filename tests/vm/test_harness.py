@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.inside import Outcome, read_results, run_tests
+from tests.vm.inside import GuestRun, Outcome, merged, read_results, run_tests
 from tests.vm.marker import ROOT
 from tests.vm.uml import EXCHANGE, Card, Guest, GuestError, GuestTimeout
 
@@ -154,7 +154,6 @@ class TestNothingIsHidden:
                 print("printed", "in the guest")
                 assert platform.release() == "broken on purpose"
 
-            @pytest.mark.guest
             def test_absent():
                 pytest.skip("as if something was missing")
         """
@@ -164,7 +163,31 @@ class TestNothingIsHidden:
         assert "3 tests ran (1 passed, 2 failed)" in done.stdout
         assert "== 'broken on purpose'" in done.stdout
         assert "printed in the guest" in done.stdout
-        assert "skipped in the guest, and runs nowhere else: Skipped: as if something was missing" in done.stdout
+        assert "skipped in the guest, where nothing may be missing: Skipped: as if something was missing" in done.stdout
+
+    def test_two_guests_share_the_tests(self) -> None:
+        def collected(share: str) -> list[str]:
+            command = ("--collect-only", "-q", "-p", "tests.vm.marker", "tests/kernel/test_names.py")
+            done = pytest_here(*command, KOKOFAST_GUEST="1", KOKOFAST_GUEST_SHARE=share)
+            return [line for line in done.stdout.splitlines() if "::" in line]
+
+        whole, first, second = collected("1/1"), collected("1/2"), collected("2/2")
+        assert (first, second) == (whole[::2], whole[1::2])
+        assert len(second) > 1
+
+    def test_a_share_that_is_lacking_or_failed_is_seen(self) -> None:
+        def share(*names: str, status: int = 0) -> GuestRun:
+            return GuestRun("6", status, tuple(Outcome(name, "passed", 1) for name in names), "", 1)
+
+        none = share(status=pytest.ExitCode.NO_TESTS_COLLECTED)
+        assert merged([share("a", "b"), share("c")]).passed
+        assert merged([share("a"), none]).passed
+        assert not merged([none, none]).passed
+        assert not merged([share("a", "b"), none]).passed
+        assert not merged([share("a"), share("a")]).passed
+        assert not merged([share("a"), share("b", status=2)]).passed
+        assert not merged([share("a", status=-9), share("b")]).passed
+        assert merged([share("a", "b"), share("c")]).ran == 3
 
     @pytest.mark.parametrize("content", ["", "import no_such_module\n"])
     def test_a_selection_that_runs_nothing_has_not_passed(self, guest: Guest, tmp_path: Path, content: str) -> None:

@@ -1,22 +1,23 @@
 """kokofast's command line without the start of an interpreter, which takes a second in a guest.
 
-A process that has everything imported forks for each run; the child is then what ``python -m kokofast`` would be: its
-own arguments, environment, standard streams and exit status. Used by the fixture ``kokofast`` in the guest only.
+A process that has everything imported is given one command line after another. Each has its own arguments,
+environment and standard streams, and must leave the process as it was: same namespaces, no descriptor more. A sandbox,
+which changes the process it is in, gets a child. Used by the fixture ``kokofast`` in the guest only; natively each run
+is a process.
 """
 
 from __future__ import annotations
 
-import contextlib
+import gc
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.vm.marker import ROOT
 
@@ -40,52 +41,79 @@ def _send(line: socket.socket, message: object, fds: Sequence[int] = ()) -> None
     line.sendall(text)
 
 
-def serve(line: socket.socket) -> None:
-    """Forks for each request until the other side is closed."""
+def serve(control: int) -> None:
+    """Runs what is asked for on this descriptor until its other side is closed."""
     # What a batch imports in the end; containers' libraries stay out, as in a run without them.
-    import kokofast.__main__
     import kokofast.cli.main
     import kokofast.engine.apply
     import kokofast.engine.destroy
     import kokofast.engine.mirror
     import kokofast.koko.command  # noqa: F401
 
-    while True:
-        request, fds = _receive(line)
-        if not isinstance(request, dict):
-            return
-        child = os.fork()
-        if child == 0:
-            line.close()
-            _become(request, fds)
-        for fd in fds:
-            os.close(fd)
-        _, status = os.waitpid(child, 0)
-        _send(line, os.waitstatus_to_exitcode(status))
+    gc.collect()
+    gc.freeze()  # a child then shares what it does not change
+    with socket.socket(fileno=control) as line:
+        while True:
+            request, fds = _receive(line)
+            if not isinstance(request, dict):
+                return
+            code = _in_child(request, fds) if "--sandbox" in request["arguments"] else _here(request, fds)
+            for fd in fds:
+                os.close(fd)
+            _send(line, code)
 
 
-def _become(request: dict[str, object], fds: list[int]) -> None:
+def _in_child(request: dict[str, Any], fds: list[int]) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = _run(request, fds)
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _here(request: dict[str, Any], fds: list[int]) -> int:
+    before = _shape()
+    try:
+        code = _run(request, fds)
+    finally:
+        gc.collect()
+        gc.enable()
+    assert _shape() == before, f"{request['arguments']}: {before} became {_shape()}"
+    return code
+
+
+def _shape() -> tuple[list[str], list[str]]:
+    """What a run may not change of the process it is in: its descriptors and its namespaces."""
+    namespaces = [os.readlink(f"/proc/thread-self/ns/{kind}") for kind in ("net", "mnt")]
+    return sorted(os.listdir("/proc/self/fd")), namespaces
+
+
+def _run(request: dict[str, Any], fds: list[int]) -> int:
+    """One run, as __main__ does it, but for its end: that is the end of a process."""
+    import kokofast.cli.main
+    import kokofast.koko.command
+
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
-    for fd in fds:
-        os.close(fd)
-    code = 1
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    arguments: list[str] = request["arguments"]
+    sys.argv = ["kokofast", *arguments]
+    sys.stdin, sys.stdout, sys.stderr = (open(fd, mode, closefd=False) for fd, mode in enumerate(("r", "w", "w")))  # noqa: SIM115
+    gc.disable()
     try:
-        os.chdir(str(request["cwd"]))
-        os.environ.clear()
-        os.environ.update(request["env"])  # type: ignore[call-overload]
-        sys.argv = ["kokofast", *request["arguments"]]  # type: ignore[misc]
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.stdin, sys.stdout, sys.stderr = (open(fd, mode, closefd=False) for fd, mode in enumerate(("r", "w", "w")))  # noqa: SIM115
-        from kokofast.__main__ import main
-
-        code = main()
+        if arguments and arguments[0].startswith("-") and not arguments[0].startswith("--"):
+            return kokofast.koko.command.run(arguments)
+        return kokofast.cli.main.run(arguments)
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-        os._exit(code)
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 class Warm:
@@ -93,9 +121,10 @@ class Warm:
 
     def __enter__(self) -> Self:
         self._line, theirs = socket.socketpair()
-        program = "import socket; from tests.vm.warm import serve; serve(socket.socket(fileno=0))"
+        program = f"from tests.vm.warm import serve; serve({theirs.fileno()})"
         with theirs:
-            self._process = subprocess.Popen([sys.executable, "-c", program], stdin=theirs.fileno(), cwd=ROOT)
+            command = [sys.executable, "-c", program]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], cwd=ROOT)
         return self
 
     def __exit__(
@@ -119,7 +148,7 @@ class Warm:
             _send(self._line, request, [file.fileno() for file in (given, out, err)])
             self._line.settimeout(timeout)
             code, _ = _receive(self._line)
-            assert isinstance(code, int), "the warm process is gone"
+            assert isinstance(code, int), "the warm process is gone: it has said why on standard error"
             said = []
             for file in (out, err):
                 file.seek(0)
