@@ -11,7 +11,7 @@ from kokofast.engine.applied import Applied
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
 from kokofast.engine.locking import lab_locked
-from kokofast.engine.recheck import fail_the_misled
+from kokofast.engine.recheck import bereft, fail_the_misled
 from kokofast.engine.result import APPLIED, INVALID, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler
@@ -167,6 +167,11 @@ async def _carry_out(
         _count_done(applied, result, set())
         return
     failed = applied.failed_links()
+    if keep_going:
+        lost = bereft(applied, failed)
+        links = [applied.topology.links[number] for number in sorted(lost)]
+        result.errors += [Failure(link.place, f"{link.title()}: what it stands on was not made") for link in links]
+        failed |= lost
     result.status = PARTIAL if keep_going else ROLLED_BACK
     await _roll_back(applied, result, failed if keep_going else None, progress)
     if keep_going:

@@ -1,14 +1,16 @@
-"""After the work: whether the names still lead to the namespaces that were worked in."""
+"""After the work: what was done, and does not stand."""
 
 from __future__ import annotations
 
-from kokofast.plan.operations import ConfigureEnd, CreateLink, MakeNamespace
+from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, MakeNamespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Refusal
-    from kokofast.plan.operations import Operation
+    from kokofast.plan.operations import Operation, RemoveMirror
 
 
 def fail_the_misled(applied: Applied) -> None:
@@ -43,3 +45,42 @@ def _namespaces(operation: Operation) -> tuple[int, ...]:
     if isinstance(operation, CreateLink):
         return tuple(end.ns for end in operation.ends)
     return (operation.interface.ns if isinstance(operation, ConfigureEnd) else operation.source.ns,)
+
+
+def bereft(applied: Applied, failed: set[int]) -> set[int]:
+    """The other links that were done, but cannot stay when the failed ones are taken back: those whose parent is an
+    interface that goes, or whose mirror is on one."""
+    operations = applied.plan.operations
+    found: set[int] = set()
+    while True:
+        lost = failed | found
+        gone = {
+            (end.ns, end.ifname)
+            for operation in operations
+            if isinstance(operation, CreateLink) and operation.link in lost
+            for end in operation.ends
+        }
+        more = {
+            operation.link
+            for operation in operations
+            if not isinstance(operation, MakeNamespace) and operation.link not in lost and _stands_on(operation, gone)
+        }
+        if not more:
+            return found
+        found |= more
+
+
+def _stands_on(operation: CreateLink | ConfigureEnd | AddMirror | RemoveMirror, gone: set[tuple[int, str]]) -> bool:
+    if isinstance(operation, AddMirror):
+        return (operation.source.ns, operation.source.ifname) in gone
+    return isinstance(operation, CreateLink) and any(
+        (reference.ns, reference.ifname) in gone for reference in _references(operation.attributes)
+    )
+
+
+def _references(value: object) -> Iterator[IfRef]:
+    if isinstance(value, IfRef):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _references(inner)

@@ -76,7 +76,7 @@ class Sent(NamedTuple):
 class Faults:
     """The faults of one run, by the number of the call, counted from 1. With ``forever`` also every call from this
     number on that changes something fails; and every call for which ``whenever`` has a fault. passed is every call that
-    came by; hit tells which faults came to pass, about what those of a socket were."""
+    came by; hit tells at which of them a fault came to pass, came which one, about what those of a socket were."""
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class Faults:
         self.whenever = whenever
         self.passed: list[Point] = []
         self.hit: dict[int, Point] = {}
+        self.came: dict[int, Fault] = {}
         self.about: dict[int, Sent] = {}
         self._lock = threading.Lock()
 
@@ -103,6 +104,7 @@ class Faults:
             # Another call than the fault was meant for: of an answer that is cut a system call knows nothing.
             if fault is not None and (fault.how == FAILS or call == RECEIVE):
                 self.hit[number] = point
+                self.came[number] = fault
                 if sent is not None:
                     self.about[number] = sent
                 return fault
@@ -110,8 +112,9 @@ class Faults:
 
     def __str__(self) -> str:
         told = (f"{number}. {self.hit.get(number, '(never came)')}: {fault}" for number, fault in self.planned.items())
+        others = (f"{number}. {self.hit[number]}: {fault}" for number, fault in self.came.items())
         lasting = [] if self.forever is None else [f"from {self.forever[0]}. on every change {self.forever[1]}"]
-        return "; ".join([*told, *lasting])
+        return "; ".join([*told, *lasting] or others)
 
 
 class _Watched:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from typing import Any
 
 from kokofast.engine.apply import apply
@@ -137,7 +138,7 @@ class World:
 
         def stands() -> bool:
             seen.append(self.witness.state())
-            return len(seen) > 1 and not difference(seen[-2], seen[-1]) and _all_up(seen[-1])
+            return len(seen) > 1 and not difference(seen[-2], seen[-1]) and _all_up(seen[-1]) and _all_ready(seen[-1])
 
         until(stands, "nothing moves any more")
         return seen[-1]
@@ -154,6 +155,19 @@ def _all_up(state: State) -> bool:
         if key[2:3] != ("link",) or key[1] == "lo" or not isinstance(value, tuple) or not value[2] & 1:
             continue
         if value[3].get(operstate) != b"\x06":
+            return False
+    return True
+
+
+def _all_ready(state: State) -> bool:
+    """The kernel adds an IPv6 address's own route when it comes to it (addrconf_dad_work())."""
+    routes = {(key[0], key[3]) for key in state if key[2:3] == ("route",)}
+    for key, value in state.items():
+        if key[2:3] != ("address",) or not isinstance(value, tuple) or value[0][0] != socket.AF_INET6:
+            continue
+        up = state[key[0], key[1], "link"][2] & 1  # type: ignore[index]
+        destination = f"(1, {value[1][1]!r})"
+        if up and not any(title == key[0] and destination in route for title, route in routes):
             return False
     return True
 
