@@ -41,9 +41,14 @@ def assert_gone(folder: str) -> None:
 
 def pytest_here(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Another pytest on this machine: an outer run."""
+    pytest_command = ("-m", "pytest", "-c", str(ROOT / "pyproject.toml"))
+    return python_here(*pytest_command, "-p", "no:cacheprovider", *arguments, **env)
+
+
+def python_here(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("PYTEST_")}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", *arguments],
+        [sys.executable, *arguments],
         cwd=ROOT,
         env={**kept, **env},
         capture_output=True,
@@ -158,9 +163,12 @@ class TestNothingIsHidden:
                 pytest.skip("as if something was missing")
         """
         broken.write_text(textwrap.dedent(source))
-        done = pytest_here("tests/vm/test_guest.py", KOKOFAST_GUEST_SELECTION=str(broken))
+        # The command of the README, and of CI.
+        run = ("tests/run.py", "--no-lint", "-p", "no:cacheprovider", "tests/vm/test_guest.py")
+        done = python_here(*run, KOKOFAST_GUEST_SELECTION=str(broken))
         assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
-        assert "3 tests ran (1 passed, 2 failed)" in done.stdout
+        assert "1 tests ran natively" in done.stdout
+        assert "3 tests ran (1 passed, 2 failed) in 2 guests" in done.stdout
         assert "== 'broken on purpose'" in done.stdout
         assert "printed in the guest" in done.stdout
         assert "skipped in the guest, where nothing may be missing: Skipped: as if something was missing" in done.stdout
