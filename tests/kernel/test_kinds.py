@@ -508,3 +508,17 @@ class TestIpvlan:
         end = {"node": a, "interface": "eth0", "mac": "02:00:00:00:00:01"}
         lab.write([{"type": "ipvlan", "endpoint": end, "parent": f"{hosts[0]}:up0"}])
         refused(lab, "$.links[0].endpoint.mac", "parent's MAC")
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("kind", [{"type": "vlan", "id": 5}, {"type": "ipvlan"}], ids=["vlan", "ipvlan"])
+def test_an_mtu_larger_than_the_parents_is_refused(lab: Lab, hosts: tuple[str, str], kind: dict[str, object]) -> None:
+    """The kernel refuses the first by ERANGE, and makes the second, which then loses packets."""
+    a = lab.node("ca")
+    link = {"endpoint": f"{a}:eth0", "parent": f"{hosts[0]}:up0", **kind}
+    lab.write([{**link, "mtu": 1501}])
+    refused(lab, "$.links[0].mtu", "leaves 1500")
+    assert links(a) == {}
+    lab.write([{**link, "mtu": 1500}])
+    lab.batch()
+    assert links(a)["eth0"]["mtu"] == 1500
