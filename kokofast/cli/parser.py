@@ -31,7 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("-v", "--version", action="version", version=f"kokofast {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # Not given prog, argparse makes a formatter to find it, which imports shutil and all its compressors.
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog=parser.prog)
     _add_batch(commands)
     _add_destroy(commands)
     _add_inspect(commands)
@@ -115,7 +116,7 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     validate.add_argument("--name", metavar="LAB", help="the lab's name")
     _add(commands, "schema", "print the JSON Schema of links.json")
     generate = _add(commands, "generate", "print a topology")
-    shapes = generate.add_subparsers(dest="shape", metavar="SHAPE", required=True)
+    shapes = generate.add_subparsers(dest="shape", metavar="SHAPE", required=True, prog=generate.prog)
     chain = _add(shapes, "chain", "namespaces r0, r1, ... each linked to the next")
     chain.add_argument("--links", type=positive, required=True, metavar="N", help="how many links")
     chain.add_argument("--subnet", metavar="NET", default="10.0.0.0/8", help="addresses come from here (10.0.0.0/8)")

@@ -59,7 +59,7 @@ def ends_made(applied: Applied, only: set[int] | None = None) -> tuple[list[Owne
                 ends += [
                     OwnedEnd(reference.ns, executor.index_of(reference), group, operation.link)
                     for reference in operation.ends
-                    if was_made or _came_to_be(applied, number, reference)
+                    if was_made or (operation in executor.begun and _came_to_be(applied, number, reference))
                 ]
             except OSError as error:
                 left.append(f"link {applied.topology.links[operation.link].title()}: {error}")

@@ -126,13 +126,14 @@ async def _carry_out(
     plan, executor = applied.plan, applied.executor
     total = len(plan.operations)
 
-    def report(number: int, answer: Refusal | None) -> None:
-        if answer is None:
-            applied.done.add(number)
-        else:
-            applied.failures[number] = answer
-        if progress is not None:
-            progress("apply", len(applied.done) + len(applied.failures), total)
+    def report(numbers: Sequence[int], answers: Sequence[Refusal | None]) -> None:
+        for number, answer in zip(numbers, answers, strict=True):
+            if answer is None:
+                applied.done.add(number)
+            else:
+                applied.failures[number] = answer
+            if progress is not None:
+                progress("apply", len(applied.done) + len(applied.failures), total)
 
     async def run(start: int, stop: int) -> None:
         skipped = applied.failed_links(start) if start else set()
@@ -142,10 +143,11 @@ async def _carry_out(
             [plan.after[number] for number in numbers],
             executor.execute,
             failed=lambda answer: answer is not None,
-            report=lambda number, answer: report(numbers[number], answer),
+            report=lambda done, answers: report([numbers[number] for number in done], answers),
             workers=workers,
             chunk=max(min(CHUNK, executor.kernel.capacity // (2 * workers)), 1),
             stop_on_failure=not keep_going,
+            prepare=executor.prepare,
         )
         await scheduler.run()
 

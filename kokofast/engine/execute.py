@@ -10,7 +10,8 @@ import errno
 import os
 import time
 
-from kokofast.engine.observe import ADDRESS_PROTOCOL, NO_MIRRORS, observe
+from kokofast.engine.observe import NO_MIRRORS, observe
+from kokofast.engine.requests import requests_of, requests_of_change
 from kokofast.host.namespaces import named
 from kokofast.plan.operations import (
     AddMirror,
@@ -27,9 +28,9 @@ from kokofast.plan.operations import (
     RemoveNamespace,
 )
 from kokofast.plan.ownership import first_broadcast, first_mac, group_of_cookie
-from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
-from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
-from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, KernelError, Request
+from kokofast.wire.addr import AF_INET, AF_INET6, RTM_DELADDR, RTM_NEWADDR
+from kokofast.wire.link import RTM_DELLINK
+from kokofast.wire.message import KernelError, Request, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import MirrorFilter, Namespace
     from kokofast.plan.operations import Operation, Removal
-    from kokofast.topology.model import Address
 
     Refusal = KernelError | OSError
 
@@ -67,6 +67,9 @@ class Executor:
         self._chosen: set[tuple[int, str]] = set()
         self._sysctls: dict[tuple[int, str], dict[str, str]] = {}  # of interfaces: what was changed, as it was before
         self.bare: dict[tuple[int, int], BareQdisc] = {}  # (namespace, ifindex) -> what is left of a mirror
+        # Requests whose bytes were made ahead, and what must be as it was then (see _stamp).
+        self._ahead: dict[Operation, tuple[tuple[int, int], list[Request]]] = {}
+        self._index_changes = 0
         self._next_index: list[int] = []
         for ns, namespace in enumerate(observed):
             self._next_index.append(2)
@@ -98,7 +101,8 @@ class Executor:
             return self._index[reference.ns, reference.ifname]
         if isinstance(reference, NsRef):
             fd = self.handle(reference.ns).fd
-            assert fd is not None
+            if fd is None:  # never while the namespace is held by using()
+                raise OSError(errno.EBADF, "the namespace is not open")
             return fd
         if isinstance(reference, MarkRef):
             ns = reference.interface.ns
@@ -120,6 +124,41 @@ class Executor:
         if isinstance(first, RemoveMirror):
             return [self._unmirror(item) for item in operations if isinstance(item, RemoveMirror)]
         return self._configure([item for item in operations if isinstance(item, ConfigureEnd)])
+
+    def prepare(self, running: Sequence[Operation], upcoming: Sequence[Operation]) -> None:
+        """Makes the bytes of operations that come next, while those that run are in the kernel.
+
+        Only behind creations of links, many of which are one long call: the short ones of other operations would each
+        wait for the interpreter's lock until this lets it go.
+        """
+        if not isinstance(running[0], CreateLink):
+            return
+        stamp = self._stamp()
+        with self._lock:
+            for operation in (*running, *upcoming):
+                if isinstance(operation, CreateLink):
+                    self._choose_indexes(operation)
+        for operation in upcoming:
+            if operation in self._ahead:
+                continue
+            if not isinstance(operation, (CreateLink, ConfigureEnd)):
+                continue
+            requests = requests_of(operation)
+            try:
+                for request in requests:
+                    prepare(request, self.resolve)
+            except OSError:  # a descriptor that is closed for now
+                continue
+            self._ahead[operation] = stamp, requests
+
+    def _stamp(self) -> tuple[int, int]:
+        return self._index_changes, self.kernel.closings
+
+    def _requests_of(self, operation: CreateLink | ConfigureEnd) -> list[Request]:
+        stamp, requests = self._ahead.pop(operation, (None, []))
+        if stamp == self._stamp():
+            return requests
+        return requests_of(operation)
 
     def _make_namespaces(self, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
         results: list[Refusal | None] = []
@@ -182,11 +221,10 @@ class Executor:
         with self._lock:
             for number, operation in enumerate(operations):
                 by_sender.setdefault(operation.sender, []).append(number)
-                for reference in operation.ends:
-                    self._choose_index(reference, operation.sender)
+                self._choose_indexes(operation)
         results: list[Refusal | None] = [None] * len(operations)
         for sender, numbers in by_sender.items():
-            requests = [_creation(operations[number]) for number in numbers]
+            requests = [request for number in numbers for request in self._requests_of(operations[number])]
             answers: Sequence[Refusal | None]
             try:
                 handle = self.kernel.scratch() if sender is None else self.handle(sender)
@@ -197,13 +235,16 @@ class Executor:
                 results[number] = answer
         return results
 
-    def _choose_index(self, reference: IfRef, sender: int | None) -> None:
+    def _choose_indexes(self, operation: CreateLink) -> None:
         # Free in the sender's namespace as well: kernels before 6.15 look there for what the message names.
-        floor = self._next_index[sender] if sender is not None else 0
-        index = max(self._next_index[reference.ns], floor)
-        self._chosen.add((reference.ns, reference.ifname))
-        self._index[reference.ns, reference.ifname] = index
-        self._next_index[reference.ns] = index + 1
+        for reference in operation.ends:
+            key = reference.ns, reference.ifname
+            if key not in self._chosen:
+                floor = self._next_index[operation.sender] if operation.sender is not None else 0
+                index = max(self._next_index[reference.ns], floor)
+                self._chosen.add(key)
+                self._index[key] = index
+                self._next_index[reference.ns] = index + 1
 
     def _look_again(self, waiting: Mapping[int, CreateLink], attempt: int) -> dict[int, CreateLink]:
         # Someone else took the index between our look and our request: look where the free ones begin by now. Those
@@ -216,20 +257,32 @@ class Executor:
             with self._lock:
                 gap = int.from_bytes(os.urandom(2), "big") % (64 << attempt)
                 self._next_index[ns] = max(self._next_index[ns], _highest_index(namespace) + 1 + gap)
-        return {
+        again = {
             number: operation
             for number, operation in waiting.items()
             if not any((reference.ns, reference.ifname) in taken for reference in operation.ends)
         }
+        with self._lock:
+            self._index_changes += 1
+            for operation in again.values():
+                self._chosen.difference_update((reference.ns, reference.ifname) for reference in operation.ends)
+        return again
 
     def _configure(self, operations: Sequence[ConfigureEnd]) -> list[Refusal | None]:
-        return self.change([(operation.interface, operation.change) for operation in operations])
+        return self._change(
+            [(operation.interface, operation.change, self._requests_of(operation)) for operation in operations]
+        )
 
     def change(self, changes: Sequence[tuple[IfRef, Change]]) -> list[Refusal | None]:
         """Sets interfaces, all of a namespace in one send; one result each, the first refusal of those it had."""
+        return self._change(
+            [(reference, change, requests_of_change(reference, change)) for reference, change in changes]
+        )
+
+    def _change(self, changes: Sequence[tuple[IfRef, Change, list[Request]]]) -> list[Refusal | None]:
         results: list[Refusal | None] = [None] * len(changes)
         by_namespace: dict[int, list[int]] = {}
-        for number, (reference, _) in enumerate(changes):
+        for number, (reference, _, _) in enumerate(changes):
             by_namespace.setdefault(reference.ns, []).append(number)
         try:
             with self.kernel.using([self.handle(ns) for ns in by_namespace]):
@@ -244,15 +297,17 @@ class Executor:
         return results
 
     def _change_in(
-        self, handle: Handle, changes: Sequence[tuple[int, IfRef, Change]], results: list[Refusal | None]
+        self,
+        handle: Handle,
+        changes: Sequence[tuple[int, IfRef, Change, list[Request]]],
+        results: list[Refusal | None],
     ) -> None:
         requests: list[Request] = []
         owners: list[tuple[int, IfRef]] = []
-        for number, reference, change in changes:
-            for request in requests_of(reference, change):
-                requests.append(request)
-                owners.append((number, reference))
-        removing = [(number, ref) for number, ref, change in changes if _removes_ipv4(change)]
+        for number, reference, _, wanted in changes:
+            requests += wanted
+            owners += [(number, reference)] * len(wanted)
+        removing = [(number, ref) for number, ref, change, _ in changes if _removes_ipv4(change)]
         for _, reference in removing:
             self._promote(handle, reference)
         try:
@@ -466,44 +521,9 @@ class Executor:
         return None
 
 
-def _creation(operation: CreateLink) -> Request:
-    attributes = dict(operation.attributes)
-    header = attributes.pop("header")
-    return Request(RTM_NEWLINK, header, attributes, NLM_F_CREATE | NLM_F_EXCL)  # type: ignore[arg-type]
-
-
 def _is_of(cookie: bytes, groups: frozenset[int] | None) -> bool:
     group = group_of_cookie(cookie)
     return group is not None and (groups is None or group in groups)
-
-
-def requests_of(reference: IfRef, change: Change) -> list[Request]:
-    """The requests that a change takes: one RTM_SETLINK for all attributes, one message an address."""
-    requests: list[Request] = []
-    settings = change.attributes
-    if change.up is not None and "txqlen" in settings:
-        # A message of its own: do_setlink() sets an interface up before it sets its queue length, and that, once it
-        # is up, waits for RCU with the rtnl lock held (dev_qdisc_change_tx_queue_len()).
-        requests.append(Request(RTM_SETLINK, {"index": reference}, {"txqlen": settings["txqlen"]}))
-        settings = {name: value for name, value in settings.items() if name != "txqlen"}
-    if settings or change.up is not None:
-        header = {"index": reference, "flags": IFF_UP if change.up else 0, "change": 0 if change.up is None else IFF_UP}
-        requests.append(Request(RTM_SETLINK, header, settings))
-    requests += [_address_request(RTM_DELADDR, reference, address, {}, 0) for address in change.remove]
-    for address in change.add:
-        attributes: dict[str, object] = {"proto": ADDRESS_PROTOCOL}
-        if address.family == AF_INET6:
-            # On a link of our own making nobody else can have the address; DAD would keep it unusable for seconds.
-            attributes["flags"] = IFA_F_NODAD
-        requests.append(_address_request(RTM_NEWADDR, reference, address, attributes, NLM_F_CREATE | NLM_F_REPLACE))
-    return requests
-
-
-def _address_request(
-    type: int, reference: IfRef, address: Address, attributes: dict[str, object], flags: int
-) -> Request:
-    header = {"family": address.family, "prefixlen": address.prefixlen, "index": reference}
-    return Request(type, header, {"local": address.packed, **attributes}, flags)
 
 
 def _highest_index(namespace: Namespace) -> int:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import heapq
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+# Behind a chunk of links come two of their ends, and the next one of links.
+AHEAD = 3
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -23,8 +27,9 @@ class Scheduler(Generic[Item, Answer]):
     """operations[i] starts when all of after[i] went well; those behind a failed one are never started.
 
     execute(chunk) runs in a worker thread and returns one answer an operation; failed(answer) tells a failure.
-    report(number, answer) is called in the trio thread for every finished operation. With stop_on_failure nothing new
-    is started after the first failure.
+    report(numbers, answers) is called in the trio thread for every finished chunk. With stop_on_failure nothing new
+    is started after the first failure. prepare(chunk, next) runs in another thread while a chunk is executed, with
+    those that will probably come behind it.
     """
 
     def __init__(
@@ -34,12 +39,14 @@ class Scheduler(Generic[Item, Answer]):
         execute: Callable[[Sequence[Item]], Sequence[Answer]],
         *,
         failed: Callable[[Answer], bool],
-        report: Callable[[int, Answer], None],
+        report: Callable[[Sequence[int], Sequence[Answer]], None],
         workers: int,
         chunk: int,
         stop_on_failure: bool = True,
+        prepare: Callable[[Sequence[Item], Sequence[Item]], None] | None = None,
     ) -> None:
         self._operations = operations
+        self._prepare = prepare
         self._execute = execute
         self._failed = failed
         self._report = report
@@ -56,6 +63,7 @@ class Scheduler(Generic[Item, Answer]):
         # Lowest number first: what belongs together in the file is finished together, and few namespaces are open.
         self._ready = [number for number, count in enumerate(self._waiting) if count == 0]
         self._wake = trio.Condition()
+        self._preparing = trio.CapacityLimiter(1)
 
     async def run(self) -> None:
         """Returns when nothing more can be done."""
@@ -74,15 +82,31 @@ class Scheduler(Generic[Item, Answer]):
                     await self._wake.wait()
                 self._running += 1
             answers: Sequence[Answer] = ()
+            chunk = [self._operations[number] for number in numbers]
             try:
-                answers = await trio.to_thread.run_sync(
-                    self._execute, [self._operations[number] for number in numbers], limiter=limiter
-                )
+                if self._prepare is None:
+                    answers = await trio.to_thread.run_sync(self._execute, chunk, limiter=limiter)
+                else:
+                    upcoming = [self._operations[number] for number in self._upcoming(numbers)]
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(
+                            partial(trio.to_thread.run_sync, self._prepare, chunk, upcoming, limiter=self._preparing)
+                        )
+                        answers = await trio.to_thread.run_sync(self._execute, chunk, limiter=limiter)
             finally:
                 self._running -= 1
                 self._finish(numbers, answers)
             async with self._wake:
                 self._wake.notify_all()
+
+    def _upcoming(self, running: Sequence[int]) -> list[int]:
+        """What will be ready first when these are done."""
+        met: dict[int, int] = {}
+        for number in running:
+            for follower in self._followers[number]:
+                met[follower] = met.get(follower, 0) + 1
+        behind = [number for number, count in met.items() if self._waiting[number] == count]
+        return sorted([*self._ready, *behind])[: self._chunk * AHEAD]
 
     def _next(self) -> list[int]:
         if self._stopped or not self._ready:
@@ -96,15 +120,16 @@ class Scheduler(Generic[Item, Answer]):
         return numbers
 
     def _finish(self, numbers: list[int], answers: Sequence[Answer]) -> None:
+        self._report(numbers[: len(answers)], answers)
+        failed, waiting, ready = self._failed, self._waiting, self._ready
         for number, answer in zip(numbers, answers, strict=False):
-            self._report(number, answer)
-            if self._failed(answer):
+            if failed(answer):
                 self._stopped = self._stopped or self._stop_on_failure
                 continue
             for follower in self._followers[number]:
-                self._waiting[follower] -= 1
-                if self._waiting[follower] == 0:
-                    heapq.heappush(self._ready, follower)
+                waiting[follower] -= 1
+                if waiting[follower] == 0:
+                    heapq.heappush(ready, follower)
 
 
 async def run_all(
@@ -117,12 +142,17 @@ async def run_all(
 ) -> None:
     """Independent items through worker threads in chunks; report(number, answer) for each."""
     nothing: list[tuple[int, ...]] = [()] * len(items)
+
+    def report_all(numbers: Sequence[int], answers: Sequence[Answer]) -> None:
+        for number, answer in zip(numbers, answers, strict=True):
+            report(number, answer)
+
     scheduler = Scheduler(
         items,
         nothing,
         execute,
         failed=lambda _: False,
-        report=report,
+        report=report_all,
         workers=workers,
         chunk=chunk,
         stop_on_failure=False,

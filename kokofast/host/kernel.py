@@ -60,7 +60,11 @@ class Handle:
 
 
 class Kernel:
-    """budget is how many descriptors may be open at a time; None raises the limit on open files and takes it."""
+    """budget is how many descriptors may be open at a time; None raises the limit on open files and takes it.
+
+    closings counts the namespaces that were closed: what was made of the number of a descriptor is void after it."""
+
+    closings = 0
 
     def __init__(self, budget: int | None = None) -> None:
         self.budget = _all_open_files() if budget is None else budget
@@ -193,6 +197,7 @@ class Kernel:
             self._close(handle)
 
     def _close(self, handle: Handle) -> None:
+        self.closings += 1
         if handle.fd is not None:
             os.close(handle.fd)
         if handle.socket is not None:

@@ -79,10 +79,10 @@ class Request:
     """One message to send, as data: its type, its flags beyond NLM_F_REQUEST, its header fields and attributes.
 
     Values may be typed references (an interface that has no index yet), resolved when the bytes are made.
-    only: of the answers to a dump, the attributes that are wanted; None for all.
+    only: of the answers to a dump, the attributes that are wanted; None for all. body: what prepare() has made.
     """
 
-    __slots__ = ("_dump", "attributes", "flags", "header", "only", "type")
+    __slots__ = ("_dump", "attributes", "body", "flags", "header", "only", "type")
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class Request:
         only: frozenset[str] | None = None,
     ) -> None:
         self.only = only
+        self.body: bytes | None = None
         self._dump: bytes | None = None
         self.type = type
         self.flags = flags
@@ -149,13 +150,25 @@ class KernelError(Exception):
         return f"{self.message or os.strerror(self.errno)} ({name})"
 
 
-def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = None) -> bytes:
-    """The bytes of one request. Raises EncodeError on what the tables do not know."""
+def prepare(request: Request, resolve: Resolve | None = None) -> None:
+    """Makes all bytes of a request but those of its struct nlmsghdr, and keeps them for pack(): its references stand
+    for what they stand for now. Raises EncodeError on what the tables do not know."""
+    request.body = _pack_body(request, resolve)
+
+
+def _pack_body(request: Request, resolve: Resolve | None) -> bytes:
     try:
         header, table = FORMATS[request.type]
     except KeyError:
         raise EncodeError(f"message type {request.type} is not known") from None
-    body = header.pack(request.header, resolve) + encode(table, request.attributes, resolve)
+    return header.pack(request.header, resolve) + encode(table, request.attributes, resolve)
+
+
+def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = None) -> bytes:
+    """The bytes of one request. Raises EncodeError on what the tables do not know."""
+    body = request.body
+    if body is None:
+        body = _pack_body(request, resolve)
     flags = NLM_F_REQUEST | request.flags | (NLM_F_ACK if ack else 0)
     return _NLMSGHDR.pack(HEADER_SIZE + len(body), request.type, flags, seq, 0) + body
 

@@ -19,7 +19,7 @@ from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import lab_of
 from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
-from kokofast.wire.message import KernelError, Message, Request
+from kokofast.wire.message import HEADER_SIZE, KernelError, Message, Request, pack
 
 if TYPE_CHECKING:
     from kokofast.wire.attributes import Resolve
@@ -95,6 +95,7 @@ class FakeKernel(Kernel):
         self.held = threading.Event()
         self.requests: list[Request] = []
         self.sends = 0
+        self.ahead = 0  # how many of the requests had their bytes made ahead
         self.made: list[str] = []
         self.removed: list[str] = []
         self.sysctls: list[tuple[str, str]] = []
@@ -251,6 +252,14 @@ class FakeKernel(Kernel):
 
     def _one(self, namespace: FakeNamespace, request: Request, resolve: Resolve | None) -> KernelError | None:
         with self._world:
+            if request.body is not None:  # made ahead: it must say what it would say now
+                assert (
+                    request.body
+                    == pack(Request(request.type, request.header, request.attributes), 1, ack=False, resolve=resolve)[
+                        HEADER_SIZE:
+                    ]
+                )
+                self.ahead += 1
             self._count += 1
             number = self._count
             self.requests.append(request)

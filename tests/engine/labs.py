@@ -40,4 +40,4 @@ def chain(links: int, **more: object) -> Topology:
 
 def star(links: int) -> Topology:
     """links links between a and b: many in one namespace, both there before."""
-    return lab([{"endpoints": [f"a:e{i}:10.0.{i}.1/24", f"b:e{i}"]} for i in range(links)])
+    return lab([{"endpoints": [f"a:e{i}:10.{i >> 8}.{i & 255}.1/24", f"b:e{i}"]} for i in range(links)])

@@ -273,6 +273,38 @@ async def test_an_index_that_is_taken_meanwhile_is_chosen_anew(make_kernel: Kern
     assert link.index > 9
 
 
+@pytest.mark.parametrize("taken", [False, True])
+async def test_bytes_that_were_made_ahead_are_those_of_the_moment_they_are_sent(
+    make_kernel: KernelFactory, taken: bool
+) -> None:
+    # The fake kernel compares them. With an index taken meanwhile, all that was made ahead is made again.
+    kernel = make_kernel("a", "b")
+
+    def take(request: Request) -> None:
+        if taken and request.type == RTM_NEWLINK and len(kernel.requests) == 1:
+            assert kernel.ahead == 0
+            kernel["a"].add("x", index=2)
+
+    kernel.before = take
+    links = 2 * CHUNK + 5
+    result = await apply(star(links), kernel=kernel, jobs=1)
+    assert (result.status, result.links["created"]) == ("applied", links)
+    # Of the second and third chunk at least; of the first the ends, unless they were made before the index was taken.
+    assert kernel.ahead >= links - CHUNK
+
+
+async def test_what_was_made_ahead_of_a_closed_descriptor_is_void(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+
+    def close(request: Request) -> None:
+        if request.type == RTM_NEWLINK:
+            kernel.closings += 1
+
+    kernel.before = close
+    assert (await apply(star(2 * CHUNK), kernel=kernel, jobs=1)).status == "applied"
+    assert kernel.ahead == 0
+
+
 @pytest.mark.parametrize("where", ["a", "b"])
 async def test_a_name_that_is_taken_meanwhile_is_an_error(make_kernel: KernelFactory, where: str) -> None:
     kernel = make_kernel("a", "b")

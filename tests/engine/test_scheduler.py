@@ -34,15 +34,21 @@ class Recorder:
             self.now -= 1
         return [number not in self.bad for number in chunk]
 
-    def report(self, number: int, went_well: bool) -> None:
-        self.reported.append((number, went_well))
+    def report(self, numbers: Sequence[int], answers: Sequence[bool]) -> None:
+        self.reported += zip(numbers, answers, strict=True)
 
     @property
     def started(self) -> list[int]:
         return [number for chunk in self.chunks for number in chunk]
 
     def scheduler(
-        self, after: Sequence[tuple[int, ...]], *, workers: int = 1, chunk: int = 1, stop: bool = True
+        self,
+        after: Sequence[tuple[int, ...]],
+        *,
+        workers: int = 1,
+        chunk: int = 1,
+        stop: bool = True,
+        prepare: Callable[[Sequence[int], Sequence[int]], None] | None = None,
     ) -> Scheduler[int, bool]:
         return Scheduler(
             range(len(after)),
@@ -53,6 +59,7 @@ class Recorder:
             workers=workers,
             chunk=chunk,
             stop_on_failure=stop,
+            prepare=prepare,
         )
 
 
@@ -119,6 +126,39 @@ async def test_those_behind_a_failure_never_start_but_all_others_do() -> None:
     assert sorted(recorder.started) == [0, 3, 4]
 
 
+async def test_what_comes_next_is_prepared_beside_what_runs() -> None:
+    recorder = Recorder()
+    foreseen: list[tuple[list[int], list[int]]] = []
+    prepared = threading.Event()
+
+    def prepare(chunk: Sequence[int], upcoming: Sequence[int]) -> None:
+        foreseen.append((list(chunk), list(upcoming)))
+        prepared.set()
+
+    def inside(_: Sequence[int]) -> None:
+        assert prepared.wait(PATIENCE)  # by another thread, while this one is busy
+        prepared.clear()
+
+    recorder.inside = inside
+    # 1 and 3 wait for the first chunk, 5 for more than that.
+    scheduler = recorder.scheduler([(), (0,), (), (2, 0), (), (1, 4), ()], chunk=2, prepare=prepare)
+    await scheduler.run()
+    assert foreseen[0] == ([0, 2], [1, 3, 4, 6])
+    assert [chunk for chunk, _ in foreseen] == recorder.chunks == [[0, 2], [1, 3], [4, 6], [5]]
+    assert foreseen[1:] == [([1, 3], [4, 6]), ([4, 6], [5]), ([5], [])]
+
+
+async def test_a_defect_in_preparing_is_raised_when_the_chunk_has_ended() -> None:
+    recorder = Recorder()
+
+    def prepare(*_: object) -> None:
+        raise RuntimeError("defect")
+
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="defect"), flatten_subgroups=True):
+        await recorder.scheduler([(), ()], prepare=prepare).run()
+    assert recorder.reported == [(0, True)]
+
+
 async def test_no_operation_at_all() -> None:
     recorder = Recorder()
     await recorder.scheduler([]).run()
@@ -170,5 +210,5 @@ async def test_a_defect_in_a_worker_ends_the_run_and_is_not_swallowed() -> None:
 
 async def test_run_all_goes_on_after_failures() -> None:
     recorder = Recorder(bad=[0, 1, 2])
-    await run_all(range(5), recorder.execute, workers=2, chunk=2, report=recorder.report)
+    await run_all(range(5), recorder.execute, workers=2, chunk=2, report=lambda *one: recorder.reported.append(one))
     assert sorted(recorder.reported) == [(0, False), (1, False), (2, False), (3, True), (4, True)]
