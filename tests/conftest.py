@@ -39,6 +39,14 @@ for _number in (signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_DFL:
         signal.signal(_number, _interrupt)
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """From here on fixtures clean up, and one signal more (CI systems send SIGINT, then SIGTERM) must not keep them."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+
+
 NETNS_DIRECTORY = Path("/run/netns")
 PREFIX = f"kft-{os.getpid()}-"
 

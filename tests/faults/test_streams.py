@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -479,9 +480,11 @@ def test_a_test_run_that_is_told_to_end_ends_its_container_engine(
     directory = engine_below(process)
     assert directory is not None
     process.send_signal(number)
+    time.sleep(0.3)  # into its cleaning up
+    process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
-    counts["faults injected"] += 1
-    assert process.returncode == 2, output
+    counts["faults injected"] += 2
+    assert process.returncode != 0, output
     left = [*processes_of(directory), *mounts_below(directory), *([directory] if directory.exists() else [])]
     counts["left over"] += len(left)
     assert not left

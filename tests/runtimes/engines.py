@@ -80,6 +80,18 @@ def make_image(path: Path) -> None:
         _add(archive, "manifest.json", json.dumps(manifest).encode())
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals that tell us to end are passed over: this is how we end."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, lambda *_: None) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
 class Engine:
     """A daemon in a directory of its own; ``with Docker() as docker:``."""
 
@@ -137,6 +149,10 @@ class Engine:
         """Removes everything that runs, so that the daemon ends at once."""
 
     def __exit__(self, *_: object) -> None:
+        with undisturbed():
+            self._end()
+
+    def _end(self) -> None:
         if self._process is not None:
             with contextlib.suppress(AssertionError, subprocess.TimeoutExpired, grpc.RpcError):
                 self.remove_containers()
