@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from kokofast.cli.output import (
@@ -24,8 +25,10 @@ from kokofast.cli.parser import build_parser
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable, Sequence
+    from typing import IO
 
     from kokofast.engine.result import Failure, Progress, Result
+    from kokofast.engine.trace import Trace
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
 
@@ -212,7 +215,9 @@ def _batch(options: argparse.Namespace) -> int:
     problems: list[Problem] = []
     # What the kernel has to object to a bad file is shown together with the rest, where we can look.
     can_look = not options.sandbox and not missing_capabilities(TO_LOOK)
+    began = time.perf_counter()
     topology = _load(options, create=options.create or options.sandbox, keep_problems=problems if can_look else None)
+    read = time.perf_counter() - began
     if options.sandbox:
         from kokofast.host.sandbox import SandboxError, enter
 
@@ -226,7 +231,9 @@ def _batch(options: argparse.Namespace) -> int:
     from kokofast.engine.apply import apply
     from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure, Result
 
+    trace, trace_file = _open_trace(options.trace)
     result = Result(topology.name, UNCHANGED)
+    result.seconds["read"] = read
     result.links, result.namespaces = (dict(counts) for counts in _WITH_RESULT["batch"])
 
     async def job(progress: Progress | None) -> None:
@@ -240,6 +247,7 @@ def _batch(options: argparse.Namespace) -> int:
             progress=progress,
             result=result,
             problems=problems,
+            trace=trace,
         )
 
     caught = None
@@ -259,8 +267,26 @@ def _batch(options: argparse.Namespace) -> int:
             result.status = ROLLED_BACK
         rest = "what is left is listed below" if result.left else "what was made has been taken back"
         result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
+    if trace is not None and trace_file is not None:
+        try:
+            with trace_file:
+                trace.write(trace_file)
+        except OSError as error:  # what was done stays, and is told
+            complain(f"kokofast: {clean(options.trace)}: the trace cannot be written: {error.strerror}")
     code = _print(result, options, _exit_code(result, options, interrupted=caught is not None))
     return _run_inside(options.exec) if code == OK and options.exec else code
+
+
+def _open_trace(path: str | None) -> tuple[Trace | None, IO[str] | None]:
+    if path is None:
+        return None, None
+    from kokofast.engine.trace import Trace
+    from kokofast.topology import Problem
+
+    try:  # before anything is touched: a run whose trace is lost would have to be made again
+        return Trace(), open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(INVALID, Problem(clean(path), f"the trace cannot be written: {error.strerror}")) from None
 
 
 def _print(result: Result, options: argparse.Namespace, code: int) -> int:

@@ -78,7 +78,12 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     batch.add_argument("--dry-run", action="store_true", help="show what would be done and touch nothing")
     batch.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
     batch.add_argument("--keep-going", action="store_true", help="keep the links that work when others fail (exit 3)")
-    batch.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 2, of two processors 1)")
+    batch.add_argument(
+        "--jobs", type=positive, metavar="N", help="worker threads (default: as many as are found to be worth it)"
+    )
+    batch.add_argument(
+        "--trace", metavar="FILE", help="write what was done when, for chrome://tracing or ui.perfetto.dev"
+    )
     batch.add_argument(
         "--runtime-timeout",
         type=seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,6 +10,7 @@ from kokofast.engine.applied import Applied
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
 from kokofast.engine.locking import lab_locked
+from kokofast.engine.pace import Pace
 from kokofast.engine.recheck import bereft, fail_the_misled
 from kokofast.engine.result import APPLIED, INVALID, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
@@ -26,13 +26,11 @@ if TYPE_CHECKING:
     from kokofast.engine.execute import Refusal
     from kokofast.engine.result import Progress
     from kokofast.engine.seen import Survey
+    from kokofast.engine.trace import Trace
     from kokofast.plan.operations import Operation
     from kokofast.topology.model import Link, Topology
     from kokofast.topology.problems import Problem
 
-# The rtnl lock is global: two threads keep it busy, more only spin on it. The kernel's own threads, which bring the new
-# interfaces' carriers and addresses up, need a processor as well: of two, one is theirs.
-DEFAULT_WORKERS = 1 if len(os.sched_getaffinity(0)) <= 2 else 2
 CHUNK = 256
 
 
@@ -48,19 +46,22 @@ async def apply(
     progress: Progress | None = None,
     result: Result | None = None,
     problems: Sequence[Problem] = (),
+    trace: Trace | None = None,
 ) -> Result:
     """Makes the kernel match the topology and returns what was done.
 
     When a link fails, or the caller's scope is cancelled, everything this run made is taken back first; with keep_going
     the links that work stay. Never raises for what the kernel or the user's file is to blame for: see Result.status and
-    Result.errors. exclusive keeps other runs off the lab meanwhile. jobs is the number of worker threads,
-    runtime_timeout how many seconds a container daemon may be silent. A result that is given is filled in, so that a
-    caller who cancels the run can see what became of it. problems are those that reading the file found: then nothing
-    is applied, but what the kernel has to object is found and reported with them.
+    Result.errors. exclusive keeps other runs off the lab meanwhile. jobs is the number of worker threads, None for as
+    many as are found to be worth it, runtime_timeout how many seconds a container daemon may be silent. A result that
+    is given is filled in, so that a caller who cancels the run can see what became of it. problems are those that
+    reading the file found: then nothing is applied, but what the kernel has to object is found and reported with them.
+    trace is told what was done when.
     """
     result = result if result is not None else Result(topology.name, UNCHANGED)
     own = kernel is None
     kernel = kernel if kernel is not None else Kernel()
+    kernel.trace = result.trace = trace
     try:
         # A second run of the same lab waits, and then finds nothing to do.
         async with lab_locked(topology.name, needed=exclusive and not dry_run and not problems) as unlocked:
@@ -84,7 +85,7 @@ async def apply(
             elif plan.operations:
                 result.notes = plan.notes + unlocked
                 applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
-                await _carry_out(applied, result, keep_going, jobs or DEFAULT_WORKERS, progress)
+                await _carry_out(applied, result, keep_going, Pace(jobs), progress)
         return result
     finally:
         if own:
@@ -120,10 +121,8 @@ def _count(result: Result, plan: planner.Plan) -> None:
     result.namespaces = {"created": 0}
 
 
-async def _carry_out(
-    applied: Applied, result: Result, keep_going: bool, workers: int, progress: Progress | None
-) -> None:
-    plan, executor = applied.plan, applied.executor
+async def _carry_out(applied: Applied, result: Result, keep_going: bool, pace: Pace, progress: Progress | None) -> None:
+    plan, executor, trace = applied.plan, applied.executor, result.trace
     total = len(plan.operations)
 
     def report(numbers: Sequence[int], answers: Sequence[Refusal | None]) -> None:
@@ -141,13 +140,14 @@ async def _carry_out(
         scheduler: Scheduler[Operation, Refusal | None] = Scheduler(
             [plan.operations[number] for number in numbers],
             [plan.after[number] for number in numbers],
-            executor.execute,
+            executor.execute if trace is None else trace.of(executor.execute),
             failed=lambda answer: answer is not None,
             report=lambda done, answers: report([numbers[number] for number in done], answers),
-            workers=workers,
-            chunk=max(min(CHUNK, executor.kernel.capacity // (2 * workers)), 1),
+            workers=pace,
+            chunk=max(min(CHUNK, executor.kernel.capacity // (2 * pace.most)), 1),
             stop_on_failure=not keep_going,
-            prepare=executor.prepare,
+            prepare=executor.prepare if trace is None else trace.of(executor.prepare),
+            beside=CreateLink,
         )
         await scheduler.run()
 
@@ -163,6 +163,7 @@ async def _carry_out(
         result.status = ROLLED_BACK
         await _roll_back(applied, result, None, progress)
         raise
+    result.workers = pace.workers
     result.errors = failures_of(applied)
     if not applied.failures:
         result.status = APPLIED

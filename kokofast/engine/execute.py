@@ -126,13 +126,11 @@ class Executor:
         return self._configure([item for item in operations if isinstance(item, ConfigureEnd)])
 
     def prepare(self, running: Sequence[Operation], upcoming: Sequence[Operation]) -> None:
-        """Makes the bytes of operations that come next, while those that run are in the kernel.
+        """Makes the bytes of operations that come next, while creations of links are in the kernel.
 
-        Only behind creations of links, many of which are one long call: the short ones of other operations would each
-        wait for the interpreter's lock until this lets it go.
+        Many of those are one long call. The short ones of other operations would each wait for the interpreter's lock
+        until this lets it go.
         """
-        if not isinstance(running[0], CreateLink):
-            return
         stamp = self._stamp()
         with self._lock:
             for operation in (*running, *upcoming):

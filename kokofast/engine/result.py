@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from kokofast.engine.trace import Trace
+
     # (stage, done, total) whenever it changes; called in the trio thread, must not block.
     Progress = Callable[[str, int, int], None]
 
@@ -46,6 +48,8 @@ class Result:
         self.errors: list[Failure] = []
         self.left: list[str] = []
         self.notes: list[str] = []
+        self.workers: int | None = None  # threads that worked at a time, where a plan was carried out
+        self.trace: Trace | None = None
 
     def as_dict(self) -> dict[str, object]:
         """The JSON object of the contract."""
@@ -58,6 +62,8 @@ class Result:
             "seconds": {**rounded, "total": round(sum(self.seconds.values()), 6)},
             "errors": [error._asdict() for error in self.errors],
         }
+        if self.workers is not None:
+            found["workers"] = self.workers
         if self.left:
             found["left"] = self.left
         if self.notes:
@@ -66,17 +72,18 @@ class Result:
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Times a block under this name."""
-        return _stage(self.seconds, name)
+        return _stage(self.seconds, name, self.trace)
 
 
-def _stage(seconds: dict[str, float], name: str) -> AbstractContextManager[None]:
-    from contextlib import contextmanager
+def _stage(seconds: dict[str, float], name: str, trace: Trace | None) -> AbstractContextManager[None]:
+    from contextlib import contextmanager, nullcontext
 
     @contextmanager
     def timed() -> Iterator[None]:
         start = time.perf_counter()
         try:
-            yield
+            with nullcontext() if trace is None else trace.span(name, "stage"):
+                yield
         finally:
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
 

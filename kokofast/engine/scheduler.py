@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
+from kokofast.engine.pace import Pace
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -28,8 +30,8 @@ class Scheduler(Generic[Item, Answer]):
 
     execute(chunk) runs in a worker thread and returns one answer an operation; failed(answer) tells a failure.
     report(numbers, answers) is called in the trio thread for every finished chunk. With stop_on_failure nothing new
-    is started after the first failure. prepare(chunk, next) runs in another thread while a chunk is executed, with
-    those that will probably come behind it.
+    is started after the first failure. prepare(chunk, next) runs in another thread while a chunk of the type
+    beside is executed, with those that will probably come behind it.
     """
 
     def __init__(
@@ -40,17 +42,19 @@ class Scheduler(Generic[Item, Answer]):
         *,
         failed: Callable[[Answer], bool],
         report: Callable[[Sequence[int], Sequence[Answer]], None],
-        workers: int,
+        workers: int | Pace,
         chunk: int,
         stop_on_failure: bool = True,
         prepare: Callable[[Sequence[Item], Sequence[Item]], None] | None = None,
+        beside: type = object,
     ) -> None:
         self._operations = operations
         self._prepare = prepare
+        self._beside = beside
         self._execute = execute
         self._failed = failed
         self._report = report
-        self._workers = workers
+        self._pace = workers if isinstance(workers, Pace) else Pace(workers)
         self._chunk = chunk
         self._stop_on_failure = stop_on_failure
         self._stopped = False
@@ -67,16 +71,16 @@ class Scheduler(Generic[Item, Answer]):
 
     async def run(self) -> None:
         """Returns when nothing more can be done."""
-        limiter = trio.CapacityLimiter(self._workers)
+        limiter = trio.CapacityLimiter(self._pace.most)
         async with trio.open_nursery() as nursery:
-            for _ in range(min(self._workers, max(len(self._operations), 1))):
-                nursery.start_soon(self._work, limiter)
+            for worker in range(min(self._pace.most, max(len(self._operations), 1))):
+                nursery.start_soon(self._work, worker, limiter)
 
-    async def _work(self, limiter: trio.CapacityLimiter) -> None:
+    async def _work(self, worker: int, limiter: trio.CapacityLimiter) -> None:
         while True:
             async with self._wake:
-                while not (numbers := self._next()):
-                    if self._running == 0 or self._stopped:
+                while worker >= self._pace.workers or not (numbers := self._next()):
+                    if self._stopped or not (self._running or self._ready):
                         self._wake.notify_all()
                         return
                     await self._wake.wait()
@@ -84,7 +88,7 @@ class Scheduler(Generic[Item, Answer]):
             answers: Sequence[Answer] = ()
             chunk = [self._operations[number] for number in numbers]
             try:
-                if self._prepare is None:
+                if self._prepare is None or not isinstance(chunk[0], self._beside):
                     answers = await trio.to_thread.run_sync(self._execute, chunk, limiter=limiter)
                 else:
                     upcoming = [self._operations[number] for number in self._upcoming(numbers)]
@@ -95,6 +99,7 @@ class Scheduler(Generic[Item, Answer]):
                         answers = await trio.to_thread.run_sync(self._execute, chunk, limiter=limiter)
             finally:
                 self._running -= 1
+                self._pace.done(len(answers))
                 self._finish(numbers, answers)
             async with self._wake:
                 self._wake.notify_all()
@@ -112,7 +117,7 @@ class Scheduler(Generic[Item, Answer]):
         if self._stopped or not self._ready:
             return []
         # A small plan is spread over all workers; a chunk holds operations of one type.
-        size = min(self._chunk, math.ceil(len(self._ready) / self._workers))
+        size = min(self._chunk, math.ceil(len(self._ready) / self._pace.workers))
         type_of_first = type(self._operations[self._ready[0]])
         numbers: list[int] = []
         while self._ready and len(numbers) < size and type(self._operations[self._ready[0]]) is type_of_first:

@@ -31,9 +31,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
+    from typing import Protocol
 
     from kokofast.wire.attributes import Resolve
     from kokofast.wire.message import Message
+
+    class Trace(Protocol):
+        """What is told of every exchange: engine.trace.Trace, say."""
+
+        def span(self, name: str, category: str, **details: object) -> AbstractContextManager[None]: ...
+
 
 DESCRIPTORS_EACH = 2  # the namespace and a netlink socket in it
 LOOPBACK_IFINDEX = 1  # include/net/net_namespace.h LOOPBACK_IFINDEX: the first device of every namespace
@@ -65,6 +72,7 @@ class Kernel:
     closings counts the namespaces that were closed: what was made of the number of a descriptor is void after it."""
 
     closings = 0
+    trace: Trace | None = None
 
     def __init__(self, budget: int | None = None) -> None:
         self.budget = _all_open_files() if budget is None else budget
@@ -218,12 +226,18 @@ class Kernel:
     ) -> list[KernelError | None]:
         """Has requests carried out in a namespace held by using(); one result each, None for done."""
         assert handle.socket is not None
+        if self.trace is not None:
+            with handle.lock, self.trace.span("send", "netlink", namespace=handle.path, messages=len(requests)):
+                return handle.socket.send(requests, resolve)
         with handle.lock:
             return handle.socket.send(requests, resolve)
 
     def dump(self, handle: Handle, request: Request) -> list[Message]:
         """A dump in a namespace held by using()."""
         assert handle.socket is not None
+        if self.trace is not None:
+            with handle.lock, self.trace.span("dump", "netlink", namespace=handle.path):
+                return handle.socket.dump(request)
         with handle.lock:
             return handle.socket.dump(request)
 

@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from kokofast.engine.pace import WINDOW, Pace
 from kokofast.engine.scheduler import Scheduler, run_all
 from tests.engine.fake import PATIENCE
 
@@ -45,7 +46,7 @@ class Recorder:
         self,
         after: Sequence[tuple[int, ...]],
         *,
-        workers: int = 1,
+        workers: int | Pace = 1,
         chunk: int = 1,
         stop: bool = True,
         prepare: Callable[[Sequence[int], Sequence[int]], None] | None = None,
@@ -146,6 +147,21 @@ async def test_what_comes_next_is_prepared_beside_what_runs() -> None:
     assert foreseen[0] == ([0, 2], [1, 3, 4, 6])
     assert [chunk for chunk, _ in foreseen] == recorder.chunks == [[0, 2], [1, 3], [4, 6], [5]]
     assert foreseen[1:] == [([1, 3], [4, 6]), ([4, 6], [5]), ([5], [])]
+
+
+async def test_a_worker_more_works_when_the_pace_allows_it() -> None:
+    recorder = Recorder()
+    pace = Pace(first=1, most=2, clock=lambda: float(len(recorder.chunks)))
+    both = threading.Barrier(2)
+
+    def inside(chunk: Sequence[int]) -> None:
+        if chunk[0] in (WINDOW, WINDOW + 1):  # the first window is over: from here on two are at it
+            both.wait(PATIENCE)
+
+    recorder.inside = inside
+    await recorder.scheduler([()] * 40, workers=pace).run()
+    assert recorder.most == 2
+    assert sorted(recorder.started) == list(range(40))
 
 
 async def test_a_defect_in_preparing_is_raised_when_the_chunk_has_ended() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -36,6 +37,41 @@ def check_chain(names: list[str], every: int = 1) -> None:
             assert not any(info.get("tentative") for info in infos)
             has = {ipaddress.ip_interface(f"{info['local']}/{info['prefixlen']}") for info in infos}
             assert has == {ipaddress.ip_interface(text) for text in wanted[ifname]}
+
+
+def test_a_trace_of_a_run(lab: Lab, tmp_path: Path) -> None:
+    lab.chain(300)
+    file = tmp_path / "trace.json"
+    result = lab.batch("--create", "--trace", str(file))
+    assert result["workers"] >= 1
+    assert list(result["seconds"]) == ["read", "survey", "plan", "apply", "total"]
+    trace = json.loads(file.read_text())
+    spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    names = [event["name"] for event in spans]
+    assert [event["name"] for event in spans if event["cat"] == "stage"] == ["survey", "plan", "apply"]
+    assert {"execute: make namespace", "execute: create link", "execute: configure"} <= set(names)
+    assert {"prepare: create link", "send"} <= set(names)
+    (stage,) = [event for event in spans if event["name"] == "apply"]
+    for event in spans:
+        assert event["dur"] > 0
+        if event["name"].startswith("execute"):
+            assert stage["ts"] <= event["ts"]
+            assert event["ts"] + event["dur"] <= stage["ts"] + stage["dur"] + 1
+    made = sum(event["args"]["operations"] for event in spans if event["name"] == "execute: create link")
+    assert made == 300
+    threads = {event["tid"]: event["args"]["name"] for event in trace["traceEvents"] if event["ph"] == "M"}
+    assert {event["tid"] for event in spans} == set(threads)
+    assert "trio" in threads.values()
+    lab.batch("--trace", str(file))
+    assert '"dump"' in file.read_text()
+    lab.destroy()
+    # One that cannot be written is known before anything is touched; one that turns out so takes nothing back.
+    nowhere = lab.kokofast("batch", lab.file, "--create", "--trace", str(tmp_path / "no" / "trace.json"))
+    assert nowhere.returncode == 2
+    assert "trace.json: the trace cannot be written: No such file or directory" in nowhere.stderr
+    assert lab.inspect() == []
+    full = lab.kokofast("batch", lab.file, "--create", "--trace", "/dev/full")
+    assert (full.returncode, "the trace cannot be written: No space left" in full.stderr) == (0, True)
 
 
 def test_a_chain_from_nothing_to_nothing(lab: Lab) -> None:

@@ -1,0 +1,82 @@
+"""Where the time of a run went: spans for a trace viewer (chrome://tracing, ui.perfetto.dev).
+
+The file is JSON in the Trace Event Format: an object whose traceEvents are complete events (ph X), ts and dur in
+microseconds from the start of the trace, pid and tid those of the process and its threads.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import time
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import IO, Concatenate, ParamSpec, TypeVar
+
+    from kokofast.plan.operations import Operation
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+
+class Trace:
+    """The spans of one run. Any thread may add to it."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter_ns()
+        self._main = _thread.get_native_id()
+        self._spans: list[tuple[str, str, int, int, int, dict[str, object]]] = []
+
+    @contextmanager
+    def span(self, name: str, category: str, **details: object) -> Iterator[None]:
+        """Notes a block under this name, with the thread that runs it."""
+        start = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            end = time.perf_counter_ns()
+            self._spans.append((name, category, _thread.get_native_id(), start, end, details))
+
+    def of(
+        self, job: Callable[Concatenate[Sequence[Operation], P], T]
+    ) -> Callable[Concatenate[Sequence[Operation], P], T]:
+        """job(operations, ...), with a span around each call, named after both."""
+
+        def traced(operations: Sequence[Operation], /, *args: P.args, **kwargs: P.kwargs) -> T:
+            with self.span(f"{job.__name__}: {operations[0].verb}", "worker", operations=len(operations)):
+                return job(operations, *args, **kwargs)
+
+        return traced
+
+    def as_dict(self) -> dict[str, object]:
+        """The file's object."""
+        pid = os.getpid()
+        events: list[dict[str, object]] = [
+            {
+                "name": name,
+                "cat": category,
+                "ph": "X",
+                "ts": (start - self._start) / 1000,
+                "dur": (end - start) / 1000,
+                "pid": pid,
+                "tid": thread,
+                "args": details,
+            }
+            for name, category, thread, start, end, details in sorted(self._spans, key=lambda span: span[3])
+        ]
+        threads = dict.fromkeys(span[2] for span in self._spans)
+        for number, thread in enumerate(threads):
+            title = "trio" if thread == self._main else f"worker {number}"
+            events.append({"name": "thread_name", "ph": "M", "pid": pid, "tid": thread, "args": {"name": title}})
+        return {"traceEvents": events, "displayTimeUnit": "ms"}
+
+    def write(self, file: IO[str]) -> None:
+        """Raises OSError."""
+        import json
+
+        json.dump(self.as_dict(), file)
+        file.write("\n")
+        file.flush()
