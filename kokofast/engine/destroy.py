@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kokofast.endpoints import local
 from kokofast.engine.execute import Executor
 from kokofast.engine.locking import lab_locked
-from kokofast.engine.observe import ALL_MIRRORS, NO_MIRRORS
+from kokofast.engine.observe import observe_marks
 from kokofast.engine.result import DESTROYED, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import tear_down
 from kokofast.engine.scheduler import run_all
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from kokofast.engine.execute import Refusal
     from kokofast.engine.result import Progress
-    from kokofast.plan.observed import Interface
+    from kokofast.host.kernel import Handle
+    from kokofast.plan.observed import Interface, Namespace
     from kokofast.topology.model import Topology
 
 # A name without a namespace (a link that leads nowhere, a socket), or a process that has ended since; and one that is
@@ -70,11 +71,12 @@ async def scan(
     *,
     lab: str | None = None,
     topology: Topology | None = None,
-    mirrors: int = NO_MIRRORS,
+    to_remove: bool = False,
     progress: Progress | None = None,
 ) -> Scene:
     """Looks into every namespace that can be found: this one, the named ones, those of all processes, those of the
-    topology. With lab only what belongs to it is returned."""
+    topology. With lab only what belongs to it is returned. to_remove: of interfaces only the marks are read; and our
+    mirror filters, but for those that go with their namespace."""
     paths = {"/proc/self/ns/net": "host"}
     listed = host.list_named()
     names = {host.named(name): name for name in listed}
@@ -89,7 +91,17 @@ async def scan(
     survey = Survey()
     scene = Scene(survey)
     scene.inhabited = set(processes.values())
-    sights = await look(kernel, list(paths), mirrors=mirrors, progress=progress)
+
+    def goes(namespace: Namespace, path: str) -> bool:
+        # As _delete() decides it.
+        owner = lab_of_namespace(namespace)
+        has_name = path in names and not listed[names[path]]
+        return has_name and namespace.identity not in scene.inhabited and owner is not None and lab in (None, owner)
+
+    def see(handle: Handle) -> Namespace:
+        return observe_marks(kernel, handle, lambda namespace: goes(namespace, handle.path))
+
+    sights = await look(kernel, list(paths), see=see if to_remove else None, progress=progress)
     for (path, title), sight in zip(paths.items(), sights, strict=True):
         if isinstance(sight, OSError):
             claim = host.claimed(path) if path in names else None
@@ -137,7 +149,7 @@ async def destroy(
     try:
         async with lab_locked(lab) as unlocked:
             with result.stage("survey"):
-                scene = await scan(kernel, lab=lab, topology=topology, mirrors=ALL_MIRRORS, progress=progress)
+                scene = await scan(kernel, lab=lab, topology=topology, to_remove=True, progress=progress)
             with result.stage("delete"):
                 await _delete(scene, kernel, result, jobs, progress)
             result.notes += unlocked

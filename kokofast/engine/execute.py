@@ -10,7 +10,7 @@ import errno
 import os
 import time
 
-from kokofast.engine.observe import NO_MIRRORS, observe
+from kokofast.engine.observe import NO_MIRRORS, members_of, observe
 from kokofast.engine.requests import requests_of, requests_of_change
 from kokofast.host.namespaces import named
 from kokofast.plan.operations import (
@@ -503,9 +503,7 @@ class Executor:
         return None if answer is None or answer.errno == errno.ENODEV else answer
 
     def _delete_group(self, handle: Handle, operation: DeleteGroup) -> list[tuple[int, Refusal | None]]:
-        now = observe(self.kernel, handle)
-        members = {item.ifindex for item in now.interfaces.values() if item.group == operation.group}
-        if not members <= set(operation.ifindexes):
+        if not members_of(self.kernel, handle, operation.group) <= set(operation.ifindexes):
             pairs = zip(operation.ifindexes, operation.links, strict=True)
             return [(link, self._delete(handle, ifindex)) for ifindex, link in pairs]
         (answer,) = self.kernel.send(handle, [Request(RTM_DELLINK, {}, {"group": operation.group})])
@@ -514,8 +512,8 @@ class Executor:
 
     def _remove_namespace(self, operation: RemoveNamespace) -> Refusal | None:
         handle = self.handle(operation.ns)
-        self.kernel.remove(operation.name, handle.identity)
-        self.kernel.forget(handle)
+        with self.kernel.using([handle]):
+            self.kernel.remove(operation.name, handle.identity)
         return None
 
 

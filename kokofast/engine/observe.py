@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.plan.observed import Interface, MirrorFilter, Namespace
+from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.ownership import is_our_group
 from kokofast.topology.model import Address
 from kokofast.wire.addr import IFA_F_PERMANENT, RTM_GETADDR
@@ -11,6 +11,8 @@ from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.wire.message import Message
 
@@ -24,6 +26,13 @@ _WANTED = frozenset(
     ("address", "broadcast", "group", "ifalias", "ifname", "link", "linkinfo", "mtu", "num_tx_queues", "txqlen")
 )
 _LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=_WANTED)
+_MARKS = Request(
+    RTM_GETLINK,
+    {},
+    {"ext_mask": RTEXT_FILTER_SKIP_STATS},
+    only=frozenset(("address", "broadcast", "group", "ifalias", "ifname", "link")),
+)
+_GROUPS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=frozenset(("group",)))
 _ADDRESSES = Request(RTM_GETADDR, {})
 
 
@@ -37,28 +46,54 @@ def observe(kernel: Kernel, handle: Handle, *, mirrors: int = NO_MIRRORS) -> Nam
     Raises OSError, also for what the kernel refuses.
     """
     try:
-        return _observe(kernel, handle, mirrors)
+        namespace = _observe(kernel, handle, _LINKS)
+        ours = any(is_our_group(interface.group) for interface in namespace.interfaces.values())
+        if ours:
+            _add_addresses(kernel, handle, namespace.interfaces)
+        if mirrors == ALL_MIRRORS or (mirrors == BESIDE_OURS and ours):
+            _add_mirrors(kernel, handle, namespace)
+        return namespace
     except KernelError as error:
         raise OSError(error.errno, str(error)) from error
 
 
-def _observe(kernel: Kernel, handle: Handle, mirrors: int) -> Namespace:
+def observe_marks(kernel: Kernel, handle: Handle, goes: Callable[[Namespace], bool]) -> Namespace:
+    """As much of each interface as tells whose it is and which one is its peer; and our mirror filters, unless the
+    namespace goes with all that is in it. Raises OSError, also for what the kernel refuses."""
+    try:
+        namespace = _observe(kernel, handle, _MARKS)
+        if not goes(namespace):
+            _add_mirrors(kernel, handle, namespace)
+        return namespace
+    except KernelError as error:
+        raise OSError(error.errno, str(error)) from error
+
+
+def members_of(kernel: Kernel, handle: Handle, group: int) -> set[int]:
+    """The indexes of all interfaces of a group in a namespace. Raises OSError, also for what the kernel refuses."""
+    try:
+        found = kernel.dump(handle, _GROUPS)
+    except KernelError as error:
+        raise OSError(error.errno, str(error)) from error
+    return {message.header["index"] for message in found if message.attributes.get("group", 0) == group}
+
+
+def _observe(kernel: Kernel, handle: Handle, request: Request) -> Namespace:
     interfaces: dict[str, Interface] = {}
     loopback_alias = ""
-    for message in kernel.dump(handle, _LINKS):
+    for message in kernel.dump(handle, request):
         interface = interface_of(message)
         if interface.ifindex == LOOPBACK_IFINDEX:
             loopback_alias = interface.alias
         interfaces[interface.ifname] = interface
-    ours = any(is_our_group(interface.group) for interface in interfaces.values())
-    if ours:
-        _add_addresses(kernel, handle, interfaces)
-    found: tuple[MirrorFilter, ...] = ()
-    if mirrors == ALL_MIRRORS or (mirrors == BESIDE_OURS and ours):
-        from kokofast.engine.mirror import list_mirrors
+    return Namespace(handle.identity, interfaces, loopback_alias)
 
-        found = list_mirrors(kernel, handle, {item.ifindex: item.ifname for item in interfaces.values()})
-    return Namespace(handle.identity, interfaces, loopback_alias, found)
+
+def _add_mirrors(kernel: Kernel, handle: Handle, namespace: Namespace) -> None:
+    from kokofast.engine.mirror import list_mirrors
+
+    names = {item.ifindex: item.ifname for item in namespace.interfaces.values()}
+    namespace.mirrors = list_mirrors(kernel, handle, names)
 
 
 def interface_of(message: Message) -> Interface:
@@ -83,7 +118,7 @@ def interface_of(message: Message) -> Interface:
     )
 
 
-def _add_addresses(kernel: Kernel, handle: Handle, interfaces: dict[str, Interface]) -> None:
+def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Interface]) -> None:
     by_index = {interface.ifindex: interface for interface in interfaces.values() if is_our_group(interface.group)}
     found: dict[int, dict[Address, bool]] = {}
     for message in kernel.dump(handle, _ADDRESSES):

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 # Deleting is waiting for RCU with little work in between: many requests in flight share the grace periods.
 DELETE_WORKERS = 64
-REMOVE_WORKERS = 2
+# Unmounting is short as long as the kernel ends none of the namespaces meanwhile, 2,000 in 0.13 s; 16 threads wait for
+# each other's locks, and take twice as long.
+REMOVE_WORKERS = 1
 REMOVE_CHUNK = 64
 
 
@@ -79,7 +81,23 @@ async def tear_down(
         if progress is not None:
             progress("delete", finished, total)
 
-    await run_all(removals, delete, workers=REMOVE_WORKERS, chunk=REMOVE_CHUNK, report=report_removal)
+    def remove(chosen: Sequence[Removal]) -> list[list[tuple[int, Refusal | None]]]:
+        handles = [executor.handle(operation.ns) for operation in chosen]
+        try:
+            with executor.kernel.using(handles):  # those that were closed in between are opened again all at once
+                return delete(chosen)
+        except OSError:  # one of them: that is found out one by one
+            return delete(chosen)
+
+    try:
+        chunk = max(min(REMOVE_CHUNK, executor.kernel.capacity), 1)
+        await run_all(removals, remove, workers=REMOVE_WORKERS, chunk=chunk, report=report_removal)
+    finally:
+        # Only now does the kernel end them: it would take the processors, and unmounting waits for those (RCU).
+        for number in removable:
+            handle = executor.handles[number]
+            if handle is not None:
+                executor.kernel.forget(handle)
     done.links.update(end.link for end in ends if end.ns in removable and end.link not in done.failed_links)
     return done
 

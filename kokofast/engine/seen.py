@@ -6,6 +6,8 @@ from kokofast.engine.observe import NO_MIRRORS, observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Namespace
     from kokofast.topology.problems import Problem
@@ -40,10 +42,15 @@ class Survey:
 
 def look_into(kernel: Kernel, item: Handle | OSError, mirrors: int = NO_MIRRORS) -> Sight:
     """Observes what Kernel.open_all() opened; an OSError when that cannot be."""
+    return look_with(kernel, item, lambda handle: observe(kernel, handle, mirrors=mirrors))
+
+
+def look_with(kernel: Kernel, item: Handle | OSError, see: Callable[[Handle], Namespace]) -> Sight:
+    """The same, with another look than observe()."""
     if isinstance(item, OSError):
         return item
     try:
         with kernel.using([item]):
-            return item, observe(kernel, item, mirrors=mirrors)
+            return item, see(item)
     except OSError as error:
         return error

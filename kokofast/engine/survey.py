@@ -9,7 +9,7 @@ from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
 from kokofast.engine.observe import BESIDE_OURS, NO_MIRRORS
 from kokofast.engine.scheduler import run_all
-from kokofast.engine.seen import Survey, look_into
+from kokofast.engine.seen import Survey, look_into, look_with
 from kokofast.host import namespaces as host
 from kokofast.topology.model import CONTAINER_KINDS
 from kokofast.topology.problems import Problem
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from kokofast.engine.result import Progress
     from kokofast.engine.seen import Sight
-    from kokofast.host.kernel import Kernel
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.observed import Namespace
     from kokofast.topology.model import Node
 
 # Looking is a dozen short system calls a namespace: two threads hand the interpreter's lock to and fro, and take
@@ -36,16 +37,21 @@ async def look(
     *,
     stage: str = "survey",
     mirrors: int = NO_MIRRORS,
+    see: Callable[[Handle], Namespace] | None = None,
     progress: Progress | None = None,
 ) -> list[Sight]:
-    """Opens and observes the namespace at each path; an OSError for those that cannot be."""
+    """Opens and observes the namespace at each path, or with ``see`` looks in that way; an OSError for those that
+    cannot be."""
     kernel.expect(len(paths))
     sights: list[Sight] = [OSError()] * len(paths)
     chunk = max(min(SURVEY_CHUNK, kernel.capacity // SURVEY_WORKERS), 1)
     done = 0
 
     def execute(chosen: Sequence[str]) -> list[Sight]:
-        return [look_into(kernel, item, mirrors) for item in kernel.open_all(chosen)]
+        opened = kernel.open_all(chosen)
+        if see is not None:
+            return [look_with(kernel, item, see) for item in opened]
+        return [look_into(kernel, item, mirrors) for item in opened]
 
     def report(number: int, sight: Sight) -> None:
         nonlocal done

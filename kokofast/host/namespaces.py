@@ -245,14 +245,12 @@ def remove_namespace(name: str, expected: Identity | None) -> None:
     path = named(name)
     if expected is not None:
         try:
-            fd = open_namespace(path)
+            found = os.stat(path)
         except FileNotFoundError:
             return
-        try:
-            if identity(fd) != expected:
-                raise OSError(errno.ESTALE, "the name leads to another namespace by now", path)
-        finally:
-            os.close(fd)
+        if (found.st_dev, found.st_ino) != expected:
+            os.close(open_namespace(path))  # raises when it is no namespace at all
+            raise OSError(errno.ESTALE, "the name leads to another namespace by now", path)
         # The mount takes a capability, the name the right to write: either both go, or none.
         if not os.access(NETNS_DIR, os.W_OK, effective_ids=True):
             raise OSError(errno.EACCES, "names there take root, or CAP_DAC_OVERRIDE, to be removed", path)

@@ -7,8 +7,10 @@ import pytest
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy, inspect
 from kokofast.plan.ownership import group_of
-from kokofast.wire.link import RTM_DELLINK
+from kokofast.wire.addr import RTM_GETADDR
+from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK
 from kokofast.wire.message import Request
+from kokofast.wire.tc import RTM_GETQDISC
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import BEFORE, MIXED, chain, lab, star
@@ -53,6 +55,45 @@ async def test_links_between_namespaces_that_go_need_no_request(make_kernel: Ker
     await destroy("lab", kernel=kernel)
     assert deletions(kernel) == []
     assert len(kernel.removed) == 10
+
+
+async def test_a_namespace_that_goes_is_asked_for_its_interfaces_and_no_more(make_kernel: KernelFactory) -> None:
+    asked: list[tuple[str, int]] = []
+
+    class Kernel(FakeKernel):
+        def dump(self, handle, request):  # type: ignore[no-untyped-def]
+            asked.append((handle.path.rpartition("/")[2], request.type))
+            return super().dump(handle, request)
+
+    kernel = make_kernel("stays")
+    topology = lab([{"endpoints": ["stays:e0", "n0:e0"]}, {"endpoints": ["n0:e1", "n1:e0"]}])
+    await apply_and_count(kernel, topology)
+    kernel.__class__ = Kernel
+    await destroy("lab", kernel=kernel)
+    assert sorted(kernel.removed) == ["n0", "n1"]
+    assert [type for name, type in asked if name in ("n0", "n1")] == [RTM_GETLINK] * 2
+    # Mirrors of ours may be on anybody's interface.
+    assert RTM_GETQDISC in [type for name, type in asked if name == "stays"]
+    assert RTM_GETADDR not in [type for _, type in asked]
+
+
+async def test_removed_namespaces_are_held_until_the_last_has_lost_its_name(make_kernel: KernelFactory) -> None:
+    order: list[str] = []
+
+    class Kernel(FakeKernel):
+        def remove(self, name, expected):  # type: ignore[no-untyped-def]
+            order.append("remove")
+            super().remove(name, expected)
+
+        def forget(self, handle):  # type: ignore[no-untyped-def]
+            order.append("forget")
+            super().forget(handle)
+
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(200))
+    kernel.__class__ = Kernel
+    await destroy("lab", kernel=kernel)
+    assert order == ["remove"] * 201 + ["forget"] * 201
 
 
 async def test_namespaces_that_stay_are_asked_by_group_and_only_every_second(make_kernel: KernelFactory) -> None:
