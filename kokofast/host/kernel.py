@@ -9,9 +9,9 @@ import _thread
 import errno
 import os
 
-from kokofast.host import libc
 from kokofast.host.namespaces import (
     NewNamespace,
+    enter_new_namespace,
     identity,
     make_namespaces,
     misled,
@@ -259,7 +259,7 @@ class Kernel:
             if self._scratch is None:
 
                 def job() -> Handle:
-                    libc.unshare(libc.CLONE_NEWNET)
+                    enter_new_namespace()
                     fd, socket = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC), None
                     try:
                         socket = Socket()

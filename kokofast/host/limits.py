@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -14,6 +15,32 @@ TO_WIRE = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN")
 
 # Kept free for the standard streams, the event loop, the user's file and imports.
 RESERVED = 64
+
+
+# The sysctl behind an errno, by the system call that gives it; unshare(2), mount(2), open(2).
+_SYSCTLS = {
+    ("unshare", errno.ENOSPC): ("user.max_net_namespaces", "network namespaces of a user"),
+    ("mount", errno.ENOSPC): ("fs.mount-max", "mounts of a mount namespace"),
+    ("open", errno.ENFILE): ("fs.file-max", "open files of the machine"),
+}
+
+
+def explained(error: OSError, call: str = "open") -> OSError:
+    """The same error, with the limit that gave it and how to raise it, where there is one."""
+    hint = ""
+    if error.errno == errno.EMFILE:
+        hint = f"the limit on open files is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}; raise it: ulimit -Hn"
+    elif (found := _SYSCTLS.get((call, error.errno or 0))) is not None:
+        name, what = found
+        try:
+            with open(f"/proc/sys/{name.replace('.', '/')}", encoding="ascii") as file:
+                value = file.read().strip()
+        except OSError:
+            value = "reached"
+        hint = f"the limit on {what} is {value}; raise it: sysctl -w {name}=NUMBER"
+    if not hint:
+        return error
+    return OSError(error.errno, f"{os.strerror(error.errno or 0)}: {hint}", error.filename)
 
 
 def raise_open_files() -> int:

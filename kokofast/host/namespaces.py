@@ -65,6 +65,20 @@ def _open_carefully(path: str) -> int:
         os.close(place)
 
 
+def enter_new_namespace() -> None:
+    """Gives the calling thread a network namespace of its own. Raises OSError, with the limit where one is reached."""
+    try:
+        libc.unshare(libc.CLONE_NEWNET)
+    except OSError as error:
+        raise _explained(error, "unshare") from error
+
+
+def _explained(error: OSError, call: str = "open") -> OSError:
+    from kokofast.host.limits import explained  # koko's command line does not pay for it
+
+    return explained(error, call)
+
+
 def identity(fd: int) -> Identity:
     """(device, inode) of an open namespace."""
     found = os.fstat(fd)
@@ -167,7 +181,9 @@ def make_namespaces(
             for name, claim in jobs:
                 try:
                     made.append(_make_one(directory, name, claim, mark))
-                except (OSError, KernelError) as error:
+                except OSError as error:
+                    made.append(_explained(error))
+                except KernelError as error:
                     made.append(error)
         finally:
             os.close(directory)
@@ -178,7 +194,7 @@ def make_namespaces(
 
 def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str], None]) -> NewNamespace:
     path = named(name)
-    libc.unshare(libc.CLONE_NEWNET)
+    enter_new_namespace()
     own = "/proc/thread-self/ns/net"
     fd = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
     socket: Socket | None = None
@@ -189,9 +205,9 @@ def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str
         _claim_name(directory, name, claim)
         try:
             libc.mount(own, path, "none", libc.MS_BIND)
-        except OSError:
+        except OSError as error:
             os.unlink(name, dir_fd=directory)
-            raise
+            raise _explained(error, "mount") from error
     except BaseException:
         os.close(fd)
         if socket is not None:

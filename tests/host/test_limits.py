@@ -1,0 +1,65 @@
+"""A limit that bites is named, with what raises it; provoked for real in the test's own namespaces, mounts excepted."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kokofast.host.limits import explained
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+
+def batch(tmp_path: Path, before: str, *prefix: str, links: int = 20) -> dict[str, object]:
+    """What batch says in a user and mount namespace of its own, where ``before`` was run first."""
+    file = tmp_path / "links.json"
+    file.write_text(json.dumps([{"endpoints": [f"r{i}:eth1", f"r{i + 1}:eth0"]} for i in range(links)]))
+    command = [*prefix, sys.executable, "-m", "kokofast", "batch", str(file), "--create", "--format", "json"]
+    script = f'mount -t tmpfs none /run && {before} && "$@"; code=$?; ls /run/netns >&2; exit $code'
+    done = subprocess.run(
+        ["unshare", "-Urmn", "sh", "-c", script, "sh", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "r0" not in done.stderr.split(), "all is taken back"
+    found = json.loads(done.stdout)
+    assert found["status"] == "rolled_back"
+    return dict(found["errors"][0])
+
+
+def test_the_limit_on_network_namespaces(tmp_path: Path) -> None:
+    error = batch(tmp_path, "echo 5 > /proc/sys/user/max_net_namespaces")
+    assert error["errno"] == errno.ENOSPC
+    message = str(error["message"])
+    assert "the limit on network namespaces of a user is 5" in message
+    assert "sysctl -w user.max_net_namespaces=" in message
+
+
+def test_the_limit_on_open_files(tmp_path: Path) -> None:
+    error = batch(tmp_path, "true", "prlimit", "--nofile=16:16")
+    assert error["errno"] == errno.EMFILE
+    assert "the limit on open files is 16; raise it" in str(error["message"])
+
+
+def test_the_limit_on_mounts() -> None:
+    limit = Path("/proc/sys/fs/mount-max").read_text().strip()
+    assert explained(OSError(errno.ENOSPC, "x"), "mount").strerror == (
+        f"No space left on device: the limit on mounts of a mount namespace is {limit}; "
+        "raise it: sysctl -w fs.mount-max=NUMBER"
+    )
+
+
+@pytest.mark.parametrize(("call", "code"), [("mount", errno.EPERM), ("link", errno.ENOSPC), ("unshare", errno.ENOMEM)])
+def test_what_is_no_limit_is_left_as_it_is(call: str, code: int) -> None:
+    error = OSError(code, "as it was")
+    assert explained(error, call) is error
