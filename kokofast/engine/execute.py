@@ -70,6 +70,8 @@ class Executor:
         # Requests whose bytes were made ahead, and what must be as it was then (see _stamp).
         self._ahead: dict[Operation, tuple[tuple[int, int], list[Request]]] = {}
         self._index_changes = 0
+        # One operation at a time on the qdiscs of an interface: one takes the qdisc away that another is about to use.
+        self._at_mirrors: dict[tuple[int, int], _thread.LockType] = {}
         self._next_index: list[int] = []
         for ns, namespace in enumerate(observed):
             self._next_index.append(2)
@@ -362,7 +364,7 @@ class Executor:
         handle = self.handle(operation.source.ns)
         source, target = self.index_of(operation.source), self.index_of(operation.target)
         try:
-            with self.kernel.using([handle]):
+            with self._alone_at(operation.source), self.kernel.using([handle]):
                 self._remove_bare(handle, operation.source)
                 if isinstance(operation, AddMirror) and operation.mtu is not None:
                     set_mtu(self.kernel, handle, source, operation.mtu[0])
@@ -373,6 +375,9 @@ class Executor:
         except (KernelError, OSError) as error:
             return error
         return None
+
+    def _alone_at(self, source: IfRef) -> _thread.LockType:
+        return self._at_mirrors.setdefault((source.ns, self.index_of(source)), _thread.allocate_lock())
 
     def take_back(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
         """Undoes an operation on mirrors that was done, whole or by half."""
@@ -392,7 +397,7 @@ class Executor:
             )
 
         try:
-            with self.kernel.using([handle]):
+            with self._alone_at(operation.source), self.kernel.using([handle]):
                 if isinstance(operation, AddMirror) and operation.mtu is not None:
                     set_mtu(self.kernel, handle, source, operation.mtu[1])
                 refusal = self._remove_bare(handle, operation.source)
@@ -406,8 +411,8 @@ class Executor:
             return None
         from kokofast.engine.mirror import remove_bare
 
-        refusal = remove_bare(self.kernel, handle, place[1], self.bare[place])
-        if refusal is None:
+        is_gone, refusal = remove_bare(self.kernel, handle, place[1], self.bare[place])
+        if is_gone:
             del self.bare[place]
         return refusal
 

@@ -62,18 +62,26 @@ class BareQdisc(Exception):
         self.is_ours = is_ours
 
 
-def remove_bare(kernel: Kernel, handle: Handle, index: int, bare: BareQdisc) -> KernelError | None:
-    """Removes a qdisc that got no filter, when it is ours for certain. Returns why it is there all the same."""
+def remove_bare(kernel: Kernel, handle: Handle, index: int, bare: BareQdisc) -> tuple[bool, KernelError | None]:
+    """Removes a qdisc that got no filter, when it is ours for certain.
+
+    Returns whether nothing is left to be done about it, and why it is there all the same. While filters of ours use it,
+    it waits until they are gone.
+    """
     for owner, qdisc in _qdiscs(kernel, handle):
         if owner != index or qdisc.kind != bare.qdisc.kind:
             continue
-        if any(_filters(kernel, handle, index, qdisc, direction) for direction in _PARENTS[qdisc.kind]):
-            return None  # a filter of ours, which marks it; or it is of use to somebody else
+        ours = _all_ours(kernel, handle, index, qdisc)
+        if any(item.cookie[-1] & MADE_QDISC for item in ours) or not _holds_only(kernel, handle, index, qdisc, ours):
+            return True, None  # it is marked as ours; or of use to somebody else
+        if ours:
+            return False, None
         if bare.is_ours:
-            return _ask(kernel, handle, _qdisc_request(tc.RTM_DELQDISC, index, qdisc))
+            refusal = _ask(kernel, handle, _qdisc_request(tc.RTM_DELQDISC, index, qdisc))
+            return refusal is None, refusal
         text = f"an empty {qdisc.kind} qdisc is there, which may be ours: the kernel's answer was lost"
-        return KernelError(bare.refusal.errno or errno.EIO, text)
-    return None
+        return False, KernelError(bare.refusal.errno or errno.EIO, text)
+    return True, None
 
 
 def list_mirrors(kernel: Kernel, handle: Handle, names: Mapping[int, str]) -> tuple[MirrorFilter, ...]:
@@ -263,10 +271,10 @@ def _make_with_filter(
                 return None
             bare = BareQdisc(_reason(refusals), qdisc, is_ours=True)
             try:
-                refusal = remove_bare(kernel, handle, index, bare)
+                is_gone, _ = remove_bare(kernel, handle, index, bare)
             except (KernelError, OSError) as error:
                 raise bare from error
-            raise bare if refusal is not None else bare.refusal
+            raise bare.refusal if is_gone else bare
         if refusal.errno == errno.EEXIST:
             return _other_qdisc(kernel, handle, index, direction, cookie, refusal)
         if refusal.errno not in _UNKNOWN_KIND or qdisc is candidates[-1]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from kokofast.engine.pace import Pace
+from kokofast.host.threads import no_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ AHEAD = 3
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 
 class Scheduler(Generic[Item, Answer]):
@@ -89,14 +91,12 @@ class Scheduler(Generic[Item, Answer]):
             chunk = [self._operations[number] for number in numbers]
             try:
                 if self._prepare is None or not isinstance(chunk[0], self._beside):
-                    answers = await trio.to_thread.run_sync(self._execute, chunk, limiter=limiter)
+                    answers = await _in_thread(self._execute, chunk, limiter=limiter)
                 else:
                     upcoming = [self._operations[number] for number in self._upcoming(numbers)]
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(
-                            partial(trio.to_thread.run_sync, self._prepare, chunk, upcoming, limiter=self._preparing)
-                        )
-                        answers = await trio.to_thread.run_sync(self._execute, chunk, limiter=limiter)
+                        nursery.start_soon(partial(_in_thread, self._prepare, chunk, upcoming, limiter=self._preparing))
+                        answers = await _in_thread(self._execute, chunk, limiter=limiter)
             finally:
                 self._running -= 1
                 self._pace.done(len(answers))
@@ -135,6 +135,13 @@ class Scheduler(Generic[Item, Answer]):
                 waiting[follower] -= 1
                 if waiting[follower] == 0:
                     heapq.heappush(ready, follower)
+
+
+async def _in_thread(job: Callable[..., T], *arguments: object, limiter: trio.CapacityLimiter) -> T:
+    try:
+        return await trio.to_thread.run_sync(job, *arguments, limiter=limiter)
+    except RuntimeError as error:
+        raise no_thread(error) from error
 
 
 async def run_all(

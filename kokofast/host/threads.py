@@ -9,6 +9,7 @@ Here and in kernel.py: _thread and not threading, which costs koko's command lin
 from __future__ import annotations
 
 import _thread
+import errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +19,22 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+def no_thread(error: RuntimeError) -> OSError:
+    """What pthread_create(3) means when Python says "can't start new thread"; raises what is another defect."""
+    if "new thread" not in str(error):
+        raise error
+    return OSError(
+        errno.EAGAIN,
+        "no more threads may be started: the limit on processes (ulimit -u), that of the cgroup (pids.max) or of the "
+        "machine (sysctl kernel.threads-max, kernel.pid_max) is reached; raise it, or use fewer --jobs",
+    )
+
+
 def in_own_thread(job: Callable[[], T]) -> T:
-    """Runs job in a new thread, waits for it, and returns its result or raises its exception."""
+    """Runs job in a new thread, waits for it, and returns its result or raises its exception.
+
+    Raises OSError EAGAIN when there can be no thread.
+    """
     result: list[T] = []
     failure: list[BaseException] = []
     ended = _thread.allocate_lock()
@@ -33,7 +48,10 @@ def in_own_thread(job: Callable[[], T]) -> T:
         finally:
             ended.release()
 
-    _thread.start_new_thread(body, ())
+    try:
+        _thread.start_new_thread(body, ())
+    except RuntimeError as error:
+        raise no_thread(error) from error
     ended.acquire()
     if failure:
         raise failure[0]

@@ -91,9 +91,10 @@ class World:
         document = {"name": self.lab, "defaults": {"create": True}, "links": links}
         return load(json.dumps(document).encode(), filename="lab.json")
 
-    async def prepare(self) -> State:
-        """Brings everything to what it was at the beginning, and the lab to what is there before a run."""
-        await self.clear()
+    async def prepare(self, *, told: bool = False) -> State:
+        """Brings everything to what it was at the beginning, and the lab to what is there before a run. told: a run has
+        said that something of a mirror is left."""
+        await self.clear(told=told)
         kernel = Kernel(GENEROUS)
         try:
             result = await apply(self.prepared(), kernel=kernel, jobs=1)
@@ -108,7 +109,7 @@ class World:
             os.close(fd)
         return self._settled()
 
-    async def clear(self) -> Result:
+    async def clear(self, *, told: bool = False) -> Result:
         """Destroys the lab: nothing of it may be left, and nothing of anyone else's be missing."""
         kernel = Kernel(GENEROUS)
         try:
@@ -116,6 +117,8 @@ class World:
         finally:
             kernel.close()
         assert result.errors == []
+        if told:
+            self.remove_bare_qdisc()
         # The MTU that a mirror into a tunnel lowered stays lowered, which the user was told.
         if difference(self.strangers, self.witness.state()):
             ip(self.a, "link", "set", "eth0", "mtu", "1500")

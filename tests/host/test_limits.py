@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import json
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kokofast.host.limits import explained
+from kokofast.host.threads import in_own_thread, no_thread
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -63,3 +65,18 @@ def test_the_limit_on_mounts() -> None:
 def test_what_is_no_limit_is_left_as_it_is(call: str, code: int) -> None:
     error = OSError(code, "as it was")
     assert explained(error, call) is error
+
+
+def test_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    with pytest.raises(OSError, match=r"pids\.max") as caught:
+        in_own_thread(lambda: None)
+    assert caught.value.errno == errno.EAGAIN
+
+
+def test_another_defect_is_not_taken_for_a_limit() -> None:
+    with pytest.raises(RuntimeError, match="something else"):
+        no_thread(RuntimeError("something else"))
