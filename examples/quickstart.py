@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+LAB = "quickstart"
 OLDEST = (3, 11)
 STAMP = "kokofast-installed"
 
@@ -123,12 +124,6 @@ def ensure_venv(directory: Path, *, python: str = sys.executable, extra: str = "
     return inside
 
 
-def lab_name(topology: Path) -> str:
-    """The name in the file, or the file's stem: what ``kokofast inspect`` wants."""
-    content = json.loads(topology.read_text(encoding="utf-8"))
-    return str(content.get("name", topology.stem)) if isinstance(content, dict) else topology.stem
-
-
 def inspect(kokofast: str, lab: str) -> int:
     """A thousand links are too long to read: shows the end of the answer only."""
     command = [kokofast, "inspect", lab]
@@ -145,16 +140,21 @@ def chain(kokofast: str, topology: Path, links: int) -> int:
     """Generates the chain and wires it; as root looks at it and takes it away again. The first failure's exit code."""
     command = [kokofast, "generate", "chain", "--links", str(links)]
     print(f"$ {shlex.join(command)} > {topology}", flush=True)
-    with topology.open("wb") as output:
-        generated = subprocess.run(command, stdout=output, check=False).returncode
-    if generated != 0:
-        return generated
+    generated = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if generated.returncode != 0:
+        return generated.returncode
+    # A lab and namespaces of its own: it is destroyed at the end, and r0, r1, ... may be somebody's.
+    document = json.loads(generated.stdout)
+    document["name"] = LAB
+    for link in document["links"]:
+        link["endpoints"] = [f"{LAB}-{end}" for end in link["endpoints"]]
+    topology.write_text(json.dumps(document), encoding="utf-8")
     if os.geteuid() != 0:
         return run([kokofast, "batch", str(topology), "--sandbox"])
     try:
         code = run([kokofast, "batch", str(topology), "--create"])
         if code == 0:
-            code = inspect(kokofast, lab_name(topology))
+            code = inspect(kokofast, LAB)
     finally:  # also when interrupted
         destroyed = run([kokofast, "destroy", str(topology)])
     return code or destroyed

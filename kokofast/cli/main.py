@@ -218,6 +218,7 @@ def _batch(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     topology = _load(options, create=options.create or options.sandbox, keep_problems=problems if can_look else None)
     read = time.perf_counter() - began
+    trace, trace_file = _open_trace(options)
     if options.sandbox:
         from kokofast.host.sandbox import SandboxError, enter
 
@@ -231,7 +232,6 @@ def _batch(options: argparse.Namespace) -> int:
     from kokofast.engine.apply import apply
     from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure, Result
 
-    trace, trace_file = _open_trace(options.trace)
     result = Result(topology.name, UNCHANGED)
     result.seconds["read"] = read
     result.links, result.namespaces = (dict(counts) for counts in _WITH_RESULT["batch"])
@@ -267,26 +267,38 @@ def _batch(options: argparse.Namespace) -> int:
             result.status = ROLLED_BACK
         rest = "what is left is listed below" if result.left else "what was made has been taken back"
         result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
-    if trace is not None and trace_file is not None:
-        try:
-            with trace_file:
-                trace.write(trace_file)
-        except OSError as error:  # what was done stays, and is told
-            complain(f"kokofast: {clean(options.trace)}: the trace cannot be written: {error.strerror}")
     code = _print(result, options, _exit_code(result, options, interrupted=caught is not None))
+    if trace is not None and trace_file is not None and not _write_trace(trace, trace_file, options.trace):
+        code = code or PARTIAL
     return _run_inside(options.exec) if code == OK and options.exec else code
 
 
-def _open_trace(path: str | None) -> tuple[Trace | None, IO[str] | None]:
-    if path is None:
+def _open_trace(options: argparse.Namespace) -> tuple[Trace | None, IO[str] | None]:
+    if options.trace is None:
         return None, None
     from kokofast.engine.trace import Trace
+    from kokofast.host.files import open_to_write
     from kokofast.topology import Problem
 
     try:  # before anything is touched: a run whose trace is lost would have to be made again
-        return Trace(), open(path, "w", encoding="utf-8")
+        return Trace(), open_to_write(options.trace, other_than=None if options.file == STDIN else options.file)
     except OSError as error:
-        raise CommandError(INVALID, Problem(clean(path), f"the trace cannot be written: {error.strerror}")) from None
+        place = f"--trace {clean(options.trace)}"
+        raise CommandError(INVALID, Problem(place, f"cannot be written: {error.strerror}")) from None
+
+
+def _write_trace(trace: Trace, file: IO[str], path: str) -> bool:
+    """Whether it could be written. What was done stays in any case, and its result is printed by now."""
+    from kokofast.host.files import clear
+
+    try:
+        with file:
+            clear(file)
+            trace.write(file)
+    except OSError as error:
+        complain(f"kokofast: --trace {clean(path)}: cannot be written: {error.strerror}; what was done stays")
+        return False
+    return True
 
 
 def _print(result: Result, options: argparse.Namespace, code: int) -> int:

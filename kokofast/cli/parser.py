@@ -77,7 +77,11 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     batch.add_argument("--create", action="store_true", help="make network namespaces that are missing")
     batch.add_argument("--dry-run", action="store_true", help="show what would be done and touch nothing")
     batch.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
-    batch.add_argument("--keep-going", action="store_true", help="keep the links that work when others fail (exit 3)")
+    batch.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="keep the links that work when the kernel refuses others (exit 3)",
+    )
     batch.add_argument(
         "--jobs", type=positive, metavar="N", help="worker threads (default: as many as are found to be worth it)"
     )

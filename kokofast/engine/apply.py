@@ -115,7 +115,7 @@ def _count(result: Result, plan: planner.Plan) -> None:
         "total": len(plan.actions),
         "created": 0,
         "updated": 0,
-        "unchanged": plan.actions.count(planner.UNCHANGED),
+        "unchanged": 0 if plan.problems else plan.actions.count(planner.UNCHANGED),
         "failed": 0,
     }
     result.namespaces = {"created": 0}

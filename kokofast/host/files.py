@@ -7,6 +7,10 @@ import os
 import select
 import stat
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO
+
 CHUNK = 1 << 20
 
 
@@ -39,3 +43,31 @@ def read_file(path: str | None, limit: int) -> bytes:
 
 def _state(found: os.stat_result) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
+
+
+def open_to_write(path: str, *, other_than: str | None) -> IO[str]:
+    """Opens a file for text, or makes it; what is in it stays until clear() is called. other_than is a file that it
+    must not be, None for standard input.
+
+    Raises OSError: as open(2); ENXIO for a FIFO that nobody reads; EINVAL when it is the other file.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    try:
+        os.set_blocking(fd, True)
+        found = os.fstat(fd)
+        try:
+            other = os.fstat(0) if other_than is None else os.stat(other_than)
+        except OSError:  # there is none
+            other = None
+        if other is not None and stat.S_ISREG(found.st_mode) and os.path.samestat(found, other):
+            raise OSError(errno.EINVAL, "it is the file that the links are read from", path)
+        return open(fd, "w", encoding="utf-8", closefd=True)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def clear(file: IO[str]) -> None:
+    """Takes out what was in a file before. Raises OSError."""
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        os.ftruncate(file.fileno(), 0)

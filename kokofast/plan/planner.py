@@ -298,8 +298,10 @@ class _LinkPlanner:
             for reference, end in zip(references, link.ends, strict=True)
             if self._is_a_strangers(reference)
         ]
-        for _, end in strangers:
-            self._problem(end.where("ifname"), f"{end.node} already has an interface {end.ifname}, not ours")
+        for reference, end in strangers:
+            other = self._lab_of(reference)
+            whose = {None: "not ours", "": "of another lab"}.get(other, f"of the lab {other}")
+            self._problem(end.where("ifname"), f"{end.node} already has an interface {end.ifname}, {whose}")
         if strangers:
             return False
         aliases = {interface.alias for interface in present}
@@ -323,11 +325,14 @@ class _LinkPlanner:
         return not fixed
 
     def _is_a_strangers(self, reference: IfRef) -> bool:
+        return self._find(reference) is not None and self._lab_of(reference) != self.lab
+
+    def _lab_of(self, reference: IfRef) -> str | None:
         interface = self._find(reference)
         observed = self.situation.observed[reference.ns]
         if interface is None or observed is None:
-            return False
-        return lab_of(interface, observed, self.situation.boot, self.lab) != self.lab
+            return None
+        return lab_of(interface, observed, self.situation.boot, self.lab)
 
     def _create(self, number: int, link: Link, references: tuple[IfRef, ...], parent: IfRef | None, alias: str) -> None:
         kind = KINDS[link.kind]

@@ -65,13 +65,28 @@ def test_a_trace_of_a_run(lab: Lab, tmp_path: Path) -> None:
     lab.batch("--trace", str(file))
     assert '"dump"' in file.read_text()
     lab.destroy()
+
     # One that cannot be written is known before anything is touched; one that turns out so takes nothing back.
-    nowhere = lab.kokofast("batch", lab.file, "--create", "--trace", str(tmp_path / "no" / "trace.json"))
-    assert nowhere.returncode == 2
-    assert "trace.json: the trace cannot be written: No such file or directory" in nowhere.stderr
-    assert lab.inspect() == []
-    full = lab.kokofast("batch", lab.file, "--create", "--trace", "/dev/full")
-    assert (full.returncode, "the trace cannot be written: No space left" in full.stderr) == (0, True)
+    def traced(path: object) -> tuple[int, str]:
+        done = lab.kokofast("batch", lab.file, "--create", "--quiet", "--trace", str(path))
+        return done.returncode, done.stderr
+
+    links = Path(lab.file).read_bytes()
+    (tmp_path / "link.json").symlink_to(lab.file)
+    os.mkfifo(tmp_path / "fifo")
+    for path, why in (
+        (tmp_path / "no" / "trace.json", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (lab.file, "it is the file that the links are read from"),
+        (tmp_path / "link.json", "it is the file that the links are read from"),
+        (tmp_path / "fifo", "No such device or address"),
+    ):
+        assert traced(path) == (2, f"kokofast: --trace {path}: cannot be written: {why}\n")
+        assert lab.inspect() == []
+    assert Path(lab.file).read_bytes() == links
+    why = "kokofast: --trace /dev/full: cannot be written: No space left on device; what was done stays\n"
+    assert traced("/dev/full") == (3, why)
+    assert len(lab.inspect()) == 300
 
 
 def test_a_chain_from_nothing_to_nothing(lab: Lab) -> None:

@@ -222,7 +222,8 @@ STRANGERS = {
 @pytest.mark.parametrize("who", STRANGERS)
 def test_a_strangers_interface_is_left_alone(who: str) -> None:
     found = plan(topology(LINK), namespace(0, STRANGERS[who]), namespace(1))
-    assert complaints(found) == ["r1:eth1.ifname: r1 already has an interface eth1, not ours"]
+    whose = {"of another lab": "of the lab other", "just made by another lab": "of another lab"}.get(who, "not ours")
+    assert complaints(found) == [f"r1:eth1.ifname: r1 already has an interface eth1, {whose}"]
 
 
 def test_one_problem_stops_the_whole_plan_and_all_are_told() -> None:
