@@ -156,7 +156,7 @@ kokofast generate chain --links 60 >/run/c.json
 round=0
 until [ $round -ge $ROUNDS -a -n "$waited" ] || [ $round -ge 50 ]; do
     round=$((round + 1))
-    kokofast batch /run/c.json --create --quiet & batch=$!
+    "$PYTHON" -m kokofast batch /run/c.json --create --quiet & batch=$!  # itself, not a shell that waits for it
     until [ -e /run/netns/r3 ]; do :; done
     kill -STOP $batch 2>/dev/null || true  # it was faster
     held=1; flock -n /run/kokofast/.all.lock true && held=  # or it has done its work, and only ends
