@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
@@ -93,9 +92,8 @@ class Scheduler(Generic[Item, Answer]):
                 if self._prepare is None or not isinstance(chunk[0], self._beside):
                     answers = await _in_thread(self._execute, chunk, limiter=limiter)
                 else:
-                    upcoming = [self._operations[number] for number in self._upcoming(numbers)]
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(partial(_in_thread, self._prepare, chunk, upcoming, limiter=self._preparing))
+                        nursery.start_soon(self._look_ahead, self._prepare, chunk, numbers)
                         answers = await _in_thread(self._execute, chunk, limiter=limiter)
             finally:
                 self._running -= 1
@@ -103,6 +101,13 @@ class Scheduler(Generic[Item, Answer]):
                 self._finish(numbers, answers)
             async with self._wake:
                 self._wake.notify_all()
+
+    async def _look_ahead(
+        self, prepare: Callable[[Sequence[Item], Sequence[Item]], None], chunk: Sequence[Item], numbers: Sequence[int]
+    ) -> None:
+        # In a task of its own: when it runs, the chunk is on its way.
+        upcoming = [self._operations[number] for number in self._upcoming(numbers)]
+        await _in_thread(prepare, chunk, upcoming, limiter=self._preparing)
 
     def _upcoming(self, running: Sequence[int]) -> list[int]:
         """What will be ready first when these are done."""
