@@ -10,8 +10,9 @@ from kokofast.cli.output import clean
 
 EXIT_CODES = """\
 exit codes: 0 done, or nothing to do; 1 failed, everything this run made was taken back; 2 usage or an invalid file,
-nothing was touched; 3 partial: with --keep-going, or something could not be taken back, or removed, or the result
-could not be written; 4 with --dry-run --exit-code: there is something to change; others: the sandbox's command"""
+nothing was touched; 3 partial: with --keep-going, or something could not be taken back, or removed, or the result or
+the trace could not be written; 4 with --dry-run --exit-code: there is something to change; others: the sandbox's
+command"""
 
 
 class Parser(argparse.ArgumentParser):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kokofast.engine.execute import Executor, Refusal
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import Change
-    from kokofast.plan.planner import Plan
+    from kokofast.plan.plan import Plan
     from kokofast.plan.teardown import OwnedEnd
     from kokofast.topology.model import Topology
 
@@ -57,7 +57,7 @@ def ends_made(applied: Applied, only: set[int] | None = None) -> tuple[list[Owne
             was_made = number in applied.done
             try:
                 ends += [
-                    OwnedEnd(reference.ns, executor.index_of(reference), group, operation.link)
+                    OwnedEnd(reference.ns, executor.indexes.of(reference), group, operation.link)
                     for reference in operation.ends
                     if was_made or (operation in executor.begun and _came_to_be(applied, number, reference))
                 ]
@@ -69,7 +69,7 @@ def ends_made(applied: Applied, only: set[int] | None = None) -> tuple[list[Owne
 def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
     # The socket failed, or the run broke off, between our request and its answer: only looking tells.
     executor = applied.executor
-    if isinstance(applied.failures.get(number), KernelError) or not executor.has_chosen(reference):
+    if isinstance(applied.failures.get(number), KernelError) or not executor.indexes.has_chosen(reference):
         return False
     if executor.handles[reference.ns] is None:
         return False
@@ -78,7 +78,7 @@ def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
     return (
         namespace is not None
         and interface is not None
-        and interface.ifindex == executor.index_of(reference)
+        and interface.ifindex == executor.indexes.of(reference)
         and lab_of(interface, namespace, executor.boot, applied.topology.name) == applied.topology.name
     )
 
@@ -114,7 +114,7 @@ def undo_mirrors(applied: Applied, only: set[int] | None) -> list[str]:
             continue
         if operation not in applied.executor.begun:
             continue
-        refusal = _twice(lambda operation=operation: applied.executor.take_back(operation))  # type: ignore[misc]
+        refusal = _twice(lambda operation=operation: applied.executor.mirrors.take_back(operation))  # type: ignore[misc]
         if refusal is not None and refusal.errno not in GONE and not _mirror_is_back(applied, operation):
             end = applied.topology.links[operation.link].ends[operation.end]
             left.append(f"the mirror of {end.node}:{operation.source.ifname}: {refusal}")
@@ -123,7 +123,7 @@ def undo_mirrors(applied: Applied, only: set[int] | None) -> list[str]:
 
 def _mirror_is_back(applied: Applied, operation: AddMirror | RemoveMirror) -> bool:
     executor = applied.executor
-    if (operation.source.ns, executor.index_of(operation.source)) in executor.bare:
+    if executor.mirrors.leaves_bare(operation.source):
         return False
     try:
         namespace = _look(executor, operation.source.ns, mirrors=ALL_MIRRORS)
@@ -171,7 +171,7 @@ def _is_back(executor: Executor, reference: IfRef, undo: Change) -> bool:
     except OSError:
         return False
     interface = namespace.interfaces.get(reference.ifname) if namespace is not None else None
-    if interface is None or interface.ifindex != executor.index_of(reference):
+    if interface is None or interface.ifindex != executor.indexes.of(reference):
         return True
     return (
         all(_value(interface, name) == value for name, value in undo.attributes.items())

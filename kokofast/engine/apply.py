@@ -17,8 +17,10 @@ from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
-from kokofast.plan import planner
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace, RemoveMirror
+from kokofast.plan.plan import CREATE, UPDATE, Situation, nodes_of, parent_of
+from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
+from kokofast.plan.planner import make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from kokofast.engine.execute import Refusal
     from kokofast.engine.result import Progress
     from kokofast.engine.seen import Survey
-    from kokofast.engine.trace import Trace
     from kokofast.plan.operations import Operation
+    from kokofast.plan.plan import Plan
     from kokofast.topology.model import Link, Topology
     from kokofast.topology.problems import Problem
 
@@ -46,7 +48,6 @@ async def apply(
     progress: Progress | None = None,
     result: Result | None = None,
     problems: Sequence[Problem] = (),
-    trace: Trace | None = None,
 ) -> Result:
     """Makes the kernel match the topology and returns what was done.
 
@@ -54,20 +55,20 @@ async def apply(
     the links that work stay. Never raises for what the kernel or the user's file is to blame for: see Result.status and
     Result.errors. exclusive keeps other runs off the lab meanwhile. jobs is the number of worker threads, None for as
     many as are found to be worth it, runtime_timeout how many seconds a container daemon may be silent. A result that
-    is given is filled in, so that a caller who cancels the run can see what became of it. problems are those that
-    reading the file found: then nothing is applied, but what the kernel has to object is found and reported with them.
-    trace is told what was done when.
+    is given is filled in, so that a caller who cancels the run can see what became of it; its trace, if it has one, is
+    told what was done when. problems are those that reading the file found: then nothing is applied, but what the
+    kernel has to object is found and reported with them.
     """
     result = result if result is not None else Result(topology.name, UNCHANGED)
     own = kernel is None
     kernel = kernel if kernel is not None else Kernel()
-    kernel.trace = result.trace = trace
+    kernel.trace = result.trace
     try:
         # A second run of the same lab waits, and then finds nothing to do.
         async with lab_locked(topology.name, needed=exclusive and not dry_run and not problems) as unlocked:
             survey = await survey_nodes(
                 kernel,
-                planner.nodes_of(topology),
+                nodes_of(topology),
                 runtime_timeout=runtime_timeout,
                 timed=result.stage,
                 progress=progress,
@@ -92,30 +93,30 @@ async def apply(
             kernel.close()
 
 
-def _make_plan(topology: Topology, survey: Survey, kernel: Kernel) -> planner.Plan:
+def _make_plan(topology: Topology, survey: Survey, kernel: Kernel) -> Plan:
     if survey.problems:
         # Links between nodes that do resolve are checked all the same: every error of the file is shown at once.
         whole = [link for link in topology.links if _resolves(link, survey)]
         nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
         topology = type(topology)(topology.name, nodes, tuple(whole))
-    situation = planner.Situation(survey.places, survey.observed, kernel.boot_id())
-    plan = planner.make_plan(topology, situation)
+    situation = Situation(survey.places, survey.observed, kernel.boot_id())
+    plan = make_plan(topology, situation)
     plan.problems[:0] = survey.problems
     return plan
 
 
 def _resolves(link: Link, survey: Survey) -> bool:
-    parent = planner.parent_of(link)
+    parent = parent_of(link)
     nodes = [end.node for end in link.ends] + ([] if parent is None else [parent[0]])
     return all(node in survey.places for node in nodes)
 
 
-def _count(result: Result, plan: planner.Plan) -> None:
+def _count(result: Result, plan: Plan) -> None:
     result.links = {
         "total": len(plan.actions),
         "created": 0,
         "updated": 0,
-        "unchanged": 0 if plan.problems else plan.actions.count(planner.UNCHANGED),
+        "unchanged": 0 if plan.problems else plan.actions.count(LINK_UNCHANGED),
         "failed": 0,
     }
     result.namespaces = {"created": 0}
@@ -192,12 +193,8 @@ async def _roll_back(applied: Applied, result: Result, only: set[int] | None, pr
 
 def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
     actions = applied.plan.actions
-    result.links["created"] = sum(
-        action == planner.CREATE and number not in failed for number, action in enumerate(actions)
-    )
-    result.links["updated"] = sum(
-        action == planner.UPDATE and number not in failed for number, action in enumerate(actions)
-    )
+    result.links["created"] = sum(action == CREATE and number not in failed for number, action in enumerate(actions))
+    result.links["updated"] = sum(action == UPDATE and number not in failed for number, action in enumerate(actions))
     result.links["failed"] = len(failed)
     result.namespaces["created"] = sum(
         isinstance(operation, MakeNamespace) and operation.ns not in applied.executor.adopted
@@ -205,7 +202,7 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
     )
 
 
-def describe(topology: Topology, plan: planner.Plan) -> list[str]:
+def describe(topology: Topology, plan: Plan) -> list[str]:
     """The plan as lines for people: + for what comes, ~ for what changes."""
     lines: list[str] = []
     changed: set[int] = set()
@@ -220,7 +217,7 @@ def describe(topology: Topology, plan: planner.Plan) -> list[str]:
             sign = "+" if isinstance(operation, AddMirror) else "-"
             way = " and ".join(sorted(operation.directions))
             lines.append(f"{sign} mirror {way} of {end.node}:{operation.source.ifname} to {end.ifname}")
-        elif plan.actions[operation.link] == planner.UPDATE:
+        elif plan.actions[operation.link] == UPDATE:
             changed.add(operation.link)
             end = topology.links[operation.link].ends[operation.end]
             lines.append(f"~ {end.node}:{end.ifname} {_describe_change(operation)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kokofast.endpoints import local
 from kokofast.engine.execute import Executor
 from kokofast.engine.locking import lab_locked
-from kokofast.engine.observe import observe_marks
+from kokofast.engine.observe import observe, observe_marks
 from kokofast.engine.result import DESTROYED, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import tear_down
 from kokofast.engine.scheduler import run_all
@@ -98,10 +98,10 @@ async def scan(
         has_name = path in names and not listed[names[path]]
         return has_name and namespace.identity not in scene.inhabited and owner is not None and lab in (None, owner)
 
-    def see(handle: Handle) -> Namespace:
+    def see_marks(kernel: Kernel, handle: Handle) -> Namespace:
         return observe_marks(kernel, handle, lambda namespace: goes(namespace, handle.path))
 
-    sights = await look(kernel, list(paths), see=see if to_remove else None, progress=progress)
+    sights = await look(kernel, list(paths), see=see_marks if to_remove else observe, progress=progress)
     for (path, title), sight in zip(paths.items(), sights, strict=True):
         if isinstance(sight, OSError):
             claim = host.claimed(path) if path in names else None
@@ -244,7 +244,7 @@ async def _remove_mirrors(
 
     await run_all(
         concerned,
-        lambda numbers: [executor.remove_all_mirrors(number, groups) for number in numbers],
+        lambda numbers: [executor.mirrors.remove_all(number, groups) for number in numbers],
         workers=MIRROR_WORKERS,
         chunk=MIRROR_CHUNK,
         report=report,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import _thread
 import errno
-import os
 import time
 
-from kokofast.engine.observe import NO_MIRRORS, members_of, observe
+from kokofast.engine.indexes import Indexes
+from kokofast.engine.observe import NO_MIRRORS, observe
 from kokofast.engine.requests import requests_of, requests_of_change
 from kokofast.host.namespaces import named
 from kokofast.plan.operations import (
@@ -18,28 +18,24 @@ from kokofast.plan.operations import (
     Change,
     ConfigureEnd,
     CreateLink,
-    DeleteGroup,
-    DeleteInterface,
     IfRef,
     MakeNamespace,
     MarkRef,
     NsRef,
     RemoveMirror,
-    RemoveNamespace,
 )
-from kokofast.plan.ownership import first_broadcast, first_mac, group_of_cookie
+from kokofast.plan.ownership import first_broadcast, first_mac
 from kokofast.wire.addr import AF_INET, AF_INET6, RTM_DELADDR, RTM_NEWADDR
-from kokofast.wire.link import RTM_DELLINK
 from kokofast.wire.message import KernelError, Request, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kokofast.engine.mirror import BareQdisc
+    from kokofast.engine.mirrors import Mirrors
     from kokofast.host.kernel import Handle, Kernel
-    from kokofast.plan.observed import MirrorFilter, Namespace
-    from kokofast.plan.operations import Operation, Removal
+    from kokofast.plan.observed import Namespace
+    from kokofast.plan.operations import Operation
 
     Refusal = KernelError | OSError
 
@@ -49,8 +45,6 @@ DISABLE_IPV6 = "ipv6/conf/{}/disable_ipv6"
 ADOPT_ATTEMPTS = 50
 ADOPT_SECONDS = 0.01
 INDEX_ATTEMPTS = 8
-# Interfaces with larger numbers (someone chose them) are not counted, so that there is always room above the highest.
-LARGEST_INDEX = 1 << 30
 
 
 class Executor:
@@ -62,34 +56,22 @@ class Executor:
         self.boot = kernel.boot_id()
         self.begun: set[Operation] = set()
         self.adopted: set[int] = set()  # namespaces that were to be made, and that somebody else made
+        self.indexes = Indexes(observed)
+        self._mirrors: Mirrors | None = None
         self._lock = _thread.allocate_lock()  # not threading: see host.threads
-        self._index: dict[tuple[int, str], int] = {}
-        self._chosen: set[tuple[int, str]] = set()
         self._sysctls: dict[tuple[int, str], dict[str, str]] = {}  # of interfaces: what was changed, as it was before
-        self.bare: dict[tuple[int, int], BareQdisc] = {}  # (namespace, ifindex) -> what is left of a mirror
         # Requests whose bytes were made ahead, and what must be as it was then (see _stamp).
         self._ahead: dict[Operation, tuple[tuple[int, int], list[Request]]] = {}
-        self._index_changes = 0
-        # One operation at a time on the qdiscs of an interface: one takes the qdisc away that another is about to use.
-        self._at_mirrors: dict[tuple[int, int], _thread.LockType] = {}
-        self._next_index: list[int] = []
-        for ns, namespace in enumerate(observed):
-            self._next_index.append(2)
-            if namespace is not None:
-                self._learn(ns, namespace)
 
-    def _learn(self, ns: int, namespace: Namespace) -> None:
-        for interface in namespace.interfaces.values():
-            self._index[ns, interface.ifname] = interface.ifindex
-        self._next_index[ns] = max(self._next_index[ns], _highest_index(namespace) + 1)
+    @property
+    def mirrors(self) -> Mirrors:
+        """What knows of mirrors; only who has some pays for it."""
+        with self._lock:
+            if self._mirrors is None:
+                from kokofast.engine.mirrors import Mirrors
 
-    def index_of(self, reference: IfRef) -> int:
-        """The ifindex that an interface of this run has."""
-        return self._index[reference.ns, reference.ifname]
-
-    def has_chosen(self, reference: IfRef) -> bool:
-        """Whether this run has chosen an index for the interface, that is: may have asked for it to be made."""
-        return (reference.ns, reference.ifname) in self._chosen
+                self._mirrors = Mirrors(self)
+            return self._mirrors
 
     def handle(self, ns: int) -> Handle:
         """The namespace of this number, which exists by now."""
@@ -100,7 +82,7 @@ class Executor:
     def resolve(self, reference: object) -> int | bytes:
         """What a typed reference stands for."""
         if isinstance(reference, IfRef):
-            return self._index[reference.ns, reference.ifname]
+            return self.indexes.of(reference)
         if isinstance(reference, NsRef):
             fd = self.handle(reference.ns).fd
             if fd is None:  # never while the namespace is held by using()
@@ -108,7 +90,7 @@ class Executor:
             return fd
         if isinstance(reference, MarkRef):
             ns = reference.interface.ns
-            index = self._index[ns, reference.interface.ifname]
+            index = self.indexes.of(reference.interface)
             mark = first_mac if reference.is_mac else first_broadcast
             return mark(self.boot, self.handle(ns).identity, reference.group, index)
         raise TypeError(f"{reference!r} is neither a number nor a reference")
@@ -122,9 +104,9 @@ class Executor:
         if isinstance(first, CreateLink):
             return self._create_links([item for item in operations if isinstance(item, CreateLink)])
         if isinstance(first, AddMirror):
-            return [self._mirror(item) for item in operations if isinstance(item, AddMirror)]
+            return [self.mirrors.add(item) for item in operations if isinstance(item, AddMirror)]
         if isinstance(first, RemoveMirror):
-            return [self._unmirror(item) for item in operations if isinstance(item, RemoveMirror)]
+            return [self.mirrors.remove(item) for item in operations if isinstance(item, RemoveMirror)]
         return self._configure([item for item in operations if isinstance(item, ConfigureEnd)])
 
     def prepare(self, running: Sequence[Operation], upcoming: Sequence[Operation]) -> None:
@@ -134,10 +116,7 @@ class Executor:
         until this lets it go.
         """
         stamp = self._stamp()
-        with self._lock:
-            for operation in (*running, *upcoming):
-                if isinstance(operation, CreateLink):
-                    self._choose_indexes(operation)
+        self.indexes.choose([item for item in (*running, *upcoming) if isinstance(item, CreateLink)])
         for operation in upcoming:
             if operation in self._ahead:
                 continue
@@ -152,7 +131,7 @@ class Executor:
             self._ahead[operation] = stamp, requests
 
     def _stamp(self) -> tuple[int, int]:
-        return self._index_changes, self.kernel.closings
+        return self.indexes.revision, self.kernel.closings
 
     def _requests_of(self, operation: CreateLink | ConfigureEnd) -> list[Request]:
         stamp, requests = self._ahead.pop(operation, (None, []))
@@ -190,8 +169,8 @@ class Executor:
                 namespace = observe(self.kernel, item)
         except OSError as error:
             return error
+        self.indexes.learn(operation.ns, namespace)
         with self._lock:
-            self._learn(operation.ns, namespace)
             self.handles[operation.ns] = item
             self.adopted.add(operation.ns)
         return None
@@ -218,10 +197,9 @@ class Executor:
 
     def _send_creations(self, operations: Sequence[CreateLink]) -> list[Refusal | None]:
         by_sender: dict[int | None, list[int]] = {}
-        with self._lock:
-            for number, operation in enumerate(operations):
-                by_sender.setdefault(operation.sender, []).append(number)
-                self._choose_indexes(operation)
+        for number, operation in enumerate(operations):
+            by_sender.setdefault(operation.sender, []).append(number)
+        self.indexes.choose(operations)
         results: list[Refusal | None] = [None] * len(operations)
         for sender, numbers in by_sender.items():
             requests = [request for number in numbers for request in self._requests_of(operations[number])]
@@ -235,37 +213,20 @@ class Executor:
                 results[number] = answer
         return results
 
-    def _choose_indexes(self, operation: CreateLink) -> None:
-        # Free in the sender's namespace as well: kernels before 6.15 look there for what the message names.
-        for reference in operation.ends:
-            key = reference.ns, reference.ifname
-            if key not in self._chosen:
-                floor = self._next_index[operation.sender] if operation.sender is not None else 0
-                index = max(self._next_index[reference.ns], floor)
-                self._chosen.add(key)
-                self._index[key] = index
-                self._next_index[reference.ns] = index + 1
-
     def _look_again(self, waiting: Mapping[int, CreateLink], attempt: int) -> dict[int, CreateLink]:
         # Someone else took the index between our look and our request: look where the free ones begin by now. Those
-        # whose name was taken are not tried again. Two runs that meet would choose the same numbers over and over:
-        # chance parts them.
+        # whose name was taken are not tried again.
         taken: set[tuple[int, str]] = set()
         for ns in sorted({reference.ns for operation in waiting.values() for reference in operation.ends}):
             namespace = observe(self.kernel, self.handle(ns))
             taken.update((ns, ifname) for ifname in namespace.interfaces)
-            with self._lock:
-                gap = int.from_bytes(os.urandom(2), "big") % (64 << attempt)
-                self._next_index[ns] = max(self._next_index[ns], _highest_index(namespace) + 1 + gap)
+            self.indexes.skip(ns, namespace, attempt)
         again = {
             number: operation
             for number, operation in waiting.items()
             if not any((reference.ns, reference.ifname) in taken for reference in operation.ends)
         }
-        with self._lock:
-            self._index_changes += 1
-            for operation in again.values():
-                self._chosen.difference_update((reference.ns, reference.ifname) for reference in operation.ends)
+        self.indexes.drop(again.values())
         return again
 
     def _configure(self, operations: Sequence[ConfigureEnd]) -> list[Refusal | None]:
@@ -358,82 +319,6 @@ class Executor:
         with self.kernel.using([handle]):
             return observe(self.kernel, handle, mirrors=mirrors)
 
-    def _mirror(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
-        from kokofast.engine.mirror import BareQdisc, add_mirror, set_mtu
-
-        handle = self.handle(operation.source.ns)
-        source, target = self.index_of(operation.source), self.index_of(operation.target)
-        try:
-            with self._alone_at(operation.source), self.kernel.using([handle]):
-                self._remove_bare(handle, operation.source)
-                if isinstance(operation, AddMirror) and operation.mtu is not None:
-                    set_mtu(self.kernel, handle, source, operation.mtu[0])
-                add_mirror(self.kernel, handle, source, target, operation.directions, operation.cookie)
-        except BareQdisc as error:
-            self.bare[operation.source.ns, source] = error
-            return error.refusal
-        except (KernelError, OSError) as error:
-            return error
-        return None
-
-    def _alone_at(self, source: IfRef) -> _thread.LockType:
-        return self._at_mirrors.setdefault((source.ns, self.index_of(source)), _thread.allocate_lock())
-
-    def take_back(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
-        """Undoes an operation on mirrors that was done, whole or by half."""
-        return self._unmirror(operation) if isinstance(operation, AddMirror) else self._mirror(operation)
-
-    def _unmirror(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
-        from kokofast.engine.mirror import remove_mirrors, set_mtu
-
-        handle = self.handle(operation.source.ns)
-        source, target = self.index_of(operation.source), self.index_of(operation.target)
-
-        def chosen(found: MirrorFilter) -> bool:
-            return (
-                found.belongs_to(operation.cookie, found.ifname)
-                and found.direction in operation.directions
-                and found.target in (target, 0)
-            )
-
-        try:
-            with self._alone_at(operation.source), self.kernel.using([handle]):
-                if isinstance(operation, AddMirror) and operation.mtu is not None:
-                    set_mtu(self.kernel, handle, source, operation.mtu[1])
-                refusal = self._remove_bare(handle, operation.source)
-                return remove_mirrors(self.kernel, handle, source, chosen) or refusal
-        except (KernelError, OSError) as error:
-            return error
-
-    def _remove_bare(self, handle: Handle, source: IfRef) -> KernelError | None:
-        place = source.ns, self.index_of(source)
-        if place not in self.bare:
-            return None
-        from kokofast.engine.mirror import remove_bare
-
-        is_gone, refusal = remove_bare(self.kernel, handle, place[1], self.bare[place])
-        if is_gone:
-            del self.bare[place]
-        return refusal
-
-    def remove_all_mirrors(self, ns: int, groups: frozenset[int] | None) -> Refusal | None:
-        """Removes the mirror filters of these labs' groups (None: of every lab) from all interfaces of a namespace."""
-        from kokofast.engine.mirror import list_mirrors, remove_mirrors
-
-        handle = self.handle(ns)
-        try:
-            with self.kernel.using([handle]):
-                names = {item.ifindex: item.ifname for item in observe(self.kernel, handle).interfaces.values()}
-                indexes = {name: index for index, name in names.items()}
-                found = list_mirrors(self.kernel, handle, names)
-                refusals = [
-                    remove_mirrors(self.kernel, handle, indexes[ifname], lambda item: _is_of(item.cookie, groups))
-                    for ifname in {item.ifname for item in found if _is_of(item.cookie, groups)}
-                ]
-        except (KernelError, OSError) as error:
-            return error
-        return next((refusal for refusal in refusals if refusal is not None), None)
-
     def _promote(self, handle: Handle, reference: IfRef) -> None:
         # With an IPv4 address the kernel removes all later ones of its subnet, a user's too, unless it may promote
         # them.
@@ -458,78 +343,6 @@ class Executor:
             why = error.strerror or str(error)
             return KernelError(error.errno or errno.EIO, f"IPv6 is off there and cannot be switched on: {why}")
         return self.kernel.send(handle, [request], self.resolve)[0]
-
-    def remove(self, operation: Removal) -> list[tuple[int, Refusal | None]]:
-        """Carries out one removal. (link, why not or None) of each link it covers; a removal of a namespace has the
-        link -1. What is gone already counts as removed. What fails is tried once more: a socket that failed leaves open
-        what was done."""
-        answers = self._remove(operation)
-        if all(refusal is None for _, refusal in answers):
-            return answers
-        if isinstance(operation, RemoveNamespace):
-            again = self._remove(operation)
-            return again if again[0][1] is None else answers
-        return self._remove_again(operation, answers)
-
-    def _remove_again(
-        self, operation: DeleteInterface | DeleteGroup, answers: list[tuple[int, Refusal | None]]
-    ) -> list[tuple[int, Refusal | None]]:
-        # With a look first: someone else may have taken the index of an interface that is gone.
-        indexes = operation.ifindexes if isinstance(operation, DeleteGroup) else (operation.ifindex,)
-        try:
-            now = self.look(operation.ns)
-        except OSError:
-            return answers
-        there = {item.ifindex for item in now.interfaces.values() if item.group == operation.group}
-        found: list[tuple[int, Refusal | None]] = []
-        for index, (link, refusal) in zip(indexes, answers, strict=True):
-            if refusal is None or index not in there:
-                found.append((link, None))
-            else:
-                again = self._remove(DeleteInterface(operation.ns, index, operation.group, link))
-                found.append((link, again[0][1]))
-        return found
-
-    def _remove(self, operation: Removal) -> list[tuple[int, Refusal | None]]:
-        try:
-            if isinstance(operation, RemoveNamespace):
-                return [(-1, self._remove_namespace(operation))]
-            handle = self.handle(operation.ns)
-            with self.kernel.using([handle]):
-                if isinstance(operation, DeleteInterface):
-                    return [(operation.link, self._delete(handle, operation.ifindex))]
-                return self._delete_group(handle, operation)
-        except OSError as error:
-            links = operation.links if isinstance(operation, DeleteGroup) else (getattr(operation, "link", -1),)
-            return [(link, error) for link in links]
-
-    def _delete(self, handle: Handle, ifindex: int) -> Refusal | None:
-        (answer,) = self.kernel.send(handle, [Request(RTM_DELLINK, {"index": ifindex})])
-        return None if answer is None or answer.errno == errno.ENODEV else answer
-
-    def _delete_group(self, handle: Handle, operation: DeleteGroup) -> list[tuple[int, Refusal | None]]:
-        if not members_of(self.kernel, handle, operation.group) <= set(operation.ifindexes):
-            pairs = zip(operation.ifindexes, operation.links, strict=True)
-            return [(link, self._delete(handle, ifindex)) for ifindex, link in pairs]
-        (answer,) = self.kernel.send(handle, [Request(RTM_DELLINK, {}, {"group": operation.group})])
-        refusal = None if answer is None or answer.errno == errno.ENODEV else answer
-        return [(link, refusal) for link in operation.links]
-
-    def _remove_namespace(self, operation: RemoveNamespace) -> Refusal | None:
-        handle = self.handle(operation.ns)
-        with self.kernel.using([handle]):
-            self.kernel.remove(operation.name, handle.identity)
-        return None
-
-
-def _is_of(cookie: bytes, groups: frozenset[int] | None) -> bool:
-    group = group_of_cookie(cookie)
-    return group is not None and (groups is None or group in groups)
-
-
-def _highest_index(namespace: Namespace) -> int:
-    indexes = (interface.ifindex for interface in namespace.interfaces.values())
-    return max((index for index in indexes if index <= LARGEST_INDEX), default=1)
 
 
 def _index_taken(result: Refusal | None) -> bool:

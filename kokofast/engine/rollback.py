@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeGuard
 
 from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
+from kokofast.engine.remove import remove
 from kokofast.engine.scheduler import run_all
 from kokofast.host import namespaces as host
-from kokofast.plan.operations import MakeNamespace, RemoveNamespace
+from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.teardown import plan_teardown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Executor, Refusal
     from kokofast.engine.result import Progress
-    from kokofast.plan.operations import Operation, Removal
+    from kokofast.plan.operations import Operation, Removal, RemoveNamespace
     from kokofast.plan.teardown import OwnedEnd
 
 # Deleting is waiting for RCU with little work in between: many requests in flight share the grace periods.
@@ -51,47 +52,15 @@ async def tear_down(
     total = len(deletions) + len(removals)
     finished = 0
 
-    def report(_: int, answers: list[tuple[int, Refusal | None]]) -> None:
+    def step() -> None:
         nonlocal finished
         finished += 1
-        for link, refusal in answers:
-            if refusal is None or refusal.errno in GONE:
-                done.links.add(link)
-            else:
-                done.failed_links[link] = refusal
         if progress is not None:
             progress("delete", finished, total)
 
-    def delete(chosen: Sequence[Removal]) -> list[list[tuple[int, Refusal | None]]]:
-        return [executor.remove(operation) for operation in chosen]
-
-    wanted = workers or DELETE_WORKERS
-    await run_all(deletions, delete, workers=max(min(wanted, executor.kernel.capacity), 1), chunk=1, report=report)
-
-    def report_removal(number: int, answers: list[tuple[int, Refusal | None]]) -> None:
-        nonlocal finished
-        finished += 1
-        operation = removals[number]
-        assert isinstance(operation, RemoveNamespace)
-        refusal = answers[0][1]
-        if refusal is None or refusal.errno in GONE:
-            done.namespaces.append(operation.name)
-        else:
-            done.failed_namespaces[operation.name] = refusal
-        if progress is not None:
-            progress("delete", finished, total)
-
-    def remove(chosen: Sequence[Removal]) -> list[list[tuple[int, Refusal | None]]]:
-        handles = [executor.handle(operation.ns) for operation in chosen]
-        try:
-            with executor.kernel.using(handles):  # those that were closed in between are opened again all at once
-                return delete(chosen)
-        except OSError:  # one of them: that is found out one by one
-            return delete(chosen)
-
+    await _delete_links(executor, deletions, done, workers or DELETE_WORKERS, step)
     try:
-        chunk = max(min(REMOVE_CHUNK, executor.kernel.capacity), 1)
-        await run_all(removals, remove, workers=REMOVE_WORKERS, chunk=chunk, report=report_removal)
+        await _remove_namespaces(executor, removals, done, step)
     finally:
         # Only now does the kernel end them: it would take the processors, and unmounting waits for those (RCU).
         for number in removable:
@@ -100,6 +69,49 @@ async def tear_down(
                 executor.kernel.forget(handle)
     done.links.update(end.link for end in ends if end.ns in removable and end.link not in done.failed_links)
     return done
+
+
+async def _delete_links(
+    executor: Executor, deletions: Sequence[Removal], done: TornDown, workers: int, step: Callable[[], None]
+) -> None:
+    def report(_: int, answers: list[tuple[int, Refusal | None]]) -> None:
+        for link, refusal in answers:
+            if refusal is None or refusal.errno in GONE:
+                done.links.add(link)
+            else:
+                done.failed_links[link] = refusal
+        step()
+
+    def delete(chosen: Sequence[Removal]) -> list[list[tuple[int, Refusal | None]]]:
+        return [remove(executor, operation) for operation in chosen]
+
+    await run_all(deletions, delete, workers=max(min(workers, executor.kernel.capacity), 1), chunk=1, report=report)
+
+
+async def _remove_namespaces(
+    executor: Executor, removals: Sequence[RemoveNamespace], done: TornDown, step: Callable[[], None]
+) -> None:
+    def report(number: int, refusal: Refusal | None) -> None:
+        name = removals[number].name
+        if refusal is None or refusal.errno in GONE:
+            done.namespaces.append(name)
+        else:
+            done.failed_namespaces[name] = refusal
+        step()
+
+    def remove_each(chosen: Sequence[RemoveNamespace]) -> list[Refusal | None]:
+        return [remove(executor, operation)[0][1] for operation in chosen]
+
+    def remove_chunk(chosen: Sequence[RemoveNamespace]) -> list[Refusal | None]:
+        handles = [executor.handle(operation.ns) for operation in chosen]
+        try:
+            with executor.kernel.using(handles):  # those that were closed in between are opened again all at once
+                return remove_each(chosen)
+        except OSError:  # one of them: that is found out one by one
+            return remove_each(chosen)
+
+    chunk = max(min(REMOVE_CHUNK, executor.kernel.capacity), 1)
+    await run_all(removals, remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
 
 
 def _is_ours(operation: Operation, executor: Executor) -> TypeGuard[MakeNamespace]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.engine.observe import NO_MIRRORS, observe
+from kokofast.engine.observe import observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,17 +40,12 @@ class Survey:
         return len(self.handles) - 1
 
 
-def look_into(kernel: Kernel, item: Handle | OSError, mirrors: int = NO_MIRRORS) -> Sight:
-    """Observes what Kernel.open_all() opened; an OSError when that cannot be."""
-    return look_with(kernel, item, lambda handle: observe(kernel, handle, mirrors=mirrors))
-
-
-def look_with(kernel: Kernel, item: Handle | OSError, see: Callable[[Handle], Namespace]) -> Sight:
-    """The same, with another look than observe()."""
+def look_into(kernel: Kernel, item: Handle | OSError, see: Callable[[Kernel, Handle], Namespace] = observe) -> Sight:
+    """Looks, in the way of ``see``, into what Kernel.open_all() opened; an OSError when that cannot be."""
     if isinstance(item, OSError):
         return item
     try:
         with kernel.using([item]):
-            return item, see(item)
+            return item, see(kernel, item)
     except OSError as error:
         return error

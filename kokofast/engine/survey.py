@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
-from kokofast.engine.observe import BESIDE_OURS, NO_MIRRORS
+from kokofast.engine.observe import BESIDE_OURS, observe
 from kokofast.engine.scheduler import run_all
-from kokofast.engine.seen import Survey, look_into, look_with
+from kokofast.engine.seen import Survey, look_into
 from kokofast.host import namespaces as host
 from kokofast.topology.model import CONTAINER_KINDS
 from kokofast.topology.problems import Problem
@@ -36,22 +37,17 @@ async def look(
     paths: Sequence[str],
     *,
     stage: str = "survey",
-    mirrors: int = NO_MIRRORS,
-    see: Callable[[Handle], Namespace] | None = None,
+    see: Callable[[Kernel, Handle], Namespace] = observe,
     progress: Progress | None = None,
 ) -> list[Sight]:
-    """Opens and observes the namespace at each path, or with ``see`` looks in that way; an OSError for those that
-    cannot be."""
+    """Opens the namespace at each path and looks into it in the way of ``see``; an OSError for those that cannot be."""
     kernel.expect(len(paths))
     sights: list[Sight] = [OSError()] * len(paths)
     chunk = max(min(SURVEY_CHUNK, kernel.capacity // SURVEY_WORKERS), 1)
     done = 0
 
     def execute(chosen: Sequence[str]) -> list[Sight]:
-        opened = kernel.open_all(chosen)
-        if see is not None:
-            return [look_with(kernel, item, see) for item in opened]
-        return [look_into(kernel, item, mirrors) for item in opened]
+        return [look_into(kernel, item, see) for item in kernel.open_all(chosen)]
 
     def report(number: int, sight: Sight) -> None:
         nonlocal done
@@ -120,7 +116,7 @@ async def _survey(
                 paths.setdefault(namespace_path(pids[node.name]), []).append(node)
         except ValueError as error:
             unresolved[node.name] = str(error)
-    sights = await look(kernel, list(paths), mirrors=BESIDE_OURS, progress=progress)
+    sights = await look(kernel, list(paths), see=partial(observe, mirrors=BESIDE_OURS), progress=progress)
     for (path, same), sight in zip(paths.items(), sights, strict=True):
         if not isinstance(sight, OSError):
             number = survey.add(*sight)

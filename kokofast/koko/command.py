@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kokofast.engine.execute import Refusal
     from kokofast.engine.seen import Survey
     from kokofast.host.kernel import Kernel
-    from kokofast.plan.planner import Plan
+    from kokofast.plan.plan import Plan
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
 
@@ -96,15 +96,16 @@ def _create(kernel: Kernel, topology: Topology) -> int:
     from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Executor
     from kokofast.koko.look import look_at
-    from kokofast.plan import planner
+    from kokofast.plan.plan import Situation, nodes_of
+    from kokofast.plan.planner import make_plan
 
     mirrors = any(end.mirror is not None for end in topology.links[0].ends)
-    survey = look_at(kernel, planner.nodes_of(topology).values(), mirrors=mirrors)
+    survey = look_at(kernel, nodes_of(topology).values(), mirrors=mirrors)
     problems = survey.problems or _taken(topology, survey)
     if problems:
         return _complain_of(problems)
-    situation = planner.Situation(survey.places, survey.observed, kernel.boot_id())
-    plan = planner.make_plan(topology, situation)
+    situation = Situation(survey.places, survey.observed, kernel.boot_id())
+    plan = make_plan(topology, situation)
     if plan.problems:
         return _complain_of(plan.problems)
     _choose_sender(plan, survey)
@@ -189,6 +190,7 @@ def _report(applied: Applied, interrupted: bool) -> int:
 def _take_back(applied: Applied) -> list[str]:
     """Takes back all that was made; a line for what could not be."""
     from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
+    from kokofast.engine.remove import remove
     from kokofast.plan.teardown import plan_teardown
 
     left = undo_mirrors(applied, None) + undo_changes(applied, None)
@@ -196,7 +198,7 @@ def _take_back(applied: Applied) -> list[str]:
     left += unseen
     deletions, _ = plan_teardown(ends, {})
     for deletion in deletions:
-        for link, refusal in applied.executor.remove(deletion):
+        for link, refusal in remove(applied.executor, deletion):
             if refusal is not None and refusal.errno not in GONE:
                 left.append(f"link {applied.topology.links[link].title()}: {refusal}")
     return left

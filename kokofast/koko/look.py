@@ -6,6 +6,7 @@ import errno
 
 from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
+from kokofast.engine.observe import BESIDE_OURS, NO_MIRRORS, observe
 from kokofast.engine.seen import Survey, look_into
 from kokofast.topology.model import CONTAINER_KINDS
 from kokofast.topology.problems import Problem
@@ -15,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from kokofast.host.kernel import Kernel
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.observed import Namespace
     from kokofast.topology.model import Node
 
 
@@ -40,12 +42,15 @@ def look_at(kernel: Kernel, nodes: Iterable[Node], *, mirrors: bool = False) -> 
 
 
 def _look(survey: Survey, kernel: Kernel, nodes: Iterable[Node], pids: Mapping[str, int], mirrors: bool) -> None:
+    def see(kernel: Kernel, handle: Handle) -> Namespace:
+        return observe(kernel, handle, mirrors=BESIDE_OURS if mirrors else NO_MIRRORS)
+
     paths: dict[str, list[Node]] = {}
     for node in nodes:
         path = namespace_path(pids[node.name]) if node.name in pids else local.path_of(node)
         paths.setdefault(path, []).append(node)
     for item, same in zip(kernel.open_all(list(paths)), paths.values(), strict=True):
-        sight = look_into(kernel, item, mirrors)
+        sight = look_into(kernel, item, see)
         if isinstance(sight, OSError):
             survey.problems += [Problem(node.place, _explain(node, sight)) for node in same]
         else:

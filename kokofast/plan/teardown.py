@@ -34,7 +34,7 @@ class OwnedEnd:
 
 def plan_teardown(
     ends: Sequence[OwnedEnd], removable: Mapping[int, str], shared_groups: frozenset[tuple[int, int]] = frozenset()
-) -> tuple[list[Removal], list[Removal]]:
+) -> tuple[list[Removal], list[RemoveNamespace]]:
     """(deletions of links, removals of namespaces): the second list waits for the first.
 
     ends are all interfaces to delete, both ends of a link where both were seen; removable maps a namespace of ours

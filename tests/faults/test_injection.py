@@ -18,7 +18,8 @@ from collections.abc import Callable
 
 import pytest
 
-from kokofast.cli.main import PARTIAL, _exit_code
+from kokofast.cli.batch import exit_code
+from kokofast.cli.command import PARTIAL
 from kokofast.engine import rollback
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
@@ -355,7 +356,7 @@ def check_left(world: World, outcome: Outcome) -> None:
     if there:
         assert outcome.result.status == "partial", str(outcome)
         options = argparse.Namespace(dry_run=False, exit_code=False)
-        assert _exit_code(outcome.result, options, interrupted=False) == PARTIAL
+        assert exit_code(outcome.result, options, interrupted=False) == PARTIAL
     else:
         assert outcome.result.status == "rolled_back", str(outcome)
 

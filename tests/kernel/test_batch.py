@@ -48,7 +48,7 @@ def test_a_trace_of_a_run(lab: Lab, tmp_path: Path) -> None:
     trace = json.loads(file.read_text())
     spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
     names = [event["name"] for event in spans]
-    assert [event["name"] for event in spans if event["cat"] == "stage"] == ["survey", "plan", "apply"]
+    assert [event["name"] for event in spans if event["cat"] == "stage"] == ["read", "survey", "plan", "apply"]
     assert {"execute: make namespace", "execute: create link", "execute: configure"} <= set(names)
     assert {"prepare: create link", "send"} <= set(names)
     (stage,) = [event for event in spans if event["name"] == "apply"]

@@ -7,7 +7,8 @@ from typing import Any
 
 from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.ownership import alias_of, first_broadcast, group_of
-from kokofast.plan.planner import Plan, Situation, make_plan
+from kokofast.plan.plan import Plan, Situation
+from kokofast.plan.planner import make_plan
 from kokofast.topology.model import End, Link, Node, Topology
 from kokofast.topology.values import parse_address
 

@@ -12,7 +12,7 @@ from kokofast.kinds import KINDS
 from kokofast.plan.observed import Interface, MirrorFilter, Namespace
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, RemoveMirror
 from kokofast.plan.ownership import cookie_of
-from kokofast.plan.planner import CALLER, CREATE, UNCHANGED, UPDATE, Plan, nodes_of
+from kokofast.plan.plan import CALLER, CREATE, UNCHANGED, UPDATE, Plan, nodes_of
 from kokofast.topology.model import Address, End, Link, Mirror, Node, Topology
 from tests.plan.builders import LAB, end, identity_of, interface, link_alias, namespace, plan, veth
 

@@ -9,7 +9,7 @@ import pytest
 from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.operations import Change, ConfigureEnd, CreateLink, IfRef, MakeNamespace, MarkRef, NsRef
 from kokofast.plan.ownership import BROADCAST, first_broadcast, group_of
-from kokofast.plan.planner import CREATE, UNCHANGED, UPDATE, Plan
+from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.topology.model import Link, Node, Topology
 from tests.plan.builders import (
     BOOT,

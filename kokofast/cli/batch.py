@@ -1,0 +1,184 @@
+"""batch, from its options to its exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kokofast.cli.command import (
+    CHANGES,
+    FAILED,
+    INVALID,
+    OK,
+    PARTIAL,
+    STDIN,
+    WITH_RESULT,
+    CommandError,
+    failures_of,
+    finish,
+    load_file,
+    need_capabilities,
+)
+from kokofast.cli.output import clean, complain
+from kokofast.cli.signals import with_signals
+
+if TYPE_CHECKING:
+    import argparse
+    import signal
+    from typing import IO
+
+    from kokofast.engine.result import Progress, Result
+    from kokofast.engine.trace import Trace
+    from kokofast.topology.model import Topology
+    from kokofast.topology.problems import Problem
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127  # of the sandbox's command, as a shell says it
+
+
+def batch(options: argparse.Namespace) -> int:
+    """Makes the links of options.file and returns the exit code, the sandbox's command's where there is one."""
+    from kokofast.engine.result import UNCHANGED, Result
+    from kokofast.host.limits import TO_LOOK, missing_capabilities
+
+    result = Result("", UNCHANGED)
+    if options.trace is not None:
+        from kokofast.engine.trace import Trace
+
+        result.trace = Trace()
+    problems: list[Problem] = []
+    # What the kernel has to object to a bad file is shown together with the rest, where we can look.
+    can_look = not options.sandbox and not missing_capabilities(TO_LOOK)
+    with result.stage("read"):
+        create = options.create or options.sandbox
+        topology = load_file(options, create=create, keep_problems=problems if can_look else None)
+    result.lab = topology.name
+    result.links, result.namespaces = (dict(counts) for counts in WITH_RESULT["batch"])
+    if options.sandbox:
+        _refuse_outsiders(topology)
+    else:
+        need_capabilities(looks_only=options.dry_run or bool(problems))
+    trace_file = _open_trace(options)  # where the user's paths are: before the sandbox
+    if options.sandbox:
+        _enter_sandbox()
+    caught = _carry_out(topology, problems, result, options)
+    code = finish(result, options, exit_code(result, options, interrupted=caught is not None))
+    if (
+        result.trace is not None
+        and trace_file is not None
+        and not _write_trace(result.trace, trace_file, options.trace)
+    ):
+        code = code or PARTIAL
+    return _run_inside(options.exec) if code == OK and options.exec else code
+
+
+def _carry_out(
+    topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace
+) -> signal.Signals | None:
+    """Fills result in; returns the signal that cancelled it."""
+    from kokofast.engine.apply import apply
+    from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure
+
+    async def job(progress: Progress | None) -> None:
+        await apply(
+            topology,
+            keep_going=options.keep_going,
+            dry_run=options.dry_run,
+            jobs=options.jobs,
+            exclusive=not options.sandbox,
+            runtime_timeout=options.runtime_timeout,
+            progress=progress,
+            result=result,
+            problems=problems,
+        )
+
+    caught = None
+    try:
+        caught = with_signals(
+            job,
+            options.quiet or options.format == "json",
+            still="still ending what has begun and taking back what was made",
+            rest=f"'kokofast destroy --name {topology.name}' removes what is left",
+        )
+    except CommandError as error:  # the machine failed us in the midst: what became of the run is told all the same
+        result.errors += failures_of(error)
+        if result.status == UNCHANGED:
+            result.status = ROLLED_BACK
+    if caught is not None and result.status != "applied":
+        if result.status == UNCHANGED:  # before there was a plan: that all is as the file wants it is not known
+            result.status = ROLLED_BACK
+        rest = "what is left is listed below" if result.left else "what was made has been taken back"
+        result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
+    return caught
+
+
+def _enter_sandbox() -> None:
+    from kokofast.host.sandbox import SandboxError, enter
+
+    try:
+        enter()
+    except SandboxError as error:
+        raise CommandError(FAILED, str(error)) from None
+
+
+def _refuse_outsiders(topology: Topology) -> None:
+    """A sandbox has no containers, processes and namespace files but its own; those of the machine must stay alone."""
+    from kokofast.topology import Problem
+
+    outside = [node for node in topology.nodes.values() if node.kind not in ("netns", "host")]
+    if outside:
+        raise CommandError(
+            INVALID,
+            *(
+                Problem(node.place, f"a {node.kind} node cannot be in a sandbox, only netns and host")
+                for node in outside
+            ),
+        )
+
+
+def _open_trace(options: argparse.Namespace) -> IO[str] | None:
+    if options.trace is None:
+        return None
+    from kokofast.host.files import open_to_write
+    from kokofast.topology import Problem
+
+    try:  # before anything is touched: a run whose trace is lost would have to be made again
+        return open_to_write(options.trace, other_than=None if options.file == STDIN else options.file)
+    except OSError as error:
+        place = f"--trace {clean(options.trace)}"
+        raise CommandError(INVALID, Problem(place, f"cannot be written: {error.strerror}")) from None
+
+
+def _write_trace(trace: Trace, file: IO[str], path: str) -> bool:
+    """Whether it could be written. What was done stays in any case, and its result is printed by now."""
+    from kokofast.host.files import clear
+
+    try:
+        with file:
+            clear(file)
+            trace.write(file)
+    except OSError as error:
+        complain(f"kokofast: --trace {clean(path)}: cannot be written: {error.strerror}; what was done stays")
+        return False
+    return True
+
+
+def exit_code(result: Result, options: argparse.Namespace, *, interrupted: bool) -> int:
+    """What a run's result is to a shell."""
+    if result.status == "invalid":
+        return INVALID
+    if result.status == "partial" or result.left:
+        return PARTIAL
+    if result.errors or (interrupted and result.status != "applied"):
+        return FAILED
+    if options.dry_run and options.exit_code and result.status == "planned":
+        return CHANGES
+    return OK
+
+
+def _run_inside(command: list[str]) -> int:
+    from kokofast.host.sandbox import run_command
+
+    try:
+        return run_command(command)
+    except OSError as error:
+        code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+        raise CommandError(code, f"{command[0]}: {error.strerror}") from None

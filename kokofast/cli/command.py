@@ -1,0 +1,99 @@
+"""What the commands share: exit codes, the error that ends one, the file, the result."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from kokofast.cli.output import clean, lose_output, print_result, summary
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kokofast.engine.result import Failure, Result
+    from kokofast.topology.model import Topology
+    from kokofast.topology.problems import Problem
+
+OK, FAILED, INVALID, PARTIAL, CHANGES = 0, 1, 2, 3, 4
+STDIN = "-"
+
+# The commands that print a result, and what it counts (links, namespaces) when nothing was touched.
+WITH_RESULT: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "batch": ({"total": 0, "created": 0, "updated": 0, "unchanged": 0, "failed": 0}, {"created": 0}),
+    "destroy": ({"removed": 0, "failed": 0}, {"removed": 0, "failed": 0}),
+}
+
+
+class CommandError(Exception):
+    """The command ends here: an exit code, and what to tell the user."""
+
+    def __init__(self, code: int, *errors: str | Problem) -> None:
+        super().__init__(*errors)
+        self.code = code
+        self.errors = errors
+
+
+def failures_of(error: CommandError) -> list[Failure]:
+    """The errors as a result has them."""
+    from kokofast.engine.result import Failure
+
+    return [Failure("", one) if isinstance(one, str) else Failure(one.place, one.message) for one in error.errors]
+
+
+def load_file(
+    options: argparse.Namespace, *, create: bool = False, keep_problems: list[Problem] | None = None
+) -> Topology:
+    """The topology of the file. With keep_problems a file that has some gives what is left of it, and adds them."""
+    from kokofast.host.files import read_file
+    from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError, load
+
+    try:
+        data = read_file(None if options.file == STDIN else options.file, FILE_BYTES_MAX)
+        return load(data, filename=options.file, name=getattr(options, "name", None), create=create)
+    except OSError as error:
+        raise CommandError(INVALID, Problem(clean(options.file), error.strerror or str(error))) from None
+    except MemoryError:
+        raise CommandError(INVALID, Problem(clean(options.file), "there is not memory enough to read it")) from None
+    except TopologyError as error:
+        if keep_problems is not None and error.topology is not None:
+            keep_problems += error.problems
+            return error.topology
+        raise CommandError(INVALID, *error.problems) from None
+
+
+def check_lab(name: str | None) -> str | None:
+    """name, when it can be a lab's."""
+    from kokofast.topology.values import check_lab_name
+
+    try:
+        return None if name is None else check_lab_name(name)
+    except ValueError as error:
+        raise CommandError(INVALID, str(error)) from None
+
+
+def need_capabilities(*, looks_only: bool = False) -> None:
+    """Raises CommandError when we may not do what is asked."""
+    from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
+
+    missing = missing_capabilities(TO_LOOK if looks_only else TO_WIRE)
+    if missing:
+        raise CommandError(
+            FAILED,
+            f"this needs root, or {' and '.join(missing)}: run it with sudo; "
+            "'kokofast batch FILE --sandbox' works without, in namespaces of its own",
+        )
+
+
+def finish(result: Result, options: argparse.Namespace, code: int) -> int:
+    """Prints the result and returns the exit code. When it cannot be written, what was done stands all the same: that
+    is no failure that was taken back."""
+    try:
+        print_result(result, options.format, options.quiet)
+        sys.stdout.flush()
+    except OSError as error:
+        if result.status in ("applied", "partial", "destroyed") and not getattr(options, "sandbox", False):
+            lose_output(f"what was done stays ({summary(result)}), but the result cannot be written", error)
+            return PARTIAL
+        lose_output("the result cannot be written", error)
+        return code if code in (INVALID, PARTIAL) else FAILED
+    return code

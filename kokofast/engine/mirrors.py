@@ -1,0 +1,113 @@
+"""The mirror operations of a run: adds filters, removes them, and takes either back. Blocking, for worker threads."""
+
+from __future__ import annotations
+
+import _thread
+
+from kokofast.engine.mirror import BareQdisc, add_mirror, list_mirrors, remove_bare, remove_mirrors, set_mtu
+from kokofast.engine.observe import observe
+from kokofast.plan.operations import AddMirror
+from kokofast.plan.ownership import group_of_cookie
+from kokofast.wire.message import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.engine.execute import Executor, Refusal
+    from kokofast.host.kernel import Handle
+    from kokofast.plan.observed import MirrorFilter
+    from kokofast.plan.operations import IfRef, RemoveMirror
+
+
+class Mirrors:
+    """Of one run. Remembers the qdiscs that were made for a mirror and stand without it."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._bare: dict[tuple[int, int], BareQdisc] = {}  # (namespace, ifindex) -> what is left of a mirror
+        # One operation at a time on the qdiscs of an interface: one takes the qdisc away that another is about to use.
+        self._locks: dict[tuple[int, int], _thread.LockType] = {}
+
+    def leaves_bare(self, source: IfRef) -> bool:
+        """Whether a qdisc of ours without a mirror is left at the interface."""
+        return self._place(source) in self._bare
+
+    def add(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
+        """Makes the filters that the operation is about."""
+        executor = self._executor
+        handle = executor.handle(operation.source.ns)
+        source, target = executor.indexes.of(operation.source), executor.indexes.of(operation.target)
+        try:
+            with self._alone_at(operation.source), executor.kernel.using([handle]):
+                self._remove_bare(handle, operation.source)
+                if isinstance(operation, AddMirror) and operation.mtu is not None:
+                    set_mtu(executor.kernel, handle, source, operation.mtu[0])
+                add_mirror(executor.kernel, handle, source, target, operation.directions, operation.cookie)
+        except BareQdisc as error:
+            self._bare[self._place(operation.source)] = error
+            return error.refusal
+        except (KernelError, OSError) as error:
+            return error
+        return None
+
+    def remove(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
+        """Removes the filters that the operation is about, and their qdisc when it is ours and nothing else needs
+        it."""
+        executor = self._executor
+        handle = executor.handle(operation.source.ns)
+        source, target = executor.indexes.of(operation.source), executor.indexes.of(operation.target)
+
+        def chosen(found: MirrorFilter) -> bool:
+            return (
+                found.belongs_to(operation.cookie, found.ifname)
+                and found.direction in operation.directions
+                and found.target in (target, 0)
+            )
+
+        try:
+            with self._alone_at(operation.source), executor.kernel.using([handle]):
+                if isinstance(operation, AddMirror) and operation.mtu is not None:
+                    set_mtu(executor.kernel, handle, source, operation.mtu[1])
+                refusal = self._remove_bare(handle, operation.source)
+                return remove_mirrors(executor.kernel, handle, source, chosen) or refusal
+        except (KernelError, OSError) as error:
+            return error
+
+    def take_back(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
+        """Undoes an operation that was done, whole or by half."""
+        return self.remove(operation) if isinstance(operation, AddMirror) else self.add(operation)
+
+    def remove_all(self, ns: int, groups: frozenset[int] | None) -> Refusal | None:
+        """Removes the mirror filters of these labs' groups (None: of every lab) from all interfaces of a namespace."""
+        kernel, handle = self._executor.kernel, self._executor.handle(ns)
+        try:
+            with kernel.using([handle]):
+                names = {item.ifindex: item.ifname for item in observe(kernel, handle).interfaces.values()}
+                indexes = {name: index for index, name in names.items()}
+                found = list_mirrors(kernel, handle, names)
+                refusals = [
+                    remove_mirrors(kernel, handle, indexes[ifname], lambda item: _is_of(item.cookie, groups))
+                    for ifname in {item.ifname for item in found if _is_of(item.cookie, groups)}
+                ]
+        except (KernelError, OSError) as error:
+            return error
+        return next((refusal for refusal in refusals if refusal is not None), None)
+
+    def _place(self, source: IfRef) -> tuple[int, int]:
+        return source.ns, self._executor.indexes.of(source)
+
+    def _alone_at(self, source: IfRef) -> _thread.LockType:
+        return self._locks.setdefault(self._place(source), _thread.allocate_lock())
+
+    def _remove_bare(self, handle: Handle, source: IfRef) -> KernelError | None:
+        place = self._place(source)
+        if place not in self._bare:
+            return None
+        is_gone, refusal = remove_bare(self._executor.kernel, handle, place[1], self._bare[place])
+        if is_gone:
+            del self._bare[place]
+        return refusal
+
+
+def _is_of(cookie: bytes, groups: frozenset[int] | None) -> bool:
+    group = group_of_cookie(cookie)
+    return group is not None and (groups is None or group in groups)

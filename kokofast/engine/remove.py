@@ -1,0 +1,84 @@
+"""Carries out one removal: of an interface, of a group of them, or of a namespace. Blocking, for worker threads."""
+
+from __future__ import annotations
+
+import errno
+
+from kokofast.engine.observe import members_of
+from kokofast.plan.operations import DeleteGroup, DeleteInterface, RemoveNamespace
+from kokofast.wire.link import RTM_DELLINK
+from kokofast.wire.message import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.engine.execute import Executor, Refusal
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.operations import Removal
+
+
+def remove(executor: Executor, operation: Removal) -> list[tuple[int, Refusal | None]]:
+    """Carries out one removal. (link, why not or None) of each link it covers; a removal of a namespace has the
+    link -1. What is gone already counts as removed. What fails is tried once more: a socket that failed leaves open
+    what was done."""
+    answers = _remove(executor, operation)
+    if all(refusal is None for _, refusal in answers):
+        return answers
+    if isinstance(operation, RemoveNamespace):
+        again = _remove(executor, operation)
+        return again if again[0][1] is None else answers
+    return _remove_again(executor, operation, answers)
+
+
+def _remove_again(
+    executor: Executor, operation: DeleteInterface | DeleteGroup, answers: list[tuple[int, Refusal | None]]
+) -> list[tuple[int, Refusal | None]]:
+    # With a look first: someone else may have taken the index of an interface that is gone.
+    indexes = operation.ifindexes if isinstance(operation, DeleteGroup) else (operation.ifindex,)
+    try:
+        now = executor.look(operation.ns)
+    except OSError:
+        return answers
+    there = {item.ifindex for item in now.interfaces.values() if item.group == operation.group}
+    found: list[tuple[int, Refusal | None]] = []
+    for index, (link, refusal) in zip(indexes, answers, strict=True):
+        if refusal is None or index not in there:
+            found.append((link, None))
+        else:
+            again = _remove(executor, DeleteInterface(operation.ns, index, operation.group, link))
+            found.append((link, again[0][1]))
+    return found
+
+
+def _remove(executor: Executor, operation: Removal) -> list[tuple[int, Refusal | None]]:
+    try:
+        if isinstance(operation, RemoveNamespace):
+            return [(-1, _remove_namespace(executor, operation))]
+        handle = executor.handle(operation.ns)
+        with executor.kernel.using([handle]):
+            if isinstance(operation, DeleteInterface):
+                return [(operation.link, _delete(executor.kernel, handle, operation.ifindex))]
+            return _delete_group(executor.kernel, handle, operation)
+    except OSError as error:
+        links = operation.links if isinstance(operation, DeleteGroup) else (getattr(operation, "link", -1),)
+        return [(link, error) for link in links]
+
+
+def _delete(kernel: Kernel, handle: Handle, ifindex: int) -> Refusal | None:
+    (answer,) = kernel.send(handle, [Request(RTM_DELLINK, {"index": ifindex})])
+    return None if answer is None or answer.errno == errno.ENODEV else answer
+
+
+def _delete_group(kernel: Kernel, handle: Handle, operation: DeleteGroup) -> list[tuple[int, Refusal | None]]:
+    if not members_of(kernel, handle, operation.group) <= set(operation.ifindexes):
+        pairs = zip(operation.ifindexes, operation.links, strict=True)
+        return [(link, _delete(kernel, handle, ifindex)) for ifindex, link in pairs]
+    (answer,) = kernel.send(handle, [Request(RTM_DELLINK, {}, {"group": operation.group})])
+    refusal = None if answer is None or answer.errno == errno.ENODEV else answer
+    return [(link, refusal) for link in operation.links]
+
+
+def _remove_namespace(executor: Executor, operation: RemoveNamespace) -> Refusal | None:
+    handle = executor.handle(operation.ns)
+    with executor.kernel.using([handle]):
+        executor.kernel.remove(operation.name, handle.identity)
+    return None

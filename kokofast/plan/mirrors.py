@@ -1,0 +1,80 @@
+"""What the mirrors of the planned ends need, when all interfaces that there will be are known."""
+
+from __future__ import annotations
+
+from kokofast.kinds import KINDS
+from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
+from kokofast.plan.ownership import alias_of, cookie_of
+from kokofast.plan.plan import UNCHANGED, UPDATE
+from kokofast.topology.problems import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.plan.plan import Plan
+    from kokofast.plan.prospect import PlannedEnd, Prospect
+
+
+def plan_mirrors(plan: Plan, prospect: Prospect, lab: str) -> None:
+    """Adds the operations to the plan, or the problems."""
+    for end in prospect.ends:
+        _plan_mirror(plan, prospect, lab, end)
+
+
+def _plan_mirror(plan: Plan, prospect: Prospect, lab: str, planned: PlannedEnd) -> None:
+    end, target = planned.link.ends[planned.position], planned.reference
+    observed = prospect.situation.observed[target.ns]
+    if end.mirror is None and (planned.interface is None or observed is None or not observed.mirrors):
+        return
+    cookie = cookie_of(lab, alias_of(lab, planned.link))
+    have = _mirrors_of(prospect, planned, cookie)
+    wanted: dict[str, frozenset[str]] = {} if end.mirror is None else {end.mirror.source: end.mirror.directions()}
+    removed: list[int] = []
+    for ifname, present in have.items():
+        if surplus := frozenset(present).difference(wanted.get(ifname, ())):
+            source = IfRef(target.ns, ifname)
+            operation = RemoveMirror(planned.number, planned.position, target, source, surplus, cookie)
+            removed.append(plan.add(operation, prospect.ready((target, source))))
+            _note_update(plan, planned.number)
+    for ifname, directions in wanted.items():
+        source = IfRef(target.ns, ifname)
+        place = end.where("mirror")
+        if ifname == end.ifname:
+            plan.problems.append(Problem(place, f"{ifname} is the copy's own target, not an interface to mirror"))
+        elif not prospect.exists(source):
+            plan.problems.append(Problem(place, f"there is no interface {ifname} in {end.node} to mirror"))
+        elif missing := directions.difference(have.get(ifname, ())):
+            mtu = _lowered_mtu(plan, prospect, planned, source)
+            add = AddMirror(planned.number, planned.position, target, source, missing, cookie, mtu)
+            plan.add(add, (*prospect.ready((target, source)), *removed))
+            _note_update(plan, planned.number)
+
+
+def _mirrors_of(prospect: Prospect, planned: PlannedEnd, cookie: bytes) -> dict[str, set[str]]:
+    """source -> directions of the mirrors that the end has already."""
+    have: dict[str, set[str]] = {}
+    observed = prospect.situation.observed[planned.reference.ns]
+    if observed is not None and planned.interface is not None:
+        for mirror in observed.mirrors:
+            if mirror.belongs_to(cookie, mirror.ifname) and mirror.target == planned.interface.ifindex:
+                have.setdefault(mirror.ifname, set()).add(mirror.direction)
+    return have
+
+
+def _note_update(plan: Plan, number: int) -> None:
+    if plan.actions[number] == UNCHANGED:
+        plan.actions[number] = UPDATE
+
+
+def _lowered_mtu(plan: Plan, prospect: Prospect, planned: PlannedEnd, source: IfRef) -> tuple[int, int] | None:
+    # koko's rule: what is copied into a tunnel must fit into it, or the copy is lost.
+    if not KINDS[planned.link.kind].overhead(planned.link):
+        return None
+    mtu, room = prospect.mtu_of(source), prospect.mtu_of(planned.reference)
+    if mtu is None or room is None or mtu <= room:
+        return None
+    end = planned.link.ends[planned.position]
+    plan.notes.append(
+        f"the mtu of {end.node}:{source.ifname} is lowered from {mtu} to {room}, "
+        f"so that its packets fit into {end.ifname}"
+    )
+    return room, mtu

@@ -1,0 +1,77 @@
+"""What a plan is, and what it is made from."""
+
+from __future__ import annotations
+
+from kokofast.topology.model import Node
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kokofast.plan.observed import Interface, Namespace
+    from kokofast.plan.operations import IfRef, Operation
+    from kokofast.topology.model import Link, Topology
+    from kokofast.topology.problems import Problem
+
+CREATE, UPDATE, UNCHANGED = "create", "update", "unchanged"
+
+# The node that a parent interface without a node is in. No file can name it.
+CALLER = ""
+
+
+class Plan:
+    """operations[i] may start when every operation in after[i] is done. actions says for each link of the topology
+    what becomes of it: CREATE, UPDATE or UNCHANGED. With problems there are no operations. notes are for the user.
+    Operations from number ``last`` on cannot be taken back as they were, and are for when the others are done."""
+
+    __slots__ = ("actions", "after", "last", "notes", "operations", "problems")
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.operations: list[Operation] = []
+        self.after: list[tuple[int, ...]] = []
+        self.actions: list[str] = []
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+
+    def add(self, operation: Operation, after: tuple[int, ...] = ()) -> int:
+        self.operations.append(operation)
+        self.after.append(after)
+        return len(self.operations) - 1
+
+
+class Situation:
+    """What is decided on. places maps each node's name to the number of its namespace; observed has what is
+    in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_broadcast)."""
+
+    __slots__ = ("boot", "observed", "places")
+
+    def __init__(self, places: Mapping[str, int], observed: Sequence[Namespace | None], boot: str) -> None:
+        self.places = places
+        self.observed = observed
+        self.boot = boot
+
+    def find(self, reference: IfRef) -> Interface | None:
+        """The interface, when it is there."""
+        observed = self.observed[reference.ns]
+        return observed.interfaces.get(reference.ifname) if observed is not None else None
+
+
+def parent_of(link: Link) -> tuple[str, str] | None:
+    """(node, interface name) of the interface that a link stands on; None for kinds that stand on none."""
+    parent = link.options.get("parent")
+    if not isinstance(parent, str):
+        return None
+    node, _, ifname = parent.rpartition(":")
+    return node or CALLER, ifname
+
+
+def nodes_of(topology: Topology) -> dict[str, Node]:
+    """All namespaces that a plan has to know: the nodes of the topology, and the caller's where a parent is there."""
+    nodes = dict(topology.nodes)
+    for link in topology.links:
+        parent = parent_of(link)
+        if parent is not None and parent[0] == CALLER:
+            nodes[CALLER] = Node(CALLER, "host", "", place=link.where("parent"))
+            break
+    return nodes

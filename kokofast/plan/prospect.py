@@ -1,0 +1,59 @@
+"""The interfaces as they will be when the plan is carried out, as far as it goes by now."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kokofast.plan.observed import Interface
+    from kokofast.plan.operations import IfRef
+    from kokofast.plan.plan import Situation
+    from kokofast.topology.model import Link
+
+
+class PlannedEnd:
+    """An end of a link that was planned: number is the link's, position the end's in it, interface what there was."""
+
+    __slots__ = ("interface", "link", "number", "position", "reference")
+
+    def __init__(self, number: int, position: int, link: Link, reference: IfRef, interface: Interface | None) -> None:
+        self.number = number
+        self.position = position
+        self.link = link
+        self.reference = reference
+        self.interface = interface
+
+
+class Prospect:
+    """What is there, and what the plan adds to it."""
+
+    def __init__(self, situation: Situation) -> None:
+        self.situation = situation
+        self.ends: list[PlannedEnd] = []
+        self._ready: dict[tuple[int, str], int] = {}
+        self._mtus: dict[tuple[int, str], int | None] = {}
+
+    def exists(self, reference: IfRef) -> bool:
+        """Whether the interface is there or planned."""
+        return self.situation.find(reference) is not None or (reference.ns, reference.ifname) in self._ready
+
+    def completes(self, operation: int, reference: IfRef) -> None:
+        """After this operation the interface is as it will be."""
+        self._ready[reference.ns, reference.ifname] = operation
+
+    def ready(self, references: Iterable[IfRef]) -> tuple[int, ...]:
+        """The operations of the plan after which these interfaces are complete."""
+        places = [(reference.ns, reference.ifname) for reference in references]
+        return tuple(sorted({self._ready[place] for place in places if place in self._ready}))
+
+    def sets_mtu(self, reference: IfRef, mtu: int | None) -> None:
+        """The MTU that the plan gives an interface; None where that is not known."""
+        self._mtus[reference.ns, reference.ifname] = mtu
+
+    def mtu_of(self, reference: IfRef) -> int | None:
+        """The MTU that an interface will have, where that is known."""
+        if (reference.ns, reference.ifname) in self._mtus:
+            return self._mtus[reference.ns, reference.ifname]
+        interface = self.situation.find(reference)
+        return interface.mtu if interface is not None else None
