@@ -34,11 +34,12 @@ _LOOPBACK = 1
 _IFLA_IFNAME = 3
 
 
-def rows_of(sent: Sent, topology: Topology, places: Mapping[int, str], complete: State) -> frozenset[int] | None:
+def rows_of(sent: Sent, topology: Topology, places: Mapping[int, str], complete: State | None) -> frozenset[int] | None:
     """The links that the requests are about; None for requests that are about none in particular, dumps say.
 
     places: the cookie of a namespace that stays -> what it is called in the states. complete: the state with all links,
-    for the numbers that the interfaces have.
+    for the numbers that the interfaces have; None when they are not the same in each run: then also None for requests
+    that nothing but such a number tells about.
     """
     found: frozenset[int] = frozenset()
     for message, type, _ in messages_of(sent.data):
@@ -49,7 +50,9 @@ def rows_of(sent: Sent, topology: Topology, places: Mapping[int, str], complete:
     return found
 
 
-def _rows(message: bytes, type: int, place: str | None, topology: Topology, complete: State) -> frozenset[int] | None:
+def _rows(
+    message: bytes, type: int, place: str | None, topology: Topology, complete: State | None
+) -> frozenset[int] | None:
     if type not in (*_CHANGES, RTM_DELTFILTER):
         return None
     if type == RTM_NEWLINK:  # its sender is none of the ends
@@ -62,6 +65,8 @@ def _rows(message: bytes, type: int, place: str | None, topology: Topology, comp
     }
     if marked:
         return frozenset(marked)
+    if complete is None:
+        return None
     (index,) = struct.unpack_from("=i", message, _IFINDEX_AT)
     # Of a namespace that is made in each run nobody knows the cookie.
     meant = {key[:2] for key, value in complete.items() if key[2:] == ("link",) and _index(value) == index}
