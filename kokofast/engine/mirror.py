@@ -36,6 +36,8 @@ _PRIO_HANDLE = 0x4B0000  # major number "K"
 _FIRST_PRIORITY = {"ingress": 16, "egress": 17}
 _LAST_PRIORITY = 0xBFFF
 
+_QDISCS = Request(tc.RTM_GETQDISC, {}, only=frozenset(("kind",)))
+
 _U32_NODE = 0xFFF  # TC_U32_NODE: what a handle has of it names a filter, without it a hash table
 
 # What the kernel says of a qdisc or a classifier that it does not have.
@@ -183,7 +185,7 @@ def set_mtu(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
 def _qdiscs(kernel: Kernel, handle: Handle) -> list[tuple[int, _Qdisc]]:
     """(ifindex, qdisc) of those that can hold our filters."""
     found: list[tuple[int, _Qdisc]] = []
-    for message in kernel.dump(handle, Request(tc.RTM_GETQDISC, {})):
+    for message in kernel.dump(handle, _QDISCS):
         kind, header = message.attributes.get("kind", ""), message.header
         if kind in _PARENTS and (kind != "prio" or header["parent"] == tc.TC_H_ROOT):
             found.append((header["index"], _Qdisc(kind, header["handle"], header["parent"])))
