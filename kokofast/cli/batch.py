@@ -140,6 +140,8 @@ def _open_trace(options: argparse.Namespace) -> IO[str] | None:
     from kokofast.host.files import open_to_write
     from kokofast.topology import Problem
 
+    if options.trace == STDIN:
+        raise CommandError(INVALID, Problem("--trace -", "give a file: standard output is for the result"))
     try:  # before anything is touched: a run whose trace is lost would have to be made again
         return open_to_write(options.trace, other_than=None if options.file == STDIN else options.file)
     except OSError as error:

@@ -84,6 +84,8 @@ def test_a_trace_of_a_run(lab: Lab, tmp_path: Path) -> None:
         assert traced(path) == (2, f"kokofast: --trace {path}: cannot be written: {why}\n")
         assert lab.inspect() == []
     assert Path(lab.file).read_bytes() == links
+    assert traced("-") == (2, "kokofast: --trace -: give a file: standard output is for the result\n")
+    assert lab.inspect() == []
     why = "kokofast: --trace /dev/full: cannot be written: No space left on device; what was done stays\n"
     assert traced("/dev/full") == (3, why)
     assert len(lab.inspect()) == 300
