@@ -24,10 +24,8 @@ from kokofast.cli.signals import with_signals
 if TYPE_CHECKING:
     import argparse
     import signal
-    from collections.abc import Sequence
     from typing import IO
 
-    from kokofast.engine.headstart import HeadStart
     from kokofast.engine.result import Progress, Result
     from kokofast.engine.trace import Trace
     from kokofast.topology.model import Topology
@@ -76,37 +74,15 @@ def _carry_out(
     topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace
 ) -> signal.Signals | None:
     """Fills result in; returns the signal that cancelled it."""
+    from kokofast.engine.apply import apply
     from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure
 
-    heads: list[HeadStart] = []
-
-    def first(progress: Progress | None, signals: Sequence[int]) -> bool:
-        from kokofast.engine.headstart import head_start
-
-        head = head_start(
-            topology,
-            result,
-            exclusive=not options.sandbox,
-            jobs=options.jobs,
-            progress=progress,
-            stopped=lambda: bool(signals),
-        )
-        if head is not None and not head.is_done:
-            heads.append(head)
-        return head is None or not head.is_done
-
     async def job(progress: Progress | None) -> None:
-        from kokofast.engine.apply import apply, go_on
-
-        keep_going, jobs = options.keep_going, options.jobs
-        if heads:
-            await go_on(heads.pop(), keep_going=keep_going, jobs=jobs, progress=progress, result=result)
-            return
         await apply(
             topology,
-            keep_going=keep_going,
+            keep_going=options.keep_going,
             dry_run=options.dry_run,
-            jobs=jobs,
+            jobs=options.jobs,
             exclusive=not options.sandbox,
             runtime_timeout=options.runtime_timeout,
             progress=progress,
@@ -119,7 +95,6 @@ def _carry_out(
         caught = with_signals(
             job,
             options.quiet or options.format == "json",
-            first=None if options.dry_run or problems else first,
             still="still ending what has begun and taking back what was made",
             rest=f"'kokofast destroy --name {topology.name}' removes what is left",
         )
@@ -127,9 +102,6 @@ def _carry_out(
         result.errors += failures_of(error)
         if result.status == UNCHANGED:
             result.status = ROLLED_BACK
-    finally:
-        for head in heads:  # trio cannot even be imported
-            result.left = head.abandon()
     if caught is not None and result.status != "applied":
         if result.status == UNCHANGED:  # before there was a plan: that all is as the file wants it is not known
             result.status = ROLLED_BACK

@@ -11,7 +11,7 @@ from kokofast.cli.command import FAILED, PARTIAL, CommandError
 from kokofast.cli.output import complain
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     import trio
 
@@ -19,20 +19,15 @@ if TYPE_CHECKING:
 
 
 def with_signals(
-    job: Callable[[Progress | None], Awaitable[object]],
-    quiet: bool,
-    *,
-    first: Callable[[Progress | None, Sequence[int]], bool] | None = None,
-    still: str = "",
-    rest: str = "",
+    job: Callable[[Progress | None], Awaitable[object]], quiet: bool, *, still: str = "", rest: str = ""
 ) -> signal.Signals | None:
     """Runs job under trio; returns the signal that cancelled it, None when it came to its end.
 
-    first runs before trio is imported, and says whether job is needed still. A signal that comes until trio listens is
-    put into the list that first gets, and cancels job when that begins.
     A second signal only has the user told what goes on still, for what was begun is brought to an end. A third one ends
     the process at once; rest says what to do then.
     """
+    import trio
+
     from kokofast.cli.output import progress_bar
 
     caught: list[signal.Signals] = []
@@ -45,27 +40,19 @@ def with_signals(
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
         # When we listen no more the work is done, and what __main__ says of a Ctrl-C, "interrupted", exit 1, a lie.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    held: list[int] = []
-    before = {number: signal.getsignal(number) for number in heeded}
     progress, bar = (None, None) if quiet else progress_bar()
-
-    def heed(number: int) -> None:
-        caught.append(signal.Signals(number))
-        if still and len(caught) == 2:
-            complain(f"kokofast: {still}; one more signal ends this at once, and {rest}")
-        elif still and len(caught) > 2:
-            complain(f"kokofast: ended by {caught[-1].name} before its time: {rest}")
-            os._exit(PARTIAL)
 
     async def watch(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*heeded) as signals:
             task_status.started()
-            for number in held:
-                heed(number)
-                scope.cancel()
             async for number in signals:
-                heed(number)
+                caught.append(signal.Signals(number))
                 scope.cancel()
+                if still and len(caught) == 2:
+                    complain(f"kokofast: {still}; one more signal ends this at once, and {rest}")
+                elif still and len(caught) > 2:
+                    complain(f"kokofast: ended by {caught[-1].name} before its time: {rest}")
+                    os._exit(PARTIAL)
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -77,32 +64,14 @@ def with_signals(
             nursery.cancel_scope.cancel()
 
     try:
-        if first is not None:
-            for number in heeded:
-                signal.signal(number, lambda number, _: held.append(number))
-            if not _explained(lambda: first(progress, held)):
-                return signal.Signals(held[0]) if held else None
-        import trio
-
         trio.run(main)
     except BaseExceptionGroup as group:
         raise _explain(group) from group
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         if bar is not None:
             with contextlib.suppress(OSError):  # the terminal is closed
                 bar.close()  # type: ignore[attr-defined]
     return caught[0] if caught else None
-
-
-def _explained(first: Callable[[], bool]) -> bool:
-    from kokofast.wire.message import KernelError
-
-    try:
-        return first()
-    except (OSError, KernelError) as error:
-        raise _explain(BaseExceptionGroup("", [error])) from error
 
 
 def _explain(group: BaseExceptionGroup[BaseException]) -> BaseException:

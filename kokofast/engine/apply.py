@@ -9,27 +9,31 @@ import trio
 from kokofast.engine.applied import Applied
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
-from kokofast.engine.groundwork import is_to_do, plan_of
-from kokofast.engine.locking import lab_locked, not_kept_off
+from kokofast.engine.locking import lab_locked
 from kokofast.engine.pace import Pace
 from kokofast.engine.recheck import bereft, fail_the_misled
-from kokofast.engine.result import APPLIED, PARTIAL, ROLLED_BACK, UNCHANGED, Failure, Result
+from kokofast.engine.result import APPLIED, INVALID, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
-from kokofast.plan.operations import CreateLink, MakeNamespace
-from kokofast.plan.plan import CREATE, UPDATE, nodes_of
+from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace, RemoveMirror
+from kokofast.plan.plan import CREATE, UPDATE, Situation, nodes_of, parent_of
+from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
+from kokofast.plan.planner import make_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from kokofast.engine.execute import Refusal
-    from kokofast.engine.headstart import HeadStart
     from kokofast.engine.result import Progress
+    from kokofast.engine.seen import Survey
     from kokofast.plan.operations import Operation
-    from kokofast.topology.model import Topology
+    from kokofast.plan.plan import Plan
+    from kokofast.topology.model import Link, Topology
     from kokofast.topology.problems import Problem
+
+CHUNK = 256
 
 
 async def apply(
@@ -70,46 +74,55 @@ async def apply(
                 progress=progress,
             )
             with result.stage("plan"):
-                plan = plan_of(topology, survey, kernel)
+                plan = _make_plan(topology, survey, kernel)
             plan.problems[:0] = problems
-            if is_to_do(topology, plan, result, dry_run):
-                result.notes += unlocked
+            _count(result, plan)
+            if plan.problems:
+                result.status = INVALID
+                result.errors = [Failure(problem.place, problem.message) for problem in plan.problems]
+            elif dry_run:
+                result.status = PLANNED if plan.operations else UNCHANGED
+                result.notes = describe(topology, plan) + plan.notes
+            elif plan.operations:
+                result.notes = plan.notes + unlocked
                 applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
-                await _carry_out(applied, applied.executor.execute, result, keep_going, Pace(jobs), progress)
+                await _carry_out(applied, result, keep_going, Pace(jobs), progress)
         return result
     finally:
         if own:
             kernel.close()
 
 
-async def go_on(
-    head: HeadStart,
-    *,
-    keep_going: bool = False,
-    jobs: int | None = None,
-    progress: Progress | None = None,
-    result: Result,
-) -> Result:
-    """apply() for a run that has had a head start, and is not done. Closes it."""
-    try:
-        if head.lock is not None and head.lock.refusal:
-            result.notes.append(not_kept_off(head.lock))
-        await _carry_out(head.applied, head.execute, result, keep_going, Pace(jobs), progress, head.settle)
-        return result
-    finally:
-        head.close()
+def _make_plan(topology: Topology, survey: Survey, kernel: Kernel) -> Plan:
+    if survey.problems:
+        # Links between nodes that do resolve are checked all the same: every error of the file is shown at once.
+        whole = [link for link in topology.links if _resolves(link, survey)]
+        nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
+        topology = type(topology)(topology.name, nodes, tuple(whole))
+    situation = Situation(survey.places, survey.observed, kernel.boot_id())
+    plan = make_plan(topology, situation)
+    plan.problems[:0] = survey.problems
+    return plan
 
 
-async def _carry_out(
-    applied: Applied,
-    execute: Callable[[Sequence[Operation]], Sequence[Refusal | None]],
-    result: Result,
-    keep_going: bool,
-    pace: Pace,
-    progress: Progress | None,
-    settle: Callable[[], None] = lambda: None,
-) -> None:
-    """settle notes what was done and is not reported yet, where the run came to its end before."""
+def _resolves(link: Link, survey: Survey) -> bool:
+    parent = parent_of(link)
+    nodes = [end.node for end in link.ends] + ([] if parent is None else [parent[0]])
+    return all(node in survey.places for node in nodes)
+
+
+def _count(result: Result, plan: Plan) -> None:
+    result.links = {
+        "total": len(plan.actions),
+        "created": 0,
+        "updated": 0,
+        "unchanged": 0 if plan.problems else plan.actions.count(LINK_UNCHANGED),
+        "failed": 0,
+    }
+    result.namespaces = {"created": 0}
+
+
+async def _carry_out(applied: Applied, result: Result, keep_going: bool, pace: Pace, progress: Progress | None) -> None:
     plan, executor, trace = applied.plan, applied.executor, result.trace
     total = len(plan.operations)
 
@@ -128,11 +141,11 @@ async def _carry_out(
         scheduler: Scheduler[Operation, Refusal | None] = Scheduler(
             [plan.operations[number] for number in numbers],
             [plan.after[number] for number in numbers],
-            execute if trace is None else trace.of(execute),
+            executor.execute if trace is None else trace.of(executor.execute),
             failed=lambda answer: answer is not None,
             report=lambda done, answers: report([numbers[number] for number in done], answers),
             workers=pace,
-            chunk=pace.chunk(executor.kernel.capacity),
+            chunk=max(min(CHUNK, executor.kernel.capacity // (2 * pace.most)), 1),
             stop_on_failure=not keep_going,
             prepare=executor.prepare if trace is None else trace.of(executor.prepare),
             beside=CreateLink,
@@ -144,13 +157,11 @@ async def _carry_out(
             await run(0, plan.last)
             if keep_going or not applied.failures:
                 await run(plan.last, total)
-            settle()
             if keep_going or not applied.failures:
                 fail_the_misled(applied)
     except BaseException:
         # Cancelled (Ctrl-C, SIGTERM), or a defect of ours: either way nothing stays half made.
         result.status = ROLLED_BACK
-        settle()
         await _roll_back(applied, result, None, progress)
         raise
     result.workers = pace.workers
@@ -189,3 +200,43 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
         isinstance(operation, MakeNamespace) and operation.ns not in applied.executor.adopted
         for operation in (applied.plan.operations[number] for number in applied.done)
     )
+
+
+def describe(topology: Topology, plan: Plan) -> list[str]:
+    """The plan as lines for people: + for what comes, ~ for what changes."""
+    lines: list[str] = []
+    changed: set[int] = set()
+    for operation in plan.operations:
+        if isinstance(operation, MakeNamespace):
+            lines.append(f"+ namespace {operation.name}")
+        elif isinstance(operation, CreateLink):
+            link = topology.links[operation.link]
+            lines.append(f"+ {link.kind} {link.title()}")
+        elif isinstance(operation, (AddMirror, RemoveMirror)):
+            end = topology.links[operation.link].ends[operation.end]
+            sign = "+" if isinstance(operation, AddMirror) else "-"
+            way = " and ".join(sorted(operation.directions))
+            lines.append(f"{sign} mirror {way} of {end.node}:{operation.source.ifname} to {end.ifname}")
+        elif plan.actions[operation.link] == UPDATE:
+            changed.add(operation.link)
+            end = topology.links[operation.link].ends[operation.end]
+            lines.append(f"~ {end.node}:{end.ifname} {_describe_change(operation)}")
+    return lines
+
+
+def _describe_change(operation: ConfigureEnd) -> str:
+    change = operation.change
+    parts = [
+        name if isinstance(value, (str, bytes)) else f"{name} {value}" for name, value in change.attributes.items()
+    ]
+    if change.up is not None:
+        parts.append("up" if change.up else "down")
+    parts += [f"+{_text(address.packed, address.prefixlen)}" for address in change.add]
+    parts += [f"-{_text(address.packed, address.prefixlen)}" for address in change.remove]
+    return ", ".join(parts)
+
+
+def _text(packed: bytes, prefixlen: int) -> str:
+    import ipaddress
+
+    return f"{ipaddress.ip_address(packed)}/{prefixlen}"

@@ -26,11 +26,6 @@ async def lab_locked(lab: str | None, *, needed: bool = True) -> AsyncIterator[l
     try:
         while not lock.acquire():  # noqa: ASYNC110 - another process has it, whose end is no event of ours
             await trio.sleep(POLL_SECONDS)
-        yield [not_kept_off(lock)] if lock.refusal else []
+        yield [f"other runs are not kept off meanwhile: {lock.refusal}"] if lock.refusal else []
     finally:
         lock.release()
-
-
-def not_kept_off(lock: LabLock) -> str:
-    """What the user is told of a lock that cannot be had."""
-    return f"other runs are not kept off meanwhile: {lock.refusal}"

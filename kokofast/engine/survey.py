@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
-from kokofast.engine.groundwork import Paths, blame, see
-from kokofast.engine.observe import observe
+from kokofast.endpoints import local
+from kokofast.endpoints.process import namespace_path
+from kokofast.engine.observe import BESIDE_OURS, observe
 from kokofast.engine.scheduler import run_all
 from kokofast.engine.seen import Survey, look_into
+from kokofast.host import namespaces as host
 from kokofast.topology.model import CONTAINER_KINDS
+from kokofast.topology.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +91,10 @@ async def survey_nodes(
     else:
         with timed("survey"):
             await _survey(survey, kernel, nodes, {}, unresolved, progress)
-    blame(survey, nodes, unresolved)
+    for node in nodes.values():
+        if node.name in unresolved:
+            survey.places.pop(node.name, None)
+            survey.problems.append(Problem(node.place, f"node {node.name}: {unresolved[node.name]}"))
     return survey
 
 
@@ -100,6 +107,29 @@ async def _survey(
     progress: Progress | None,
 ) -> None:
     """Puts the nodes' namespaces into survey, those of containers by the pid in pids, and why not into unresolved."""
-    paths = Paths(nodes, pids)
-    paths.take_in(survey, await look(kernel, list(paths.nodes), see=see, progress=progress))
-    unresolved |= paths.unresolved
+    paths: dict[str, list[Node]] = {}
+    for node in nodes.values():
+        try:
+            if node.kind not in CONTAINER_KINDS:
+                paths.setdefault(local.path_of(node), []).append(node)
+            elif node.name in pids:
+                paths.setdefault(namespace_path(pids[node.name]), []).append(node)
+        except ValueError as error:
+            unresolved[node.name] = str(error)
+    sights = await look(kernel, list(paths), see=partial(observe, mirrors=BESIDE_OURS), progress=progress)
+    for (path, same), sight in zip(paths.items(), sights, strict=True):
+        if not isinstance(sight, OSError):
+            number = survey.add(*sight)
+            survey.places.update((node.name, number) for node in same)
+        elif _can_be_made(path, same, sight):
+            number = survey.add_missing()
+            survey.places.update((node.name, number) for node in same)
+        else:
+            unresolved |= {node.name: local.explain(node, sight) for node in same}
+
+
+def _can_be_made(path: str, nodes: Sequence[Node], error: OSError) -> bool:
+    if not any(node.create for node in nodes):
+        return False
+    # A name that a killed run claimed, without a namespace behind it yet, is as good as missing.
+    return isinstance(error, FileNotFoundError) or host.claimed(path) is not None

@@ -10,14 +10,13 @@ import random
 import signal
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from kokofast.engine.pace import CHUNK
+from kokofast.engine.apply import CHUNK
 from tests.conftest import links
 from tests.kernel.conftest import COMMAND, Lab, Watch, present, stand_still, state, until
 from tests.vm.marker import IN_GUEST
@@ -65,44 +64,6 @@ def test_a_signal_while_links_are_made(lab: Lab, start: Start, watch: Callable[[
     assert process.returncode == 1, errors
     assert "interrupted by SIGTERM; what was made has been taken back" in errors
     assert "Traceback" not in errors
-    assert state(a, b) == before
-
-
-# kokofast, with a signal to itself in the midst of importing trio: the first links are in a thread's hands by then.
-WHILE_IMPORTING = """
-import os, signal, sys
-import kokofast.cli.main
-
-class Finder:
-    def find_spec(self, name, *_):
-        if name == "trio":
-            os.kill(os.getpid(), int(sys.argv[-1]))
-
-sys.meta_path.insert(0, Finder())
-sys.exit(kokofast.cli.main.run(sys.argv[1:-1]))
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_while_trio_is_imported(lab: Lab, number: signal.Signals) -> None:
-    a, b = lab.bundle(20)
-    before = state(a, b)
-    command = [sys.executable, "-c", WHILE_IMPORTING, "batch", lab.file, "--format", "json", str(int(number))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1, done.stderr
-    assert json.loads(done.stdout)["status"] == "rolled_back"
-    assert f"interrupted by {number.name}; what was made has been taken back" in done.stderr
-    assert state(a, b) == before
-
-
-def test_without_trio_nothing_stays(lab: Lab) -> None:
-    a, b = lab.bundle(20)
-    before = state(a, b)
-    script = WHILE_IMPORTING.replace("os.kill(os.getpid(), int(sys.argv[-1]))", "raise ImportError(name)")
-    command = [sys.executable, "-c", script, "batch", lab.file, ""]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert "ImportError: trio" in done.stderr
     assert state(a, b) == before
 
 
