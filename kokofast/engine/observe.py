@@ -33,7 +33,7 @@ _MARKS = Request(
     only=frozenset(("address", "broadcast", "group", "ifalias", "ifname", "link")),
 )
 _GROUPS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=frozenset(("group",)))
-_ADDRESSES = Request(RTM_GETADDR, {})
+_ADDRESSES = Request(RTM_GETADDR, {}, only=frozenset(("address", "flags", "local", "proto")))
 
 
 # Whether our mirror filters are looked for: nowhere, in namespaces with an interface of ours, or in all.

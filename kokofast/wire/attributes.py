@@ -182,6 +182,7 @@ class Table:
                 raise ValueError(f"{self.name}: {name} ({attr.type}) is there already")
             self.rows[name] = attr
             self.by_type[attr.type] = (name, attr)
+        _layouts.clear()
 
     def types_of(self, names: frozenset[str]) -> frozenset[int]:
         """The numbers of these attributes."""
@@ -274,10 +275,15 @@ def decode(table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | No
     """
     if depth > MAX_DEPTH:
         raise DecodeError(f"attributes nested deeper than {MAX_DEPTH}")
+    layout = _layouts.get((len(data), table, only))
+    if layout is not None and layout.headers.unpack_from(data) == layout.numbers:
+        return layout.read(data, depth)
+    view = memoryview(data)
+    layout = _Layout(table, *_walk(view, None if only is None else table.types_of(only)))
     values: dict[Any, Any] = {}
     later: list[tuple[str, Attr, memoryview]] = []
-    types = None if only is None else table.types_of(only)
-    for raw_type, payload in walk(data, types):
+    for raw_type, start, stop in layout.places:
+        payload = view[start:stop]
         known = table.by_type.get(raw_type & NLA_TYPE_MASK)
         if known is None:
             values[raw_type] = bytes(payload)
@@ -295,40 +301,16 @@ def decode(table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | No
             values[name] = value
     for name, attr, payload in later:
         values[name] = _decode_one(name, attr, attr.inside(values), payload, depth)
+    layout.keep(len(view), only)
     return values
 
 
-class _Layout:
-    """Where attributes stood in bytes seen before: those of the same length with the same headers have them there too.
-
-    A dump of thousands of namespaces has few layouts, and checking one is a single call instead of fifty."""
-
-    __slots__ = ("headers", "numbers", "places")
-
-    def __init__(self, headers: struct.Struct, numbers: tuple[int, ...], places: list[tuple[int, int, int]]) -> None:
-        self.headers = headers
-        self.numbers = numbers
-        self.places = places
-
-
-MAX_LAYOUTS = 256
-MAX_LAYOUT_ATTRIBUTES = 256  # an interface has some seventy; what has thousands is not worth the memory
-_layouts: dict[tuple[int, frozenset[int] | None], _Layout] = {}
-
-
-def walk(data: Buffer, types: frozenset[int] | None = None) -> list[tuple[int, memoryview]]:
-    """(nla_type with its flags, payload) of each attribute, or of those of some types.
-
-    Raises DecodeError on a length that cannot be.
-    """
-    view = memoryview(data)
+def _walk(view: memoryview, types: frozenset[int] | None) -> tuple[list[int], list[tuple[int, int, int]]]:
+    """nla_len and nla_type of each attribute in turn; and (nla_type with its flags, start and end of the payload) of
+    each, or of those of some types. Raises DecodeError on a length that cannot be."""
     end = len(view)
-    known = _layouts.get((end, types))
-    if known is not None and known.headers.unpack_from(view) == known.numbers:
-        return [(type, view[start:stop]) for type, start, stop in known.places]
     offset = 0
     numbers: list[int] = []
-    format: list[str] = []
     places: list[tuple[int, int, int]] = []
     while end - offset >= 4:
         length, type = _NLATTR.unpack_from(view, offset)
@@ -336,17 +318,88 @@ def walk(data: Buffer, types: frozenset[int] | None = None) -> list[tuple[int, m
             raise DecodeError(f"attribute {type & NLA_TYPE_MASK} says {length} of {end - offset} bytes")
         if types is None or type & NLA_TYPE_MASK in types:
             places.append((type, offset + 4, offset + length))
-        step = (length + 3) & ~3
         numbers += (length, type)
-        format.append(f"HH{step - 4}x")
-        offset += step
+        offset += (length + 3) & ~3
     if offset < end:
         raise DecodeError(f"{end - offset} bytes left over after the last attribute")
-    if offset == end and len(format) <= MAX_LAYOUT_ATTRIBUTES:  # with its last padding, as the kernel always has it
+    return numbers, places
+
+
+class _Layout:
+    """Where attributes stood in bytes seen before: those of the same length with the same headers have them there too.
+
+    A dump of thousands of namespaces has few layouts. Checking one is a single call instead of fifty, and another one
+    takes out all numbers, strings and bytes."""
+
+    __slots__ = ("_names", "_rest", "_strings", "_values", "headers", "numbers", "places", "table")
+
+    def __init__(self, table: Table, numbers: list[int], places: list[tuple[int, int, int]]) -> None:
+        self.table = table
+        self.numbers = tuple(numbers)
+        self.places = places
+
+    def keep(self, size: int, only: frozenset[str] | None) -> None:
+        """Notes how to read all bytes of this layout, this many, when it is one that will come again; those that it was
+        made of have been read without an error."""
+        if len(self.numbers) > 2 * MAX_LAYOUT_ATTRIBUTES:
+            return
+        headers: list[str] = []
+        for length in self.numbers[::2]:
+            headers.append(f"HH{((length + 3) & ~3) - 4}x")
+        self.headers = struct.Struct("=" + "".join(headers))
+        if self.headers.size != size:  # its last padding is missing: the kernel always has it
+            return
+        names: list[str] = []
+        formats: list[str] = []
+        self._strings: list[str] = []
+        self._rest: list[tuple[str, Attr, int, int]] = []
+        seen: set[str] = set()
+        position = 0
+        for type, start, stop in self.places:
+            name, attr = self.table.by_type.get(type & NLA_TYPE_MASK, ("", None))
+            if attr is None or attr.many or name in seen:
+                return
+            seen.add(name)
+            codec = attr.codec
+            native = codec.format is not None and codec.format.format.startswith("=")
+            if not native and codec is not STRING and codec is not BYTES:
+                self._rest.append((name, attr, start, stop))
+                continue
+            names.append(name)
+            if codec is STRING:
+                self._strings.append(name)
+            formats.append(f"{start - position}x")
+            formats.append(codec.format.format[1:] if codec.format is not None else f"{stop - start}s")
+            position = stop
+        self._names = tuple(names)
+        self._values = struct.Struct("=" + "".join(formats))
+        # The sibling that says what is inside comes first.
+        self._rest.sort(key=lambda item: item[1].select is not None)
         if len(_layouts) >= MAX_LAYOUTS:
             _layouts.clear()
-        _layouts[end, types] = _Layout(struct.Struct("=" + "".join(format)), tuple(numbers), places)
-    return [(type, view[start:stop]) for type, start, stop in places]
+        _layouts[size, self.table, only] = self
+
+    def read(self, data: Buffer, depth: int) -> dict[Any, Any]:
+        """What decode() returns for bytes of this layout."""
+        values: dict[Any, Any] = dict(zip(self._names, self._values.unpack_from(data), strict=True))
+        for name in self._strings:
+            values[name] = _text(values[name])
+        if self._rest:
+            view = memoryview(data)
+            for name, attr, start, stop in self._rest:
+                table = attr.table if attr.select is None else attr.inside(values)
+                values[name] = _decode_one(name, attr, table, view[start:stop], depth)
+        return values
+
+
+MAX_LAYOUTS = 256
+MAX_LAYOUT_ATTRIBUTES = 256  # an interface has some seventy; what has thousands is not worth the memory
+_layouts: dict[tuple[int, Table, frozenset[str] | None], _Layout] = {}
+
+
+def _text(raw: bytes) -> str:
+    # The kernel ends strings with one NUL; some senders leave it out, which nla_strscpy() also takes.
+    return (raw[:-1] if raw.endswith(b"\0") else raw).decode("utf-8", "surrogateescape")
 
 
 def _decode_one(name: str, attr: Attr, table: Table | None, payload: memoryview, depth: int) -> object:
@@ -356,9 +409,7 @@ def _decode_one(name: str, attr: Attr, table: Table | None, payload: memoryview,
             raise DecodeError(f"{name} has {len(payload)} bytes, a {codec} has {codec.format.size}")
         return codec.format.unpack(payload)[0]
     if codec is STRING:
-        # The kernel ends strings with one NUL; some senders leave it out, which nla_strscpy() also takes.
-        raw = bytes(payload)
-        return (raw[:-1] if raw.endswith(b"\0") else raw).decode("utf-8", "surrogateescape")
+        return _text(bytes(payload))
     if codec is FLAG:
         return True
     if codec is BYTES or table is None:

@@ -709,10 +709,13 @@ def test_every_wrong_length(name: str, counts: Counter[str]) -> None:
 def test_what_is_remembered_of_answers_is_bounded() -> None:
     """Hundreds of answers, each of its own form, some as large as a datagram can be."""
     limit = attributes.MAX_LAYOUT_ATTRIBUTES
+    table = attributes.Table(
+        "anything", {f"n{number}": attributes.Attr(number, attributes.U32) for number in range(9000)}
+    )
+    attributes._layouts.clear()
     for count in [*range(1, limit + 100), 8000]:
-        found = attributes.walk(struct.pack("=HH", 4, 1) * count)
+        found = attributes.decode(table, b"".join(struct.pack("=HHI", 8, number, 7) for number in range(count)))
         assert len(found) == count
-        attributes.walk(struct.pack("=HHI", 8, count, 0) * (count % limit))
     assert 0 < len(attributes._layouts) <= attributes.MAX_LAYOUTS
     assert max(len(layout.places) for layout in attributes._layouts.values()) <= limit
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kokofast.wire import attributes
 from kokofast.wire.addr import ADDR
 from kokofast.wire.attributes import (
     BYTES,
@@ -169,10 +170,15 @@ any_bytes = st.one_of(st.binary(max_size=300), mutated(), mutated().map(lambda d
 @given(any_bytes, st.sampled_from(TABLES))
 @settings(deadline=None, max_examples=400)
 def test_decode_raises_nothing_else(data: bytes, table: Table) -> None:
+    attributes._layouts.clear()
     try:
         values = decode(table, data)
     except DecodeError:
+        with pytest.raises(DecodeError):
+            decode(table, data)
         return
+    # By what was remembered of the first time.
+    assert decode(table, data) == values
     # What was read once is read the same after it was written.
     if all("\0" not in text for text in texts(values)):
         again = encode(table, values)
@@ -366,3 +372,45 @@ def test_an_error_number_that_cannot_be() -> None:
             unpack_ack(0, 1, struct.pack("=i", code))
     with pytest.raises(DecodeError, match="of 3 bytes"):
         unpack_ack(0, 1, b"\0\0\0")
+
+
+@pytest.mark.parametrize("only", [None, frozenset(("u8", "u16_be", "string", "numbers", "data", "kind"))])
+@pytest.mark.parametrize("leave_out", [(), ("numbers", "nests")])
+def test_bytes_of_a_known_layout_are_read_the_same(only: frozenset[str] | None, leave_out: tuple[str, ...]) -> None:
+    def whole(seed: int) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            **{"u8": seed, "u16": seed, "u32": seed << 20, "u64": seed << 40, "s32": -seed, "u16_be": seed},
+            **{"u32_be": seed, "string": f"ab{seed:03}", "bytes": bytes((seed, 0)), "flag": True, "kind": "inner"},
+            **{"nest": {"number": seed, "word": f"{seed:03}"}, "data": {"word": f"{seed:03}"}},
+            **{"headed": {"header": {"first": seed, "second": -seed}, "number": 1}},
+            **{"numbers": [seed, 1], "nests": [{"number": seed}]},
+        }
+        return {name: value for name, value in values.items() if name not in leave_out}
+
+    attributes._layouts.clear()
+    for seed in (1, 2, 200):
+        values = whole(seed)
+        wanted = {name: value for name, value in values.items() if only is None or name in only}
+        assert decode(OUTER, encode(OUTER, values), 0, only) == wanted
+    outer = [key for key in attributes._layouts if key[1] is OUTER]
+    assert len(outer) == (1 if "numbers" in leave_out else 0)
+
+
+def test_a_layout_is_not_used_for_another_one_of_its_length() -> None:
+    attributes._layouts.clear()
+    first, second = {"u8": 1, "string": "abc"}, {"string": "abc", "u8": 1}
+    other = {"u16": 1, "string": "abc"}
+    twice = encode(OUTER, {"string": "xyz"}) + encode(OUTER, {"string": "abc"})
+    for values in (first, second, other, first):
+        assert decode(OUTER, encode(OUTER, values)) == values
+    assert decode(OUTER, twice) == decode(OUTER, twice) == {"string": "abc"}
+
+
+def test_a_row_that_is_added_later_is_read() -> None:
+    table = Table("grows", {"one": Attr(1, U32)})
+    data = encode(table, {"one": 1, 2: b"\1\0\0\0"})
+    assert decode(table, data) == decode(table, data) == {"one": 1, 2: b"\1\0\0\0"}
+    only = frozenset(("one",))
+    assert decode(table, data, 0, only) == decode(table, data, 0, only) == {"one": 1}
+    table.add({"two": Attr(2, U32)})
+    assert decode(table, data) == decode(table, data) == {"one": 1, "two": 1}
