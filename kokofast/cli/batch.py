@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import (
@@ -19,14 +20,15 @@ from kokofast.cli.command import (
     need_capabilities,
 )
 from kokofast.cli.output import clean, complain
-from kokofast.cli.signals import with_signals
+from kokofast.cli.progress import progress_shown
+from kokofast.cli.signals import HeldSignals, with_signals
 
 if TYPE_CHECKING:
     import argparse
     import signal
     from typing import IO
 
-    from kokofast.engine.result import Progress, Result
+    from kokofast.engine.result import Result
     from kokofast.engine.trace import Trace
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
@@ -74,32 +76,56 @@ def _carry_out(
     topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace
 ) -> signal.Signals | None:
     """Fills result in; returns the signal that cancelled it."""
-    from kokofast.engine.apply import apply
+    from kokofast.engine.headstart import head_start
     from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure
+    from kokofast.wire.message import KernelError
 
-    async def job(progress: Progress | None) -> None:
-        await apply(
-            topology,
-            keep_going=options.keep_going,
-            dry_run=options.dry_run,
-            jobs=options.jobs,
-            exclusive=not options.sandbox,
-            runtime_timeout=options.runtime_timeout,
-            progress=progress,
-            result=result,
-            problems=problems,
-        )
-
+    keep_going, jobs, dry_run = options.keep_going, options.jobs, options.dry_run
+    exclusive = not options.sandbox
     caught = None
     try:
-        caught = with_signals(
-            job,
-            options.quiet or options.format == "json",
-            still="still ending what has begun and taking back what was made",
-            rest=f"'kokofast destroy --name {topology.name}' removes what is left",
-        )
-    except CommandError as error:  # the machine failed us in the midst: what became of the run is told all the same
-        result.errors += failures_of(error)
+        with HeldSignals() as held, progress_shown(options.quiet or options.format == "json") as progress:
+            head = head_start(
+                topology,
+                result,
+                exclusive=exclusive,
+                dry_run=dry_run,
+                progress=progress,
+                problems=problems,
+                stopped=held.came,
+            )
+
+            async def job() -> None:
+                from kokofast.engine.apply import apply, go_on
+
+                if head is not None:
+                    await go_on(head, keep_going=keep_going, jobs=jobs, progress=progress)
+                    return
+                await apply(
+                    topology,
+                    keep_going=keep_going,
+                    dry_run=dry_run,
+                    jobs=jobs,
+                    exclusive=exclusive,
+                    runtime_timeout=options.runtime_timeout,
+                    progress=progress,
+                    result=result,
+                    problems=problems,
+                )
+
+            with head if head is not None else nullcontext():
+                if head is not None and head.is_to_do:
+                    head.make_first_links(_import_engine, jobs=jobs, progress=progress, stopped=held.came)
+                if head is None or head.is_to_do:
+                    caught = with_signals(
+                        job,
+                        held=held,
+                        still="still ending what has begun and taking back what was made",
+                        rest=f"'kokofast destroy --name {topology.name}' removes what is left",
+                    )
+    except (CommandError, OSError, KernelError) as error:
+        # The machine failed us in the midst: what became of the run is told all the same.
+        result.errors += failures_of(error) if isinstance(error, CommandError) else [Failure("", str(error))]
         if result.status == UNCHANGED:
             result.status = ROLLED_BACK
     if caught is not None and result.status != "applied":
@@ -108,6 +134,13 @@ def _carry_out(
         rest = "what is left is listed below" if result.left else "what was made has been taken back"
         result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
     return caught
+
+
+def _import_engine() -> None:
+    try:
+        import kokofast.engine.apply  # noqa: F401
+    except (ImportError, MemoryError) as error:
+        raise CommandError(FAILED, f"the event loop cannot be imported: {error}") from error
 
 
 def _enter_sandbox() -> None:

@@ -21,13 +21,14 @@ from kokofast.cli.command import (
 )
 from kokofast.cli.output import clean, complain_of, print_json, say, with_streams
 from kokofast.cli.parser import build_parser
+from kokofast.cli.progress import progress_shown
 from kokofast.cli.signals import with_signals
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from kokofast.engine.result import Progress, Result
+    from kokofast.engine.result import Result
 
 
 def run(argv: Sequence[str]) -> int:
@@ -89,13 +90,13 @@ def _destroy(options: argparse.Namespace) -> int:
     lab = topology.name if topology is not None else check_lab(options.name)
     found: list[Result] = []
 
-    async def job(progress: Progress | None) -> None:
+    async def job() -> None:
         found.append(await destroy(lab, topology=topology, jobs=options.jobs, progress=progress))
 
     again = "run destroy again to remove the rest"
-    silent = options.quiet or options.format == "json"
     try:
-        caught = with_signals(job, silent, still="still ending the deletions that have begun", rest=again)
+        with progress_shown(options.quiet or options.format == "json") as progress:
+            caught = with_signals(job, still="still ending the deletions that have begun", rest=again)
     except CommandError as error:
         raise CommandError(PARTIAL, *error.errors) from error
     if not found:
@@ -114,10 +115,10 @@ def _inspect(options: argparse.Namespace) -> int:
 
     found: list[SeenLink] = []
 
-    async def job(_: Progress | None) -> None:
+    async def job() -> None:
         found.extend(await inspect(options.lab))
 
-    if with_signals(job, True) is not None:
+    if with_signals(job) is not None:
         raise CommandError(FAILED, "interrupted")
     if options.format == "json":
         print_json([link.as_dict() for link in found])

@@ -1,4 +1,4 @@
-"""Printing: results, tables, progress. Nothing that came from outside reaches the terminal unescaped."""
+"""Printing: results, tables. Nothing that came from outside reaches the terminal unescaped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from kokofast.engine.destroy import SeenLink
-    from kokofast.engine.result import Failure, Progress, Result
+    from kokofast.engine.result import Failure, Result
 
 # So many errors of one sort are printed in full.
 FOLDED = 5
@@ -162,24 +162,3 @@ def print_links(links: Sequence[SeenLink]) -> None:
         print_table(("LAB", "TYPE", "LINK", "STATE", "MTU", "ADDRESSES"), rows)
     labs = len({link.lab for link in links})
     say(f"{count(len(links), 'link')}, {count(labs, 'lab')}")
-
-
-def progress_bar() -> tuple[Progress | None, object]:
-    """A callback that draws a bar on standard error, and the object to close; (None, None) when it is no terminal."""
-    if not sys.stderr.isatty():
-        return None, None
-    import contextlib
-
-    from tqdm import tqdm
-
-    bar: tqdm[object] = tqdm(unit="op", leave=False, file=sys.stderr, dynamic_ncols=True)
-
-    def show(stage: str, done: int, total: int) -> None:
-        # A terminal that was closed is no reason to take back what is being made.
-        with contextlib.suppress(OSError):
-            if bar.desc != f"{stage}: ":
-                bar.set_description(stage, refresh=False)
-                bar.reset(total)
-            bar.update(done - bar.n)
-
-    return show, bar

@@ -9,31 +9,27 @@ import trio
 from kokofast.engine.applied import Applied
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
+from kokofast.engine.groundwork import is_to_do, plan_of
 from kokofast.engine.locking import lab_locked
 from kokofast.engine.pace import Pace
 from kokofast.engine.recheck import bereft, fail_the_misled
-from kokofast.engine.result import APPLIED, INVALID, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Failure, Result
+from kokofast.engine.result import APPLIED, PARTIAL, ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
-from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace, RemoveMirror
-from kokofast.plan.plan import CREATE, UPDATE, Situation, nodes_of, parent_of
-from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
-from kokofast.plan.planner import make_plan
+from kokofast.plan.operations import CreateLink, MakeNamespace
+from kokofast.plan.plan import CREATE, UPDATE, nodes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kokofast.engine.execute import Refusal
+    from kokofast.engine.headstart import HeadStart
     from kokofast.engine.result import Progress
-    from kokofast.engine.seen import Survey
     from kokofast.plan.operations import Operation
-    from kokofast.plan.plan import Plan
-    from kokofast.topology.model import Link, Topology
+    from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
-
-CHUNK = 256
 
 
 async def apply(
@@ -74,17 +70,10 @@ async def apply(
                 progress=progress,
             )
             with result.stage("plan"):
-                plan = _make_plan(topology, survey, kernel)
+                plan = plan_of(topology, survey, kernel)
             plan.problems[:0] = problems
-            _count(result, plan)
-            if plan.problems:
-                result.status = INVALID
-                result.errors = [Failure(problem.place, problem.message) for problem in plan.problems]
-            elif dry_run:
-                result.status = PLANNED if plan.operations else UNCHANGED
-                result.notes = describe(topology, plan) + plan.notes
-            elif plan.operations:
-                result.notes = plan.notes + unlocked
+            if is_to_do(topology, plan, result, dry_run):
+                result.notes += unlocked
                 applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
                 await _carry_out(applied, result, keep_going, Pace(jobs), progress)
         return result
@@ -93,36 +82,25 @@ async def apply(
             kernel.close()
 
 
-def _make_plan(topology: Topology, survey: Survey, kernel: Kernel) -> Plan:
-    if survey.problems:
-        # Links between nodes that do resolve are checked all the same: every error of the file is shown at once.
-        whole = [link for link in topology.links if _resolves(link, survey)]
-        nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
-        topology = type(topology)(topology.name, nodes, tuple(whole))
-    situation = Situation(survey.places, survey.observed, kernel.boot_id())
-    plan = make_plan(topology, situation)
-    plan.problems[:0] = survey.problems
-    return plan
+async def go_on(
+    head: HeadStart, *, keep_going: bool = False, jobs: int | None = None, progress: Progress | None = None
+) -> Result:
+    """The rest of apply() for a run that has had a head start."""
+    head.is_taken_over = True
+    await _carry_out(head.applied, head.result, keep_going, Pace(jobs), progress, head.answers)
+    return head.result
 
 
-def _resolves(link: Link, survey: Survey) -> bool:
-    parent = parent_of(link)
-    nodes = [end.node for end in link.ends] + ([] if parent is None else [parent[0]])
-    return all(node in survey.places for node in nodes)
-
-
-def _count(result: Result, plan: Plan) -> None:
-    result.links = {
-        "total": len(plan.actions),
-        "created": 0,
-        "updated": 0,
-        "unchanged": 0 if plan.problems else plan.actions.count(LINK_UNCHANGED),
-        "failed": 0,
-    }
-    result.namespaces = {"created": 0}
-
-
-async def _carry_out(applied: Applied, result: Result, keep_going: bool, pace: Pace, progress: Progress | None) -> None:
+async def _carry_out(
+    applied: Applied,
+    result: Result,
+    keep_going: bool,
+    pace: Pace,
+    progress: Progress | None,
+    answers: Mapping[int, Refusal | None] | None = None,
+) -> None:
+    """answers are those of operations that were carried out already, by their numbers in the plan."""
+    answered = answers if answers is not None else {}
     plan, executor, trace = applied.plan, applied.executor, result.trace
     total = len(plan.operations)
 
@@ -145,10 +123,11 @@ async def _carry_out(applied: Applied, result: Result, keep_going: bool, pace: P
             failed=lambda answer: answer is not None,
             report=lambda done, answers: report([numbers[number] for number in done], answers),
             workers=pace,
-            chunk=max(min(CHUNK, executor.kernel.capacity // (2 * pace.most)), 1),
+            chunk=pace.chunk(executor.kernel.capacity),
             stop_on_failure=not keep_going,
             prepare=executor.prepare if trace is None else trace.of(executor.prepare),
             beside=CreateLink,
+            answered={place: answered[number] for place, number in enumerate(numbers) if number in answered},
         )
         await scheduler.run()
 
@@ -200,43 +179,3 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
         isinstance(operation, MakeNamespace) and operation.ns not in applied.executor.adopted
         for operation in (applied.plan.operations[number] for number in applied.done)
     )
-
-
-def describe(topology: Topology, plan: Plan) -> list[str]:
-    """The plan as lines for people: + for what comes, ~ for what changes."""
-    lines: list[str] = []
-    changed: set[int] = set()
-    for operation in plan.operations:
-        if isinstance(operation, MakeNamespace):
-            lines.append(f"+ namespace {operation.name}")
-        elif isinstance(operation, CreateLink):
-            link = topology.links[operation.link]
-            lines.append(f"+ {link.kind} {link.title()}")
-        elif isinstance(operation, (AddMirror, RemoveMirror)):
-            end = topology.links[operation.link].ends[operation.end]
-            sign = "+" if isinstance(operation, AddMirror) else "-"
-            way = " and ".join(sorted(operation.directions))
-            lines.append(f"{sign} mirror {way} of {end.node}:{operation.source.ifname} to {end.ifname}")
-        elif plan.actions[operation.link] == UPDATE:
-            changed.add(operation.link)
-            end = topology.links[operation.link].ends[operation.end]
-            lines.append(f"~ {end.node}:{end.ifname} {_describe_change(operation)}")
-    return lines
-
-
-def _describe_change(operation: ConfigureEnd) -> str:
-    change = operation.change
-    parts = [
-        name if isinstance(value, (str, bytes)) else f"{name} {value}" for name, value in change.attributes.items()
-    ]
-    if change.up is not None:
-        parts.append("up" if change.up else "down")
-    parts += [f"+{_text(address.packed, address.prefixlen)}" for address in change.add]
-    parts += [f"-{_text(address.packed, address.prefixlen)}" for address in change.remove]
-    return ", ".join(parts)
-
-
-def _text(packed: bytes, prefixlen: int) -> str:
-    import ipaddress
-
-    return f"{ipaddress.ip_address(packed)}/{prefixlen}"

@@ -26,6 +26,6 @@ async def lab_locked(lab: str | None, *, needed: bool = True) -> AsyncIterator[l
     try:
         while not lock.acquire():  # noqa: ASYNC110 - another process has it, whose end is no event of ours
             await trio.sleep(POLL_SECONDS)
-        yield [f"other runs are not kept off meanwhile: {lock.refusal}"] if lock.refusal else []
+        yield lock.notes()
     finally:
         lock.release()

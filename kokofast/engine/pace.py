@@ -11,6 +11,7 @@ from collections.abc import Callable
 PROCESSORS = len(os.sched_getaffinity(0))
 MOST = max(min(PROCESSORS - 1, 4), 1)
 AT_FIRST = min(2, MOST)
+CHUNK = 256
 
 # A worker's share of a window: two turns of what a chain needs, links and both their ends. Shorter, and the mix of
 # operations would decide.
@@ -37,6 +38,10 @@ class Pace:
         self._chunks = 0
         self._operations = 0
         self._since = clock()
+
+    def chunk(self, capacity: int) -> int:
+        """How many operations a worker takes at a time, given how many namespaces all of them together may hold."""
+        return max(min(CHUNK, capacity // (2 * self.most)), 1)
 
     def done(self, operations: int) -> None:
         """A chunk of so many operations has ended."""

@@ -11,6 +11,7 @@ from kokofast.wire.message import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Executor, Refusal
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.operations import Removal
@@ -82,3 +83,20 @@ def _remove_namespace(executor: Executor, operation: RemoveNamespace) -> Refusal
     with executor.kernel.using([handle]):
         executor.kernel.remove(operation.name, handle.identity)
     return None
+
+
+def take_back_at_once(applied: Applied) -> list[str]:
+    """Takes back all that a run made of links, one after the other. A line for everything that could not be taken
+    back."""
+    from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
+    from kokofast.plan.teardown import plan_teardown
+
+    left = undo_mirrors(applied, None) + undo_changes(applied, None)
+    ends, unseen = ends_made(applied)
+    left += unseen
+    deletions, _ = plan_teardown(ends, {})
+    for deletion in deletions:
+        for link, refusal in remove(applied.executor, deletion):
+            if refusal is not None and refusal.errno not in GONE:
+                left.append(f"link {applied.topology.links[link].title()}: {refusal}")
+    return left

@@ -16,7 +16,7 @@ from kokofast.engine.pace import Pace
 from kokofast.host.threads import no_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # Behind a chunk of links come two of their ends, and the next one of links.
 AHEAD = 3
@@ -32,7 +32,8 @@ class Scheduler(Generic[Item, Answer]):
     execute(chunk) runs in a worker thread and returns one answer an operation; failed(answer) tells a failure.
     report(numbers, answers) is called in the trio thread for every finished chunk. With stop_on_failure nothing new
     is started after the first failure. prepare(chunk, next) runs in another thread while a chunk of the type
-    beside is executed, with those that will probably come behind it.
+    beside is executed, with those that will probably come behind it. answered are those that were carried out before,
+    by their numbers; they are reported first.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Scheduler(Generic[Item, Answer]):
         stop_on_failure: bool = True,
         prepare: Callable[[Sequence[Item], Sequence[Item]], None] | None = None,
         beside: type = object,
+        answered: Mapping[int, Answer] | None = None,
     ) -> None:
         self._operations = operations
         self._prepare = prepare
@@ -66,13 +68,17 @@ class Scheduler(Generic[Item, Answer]):
             for other in numbers:
                 self._followers[other].append(number)
         # Lowest number first: what belongs together in the file is finished together, and few namespaces are open.
-        self._ready = [number for number, count in enumerate(self._waiting) if count == 0]
+        self._answered = answered if answered is not None else {}
+        self._ready = [
+            number for number, count in enumerate(self._waiting) if count == 0 and number not in self._answered
+        ]
         self._wake = trio.Condition()
         self._preparing = trio.CapacityLimiter(1)
 
     async def run(self) -> None:
         """Returns when nothing more can be done."""
         limiter = trio.CapacityLimiter(self._pace.most)
+        self._finish(list(self._answered), list(self._answered.values()))
         async with trio.open_nursery() as nursery:
             for worker in range(min(self._pace.most, max(len(self._operations), 1))):
                 nursery.start_soon(self._work, worker, limiter)

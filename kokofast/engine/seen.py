@@ -6,13 +6,15 @@ from kokofast.engine.observe import observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Namespace
     from kokofast.topology.problems import Problem
 
     Sight = tuple[Handle, Namespace] | OSError
+
+LOOK_CHUNK = 512  # namespaces that are opened together
 
 
 class Survey:
@@ -49,3 +51,8 @@ def look_into(kernel: Kernel, item: Handle | OSError, see: Callable[[Kernel, Han
             return item, see(kernel, item)
     except OSError as error:
         return error
+
+
+def look_into_all(kernel: Kernel, paths: Sequence[str], see: Callable[[Kernel, Handle], Namespace]) -> list[Sight]:
+    """Opens the namespaces at these paths, no more than the kernel's capacity, and looks into each."""
+    return [look_into(kernel, item, see) for item in kernel.open_all(paths)]

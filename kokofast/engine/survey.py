@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING
 
-from kokofast.endpoints import local
-from kokofast.endpoints.process import namespace_path
-from kokofast.engine.observe import BESIDE_OURS, observe
+from kokofast.engine.groundwork import Paths, blame, see
+from kokofast.engine.observe import observe
 from kokofast.engine.scheduler import run_all
-from kokofast.engine.seen import Survey, look_into
-from kokofast.host import namespaces as host
+from kokofast.engine.seen import LOOK_CHUNK, Survey, look_into_all
 from kokofast.topology.model import CONTAINER_KINDS
-from kokofast.topology.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
 # Looking is a dozen short system calls a namespace: two threads hand the interpreter's lock to and fro, and take
 # twice as long as one.
 SURVEY_WORKERS = 1
-SURVEY_CHUNK = 512
 DEFAULT_RUNTIME_TIMEOUT = 10.0
 
 
@@ -43,11 +38,11 @@ async def look(
     """Opens the namespace at each path and looks into it in the way of ``see``; an OSError for those that cannot be."""
     kernel.expect(len(paths))
     sights: list[Sight] = [OSError()] * len(paths)
-    chunk = max(min(SURVEY_CHUNK, kernel.capacity // SURVEY_WORKERS), 1)
+    chunk = max(min(LOOK_CHUNK, kernel.capacity // SURVEY_WORKERS), 1)
     done = 0
 
     def execute(chosen: Sequence[str]) -> list[Sight]:
-        return [look_into(kernel, item, see) for item in kernel.open_all(chosen)]
+        return look_into_all(kernel, chosen, see)
 
     def report(number: int, sight: Sight) -> None:
         nonlocal done
@@ -91,10 +86,7 @@ async def survey_nodes(
     else:
         with timed("survey"):
             await _survey(survey, kernel, nodes, {}, unresolved, progress)
-    for node in nodes.values():
-        if node.name in unresolved:
-            survey.places.pop(node.name, None)
-            survey.problems.append(Problem(node.place, f"node {node.name}: {unresolved[node.name]}"))
+    blame(survey, nodes, unresolved)
     return survey
 
 
@@ -107,29 +99,6 @@ async def _survey(
     progress: Progress | None,
 ) -> None:
     """Puts the nodes' namespaces into survey, those of containers by the pid in pids, and why not into unresolved."""
-    paths: dict[str, list[Node]] = {}
-    for node in nodes.values():
-        try:
-            if node.kind not in CONTAINER_KINDS:
-                paths.setdefault(local.path_of(node), []).append(node)
-            elif node.name in pids:
-                paths.setdefault(namespace_path(pids[node.name]), []).append(node)
-        except ValueError as error:
-            unresolved[node.name] = str(error)
-    sights = await look(kernel, list(paths), see=partial(observe, mirrors=BESIDE_OURS), progress=progress)
-    for (path, same), sight in zip(paths.items(), sights, strict=True):
-        if not isinstance(sight, OSError):
-            number = survey.add(*sight)
-            survey.places.update((node.name, number) for node in same)
-        elif _can_be_made(path, same, sight):
-            number = survey.add_missing()
-            survey.places.update((node.name, number) for node in same)
-        else:
-            unresolved |= {node.name: local.explain(node, sight) for node in same}
-
-
-def _can_be_made(path: str, nodes: Sequence[Node], error: OSError) -> bool:
-    if not any(node.create for node in nodes):
-        return False
-    # A name that a killed run claimed, without a namespace behind it yet, is as good as missing.
-    return isinstance(error, FileNotFoundError) or host.claimed(path) is not None
+    paths = Paths(nodes, pids)
+    paths.take_in(survey, await look(kernel, list(paths.nodes), see=see, progress=progress))
+    unresolved |= paths.unresolved

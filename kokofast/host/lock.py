@@ -44,6 +44,10 @@ class LabLock:
             return False
         return True
 
+    def notes(self) -> list[str]:
+        """A line for the user where the lock cannot be had."""
+        return [f"other runs are not kept off meanwhile: {self.refusal}"] if self.refusal else []
+
     def release(self) -> None:
         """Gives it back."""
         while self._fds:

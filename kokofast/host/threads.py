@@ -30,29 +30,43 @@ def no_thread(error: RuntimeError) -> OSError:
     )
 
 
+class Running:
+    """A job in a thread of its own, which begins at once. Raises OSError EAGAIN when there can be no thread."""
+
+    def __init__(self, job: Callable[[], object]) -> None:
+        self._job = job
+        self._failure: BaseException | None = None
+        self._ended = _thread.allocate_lock()
+        self._ended.acquire()
+        try:
+            _thread.start_new_thread(self._body, ())
+        except RuntimeError as error:
+            raise no_thread(error) from error
+
+    def _body(self) -> None:
+        try:
+            self._job()
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ended.release()
+
+    def has_ended(self) -> bool:
+        """Whether wait() would return at once."""
+        return not self._ended.locked()
+
+    def wait(self) -> None:
+        """Returns when the job has ended; raises the exception that it ended with."""
+        with self._ended:
+            if self._failure is not None:
+                raise self._failure
+
+
 def in_own_thread(job: Callable[[], T]) -> T:
     """Runs job in a new thread, waits for it, and returns its result or raises its exception.
 
     Raises OSError EAGAIN when there can be no thread.
     """
     result: list[T] = []
-    failure: list[BaseException] = []
-    ended = _thread.allocate_lock()
-    ended.acquire()
-
-    def body() -> None:
-        try:
-            result.append(job())
-        except BaseException as error:
-            failure.append(error)
-        finally:
-            ended.release()
-
-    try:
-        _thread.start_new_thread(body, ())
-    except RuntimeError as error:
-        raise no_thread(error) from error
-    ended.acquire()
-    if failure:
-        raise failure[0]
+    Running(lambda: result.append(job())).wait()
     return result[0]

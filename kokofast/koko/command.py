@@ -188,17 +188,6 @@ def _report(applied: Applied, interrupted: bool) -> int:
 
 
 def _take_back(applied: Applied) -> list[str]:
-    """Takes back all that was made; a line for what could not be."""
-    from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
-    from kokofast.engine.remove import remove
-    from kokofast.plan.teardown import plan_teardown
+    from kokofast.engine.remove import take_back_at_once  # only who has to delete pays
 
-    left = undo_mirrors(applied, None) + undo_changes(applied, None)
-    ends, unseen = ends_made(applied)
-    left += unseen
-    deletions, _ = plan_teardown(ends, {})
-    for deletion in deletions:
-        for link, refusal in remove(applied.executor, deletion):
-            if refusal is not None and refusal.errno not in GONE:
-                left.append(f"link {applied.topology.links[link].title()}: {refusal}")
-    return left
+    return take_back_at_once(applied)

@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from kokofast.engine.apply import CHUNK, apply
+from kokofast.engine.apply import apply
+from kokofast.engine.pace import CHUNK
 from kokofast.engine.result import Result
 from kokofast.plan.ownership import group_of
 from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK

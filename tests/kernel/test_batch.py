@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import RunKokofast, addresses, ip, ip_json, links
+from tests.conftest import RunKokofast, addresses, ip, ip_batch, ip_json, links
 from tests.kernel.conftest import COMMAND, Lab, identity, ping, present, run, state
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -333,8 +333,10 @@ def test_two_labs_in_the_same_namespaces(lab: Lab, kokofast: RunKokofast, tmp_pa
     assert links(a) == {}
 
 
-def test_descriptors_are_few_and_namespaces_many(lab: Lab) -> None:
+@pytest.mark.parametrize("there", [0, 100])
+def test_descriptors_are_few_and_namespaces_many(lab: Lab, there: int) -> None:
     names = lab.chain(200)
+    ip_batch(None, *(f"netns add {name}" for name in names[:there]))
     limited = ["prlimit", "--nofile=128:128"]
     done = run([*limited, *COMMAND, "batch", lab.file, "--create"])
     assert done.returncode == 0, done.stderr
@@ -343,4 +345,4 @@ def test_descriptors_are_few_and_namespaces_many(lab: Lab) -> None:
     assert '"unchanged": 200' in again.stdout, again.stderr
     gone = run([*limited, *COMMAND, "destroy", lab.file])
     assert gone.returncode == 0, gone.stderr
-    assert present(names) == 0
+    assert present(names) == there

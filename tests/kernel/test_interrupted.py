@@ -10,13 +10,14 @@ import random
 import signal
 import struct
 import subprocess
+import sys
 import termios
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from kokofast.engine.apply import CHUNK
+from kokofast.engine.pace import CHUNK
 from tests.conftest import links
 from tests.kernel.conftest import COMMAND, Lab, Watch, present, stand_still, state, until
 from tests.vm.marker import IN_GUEST
@@ -64,6 +65,72 @@ def test_a_signal_while_links_are_made(lab: Lab, start: Start, watch: Callable[[
     assert process.returncode == 1, errors
     assert "interrupted by SIGTERM; what was made has been taken back" in errors
     assert "Traceback" not in errors
+    assert state(a, b) == before
+
+
+# kokofast, with signals to itself in the midst of importing trio: the first links are being made by then.
+WHILE_IMPORTING = """
+import os, sys
+import kokofast.cli.main
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "trio":
+            for number in sys.argv[-1].split():
+                os.kill(os.getpid(), int(number))
+            if not sys.argv[-1]:
+                raise ImportError(name)
+
+sys.meta_path.insert(0, Finder())
+sys.exit(kokofast.cli.main.run(sys.argv[1:-1]))
+"""
+
+
+def while_importing(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WHILE_IMPORTING, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (signal.SIGTERM,),
+        (signal.SIGINT,),
+        (signal.SIGHUP,),
+        (signal.SIGTERM, signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+    ],
+)
+def test_signals_while_trio_is_imported(lab: Lab, numbers: tuple[signal.Signals, ...]) -> None:
+    a, b = lab.bundle(20)
+    before = state(a, b)
+    done = while_importing("batch", lab.file, "--format", "json", " ".join(str(int(number)) for number in numbers))
+    assert done.returncode == 1, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["status"], "left" in result) == ("rolled_back", False)
+    said = done.stderr.splitlines()
+    assert len(said) == 1
+    assert any(f"interrupted by {number.name}; what was made has been taken back" in said[0] for number in set(numbers))
+    assert state(a, b) == before
+
+
+def test_without_trio_nothing_stays(lab: Lab) -> None:
+    a, b = lab.bundle(20)
+    before = state(a, b)
+    done = while_importing("batch", lab.file, "--format", "json", "")
+    assert done.returncode == 1
+    assert done.stderr == "kokofast: the event loop cannot be imported: trio\n"
+    assert json.loads(done.stdout)["status"] == "rolled_back"
+    assert state(a, b) == before
+
+
+def test_nothing_to_do_needs_no_trio(lab: Lab) -> None:
+    a, b = lab.bundle(20)
+    assert while_importing("batch", lab.file, "--quiet", str(int(signal.SIGWINCH))).returncode == 0
+    before = state(a, b)
+    # trio is not imported.
+    done = while_importing("batch", lab.file, "--format", "json", "")
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "unchanged")
     assert state(a, b) == before
 
 

@@ -23,11 +23,12 @@ HEAVY = frozenset(
 SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
+import os
 before = set(sys.modules)
+end = os._exit
+os._exit = lambda code: (print(*sorted(set(sys.modules) - before), flush=True), end(code))
 from kokofast.__main__ import main
-code = main()
-print(*sorted(set(sys.modules) - before))
-sys.exit(code)
+main()
 """
 
 

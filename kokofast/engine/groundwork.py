@@ -1,0 +1,161 @@
+"""From what was seen of the nodes' namespaces to the plan. Blocking nothing and without an event loop: a run with a
+head start has no loop yet."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kokofast.endpoints import local
+from kokofast.endpoints.process import namespace_path
+from kokofast.engine.observe import BESIDE_OURS, observe
+from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, Failure
+from kokofast.host import namespaces as host
+from kokofast.plan.operations import AddMirror, CreateLink, MakeNamespace, RemoveMirror
+from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
+from kokofast.plan.plan import UPDATE, Situation, parent_of
+from kokofast.plan.planner import make_plan
+from kokofast.topology.model import CONTAINER_KINDS
+from kokofast.topology.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kokofast.engine.result import Result
+    from kokofast.engine.seen import Sight, Survey
+    from kokofast.host.kernel import Kernel
+    from kokofast.plan.operations import ConfigureEnd
+    from kokofast.plan.plan import Plan
+    from kokofast.topology.model import Link, Node, Topology
+
+# How a batch looks into a namespace.
+see = partial(observe, mirrors=BESIDE_OURS)
+
+
+class Paths:
+    """Where the namespaces of nodes are, containers by their pids; and why some nodes have none, by name."""
+
+    def __init__(self, nodes: Mapping[str, Node], pids: Mapping[str, int]) -> None:
+        self.nodes: dict[str, list[Node]] = {}
+        self.unresolved: dict[str, str] = {}
+        for node in nodes.values():
+            try:
+                if node.kind not in CONTAINER_KINDS:
+                    self.nodes.setdefault(local.path_of(node), []).append(node)
+                elif node.name in pids:
+                    self.nodes.setdefault(namespace_path(pids[node.name]), []).append(node)
+            except ValueError as error:
+                self.unresolved[node.name] = str(error)
+
+    def take_in(self, survey: Survey, sights: Sequence[Sight]) -> None:
+        """Puts what was seen at each path into the survey."""
+        for (path, same), sight in zip(self.nodes.items(), sights, strict=True):
+            if not isinstance(sight, OSError):
+                number = survey.add(*sight)
+                survey.places.update((node.name, number) for node in same)
+            elif _can_be_made(path, same, sight):
+                number = survey.add_missing()
+                survey.places.update((node.name, number) for node in same)
+            else:
+                self.unresolved |= {node.name: local.explain(node, sight) for node in same}
+
+
+def _can_be_made(path: str, nodes: Sequence[Node], error: OSError) -> bool:
+    if not any(node.create for node in nodes):
+        return False
+    # A name that a killed run claimed, without a namespace behind it yet, is as good as missing.
+    return isinstance(error, FileNotFoundError) or host.claimed(path) is not None
+
+
+def blame(survey: Survey, nodes: Mapping[str, Node], unresolved: Mapping[str, str]) -> None:
+    """Makes problems of the nodes that do not resolve."""
+    for node in nodes.values():
+        if node.name in unresolved:
+            survey.places.pop(node.name, None)
+            survey.problems.append(Problem(node.place, f"node {node.name}: {unresolved[node.name]}"))
+
+
+def plan_of(topology: Topology, survey: Survey, kernel: Kernel) -> Plan:
+    """The plan, or the problems of nodes and links."""
+    if survey.problems:
+        # Links between nodes that do resolve are checked all the same: every error of the file is shown at once.
+        whole = [link for link in topology.links if _resolves(link, survey)]
+        nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
+        topology = type(topology)(topology.name, nodes, tuple(whole))
+    situation = Situation(survey.places, survey.observed, kernel.boot_id())
+    plan = make_plan(topology, situation)
+    plan.problems[:0] = survey.problems
+    return plan
+
+
+def _resolves(link: Link, survey: Survey) -> bool:
+    parent = parent_of(link)
+    nodes = [end.node for end in link.ends] + ([] if parent is None else [parent[0]])
+    return all(node in survey.places for node in nodes)
+
+
+def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = False) -> bool:
+    """Puts into the result what is known before the work; whether there is some."""
+    _count(result, plan)
+    if plan.problems:
+        result.status = INVALID
+        result.errors = [Failure(problem.place, problem.message) for problem in plan.problems]
+        return False
+    if dry_run:
+        result.status = PLANNED if plan.operations else UNCHANGED
+        result.notes = describe(topology, plan) + plan.notes
+        return False
+    if plan.operations:
+        result.notes = list(plan.notes)
+    return bool(plan.operations)
+
+
+def _count(result: Result, plan: Plan) -> None:
+    result.links = {
+        "total": len(plan.actions),
+        "created": 0,
+        "updated": 0,
+        "unchanged": 0 if plan.problems else plan.actions.count(LINK_UNCHANGED),
+        "failed": 0,
+    }
+    result.namespaces = {"created": 0}
+
+
+def describe(topology: Topology, plan: Plan) -> list[str]:
+    """The plan as lines for people: + for what comes, ~ for what changes."""
+    lines: list[str] = []
+    changed: set[int] = set()
+    for operation in plan.operations:
+        if isinstance(operation, MakeNamespace):
+            lines.append(f"+ namespace {operation.name}")
+        elif isinstance(operation, CreateLink):
+            link = topology.links[operation.link]
+            lines.append(f"+ {link.kind} {link.title()}")
+        elif isinstance(operation, (AddMirror, RemoveMirror)):
+            end = topology.links[operation.link].ends[operation.end]
+            sign = "+" if isinstance(operation, AddMirror) else "-"
+            way = " and ".join(sorted(operation.directions))
+            lines.append(f"{sign} mirror {way} of {end.node}:{operation.source.ifname} to {end.ifname}")
+        elif plan.actions[operation.link] == UPDATE:
+            changed.add(operation.link)
+            end = topology.links[operation.link].ends[operation.end]
+            lines.append(f"~ {end.node}:{end.ifname} {_describe_change(operation)}")
+    return lines
+
+
+def _describe_change(operation: ConfigureEnd) -> str:
+    change = operation.change
+    parts = [
+        name if isinstance(value, (str, bytes)) else f"{name} {value}" for name, value in change.attributes.items()
+    ]
+    if change.up is not None:
+        parts.append("up" if change.up else "down")
+    parts += [f"+{_text(address.packed, address.prefixlen)}" for address in change.add]
+    parts += [f"-{_text(address.packed, address.prefixlen)}" for address in change.remove]
+    return ", ".join(parts)
+
+
+def _text(packed: bytes, prefixlen: int) -> str:
+    import ipaddress
+
+    return f"{ipaddress.ip_address(packed)}/{prefixlen}"

@@ -1,0 +1,182 @@
+"""What a batch does before there is an event loop: the look, the plan, and the first links.
+
+To import trio takes the interpreter as long as it takes the kernel to make some 300 links. So the command line looks
+and plans without it, and has it imported by a thread while this one has the first links made. apply.go_on() takes it
+from there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kokofast.engine.applied import Applied
+from kokofast.engine.execute import Executor
+from kokofast.engine.groundwork import Paths, blame, is_to_do, plan_of, see
+from kokofast.engine.pace import Pace
+from kokofast.engine.seen import LOOK_CHUNK, Survey, look_into_all
+from kokofast.host.kernel import Kernel
+from kokofast.host.lock import LabLock
+from kokofast.host.threads import Running
+from kokofast.plan.operations import CreateLink
+from kokofast.plan.plan import nodes_of
+from kokofast.topology.model import CONTAINER_KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kokofast.engine.execute import Refusal
+    from kokofast.engine.result import Progress, Result
+    from kokofast.engine.seen import Sight
+    from kokofast.topology.model import Topology
+    from kokofast.topology.problems import Problem
+
+
+class HeadStart:
+    """A run that has begun: a block, at whose end what apply.go_on() has not taken over is taken back, and the lock and
+    all descriptors are given back.
+
+    is_to_do: whether there is work; the result is whole when there is none. answers: what became of operations that
+    were carried out, by their numbers in the plan.
+    """
+
+    def __init__(self, topology: Topology, result: Result, kernel: Kernel, lock: LabLock | None) -> None:
+        self.topology = topology
+        self.result = result
+        self.kernel = kernel
+        self.lock = lock
+        self.is_to_do = False
+        self.is_taken_over = False
+        self.applied: Applied
+        self.answers: dict[int, Refusal | None] = {}
+
+    def make_first_links(
+        self,
+        beside: Callable[[], object],
+        *,
+        jobs: int | None = None,
+        progress: Progress | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Makes links that wait for nothing, chunk by chunk, until the job that runs beside in a thread has ended, a
+        link fails, or stopped() says so. Then waits for the job; raises its exception, or OSError."""
+        # First imported by another thread, it would take that for the main one (until Python 3.12).
+        import threading  # noqa: F401
+
+        plan, executor, trace = self.applied.plan, self.applied.executor, self.result.trace
+        size = Pace(jobs).chunk(self.kernel.capacity)
+        ready = [
+            number
+            for number, operation in enumerate(plan.operations[: plan.last])
+            if isinstance(operation, CreateLink) and not plan.after[number]
+        ]
+        # Made while nobody wants the interpreter: what follows is one long call.
+        executor.prepare((), [plan.operations[number] for number in ready[:size]])
+        execute = executor.execute if trace is None else trace.of(executor.execute)
+        job = Running(beside)
+        try:
+            with self.result.stage("apply"):
+                for start in range(0, len(ready), size):
+                    if stopped() or (start and job.has_ended()):
+                        break
+                    numbers = ready[start : start + size]
+                    answers = execute([plan.operations[number] for number in numbers])
+                    self.answers.update(zip(numbers, answers, strict=True))
+                    if progress is not None:
+                        progress("apply", len(self.answers), len(plan.operations))
+                    if any(answer is not None for answer in answers):
+                        break
+        finally:
+            job.wait()
+
+    def __enter__(self) -> HeadStart:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self.is_to_do and not self.is_taken_over:
+                self._take_back()
+        finally:
+            self.close()
+
+    def _take_back(self) -> None:
+        from kokofast.engine.remove import take_back_at_once
+        from kokofast.engine.result import PARTIAL, ROLLED_BACK
+
+        applied = self.applied
+        for number, answer in self.answers.items():
+            if answer is None:
+                applied.done.add(number)
+            else:
+                applied.failures[number] = answer
+        with self.result.stage("rollback"):
+            self.result.left = take_back_at_once(applied)
+        self.result.status = PARTIAL if self.result.left else ROLLED_BACK
+
+    def close(self) -> None:
+        """Gives the lab's lock back, and closes what is open."""
+        if self.lock is not None:
+            self.lock.release()
+        self.kernel.close()
+
+
+def head_start(
+    topology: Topology,
+    result: Result,
+    *,
+    kernel: Kernel | None = None,
+    exclusive: bool = True,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    problems: Sequence[Problem] = (),
+    stopped: Callable[[], bool] = lambda: False,
+) -> HeadStart | None:
+    """Begins what apply() does, with the same arguments, up to where something is to be done; nothing is touched yet.
+
+    None when it has to be begun by apply(): the lab is locked by another run, nodes are containers, which only an event
+    loop can ask for, or stopped() said so meanwhile. Raises OSError.
+    """
+    nodes = nodes_of(topology)
+    if any(node.kind in CONTAINER_KINDS for node in nodes.values()):
+        return None
+    lock = LabLock(topology.name) if exclusive and not dry_run and not problems else None
+    kernel = kernel if kernel is not None else Kernel()
+    kernel.trace = result.trace
+    head = HeadStart(topology, result, kernel, lock)
+    is_whole = False
+    try:
+        is_whole = (lock is None or lock.acquire()) and _look_and_plan(head, progress, problems, stopped)
+        if is_whole:
+            head.is_to_do = is_to_do(topology, head.applied.plan, result, dry_run)
+            if head.is_to_do and lock is not None:
+                result.notes += lock.notes()
+    finally:
+        if not is_whole:
+            head.close()
+    return head if is_whole else None
+
+
+def _look_and_plan(
+    head: HeadStart, progress: Progress | None, problems: Sequence[Problem], stopped: Callable[[], bool]
+) -> bool:
+    """Whether it came to its end."""
+    kernel, nodes = head.kernel, nodes_of(head.topology)
+    survey = Survey()
+    with head.result.stage("survey"):
+        paths = Paths(nodes, {})
+        wanted = list(paths.nodes)
+        kernel.expect(len(wanted))
+        sights: list[Sight] = []
+        size = max(min(LOOK_CHUNK, kernel.capacity), 1)
+        for start in range(0, len(wanted), size):
+            if stopped():
+                return False
+            sights += look_into_all(kernel, wanted[start : start + size], see)
+            if progress is not None:
+                progress("survey", len(sights), len(wanted))
+        paths.take_in(survey, sights)
+        blame(survey, nodes, paths.unresolved)
+    with head.result.stage("plan"):
+        plan = plan_of(head.topology, survey, kernel)
+    plan.problems[:0] = problems
+    head.applied = Applied(head.topology, plan, Executor(kernel, survey.handles, survey.observed))
+    return not stopped()
