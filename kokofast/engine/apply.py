@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from kokofast.engine.applied import Applied
+from kokofast.engine.crowd import crowded
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
 from kokofast.engine.groundwork import is_to_do, plan_of
@@ -76,6 +77,8 @@ async def apply(
                 result.notes += unlocked
                 applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
                 await _carry_out(applied, result, keep_going, Pace(jobs), progress)
+            if plan.operations and result.status not in (INVALID, ROLLED_BACK):
+                result.notes += crowded(topology)
         return result
     finally:
         if own:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Refusal
     from kokofast.plan.operations import Operation
-    from kokofast.topology.model import End
+    from kokofast.topology.model import End, Link
     from kokofast.wire.message import Request
 
 
@@ -81,7 +81,7 @@ def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
     link = applied.topology.links[operation.link]
     if isinstance(operation, (ConfigureEnd, AddMirror, RemoveMirror)):
         end = link.ends[operation.end]
-        return f"{end.node}:{end.ifname}: {text}{_hint(end, refusal)}"
+        return f"{end.node}:{end.ifname}: {text}{_hint(link, end, refusal)}"
     if _lacks_kind(refusal):
         text = f"this kernel has no {link.kind} links (try: modprobe {KINDS[link.kind].module})"
     return f"{link.title()}: {text}"
@@ -97,8 +97,12 @@ def _lacks_kind(refusal: Refusal) -> bool:
     )
 
 
-def _hint(end: End, refusal: Refusal) -> str:
-    request = refusal.request if isinstance(refusal, KernelError) else None
+def _hint(link: Link, end: End, refusal: Refusal) -> str:
+    if not isinstance(refusal, KernelError):
+        return ""
+    if limit := KINDS[link.kind].limit(link, refusal.errno):
+        return f"; {limit}"
+    request = refusal.request
     if request is None or request.header.get("family") != AF_INET6 or end.mtu is None or end.mtu >= IPV6_MIN_MTU:
         return ""
     return f"; IPv6 takes an mtu of {IPV6_MIN_MTU} at least, this end has {end.mtu}"

@@ -1,4 +1,4 @@
-"""Limits of the process: open files, capabilities."""
+"""Limits of the process, and of the machine: open files, capabilities, sysctls."""
 
 from __future__ import annotations
 
@@ -32,15 +32,28 @@ def explained(error: OSError, call: str = "open") -> OSError:
         hint = f"the limit on open files is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}; raise it: ulimit -Hn"
     elif (found := _SYSCTLS.get((call, error.errno or 0))) is not None:
         name, what = found
-        try:
-            with open(f"/proc/sys/{name.replace('.', '/')}", encoding="ascii") as file:
-                value = file.read().strip()
-        except OSError:
-            value = "reached"
-        hint = f"the limit on {what} is {value}; raise it: sysctl -w {name}=NUMBER"
+        hint = f"the limit on {what} is {_sysctl(name) or 'reached'}; raise it: sysctl -w {name}=NUMBER"
     if not hint:
         return error
     return OSError(error.errno, f"{os.strerror(error.errno or 0)}: {hint}", error.filename)
+
+
+def _sysctl(name: str) -> str | None:
+    """What sysctl(8) shows of a name to the calling thread, None where that is nothing: much of net.* is there in the
+    machine's first network namespace only."""
+    try:
+        with open(f"/proc/sys/{name.replace('.', '/')}", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def neighbours(family: str) -> tuple[str, int] | None:
+    """How many neighbours, of "ipv4" (ARP) or of "ipv6" (NDP), the kernel keeps for all namespaces together: the name
+    of the limit and its value. None where it does not show. Source: arp(7), net/core/neighbour.c neigh_alloc()."""
+    name = f"net.{family}.neigh.default.gc_thresh3"
+    value = _sysctl(name)
+    return None if value is None else (name, int(value))
 
 
 def raise_open_files() -> int:

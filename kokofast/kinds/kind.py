@@ -19,16 +19,34 @@ def no_overhead(link: Link) -> int:
     return 0
 
 
+def no_limit(link: Link, code: int) -> str:
+    """A kind whose errnos, as an interface of it is set up, stand for no limit."""
+    return ""
+
+
 class Kind:
     """A link kind: its name (also IFLA_INFO_KIND), how many ends it has, its own fields, its limits, its request.
 
     mtu is (minimum, maximum) in bytes, as the kernel's driver sets dev->min_mtu and dev->max_mtu. overhead(link) says
     how much smaller than its parent's the MTU of a link must be. own_mac tells whether its interface has a MAC
-    address of its own, random_mac whether the kernel would choose one by chance. module is the kernel's name of the
-    driver; field_of(attribute) the name of the field that became an attribute.
+    address of its own, random_mac whether the kernel would choose one by chance. limit(link, errno) is a sentence on
+    the limit that setting it up has met, empty where it is none. module is the kernel's name of the driver;
+    field_of(attribute) the name of the field that became an attribute.
     """
 
-    __slots__ = ("create", "ends", "fields", "module", "mtu", "name", "names", "overhead", "own_mac", "random_mac")
+    __slots__ = (
+        "create",
+        "ends",
+        "fields",
+        "limit",
+        "module",
+        "mtu",
+        "name",
+        "names",
+        "overhead",
+        "own_mac",
+        "random_mac",
+    )
 
     def __init__(
         self,
@@ -39,6 +57,7 @@ class Kind:
         mtu: tuple[int, int],
         create: CreateFunction,
         overhead: Callable[[Link], int] = no_overhead,
+        limit: Callable[[Link, int], str] = no_limit,
         own_mac: bool = True,
         random_mac: bool = False,
         module: str = "",
@@ -50,6 +69,7 @@ class Kind:
         self.mtu = mtu
         self.create = create
         self.overhead = overhead
+        self.limit = limit
         self.own_mac = own_mac
         self.random_mac = random_mac
         self.module = module or name

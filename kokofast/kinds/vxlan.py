@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
 
@@ -56,5 +58,23 @@ def overhead(link: Link) -> int:
     return HEADROOM[len(remote.packed)]
 
 
+# Setting the interface up joins its group, for the one UDP socket that all tunnels of a port in the parent's namespace
+# share. ENOBUFS: net/ipv4/igmp.c ip_mc_join_group(); ENOMEM, which is IPv6's: net/core/sock.c sock_kmalloc().
+LIMITS = {
+    errno.ENOBUFS: ("net.ipv4.igmp_max_memberships", "in the parent's namespace"),
+    errno.ENOMEM: ("net.core.optmem_max", "in the parent's namespace (of older kernels, for the machine)"),
+}
+
+
+def limit(link: Link, code: int) -> str:
+    """The limit on multicast groups, where the tunnel has one. A group counts once, however many tunnels are in it."""
+    remote: Address = link.options["remote"]  # type: ignore[assignment]
+    is_group = remote.packed[0] >> 4 == 0xE if len(remote.packed) == 4 else remote.packed[0] == 0xFF
+    if not is_group or code not in LIMITS:
+        return ""
+    name, where = LIMITS[code]
+    return f"the limit on the multicast groups of a port's tunnels is {name}; raise it {where}: sysctl -w {name}=NUMBER"
+
+
 NAMES = {"id": "vni", "group": "remote", "group6": "remote", "local6": "local"}
-KIND = Kind("vxlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, overhead=overhead, names=NAMES)
+KIND = Kind("vxlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, overhead=overhead, limit=limit, names=NAMES)

@@ -4,6 +4,7 @@ import errno
 import itertools
 import threading
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
@@ -503,6 +504,35 @@ async def test_all_problems_are_shown_at_once_and_nothing_is_sent(make_kernel: K
     ]
     assert kernel.requests == []
     assert kernel.state() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "notes"),
+    [
+        ({}, "applied", 1),
+        ({"dry_run": True}, "planned", 4),  # three lines of the plan before it
+        ({"refused": 1}, "rolled_back", 0),
+        ({"refused": 1, "keep_going": True}, "partial", 1),
+    ],
+)
+async def test_what_the_lab_asks_of_the_machine_is_said_where_there_is_one(
+    make_kernel: KernelFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    status: str,
+    notes: int,
+) -> None:
+    monkeypatch.setattr("kokofast.engine.apply.crowded", lambda topology: [f"{len(topology.links)} are many"])
+    kernel = make_kernel("a", "b")
+    if options.pop("refused", 0):
+        kernel.refuse[1] = errno.EPERM
+    result = await apply(star(3), kernel=kernel, jobs=1, **options)
+    assert (result.status, len(result.notes)) == (status, notes)
+    assert result.notes[-1:] == ["3 are many"] * min(notes, 1)
+    if status == "applied":
+        for dry_run in (False, True):
+            again = await apply(star(3), kernel=kernel, dry_run=dry_run)
+            assert (again.status, again.notes) == ("unchanged", [])
 
 
 async def test_an_unsupported_kind_of_node_is_a_problem(make_kernel: KernelFactory) -> None:

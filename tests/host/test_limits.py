@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kokofast.host.limits import explained
+from kokofast.host.limits import explained, neighbours
+from kokofast.host.namespaces import enter_new_namespace
 from kokofast.host.threads import in_own_thread, no_thread
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +66,19 @@ def test_the_limit_on_mounts() -> None:
 def test_what_is_no_limit_is_left_as_it_is(call: str, code: int) -> None:
     error = OSError(code, "as it was")
     assert explained(error, call) is error
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_the_limit_on_neighbours_shows_in_the_first_namespace_only(family: str) -> None:
+    name = f"net.{family}.neigh.default.gc_thresh3"
+    file = Path("/proc/sys", *name.split("."))
+    assert neighbours(family) == ((name, int(file.read_text())) if file.exists() else None)
+
+    def elsewhere() -> tuple[str, int] | None:
+        enter_new_namespace()
+        return neighbours(family)
+
+    assert in_own_thread(elsewhere) is None
 
 
 def test_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -125,6 +126,22 @@ class TestVxlan:
         assert data_of(a, "eth0")["group"] == "239.1.1.1"
         ping(a, "10.0.0.2")
         assert lab.batch()["status"] == "unchanged"
+
+    def test_more_multicast_groups_than_a_socket_may_have(self, lab: Lab, hosts: tuple[str, str]) -> None:
+        a, host = lab.node("ca"), hosts[0]
+        run(["ip", "netns", "exec", host, "sysctl", "-qw", "net.ipv4.igmp_max_memberships=2"])
+        # The same group twice counts once, and another port has a limit of its own.
+        where = [("239.1.1.1", 4789), ("239.1.1.2", 4789), ("239.1.1.2", 4789), ("239.1.1.3", 4790)]
+        lab.write([tunnel(f"{a}:e{i}", host, group, port=port, vni=i) for i, (group, port) in enumerate(where)])
+        lab.batch()
+        where.append(("239.1.1.3", 4789))
+        lab.write([tunnel(f"{a}:e{i}", host, group, port=port, vni=i) for i, (group, port) in enumerate(where)])
+        done = lab.kokofast("batch", lab.file, "--format", "json")
+        assert done.returncode == 1
+        (error,) = json.loads(done.stdout)["errors"]
+        assert (error["source"], error["errno"]) == ("$.links[4].endpoint", errno.ENOBUFS)
+        assert "the limit on the multicast groups of a port's tunnels is net.ipv4.igmp_max_member" in error["message"]
+        assert links(a).keys() - {"lo"} == {"e0", "e1", "e2", "e3"}
 
     @pytest.mark.parametrize(
         ("change", "field"),
