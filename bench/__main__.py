@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import NoReturn
 
-from bench import figures, report
-from bench.contender import PHASES, ROOT, UP, Contender
+from bench import figures, report, scale
+from bench.contender import PHASES, ROOT, UP
 from bench.contenders import UP_THREADS, Floor, compile_floor, contenders
 from bench.peers.golang import Go
 from bench.plot import plot
-from bench.runner import Runner, say
+from bench.runner import Block, Runner, say
 from bench.scenario import SCENARIOS, Chain, Single
 
 DEFAULT = ("floor", "kokofast", "ip-batch")
@@ -44,13 +44,15 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     add = parser.add_argument
     add("--scenario", default="chain", metavar="LIST", help="separated by commas, or all (default: chain)")
     add("--links", type=int, nargs="+", default=[200, 2000], metavar="N", help="default: 200 2000")
-    add("--repeat", type=int, default=5, metavar="N", help="runs of each contender (default: 5)")
+    add("--repeat", type=int, metavar="N", help="runs of each contender (default: 5; with --scale 1)")
     add("--contenders", default=",".join(DEFAULT), metavar="LIST", help="or all (default: %(default)s)")
     add("--phase", default="up,destroy", metavar="LIST", help=f"of {','.join(PHASES)} (default: %(default)s)")
     add("--patience", type=float, metavar="S", help="leave out runs that would take longer (default: 15 seconds)")
     add("--floor-threads", type=int, metavar="N", help="0: the best in a trial (default: 2; with --figures 0)")
-    add("--figures", action="store_true", help="measure what kokofast is held to, and compare it with its limits")
-    add("--divide", type=int, default=1, metavar="N", help="with --figures: smaller sizes, only to see that it runs")
+    held = parser.add_mutually_exclusive_group().add_argument
+    held("--figures", action="store_true", help="measure what kokofast is held to, and compare it with its limits")
+    held("--scale", action="store_true", help="measure up to 20,000 links, namespaces included")
+    add("--divide", type=int, default=1, metavar="N", help="with either: smaller sizes, only to see that it runs")
     add("--json", type=Path, metavar="FILE", help="write all measurements to FILE")
     add("--plots", type=Path, metavar="DIRECTORY", help="write pictures (needs matplotlib)")
     add("--plot-format", choices=("svg", "png"), default="svg", help="default: svg")
@@ -58,12 +60,16 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     options.contenders = listed(parser, "contender", options.contenders, names)
     options.scenario = listed(parser, "scenario", options.scenario, list(SCENARIOS))
     options.phase = listed(parser, "phase", options.phase, PHASES)
+    if options.repeat is None:
+        options.repeat = 1 if options.scale else 5
     if options.repeat < 1 or min(options.links) < 1 or options.divide < 1:
         parser.error("--repeat, --links and --divide must be at least 1")
+    if options.divide > 1 and not (options.figures or options.scale):
+        parser.error("--divide goes with --figures or --scale")
     if options.plots and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plots needs matplotlib: pip install '.[bench]'")
     if options.patience is None:
-        options.patience = float("inf") if options.figures else 15.0
+        options.patience = float("inf") if options.figures or options.scale else 15.0
     if options.floor_threads is None:
         options.floor_threads = 0 if options.figures else UP_THREADS
     return options
@@ -86,22 +92,17 @@ def best_floor_threads(floor: Path | None, directory: Path, prefix: str) -> int:
     return min(known, key=lambda one: known[one]) if known else UP_THREADS
 
 
-def measure(options: argparse.Namespace, prefix: str, everyone: dict[str, Contender], runner: Runner) -> None:
-    """Every scenario, size and contender that was asked for."""
-    if options.figures:
-        if options.divide > 1:
-            runner.results.note(f"all sizes are divided by {options.divide}: these are not the figures")
-        for block in figures.plan(options.divide):
-            taking_part = [everyone[name] for name in block.phases]
-            scenario = SCENARIOS[block.scenario](prefix, block.links)
-            runner.in_turns(scenario, taking_part, block.phases, options.repeat * block.times_runs)
-        return
-    taking_part = [everyone[name] for name in options.contenders]
+def plan(options: argparse.Namespace) -> list[Block]:
+    """Every scenario and size that was asked for, with its contenders."""
+    if options.figures or options.scale:
+        blocks = figures.BLOCKS if options.figures else scale.BLOCKS
+        return [one._replace(links=max(1, one.links // options.divide)) for one in blocks]
     phases = dict.fromkeys(options.contenders, options.phase)
-    for name in options.scenario:
-        make = SCENARIOS[name]
-        for size in [1] if make is Single else options.links:
-            runner.in_turns(make(prefix, size), taking_part, phases)
+    return [
+        Block(name, size, phases)
+        for name in options.scenario
+        for size in ([1] if SCENARIOS[name] is Single else options.links)
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with TemporaryDirectory(prefix=prefix) as temporary:
         directory = Path(temporary)
         floor = compile_floor(directory)
-        chosen = figures.CONTENDERS if options.figures else options.contenders
-        go = Go.compile(directory) if any(name.startswith("go-") for name in chosen) else None
+        blocks = plan(options)
+        go = Go.compile(directory) if any(name.startswith("go-") for one in blocks for name in one.phases) else None
         everyone = contenders(floor, go)
         # As pip leaves an installed package; in a checkout, PYTHONDONTWRITEBYTECODE may forbid the first run to.
         compileall.compile_dir(ROOT / "kokofast", quiet=2)
@@ -127,14 +128,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(one, Floor):
                 one.threads = threads
         results.note(f"the floor works with {threads} threads")
+        if options.divide > 1:
+            results.note(f"all sizes are divided by {options.divide}: these are not the figures")
         runner = Runner(directory, results, options.repeat, options.patience)
-        measure(options, prefix, everyone, runner)
+        for block in blocks:
+            scenario = SCENARIOS[block.scenario](prefix, block.links)
+            taking_part = [everyone[name] for name in block.phases]
+            runner.in_turns(scenario, taking_part, block.phases, options.repeat * block.times_runs)
     results.machine["load_after"] = os.getloadavg()[0]
     print(report.markdown(results))
     found = list(figures.figures(results, options.divide)) if options.figures else []
+    lines = list(scale.lines(results)) if options.scale else []
     if found:
         print(f"\n{figures.markdown(found)}")
-    document = report.as_json(results, found)
+    if lines:
+        print(f"\n{scale.markdown(lines)}")
+    document = report.as_json(results, found, lines)
     if options.json:
         options.json.write_text(json.dumps(document, indent=2) + "\n")
     if options.plots:

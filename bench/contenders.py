@@ -27,13 +27,23 @@ DESTROY_THREADS = 64
 DESTROY_THREADS_BY_GROUP = 255
 # Each waits for an RCU grace period, and many wait for the same one: floor.c has the times.
 UNMOUNT_THREADS = 16
+FEW_FILES = 1_024  # what an ordinary user may have open; two a namespace in use are wanted
 
 
 class Kokofast(Contender):
     name = "kokofast"
     scenarios = frozenset(SCENARIOS)
-    command = (sys.executable, "-m", "kokofast")
     expected: ClassVar[dict[str, str]] = {UP: "applied", UNCHANGED: "unchanged", DESTROY: "destroyed"}
+
+    def __init__(self, open_files: int | None = None) -> None:
+        """open_files: the limit on them; None: the machine's, which it raises its own to."""
+        self.command = [sys.executable, "-m", "kokofast"]
+        if open_files:
+            self.name = f"{self.name}-{open_files}"
+            self.command = ["prlimit", f"--nofile={open_files}:{open_files}", *self.command]
+
+    def missing(self) -> str | None:
+        return None if shutil.which(self.command[0]) else "no prlimit here (apt-get install util-linux)"
 
     def up(self, scenario: Scenario, directory: Path) -> list[str]:
         if scenario.name == "single":
@@ -161,6 +171,7 @@ def contenders(floor: Path | None = None, go: Path | None = None) -> dict[str, C
         Floor(floor),
         Floor(floor, group=GROUP),
         Kokofast(),
+        Kokofast(FEW_FILES),
         Go(go, 1),
         Go(go, 8),
         Pyroute2(),

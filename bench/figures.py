@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bench.contender import DESTROY, UNCHANGED, UP
 from bench.report import Results, exponent
+from bench.runner import Block
 
 GROWTH = (1_000, 2_000, 5_000, 10_000)
 SINGLE_RUNS = 3  # times the runs of the others: it is short
 
-CONTENDERS = OURS, FLOOR, BY_GROUP, GO, NOTHING = "kokofast", "floor", "floor-group", "go-8", "python-pass"
+OURS, FLOOR, BY_GROUP, GO, NOTHING = "kokofast", "floor", "floor-group", "go-8", "python-pass"
+_BOTH, _UP = (UP, DESTROY), (UP,)
 
-
-class Block(NamedTuple):
-    """Contenders that are measured in turns, with what is measured of each."""
-
-    scenario: str
-    links: int
-    phases: Mapping[str, Sequence[str]]
-    times_runs: int = 1
+BLOCKS = (
+    Block("single", 1, {NOTHING: _UP, OURS: _UP, FLOOR: _UP}, SINGLE_RUNS),
+    Block("chain", 200, {FLOOR: _UP, OURS: _UP, GO: _UP}),
+    Block("chain", 1_000, {FLOOR: _UP, OURS: _UP}),
+    Block("chain", 2_000, {FLOOR: _BOTH, OURS: _BOTH, GO: _UP}),
+    Block("chain", 5_000, {FLOOR: _UP, OURS: _UP}),
+    Block("chain", 10_000, {FLOOR: _UP, OURS: (UP, UNCHANGED)}),
+    Block("chain-create", 2_000, {FLOOR: _BOTH, OURS: _BOTH}),
+    Block("star", 2_000, {FLOOR: _BOTH, BY_GROUP: _BOTH, OURS: _BOTH}),
+)
 
 
 class Figure(NamedTuple):
@@ -33,22 +37,6 @@ class Figure(NamedTuple):
     @property
     def met(self) -> bool:
         return self.measured is not None and self.measured <= self.limit
-
-
-def plan(divide: int = 1) -> list[Block]:
-    """divide: smaller sizes, to see that it all runs."""
-    both, alike = (UP, DESTROY), (UP,)
-    blocks = [
-        Block("single", 1, {NOTHING: alike, OURS: alike, FLOOR: alike}, SINGLE_RUNS),
-        Block("chain", 200, {FLOOR: alike, OURS: alike, GO: alike}),
-        Block("chain", 1_000, {FLOOR: alike, OURS: alike}),
-        Block("chain", 2_000, {FLOOR: both, OURS: both, GO: alike}),
-        Block("chain", 5_000, {FLOOR: alike, OURS: alike}),
-        Block("chain", 10_000, {FLOOR: alike, OURS: (UP, UNCHANGED)}),
-        Block("chain-create", 2_000, {FLOOR: both, OURS: both}),
-        Block("star", 2_000, {FLOOR: both, BY_GROUP: both, OURS: both}),
-    ]
-    return [one._replace(links=max(1, one.links // divide)) for one in blocks]
 
 
 def figures(results: Results, divide: int = 1) -> Iterator[Figure]:

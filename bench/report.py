@@ -6,10 +6,11 @@ import dataclasses
 import math
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from bench.scenario import SCENARIOS
 
 if TYPE_CHECKING:
     from bench.figures import Figure
+    from bench.scale import Line
 
 BASELINE = "floor"
 GROWTH_FROM, GROWTH_POINTS = 1_000, 3  # below, the start of a process counts for more than the links
@@ -117,13 +119,18 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
     return sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True)) / spread
 
 
+def by_contender(table: Iterable[Row]) -> dict[tuple[str, str], dict[str, list[Row]]]:
+    """Of each (scenario, phase), each contender's rows, by size."""
+    found: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    for row in table:
+        found.setdefault((row.scenario, row.phase), {}).setdefault(row.contender, []).append(row)
+    return found
+
+
 def growth(results: Results) -> Iterator[str]:
     """A line for each scenario and phase that was measured at three sizes or more, from GROWTH_FROM links."""
-    points: dict[tuple[str, str], dict[str, list[Row]]] = {}
-    for row in rows(results):
-        if row.links >= GROWTH_FROM:
-            points.setdefault((row.scenario, row.phase), {}).setdefault(row.contender, []).append(row)
-    for (scenario, phase), contenders in points.items():
+    large = [row for row in rows(results) if row.links >= GROWTH_FROM]
+    for (scenario, phase), contenders in by_contender(large).items():
         found = [
             f"{name} {exponent([row.links for row in taken], [row.median for row in taken]):.3f} "
             f"({taken[0].links:,}..{taken[-1].links:,})"
@@ -132,6 +139,15 @@ def growth(results: Results) -> Iterator[str]:
         ]
         if found:
             yield f"growth exponent, {scenario} {phase}: {', '.join(found)}"
+
+
+def seconds(value: float) -> str:
+    """Three digits that count: 0.0123, 12.3, 1234."""
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
+
+
+def mib(one: Row | Line) -> str:
+    return f"{'≤ ' if one.peak_is_bound else ''}{one.peak_kib / 1024:.0f}"
 
 
 def markdown(results: Results) -> str:
@@ -148,7 +164,7 @@ def markdown(results: Results) -> str:
         lines.append(
             f"| {row.scenario} | {row.links} | {row.phase} | {row.contender} | {row.runs} "
             f"| {row.median:.3f} ({row.low:.3f}..{row.high:.3f}) | {row.ms_per_link:.3f} | {times} "
-            f"| {row.cpu_median:.2f} | {'≤ ' if row.peak_is_bound else ''}{row.peak_kib / 1024:.0f} |"
+            f"| {row.cpu_median:.2f} | {mib(row)} |"
         )
     remarks = [*growth(results), *results.notes]
     lines += ["", *(f"- {one}" for one in remarks)] if remarks else []
@@ -163,13 +179,14 @@ def describe(machine: dict[str, Any]) -> str:
     )
 
 
-def as_json(results: Results, figures: Sequence[Figure] = ()) -> dict[str, Any]:
-    """For programs: the rows of the table, the figures, and every single measurement."""
+def as_json(results: Results, figures: Sequence[Figure] = (), scale: Sequence[Line] = ()) -> dict[str, Any]:
+    """For programs: the rows of the table, the figures, the scale, and every single measurement."""
     return {
         "machine": results.machine,
         "rows": [dataclasses.asdict(row) for row in rows(results)],
         "growth": list(growth(results)),
         "figures": [{**one._asdict(), "met": one.met} for one in figures],
+        "scale": [one._asdict() for one in scale],
         "measurements": [
             {"scenario": scenario, "links": size, "phase": phase, "contender": contender, **dataclasses.asdict(one)}
             for (scenario, size, phase, contender), taken in results.measurements.items()
@@ -194,6 +211,7 @@ def describe_machine() -> dict[str, Any]:
         "memory_gib": round(kibibytes / (1 << 20)),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         "ip": next((word for word in version if word.startswith("iproute2")), "no iproute2").rstrip(","),
         # Other work on the machine spoils every figure: a reader must be able to see it.
         "load_before": os.getloadavg()[0],

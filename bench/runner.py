@@ -7,12 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.contender import DESTROY, PHASES, ROOT, UNCHANGED, UP, Contender
 from bench.links import WrongState
 from bench.measure import ContenderFailed, Measurement, run
 from bench.report import Results
 from bench.scenario import Scenario
+
+
+class Block(NamedTuple):
+    """Contenders that are measured in turns, with what is measured of each."""
+
+    scenario: str
+    links: int
+    phases: Mapping[str, Sequence[str]]
+    times_runs: int = 1
 
 
 @dataclass

@@ -168,6 +168,23 @@ class Star(Scenario):
         )
 
 
+class StarCreate(Star):
+    """The same; the contender makes the namespaces, and its destroy removes them."""
+
+    name = "star-create"
+    creates = True
+
+
+class ChainStarCreate(ChainCreate):
+    """The first half of the links is a chain; the others are a star, whose hub is the chain's last namespace."""
+
+    name = "chain-star-create"
+
+    def link(self, number: int) -> Link:
+        link, hub = super().link(number), self.size // 2
+        return link if number < hub else link._replace(a=End(self._name(hub), f"eth{number}", link.a.address))
+
+
 class Bundle(Scenario):
     """Both ends of every link in one namespace: eth<2i> and eth<2i + 1>."""
 
@@ -273,5 +290,9 @@ class Containers(Mesh):
 
 
 SCENARIOS: dict[str, type[Scenario]] = {
-    one.name: one for one in (Chain, ChainCreate, Star, Bundle, Mesh, Vxlan, Mirror, Containers, Single)
+    one.name: one
+    for one in (
+        *(Chain, ChainCreate, Star, StarCreate, ChainStarCreate),
+        *(Bundle, Mesh, Vxlan, Mirror, Containers, Single),
+    )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +24,11 @@ Everyone = Callable[[str], Contender]
 TRIED = {
     "floor": ["chain", "chain-create", "star", "bundle", "mesh", "vxlan", "mirror", "single"],
     "floor-group": ["chain", "star", "bundle", "mesh", "vxlan", "mirror"],
-    "kokofast": ["chain", "chain-create", "star", "bundle", "mesh", "vxlan", "mirror", "single"],
+    "kokofast": [
+        *("chain", "chain-create", "star", "star-create", "chain-star-create", "bundle"),
+        *("mesh", "vxlan", "mirror", "single"),
+    ],
+    "kokofast-1024": ["chain-star-create"],
     "ip": ["chain", "chain-create", "vxlan", "mirror"],
     "ip-batch": ["chain", "chain-create", "mesh", "vxlan", "mirror"],
     "go-1": ["mesh"],
@@ -82,6 +87,24 @@ def test_links_of_containers(everyone: Everyone, fresh: Fresh, tmp_path: Path, k
 def test_every_contender_is_tried() -> None:
     assert {*TRIED, "koko", "koko-8", "python-pass"} == set(contenders())
     assert {*TRIED["kokofast"], "docker"} == set(SCENARIOS) == Kokofast.scenarios
+
+
+def test_one_with_few_open_files_cannot_have_more() -> None:
+    assert Kokofast().command[0] == sys.executable
+    limited = Kokofast(1_024).command
+    asking = [*limited[: limited.index(sys.executable)], "sh", "-c", "ulimit -Sn; ulimit -Hn"]
+    assert subprocess.run(asking, capture_output=True, text=True, check=True).stdout.split() == ["1024", "1024"]
+
+
+def test_half_of_the_links_of_chain_and_star_are_each() -> None:
+    links = list(SCENARIOS["chain-star-create"]("n", 5).links())
+    assert [(a.namespace, a.interface, b.namespace, b.interface) for a, b, *_ in links if b is not None] == [
+        ("n0", "eth1", "n1", "eth0"),
+        ("n1", "eth1", "n2", "eth0"),
+        ("n2", "eth2", "n3", "eth0"),
+        ("n2", "eth3", "n4", "eth0"),
+        ("n2", "eth4", "n5", "eth0"),
+    ]
 
 
 def test_an_interpreter_alone_is_measured_without_a_judge(requires_root: None, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as program
-from bench import figures
+from bench import figures, scale
 from bench.contender import ROOT
 from bench.contenders import contenders
 from bench.measure import Measurement, run
@@ -24,7 +25,15 @@ from bench.runner import Runner
 from bench.scenario import SCENARIOS
 from tests.conftest import namespaces
 
-MACHINE = {"processor": "x", "processors": 2, "memory_gib": 1, "kernel": "6", "python": "3", "ip": "iproute2-6"}
+MACHINE = {
+    "processor": "x",
+    "processors": 2,
+    "memory_gib": 1,
+    "kernel": "6",
+    "python": "3",
+    "open_files": 20_000,
+    "ip": "-",
+}
 
 
 @pytest.fixture
@@ -70,6 +79,42 @@ def test_the_figures_come_from_one_command(
     }
 
 
+def test_the_scale_comes_from_one_command(
+    requires_root: None, floor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "result.json"
+    options = ["--scale", "--divide", "1000", "--plots", str(tmp_path / "plots")]
+    assert program.main([*options, "--json", str(file)]) == 0
+    found = json.loads(file.read_text())["scale"]
+    assert [(one["scenario"], one["links"], one["contender"]) for one in found] == [
+        ("chain-create", 10, "floor"),
+        ("chain-create", 10, "kokofast"),
+        ("chain-create", 10, "kokofast-1024"),
+        ("star-create", 10, "kokofast"),
+        ("chain-star-create", 20, "kokofast"),
+        ("chain-star-create", 20, "kokofast-1024"),
+    ]
+    assert [one["open_files"] == 1_024 for one in found] == [False, False, True, False, False, True]
+    assert all(one["up"] and one["destroy"] and one["peak_kib"] for one in found)
+    assert [one["contender"] for one in found if one["unchanged"] is None] == ["floor"]
+    printed = capsys.readouterr().out
+    assert printed.endswith(scale.markdown([scale.Line(**one) for one in found]) + "\n")
+    assert "all sizes are divided by 1000" in printed
+    assert {one.name for one in (tmp_path / "plots").iterdir()} == {
+        *("stages-up.svg", "stages-unchanged.svg", "stages-destroy.svg")
+    }
+
+
+def test_a_line_of_the_scale_has_all_phases(results: Results) -> None:
+    for phase, seconds, peak in (("up", 22.04, 107), ("unchanged", 4.0, 98), ("destroy", 0.0123, 90)):
+        results.add("star-create", 10_000, phase, "kokofast-1024", Measurement(seconds, 0, peak * 1024, False))
+    results.add("star-create", 10_000, "up", "kokofast", Measurement(1234.5, 0, 1024, True))
+    assert scale.markdown(list(scale.lines(results))).splitlines()[2:] == [
+        "| 10,000 | star-create | kokofast-1024 | 1,024 | 22.0 s | 4.00 s | 0.0123 s | 107 MiB |",
+        "| 10,000 | star-create | kokofast | 20,000 | 1234 s | - | - | ≤ 1 MiB |",
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -77,6 +122,8 @@ def test_the_figures_come_from_one_command(
         (["--scenario", "ring"], "unknown scenario ring; there are chain, chain-create"),
         (["--phase", "down"], "unknown phase down; there are up, unchanged, destroy"),
         (["--repeat", "0"], "must be at least 1"),
+        (["--divide", "10"], "--divide goes with --figures or --scale"),
+        (["--figures", "--scale"], "not allowed with argument --figures"),
     ],
 )
 def test_what_it_does_not_know_it_names(capsys: pytest.CaptureFixture[str], options: list[str], complaint: str) -> None:
@@ -85,12 +132,19 @@ def test_what_it_does_not_know_it_names(capsys: pytest.CaptureFixture[str], opti
     assert complaint in capsys.readouterr().err
 
 
-def test_the_commands_of_its_readme_are_understood() -> None:
+def commands(document: str) -> list[argparse.Namespace]:
+    """Those of the program that a document shows, understood."""
+    shown = re.findall(r"^python -m bench( .*)$", (ROOT / document).read_text(), re.MULTILINE)
+    return [program.arguments(one.split(), list(contenders())) for one in shown]
+
+
+@pytest.mark.parametrize(("document", "number"), [("bench/README.md", 4), ("README.md", 1), ("docs/performance.md", 1)])
+def test_the_commands_of_a_document_are_understood(document: str, number: int) -> None:
+    assert len(commands(document)) == number
+
+
+def test_its_readme_describes_all_scenarios_and_contenders() -> None:
     text = (ROOT / "bench" / "README.md").read_text()
-    commands = re.findall(r"^python -m bench( .*)$", text, re.MULTILINE)
-    assert len(commands) == 3
-    for command in commands:
-        program.arguments(command.split(), list(contenders()))
     described = re.findall(r"^\| (`.*?) \|", text[: text.index("## Figures")], re.MULTILINE)
     names = {name for cell in described for name in re.findall(r"`([^`]+)`", cell)}
     assert names == {*SCENARIOS, *contenders()}
