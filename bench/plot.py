@@ -9,7 +9,20 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+OURS = "kokofast"
+MARKERS = "osD^vP*X"
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: small files, and it can be searched
+    "svg.hashsalt": "bench",  # the same result gives the same file
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],  # alike in width: what is measured here fits there as well
+    "figure.constrained_layout.use": True,
+}
 
 
 def plot(result: dict[str, Any], directory: Path, suffix: str = "svg") -> list[Path]:
@@ -23,29 +36,46 @@ def plot(result: dict[str, Any], directory: Path, suffix: str = "svg") -> list[P
     matplotlib.use("Agg")
     directory.mkdir(parents=True, exist_ok=True)
     rows = result["rows"]
+    # A contender has the same colour and marker in all pictures.
+    names = sorted({row["contender"] for row in rows}, key=lambda name: (name != OURS, name))
+    looks = {name: number for number, name in enumerate(names)}
     made = []
-    for scenario, phase in _distinct(rows, "scenario", "phase"):
-        chosen = _where(rows, scenario=scenario, phase=phase)
-        if len({row["links"] for row in chosen}) > 1:
-            made.append(times(chosen, directory / f"{scenario}-{phase}.{suffix}"))
-    for (phase,) in _distinct(rows, "phase"):
-        chosen = [row for row in _where(rows, phase=phase) if row["stages"]]
-        if chosen:
-            made.append(stages(chosen, directory / f"stages-{phase}.{suffix}"))
+    with matplotlib.rc_context(SETTINGS):
+        for scenario, phase in _distinct(rows, "scenario", "phase"):
+            chosen = _where(rows, scenario=scenario, phase=phase)
+            if len({row["links"] for row in chosen}) > 1:
+                made.append(times(chosen, looks, directory / f"{scenario}-{phase}.{suffix}"))
+        for (phase,) in _distinct(rows, "phase"):
+            chosen = [row for row in _where(rows, phase=phase) if row["stages"]]
+            if chosen:
+                made.append(stages(chosen, directory / f"stages-{phase}.{suffix}"))
     return made
 
 
-def times(rows: list[dict[str, Any]], file: Path) -> Path:
+def times(rows: list[dict[str, Any]], looks: dict[str, int], file: Path) -> Path:
     """Rows of one scenario and phase. The bars are from the fastest to the slowest run."""
     from matplotlib import pyplot, ticker
 
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    lines = []
     for (contender,) in _distinct(rows, "contender"):
         mine = sorted(_where(rows, contender=contender), key=lambda row: int(row["links"]))
         median = [row["median"] for row in mine]
         spread = [[row["median"] - row["low"] for row in mine], [row["high"] - row["median"] for row in mine]]
-        axes.errorbar([row["links"] for row in mine], median, yerr=spread, label=contender, marker="o", capsize=3)
-    axes.set(xscale="log", yscale="log", xlabel="links", ylabel="seconds, whole process, median")
+        look = looks[contender]
+        drawn = axes.errorbar(
+            [row["links"] for row in mine],
+            median,
+            yerr=spread,
+            color=f"C{look}",
+            marker=MARKERS[look % len(MARKERS)],
+            linewidth=2.5 if contender == OURS else 1.2,
+            elinewidth=1,
+            capsize=3,
+        )
+        lines.append((mine[-1]["ms_per_link"], contender, drawn.lines[0]))
+    lines.sort(key=lambda line: line[0], reverse=True)  # the legend from top to bottom, as the lines
+    axes.set(xscale="log", yscale="log", xlabel="links", ylabel="seconds, whole process: median, fastest, slowest")
     axes.set_title(f"{rows[0]['scenario']}: {rows[0]['phase']}")
     sizes = sorted({row["links"] for row in rows})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
@@ -53,26 +83,37 @@ def times(rows: list[dict[str, Any]], file: Path) -> Path:
     axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes.minorticks_off()
     axes.grid(True, alpha=0.3)
-    axes.legend()
-    figure.savefig(file)
-    pyplot.close(figure)
-    return file
+    figure.legend([line for *_, line in lines], [name for _, name, _ in lines], loc="outside right upper")
+    return _save(figure, file)
 
 
 def stages(rows: list[dict[str, Any]], file: Path) -> Path:
     """A bar a row, ms a link, its stages one above the other."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(max(6, 1.2 * len(rows)), 5), layout="constrained")
-    labels = [f"{row['scenario']}\n{row['links']:,}" for row in rows]
+    contenders = list(_distinct(rows, "contender"))
+    # Whose bar it is stands below it only where there are several of them.
+    labels = [[row["scenario"], f"{row['links']:,} links", row["contender"]][: 1 + len(contenders)] for row in rows]
+    letters = max(len(word) for label in labels for word in label)
+    figure, axes = pyplot.subplots(figsize=(max(8, 2 + 0.1 * letters * len(rows)), 4.5))
     bottom = [0.0] * len(rows)
     for name in dict.fromkeys(stage for row in rows for stage in row["stages"]):
         heights = [row["stages"].get(name, 0.0) * 1000 / row["links"] for row in rows]
-        axes.bar(labels, heights, bottom=bottom, label=name)
+        axes.bar(range(len(rows)), heights, bottom=bottom, label=name)
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
-    axes.set(ylabel="ms a link, medians", title=f"{rows[0]['contender']}: stages of {rows[0]['phase']}")
-    axes.legend()
-    figure.savefig(file)
+    axes.set_xticks(range(len(rows)), ["\n".join(label) for label in labels])
+    whose = ", ".join(name for (name,) in contenders)
+    axes.set(ylabel="ms a link, medians", title=f"{whose}: stages of {rows[0]['phase']}")
+    axes.grid(True, axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside right upper", reverse=True)  # from top to bottom, as the stages
+    return _save(figure, file)
+
+
+def _save(figure: Figure, file: Path) -> Path:
+    from matplotlib import pyplot
+
+    figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
     return file
 

@@ -141,6 +141,23 @@ def growth(results: Results) -> Iterator[str]:
             yield f"growth exponent, {scenario} {phase}: {', '.join(found)}"
 
 
+def by_size(results: Results) -> Iterator[str]:
+    """A table for each scenario and phase that was measured at two sizes or more: a line a contender, those that were
+    left out at large sizes last, the others by their time at the largest."""
+    for (scenario, phase), contenders in by_contender(rows(results)).items():
+        sizes = sorted({row.links for taken in contenders.values() for row in taken})
+        if len(sizes) < 2:
+            continue
+        lines = [
+            f"| {scenario}, {phase}: seconds | {' | '.join(f'{size:,} links' for size in sizes)} |",
+            f"|---|{'--:|' * len(sizes)}",
+        ]
+        for name, taken in sorted(contenders.items(), key=lambda one: (-one[1][-1].links, one[1][-1].median)):
+            medians = {row.links: seconds(row.median) for row in taken}
+            lines.append(f"| {name} | {' | '.join(medians.get(size, '-') for size in sizes)} |")
+        yield "\n".join(lines)
+
+
 def seconds(value: float) -> str:
     """Three digits that count: 0.0123, 12.3, 1234."""
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
@@ -168,6 +185,8 @@ def markdown(results: Results) -> str:
         )
     remarks = [*growth(results), *results.notes]
     lines += ["", *(f"- {one}" for one in remarks)] if remarks else []
+    for table in by_size(results):
+        lines += ["", table]
     return "\n".join(lines)
 
 

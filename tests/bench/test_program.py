@@ -20,7 +20,7 @@ from bench.contender import ROOT
 from bench.contenders import contenders
 from bench.measure import Measurement, run
 from bench.plot import plot
-from bench.report import Results, as_json, markdown, rows
+from bench.report import Results, as_json, by_size, markdown, rows
 from bench.runner import Runner
 from bench.scenario import SCENARIOS
 from tests.conftest import namespaces
@@ -232,6 +232,35 @@ def test_the_growth_is_the_difference_of_two_exponents(results: Results) -> None
     line = "growth exponent, chain up: floor 1.250 (1,000..10,000), kokofast 1.125 (1,000..10,000)"
     assert f"- {line}" in markdown(results).splitlines()
     assert as_json(results)["growth"] == [line]
+
+
+def test_those_left_out_at_large_sizes_come_last(results: Results) -> None:
+    for contender, times in (("ip", (0.5,)), ("kokofast", (0.3, 1.315)), ("floor", (0.08, 0.868))):
+        for size, seconds in zip((200, 2_000), times, strict=False):
+            results.add("chain", size, "up", contender, Measurement(seconds, 0, 0, False))
+    results.add("chain", 200, "destroy", "floor", Measurement(1.0, 0, 0, False))
+    (table,) = by_size(results)
+    assert markdown(results).endswith("\n\n" + table)
+    assert table.splitlines() == [
+        "| chain, up: seconds | 200 links | 2,000 links |",
+        "|---|--:|--:|",
+        "| floor | 0.0800 | 0.868 |",
+        "| kokofast | 0.300 | 1.31 |",
+        "| ip | 0.500 | - |",
+    ]
+
+
+def test_the_same_result_gives_the_same_small_picture(results: Results, tmp_path: Path) -> None:
+    for contender in contenders():
+        for size in (200, 500, 1_000, 2_000, 5_000, 10_000):
+            results.add("chain", size, "up", contender, Measurement(size / 1000, 0, 0, False, {"apply": 0.1}))
+    made = [plot(as_json(results), tmp_path / name) for name in ("one", "other")]
+    for one, other in zip(*made, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+        assert len(one.read_bytes()) < 100_000
+    (times,) = {*made[0]} - {tmp_path / "one" / "stages-up.svg"}
+    texts = re.findall(r"<text [^>]*>([^<]*)</text>", times.read_text())
+    assert {"chain: up", "10,000", *contenders()} <= set(texts)
 
 
 def test_a_result_can_be_plotted_later(results: Results, tmp_path: Path) -> None:
