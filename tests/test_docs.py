@@ -25,6 +25,7 @@ def blocks(language: str) -> list[str]:
 
 
 SHELL = blocks("sh")
+PICTURES = sorted(file.name for file in (ROOT / "docs" / "plots").iterdir())
 # The commands that run the tests, this one too, cannot be run by it.
 SETS_UP_AND_TESTS = "python3 tests/run.py\n"
 FAULTS = "python3 tests/run.py --no-lint tests/faults\n"
@@ -74,12 +75,16 @@ def test_a_command_of_the_readme_runs(script: str, tmp_path: Path) -> None:
     else:
         shutil.copytree(ROOT / "examples", tmp_path / "examples")
         shutil.copytree(ROOT / "bench", tmp_path / "bench")
+    if "-m bench" in script:
+        script = re.sub(r"--links( \d+)+ --repeat \d+", "--links 3 6 --repeat 1", script)
     if "testns1" in script:
         script = "ip netns add testns1\nip netns add testns2\n" + script
     if script.startswith("kokofast batch c.json"):
         script = "kokofast generate chain --links 20 > c.json\n" + script
     done = private(script, tmp_path, online=fresh)
     assert done.returncode == 0, done.stdout + done.stderr
+    if "--plots" in script:
+        assert {file.name for file in (tmp_path / "docs" / "plots").iterdir()} == set(PICTURES)
     if "--links 2000" in script:
         assert "2000 links" in done.stdout
         assert "unchanged" in done.stdout
@@ -127,3 +132,14 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (document.parent / target).exists(), target
+
+
+def test_every_picture_is_shown() -> None:
+    shown = {
+        Path(target).name
+        for document in DOCUMENTS
+        for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", document.read_text(encoding="utf-8"))
+    }
+    assert shown == set(PICTURES) != set()
+    for name in PICTURES:
+        assert "</svg>" in (ROOT / "docs" / "plots" / name).read_text(encoding="utf-8")

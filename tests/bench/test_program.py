@@ -143,6 +143,17 @@ def test_the_commands_of_a_document_are_understood(document: str, number: int) -
     assert len(commands(document)) == number
 
 
+def test_the_readme_shows_what_its_command_gives() -> None:
+    text = (ROOT / "README.md").read_text()
+    (options,) = commands("README.md")
+    head = f"| {options.scenario[0]}, {options.phase[0]}: seconds | "
+    (table,) = re.findall(rf"^{re.escape(head)}.*(?:\n\|.*)*", text, re.MULTILINE)
+    assert table.startswith(head + " | ".join(f"{size:,} links" for size in options.links) + " |\n")
+    assert set(re.findall(r"^\| (\S+) \|", table, re.MULTILINE)) == set(options.contenders)
+    assert f"]({options.plots}/{options.scenario[0]}-{options.phase[0]}.svg)" in text
+    assert f"patience of {options.patience:g} seconds" in text
+
+
 def test_its_readme_describes_all_scenarios_and_contenders() -> None:
     text = (ROOT / "bench" / "README.md").read_text()
     described = re.findall(r"^\| (`.*?) \|", text[: text.index("## Figures")], re.MULTILINE)
