@@ -77,8 +77,6 @@ async def apply(
                 result.notes += unlocked
                 applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
                 await _carry_out(applied, result, keep_going, Pace(jobs), progress)
-            if plan.operations and result.status not in (INVALID, ROLLED_BACK):
-                result.notes += crowded(topology)
         return result
     finally:
         if own:
@@ -151,6 +149,7 @@ async def _carry_out(
     if not applied.failures:
         result.status = APPLIED
         _count_done(applied, result, set())
+        result.notes += crowded(applied.topology)
         return
     failed = applied.failed_links()
     if keep_going:
@@ -162,6 +161,7 @@ async def _carry_out(
     await _roll_back(applied, result, failed if keep_going else None, progress)
     if keep_going:
         _count_done(applied, result, failed)
+        result.notes += crowded(applied.topology)
     else:
         result.links["failed"] = len({getattr(plan.operations[number], "link", -1) for number in applied.failures})
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
+from kokofast.engine.crowd import crowded
 from kokofast.engine.observe import BESIDE_OURS, observe
 from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, Failure
 from kokofast.host import namespaces as host
@@ -103,7 +104,7 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
         return False
     if dry_run:
         result.status = PLANNED if plan.operations else UNCHANGED
-        result.notes = describe(topology, plan) + plan.notes
+        result.notes = describe(topology, plan) + plan.notes + (crowded(topology) if plan.operations else [])
         return False
     if plan.operations:
         result.notes = list(plan.notes)
