@@ -84,7 +84,13 @@ def _carry_out(
     exclusive = not options.sandbox
     caught = None
     try:
-        with HeldSignals() as held, progress_shown(options.quiet or options.format == "json") as progress:
+        with (
+            HeldSignals(
+                still="still ending what has begun and taking back what was made",
+                rest=f"'kokofast destroy --name {topology.name}' removes what is left",
+            ) as signals,
+            progress_shown(options.quiet or options.format == "json") as progress,
+        ):
             head = head_start(
                 topology,
                 result,
@@ -92,7 +98,7 @@ def _carry_out(
                 dry_run=dry_run,
                 progress=progress,
                 problems=problems,
-                stopped=held.came,
+                stopped=signals.came,
             )
 
             async def job() -> None:
@@ -114,15 +120,12 @@ def _carry_out(
                 )
 
             with head if head is not None else nullcontext():
-                if head is not None and head.is_to_do:
-                    head.make_first_links(_import_engine, jobs=jobs, progress=progress, stopped=held.came)
+                if head is None:
+                    _import_engine()
+                elif head.is_to_do:
+                    head.make_first_links(_import_engine, jobs=jobs, progress=progress, stopped=signals.came)
                 if head is None or head.is_to_do:
-                    caught = with_signals(
-                        job,
-                        held=held,
-                        still="still ending what has begun and taking back what was made",
-                        rest=f"'kokofast destroy --name {topology.name}' removes what is left",
-                    )
+                    caught = with_signals(job, signals)
     except (CommandError, OSError, KernelError) as error:
         # The machine failed us in the midst: what became of the run is told all the same.
         result.errors += failures_of(error) if isinstance(error, CommandError) else [Failure("", str(error))]
@@ -139,8 +142,8 @@ def _carry_out(
 def _import_engine() -> None:
     try:
         import kokofast.engine.apply  # noqa: F401
-    except (ImportError, MemoryError) as error:
-        raise CommandError(FAILED, f"the event loop cannot be imported: {error}") from error
+    except Exception as error:
+        raise CommandError(FAILED, f"the event loop cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _enter_sandbox() -> None:

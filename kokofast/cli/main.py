@@ -22,7 +22,7 @@ from kokofast.cli.command import (
 from kokofast.cli.output import clean, complain_of, print_json, say, with_streams
 from kokofast.cli.parser import build_parser
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import with_signals
+from kokofast.cli.signals import Heed, with_signals
 
 if TYPE_CHECKING:
     import argparse
@@ -96,7 +96,7 @@ def _destroy(options: argparse.Namespace) -> int:
     again = "run destroy again to remove the rest"
     try:
         with progress_shown(options.quiet or options.format == "json") as progress:
-            caught = with_signals(job, still="still ending the deletions that have begun", rest=again)
+            caught = with_signals(job, Heed("still ending the deletions that have begun", again))
     except CommandError as error:
         raise CommandError(PARTIAL, *error.errors) from error
     if not found:

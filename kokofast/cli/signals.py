@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 from kokofast.cli.command import FAILED, PARTIAL, CommandError
 from kokofast.cli.output import complain
+from kokofast.host.threads import Running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     import trio
+
+# Nobody else uses it: it ends the thread that waits for the others.
+_END = signal.SIGRTMAX
 
 
 def _heeded() -> list[signal.Signals]:
@@ -30,77 +34,87 @@ def _leave_to_the_kernel() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-class HeldSignals:
-    """A block that is not broken off: signals that come are kept until release(). What is kept at its end is forgotten:
-    the work that it would have ended has ended.
+class Heed:
+    """Signals that came, in turn, and what the user is told of them: still, what goes on after the second one; rest,
+    what to do after the third, which ends the process at once."""
 
-    Threads that are started in it never get one. So nobody does but the main thread, when it is ready.
+    def __init__(self, still: str = "", rest: str = "") -> None:
+        self.caught: list[signal.Signals] = []
+        self._still = still
+        self._rest = rest
+
+    def heed(self, number: int) -> None:
+        """One has come."""
+        self.caught.append(signal.Signals(number))
+        if self._still and len(self.caught) == 2:
+            complain(f"kokofast: {self._still}; one more signal ends this at once, and {self._rest}")
+        elif self._still and len(self.caught) > 2:
+            complain(f"kokofast: ended by {self.caught[-1].name} before its time: {self._rest}")
+            os._exit(PARTIAL)
+
+
+class HeldSignals(Heed):
+    """A block that no signal breaks off, up to release(): those that come are heeded by a thread, and by nobody else.
+
+    Threads that are started until then keep them off for good.
     """
 
-    def __init__(self) -> None:
-        self._numbers = _heeded()
-        self._before: set[signal.Signals | int] | None = None
-
     def __enter__(self) -> HeldSignals:
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
+        heeded = _heeded()
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, [*heeded, _END])
+        self._waiter: Running | None = None
         _leave_to_the_kernel()
+        # What our parent has blocked is not to end us.
+        self._numbers = set(heeded) - self._before
+        if self._numbers:
+            try:
+                self._waiter = Running(self._wait)
+            except BaseException:
+                self.release()
+                raise
         return self
+
+    def _wait(self) -> None:
+        while (number := signal.sigwait([*self._numbers, _END])) != _END:
+            self.heed(number)
 
     def came(self) -> bool:
         """Whether one has come."""
-        return not signal.sigpending().isdisjoint(self._numbers)
-
-    def take(self) -> signal.Signals | None:
-        """One that has come; all others that have are forgotten."""
-        taken: list[signal.Signals] = []
-        while (found := signal.sigtimedwait(self._numbers, 0)) is not None:
-            taken.append(signal.Signals(found.si_signo))
-        return taken[0] if taken else None
+        return bool(self.caught)
 
     def release(self) -> None:
-        """Lets them come from now on."""
-        if self._before is not None:
-            before, self._before = self._before, None
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        """Lets them come again to who listens."""
+        if self._waiter is not None:
+            waiter, self._waiter = self._waiter, None
+            signal.pthread_kill(waiter.ident, _END)
+            waiter.wait()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            self.take()
         self.release()
 
 
-def with_signals(
-    job: Callable[[], Awaitable[object]], *, held: HeldSignals | None = None, still: str = "", rest: str = ""
-) -> signal.Signals | None:
+def with_signals(job: Callable[[], Awaitable[object]], signals: Heed | None = None) -> signal.Signals | None:
     """Runs job under trio; returns the signal that cancelled it, None when it came to its end.
 
     A second signal only has the user told what goes on still, for what was begun is brought to an end. A third one ends
-    the process at once; rest says what to do then. Those that held has kept count as one; it is released.
+    the process at once. Signals that are held are released when trio listens; those that have come by then count.
     """
     import trio
 
-    caught: list[signal.Signals] = []
+    signals = signals if signals is not None else Heed()
     heeded = _heeded()
     _leave_to_the_kernel()
 
-    def heed(number: int) -> None:
-        caught.append(signal.Signals(number))
-        if still and len(caught) == 2:
-            complain(f"kokofast: {still}; one more signal ends this at once, and {rest}")
-        elif still and len(caught) > 2:
-            complain(f"kokofast: ended by {caught[-1].name} before its time: {rest}")
-            os._exit(PARTIAL)
-
     async def watch(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(*heeded) as signals:
-            if held is not None:
-                if (first := held.take()) is not None:
-                    heed(first)
-                    scope.cancel()
-                held.release()
+        with trio.open_signal_receiver(*heeded) as received:
+            if isinstance(signals, HeldSignals):
+                signals.release()
+            if signals.caught:
+                scope.cancel()
             task_status.started()
-            async for number in signals:
-                heed(number)
+            async for number in received:
+                signals.heed(number)
                 scope.cancel()
 
     async def main() -> None:
@@ -116,7 +130,7 @@ def with_signals(
         trio.run(main)
     except BaseExceptionGroup as group:
         raise _explain(group) from group
-    return caught[0] if caught else None
+    return signals.caught[0] if signals.caught else None
 
 
 def _explain(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -34,6 +34,17 @@ class Applied:
         self.done: set[int] = set()
         self.failures: dict[int, Refusal] = {}
 
+    def note(self, number: int, answer: Refusal | None) -> None:
+        """What became of an operation."""
+        if answer is None:
+            self.done.add(number)
+        else:
+            self.failures[number] = answer
+
+    def count_failed(self) -> int:
+        """How many links were refused."""
+        return len({getattr(self.plan.operations[number], "link", -1) for number in self.failures})
+
     def failed_links(self, stop: int | None = None) -> set[int]:
         """The links that are not as the file wants them: refused, or never reached; by the operations before stop."""
         return {

@@ -107,12 +107,9 @@ async def _carry_out(
 
     def report(numbers: Sequence[int], answers: Sequence[Refusal | None]) -> None:
         for number, answer in zip(numbers, answers, strict=True):
-            if answer is None:
-                applied.done.add(number)
-            else:
-                applied.failures[number] = answer
-            if progress is not None:
-                progress("apply", len(applied.done) + len(applied.failures), total)
+            applied.note(number, answer)
+        if progress is not None:
+            progress("apply", len(applied.done) + len(applied.failures), total)
 
     async def run(start: int, stop: int) -> None:
         skipped = applied.failed_links(start) if start else set()
@@ -163,7 +160,7 @@ async def _carry_out(
         _count_done(applied, result, failed)
         result.notes += crowded(applied.topology)
     else:
-        result.links["failed"] = len({getattr(plan.operations[number], "link", -1) for number in applied.failures})
+        result.links["failed"] = applied.count_failed()
 
 
 async def _roll_back(applied: Applied, result: Result, only: set[int] | None, progress: Progress | None) -> None:

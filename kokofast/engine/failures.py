@@ -98,11 +98,11 @@ def _lacks_kind(refusal: Refusal) -> bool:
 
 
 def _hint(link: Link, end: End, refusal: Refusal) -> str:
-    if not isinstance(refusal, KernelError):
+    request = refusal.request if isinstance(refusal, KernelError) else None
+    if request is None:
         return ""
-    if limit := KINDS[link.kind].limit(link, refusal.errno):
+    if request.header.get("flags", 0) and (limit := KINDS[link.kind].limit(link, refusal.errno or 0)):  # set up
         return f"; {limit}"
-    request = refusal.request
-    if request is None or request.header.get("family") != AF_INET6 or end.mtu is None or end.mtu >= IPV6_MIN_MTU:
+    if request.header.get("family") != AF_INET6 or end.mtu is None or end.mtu >= IPV6_MIN_MTU:
         return ""
     return f"; IPv6 takes an mtu of {IPV6_MIN_MTU} at least, this end has {end.mtu}"

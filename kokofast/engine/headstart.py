@@ -7,6 +7,7 @@ from there.
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from kokofast.engine.applied import Applied
@@ -72,9 +73,9 @@ class HeadStart:
         # Made while nobody wants the interpreter: what follows is one long call.
         executor.prepare((), [plan.operations[number] for number in ready[:size]])
         execute = executor.execute if trace is None else trace.of(executor.execute)
-        job = Running(beside)
+        job = Running(beside if trace is None else trace.around("import", beside))
         try:
-            with self.result.stage("apply"):
+            with self.result.stage("apply") if ready else nullcontext():
                 for start in range(0, len(ready), size):
                     if stopped() or (start and job.has_ended()):
                         break
@@ -85,8 +86,11 @@ class HeadStart:
                         progress("apply", len(self.answers), len(plan.operations))
                     if any(answer is not None for answer in answers):
                         break
-        finally:
-            job.wait()
+        except BaseException:
+            with suppress(BaseException):
+                job.wait()
+            raise
+        job.wait()
 
     def __enter__(self) -> HeadStart:
         return self
@@ -99,18 +103,18 @@ class HeadStart:
             self.close()
 
     def _take_back(self) -> None:
+        from kokofast.engine.failures import failures_of
         from kokofast.engine.remove import take_back_at_once
         from kokofast.engine.result import PARTIAL, ROLLED_BACK
 
-        applied = self.applied
+        applied, result = self.applied, self.result
         for number, answer in self.answers.items():
-            if answer is None:
-                applied.done.add(number)
-            else:
-                applied.failures[number] = answer
-        with self.result.stage("rollback"):
-            self.result.left = take_back_at_once(applied)
-        self.result.status = PARTIAL if self.result.left else ROLLED_BACK
+            applied.note(number, answer)
+        result.errors += failures_of(applied)
+        result.links["failed"] = applied.count_failed()
+        with result.stage("rollback"):
+            result.left = take_back_at_once(applied)
+        result.status = PARTIAL if result.left else ROLLED_BACK
 
     def close(self) -> None:
         """Gives the lab's lock back, and closes what is open."""

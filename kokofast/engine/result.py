@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from kokofast.engine.trace import Trace
 
-    # (stage, done, total) whenever it changes; called in the trio thread, must not block.
+    # (stage, done, total) whenever it changes; called in the thread that begins the run, must not block.
     Progress = Callable[[str, int, int], None]
 
 APPLIED, UNCHANGED, ROLLED_BACK, PARTIAL, INVALID, PLANNED = (

@@ -78,7 +78,8 @@ class Scheduler(Generic[Item, Answer]):
     async def run(self) -> None:
         """Returns when nothing more can be done."""
         limiter = trio.CapacityLimiter(self._pace.most)
-        self._finish(list(self._answered), list(self._answered.values()))
+        if self._answered:
+            self._finish(list(self._answered), list(self._answered.values()))
         async with trio.open_nursery() as nursery:
             for worker in range(min(self._pace.most, max(len(self._operations), 1))):
                 nursery.start_soon(self._work, worker, limiter)

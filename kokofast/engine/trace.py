@@ -51,6 +51,15 @@ class Trace:
 
         return traced
 
+    def around(self, name: str, job: Callable[[], T]) -> Callable[[], T]:
+        """job, with a span of this name and category around it."""
+
+        def traced() -> T:
+            with self.span(name, name):
+                return job()
+
+        return traced
+
     def as_dict(self) -> dict[str, object]:
         """The file's object."""
         pid = os.getpid()

@@ -31,7 +31,9 @@ def no_thread(error: RuntimeError) -> OSError:
 
 
 class Running:
-    """A job in a thread of its own, which begins at once. Raises OSError EAGAIN when there can be no thread."""
+    """A job in a thread of its own, which begins at once. Raises OSError EAGAIN when there can be no thread.
+
+    ident is the thread's, as pthread_kill(3) takes it."""
 
     def __init__(self, job: Callable[[], object]) -> None:
         self._job = job
@@ -39,7 +41,7 @@ class Running:
         self._ended = _thread.allocate_lock()
         self._ended.acquire()
         try:
-            _thread.start_new_thread(self._body, ())
+            self.ident = _thread.start_new_thread(self._body, ())
         except RuntimeError as error:
             raise no_thread(error) from error
 

@@ -59,10 +59,11 @@ def overhead(link: Link) -> int:
 
 
 # Setting the interface up joins its group, for the one UDP socket that all tunnels of a port in the parent's namespace
-# share. ENOBUFS: net/ipv4/igmp.c ip_mc_join_group(); ENOMEM, which is IPv6's: net/core/sock.c sock_kmalloc().
+# share: net/ipv4/igmp.c ip_mc_join_group(), which says the same of both of its limits; net/ipv6/mcast.c
+# __ipv6_sock_mc_join(). By the bytes of an address.
 LIMITS = {
-    errno.ENOBUFS: ("net.ipv4.igmp_max_memberships", "in the parent's namespace"),
-    errno.ENOMEM: ("net.core.optmem_max", "in the parent's namespace (of older kernels, for the machine)"),
+    (4, errno.ENOBUFS): "net.ipv4.igmp_max_memberships and, for some hundreds or thousands, net.core.optmem_max",
+    (16, errno.ENOMEM): "net.core.optmem_max",
 }
 
 
@@ -70,10 +71,13 @@ def limit(link: Link, code: int) -> str:
     """The limit on multicast groups, where the tunnel has one. A group counts once, however many tunnels are in it."""
     remote: Address = link.options["remote"]  # type: ignore[assignment]
     is_group = remote.packed[0] >> 4 == 0xE if len(remote.packed) == 4 else remote.packed[0] == 0xFF
-    if not is_group or code not in LIMITS:
+    names = LIMITS.get((len(remote.packed), code))
+    if not is_group or names is None:
         return ""
-    name, where = LIMITS[code]
-    return f"the limit on the multicast groups of a port's tunnels is {name}; raise it {where}: sysctl -w {name}=NUMBER"
+    return (
+        f"the limit on the multicast groups of a port's tunnels is {names}; raise it with sysctl -w in the parent's "
+        "namespace (older kernels have optmem_max in the machine's first one only)"
+    )
 
 
 NAMES = {"id": "vni", "group": "remote", "group6": "remote", "local6": "local"}

@@ -450,7 +450,8 @@ async def test_progress_only_goes_forward(machine: Machine, fails: bool) -> None
     assert stages == (["survey", "apply", "delete"] if fails else ["survey", "apply"])
     for stage in stages:
         steps = [(done, total) for name, done, total in seen if name == stage]
-        assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
+        counts = [done for done, _ in steps]
+        assert counts == sorted(set(counts))
         assert len({total for _, total in steps}) == 1
         assert steps[-1][0] == steps[-1][1] or (fails and stage == "apply")
 
@@ -460,7 +461,7 @@ async def test_a_progress_callback_that_raises_leaves_nothing_behind(machine: Ma
     before = kernel.state()
 
     def progress(stage: str, done: int, total: int) -> None:
-        if stage == "apply" and done == 5:
+        if stage == "apply" and done >= 5:
             raise ZeroDivisionError
 
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):

@@ -145,6 +145,40 @@ async def test_all_or_nothing_whichever_request_is_refused_or_its_answer_lost(
         assert result.errors[0].source.startswith("$.links["), f"request {number}"
 
 
+@pytest.mark.parametrize("refused", [3, CHUNK + 3])
+@pytest.mark.parametrize("keep_going", [False, True])
+async def test_one_of_many_is_refused(make_kernel: KernelFactory, refused: int, keep_going: bool) -> None:
+    kernel = make_kernel("a", "b")
+    before = kernel.state()
+    total = CHUNK + 50
+    kernel.refuse[refused] = errno.EPERM
+    event = threading.Event()
+    seen: list[int] = []
+
+    def note(stage: str, done: int, _: int) -> None:
+        if stage == "apply":
+            seen.append(done)
+        if done >= (total if refused > CHUNK else CHUNK):
+            event.set()
+
+    with begun(kernel, star(total)) as head:
+        with until_set(event) as job:
+            head.make_first_links(job, jobs=1, progress=note)
+        assert len(head.answers) == (total if refused > CHUNK else CHUNK)
+        result = await go_on(head, jobs=1, keep_going=keep_going, progress=note)
+    assert [error.source for error in result.errors] == [f"$.links[{refused - 1}]"]
+    assert (result.links["failed"], result.left) == (1, [])
+    # Each is asked for once, and the user never sees less than before.
+    made = sum(request.type == RTM_NEWLINK for request in kernel.requests)
+    assert made == (total if keep_going else len(head.answers))
+    assert seen == sorted(seen)
+    if keep_going:
+        assert (result.status, result.links["created"]) == ("partial", total - 1)
+    else:
+        assert result.status == "rolled_back"
+        assert kernel.state() == before
+
+
 async def test_with_keep_going_the_others_are_made(machine: Callable[[], FakeKernel]) -> None:
     kernel = machine()
     kernel.refuse[1] = errno.EPERM
@@ -162,6 +196,7 @@ async def test_cancelled_before_the_loop_begins(machine: Callable[[], FakeKernel
     before = kernel.state()
     with begun(kernel) as head, trio.CancelScope() as scope:
         head.make_first_links(nothing)
+        assert head.answers
         scope.cancel()
         await go_on(head)
     assert scope.cancelled_caught
@@ -198,10 +233,13 @@ async def test_a_defect_is_raised_and_all_taken_back(
         real(self, operations)
         raise ZeroDivisionError
 
+    def fail() -> None:
+        raise ImportError("trio")
+
     monkeypatch.setattr(Executor, "execute", broken)
     head = begun(kernel)
     with pytest.raises(ZeroDivisionError), head:
-        head.make_first_links(nothing, jobs=1)
+        head.make_first_links(fail, jobs=1)
     assert (head.result.status, head.result.left, kernel.closed) == ("rolled_back", [], True)
     assert kernel.requests
     assert kernel.state() == before
@@ -219,6 +257,22 @@ async def test_what_fails_beside_is_raised_and_all_taken_back(machine: Callable[
         head.make_first_links(fail, jobs=1)
     assert head.answers
     assert (head.result.status, head.result.left, kernel.closed) == ("rolled_back", [], True)
+    assert kernel.state() == before
+
+
+async def test_what_was_refused_is_told_also_when_the_other_job_fails(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    before = kernel.state()
+    kernel.refuse[2] = errno.EPERM
+
+    def fail() -> None:
+        raise ImportError("trio")
+
+    head = begun(kernel, star(3))
+    with pytest.raises(ImportError, match="trio"), head:
+        head.make_first_links(fail, jobs=1)
+    assert [error.source for error in head.result.errors] == ["$.links[1]"]
+    assert head.result.links["failed"] == 1
     assert kernel.state() == before
 
 
@@ -282,7 +336,7 @@ async def test_its_work_is_in_the_trace(machine: Callable[[], FakeKernel]) -> No
     await whole(head)
     events: Any = result.trace.as_dict()["traceEvents"]
     names = [event["name"] for event in events if event["ph"] == "X"]
-    assert {"survey", "plan", "apply"} <= set(names)
+    assert {"survey", "plan", "apply", "import"} <= set(names)
     created = sum(event["args"]["operations"] for event in events if event["name"] == f"execute: {CreateLink.verb}")
     assert created == sum(isinstance(operation, CreateLink) for operation in head.applied.plan.operations)
 

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from kokofast.engine.pace import CHUNK
-from tests.conftest import links
+from kokofast.host.lock import LabLock
+from tests.conftest import links, run
 from tests.kernel.conftest import COMMAND, Lab, Watch, present, stand_still, state, until
 from tests.vm.marker import IN_GUEST
 
@@ -68,69 +69,123 @@ def test_a_signal_while_links_are_made(lab: Lab, start: Start, watch: Callable[[
     assert state(a, b) == before
 
 
-# kokofast, with signals to itself in the midst of importing trio: the first links are being made by then.
+# kokofast, with signals to itself in the midst of importing trio, when the first links are there.
 WHILE_IMPORTING = """
-import os, sys
+import os, subprocess, sys, time
 import kokofast.cli.main
 
 class Finder:
     def find_spec(self, name, *_):
-        if name == "trio":
-            for number in sys.argv[-1].split():
-                os.kill(os.getpid(), int(number))
-            if not sys.argv[-1]:
-                raise ImportError(name)
+        if name != "trio":
+            return
+        *numbers, namespace = sys.argv[-1].split()
+        for _ in range(2000):
+            if " e0@" in subprocess.run(["ip", "-n", namespace, "-o", "link"], capture_output=True, text=True).stdout:
+                break
+            time.sleep(0.01)
+        else:
+            raise AssertionError("no link is made while trio is imported")
+        for number in numbers:
+            os.kill(os.getpid(), int(number))
+            time.sleep(0.2)
+        if not numbers:
+            raise {error}
 
 sys.meta_path.insert(0, Finder())
 sys.exit(kokofast.cli.main.run(sys.argv[1:-1]))
 """
 
 
-def while_importing(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WHILE_IMPORTING, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def while_importing(
+    lab: Lab, namespace: str, *numbers: signal.Signals, error: str = "ImportError(name)", options: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    script = WHILE_IMPORTING.replace("{error}", error)
+    command = [sys.executable, "-c", script, "batch", lab.file, "--format", "json", *options]
+    return run([*command, " ".join([*(str(int(number)) for number in numbers), namespace])])
 
 
-@pytest.mark.parametrize(
-    "numbers",
-    [
-        (signal.SIGTERM,),
-        (signal.SIGINT,),
-        (signal.SIGHUP,),
-        (signal.SIGTERM, signal.SIGTERM, signal.SIGTERM),
-        (signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
-    ],
-)
-def test_signals_while_trio_is_imported(lab: Lab, numbers: tuple[signal.Signals, ...]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_trio_is_imported(lab: Lab, number: signal.Signals) -> None:
     a, b = lab.bundle(20)
     before = state(a, b)
-    done = while_importing("batch", lab.file, "--format", "json", " ".join(str(int(number)) for number in numbers))
+    done = while_importing(lab, a, number)
     assert done.returncode == 1, done.stderr
     result = json.loads(done.stdout)
     assert (result["status"], "left" in result) == ("rolled_back", False)
-    said = done.stderr.splitlines()
-    assert len(said) == 1
-    assert any(f"interrupted by {number.name}; what was made has been taken back" in said[0] for number in set(numbers))
+    assert done.stderr == f"kokofast: interrupted by {number.name}; what was made has been taken back\n"
     assert state(a, b) == before
 
 
-def test_without_trio_nothing_stays(lab: Lab) -> None:
+def test_a_second_signal_while_trio_is_imported_is_answered(lab: Lab) -> None:
     a, b = lab.bundle(20)
     before = state(a, b)
-    done = while_importing("batch", lab.file, "--format", "json", "")
+    done = while_importing(lab, a, signal.SIGINT, signal.SIGTERM)
+    assert done.returncode == 1, done.stderr
+    said = done.stderr.splitlines()
+    assert "still ending what has begun" in said[0]
+    assert "interrupted by SIGINT; what was made has been taken back" in said[1]
+    assert state(a, b) == before
+
+
+def test_a_third_signal_while_trio_is_imported_ends_it(lab: Lab) -> None:
+    a, b = lab.bundle(20)
+    before = state(a, b)
+    done = while_importing(lab, a, signal.SIGINT, signal.SIGINT, signal.SIGINT)
+    assert done.returncode == 3, done.stderr
+    assert "ended by SIGINT before its time: 'kokofast destroy" in done.stderr
+    assert lab.destroy()["status"] == "destroyed"
+    assert state(a, b) == before
+
+
+def test_a_signal_that_is_ignored_while_trio_is_imported(lab: Lab) -> None:
+    a, _ = lab.bundle(20)
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        done = while_importing(lab, a, signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "applied"), done.stderr
+
+
+@pytest.mark.parametrize("error", ["ImportError('trio')", "EOFError('marshal data too short')"])
+def test_without_trio_nothing_stays(lab: Lab, error: str) -> None:
+    a, b = lab.bundle(20)
+    before = state(a, b)
+    done = while_importing(lab, a, error=error)
     assert done.returncode == 1
-    assert done.stderr == "kokofast: the event loop cannot be imported: trio\n"
+    kind, _, text = error.removesuffix("')").partition("('")
+    assert done.stderr == f"kokofast: the event loop cannot be imported: {kind}: {text}\n"
     assert json.loads(done.stdout)["status"] == "rolled_back"
     assert state(a, b) == before
 
 
+WITHOUT_TRIO = """
+import sys
+sys.modules["trio"] = None
+import kokofast.cli.main
+sys.exit(kokofast.cli.main.run(sys.argv[1:]))
+"""
+
+
 def test_nothing_to_do_needs_no_trio(lab: Lab) -> None:
+    lab.bundle(20)
+    lab.batch()
+    for option in ([], ["--dry-run"]):
+        done = run([sys.executable, "-c", WITHOUT_TRIO, "batch", lab.file, "--format", "json", *option])
+        assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "unchanged"), done.stderr
+
+
+def test_without_trio_a_run_that_has_to_wait_says_so(lab: Lab) -> None:
     a, b = lab.bundle(20)
-    assert while_importing("batch", lab.file, "--quiet", str(int(signal.SIGWINCH))).returncode == 0
     before = state(a, b)
-    # trio is not imported.
-    done = while_importing("batch", lab.file, "--format", "json", "")
-    assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "unchanged")
+    lock = LabLock(lab.name)
+    assert lock.acquire()
+    try:
+        done = run([sys.executable, "-c", WITHOUT_TRIO, "batch", lab.file, "--format", "json"])
+    finally:
+        lock.release()
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (1, "rolled_back")
+    assert done.stderr.startswith("kokofast: the event loop cannot be imported: ")
     assert state(a, b) == before
 
 
