@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import NoReturn
 
-from bench import figures, report, scale
+from bench import figures, measure, report, scale
 from bench.contender import PHASES, ROOT, UP
 from bench.contenders import UP_THREADS, Floor, compile_floor, contenders
 from bench.peers.golang import Go
@@ -33,6 +33,7 @@ WARM_UP_LINKS = 4
 TRIAL_THREADS = (1, 2, 4)
 TRIAL_LINKS = 1_000
 TRIAL_RUNS = 3
+FILES_A_LINK = 3  # kokofast takes two descriptors a namespace
 
 
 def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:
@@ -111,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("python -m bench: needs root, it makes network namespaces")
         return 2
     prefix = f"kfb{os.getpid()}-"
+    if options.scale:
+        measure.allow_open_files(FILES_A_LINK * max(block.links for block in plan(options)))
     results = report.Results(report.describe_machine())
     with TemporaryDirectory(prefix=prefix) as temporary:
         directory = Path(temporary)

@@ -29,6 +29,14 @@ class Measurement:
     stages: dict[str, float] = field(default_factory=dict)  # seconds, by the command's own account
 
 
+def allow_open_files(number: int) -> None:
+    """Raises the limit up to which commands may raise theirs of open files, to this number, where that is allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < number:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, number))
+
+
 def run(command: list[str], cwd: Path, stages: Callable[[str], dict[str, float]] | None = None) -> Measurement:
     """stages gets the command's output; its ValueError means that the command did not do its part."""
     with TemporaryFile() as output, TemporaryFile() as complaints:
