@@ -21,7 +21,7 @@ from kokofast.cli.command import (
 )
 from kokofast.cli.output import clean, complain
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import HeldSignals, with_signals
+from kokofast.cli.signals import HeldSignals, import_engine, with_signals
 
 if TYPE_CHECKING:
     import argparse
@@ -121,9 +121,9 @@ def _carry_out(
 
             with head if head is not None else nullcontext():
                 if head is None:
-                    _import_engine()
+                    import_engine()
                 elif head.is_to_do:
-                    head.make_first_links(_import_engine, jobs=jobs, progress=progress, stopped=signals.came)
+                    head.make_first_links(import_engine, jobs=jobs, progress=progress, stopped=signals.came)
                 if head is None or head.is_to_do:
                     caught = with_signals(job, signals)
     except (CommandError, OSError, KernelError) as error:
@@ -137,13 +137,6 @@ def _carry_out(
         rest = "what is left is listed below" if result.left else "what was made has been taken back"
         result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
     return caught
-
-
-def _import_engine() -> None:
-    try:
-        import kokofast.engine.apply  # noqa: F401
-    except Exception as error:
-        raise CommandError(FAILED, f"the event loop cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _enter_sandbox() -> None:

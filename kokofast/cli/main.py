@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from kokofast.cli.batch import batch
@@ -22,10 +23,11 @@ from kokofast.cli.command import (
 from kokofast.cli.output import clean, complain_of, print_json, say, with_streams
 from kokofast.cli.parser import build_parser
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import Heed, with_signals
+from kokofast.cli.signals import HeldSignals, import_engine, with_signals
 
 if TYPE_CHECKING:
     import argparse
+    import signal
     from collections.abc import Callable, Sequence
 
     from kokofast.engine.result import Result
@@ -84,21 +86,43 @@ def _split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
 def _destroy(options: argparse.Namespace) -> int:
     topology = load_file(options) if options.file is not None else None
     need_capabilities()
-    from kokofast.engine.destroy import destroy
+    from kokofast.engine.at_once import AtOnce, Stopped, drive
+    from kokofast.engine.destroy import begin_destroy, destroy
     from kokofast.engine.result import Failure
+    from kokofast.wire.message import KernelError
 
     lab = topology.name if topology is not None else check_lab(options.name)
     found: list[Result] = []
-
-    async def job() -> None:
-        found.append(await destroy(lab, topology=topology, jobs=options.jobs, progress=progress))
-
+    caught: signal.Signals | None = None
     again = "run destroy again to remove the rest"
     try:
-        with progress_shown(options.quiet or options.format == "json") as progress:
-            caught = with_signals(job, Heed("still ending the deletions that have begun", again))
+        with (
+            HeldSignals("still ending the deletions that have begun", again) as signals,
+            progress_shown(options.quiet or options.format == "json") as progress,
+        ):
+            begun = begin_destroy(lab, topology=topology, progress=progress, stopped=signals.came)
+
+            async def job() -> None:
+                if begun is None:
+                    found.append(await destroy(lab, topology=topology, jobs=options.jobs, progress=progress))
+                    return
+                from kokofast.engine.scheduler import run_all
+
+                found.append(await begun.carry_out(run_all, jobs=options.jobs, progress=progress))
+
+            with begun if begun is not None else nullcontext():
+                if begun is not None and begun.is_short:
+                    try:
+                        found.append(drive(begun.carry_out(AtOnce(signals.came), progress=progress)))
+                    except Stopped:
+                        caught = signals.caught[0]
+                else:
+                    import_engine()
+                    caught = with_signals(job, signals)
     except CommandError as error:
         raise CommandError(PARTIAL, *error.errors) from error
+    except (OSError, KernelError) as error:
+        raise CommandError(PARTIAL, str(error)) from error
     if not found:
         name = caught.name if caught is not None else "a signal"
         raise CommandError(PARTIAL, f"interrupted by {name}; {again}")
@@ -111,15 +135,16 @@ def _inspect(options: argparse.Namespace) -> int:
     check_lab(options.lab)
     need_capabilities(looks_only=True)
     from kokofast.cli.output import print_links
-    from kokofast.engine.destroy import SeenLink, inspect
+    from kokofast.engine.at_once import AtOnce, Stopped, drive
+    from kokofast.engine.destroy import inspect
 
-    found: list[SeenLink] = []
-
-    async def job() -> None:
-        found.extend(await inspect(options.lab))
-
-    if with_signals(job) is not None:
-        raise CommandError(FAILED, "interrupted")
+    with HeldSignals() as signals:
+        try:
+            found = drive(inspect(options.lab, run=AtOnce(signals.came)))
+        except Stopped:
+            raise CommandError(FAILED, "interrupted") from None
+        except OSError as error:
+            raise CommandError(FAILED, str(error)) from error
     if options.format == "json":
         print_json([link.as_dict() for link in found])
     else:

@@ -94,6 +94,14 @@ class HeldSignals(Heed):
         self.release()
 
 
+def import_engine() -> None:
+    """Imports trio and what stands on it. Raises CommandError."""
+    try:
+        import kokofast.engine.apply  # noqa: F401
+    except Exception as error:
+        raise CommandError(FAILED, f"the event loop cannot be imported: {type(error).__name__}: {error}") from error
+
+
 def with_signals(job: Callable[[], Awaitable[object]], signals: Heed | None = None) -> signal.Signals | None:
     """Runs job under trio; returns the signal that cancelled it, None when it came to its end.
 

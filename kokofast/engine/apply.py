@@ -16,7 +16,7 @@ from kokofast.engine.pace import Pace
 from kokofast.engine.recheck import bereft, fail_the_misled
 from kokofast.engine.result import APPLIED, PARTIAL, ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
-from kokofast.engine.scheduler import Scheduler
+from kokofast.engine.scheduler import Scheduler, run_all
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
 from kokofast.plan.operations import CreateLink, MakeNamespace
@@ -165,7 +165,7 @@ async def _carry_out(
 
 async def _roll_back(applied: Applied, result: Result, only: set[int] | None, progress: Progress | None) -> None:
     with trio.CancelScope(shield=True), result.stage("rollback"):
-        result.left = await take_back(applied, only, progress)
+        result.left = await take_back(applied, only, run_all, progress)
     if result.left:
         result.status = PARTIAL
 

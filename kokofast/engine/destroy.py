@@ -7,24 +7,24 @@ import re
 from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
+from kokofast.engine.at_once import AtOnce, Stopped, drive
 from kokofast.engine.execute import Executor
-from kokofast.engine.locking import lab_locked
 from kokofast.engine.observe import observe, observe_marks
 from kokofast.engine.result import DESTROYED, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import tear_down
-from kokofast.engine.scheduler import run_all
-from kokofast.engine.seen import Survey
-from kokofast.engine.survey import look
+from kokofast.engine.seen import Survey, look
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Kernel
 from kokofast.host.limits import missing_capabilities
+from kokofast.host.lock import LabLock
 from kokofast.plan.ownership import group_of, group_of_cookie, lab_of, lab_of_alias, lab_of_namespace, namespace_alias
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.model import CONTAINER_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from kokofast.engine.at_once import RunAll
     from kokofast.engine.execute import Refusal
     from kokofast.engine.result import Progress
     from kokofast.host.kernel import Handle
@@ -68,6 +68,7 @@ class Scene:
 
 async def scan(
     kernel: Kernel,
+    run: RunAll,
     *,
     lab: str | None = None,
     topology: Topology | None = None,
@@ -101,7 +102,7 @@ async def scan(
     def see_marks(kernel: Kernel, handle: Handle) -> Namespace:
         return observe_marks(kernel, handle, lambda namespace: goes(namespace, handle.path))
 
-    sights = await look(kernel, list(paths), see=see_marks if to_remove else observe, progress=progress)
+    sights = await look(kernel, list(paths), run, see=see_marks if to_remove else observe, progress=progress)
     for (path, title), sight in zip(paths.items(), sights, strict=True):
         if isinstance(sight, OSError):
             claim = host.claimed(path) if path in names else None
@@ -143,37 +144,134 @@ async def destroy(
     progress: Progress | None = None,
 ) -> Result:
     """Removes what carries the mark of a lab, or with None of any lab, and nothing else."""
-    result = Result(lab or "", UNCHANGED)
+    from kokofast.engine.locking import lab_locked
+    from kokofast.engine.scheduler import run_all
+
     own = kernel is None
     kernel = kernel if kernel is not None else Kernel()
     try:
         async with lab_locked(lab) as unlocked:
-            with result.stage("survey"):
-                scene = await scan(kernel, lab=lab, topology=topology, to_remove=True, progress=progress)
-            with result.stage("delete"):
-                await _delete(scene, kernel, result, jobs, progress)
+            seen = Destruction(lab, kernel)
+            await seen.look(run_all, topology, progress)
+            result = await seen.carry_out(run_all, jobs=jobs, progress=progress)
             result.notes += unlocked
-            if missing_capabilities(("CAP_SYS_PTRACE",)):
-                result.notes.append(
-                    "without CAP_SYS_PTRACE, namespaces that only other users' processes hold were not seen"
-                )
-        return result
+            return result
     finally:
         if own:
             kernel.close()
 
 
-async def _delete(scene: Scene, kernel: Kernel, result: Result, jobs: int | None, progress: Progress | None) -> None:
+class Destruction:
+    """A destroy in two steps: what is there is looked at, and then taken away. A block, at whose end the lock and all
+    descriptors are given back."""
+
+    def __init__(self, lab: str | None, kernel: Kernel, lock: LabLock | None = None) -> None:
+        self.lab = lab
+        self.kernel = kernel
+        self.lock = lock
+        self.result = Result(lab or "", UNCHANGED)
+        self.scene: Scene
+
+    async def look(self, run: RunAll, topology: Topology | None, progress: Progress | None) -> None:
+        """The first step: looks into every namespace."""
+        with self.result.stage("survey"):
+            self.scene = await scan(
+                self.kernel, run, lab=self.lab, topology=topology, to_remove=True, progress=progress
+            )
+
+    @property
+    def is_short(self) -> bool:
+        """Whether nothing has to be taken away but namespaces, which is done one after the other anyway."""
+        empty = _empty(self.scene)
+        return all(owned.ns in empty for owned in self.scene.interfaces) and not _mirrored(
+            self.scene, self.result.lab, empty
+        )
+
+    async def carry_out(self, run: RunAll, *, jobs: int | None = None, progress: Progress | None = None) -> Result:
+        """The second step."""
+        result = self.result
+        with result.stage("delete"):
+            await _delete(self.scene, self.kernel, result, run, jobs, progress)
+        if self.lock is not None:
+            result.notes += self.lock.notes()
+        if missing_capabilities(("CAP_SYS_PTRACE",)):
+            result.notes.append(
+                "without CAP_SYS_PTRACE, namespaces that only other users' processes hold were not seen"
+            )
+        return result
+
+    def __enter__(self) -> Destruction:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.lock is not None:
+            self.lock.release()
+        self.kernel.close()
+
+
+def begin_destroy(
+    lab: str | None,
+    *,
+    topology: Topology | None = None,
+    kernel: Kernel | None = None,
+    progress: Progress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Destruction | None:
+    """The first step of destroy(), without an event loop; nothing is touched yet. None when another run has the lock,
+    or stopped() said so meanwhile: then destroy() has to do it all. Raises OSError."""
+    lock = LabLock(lab)
+    kernel = kernel if kernel is not None else Kernel()
+    found = Destruction(lab, kernel, lock)
+    is_whole = False
+    try:
+        if lock.acquire():
+            drive(found.look(AtOnce(stopped), topology, progress))
+            is_whole = True
+    except Stopped:
+        pass
+    finally:
+        if not is_whole:
+            lock.release()
+            kernel.close()
+    return found if is_whole else None
+
+
+def _empty(scene: Scene) -> dict[int, str]:
+    """The namespaces of ours, by their numbers, that end with their names: where a process lives on, one outlives its
+    name, and so would the links in it."""
+    named = {number: scene.names[number] for number in scene.namespaces if number in scene.names}
+    return {number: name for number, name in named.items() if not _is_inhabited(scene, number)}
+
+
+def _mirrored(scene: Scene, lab: str, empty: Mapping[int, str]) -> list[int]:
+    """The namespaces that stay and have mirror filters of the lab, or of any."""
+    groups = _groups(lab)
+    return [
+        number
+        for number, namespace in enumerate(scene.survey.observed)
+        if namespace is not None
+        and number not in empty
+        and any(groups is None or group_of_cookie(mirror.cookie) in groups for mirror in namespace.mirrors)
+    ]
+
+
+def _groups(lab: str) -> frozenset[int] | None:
+    return frozenset((group_of(lab),)) if lab else None
+
+
+async def _delete(
+    scene: Scene, kernel: Kernel, result: Result, run: RunAll, jobs: int | None, progress: Progress | None
+) -> None:
     executor = Executor(kernel, scene.survey.handles, scene.survey.observed)
     ends = _pair(scene.interfaces)
-    named = {number: scene.names[number] for number in scene.namespaces if number in scene.names}
-    # Where a process lives on, the namespace outlives its name, and so would the links in it.
-    empty = {number: name for number, name in named.items() if not _is_inhabited(scene, number)}
+    empty = _empty(scene)
+    inhabited = {
+        number: scene.names[number] for number in scene.namespaces if number in scene.names and number not in empty
+    }
     failed_namespaces = _remove_other_names(scene, kernel)
-    mirrored, mirror_errors = await _remove_mirrors(scene, executor, result.lab, empty)
-    done = await tear_down(executor, ends, empty, workers=jobs, progress=progress)
-    inhabited = {number: name for number, name in named.items() if number not in empty}
-    again = await tear_down(executor, (), inhabited, workers=jobs, progress=progress)
+    mirrored, mirror_errors = await _remove_mirrors(scene, executor, result.lab, run, empty)
+    done = await tear_down(executor, ends, empty, run, workers=jobs, progress=progress)
+    again = await tear_down(executor, (), inhabited, run, workers=jobs, progress=progress)
     failed_namespaces |= {**done.failed_namespaces, **again.failed_namespaces}
     for name in scene.claims:
         try:
@@ -224,17 +322,11 @@ def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, Refusal]:
 
 
 async def _remove_mirrors(
-    scene: Scene, executor: Executor, lab: str, empty: Mapping[int, str]
+    scene: Scene, executor: Executor, lab: str, run: RunAll, empty: Mapping[int, str]
 ) -> tuple[int, list[Failure]]:
     """Removes the mirror filters of a lab, or of any. Returns in how many namespaces it has some, and what failed."""
-    groups = frozenset((group_of(lab),)) if lab else None
-    concerned = [
-        number
-        for number, namespace in enumerate(scene.survey.observed)
-        if namespace is not None
-        and number not in empty
-        and any(groups is None or group_of_cookie(mirror.cookie) in groups for mirror in namespace.mirrors)
-    ]
+    groups = _groups(lab)
+    concerned = _mirrored(scene, lab, empty)
     failures: list[Failure] = []
 
     def report(position: int, refusal: Refusal | None) -> None:
@@ -242,7 +334,7 @@ async def _remove_mirrors(
             title = scene.titles[concerned[position]]
             failures.append(Failure(title, f"a mirror cannot be removed: {refusal}", refusal.errno))
 
-    await run_all(
+    await run(
         concerned,
         lambda numbers: [executor.mirrors.remove_all(number, groups) for number in numbers],
         workers=MIRROR_WORKERS,
@@ -319,13 +411,21 @@ def natural_key(text: str) -> list[str | int]:
 
 
 async def inspect(
-    lab: str | None = None, *, kernel: Kernel | None = None, progress: Progress | None = None
+    lab: str | None = None,
+    *,
+    kernel: Kernel | None = None,
+    progress: Progress | None = None,
+    run: RunAll | None = None,
 ) -> list[SeenLink]:
-    """The links that carry our mark, of one lab or of all, read from the kernel."""
+    """The links that carry our mark, of one lab or of all, read from the kernel; by trio, unless run says how."""
+    if run is None:
+        from kokofast.engine.scheduler import run_all
+
+        run = run_all
     own = kernel is None
     kernel = kernel if kernel is not None else Kernel()
     try:
-        scene = await scan(kernel, lab=lab, progress=progress)
+        scene = await scan(kernel, run, lab=lab, progress=progress)
     finally:
         if own:
             kernel.close()

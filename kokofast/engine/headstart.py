@@ -11,10 +11,11 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from kokofast.engine.applied import Applied
+from kokofast.engine.at_once import AtOnce, Stopped, drive
 from kokofast.engine.execute import Executor
 from kokofast.engine.groundwork import Paths, blame, is_to_do, plan_of, see
 from kokofast.engine.pace import Pace
-from kokofast.engine.seen import LOOK_CHUNK, Survey, look_into_all
+from kokofast.engine.seen import Survey, look
 from kokofast.host.kernel import Kernel
 from kokofast.host.lock import LabLock
 from kokofast.host.threads import Running
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from kokofast.engine.execute import Refusal
     from kokofast.engine.result import Progress, Result
-    from kokofast.engine.seen import Sight
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
 
@@ -167,16 +167,10 @@ def _look_and_plan(
     survey = Survey()
     with head.result.stage("survey"):
         paths = Paths(nodes, {})
-        wanted = list(paths.nodes)
-        kernel.expect(len(wanted))
-        sights: list[Sight] = []
-        size = max(min(LOOK_CHUNK, kernel.capacity), 1)
-        for start in range(0, len(wanted), size):
-            if stopped():
-                return False
-            sights += look_into_all(kernel, wanted[start : start + size], see)
-            if progress is not None:
-                progress("survey", len(sights), len(wanted))
+        try:
+            sights = drive(look(kernel, list(paths.nodes), AtOnce(stopped), see=see, progress=progress))
+        except Stopped:
+            return False
         paths.take_in(survey, sights)
         blame(survey, nodes, paths.unresolved)
     with head.result.stage("plan"):

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
 from kokofast.engine.remove import remove
-from kokofast.engine.scheduler import run_all
 from kokofast.host import namespaces as host
 from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.teardown import plan_teardown
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from kokofast.engine.applied import Applied
+    from kokofast.engine.at_once import RunAll
     from kokofast.engine.execute import Executor, Refusal
     from kokofast.engine.result import Progress
     from kokofast.plan.operations import Operation, Removal, RemoveNamespace
@@ -42,6 +42,7 @@ async def tear_down(
     executor: Executor,
     ends: Sequence[OwnedEnd],
     removable: Mapping[int, str],
+    run: RunAll,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -58,9 +59,9 @@ async def tear_down(
         if progress is not None:
             progress("delete", finished, total)
 
-    await _delete_links(executor, deletions, done, workers or DELETE_WORKERS, step)
+    await _delete_links(executor, deletions, done, run, workers or DELETE_WORKERS, step)
     try:
-        await _remove_namespaces(executor, removals, done, step)
+        await _remove_namespaces(executor, removals, done, run, step)
     finally:
         # Only now does the kernel end them: it would take the processors, and unmounting waits for those (RCU).
         for number in removable:
@@ -72,7 +73,12 @@ async def tear_down(
 
 
 async def _delete_links(
-    executor: Executor, deletions: Sequence[Removal], done: TornDown, workers: int, step: Callable[[], None]
+    executor: Executor,
+    deletions: Sequence[Removal],
+    done: TornDown,
+    run: RunAll,
+    workers: int,
+    step: Callable[[], None],
 ) -> None:
     def report(_: int, answers: list[tuple[int, Refusal | None]]) -> None:
         for link, refusal in answers:
@@ -85,11 +91,15 @@ async def _delete_links(
     def delete(chosen: Sequence[Removal]) -> list[list[tuple[int, Refusal | None]]]:
         return [remove(executor, operation) for operation in chosen]
 
-    await run_all(deletions, delete, workers=max(min(workers, executor.kernel.capacity), 1), chunk=1, report=report)
+    await run(deletions, delete, workers=max(min(workers, executor.kernel.capacity), 1), chunk=1, report=report)
 
 
 async def _remove_namespaces(
-    executor: Executor, removals: Sequence[RemoveNamespace], done: TornDown, step: Callable[[], None]
+    executor: Executor,
+    removals: Sequence[RemoveNamespace],
+    done: TornDown,
+    run: RunAll,
+    step: Callable[[], None],
 ) -> None:
     def report(number: int, refusal: Refusal | None) -> None:
         name = removals[number].name
@@ -111,14 +121,16 @@ async def _remove_namespaces(
             return remove_each(chosen)
 
     chunk = max(min(REMOVE_CHUNK, executor.kernel.capacity), 1)
-    await run_all(removals, remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
+    await run(removals, remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
 
 
 def _is_ours(operation: Operation, executor: Executor) -> TypeGuard[MakeNamespace]:
     return isinstance(operation, MakeNamespace) and operation.ns not in executor.adopted
 
 
-async def take_back(applied: Applied, only: set[int] | None, progress: Progress | None) -> list[str]:
+async def take_back(
+    applied: Applied, only: set[int] | None, run: RunAll, progress: Progress | None = None
+) -> list[str]:
     """Takes back what a run made: all of it, or with ``only`` just these links (its namespaces then stay).
 
     Returns a line for everything that could not be taken back.
@@ -130,7 +142,7 @@ async def take_back(applied: Applied, only: set[int] | None, progress: Progress 
     if only is None:
         made = [applied.plan.operations[number] for number in applied.done]
         removable = {item.ns: item.name for item in made if _is_ours(item, executor)}
-    done = await tear_down(executor, ends, removable, progress=progress)
+    done = await tear_down(executor, ends, removable, run, progress=progress)
     links = applied.topology.links
     left += unseen + _remove_claims(applied)
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in sorted(done.failed_links.items())]

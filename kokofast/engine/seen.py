@@ -1,4 +1,4 @@
-"""Namespaces that were looked into. Blocking and without an event loop: koko's command line uses it too."""
+"""Namespaces that were looked into. Blocking; look() goes by its run. koko's command line uses it too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from kokofast.engine.at_once import RunAll
+    from kokofast.engine.result import Progress
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Namespace
     from kokofast.topology.problems import Problem
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     Sight = tuple[Handle, Namespace] | OSError
 
 LOOK_CHUNK = 512  # namespaces that are opened together
+# Looking is a dozen short system calls a namespace: two threads hand the interpreter's lock to and fro, and take
+# twice as long as one.
+LOOK_WORKERS = 1
 
 
 class Survey:
@@ -53,6 +58,29 @@ def look_into(kernel: Kernel, item: Handle | OSError, see: Callable[[Kernel, Han
         return error
 
 
-def look_into_all(kernel: Kernel, paths: Sequence[str], see: Callable[[Kernel, Handle], Namespace]) -> list[Sight]:
-    """Opens the namespaces at these paths, no more than the kernel's capacity, and looks into each."""
-    return [look_into(kernel, item, see) for item in kernel.open_all(paths)]
+async def look(
+    kernel: Kernel,
+    paths: Sequence[str],
+    run: RunAll,
+    *,
+    see: Callable[[Kernel, Handle], Namespace] = observe,
+    progress: Progress | None = None,
+) -> list[Sight]:
+    """Opens the namespace at each path and looks into it in the way of ``see``; an OSError for those that cannot be."""
+    kernel.expect(len(paths))
+    sights: list[Sight] = [OSError()] * len(paths)
+    done = 0
+
+    def execute(chosen: Sequence[str]) -> list[Sight]:
+        return [look_into(kernel, item, see) for item in kernel.open_all(chosen)]
+
+    def report(number: int, sight: Sight) -> None:
+        nonlocal done
+        sights[number] = sight
+        done += 1
+        if progress is not None:
+            progress("survey", done, len(paths))
+
+    chunk = max(min(LOOK_CHUNK, kernel.capacity // LOOK_WORKERS), 1)
+    await run(paths, execute, workers=LOOK_WORKERS, chunk=chunk, report=report)
+    return sights

@@ -1,4 +1,4 @@
-"""Opens namespaces and looks into them, in worker threads."""
+"""The namespaces of a topology's nodes, containers included; looked into by worker threads."""
 
 from __future__ import annotations
 
@@ -6,53 +6,19 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from kokofast.engine.groundwork import Paths, blame, see
-from kokofast.engine.observe import observe
 from kokofast.engine.scheduler import run_all
-from kokofast.engine.seen import LOOK_CHUNK, Survey, look_into_all
+from kokofast.engine.seen import Survey, look
 from kokofast.topology.model import CONTAINER_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from kokofast.engine.result import Progress
-    from kokofast.engine.seen import Sight
-    from kokofast.host.kernel import Handle, Kernel
-    from kokofast.plan.observed import Namespace
+    from kokofast.host.kernel import Kernel
     from kokofast.topology.model import Node
 
-# Looking is a dozen short system calls a namespace: two threads hand the interpreter's lock to and fro, and take
-# twice as long as one.
-SURVEY_WORKERS = 1
 DEFAULT_RUNTIME_TIMEOUT = 10.0
-
-
-async def look(
-    kernel: Kernel,
-    paths: Sequence[str],
-    *,
-    stage: str = "survey",
-    see: Callable[[Kernel, Handle], Namespace] = observe,
-    progress: Progress | None = None,
-) -> list[Sight]:
-    """Opens the namespace at each path and looks into it in the way of ``see``; an OSError for those that cannot be."""
-    kernel.expect(len(paths))
-    sights: list[Sight] = [OSError()] * len(paths)
-    chunk = max(min(LOOK_CHUNK, kernel.capacity // SURVEY_WORKERS), 1)
-    done = 0
-
-    def execute(chosen: Sequence[str]) -> list[Sight]:
-        return look_into_all(kernel, chosen, see)
-
-    def report(number: int, sight: Sight) -> None:
-        nonlocal done
-        sights[number] = sight
-        done += 1
-        if progress is not None:
-            progress(stage, done, len(paths))
-
-    await run_all(paths, execute, workers=SURVEY_WORKERS, chunk=chunk, report=report)
-    return sights
 
 
 async def survey_nodes(
@@ -100,5 +66,5 @@ async def _survey(
 ) -> None:
     """Puts the nodes' namespaces into survey, those of containers by the pid in pids, and why not into unresolved."""
     paths = Paths(nodes, pids)
-    paths.take_in(survey, await look(kernel, list(paths.nodes), see=see, progress=progress))
+    paths.take_in(survey, await look(kernel, list(paths.nodes), run_all, see=see, progress=progress))
     unresolved |= paths.unresolved

@@ -64,6 +64,7 @@ def test_json_stays_json_where_the_machine_refuses(
         ("kokofast.host.sandbox", "enter", SandboxError("no user namespaces")),
         ("kokofast.engine.headstart", "head_start", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
         ("kokofast.engine.apply", "apply", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
+        ("kokofast.engine.destroy", "begin_destroy", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
         ("kokofast.engine.destroy", "destroy", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
     ):
 
@@ -78,8 +79,9 @@ def test_json_stays_json_where_the_machine_refuses(
         with monkeypatch.context() as patch:
             patch.setattr("kokofast.host.limits.missing_capabilities", lambda *_: [])
             patch.setattr("kokofast.engine.headstart.head_start", lambda *_, **__: None)
+            patch.setattr("kokofast.engine.destroy.begin_destroy", lambda *_, **__: None)
             patch.setattr(f"{module}.{name}", refuse_later if name in ("apply", "destroy") else refuse)
-            command = "destroy" if name == "destroy" else "batch"
+            command = "destroy" if name.endswith("destroy") else "batch"
             options = ["--sandbox"] if name == "enter" else []
             code = run([command, str(file), *options, "--format", "json"])
         output, errors = capfd.readouterr()

@@ -25,6 +25,7 @@ import trio
 
 from kokofast import apply, destroy, load
 from kokofast.engine.destroy import scan
+from kokofast.engine.scheduler import run_all
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.host.namespaces import claimed, named
 from kokofast.wire.message import KernelError, Request
@@ -190,7 +191,7 @@ class Site:
     async def _scan(self) -> Any:
         kernel = Kernel(256)
         try:
-            return await scan(kernel, lab=self.lab.name)
+            return await scan(kernel, run_all, lab=self.lab.name)
         finally:
             kernel.close()
 

@@ -175,6 +175,31 @@ def test_nothing_to_do_needs_no_trio(lab: Lab) -> None:
         assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "unchanged"), done.stderr
 
 
+def test_namespaces_go_without_trio(lab: Lab) -> None:
+    names = lab.chain(20)
+    lab.batch("--create")
+    shown = run([sys.executable, "-c", WITHOUT_TRIO, "inspect", lab.name, "--format", "json"])
+    assert len(json.loads(shown.stdout)) == 20, shown.stderr
+    for status, removed in (("destroyed", (20, 21)), ("unchanged", (0, 0))):
+        done = run([sys.executable, "-c", WITHOUT_TRIO, "destroy", lab.file, "--format", "json"])
+        result = json.loads(done.stdout)
+        assert (done.returncode, result["status"]) == (0, status), done.stderr
+        assert (result["links"]["removed"], result["namespaces"]["removed"]) == removed
+        assert list(result["seconds"]) == ["survey", "delete", "total"]
+    assert present(names) == 0
+
+
+def test_without_trio_links_in_namespaces_that_stay_stay(lab: Lab) -> None:
+    a, b = lab.bundle(20)
+    lab.batch()
+    before = set(links(a)), set(links(b))
+    done = run([sys.executable, "-c", WITHOUT_TRIO, "destroy", lab.file, "--format", "json"])
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (3, "partial")
+    assert done.stderr.startswith("kokofast: the event loop cannot be imported: ")
+    assert (set(links(a)), set(links(b))) == before
+    assert lab.destroy()["links"]["removed"] == 20
+
+
 def test_without_trio_a_run_that_has_to_wait_says_so(lab: Lab) -> None:
     a, b = lab.bundle(20)
     before = state(a, b)
