@@ -78,12 +78,14 @@ def _carry_out(
     """Fills result in; returns the signal that cancelled it."""
     from kokofast.engine.headstart import head_start
     from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure
+    from kokofast.host.kernel import kernel_for
     from kokofast.wire.message import KernelError
 
     keep_going, jobs, dry_run = options.keep_going, options.jobs, options.dry_run
     exclusive = not options.sandbox
     caught = None
     try:
+        kernel = kernel_for(len(topology.nodes))
         with (
             HeldSignals(
                 still="still ending what has begun and taking back what was made",
@@ -94,6 +96,7 @@ def _carry_out(
             head = head_start(
                 topology,
                 result,
+                kernel=kernel,
                 exclusive=exclusive,
                 dry_run=dry_run,
                 progress=progress,
@@ -109,6 +112,7 @@ def _carry_out(
                     return
                 await apply(
                     topology,
+                    kernel=kernel,
                     keep_going=keep_going,
                     dry_run=dry_run,
                     jobs=jobs,

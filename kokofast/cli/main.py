@@ -89,6 +89,8 @@ def _destroy(options: argparse.Namespace) -> int:
     from kokofast.engine.at_once import AtOnce, Stopped, drive
     from kokofast.engine.destroy import begin_destroy, destroy
     from kokofast.engine.result import Failure
+    from kokofast.host.kernel import kernel_for
+    from kokofast.host.namespaces import count_named
     from kokofast.wire.message import KernelError
 
     lab = topology.name if topology is not None else check_lab(options.name)
@@ -96,13 +98,16 @@ def _destroy(options: argparse.Namespace) -> int:
     caught: signal.Signals | None = None
     again = "run destroy again to remove the rest"
     try:
+        kernel = kernel_for(count_named())
         with (
             HeldSignals("still ending the deletions that have begun", again) as signals,
             progress_shown(options.quiet or options.format == "json") as progress,
         ):
-            begun = begin_destroy(lab, topology=topology, progress=progress, stopped=signals.came)
+            begun = begin_destroy(lab, topology=topology, kernel=kernel, progress=progress, stopped=signals.came)
 
             async def job() -> None:
+                if signals.caught:  # nothing is touched yet
+                    return
                 if begun is None:
                     found.append(await destroy(lab, topology=topology, jobs=options.jobs, progress=progress))
                     return
@@ -116,6 +121,8 @@ def _destroy(options: argparse.Namespace) -> int:
                         found.append(drive(begun.carry_out(AtOnce(signals.came), progress=progress)))
                     except Stopped:
                         caught = signals.caught[0]
+                elif signals.caught:
+                    caught = signals.caught[0]
                 else:
                     import_engine()
                     caught = with_signals(job, signals)
@@ -137,14 +144,19 @@ def _inspect(options: argparse.Namespace) -> int:
     from kokofast.cli.output import print_links
     from kokofast.engine.at_once import AtOnce, Stopped, drive
     from kokofast.engine.destroy import inspect
+    from kokofast.host.kernel import kernel_for
+    from kokofast.host.namespaces import count_named
 
-    with HeldSignals() as signals:
-        try:
-            found = drive(inspect(options.lab, run=AtOnce(signals.came)))
-        except Stopped:
-            raise CommandError(FAILED, "interrupted") from None
-        except OSError as error:
-            raise CommandError(FAILED, str(error)) from error
+    try:
+        kernel = kernel_for(count_named())
+        with HeldSignals() as signals:
+            found = drive(inspect(options.lab, kernel=kernel, run=AtOnce(signals.came)))
+    except Stopped:
+        found = []
+    except OSError as error:
+        raise CommandError(FAILED, str(error)) from error
+    if signals.caught:
+        raise CommandError(FAILED, "interrupted")
     if options.format == "json":
         print_json([link.as_dict() for link in found])
     else:

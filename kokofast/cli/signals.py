@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     import trio
 
-# Nobody else uses it: it ends the thread that waits for the others.
-_END = signal.SIGRTMAX
+# Wakes the thread that waits for the others. Ignored by default, so it can do no harm; and as it is no realtime signal,
+# no limit on pending ones (RLIMIT_SIGPENDING) keeps it from being sent.
+_WAKE = signal.SIGURG
 
 
 def _heeded() -> list[signal.Signals]:
@@ -56,27 +57,31 @@ class Heed:
 class HeldSignals(Heed):
     """A block that no signal breaks off, up to release(): those that come are heeded by a thread, and by nobody else.
 
-    Threads that are started until then keep them off for good.
+    Threads that are started until then keep them off for good. At the end of a block that was not released, what nobody
+    has heeded yet is forgotten: the work that it would have ended has ended.
     """
 
     def __enter__(self) -> HeldSignals:
         heeded = _heeded()
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, [*heeded, _END])
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, [*heeded, _WAKE])
         self._waiter: Running | None = None
-        _leave_to_the_kernel()
-        # What our parent has blocked is not to end us.
-        self._numbers = set(heeded) - self._before
-        if self._numbers:
-            try:
+        self._ending = False
+        try:
+            _leave_to_the_kernel()
+            # What our parent has blocked is not to end us.
+            self._numbers = set(heeded) - self._before
+            if self._numbers:
                 self._waiter = Running(self._wait)
-            except BaseException:
-                self.release()
-                raise
+        except BaseException:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+            raise
         return self
 
     def _wait(self) -> None:
-        while (number := signal.sigwait([*self._numbers, _END])) != _END:
-            self.heed(number)
+        while not self._ending:
+            number = signal.sigwait([*self._numbers, _WAKE])
+            if number != _WAKE:
+                self.heed(number)
 
     def came(self) -> bool:
         """Whether one has come."""
@@ -84,14 +89,28 @@ class HeldSignals(Heed):
 
     def release(self) -> None:
         """Lets them come again to who listens."""
-        if self._waiter is not None:
-            waiter, self._waiter = self._waiter, None
-            signal.pthread_kill(waiter.ident, _END)
-            waiter.wait()
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+        try:
+            self._end()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+    def _end(self) -> bool:
+        # Whether the thread was there still.
+        if self._waiter is None:
+            return False
+        waiter, self._waiter, self._ending = self._waiter, None, True
+        if not waiter.has_ended():
+            signal.pthread_kill(waiter.ident, _WAKE)
+        waiter.wait()
+        return True
 
     def __exit__(self, *_: object) -> None:
-        self.release()
+        try:
+            if self._end():
+                while signal.sigtimedwait(self._numbers, 0) is not None:
+                    pass
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
 
 def import_engine() -> None:

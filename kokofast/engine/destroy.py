@@ -18,7 +18,7 @@ from kokofast.host.kernel import Kernel
 from kokofast.host.limits import missing_capabilities
 from kokofast.host.lock import LabLock
 from kokofast.plan.ownership import group_of, group_of_cookie, lab_of, lab_of_alias, lab_of_namespace, namespace_alias
-from kokofast.plan.teardown import OwnedEnd
+from kokofast.plan.teardown import OwnedEnd, plan_teardown
 from kokofast.topology.model import CONTAINER_KINDS
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _NOT_FOR_US = (*_GONE, errno.EACCES, errno.EPERM)
 
 MIRROR_WORKERS = 2
 MIRROR_CHUNK = 16
+FEW_DELETIONS = 4
 
 
 class OwnedInterface:
@@ -181,15 +182,16 @@ class Destruction:
 
     @property
     def is_short(self) -> bool:
-        """Whether nothing has to be taken away but namespaces, which is done one after the other anyway."""
+        """Whether next to nothing has to be taken away but namespaces, which is done one after the other anyway."""
         empty = _empty(self.scene)
-        return all(owned.ns in empty for owned in self.scene.interfaces) and not _mirrored(
-            self.scene, self.result.lab, empty
-        )
+        deletions, _ = plan_teardown(_pair(self.scene.interfaces), empty)
+        return len(deletions) <= FEW_DELETIONS and not _mirrored(self.scene, self.result.lab, empty)
 
     async def carry_out(self, run: RunAll, *, jobs: int | None = None, progress: Progress | None = None) -> Result:
         """The second step."""
         result = self.result
+        # A namespace in which somebody has settled meanwhile outlives its name.
+        self.scene.inhabited.update(dict(host.list_processes()).values())
         with result.stage("delete"):
             await _delete(self.scene, self.kernel, result, run, jobs, progress)
         if self.lock is not None:

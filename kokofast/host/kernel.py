@@ -318,6 +318,13 @@ class Kernel:
                     scratch.socket.close()
 
 
+def kernel_for(namespaces: int) -> Kernel:
+    """A kernel with room for this many, made while there is one thread only: see make_room()."""
+    kernel = Kernel()
+    kernel.expect(namespaces)
+    return kernel
+
+
 class _Use:
     # Not contextlib's decorator: see threads.py.
     __slots__ = ("_handles", "_kernel")

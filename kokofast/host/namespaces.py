@@ -292,6 +292,14 @@ def list_named() -> dict[str, bool]:
     return {name: symlink for symlink, name in found}
 
 
+def count_named() -> int:
+    """How many names there are in NETNS_DIR."""
+    try:
+        return len(os.listdir(NETNS_DIR))
+    except OSError:
+        return 0
+
+
 def list_processes() -> Iterator[tuple[int, Identity]]:
     """(pid, network namespace) of each process that lets us look, one entry a namespace: the lowest pid in it."""
     seen: set[Identity] = set()

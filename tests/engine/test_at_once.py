@@ -9,13 +9,13 @@ import trio
 
 from kokofast.engine.apply import apply
 from kokofast.engine.at_once import AtOnce, Stopped, drive
-from kokofast.engine.destroy import Destruction, begin_destroy, destroy, inspect
+from kokofast.engine.destroy import FEW_DELETIONS, Destruction, begin_destroy, destroy, inspect
 from kokofast.engine.rollback import REMOVE_CHUNK
 from kokofast.host.lock import LabLock
 from kokofast.topology.model import Topology
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
-from tests.engine.labs import BEFORE, MIXED, chain, lab
+from tests.engine.labs import chain
 
 
 def test_each_item_is_executed_once_and_reported_in_order() -> None:
@@ -78,14 +78,16 @@ async def test_namespaces_of_ours_go(make_kernel: KernelFactory) -> None:
 
 
 async def test_what_threads_are_worth_it_for(make_kernel: KernelFactory) -> None:
-    kernel = make_kernel("a", "b")
-    await apply(lab(BEFORE), kernel=kernel)
-    await apply(lab(MIXED), kernel=kernel)
-    with begun(kernel) as found:
-        assert not found.is_short  # links between a and b, which stay
+    # In a chain every other namespace is sent a deletion.
+    for deletions, is_short in ((FEW_DELETIONS, True), (FEW_DELETIONS + 1, False)):
+        kernel = make_kernel(*(f"n{number}" for number in range(2 * deletions + 1)))
+        await apply(chain(2 * deletions), kernel=kernel)
+        with begun(kernel) as found:
+            assert found.is_short == is_short
     kernel = make_kernel()
-    await apply(chain(3), kernel=kernel)
-    kernel["n1"].inhabited = True
+    await apply(chain(12), kernel=kernel)
+    for number in range(13):
+        kernel[f"n{number}"].inhabited = True
     with begun(kernel) as found:
         assert not found.is_short
 

@@ -19,7 +19,7 @@ import pytest
 
 from kokofast.engine.pace import CHUNK
 from kokofast.host.lock import LabLock
-from tests.conftest import links, run
+from tests.conftest import ip_batch, links, run
 from tests.kernel.conftest import COMMAND, Lab, Watch, present, stand_still, state, until
 from tests.vm.marker import IN_GUEST
 
@@ -189,15 +189,54 @@ def test_namespaces_go_without_trio(lab: Lab) -> None:
     assert present(names) == 0
 
 
-def test_without_trio_links_in_namespaces_that_stay_stay(lab: Lab) -> None:
-    a, b = lab.bundle(20)
+# kokofast, with a signal to itself while it looks into the first namespace.
+WHILE_LOOKING = """
+import os, sys, time
+import kokofast.cli.main
+import kokofast.engine.seen
+
+def look_into(*arguments):
+    if not seen:
+        seen.append(1)
+        for number in sys.argv[-1].split():
+            os.kill(os.getpid(), int(number))
+            time.sleep(0.2)
+    return real(*arguments)
+
+seen = []
+real, kokofast.engine.seen.look_into = kokofast.engine.seen.look_into, look_into
+sys.exit(kokofast.cli.main.run(sys.argv[1:-1]))
+"""
+
+
+def test_a_signal_while_looking(lab: Lab) -> None:
+    lab.bundle(20)
     lab.batch()
-    before = set(links(a)), set(links(b))
+    for command, code in ((["inspect", lab.name], 1), (["destroy", lab.file], 3), (["batch", lab.file], 1)):
+        done = run([sys.executable, "-c", WHILE_LOOKING, *command, "--format", "json", str(int(signal.SIGTERM))])
+        assert done.returncode == code, (command, done.stderr)
+        assert "interrupted" in done.stderr
+        assert len(lab.inspect()) == 20
+
+
+def test_an_urgent_signal_is_nothing(lab: Lab) -> None:
+    lab.bundle(20)
+    lab.batch()
+    numbers = f"{int(signal.SIGURG)} {int(signal.SIGTERM)}"
+    done = run([sys.executable, "-c", WHILE_LOOKING, "inspect", lab.name, numbers])
+    assert (done.returncode, "interrupted" in done.stderr) == (1, True)
+
+
+def test_without_trio_links_in_namespaces_that_stay_stay(lab: Lab) -> None:
+    names = lab.chain(12)
+    ip_batch(None, *(f"netns add {name}" for name in names))
+    lab.batch()
+    before = [set(links(name)) for name in names]
     done = run([sys.executable, "-c", WITHOUT_TRIO, "destroy", lab.file, "--format", "json"])
     assert (done.returncode, json.loads(done.stdout)["status"]) == (3, "partial")
     assert done.stderr.startswith("kokofast: the event loop cannot be imported: ")
-    assert (set(links(a)), set(links(b))) == before
-    assert lab.destroy()["links"]["removed"] == 20
+    assert [set(links(name)) for name in names] == before
+    assert lab.destroy()["links"]["removed"] == 12
 
 
 def test_without_trio_a_run_that_has_to_wait_says_so(lab: Lab) -> None:
