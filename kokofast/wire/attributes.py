@@ -352,29 +352,28 @@ class _Layout:
         names: list[str] = []
         formats: list[str] = []
         self._strings: list[str] = []
-        self._rest: list[tuple[str, Attr, int, int]] = []
-        seen: set[str] = set()
+        self._rest: list[tuple[str, Attr]] = []
         position = 0
         for type, start, stop in self.places:
             name, attr = self.table.by_type.get(type & NLA_TYPE_MASK, ("", None))
-            if attr is None or attr.many or name in seen:
+            if attr is None or attr.many or name in names:
                 return
-            seen.add(name)
-            codec = attr.codec
-            native = codec.format is not None and codec.format.format.startswith("=")
-            if not native and codec is not STRING and codec is not BYTES:
-                self._rest.append((name, attr, start, stop))
-                continue
             names.append(name)
-            if codec is STRING:
-                self._strings.append(name)
-            formats.append(f"{start - position}x")
-            formats.append(codec.format.format[1:] if codec.format is not None else f"{stop - start}s")
+            native = attr.codec.format
+            if native is not None and native.format.startswith("="):
+                payload = native.format[1:]
+            else:
+                payload = f"{stop - start}s"
+                if attr.codec is STRING:
+                    self._strings.append(name)
+                elif attr.codec is not BYTES:
+                    self._rest.append((name, attr))
+            formats.append(f"{start - position}x{payload}")
             position = stop
         self._names = tuple(names)
         self._values = struct.Struct("=" + "".join(formats))
         # The sibling that says what is inside comes first.
-        self._rest.sort(key=lambda item: item[1].select is not None)
+        self._rest.sort(key=lambda one: one[1].select is not None)
         if len(_layouts) >= MAX_LAYOUTS:
             _layouts.clear()
         _layouts[size, self.table, only] = self
@@ -384,11 +383,9 @@ class _Layout:
         values: dict[Any, Any] = dict(zip(self._names, self._values.unpack_from(data), strict=True))
         for name in self._strings:
             values[name] = _text(values[name])
-        if self._rest:
-            view = memoryview(data)
-            for name, attr, start, stop in self._rest:
-                table = attr.table if attr.select is None else attr.inside(values)
-                values[name] = _decode_one(name, attr, table, view[start:stop], depth)
+        for name, attr in self._rest:
+            table = attr.table if attr.select is None else attr.inside(values)
+            values[name] = _decode_one(name, attr, table, memoryview(values[name]), depth)
         return values
 
 

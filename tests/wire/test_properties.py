@@ -132,10 +132,12 @@ def mappings(draw: st.DrawFn, table: Table, depth: int = 3) -> dict[Any, Any]:
 def test_decode_undoes_encode(table: Table, data: st.DataObject) -> None:
     values = data.draw(mappings(table))
     raw = encode(table, values)
-    found = decode(table, raw)
-    assert found == values
-    assert list(found) == list(values)
-    assert encode(table, found) == raw
+    attributes._layouts.clear()
+    for _ in range(2):  # the second time by what is remembered of the first
+        found = decode(table, raw)
+        assert found == values
+        assert list(found) == list(values)
+        assert encode(table, found) == raw
 
 
 @given(st.data())
