@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import (
@@ -85,8 +85,8 @@ def _carry_out(
     exclusive = not options.sandbox
     caught = None
     try:
-        kernel = kernel_for(len(topology.nodes))
         with (
+            closing(kernel_for(len(topology.nodes))) as kernel,
             HeldSignals(
                 still="still ending what has begun and taking back what was made",
                 rest=f"'kokofast destroy --name {topology.name}' removes what is left",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from kokofast.cli.batch import batch
@@ -98,8 +98,8 @@ def _destroy(options: argparse.Namespace) -> int:
     caught: signal.Signals | None = None
     again = "run destroy again to remove the rest"
     try:
-        kernel = kernel_for(count_named())
         with (
+            closing(kernel_for(count_named())) as kernel,
             HeldSignals("still ending the deletions that have begun", again) as signals,
             progress_shown(options.quiet or options.format == "json") as progress,
         ):
@@ -148,8 +148,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from kokofast.host.namespaces import count_named
 
     try:
-        kernel = kernel_for(count_named())
-        with HeldSignals() as signals:
+        with closing(kernel_for(count_named())) as kernel, HeldSignals() as signals:
             found = drive(inspect(options.lab, kernel=kernel, run=AtOnce(signals.came)))
     except Stopped:
         found = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 
 
@@ -12,7 +13,9 @@ def own_namespace() -> str:
 
 
 def descriptors() -> dict[str, str]:
-    """This process's open descriptors and what they lead to."""
+    """This process's open descriptors and what they lead to; none of those that only wait to be collected, of a test
+    before that failed on purpose, say."""
+    gc.collect()
     found = {}
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # the one that listed the directory
