@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from kokofast.engine.apply import apply
-from kokofast.engine.destroy import SeenLink, destroy, inspect
+from kokofast.engine.destroy import destroy
+from kokofast.engine.inspect import SeenLink, inspect
 from kokofast.engine.result import APPLIED, UNCHANGED, Failure, Result
 from kokofast.host.files import read_file
 from kokofast.topology import FILE_BYTES_MAX, TopologyError

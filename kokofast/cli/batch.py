@@ -76,60 +76,12 @@ def _carry_out(
     topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace
 ) -> signal.Signals | None:
     """Fills result in; returns the signal that cancelled it."""
-    from kokofast.engine.headstart import head_start
     from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure
-    from kokofast.host.kernel import kernel_for
     from kokofast.wire.message import KernelError
 
-    keep_going, jobs, dry_run = options.keep_going, options.jobs, options.dry_run
-    exclusive = not options.sandbox
     caught = None
     try:
-        with (
-            closing(kernel_for(len(topology.nodes))) as kernel,
-            HeldSignals(
-                still="still ending what has begun and taking back what was made",
-                rest=f"'kokofast destroy --name {topology.name}' removes what is left",
-            ) as signals,
-            progress_shown(options.quiet or options.format == "json") as progress,
-        ):
-            head = head_start(
-                topology,
-                result,
-                kernel=kernel,
-                exclusive=exclusive,
-                dry_run=dry_run,
-                progress=progress,
-                problems=problems,
-                stopped=signals.came,
-            )
-
-            async def job() -> None:
-                from kokofast.engine.apply import apply, go_on
-
-                if head is not None:
-                    await go_on(head, keep_going=keep_going, jobs=jobs, progress=progress)
-                    return
-                await apply(
-                    topology,
-                    kernel=kernel,
-                    keep_going=keep_going,
-                    dry_run=dry_run,
-                    jobs=jobs,
-                    exclusive=exclusive,
-                    runtime_timeout=options.runtime_timeout,
-                    progress=progress,
-                    result=result,
-                    problems=problems,
-                )
-
-            with head if head is not None else nullcontext():
-                if head is None:
-                    import_engine()
-                elif head.is_to_do:
-                    head.make_first_links(import_engine, jobs=jobs, progress=progress, stopped=signals.came)
-                if head is None or head.is_to_do:
-                    caught = with_signals(job, signals)
+        caught = _begin_and_end(topology, problems, result, options)
     except (CommandError, OSError, KernelError) as error:
         # The machine failed us in the midst: what became of the run is told all the same.
         result.errors += failures_of(error) if isinstance(error, CommandError) else [Failure("", str(error))]
@@ -141,6 +93,63 @@ def _carry_out(
         rest = "what is left is listed below" if result.left else "what was made has been taken back"
         result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
     return caught
+
+
+def _begin_and_end(
+    topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace
+) -> signal.Signals | None:
+    """The run, without an event loop as far as that goes. Raises CommandError, OSError, KernelError."""
+    from kokofast.engine.headstart import head_start
+    from kokofast.host.kernel import kernel_for
+
+    keep_going, jobs, dry_run = options.keep_going, options.jobs, options.dry_run
+    exclusive = not options.sandbox
+    with (
+        closing(kernel_for(len(topology.nodes))) as kernel,
+        HeldSignals(
+            still="still ending what has begun and taking back what was made",
+            rest=f"'kokofast destroy --name {topology.name}' removes what is left",
+        ) as signals,
+        progress_shown(options.quiet or options.format == "json") as progress,
+    ):
+        head = head_start(
+            topology,
+            result,
+            kernel=kernel,
+            exclusive=exclusive,
+            dry_run=dry_run,
+            progress=progress,
+            problems=problems,
+            stopped=signals.came,
+        )
+
+        async def job() -> None:
+            from kokofast.engine.apply import apply, go_on
+
+            if head is not None:
+                await go_on(head, keep_going=keep_going, jobs=jobs, progress=progress)
+                return
+            await apply(
+                topology,
+                kernel=kernel,
+                keep_going=keep_going,
+                dry_run=dry_run,
+                jobs=jobs,
+                exclusive=exclusive,
+                runtime_timeout=options.runtime_timeout,
+                progress=progress,
+                result=result,
+                problems=problems,
+            )
+
+        with head if head is not None else nullcontext():
+            if head is None:
+                import_engine()
+            elif head.is_to_do:
+                head.make_first_links(import_engine, jobs=jobs, progress=progress, stopped=signals.came)
+            else:
+                return None
+            return with_signals(job, signals)
 
 
 def _enter_sandbox() -> None:

@@ -143,7 +143,7 @@ def _inspect(options: argparse.Namespace) -> int:
     need_capabilities(looks_only=True)
     from kokofast.cli.output import print_links
     from kokofast.engine.at_once import AtOnce, Stopped, drive
-    from kokofast.engine.destroy import inspect
+    from kokofast.engine.inspect import inspect
     from kokofast.host.kernel import kernel_for
     from kokofast.host.namespaces import count_named
 

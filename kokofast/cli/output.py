@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from kokofast.engine.destroy import SeenLink
+    from kokofast.engine.inspect import SeenLink
     from kokofast.engine.result import Failure, Result
 
 # So many errors of one sort are printed in full.
@@ -149,7 +149,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def print_links(links: Sequence[SeenLink]) -> None:
     """The table of inspect, and a line that counts."""
-    from kokofast.engine.destroy import addresses_of
+    from kokofast.engine.inspect import addresses_of
 
     rows = []
     for link in links:

@@ -9,7 +9,8 @@ import trio
 
 from kokofast.engine.apply import apply
 from kokofast.engine.at_once import AtOnce, Stopped, drive
-from kokofast.engine.destroy import FEW_DELETIONS, Destruction, begin_destroy, destroy, inspect
+from kokofast.engine.destroy import FEW_DELETIONS, Destruction, begin_destroy, destroy
+from kokofast.engine.inspect import inspect
 from kokofast.engine.rollback import REMOVE_CHUNK
 from kokofast.host.lock import LabLock
 from kokofast.topology.model import Topology

@@ -5,7 +5,8 @@ import errno
 import pytest
 
 from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy, inspect
+from kokofast.engine.destroy import destroy
+from kokofast.engine.inspect import inspect
 from kokofast.plan.ownership import group_of
 from kokofast.wire.addr import RTM_GETADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK

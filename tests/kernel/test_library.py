@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy, inspect
+from kokofast.engine.destroy import destroy
+from kokofast.engine.inspect import inspect
 from kokofast.engine.result import Result
 from kokofast.host.kernel import Kernel
 from kokofast.topology import load

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from kokofast.engine.destroy import natural_key
+from kokofast.engine.inspect import natural_key
 from tests.conftest import links
 from tests.kernel.conftest import Lab
 
