@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from kokofast.endpoints.from_trio import Containers
 from kokofast.topology.model import Node
+from tests.servers import UnixServer, served
 
 Reply = tuple[int, object]
 NOBODY = 65534
@@ -58,25 +59,6 @@ class FakeProc:
         for name in ("stat", "cgroup", "mountinfo"):
             (self.root / str(pid) / name).unlink()
         (self.root / str(pid)).rmdir()
-
-
-class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-
-@contextlib.contextmanager
-def _served(server: socketserver.BaseServer) -> Iterator[None]:
-    # A short poll: shutdown() waits for it.
-    thread = threading.Thread(target=lambda: server.serve_forever(0.02), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class FakeDocker:
@@ -133,7 +115,7 @@ class FakeDocker:
 
             def log_message(self, format: str, *arguments: object) -> None: ...
 
-        with _served(_Server(str(path), Handler)):
+        with served(UnixServer(str(path), Handler)):
             yield
 
 
@@ -162,7 +144,7 @@ class RawServer:
                     pass
                 fake.closed.set()
 
-        with _served(_Server(str(path), Handler)):
+        with served(UnixServer(str(path), Handler)):
             yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
 import threading
 import time
@@ -28,6 +29,7 @@ from tests.endpoints.fakes import (
     unprivileged,
     wait_for,
 )
+from tests.servers import TCPServer, forward, served
 
 
 def node(path: Path, target: str = "c1", kind: str = "docker", name: str = "r1") -> Node:
@@ -295,36 +297,20 @@ async def test_docker_host_over_tcp(proc: FakeProc, path: Path, monkeypatch: pyt
     fake = FakeDocker()
     fake.add("c1", 77)
     proc.add(77, "id-c1")
-    with fake.serve(path), socketserver.ThreadingTCPServer(("127.0.0.1", 0), _to_unix(path)) as forward:
-        forward.daemon_threads = True
-        forward.block_on_close = False
-        threading.Thread(target=lambda: forward.serve_forever(0.02), daemon=True).start()
-        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{forward.server_address[1]}")
-        try:
-            assert await resolve(Node("r1", "docker", "c1")) == ({"r1": 77}, {})
-        finally:
-            forward.shutdown()
+    server = TCPServer(("127.0.0.1", 0), _to_unix(path))
+    with fake.serve(path), served(server):
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_address[1]}")
+        assert await resolve(Node("r1", "docker", "c1")) == ({"r1": 77}, {})
     refused = await refusal(Node("r1", "docker", "c1"))
     assert refused.endswith("cannot be reached: nobody listens on it; is it running?")
 
 
 def _to_unix(path: Path) -> type[socketserver.BaseRequestHandler]:
-    import contextlib
-    import shutil
-    import socket
-
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with socket.socket(socket.AF_UNIX) as other, contextlib.suppress(OSError):
+            with socket.socket(socket.AF_UNIX) as other:
                 other.connect(str(path))
-                back = threading.Thread(target=self.copy, args=(other, self.request), daemon=True)
-                back.start()
-                self.copy(self.request, other)
-
-        @staticmethod
-        def copy(source: socket.socket, target: socket.socket) -> None:
-            with contextlib.suppress(OSError), source.makefile("rb", 0) as read, target.makefile("wb", 0) as write:
-                shutil.copyfileobj(read, write)
+                forward(self.request, other)
 
     return Handler
 

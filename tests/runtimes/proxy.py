@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.servers import UnixServer, served
+
 REQUEST = re.compile(rb"^GET (\S+) HTTP/1\.1\r$", re.MULTILINE)
 
 
@@ -32,27 +34,21 @@ class Proxy:
                 proxy.connections += 1
                 with socket.socket(socket.AF_UNIX) as other:
                     other.connect(str(proxy.target))
-                    threading.Thread(target=self.answer, args=(other,), daemon=True).start()
-                    while data := self.request.recv(65536):
-                        # Whole requests arrive at once: they are short, and one is sent after the other's answer.
-                        proxy.requests += [path.decode() for path in REQUEST.findall(data)]
-                        other.sendall(data)
+                    back = threading.Thread(target=self.answer, args=(other,))
+                    back.start()
+                    with contextlib.suppress(OSError):
+                        while data := self.request.recv(65536):
+                            # Whole requests arrive at once: they are short, and one is sent after the other's answer.
+                            proxy.requests += [path.decode() for path in REQUEST.findall(data)]
+                            other.sendall(data)
+                    with contextlib.suppress(OSError):
+                        other.shutdown(socket.SHUT_RDWR)
+                    back.join()
 
             def answer(self, other: socket.socket) -> None:
                 with contextlib.suppress(OSError):
                     while data := other.recv(65536):
                         self.request.sendall(data)
 
-        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-            daemon_threads = True
-            block_on_close = False
-            request_queue_size = 64
-
-        with Server(str(self.path), Handler) as server:
-            thread = threading.Thread(target=lambda: server.serve_forever(0.02), daemon=True)
-            thread.start()
-            try:
-                yield
-            finally:
-                server.shutdown()
-                thread.join()
+        with served(UnixServer(str(self.path), Handler)):
+            yield
