@@ -213,4 +213,5 @@ def nothing_left_behind() -> Iterator[None]:
     while (left := _left_behind(names, interfaces)) and time.monotonic() < deadline:
         time.sleep(0.05)
     if left:
-        pytest.fail(f"left behind by the tests, or made meanwhile by somebody else: {', '.join(left)}", pytrace=False)
+        shown = ", ".join(left[:20]) + (f" and {len(left) - 20} others" if len(left) > 20 else "")
+        pytest.fail(f"left behind by the tests, or made meanwhile by somebody else: {shown}", pytrace=False)

@@ -18,10 +18,9 @@ from kokofast.wire.attributes import (
     EncodeError,
     Header,
     Table,
-    decode,
     encode,
-    path_at,
 )
+from kokofast.wire.decode import decode, path_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from kokofast.cli.main import run as run_in_process
 from kokofast.topology import FORMATS
 from kokofast.topology.document import LINKS_MAX
 from kokofast.topology.loader import FILE_BYTES_MAX
-from kokofast.wire import attributes
+from kokofast.wire import attributes, decode
 from tests import golden
 from tests.conftest import NETNS_DIRECTORY, NamespaceFactory, ip, ip_json, links, namespaces
 from tests.fuzz import topology as topology_target
@@ -708,16 +708,15 @@ def test_every_wrong_length(name: str, counts: Counter[str]) -> None:
 
 def test_what_is_remembered_of_answers_is_bounded() -> None:
     """Hundreds of answers, each of its own form, some as large as a datagram can be."""
-    limit = attributes.MAX_LAYOUT_ATTRIBUTES
+    limit = decode.MAX_LAYOUT_ATTRIBUTES
     table = attributes.Table(
         "anything", {f"n{number}": attributes.Attr(number, attributes.U32) for number in range(9000)}
     )
-    attributes._layouts.clear()
     for count in [*range(1, limit + 100), 8000]:
-        found = attributes.decode(table, b"".join(struct.pack("=HHI", 8, number, 7) for number in range(count)))
+        found = decode.decode(table, b"".join(struct.pack("=HHI", 8, number, 7) for number in range(count)))
         assert len(found) == count
-    assert 0 < len(attributes._layouts) <= attributes.MAX_LAYOUTS
-    assert max(len(layout.places) for layout in attributes._layouts.values()) <= limit
+    assert 0 < len(table.layouts) <= decode.MAX_LAYOUTS
+    assert max(len(layout.places) for layout in table.layouts.values()) <= limit
 
 
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from(EVIL + BIDI), max_size=20)

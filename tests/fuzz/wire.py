@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kokofast.wire import attributes
-from kokofast.wire.attributes import DecodeError, EncodeError, decode, encode, path_at
+from kokofast.wire.attributes import DecodeError, EncodeError, encode
+from kokofast.wire.decode import decode, path_at
 from kokofast.wire.link import LINK
 from kokofast.wire.message import FORMATS, HEADER_SIZE, Ack, acknowledges, explain, split, unpack, unpack_ack
 from tests import golden
+from tests.wire.layouts import forget
 
 GOLDEN = {path.stem: golden.read(path.stem) for path in sorted(Path(golden.__file__).parent.glob("*.hex"))}
 REQUEST = GOLDEN["newlink_veth"]
@@ -52,7 +53,7 @@ def message(choice: int, data: bytes) -> None:
     except EncodeError:  # a text with a NUL inside, which the kernel cannot have either
         return
     assert decode(table, again) == found.attributes
-    attributes._layouts.clear()
+    forget(table)
     assert decode(table, again) == found.attributes
 
 

@@ -10,12 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kokofast.wire import attributes
 from kokofast.wire.addr import ADDR
 from kokofast.wire.attributes import (
     BYTES,
     FLAG,
-    MAX_DEPTH,
     NEST,
     NLA_TYPE_MASK,
     S32,
@@ -31,13 +29,13 @@ from kokofast.wire.attributes import (
     EncodeError,
     Header,
     Table,
-    decode,
     encode,
-    path_at,
 )
+from kokofast.wire.decode import MAX_DEPTH, decode, path_at
 from kokofast.wire.link import IFINFOMSG, LINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import FORMATS, Request, pack, split, unpack, unpack_ack
 from tests import golden
+from tests.wire.layouts import forget
 
 # One attribute of every codec and every way to nest. Not the kernel's, but read by the same code.
 INNER = Table("inner", {"number": Attr(1, U32), "word": Attr(2, STRING)})
@@ -132,7 +130,7 @@ def mappings(draw: st.DrawFn, table: Table, depth: int = 3) -> dict[Any, Any]:
 def test_decode_undoes_encode(table: Table, data: st.DataObject) -> None:
     values = data.draw(mappings(table))
     raw = encode(table, values)
-    attributes._layouts.clear()
+    forget(table)
     for _ in range(2):  # the second time by what is remembered of the first
         found = decode(table, raw)
         assert found == values
@@ -172,7 +170,7 @@ any_bytes = st.one_of(st.binary(max_size=300), mutated(), mutated().map(lambda d
 @given(any_bytes, st.sampled_from(TABLES))
 @settings(deadline=None, max_examples=400)
 def test_decode_raises_nothing_else(data: bytes, table: Table) -> None:
-    attributes._layouts.clear()
+    forget(table)
     try:
         values = decode(table, data)
     except DecodeError:
@@ -389,17 +387,16 @@ def test_bytes_of_a_known_layout_are_read_the_same(only: frozenset[str] | None, 
         }
         return {name: value for name, value in values.items() if name not in leave_out}
 
-    attributes._layouts.clear()
+    forget(OUTER)
     for seed in (1, 2, 200):
         values = whole(seed)
         wanted = {name: value for name, value in values.items() if only is None or name in only}
         assert decode(OUTER, encode(OUTER, values), 0, only) == wanted
-    outer = [key for key in attributes._layouts if key[1] is OUTER]
-    assert len(outer) == (1 if "numbers" in leave_out else 0)
+    assert len(OUTER.layouts) == (1 if "numbers" in leave_out else 0)
 
 
 def test_a_layout_is_not_used_for_another_one_of_its_length() -> None:
-    attributes._layouts.clear()
+    forget(OUTER)
     first, second = {"u8": 1, "string": "abc"}, {"string": "abc", "u8": 1}
     other = {"u16": 1, "string": "abc"}
     twice = encode(OUTER, {"string": "xyz"}) + encode(OUTER, {"string": "abc"})

@@ -1,0 +1,193 @@
+"""The decoder of netlink attributes: by a table, and fast where bytes of the same layout were read before."""
+
+from __future__ import annotations
+
+import struct
+
+from kokofast.wire.attributes import BYTES, FLAG, NLA_TYPE_MASK, NLATTR, STRING, DecodeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from kokofast.wire.attributes import Attr, Buffer, Table
+
+# The kernel's own parsers stop at a handful of levels; a limit keeps hostile input from exhausting the stack.
+MAX_DEPTH = 16
+MAX_LAYOUTS = 256  # of one table
+MAX_LAYOUT_ATTRIBUTES = 256  # an interface has some seventy; what has thousands is not worth the memory
+
+
+def decode(table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | None = None) -> dict[Any, Any]:
+    """The mapping that these bytes stand for. Raises DecodeError on anything that is not a list of attributes.
+
+    Of an attribute that stands twice without being ``many`` the last wins, as in the kernel's nla_parse(). With only,
+    attributes of other names are passed over: a dump of ten thousand namespaces has half a million of them.
+    """
+    if depth > MAX_DEPTH:
+        raise DecodeError(f"attributes nested deeper than {MAX_DEPTH}")
+    layout = table.layouts.get((len(data), only))
+    if layout is not None and layout.headers.unpack_from(data) == layout.numbers:
+        return layout.read(data, depth)
+    view = memoryview(data)
+    layout = Layout(table, *_walk(view, None if only is None else table.types_of(only)))
+    values: dict[Any, Any] = {}
+    later: list[tuple[str, Attr, memoryview]] = []
+    for raw_type, start, stop in layout.places:
+        payload = view[start:stop]
+        known = table.by_type.get(raw_type & NLA_TYPE_MASK)
+        if known is None:
+            values[raw_type] = bytes(payload)
+            continue
+        name, attr = known
+        if attr.select is not None:
+            # The sibling that says what is inside may come after it.
+            values[name] = None
+            later.append((name, attr, payload))
+            continue
+        value = _decode_one(name, attr, attr.table, payload, depth)
+        if attr.many:
+            values.setdefault(name, []).append(value)
+        else:
+            values[name] = value
+    for name, attr, payload in later:
+        values[name] = _decode_one(name, attr, attr.inside(values), payload, depth)
+    layout.keep(len(view), only)
+    return values
+
+
+def _walk(view: memoryview, types: frozenset[int] | None) -> tuple[list[int], list[tuple[int, int, int]]]:
+    """nla_len and nla_type of each attribute in turn; and (nla_type with its flags, start and end of the payload) of
+    each, or of those of some types. Raises DecodeError on a length that cannot be."""
+    end = len(view)
+    offset = 0
+    numbers: list[int] = []
+    places: list[tuple[int, int, int]] = []
+    while end - offset >= 4:
+        length, type = NLATTR.unpack_from(view, offset)
+        if length < 4 or length > end - offset:
+            raise DecodeError(f"attribute {type & NLA_TYPE_MASK} says {length} of {end - offset} bytes")
+        if types is None or type & NLA_TYPE_MASK in types:
+            places.append((type, offset + 4, offset + length))
+        numbers += (length, type)
+        offset += (length + 3) & ~3
+    if offset < end:
+        raise DecodeError(f"{end - offset} bytes left over after the last attribute")
+    return numbers, places
+
+
+class Layout:
+    """Where attributes stood in bytes seen before: those of the same length with the same headers have them there too.
+
+    A dump of thousands of namespaces has few layouts. Checking one is a single call instead of fifty, and another one
+    takes out all numbers, strings and bytes."""
+
+    __slots__ = ("_names", "_rest", "_strings", "_values", "headers", "numbers", "places", "table")
+
+    def __init__(self, table: Table, numbers: list[int], places: list[tuple[int, int, int]]) -> None:
+        self.table = table
+        self.numbers = tuple(numbers)
+        self.places = places
+
+    def keep(self, size: int, only: frozenset[str] | None) -> None:
+        """Notes how to read all bytes of this layout, this many, when it is one that will come again; those that it was
+        made of have been read without an error."""
+        if len(self.numbers) > 2 * MAX_LAYOUT_ATTRIBUTES:
+            return
+        headers: list[str] = []
+        for length in self.numbers[::2]:
+            headers.append(f"HH{((length + 3) & ~3) - 4}x")
+        self.headers = struct.Struct("=" + "".join(headers))
+        if self.headers.size != size:  # its last padding is missing: the kernel always has it
+            return
+        names: list[str] = []
+        formats: list[str] = []
+        self._strings: list[str] = []
+        self._rest: list[tuple[str, Attr]] = []
+        position = 0
+        for type, start, stop in self.places:
+            name, attr = self.table.by_type.get(type & NLA_TYPE_MASK, ("", None))
+            if attr is None or attr.many or name in names:
+                return
+            names.append(name)
+            native = attr.codec.format
+            if native is not None and native.format.startswith("="):
+                payload = native.format[1:]
+            else:
+                payload = f"{stop - start}s"
+                if attr.codec is STRING:
+                    self._strings.append(name)
+                elif attr.codec is not BYTES:
+                    self._rest.append((name, attr))
+            formats.append(f"{start - position}x{payload}")
+            position = stop
+        self._names = tuple(names)
+        self._values = struct.Struct("=" + "".join(formats))
+        # The sibling that says what is inside comes first.
+        self._rest.sort(key=lambda one: one[1].select is not None)
+        layouts = self.table.layouts
+        if len(layouts) >= MAX_LAYOUTS:
+            layouts.clear()
+        layouts[size, only] = self
+
+    def read(self, data: Buffer, depth: int) -> dict[Any, Any]:
+        """What decode() returns for bytes of this layout."""
+        values: dict[Any, Any] = dict(zip(self._names, self._values.unpack_from(data), strict=True))
+        for name in self._strings:
+            values[name] = _text(values[name])
+        for name, attr in self._rest:
+            table = attr.table if attr.select is None else attr.inside(values)
+            values[name] = _decode_one(name, attr, table, memoryview(values[name]), depth)
+        return values
+
+
+def _text(raw: bytes) -> str:
+    # The kernel ends strings with one NUL; some senders leave it out, which nla_strscpy() also takes.
+    return (raw[:-1] if raw.endswith(b"\0") else raw).decode("utf-8", "surrogateescape")
+
+
+def _decode_one(name: str, attr: Attr, table: Table | None, payload: memoryview, depth: int) -> object:
+    codec = attr.codec
+    if codec.format is not None:
+        if len(payload) != codec.format.size:
+            raise DecodeError(f"{name} has {len(payload)} bytes, a {codec} has {codec.format.size}")
+        return codec.format.unpack(payload)[0]
+    if codec is STRING:
+        return _text(bytes(payload))
+    if codec is FLAG:
+        return True
+    if codec is BYTES or table is None:
+        return bytes(payload)
+    if attr.header is None:
+        return decode(table, payload, depth + 1)
+    header = attr.header.unpack(payload)
+    return {"header": header, **decode(table, payload[attr.header.size :], depth + 1)}
+
+
+def path_at(table: Table, data: Buffer, offset: int, depth: int = 0) -> tuple[str, ...]:
+    """The names on the way to the attribute that stands at this offset, outermost first; () when none does. Never
+    raises: deeper than MAX_DEPTH the path just ends.
+
+    This is what an extended ACK's NLMSGERR_ATTR_OFFS asks for: the offset of an attribute's header in our request.
+    """
+    view = memoryview(data)
+    position = 0
+    kinds: dict[str, object] = {}
+    while len(view) - position >= 4:
+        length, raw_type = NLATTR.unpack_from(view, position)
+        if length < 4 or length > len(view) - position:
+            return ()
+        name, attr = table.by_type.get(raw_type & NLA_TYPE_MASK, (str(raw_type & NLA_TYPE_MASK), None))
+        payload = view[position + 4 : position + length]
+        if offset == position:
+            return (name,)
+        if position < offset < position + length and attr is not None:
+            inner = attr.inside(kinds)
+            skip = attr.header.size if attr.header is not None else 0
+            if inner is None or depth >= MAX_DEPTH:
+                return (name,)
+            return (name, *path_at(inner, payload[skip:], offset - position - 4 - skip, depth + 1))
+        if attr is not None and attr.codec is STRING:
+            kinds[name] = bytes(payload).rstrip(b"\0").decode("utf-8", "replace")
+        position += (length + 3) & ~3
+    return ()
