@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.engine.observe import members_of
+from kokofast.engine.routes import routes_in_the_way
 from kokofast.plan.operations import DeleteGroup, DeleteInterface, RemoveNamespace
 from kokofast.wire.link import RTM_DELLINK
 from kokofast.wire.message import Request
@@ -73,7 +74,15 @@ def _delete_group(kernel: Kernel, handle: Handle, operation: DeleteGroup) -> lis
     if not members_of(kernel, handle, operation.group) <= set(operation.ifindexes):
         pairs = zip(operation.ifindexes, operation.links, strict=True)
         return [(link, _delete(kernel, handle, ifindex)) for ifindex, link in pairs]
-    (answer,) = kernel.send(handle, [Request(RTM_DELLINK, {}, {"group": operation.group})])
+    deletion = Request(RTM_DELLINK, {}, {"group": operation.group})
+    routes = routes_in_the_way(kernel, handle, operation.ifindexes)
+    try:
+        # By one send: a kill must not leave the links there and their routes gone.
+        *_, answer = kernel.send(handle, [*routes, deletion], whole=True)
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+        (answer,) = kernel.send(handle, [deletion])
     refusal = None if answer is None or answer.errno == errno.ENODEV else answer
     return [(link, refusal) for link in operation.links]
 

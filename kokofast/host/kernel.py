@@ -222,15 +222,15 @@ class Kernel:
                 self._close(handle)
 
     def send(
-        self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None
+        self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None, *, whole: bool = False
     ) -> list[KernelError | None]:
-        """Has requests carried out in a namespace held by using(); one result each, None for done."""
+        """Has requests carried out in a namespace held by using(); one result each, None for done; as Socket.send()."""
         assert handle.socket is not None
         if self.trace is not None:
             with handle.lock, self.trace.span("send", "netlink", namespace=handle.path, messages=len(requests)):
-                return handle.socket.send(requests, resolve)
+                return handle.socket.send(requests, resolve, whole=whole)
         with handle.lock:
-            return handle.socket.send(requests, resolve)
+            return handle.socket.send(requests, resolve, whole=whole)
 
     def dump(self, handle: Handle, request: Request) -> list[Message]:
         """A dump in a namespace held by using()."""

@@ -40,6 +40,7 @@ SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12
+SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 SO_NETNS_COOKIE = 71
 
@@ -48,6 +49,7 @@ SO_NETNS_COOKIE = 71
 RECEIVE_BUFFER = 1 << 20
 MAX_MESSAGES = 256
 MAX_SEND = 64 << 10
+SEND_BUFFER = 128 << 10  # less than every socket has (net.core.wmem_default)
 # The kernel writes dumps in pieces as large as the reader's buffer, 32 KiB at most (netlink_dump()).
 DATAGRAM = 32 << 10
 # Another run that fills the same namespace disturbs every dump of it for some tenths of a second.
@@ -99,11 +101,14 @@ class Socket:
         except OSError:
             return 0
 
-    def send(self, requests: Sequence[Request], resolve: Resolve | None = None) -> list[KernelError | None]:
+    def send(
+        self, requests: Sequence[Request], resolve: Resolve | None = None, *, whole: bool = False
+    ) -> list[KernelError | None]:
         """Has the kernel carry out all requests, in order; a refused one does not stop those after it.
 
         Returns one entry a request: None for done, else why not. Raises OSError when the socket itself fails, which
-        leaves open which of the requests were done.
+        leaves open which of the requests were done. With whole they all go by one send(2), in which no signal comes
+        between two of them; OSError EMSGSIZE says that they are too many for that, and that none was done.
         """
         results: list[KernelError | None] = []
         batch: list[bytes] = []
@@ -111,18 +116,26 @@ class Socket:
         for position, request in enumerate(requests, 1):
             last = position == len(requests)
             # Errors are always reported; one acknowledgement at the end says that the kernel came this far.
-            full = last or len(batch) + 1 >= MAX_MESSAGES or size > MAX_SEND
+            full = last or (not whole and (len(batch) + 1 >= MAX_MESSAGES or size > MAX_SEND))
             self._seq += 1
             data = pack(request, self._seq, ack=full, resolve=resolve)
             batch.append(data)
             size += len(data)
             if full:
+                if size > SEND_BUFFER:
+                    self._make_room(size)
                 try:
                     results += self._exchange(batch)
                 except DecodeError as error:
                     raise _unreadable(error) from error
                 batch, size = [], 0
         return results
+
+    def _make_room(self, size: int) -> None:
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, size)
+        except PermissionError:  # as above; send(2) may say EMSGSIZE then
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     def _exchange(self, batch: list[bytes]) -> list[KernelError | None]:
         self._socket.send(b"".join(batch))

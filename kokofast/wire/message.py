@@ -9,7 +9,7 @@ import errno
 import os
 import struct
 
-from kokofast.wire import addr, link, tc
+from kokofast.wire import addr, link, route, tc
 from kokofast.wire.attributes import (
     STRING,
     U32,
@@ -63,6 +63,9 @@ FORMATS: dict[int, tuple[Header, Table]] = {
     addr.RTM_NEWADDR: (addr.IFADDRMSG, addr.ADDR),
     addr.RTM_DELADDR: (addr.IFADDRMSG, addr.ADDR),
     addr.RTM_GETADDR: (addr.IFADDRMSG, addr.ADDR),
+    route.RTM_NEWROUTE: (route.RTMSG, route.ROUTE),
+    route.RTM_DELROUTE: (route.RTMSG, route.ROUTE),
+    route.RTM_GETROUTE: (route.RTMSG, route.ROUTE),
     tc.RTM_NEWQDISC: (tc.TCMSG, tc.QDISC),
     tc.RTM_DELQDISC: (tc.TCMSG, tc.QDISC),
     tc.RTM_GETQDISC: (tc.TCMSG, tc.QDISC),

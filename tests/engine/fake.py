@@ -20,6 +20,7 @@ from kokofast.plan.ownership import lab_of
 from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import HEADER_SIZE, KernelError, Message, Request, pack
+from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE
 
 if TYPE_CHECKING:
     from kokofast.wire.attributes import Resolve
@@ -65,6 +66,7 @@ class FakeNamespace:
         self.ipv6_off = False
         self.ipv6_on: set[str] = set()
         self.inhabited = False
+        self.routes: list[int] = []  # the interfaces that have one, of IPv6
 
     def by_name(self, name: str) -> FakeLink | None:
         return next((link for link in self.links.values() if link.name == name), None)
@@ -95,6 +97,7 @@ class FakeKernel(Kernel):
         self.held = threading.Event()
         self.requests: list[Request] = []
         self.sends = 0
+        self.whole = 1 << 20  # how many requests may go by one send
         self.ahead = 0  # how many of the requests had their bytes made ahead
         self.made: list[str] = []
         self.removed: list[str] = []
@@ -218,8 +221,10 @@ class FakeKernel(Kernel):
                     self._unlink(gone, link)
 
     def send(
-        self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None
+        self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None, *, whole: bool = False
     ) -> list[KernelError | None]:
+        if whole and len(requests) > self.whole:
+            raise OSError(errno.EMSGSIZE, "Message too long")
         self.sends += 1
         return [self._one(self._of[handle.identity], request, resolve) for request in requests]
 
@@ -228,6 +233,8 @@ class FakeKernel(Kernel):
         with self._world:
             if request.type == RTM_GETLINK:
                 return [_link_message(link) for link in namespace.links.values()]
+            if request.type == RTM_GETROUTE:
+                return [_route_message(index) for index in namespace.routes]
             if request.type != RTM_GETADDR:
                 return []  # no qdiscs nor filters here
             return [
@@ -289,6 +296,11 @@ class FakeKernel(Kernel):
             return self._create(header, attributes, resolve)
         if request.type == RTM_DELLINK:
             return self._delete(namespace, header, attributes)
+        if request.type == RTM_DELROUTE:
+            if attributes["oif"] not in namespace.routes:
+                return KernelError(errno.ESRCH)
+            namespace.routes.remove(attributes["oif"])
+            return None
         link = namespace.links.get(header["index"])
         if link is None:
             return KernelError(errno.ENODEV)
@@ -384,6 +396,11 @@ def _link_message(link: FakeLink) -> Message:
     if link.peer is not None:
         attributes["link"] = link.peer[1]
     return Message(RTM_NEWLINK, 0, 0, 0, {"index": link.index, "flags": IFF_UP if link.up else 0}, attributes)
+
+
+def _route_message(index: int) -> Message:
+    header = {"family": AF_INET6, "dst_len": 64, "table": RT_TABLE_MAIN, "flags": 4}
+    return Message(RTM_NEWROUTE, 0, 0, 0, header, {"dst": b"\xfe\x80" + bytes(14), "oif": index, "priority": 256})
 
 
 def _address_message(index: int, key: tuple[int, bytes, int], proto: bytes) -> Message:

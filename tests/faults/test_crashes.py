@@ -297,8 +297,10 @@ class Watching(Kernel):
         self.unmarked: list[str] = []
         self.seen = False
 
-    def send(self, handle: Handle, requests: Sequence[Request], resolve: Any = None) -> list[KernelError | None]:
-        answers = super().send(handle, requests, resolve)
+    def send(
+        self, handle: Handle, requests: Sequence[Request], resolve: Any = None, *, whole: bool = False
+    ) -> list[KernelError | None]:
+        answers = super().send(handle, requests, resolve, whole=whole)
         shown = dump([self.namespace])
         qdiscs = {entry["dev"] for entry in shown[self.namespace, "qdisc"] if entry["kind"] in ("clsact", "ingress")}
         filters = {entry["dev"] for entry in shown[self.namespace, "filter"] if "6b6f6b6f" in json.dumps(entry)}

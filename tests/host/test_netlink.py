@@ -12,7 +12,7 @@ import pytest
 
 from kokofast.host import netlink
 from kokofast.host.namespaces import named, open_namespace, open_sockets
-from kokofast.host.netlink import DUMP_ATTEMPTS, MAX_MESSAGES, MAX_SEND, Socket
+from kokofast.host.netlink import DUMP_ATTEMPTS, MAX_MESSAGES, MAX_SEND, SO_SNDBUFFORCE, Socket
 from kokofast.wire.attributes import EncodeError
 from kokofast.wire.link import IFINFOMSG, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import (
@@ -24,6 +24,7 @@ from kokofast.wire.message import (
     NLMSG_ERROR,
     KernelError,
     Request,
+    split,
 )
 from tests.conftest import NamespaceFactory, ip, ip_json, links
 
@@ -143,6 +144,8 @@ class FakeKernel:
     def __init__(self, *answers: bytes | BaseException, port: int = 0, flags: int = 0) -> None:
         self.answers = list(answers)
         self.sent: list[bytes] = []
+        self.room: list[tuple[int, int]] = []
+        self.may_force = True
         self.port = port
         self.flags = flags
 
@@ -156,6 +159,11 @@ class FakeKernel:
         if isinstance(answer, BaseException):
             raise answer
         return answer, [], self.flags, (self.port, 0)
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        if option == SO_SNDBUFFORCE and not self.may_force:
+            raise PermissionError(errno.EPERM, "not allowed")
+        self.room.append((option, value))
 
     def close(self) -> None:
         pass
@@ -206,6 +214,29 @@ def test_answers_to_others_are_passed_over() -> None:
     assert faked(fake).send([Request(RTM_DELLINK, {"index": 2})]) == [None]
     fake = FakeKernel(answer(NLMSG_ERROR, 7, refused), answer(NLMSG_DONE, 1, OK))
     assert faked(fake).dump(ALL_LINKS) == []
+
+
+def test_what_belongs_together_goes_by_one_send() -> None:
+    requests = [Request(RTM_SETLINK, {"index": 1}, {"txqlen": 5})] * 9000
+    for may_force, option in ((True, SO_SNDBUFFORCE), (False, socket.SO_SNDBUF)):
+        fake = FakeKernel(answer(NLMSG_ERROR, 9000, OK))
+        fake.may_force = may_force
+        assert faked(fake).send(requests, whole=True) == [None] * 9000
+        (sent,) = fake.sent
+        assert len(list(split(sent))) == 9000
+        assert fake.room == [(option, len(sent))]
+    fake = FakeKernel(*[answer(NLMSG_ERROR, number, OK) for number in (2, 2)])
+    assert faked(fake).send(requests[:2], whole=True) == [None] * 2
+    assert fake.room == []
+
+
+def test_the_kernel_takes_as_much_by_one_send(sock: Socket) -> None:
+    requests = [Request(RTM_SETLINK, {"index": 1}, {"txqlen": number}) for number in range(60_000)]  # 2.4 MB
+    requests[30_000] = Request(RTM_SETLINK, {"index": 77}, {"txqlen": 1})
+    answers = sock.send(requests, whole=True)
+    assert [number for number, refusal in enumerate(answers) if refusal is not None] == [30_000]
+    (lo,) = [one for one in sock.dump(ALL_LINKS) if one.header["index"] == 1]
+    assert lo.attributes["txqlen"] == 59_999
 
 
 def test_what_no_kernel_sent_is_not_read() -> None:

@@ -32,6 +32,7 @@ from kokofast.wire.message import (
     unpack,
     unpack_ack,
 )
+from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE
 from tests import golden
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the bytes are those of a little-endian machine")
@@ -114,6 +115,15 @@ CASES: dict[str, tuple[int, bool, Request]] = {
         Request(RTM_DELADDR, {"family": AF_INET, "prefixlen": 24, "index": 5}, {"local": bytes([192, 0, 2, 1])}),
     ),
     "getaddr_dump": (15, False, Request(RTM_GETADDR, {}, {}, NLM_F_DUMP)),
+    "delroute_v6": (
+        16,
+        False,
+        Request(
+            RTM_DELROUTE,
+            {"family": AF_INET6, "dst_len": 64, "table": RT_TABLE_MAIN, "protocol": 2, "type": 1},
+            {"dst": bytes.fromhex("fe80") + bytes(14), "priority": 256, "oif": 5},
+        ),
+    ),
 }
 
 

@@ -12,23 +12,38 @@ from typing import Any
 import pytest
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from kokofast.host.namespaces import named, open_namespace, open_sockets
-from kokofast.wire.addr import RTM_GETADDR
+from kokofast.wire.addr import AF_INET6, RTM_GETADDR
 from kokofast.wire.attributes import encode
 from kokofast.wire.link import RTEXT_FILTER_SKIP_STATS, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import FORMATS, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, Message, Request, pack, split, unpack
+from kokofast.wire.route import RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE
 from tests import golden
 from tests.conftest import NamespaceFactory, ip, ip_json
 from tests.wire.test_golden import CASES
 
 LINK_MESSAGES = {RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK}
+ROUTE_MESSAGES = {RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE}
 
 
 def witness(data: bytes, type: int) -> Any:
-    message = (ifinfmsg if type in LINK_MESSAGES else ifaddrmsg)(data)
+    message = (ifinfmsg if type in LINK_MESSAGES else rtmsg if type in ROUTE_MESSAGES else ifaddrmsg)(data)
     message.decode()
     return message
+
+
+def prefix_of(type: int) -> str:
+    """What pyroute2, as the kernel's headers, puts before the names of attributes."""
+    return "IFLA_" if type in LINK_MESSAGES else "RTA_" if type in ROUTE_MESSAGES else "IFA_"
+
+
+def field_of(name: str, type: int) -> str:
+    """What pyroute2 calls a field of the fixed header."""
+    if type in LINK_MESSAGES:
+        return "ifi_type" if name == "type" else name
+    return "proto" if name == "protocol" else name
 
 
 def attributes_of(message: Any, prefix: str) -> dict[str, Any]:
@@ -68,9 +83,8 @@ def test_pyroute2_reads_what_we_write(name: str) -> None:
     assert message["header"]["sequence_number"] == seq
     assert message["header"]["flags"] == 1 | (4 if ack else 0) | request.flags
     for field, value in request.header.items():
-        assert message[field] == value
-    prefix = "IFLA_" if request.type in LINK_MESSAGES else "IFA_"
-    theirs = attributes_of(message, prefix)
+        assert message[field_of(field, request.type)] == value
+    theirs = attributes_of(message, prefix_of(request.type))
     nested = frozenset({"linkinfo"})
     assert assert_same_attributes(request.attributes, theirs, nested) == len(set(request.attributes) - nested)
     assert set(theirs) == set(request.attributes)
@@ -116,6 +130,7 @@ def dump(namespace: str, request: Request) -> Iterator[tuple[bytes, Message]]:
 LINKS = Request(RTM_GETLINK, {}, {}, NLM_F_DUMP)
 LINKS_WITHOUT_STATISTICS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, NLM_F_DUMP)
 ADDRESSES = Request(RTM_GETADDR, {}, {}, NLM_F_DUMP)
+ROUTES = Request(RTM_GETROUTE, {"family": AF_INET6}, {}, NLM_F_DUMP)
 
 # What a kernel may or may not have: each adds its own attributes to a dump.
 MORE_KINDS = (
@@ -149,7 +164,11 @@ def furnished(netns: NamespaceFactory) -> str:
     return name
 
 
-@pytest.mark.parametrize("request_", [LINKS, LINKS_WITHOUT_STATISTICS, ADDRESSES], ids=["links", "slim", "addresses"])
+@pytest.mark.parametrize(
+    "request_",
+    [LINKS, LINKS_WITHOUT_STATISTICS, ADDRESSES, ROUTES],
+    ids=["links", "slim", "addresses", "routes"],
+)
 def test_a_dump_written_again_is_the_same_bytes(furnished: str, request_: Request) -> None:
     count = 0
     for raw, message in dump(furnished, request_):
@@ -161,15 +180,16 @@ def test_a_dump_written_again_is_the_same_bytes(furnished: str, request_: Reques
     assert count >= 4
 
 
-@pytest.mark.parametrize("request_", [LINKS, ADDRESSES], ids=["links", "addresses"])
+@pytest.mark.parametrize("request_", [LINKS, ADDRESSES, ROUTES], ids=["links", "addresses", "routes"])
 def test_pyroute2_reads_the_same_in_a_dump(furnished: str, request_: Request) -> None:
     compared = 0
-    prefix = "IFLA_" if request_ is LINKS else "IFA_"
     for raw, message in dump(furnished, request_):
         theirs = witness(raw, message.type)
         for field, value in message.header.items():
-            assert theirs["ifi_type" if field == "type" else field] == value
-        compared += assert_same_attributes(message.attributes, attributes_of(theirs, prefix), OTHER_SHAPE)
+            assert theirs[field_of(field, message.type)] == value
+        compared += assert_same_attributes(
+            message.attributes, attributes_of(theirs, prefix_of(message.type)), OTHER_SHAPE
+        )
         if "linkinfo" in message.attributes:
             info = theirs.get_attr("IFLA_LINKINFO")
             assert message.attributes["linkinfo"]["kind"] == info.get_attr("IFLA_INFO_KIND")

@@ -1,0 +1,72 @@
+"""Many links in one namespace, and what of theirs goes before they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from kokofast.engine import routes
+from kokofast.engine.destroy import destroy
+from kokofast.host.kernel import Handle, Kernel
+from kokofast.wire.link import RTM_DELLINK
+from kokofast.wire.message import KernelError, Request
+from kokofast.wire.route import RTM_DELROUTE
+from tests.conftest import ip
+from tests.kernel.conftest import Lab, until
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+LINKS = 30
+
+
+class Watching(Kernel):
+    """Keeps each send by which links are deleted, with its answers."""
+
+    sent: list[tuple[list[Request], list[KernelError | None]]]
+
+    def send(
+        self, handle: Handle, requests: Sequence[Request], resolve: Any = None, *, whole: bool = False
+    ) -> list[KernelError | None]:
+        answers = super().send(handle, requests, resolve, whole=whole)
+        if requests[-1].type == RTM_DELLINK:
+            self.sent.append((list(requests), answers))
+        return answers
+
+
+def routes_of(name: str) -> str:
+    return ip(name, "-6", "route", "show", "table", "all")
+
+
+def await_routes(name: str, interfaces: int) -> None:
+    """Waits for those that the kernel adds itself, when each is ready and its address is known to be the only one."""
+    until(lambda: routes_of(name).count("fe80::") == 2 * interfaces, f"the routes of {interfaces} interfaces")
+
+
+async def test_ipv6_routes_go_with_the_links_and_others_stay(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = lab.bundle(LINKS)
+    for name, other in ((a, b), (b, a)):
+        if name == a:
+            ip(a, "link", "add", "own", "type", "veth", "peer", "own", "netns", other)
+        ip(name, "link", "set", "own", "up")
+        ip(name, "address", "add", f"2001:db8:7::{1 if name == a else 2}/64", "nodad", "dev", "own")
+        ip(name, "route", "add", "2001:db8:8::/64", "via", "2001:db8:7::9")
+    for name in (a, b):
+        await_routes(name, 1)
+    before = {name: routes_of(name) for name in (a, b)}
+    lab.batch()
+    for name in (a, b):
+        await_routes(name, LINKS + 1)
+    monkeypatch.setattr(routes, "MANY", LINKS)
+    kernel = Watching(64)
+    kernel.sent = []
+    try:
+        result = await destroy(lab.name, kernel=kernel)
+    finally:
+        kernel.close()
+    assert (result.status, result.links, result.errors) == ("destroyed", {"removed": LINKS, "failed": 0}, [])
+    ((requests, answers),) = kernel.sent
+    assert [request.type for request in requests] == [RTM_DELROUTE] * 3 * LINKS + [RTM_DELLINK]
+    assert answers == [None] * len(requests)
+    assert {name: routes_of(name) for name in (a, b)} == before
