@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 from kokofast.engine.observe import members_of
@@ -89,8 +90,15 @@ def _delete_group(kernel: Kernel, handle: Handle, operation: DeleteGroup) -> lis
 
 def _remove_namespace(executor: Executor, operation: RemoveNamespace) -> Refusal | None:
     handle = executor.handle(operation.ns)
-    with executor.kernel.using([handle]):
-        executor.kernel.remove(operation.name, handle.identity)
+    kernel = executor.kernel
+    with kernel.using([handle]):
+        kernel.remove(operation.name, handle.identity)
+        # The kernel ends it when we close it, and all its links at once, for which others wait. Not before its name is
+        # gone: a kill must not leave links without their routes where somebody may use them.
+        routes = routes_in_the_way(kernel, handle, operation.ifindexes)
+        if routes:
+            with contextlib.suppress(OSError):  # nothing depends on it
+                kernel.send(handle, routes)
     return None
 
 

@@ -186,14 +186,15 @@ class DeleteInterface:
 
 
 class RemoveNamespace:
-    """Take a named namespace of ours away."""
+    """Take a named namespace of ours away. ifindexes are the interfaces of ours in it, as far as they were seen."""
 
-    __slots__ = ("name", "ns")
+    __slots__ = ("ifindexes", "name", "ns")
     verb = "remove namespace"
 
-    def __init__(self, ns: int, name: str) -> None:
+    def __init__(self, ns: int, name: str, ifindexes: tuple[int, ...] = ()) -> None:
         self.ns = ns
         self.name = name
+        self.ifindexes = ifindexes
 
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from kokofast.wire.message import KernelError, Message, Request
 from kokofast.wire.route import RTM_DELROUTE, RTM_GETROUTE
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
-from tests.engine.labs import star
+from tests.engine.labs import lab, star
 
 LINKS = 6
 STRANGER = 99
@@ -114,3 +114,23 @@ async def test_a_send_that_failed_is_looked_after(hub: FakeKernel, monkeypatch: 
     monkeypatch.setattr(hub, "send", send)
     assert (await destroy("lab", kernel=hub)).links == {"removed": LINKS, "failed": 0}
     assert failed == [LINKS + 1]
+
+
+async def test_a_namespace_that_goes_loses_its_name_first(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "MANY", LINKS)
+    kernel = make_kernel()
+    hub = lab([{"endpoints": [f"hub:e{number}", f"n{number}:e0"]} for number in range(LINKS)])
+    assert (await apply(hub, kernel=kernel)).status == "applied"
+    namespace = kernel["hub"]
+    namespace.routes = [2, 3, STRANGER]
+    kernel.count_from_here()
+    names: list[bool] = []
+    kernel.before = lambda request: names.append("/run/netns/hub" in kernel.namespaces)
+    kernel.lose = {2: True}
+    result = await destroy("lab", kernel=kernel)
+    assert (result.status, result.namespaces["removed"], result.errors) == ("destroyed", LINKS + 1, [])
+    assert [request.attributes for request in kernel.requests if request.type != RTM_DELROUTE] == []
+    assert namespace.routes == [STRANGER]
+    assert names == [False, False]
