@@ -20,7 +20,7 @@ import pytest
 
 from kokofast.cli.batch import exit_code
 from kokofast.cli.command import PARTIAL
-from kokofast.engine import rollback
+from kokofast.engine import rollback, routes
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
 from kokofast.engine.result import Result
@@ -482,9 +482,13 @@ async def test_a_qdisc_that_stays_behind_a_refused_filter_is_told(world: World, 
 
 
 @pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("hub", [False, True], ids=["links", "links of a hub"])
 async def test_whichever_call_of_destroy_fails_what_is_left_is_told(
-    world: World, counts: Counter[str], chance: random.Random, long: bool
+    world: World, counts: Counter[str], chance: random.Random, long: bool, hub: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if hub:  # as if these few were thousands
+        monkeypatch.setattr(routes, "MANY", 2)
+
     async def run(faults: Faults) -> Result:
         kernel = Kernel(GENEROUS)
         try:
@@ -499,6 +503,7 @@ async def test_whichever_call_of_destroy_fails_what_is_left_is_told(
     whole = Faults()
     result = await run(whole)
     assert (result.status, result.errors) == ("destroyed", [])
+    assert hub == any(point.what == "RTM_DELROUTE" for point in whole.passed)
     await world.clear()
     # Into how many other namespaces it looks before, nobody knows.
     begin = next(number for number, point in enumerate(whole.passed, 1) if point.changes())
