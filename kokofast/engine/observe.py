@@ -5,7 +5,7 @@ from __future__ import annotations
 from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.ownership import is_our_group
 from kokofast.topology.model import Address
-from kokofast.wire.addr import IFA_F_PERMANENT, RTM_GETADDR
+from kokofast.wire.addr import IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_GETADDR
 from kokofast.wire.link import IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
 from kokofast.wire.message import KernelError, Request
 
@@ -33,7 +33,28 @@ _MARKS = Request(
     only=frozenset(("address", "broadcast", "group", "ifalias", "ifname", "link")),
 )
 _GROUPS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=frozenset(("group",)))
-_ADDRESSES = Request(RTM_GETADDR, {}, only=frozenset(("address", "flags", "local", "proto")))
+
+
+def _same_addresses(found: list[Message], before: list[Message] | None) -> bool:
+    # After thousands of interfaces have come up, IPv6 tries whether their link-local addresses are the only ones, for
+    # some tens of seconds, and each that is known to be is a change of all addresses.
+    return before is not None and _given(found) == _given(before)
+
+
+def _given(messages: list[Message]) -> set[tuple[object, ...]]:
+    return {
+        (
+            message.header["index"],
+            message.header["prefixlen"],
+            message.attributes.get("local", message.attributes.get("address")),
+            message.attributes.get("proto"),
+        )
+        for message in messages
+        if message.header["scope"] != RT_SCOPE_LINK or message.attributes.get("proto") == ADDRESS_PROTOCOL
+    }
+
+
+_ADDRESSES = Request(RTM_GETADDR, {}, only=frozenset(("address", "flags", "local", "proto")), believe=_same_addresses)
 
 
 # Whether our mirror filters are looked for: nowhere, in namespaces with an interface of ours, or in all.

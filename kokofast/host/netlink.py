@@ -167,24 +167,27 @@ class Socket:
         return data if address[0] == 0 else b""
 
     def dump(self, request: Request) -> list[Message]:
-        """All messages of a dump, asked again when the kernel says that the answer is not consistent.
+        """All messages of a dump, asked again when the kernel says that the answer is not consistent, unless the
+        request believes it all the same.
 
         Raises KernelError when the kernel refuses it, OSError when the socket fails, or (EBUSY) when the
         answer never is consistent.
         """
+        before: list[Message] | None = None
         for attempt in range(DUMP_ATTEMPTS):
             if attempt >= DUMP_ATTEMPTS_AT_ONCE:
                 time.sleep((attempt - DUMP_ATTEMPTS_AT_ONCE) * DUMP_PAUSE_SECONDS)
             try:
-                messages = self._dump_once(request)
+                messages, consistent = self._dump_once(request)
             except DecodeError as error:
                 self._forget_dump()
                 raise _unreadable(error) from error
             except OSError:
                 self._forget_dump()
                 raise
-            if messages is not None:
+            if consistent or (request.believe is not None and request.believe(messages, before)):
                 return messages
+            before = messages
         raise OSError(errno.EBUSY, "the interfaces change too fast to be read consistently")
 
     def _forget_dump(self) -> None:
@@ -197,7 +200,7 @@ class Socket:
             except OSError:  # ENOBUFS: what was lost is said once, what was not is still to be read
                 continue
 
-    def _dump_once(self, request: Request) -> list[Message] | None:
+    def _dump_once(self, request: Request) -> tuple[list[Message], bool]:
         self._seq += 1
         data = pack_dump(request, self._seq)
         self._socket.send(data)
@@ -212,7 +215,7 @@ class Socket:
                     ack = unpack_ack(flags, seq, body, echoes=type == NLMSG_ERROR) if len(body) else Ack(seq, 0)
                     if ack.errno:
                         raise explain(data, ack)
-                    return messages if consistent else None
+                    return messages, consistent
                 messages.append(unpack(type, flags, seq, pid, body, request.only))
 
 

@@ -24,7 +24,7 @@ from kokofast.wire.decode import decode, path_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from kokofast.wire.attributes import Buffer, Resolve
@@ -81,10 +81,12 @@ class Request:
     """One message to send, as data: its type, its flags beyond NLM_F_REQUEST, its header fields and attributes.
 
     Values may be typed references (an interface that has no index yet), resolved when the bytes are made.
-    only: of the answers to a dump, the attributes that are wanted; None for all. body: what prepare() has made.
+    only: of the answers to a dump, the attributes that are wanted; None for all. believe: whether a dump that was
+    changed while it was read (NLM_F_DUMP_INTR) will do, given it and the attempt before it (None: there was none);
+    without, none will. body: what prepare() has made.
     """
 
-    __slots__ = ("_dump", "attributes", "body", "flags", "header", "only", "type")
+    __slots__ = ("_dump", "attributes", "believe", "body", "flags", "header", "only", "type")
 
     def __init__(
         self,
@@ -94,8 +96,10 @@ class Request:
         flags: int = 0,
         *,
         only: frozenset[str] | None = None,
+        believe: Callable[[list[Message], list[Message] | None], bool] | None = None,
     ) -> None:
         self.only = only
+        self.believe = believe
         self.body: bytes | None = None
         self._dump: bytes | None = None
         self.type = type

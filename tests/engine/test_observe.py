@@ -1,0 +1,56 @@
+"""Dumps that change while they are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from kokofast.engine.observe import _ADDRESSES, ADDRESS_PROTOCOL
+from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, IFA_F_TENTATIVE, RT_SCOPE_LINK, RTM_NEWADDR
+from kokofast.wire.message import Message
+
+KERNEL_LL = b"\x03"
+
+
+def address(last: int, index: int = 2, *, scope: int = 0, proto: bytes = ADDRESS_PROTOCOL, flags: int = 0) -> Message:
+    header = {"family": AF_INET6, "prefixlen": 64, "flags": 0, "scope": scope, "index": index}
+    attributes = {"address": bytes(15) + bytes((last,)), "flags": IFA_F_PERMANENT | flags, "proto": proto}
+    return Message(RTM_NEWADDR, 0, 0, 0, header, attributes)
+
+
+def link_local(last: int, *, flags: int = 0, proto: bytes = KERNEL_LL) -> Message:
+    return address(last, scope=RT_SCOPE_LINK, proto=proto, flags=flags)
+
+
+BEFORE = [address(1), address(2, 3), link_local(9, flags=IFA_F_TENTATIVE)]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        BEFORE,
+        [*BEFORE[:2], link_local(9)],  # known to be the only one
+        [*BEFORE, link_local(10)],
+        BEFORE[:2],
+    ],
+    ids=["the same", "known to be the only one", "one more of the kernel's", "one less"],
+)
+def test_link_local_addresses_may_change(found: list[Message]) -> None:
+    assert _ADDRESSES.believe is not None
+    assert _ADDRESSES.believe(found, BEFORE)
+    assert not _ADDRESSES.believe(found, None)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        BEFORE[1:],
+        [*BEFORE, address(4)],
+        [address(1), address(2, 4), BEFORE[2]],
+        [address(1, proto=b""), *BEFORE[1:]],
+        [*BEFORE, link_local(77, proto=ADDRESS_PROTOCOL)],
+    ],
+    ids=["one is gone", "one came", "of another interface", "not ours any more", "a link-local one of ours"],
+)
+def test_others_may_not(found: list[Message]) -> None:
+    assert _ADDRESSES.believe is not None
+    assert not _ADDRESSES.believe(found, BEFORE)
