@@ -142,6 +142,11 @@ async def _carry_out(
         await _roll_back(applied, result, None, progress)
         raise
     result.workers = pace.workers
+    await _settle(applied, result, keep_going, progress)
+
+
+async def _settle(applied: Applied, result: Result, keep_going: bool, progress: Progress | None) -> None:
+    """After a run that came to its end: counts what was done, names what failed, and takes that or all of it back."""
     result.errors = failures_of(applied)
     if not applied.failures:
         result.status = APPLIED
