@@ -54,7 +54,7 @@ def served(server: socketserver.BaseServer) -> Iterator[None]:
 
 
 def forward(source: socket.socket, target: socket.socket) -> None:
-    """Copies both ways until either side ends; target is closed for both then."""
+    """Copies both ways until source ends; target is closed for both then. That target ends, source is told."""
     back = threading.Thread(target=_copy, args=(target, source))
     back.start()
     _copy(source, target)
@@ -67,5 +67,6 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
+    with contextlib.suppress(OSError):
         # What waits for an answer of this side learns that there will be none.
         target.shutdown(socket.SHUT_WR)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 
 from kokofast.engine.observe import members_of
@@ -17,6 +16,10 @@ if TYPE_CHECKING:
     from kokofast.engine.execute import Executor, Refusal
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.operations import Removal
+
+
+# Of a send: it is longer than the socket may send, or there was no memory for it or for its answers.
+_TOO_MUCH = (errno.EMSGSIZE, errno.ENOBUFS)
 
 
 def remove(executor: Executor, operation: Removal) -> list[tuple[int, Refusal | None]]:
@@ -71,34 +74,29 @@ def _delete(kernel: Kernel, handle: Handle, ifindex: int) -> Refusal | None:
     return None if answer is None or answer.errno == errno.ENODEV else answer
 
 
-def _delete_group(kernel: Kernel, handle: Handle, operation: DeleteGroup) -> list[tuple[int, Refusal | None]]:
-    if not members_of(kernel, handle, operation.group) <= set(operation.ifindexes):
+def _delete_group(
+    kernel: Kernel, handle: Handle, operation: DeleteGroup, *, with_routes: bool = True
+) -> list[tuple[int, Refusal | None]]:
+    members = members_of(kernel, handle, operation.group)
+    if not members <= set(operation.ifindexes):
         pairs = zip(operation.ifindexes, operation.links, strict=True)
         return [(link, _delete(kernel, handle, ifindex)) for ifindex, link in pairs]
-    deletion = Request(RTM_DELLINK, {}, {"group": operation.group})
-    routes = routes_in_the_way(kernel, handle, operation.ifindexes)
+    routes = routes_in_the_way(kernel, handle, members) if with_routes else []
     try:
         # By one send: a kill must not leave the links there and their routes gone.
-        *_, answer = kernel.send(handle, [*routes, deletion], whole=True)
+        *_, answer = kernel.send(handle, [*routes, Request(RTM_DELLINK, {}, {"group": operation.group})], whole=True)
     except OSError as error:
-        if error.errno != errno.EMSGSIZE:
+        if not routes or error.errno not in _TOO_MUCH:
             raise
-        (answer,) = kernel.send(handle, [deletion])
+        return _delete_group(kernel, handle, operation, with_routes=False)
     refusal = None if answer is None or answer.errno == errno.ENODEV else answer
     return [(link, refusal) for link in operation.links]
 
 
 def _remove_namespace(executor: Executor, operation: RemoveNamespace) -> Refusal | None:
     handle = executor.handle(operation.ns)
-    kernel = executor.kernel
-    with kernel.using([handle]):
-        kernel.remove(operation.name, handle.identity)
-        # The kernel ends it when we close it, and all its links at once, for which others wait. Not before its name is
-        # gone: a kill must not leave links without their routes where somebody may use them.
-        routes = routes_in_the_way(kernel, handle, operation.ifindexes)
-        if routes:
-            with contextlib.suppress(OSError):  # nothing depends on it
-                kernel.send(handle, routes)
+    with executor.kernel.using([handle]):
+        executor.kernel.remove(operation.name, handle.identity)
     return None
 
 

@@ -49,7 +49,7 @@ SO_NETNS_COOKIE = 71
 RECEIVE_BUFFER = 1 << 20
 MAX_MESSAGES = 256
 MAX_SEND = 64 << 10
-SEND_BUFFER = 128 << 10  # less than every socket has (net.core.wmem_default)
+SEND_BUFFER = 128 << 10  # less than a socket has (net.core.wmem_default is 208 KiB)
 # The kernel writes dumps in pieces as large as the reader's buffer, 32 KiB at most (netlink_dump()).
 DATAGRAM = 32 << 10
 # Another run that fills the same namespace disturbs every dump of it for some tenths of a second.

@@ -186,15 +186,14 @@ class DeleteInterface:
 
 
 class RemoveNamespace:
-    """Take a named namespace of ours away. ifindexes are the interfaces of ours in it, as far as they were seen."""
+    """Take a named namespace of ours away."""
 
-    __slots__ = ("ifindexes", "name", "ns")
+    __slots__ = ("name", "ns")
     verb = "remove namespace"
 
-    def __init__(self, ns: int, name: str, ifindexes: tuple[int, ...] = ()) -> None:
+    def __init__(self, ns: int, name: str) -> None:
         self.ns = ns
         self.name = name
-        self.ifindexes = ifindexes
 
 
 if TYPE_CHECKING:

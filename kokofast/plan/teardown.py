@@ -70,11 +70,7 @@ def plan_teardown(
     deletions += [
         DeleteInterface(end.ns, end.ifindex, end.group, end.link) for end in single if end.link not in by_group
     ]
-    inside: dict[int, list[int]] = {}
-    for end in ends:
-        if end.ns in removable:
-            inside.setdefault(end.ns, []).append(end.ifindex)
-    return deletions, [RemoveNamespace(ns, name, tuple(inside.get(ns, ()))) for ns, name in removable.items()]
+    return deletions, [RemoveNamespace(ns, name) for ns, name in removable.items()]
 
 
 def _cover(links: Mapping[int, list[OwnedEnd]], removable: Mapping[int, str]) -> dict[tuple[int, int], list[OwnedEnd]]:

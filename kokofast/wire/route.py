@@ -15,6 +15,8 @@ RTM_GETROUTE = 26
 RT_TABLE_MAIN = 254
 RT_TABLE_LOCAL = 255
 
+RTPROT_KERNEL = 2
+
 RTMSG = Header("rtmsg", "BBBBBBBBI", "family dst_len src_len tos table protocol scope type flags")
 
 ROUTE = Table(
@@ -31,5 +33,6 @@ ROUTE = Table(
         "multipath": Attr(9, BYTES),
         "cacheinfo": Attr(12, BYTES),
         "table": Attr(15, U32),
+        "nh_id": Attr(30, U32),
     },
 )

@@ -20,7 +20,7 @@ from kokofast.plan.ownership import lab_of
 from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import HEADER_SIZE, KernelError, Message, Request, pack
-from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE
+from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_KERNEL
 
 if TYPE_CHECKING:
     from kokofast.wire.attributes import Resolve
@@ -399,7 +399,10 @@ def _link_message(link: FakeLink) -> Message:
 
 
 def _route_message(index: int) -> Message:
-    header = {"family": AF_INET6, "dst_len": 64, "table": RT_TABLE_MAIN, "flags": 4}
+    header = {
+        **{"family": AF_INET6, "dst_len": 64, "src_len": 0, "table": RT_TABLE_MAIN},
+        **{"protocol": RTPROT_KERNEL, "flags": 4},
+    }
     return Message(RTM_NEWROUTE, 0, 0, 0, header, {"dst": b"\xfe\x80" + bytes(14), "oif": index, "priority": 256})
 
 

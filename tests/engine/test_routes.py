@@ -11,14 +11,15 @@ import pytest
 from kokofast.engine import routes
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
-from kokofast.host.kernel import Handle
+from kokofast.host.kernel import Handle, Kernel
 from kokofast.plan.ownership import group_of
+from kokofast.wire.addr import AF_INET, AF_INET6
 from kokofast.wire.link import RTM_DELLINK
 from kokofast.wire.message import KernelError, Message, Request
-from kokofast.wire.route import RTM_DELROUTE, RTM_GETROUTE
+from kokofast.wire.route import RT_TABLE_LOCAL, RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_KERNEL
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
-from tests.engine.labs import lab, star
+from tests.engine.labs import star
 
 LINKS = 6
 STRANGER = 99
@@ -76,6 +77,91 @@ async def test_a_route_that_is_gone_matters_to_nobody(hub: FakeKernel, monkeypat
     assert hub.links_of("a") == ["uplink"]
 
 
+class Tables(Kernel):
+    """Answers a dump with these messages."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.messages = list(messages)
+
+    def dump(self, handle: Handle, request: Request) -> list[Message]:
+        return self.messages
+
+
+HANDLE = Handle("/run/netns/hub", (4, 1), None)
+
+
+def route(last: int = 0, **changed: Any) -> Message:
+    """A route of the kernel's through interface 2; without what is changed to None."""
+    header = {
+        **{"family": AF_INET6, "dst_len": 64, "src_len": 0, "table": RT_TABLE_MAIN},
+        **{"protocol": RTPROT_KERNEL, "type": 1, "flags": 4},
+    }
+    attributes: dict[str, object] = {"dst": bytes(15) + bytes((last,)), "oif": 2, "priority": 256}
+    for name, value in changed.items():
+        (header if name in header else attributes)[name] = value
+    attributes = {name: value for name, value in attributes.items() if value is not None}
+    return Message(RTM_NEWROUTE, 0, 0, 0, header, attributes)
+
+
+def chosen(*messages: Message) -> list[Request]:
+    return routes.routes_in_the_way(Tables(*messages), HANDLE, range(2, 2 + routes.MANY))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"oif": 1},
+        {"oif": None},
+        {"table": 77},
+        {"protocol": 4},
+        {"family": AF_INET},
+        {"src_len": 64},
+        {"gateway": bytes(16)},
+        {"nh_id": 7},
+    ],
+    ids=lambda changed: " ".join(f"{name} {value}" for name, value in changed.items()),
+)
+def test_a_route_that_is_not_the_kernels_own_through_ours_stays(changed: dict[str, Any]) -> None:
+    others = [route(1), route(1, oif=3), route(1, table=RT_TABLE_LOCAL)]
+    assert [request.attributes["oif"] for request in chosen(route(**changed), *others)] == [2, 3, 2]
+
+
+@pytest.mark.parametrize("attribute", ["nh_id", "multipath"])
+def test_what_shares_its_prefix_with_several_next_hops_stays(attribute: str) -> None:
+    several: dict[str, Any] = {attribute: 7, "protocol": 4, "oif": None}
+    assert chosen(route(), route(priority=1024), route(dst_len=48), route(**several))[1:] == []
+    assert chosen(route(**several), route()) == []
+    assert len(chosen(route(**several), route(1), route(table=RT_TABLE_LOCAL))) == 2
+
+
+def test_a_route_that_the_dump_has_often_is_deleted_once() -> None:
+    found = chosen(*[route(), route(oif=3), route(priority=1), route(priority=None), route(dst=None, dst_len=0)] * 5)
+    assert [(request.type, request.header["dst_len"], dict(request.attributes)) for request in found] == [
+        (RTM_DELROUTE, 64, {"dst": bytes(16), "oif": 2, "priority": 256}),
+        (RTM_DELROUTE, 64, {"dst": bytes(16), "oif": 3, "priority": 256}),
+        (RTM_DELROUTE, 64, {"dst": bytes(16), "oif": 2, "priority": 1}),
+        (RTM_DELROUTE, 64, {"dst": bytes(16), "oif": 2}),
+        (RTM_DELROUTE, 0, {"oif": 2, "priority": 256}),
+    ]
+    assert {request.header["flags"] for request in found} == {0}
+
+
+async def test_an_interface_that_has_left_the_group_keeps_its_routes(
+    hub: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = await bring_up(hub, monkeypatch, many=LINKS - 1)
+
+    def dump(handle: Handle, request: Request) -> list[Message]:
+        if request.only is not None and "group" in request.only and "ifname" not in request.only:  # the last look
+            hub["a"].links[first].group = 0
+        return FakeKernel.dump(hub, handle, request)
+
+    monkeypatch.setattr(hub, "dump", dump)
+    assert (await destroy("lab", kernel=hub)).status == "destroyed"
+    assert [request.attributes["oif"] for request in hub.requests if request.type == RTM_DELROUTE] == others
+    assert hub["a"].routes == [first, STRANGER]
+
+
 @pytest.mark.parametrize("refusal", [KernelError(errno.EOPNOTSUPP), OSError(errno.EBUSY, "changes too fast")])
 async def test_tables_that_cannot_be_read(hub: FakeKernel, monkeypatch: pytest.MonkeyPatch, refusal: Exception) -> None:
     await bring_up(hub, monkeypatch)
@@ -100,7 +186,8 @@ async def test_with_a_stranger_in_the_group_no_route_is_touched(
     assert [request.type for request in hub.requests] == [RTM_DELLINK] * LINKS
 
 
-async def test_a_send_that_failed_is_looked_after(hub: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ETIMEDOUT])
+async def test_a_send_that_failed_is_looked_after(hub: FakeKernel, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     await bring_up(hub, monkeypatch)
     failed: list[int] = []
 
@@ -108,29 +195,9 @@ async def test_a_send_that_failed_is_looked_after(hub: FakeKernel, monkeypatch: 
         answers = FakeKernel.send(hub, handle, requests, resolve, whole=whole)
         if whole and not failed:
             failed.append(len(requests))
-            raise OSError(errno.ENOBUFS, "the answers were lost")
+            raise OSError(code, "the answers were lost")
         return answers
 
     monkeypatch.setattr(hub, "send", send)
     assert (await destroy("lab", kernel=hub)).links == {"removed": LINKS, "failed": 0}
     assert failed == [LINKS + 1]
-
-
-async def test_a_namespace_that_goes_loses_its_name_first(
-    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(routes, "MANY", LINKS)
-    kernel = make_kernel()
-    hub = lab([{"endpoints": [f"hub:e{number}", f"n{number}:e0"]} for number in range(LINKS)])
-    assert (await apply(hub, kernel=kernel)).status == "applied"
-    namespace = kernel["hub"]
-    namespace.routes = [2, 3, STRANGER]
-    kernel.count_from_here()
-    names: list[bool] = []
-    kernel.before = lambda request: names.append("/run/netns/hub" in kernel.namespaces)
-    kernel.lose = {2: True}
-    result = await destroy("lab", kernel=kernel)
-    assert (result.status, result.namespaces["removed"], result.errors) == ("destroyed", LINKS + 1, [])
-    assert [request.attributes for request in kernel.requests if request.type != RTM_DELROUTE] == []
-    assert namespace.routes == [STRANGER]
-    assert names == [False, False]

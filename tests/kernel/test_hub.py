@@ -19,6 +19,7 @@ from tests.kernel.conftest import Lab, until
 pytestmark = pytest.mark.usefixtures("requires_root")
 
 LINKS = 30
+SHARED, VIA_OWN = "2001:db8:5::/64", "2001:db8:7::9"
 
 
 class Watching(Kernel):
@@ -51,13 +52,19 @@ async def test_ipv6_routes_go_with_the_links_and_others_stay(lab: Lab, monkeypat
             ip(a, "link", "add", "own", "type", "veth", "peer", "own", "netns", other)
         ip(name, "link", "set", "own", "up")
         ip(name, "address", "add", f"2001:db8:7::{1 if name == a else 2}/64", "nodad", "dev", "own")
-        ip(name, "route", "add", "2001:db8:8::/64", "via", "2001:db8:7::9")
+        ip(name, "route", "add", "2001:db8:8::/64", "via", VIA_OWN)
+        ip(name, "route", "add", "2001:db8:9::/64", "dev", "own", "table", "77")
     for name in (a, b):
         await_routes(name, 1)
     before = {name: routes_of(name) for name in (a, b)}
     lab.batch()
     for name in (a, b):
         await_routes(name, LINKS + 1)
+    # By two next hops, one of them through a link of ours; and through that alone, for the same prefix.
+    like_the_kernels = ["metric", "256", "proto", "kernel"]
+    hops = ["nexthop", "via", VIA_OWN, "dev", "own", "nexthop", "via", "fe80::9", "dev", "e0"]
+    ip(a, "-6", "route", "add", SHARED, *like_the_kernels, *hops)
+    ip(a, "-6", "route", "append", SHARED, "dev", "e0", *like_the_kernels)
     monkeypatch.setattr(routes, "MANY", LINKS)
     kernel = Watching(64)
     kernel.sent = []
@@ -69,4 +76,7 @@ async def test_ipv6_routes_go_with_the_links_and_others_stay(lab: Lab, monkeypat
     ((requests, answers),) = kernel.sent
     assert [request.type for request in requests] == [RTM_DELROUTE] * 3 * LINKS + [RTM_DELLINK]
     assert answers == [None] * len(requests)
+    left = f"{SHARED} via {VIA_OWN} dev own"
+    assert left in routes_of(a)
+    ip(a, "-6", "route", "del", *left.split())
     assert {name: routes_of(name) for name in (a, b)} == before

@@ -108,11 +108,6 @@ def test_between_removable_namespaces_nothing_is_asked() -> None:
     assert requests(chain(3), {0: "r0", 1: "r1", 2: "r2", 3: "r3"}) == []
 
 
-def test_a_namespace_that_goes_knows_what_is_in_it() -> None:
-    _, removals = plan_teardown(ends_of((0, 1), (1, 2), (3, 1)), {1: "r1", 2: "r2", 4: "r4"})
-    assert {one.name: one.ifindexes for one in removals} == {"r1": (101, 200, 301), "r2": (201,), "r4": ()}
-
-
 def test_where_one_end_stays_it_is_asked_there() -> None:
     assert requests(ends_of((0, 1)), {1: "r1"}) == [("one", 0, 100, 0)]
     assert requests(ends_of((0, 1), (0, 2)), {1: "r1", 2: "r2"}) == [("group", 0, GROUP, [(100, 0), (200, 1)])]
