@@ -145,6 +145,10 @@ def _begin_and_end(
         with head if head is not None else nullcontext():
             if head is None:
                 import_engine()
+            elif head.is_to_do and head.is_short(jobs):
+                if head.carry_out(progress=progress, stopped=signals.came):
+                    return signals.caught[0] if signals.caught else None
+                import_engine()
             elif head.is_to_do:
                 head.make_first_links(import_engine, jobs=jobs, progress=progress, stopped=signals.came)
             else:

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import trio
 
 from kokofast.engine.applied import Applied
-from kokofast.engine.crowd import crowded
+from kokofast.engine.count import count_done, succeed
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
 from kokofast.engine.groundwork import is_to_do, plan_of
 from kokofast.engine.locking import lab_locked
 from kokofast.engine.pace import Pace
 from kokofast.engine.recheck import bereft, fail_the_misled
-from kokofast.engine.result import APPLIED, PARTIAL, ROLLED_BACK, UNCHANGED, Failure, Result
+from kokofast.engine.result import PARTIAL, ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler, run_all
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
-from kokofast.plan.operations import CreateLink, MakeNamespace
-from kokofast.plan.plan import CREATE, UPDATE, nodes_of
+from kokofast.plan.operations import CreateLink
+from kokofast.plan.plan import nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,9 +149,7 @@ async def _settle(applied: Applied, result: Result, keep_going: bool, progress: 
     """After a run that came to its end: counts what was done, names what failed, and takes that or all of it back."""
     result.errors = failures_of(applied)
     if not applied.failures:
-        result.status = APPLIED
-        _count_done(applied, result, set())
-        result.notes += crowded(applied.topology)
+        succeed(applied, result)
         return
     failed = applied.failed_links()
     if keep_going:
@@ -162,8 +160,7 @@ async def _settle(applied: Applied, result: Result, keep_going: bool, progress: 
     result.status = PARTIAL if keep_going else ROLLED_BACK
     await _roll_back(applied, result, failed if keep_going else None, progress)
     if keep_going:
-        _count_done(applied, result, failed)
-        result.notes += crowded(applied.topology)
+        count_done(applied, result, failed)
     else:
         result.links["failed"] = applied.count_failed()
 
@@ -173,14 +170,3 @@ async def _roll_back(applied: Applied, result: Result, only: set[int] | None, pr
         result.left = await take_back(applied, only, run_all, progress)
     if result.left:
         result.status = PARTIAL
-
-
-def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
-    actions = applied.plan.actions
-    result.links["created"] = sum(action == CREATE and number not in failed for number, action in enumerate(actions))
-    result.links["updated"] = sum(action == UPDATE and number not in failed for number, action in enumerate(actions))
-    result.links["failed"] = len(failed)
-    result.namespaces["created"] = sum(
-        isinstance(operation, MakeNamespace) and operation.ns not in applied.executor.adopted
-        for operation in (applied.plan.operations[number] for number in applied.done)
-    )

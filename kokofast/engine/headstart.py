@@ -1,8 +1,8 @@
-"""What a batch does before there is an event loop: the look, the plan, and the first links.
+"""What a batch does before there is an event loop: the look, the plan, and the first links, or all of a few.
 
 To import trio takes the interpreter as long as it takes the kernel to make some 300 links. So the command line looks
-and plans without it, and has it imported by a thread while this one has the first links made. apply.go_on() takes it
-from there.
+and plans without it, carries a short plan out without it, and of a longer one has the first links made while a thread
+imports it. apply.go_on() takes it from there.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 from kokofast.engine.applied import Applied
 from kokofast.engine.at_once import AtOnce, Stopped, drive
+from kokofast.engine.count import succeed
 from kokofast.engine.execute import Executor
 from kokofast.engine.groundwork import Paths, blame, is_to_do, plan_of, see
 from kokofast.engine.pace import Pace
+from kokofast.engine.ready import Ready
+from kokofast.engine.recheck import fail_the_misled
 from kokofast.engine.seen import Survey, look
 from kokofast.host.kernel import Kernel
 from kokofast.host.lock import LabLock
@@ -32,9 +35,13 @@ if TYPE_CHECKING:
     from kokofast.topology.problems import Problem
 
 
+# What a batch of some 300 links between namespaces that are there has to do.
+FEW_OPERATIONS = 1000
+
+
 class HeadStart:
-    """A run that has begun: a block, at whose end what apply.go_on() has not taken over is taken back, and the lock and
-    all descriptors are given back.
+    """A run that has begun: a block, at whose end what is not done, and not taken over by apply.go_on(), is taken back,
+    and the lock and all descriptors are given back.
 
     is_to_do: whether there is work; the result is whole when there is none. answers: what became of operations that
     were carried out, by their numbers in the plan.
@@ -47,8 +54,54 @@ class HeadStart:
         self.lock = lock
         self.is_to_do = False
         self.is_taken_over = False
+        self.is_done = False
         self.applied: Applied
         self.answers: dict[int, Refusal | None] = {}
+
+    def is_short(self, jobs: int | None) -> bool:
+        """Whether the plan is one for carry_out(): the event loop would cost more than its workers save."""
+        return jobs in (None, 1) and len(self.applied.plan.operations) <= FEW_OPERATIONS
+
+    def carry_out(self, *, progress: Progress | None = None, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Does all of a short plan, in this thread. False when something failed or stopped() said so, and it is for
+        apply.go_on() to end it. Raises OSError."""
+        applied = self.applied
+        with self.result.stage("apply"):
+            last, total = applied.plan.last, len(applied.plan.operations)
+            is_whole = self._carry_out(0, last, progress, stopped) and self._carry_out(last, total, progress, stopped)
+            if not is_whole or stopped():
+                return False
+            for number, answer in self.answers.items():
+                applied.note(number, answer)
+            fail_the_misled(applied)
+        if applied.failures:
+            applied.failures.clear()  # go_on() looks again
+            return False
+        self.result.workers = 1
+        succeed(applied, self.result)
+        self.is_done = True
+        return True
+
+    def _carry_out(self, start: int, stop: int, progress: Progress | None, stopped: Callable[[], bool]) -> bool:
+        """The operations from start to stop; whether all of them went well."""
+        plan, executor, trace = self.applied.plan, self.applied.executor, self.result.trace
+        execute = executor.execute if trace is None else trace.of(executor.execute)
+        size = Pace(1).chunk(self.kernel.capacity)
+        after = [tuple(number - start for number in plan.after[n] if number >= start) for n in range(start, stop)]
+        ready = Ready(plan.operations[start:stop], after)
+        while ready:
+            if stopped():
+                return False
+            numbers = [start + number for number in ready.take(size)]
+            answers = execute([plan.operations[number] for number in numbers])
+            self.answers.update(zip(numbers, answers, strict=True))
+            if progress is not None:
+                progress("apply", len(self.answers), len(plan.operations))
+            if any(answer is not None for answer in answers):
+                return False
+            for number in numbers:
+                ready.done(number - start)
+        return True
 
     def make_first_links(
         self,
@@ -97,15 +150,15 @@ class HeadStart:
 
     def __exit__(self, *_: object) -> None:
         try:
-            if self.is_to_do and not self.is_taken_over:
+            if self.is_to_do and not self.is_taken_over and not self.is_done:
                 self._take_back()
         finally:
             self.close()
 
     def _take_back(self) -> None:
         from kokofast.engine.failures import failures_of
-        from kokofast.engine.remove import take_back_at_once
         from kokofast.engine.result import PARTIAL, ROLLED_BACK
+        from kokofast.engine.rollback import take_back
 
         applied, result = self.applied, self.result
         for number, answer in self.answers.items():
@@ -113,7 +166,7 @@ class HeadStart:
         result.errors += failures_of(applied)
         result.links["failed"] = applied.count_failed()
         with result.stage("rollback"):
-            result.left = take_back_at_once(applied)
+            result.left = drive(take_back(applied, None, AtOnce()))
         result.status = PARTIAL if result.left else ROLLED_BACK
 
     def close(self) -> None:

@@ -6,13 +6,13 @@ always waited for, also when the scope is cancelled, so that what was made is kn
 
 from __future__ import annotations
 
-import heapq
 import math
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
 from kokofast.engine.pace import Pace
+from kokofast.engine.ready import Ready
 from kokofast.host.threads import no_thread
 
 if TYPE_CHECKING:
@@ -62,16 +62,8 @@ class Scheduler(Generic[Item, Answer]):
         self._stop_on_failure = stop_on_failure
         self._stopped = False
         self._running = 0
-        self._waiting = [len(numbers) for numbers in after]
-        self._followers: list[list[int]] = [[] for _ in operations]
-        for number, numbers in enumerate(after):
-            for other in numbers:
-                self._followers[other].append(number)
-        # Lowest number first: what belongs together in the file is finished together, and few namespaces are open.
         self._answered = answered if answered is not None else {}
-        self._ready = [
-            number for number, count in enumerate(self._waiting) if count == 0 and number not in self._answered
-        ]
+        self._ready = Ready(operations, after, self._answered)
         self._wake = trio.Condition()
         self._preparing = trio.CapacityLimiter(1)
 
@@ -113,40 +105,23 @@ class Scheduler(Generic[Item, Answer]):
         self, prepare: Callable[[Sequence[Item], Sequence[Item]], None], chunk: Sequence[Item], numbers: Sequence[int]
     ) -> None:
         # In a task of its own: when it runs, the chunk is on its way.
-        upcoming = [self._operations[number] for number in self._upcoming(numbers)]
+        behind = self._ready.upcoming(numbers, self._chunk * AHEAD)
+        upcoming = [self._operations[number] for number in behind]
         await _in_thread(prepare, chunk, upcoming, limiter=self._preparing)
 
-    def _upcoming(self, running: Sequence[int]) -> list[int]:
-        """What will be ready first when these are done."""
-        met: dict[int, int] = {}
-        for number in running:
-            for follower in self._followers[number]:
-                met[follower] = met.get(follower, 0) + 1
-        behind = [number for number, count in met.items() if self._waiting[number] == count]
-        return sorted([*self._ready, *behind])[: self._chunk * AHEAD]
-
     def _next(self) -> list[int]:
-        if self._stopped or not self._ready:
+        if self._stopped:
             return []
-        # A small plan is spread over all workers; a chunk holds operations of one type.
-        size = min(self._chunk, math.ceil(len(self._ready) / self._pace.workers))
-        type_of_first = type(self._operations[self._ready[0]])
-        numbers: list[int] = []
-        while self._ready and len(numbers) < size and type(self._operations[self._ready[0]]) is type_of_first:
-            numbers.append(heapq.heappop(self._ready))
-        return numbers
+        # A small plan is spread over all workers.
+        return self._ready.take(min(self._chunk, math.ceil(len(self._ready) / self._pace.workers)))
 
     def _finish(self, numbers: list[int], answers: Sequence[Answer]) -> None:
         self._report(numbers[: len(answers)], answers)
-        failed, waiting, ready = self._failed, self._waiting, self._ready
         for number, answer in zip(numbers, answers, strict=False):
-            if failed(answer):
+            if self._failed(answer):
                 self._stopped = self._stopped or self._stop_on_failure
-                continue
-            for follower in self._followers[number]:
-                waiting[follower] -= 1
-                if waiting[follower] == 0:
-                    heapq.heappush(ready, follower)
+            else:
+                self._ready.done(number)
 
 
 async def _in_thread(job: Callable[..., T], *arguments: object, limiter: trio.CapacityLimiter) -> T:

@@ -523,7 +523,7 @@ async def test_what_the_lab_asks_of_the_machine_is_said_where_there_is_one(
     status: str,
     notes: int,
 ) -> None:
-    for module in ("apply", "groundwork"):
+    for module in ("count", "groundwork"):
         monkeypatch.setattr(f"kokofast.engine.{module}.crowded", lambda topology: [f"{len(topology.links)} are many"])
     kernel = make_kernel("a", "b")
     if options.pop("refused", 0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from kokofast.engine import headstart
 from kokofast.engine.apply import apply, go_on
 from kokofast.engine.execute import Executor
 from kokofast.engine.headstart import HeadStart, head_start
@@ -20,9 +22,10 @@ from kokofast.engine.pace import CHUNK
 from kokofast.engine.result import UNCHANGED, Result
 from kokofast.engine.trace import Trace
 from kokofast.host.lock import LabLock
-from kokofast.plan.operations import CreateLink
+from kokofast.plan.operations import ConfigureEnd, CreateLink
 from kokofast.topology.model import Topology
 from kokofast.topology.problems import Problem
+from kokofast.wire.addr import RTM_NEWADDR
 from kokofast.wire.link import RTM_NEWLINK
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
@@ -61,6 +64,16 @@ async def whole(head: HeadStart, beside: Callable[[], object] = nothing) -> Resu
         assert head.is_to_do
         head.make_first_links(beside, jobs=1)
         return await go_on(head, jobs=1)
+
+
+async def at_once(head: HeadStart, **options: Any) -> Result:
+    """The run to its end, as the command line has it of a short plan."""
+    with head:
+        assert head.is_to_do
+        assert head.is_short(None)
+        if head.carry_out():
+            return head.result
+        return await go_on(head, jobs=1, **options)
 
 
 @contextmanager
@@ -284,6 +297,130 @@ async def test_what_cannot_be_taken_back_without_a_loop_is_told(machine: Callabl
         kernel.refuse = dict.fromkeys(range(len(kernel.requests) + 1, len(kernel.requests) + 100), errno.EPERM)
     assert head.result.status == "partial"
     assert any(line.startswith("link ") for line in head.result.left)
+
+
+@pytest.mark.parametrize(
+    "topology", [lab(MIXED), chain(4), star(30)], ids=["mixed", "with its namespaces", "in chunks"]
+)
+async def test_a_short_plan_comes_to_its_end_without_a_loop(make_kernel: KernelFactory, topology: Topology) -> None:
+    one, other = make_kernel("a", "b", budget=20), make_kernel("a", "b", budget=20)
+    expected = await apply(topology, kernel=one, jobs=1)
+    seen: list[tuple[str, int, int]] = []
+    with begun(other, topology) as head:
+        assert head.carry_out(progress=lambda *step: seen.append(step))
+    result = head.result
+    assert (result.status, result.errors, result.left, other.closed) == ("applied", [], [], True)
+    assert result.as_dict() | {"seconds": 0} == expected.as_dict() | {"seconds": 0}
+    assert set(result.seconds) == {"survey", "plan", "apply"}
+    assert other.state() == one.state()
+    total = len(head.applied.plan.operations)
+    assert (seen[-1], [done for _, done, _ in seen]) == (("apply", total, total), sorted({done for _, done, _ in seen}))
+    assert (await apply(topology, kernel=other)).status == "unchanged"
+
+
+@pytest.mark.parametrize("topology", [lab(MIXED), chain(3)], ids=["mixed", "with its namespaces"])
+async def test_all_or_nothing_without_a_loop_too(make_kernel: KernelFactory, topology: Topology) -> None:
+    kernel = make_kernel("a", "b")
+    await at_once(begun(kernel, topology))
+    total = len(kernel.requests)
+    assert total >= 6
+    for number in range(1, total + 1):
+        for lost in (None, True, False):
+            kernel = make_kernel("a", "b")
+            before = kernel.state()
+            if lost is None:
+                kernel.refuse[number] = errno.EPERM
+            else:
+                kernel.lose[number] = lost
+            result = await at_once(begun(kernel, topology))
+            assert (result.status, result.left) == ("rolled_back", []), f"request {number}"
+            assert kernel.state() == before, f"request {number}"
+            assert result.errors[0].source.startswith("$.links["), f"request {number}"
+
+
+async def test_a_short_plan_that_fails_goes_on_where_it_was(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    kernel.refuse[3] = errno.EPERM
+    result = await at_once(begun(kernel, star(6)), keep_going=True)
+    assert (result.status, result.links["created"], result.links["failed"]) == ("partial", 5, 1)
+    assert [error.source for error in result.errors] == ["$.links[2]"]
+    # Each is asked for once, also those that had been configured by then.
+    assert sum(request.type == RTM_NEWLINK for request in kernel.requests) == 6
+    kernel = make_kernel("a", "b")
+    kernel.refuse[9] = errno.EPERM  # an end: the ones before it are not set again
+    result = await at_once(begun(kernel, star(6)), keep_going=True)
+    assert (result.status, result.links["created"], result.links["failed"]) == ("partial", 5, 1)
+    addresses = [
+        (request.header["index"], request.attributes["local"])
+        for request in kernel.requests
+        if request.type == RTM_NEWADDR and kernel["a"].links
+    ]
+    assert len(addresses) == len(set(addresses))
+
+
+@pytest.mark.parametrize("topology", [chain(4), star(30)], ids=["with its namespaces", "in chunks"])
+async def test_a_short_plan_is_stopped_and_taken_back(make_kernel: KernelFactory, topology: Topology) -> None:
+    made = make_kernel("a", "b", budget=20)
+    await at_once(begun(made, topology))
+    for after in range(1, 40):
+        kernel = make_kernel("a", "b", budget=20)
+        before = kernel.state()
+        looks = itertools.chain([False] * after, itertools.repeat(True))
+        with begun(kernel, topology) as head:
+            whole = head.carry_out(stopped=looks.__next__)
+        if whole:
+            assert kernel.links_of("n1" if "n1" in head.topology.nodes else "a")
+            break
+        assert (head.result.status, head.result.left) == ("rolled_back", [])
+        assert kernel.state() == before
+    assert after > 3
+
+
+async def test_a_namespace_that_was_replaced_is_found_without_a_loop_too(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel("a", "b")
+    before = kernel.state()
+    monkeypatch.setattr(
+        kernel, "misled", lambda handle: OSError(errno.ESTALE, "another one") if handle.path.endswith("/b") else None
+    )
+    result = await at_once(begun(kernel, star(3)))
+    assert result.status == "rolled_back"
+    assert [error.errno for error in result.errors] == [errno.ESTALE] * 3
+    assert kernel.state() == before
+
+
+async def test_what_is_a_short_plan(make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    with begun(make_kernel("a", "b"), star(3)) as head:
+        operations = len(head.applied.plan.operations)
+        assert [head.is_short(jobs) for jobs in (None, 1, 2)] == [True, True, False]
+        monkeypatch.setattr(headstart, "FEW_OPERATIONS", operations)
+        assert head.is_short(None)
+        monkeypatch.setattr(headstart, "FEW_OPERATIONS", operations - 1)
+        assert not head.is_short(None)
+        head.is_done = True  # nothing was touched
+
+
+async def test_a_defect_in_a_short_plan_is_raised_and_all_taken_back(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel("a", "b")
+    before = kernel.state()
+    real = Executor.execute
+
+    def broken(self: Executor, operations: Sequence[Operation]) -> list[Refusal | None]:
+        answers = real(self, operations)
+        if isinstance(operations[0], ConfigureEnd):
+            raise ZeroDivisionError
+        return answers
+
+    monkeypatch.setattr(Executor, "execute", broken)
+    head = begun(kernel, chain(3))
+    with pytest.raises(ZeroDivisionError), head:
+        head.carry_out()
+    assert (head.result.status, head.result.left, kernel.closed) == ("rolled_back", [], True)
+    assert len(kernel.made) == 4
+    assert kernel.state() == before
 
 
 async def test_nothing_to_do_is_done_without_a_loop(machine: Callable[[], FakeKernel]) -> None:

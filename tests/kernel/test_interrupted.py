@@ -20,7 +20,7 @@ import pytest
 from kokofast.engine.pace import CHUNK
 from kokofast.host.lock import LabLock
 from tests.conftest import ip_batch, links, run
-from tests.kernel.conftest import COMMAND, Lab, Watch, present, stand_still, state, until
+from tests.kernel.conftest import COMMAND, Lab, Watch, ping, present, stand_still, state, until
 from tests.vm.marker import IN_GUEST
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -100,7 +100,8 @@ def while_importing(
     lab: Lab, namespace: str, *numbers: signal.Signals, error: str = "ImportError(name)", options: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     script = WHILE_IMPORTING.replace("{error}", error)
-    command = [sys.executable, "-c", script, "batch", lab.file, "--format", "json", *options]
+    # With two workers, as a plan of more than a few links has it.
+    command = [sys.executable, "-c", script, "batch", lab.file, "--format", "json", "--jobs", "2", *options]
     return run([*command, " ".join([*(str(int(number)) for number in numbers), namespace])])
 
 
@@ -165,6 +166,61 @@ sys.modules["trio"] = None
 import kokofast.cli.main
 sys.exit(kokofast.cli.main.run(sys.argv[1:]))
 """
+
+
+def test_few_links_need_no_trio(lab: Lab) -> None:
+    names = lab.chain(20)
+    for status, created in (("applied", 20), ("unchanged", 0)):
+        done = run([sys.executable, "-c", WITHOUT_TRIO, "batch", lab.file, "--create", "--format", "json"])
+        result = json.loads(done.stdout)
+        assert (done.returncode, result["status"], result["links"]["created"]) == (0, status, created), done.stderr
+        assert result.get("workers", 1) == 1
+    assert len(lab.inspect()) == 20
+    ping(names[0], "10.0.0.1")
+
+
+# kokofast, with a signal to itself behind its first requests.
+BEHIND_THE_FIRST = """
+import os, sys, time
+import kokofast.cli.main
+from kokofast.engine.execute import Executor
+
+def execute(self, operations):
+    answers = real(self, operations)
+    if not seen:
+        seen.append(1)
+        for number in sys.argv[-1].split():
+            os.kill(os.getpid(), int(number))
+            time.sleep(0.2)
+    return answers
+
+seen = []
+real, Executor.execute = Executor.execute, execute
+{first}
+sys.exit(kokofast.cli.main.run(sys.argv[1:-1]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_few_links_are_made(lab: Lab, number: signal.Signals) -> None:
+    a, b = lab.bundle(20)
+    before = state(a, b)
+    script = BEHIND_THE_FIRST.replace("{first}", "")
+    done = run([sys.executable, "-c", script, "batch", lab.file, "--format", "json", str(int(number))])
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["status"], "left" in result) == (1, "rolled_back", False)
+    assert done.stderr == f"kokofast: interrupted by {number.name}; what was made has been taken back\n"
+    assert state(a, b) == before
+
+
+def test_a_signal_while_few_links_are_made_and_no_trio(lab: Lab) -> None:
+    names = lab.chain(5)
+    script = BEHIND_THE_FIRST.replace("{first}", 'sys.modules["trio"] = None')
+    number = str(int(signal.SIGTERM))
+    done = run([sys.executable, "-c", script, "batch", lab.file, "--create", "--format", "json", number])
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (1, "rolled_back")
+    assert done.stderr.startswith("kokofast: the event loop cannot be imported: ")
+    assert present(names) == 0
 
 
 def test_nothing_to_do_needs_no_trio(lab: Lab) -> None:
