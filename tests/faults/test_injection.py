@@ -21,9 +21,10 @@ import pytest
 from kokofast.cli.batch import exit_code
 from kokofast.cli.command import PARTIAL
 from kokofast.engine import rollback, routes
-from kokofast.engine.apply import apply
+from kokofast.engine.apply import apply, go_on
 from kokofast.engine.destroy import destroy
-from kokofast.engine.result import Result
+from kokofast.engine.headstart import head_start
+from kokofast.engine.result import UNCHANGED, Result
 from kokofast.host.kernel import Kernel
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.topology.model import Topology
@@ -119,8 +120,9 @@ class Outcome:
 class Runs:
     """Runs the file of a world under faults, each time from the same beginning."""
 
-    def __init__(self, world: World, counts: Counter[str], budget: int = GENEROUS) -> None:
+    def __init__(self, world: World, counts: Counter[str], budget: int = GENEROUS, *, by_command: bool = False) -> None:
         self.world = world
+        self.by_command = by_command  # as the command line has it of a short plan: without an event loop
         self.counts = counts
         self.budget = budget
         self.before: State = {}
@@ -144,7 +146,10 @@ class Runs:
         kernel = Kernel(self.budget)
         try:
             with injected(faults):
-                result = await apply(self.topology, kernel=kernel, jobs=jobs, keep_going=keep_going)
+                if self.by_command:
+                    result = await self._without_loop(kernel, keep_going)
+                else:
+                    result = await apply(self.topology, kernel=kernel, jobs=jobs, keep_going=keep_going)
         except BaseException as error:
             error.add_note(str(faults))
             raise
@@ -155,6 +160,16 @@ class Runs:
         self.counts["strangers compared"] += 1
         assert len(os.listdir("/proc/self/fd")) == descriptors, f"descriptors were lost: {outcome}"
         return outcome
+
+    async def _without_loop(self, kernel: Kernel, keep_going: bool) -> Result:
+        head = head_start(self.topology, Result(self.topology.name, UNCHANGED), kernel=kernel)
+        assert head is not None
+        with head:
+            if head.is_to_do:
+                assert head.is_short(None)
+                if not head.carry_out():
+                    await go_on(head, jobs=1, keep_going=keep_going)
+        return head.result
 
     async def check_all_or_nothing(self, outcome: Outcome, *, same_indexes: bool = True) -> None:
         """Either nothing happened, and the error has its place in the file; or everything did.
@@ -216,17 +231,23 @@ def essence(state: State) -> frozenset[object]:
     return frozenset(found)
 
 
-@pytest.mark.parametrize("budget", [GENEROUS, TIGHT])
+@pytest.mark.parametrize(
+    ("budget", "by_command"),
+    [(GENEROUS, False), (TIGHT, False), (GENEROUS, True)],
+    ids=["plenty of descriptors", "few of them", "without an event loop"],
+)
 async def test_whichever_call_fails_it_is_all_or_nothing(
-    world: World, budget: int, counts: Counter[str], chance: random.Random, long: bool
+    world: World, budget: int, by_command: bool, counts: Counter[str], chance: random.Random, long: bool
 ) -> None:
-    runs = Runs(world, counts, budget)
+    runs = Runs(world, counts, budget, by_command=by_command)
     points = await runs.begin()
     assert len(points) > 150
     numbers = list(range(1, len(points) + 1))
-    if budget == TIGHT and not long:
+    if not long and budget == TIGHT:
         # What is new with few descriptors is that namespaces are closed and opened again.
         numbers = chance.sample(numbers, 15)
+    elif not long and by_command:
+        numbers = chance.sample(numbers, 40)
     for number in numbers:
         faults = faults_of(points[number - 1])
         for fault in faults if long else [chance.choice(faults)]:
@@ -279,10 +300,11 @@ def changing(points: list[Point]) -> int:
     return next(number for number, point in enumerate(points, 1) if point.changes())
 
 
+@pytest.mark.parametrize("by_command", [False, True], ids=["from the library", "without an event loop"])
 async def test_with_keep_going_a_link_is_there_or_not(
-    world: World, counts: Counter[str], chance: random.Random, long: bool
+    world: World, by_command: bool, counts: Counter[str], chance: random.Random, long: bool
 ) -> None:
-    runs = Runs(world, counts)
+    runs = Runs(world, counts, by_command=by_command)
     points = await runs.begin()
     numbers = list(range(changing(points), len(points) + 1))
     for number in numbers if long else sorted(chance.sample(numbers, 8)):
