@@ -148,7 +148,7 @@ def _begin_and_end(
             elif head.is_to_do and head.is_short(jobs):
                 if head.carry_out(progress=progress, stopped=signals.came):
                     return signals.caught[0] if signals.caught else None
-                import_engine()
+                (import_engine if result.trace is None else result.trace.around("import", import_engine))()
             elif head.is_to_do:
                 head.make_first_links(import_engine, jobs=jobs, progress=progress, stopped=signals.came)
             else:

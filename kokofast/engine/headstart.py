@@ -63,13 +63,13 @@ class HeadStart:
         return jobs in (None, 1) and len(self.applied.plan.operations) <= FEW_OPERATIONS
 
     def carry_out(self, *, progress: Progress | None = None, stopped: Callable[[], bool] = lambda: False) -> bool:
-        """Does all of a short plan, in this thread. False when something failed or stopped() said so, and it is for
-        apply.go_on() to end it. Raises OSError."""
+        """Does all of a short plan, in this thread. False when something failed, or stopped() said so before all was
+        done, and it is for apply.go_on() to end it. Raises OSError."""
         applied = self.applied
         with self.result.stage("apply"):
             last, total = applied.plan.last, len(applied.plan.operations)
             is_whole = self._carry_out(0, last, progress, stopped) and self._carry_out(last, total, progress, stopped)
-            if not is_whole or stopped():
+            if not is_whole:
                 return False
             for number, answer in self.answers.items():
                 applied.note(number, answer)
@@ -77,9 +77,9 @@ class HeadStart:
         if applied.failures:
             applied.failures.clear()  # go_on() looks again
             return False
+        self.is_done = True
         self.result.workers = 1
         succeed(applied, self.result)
-        self.is_done = True
         return True
 
     def _carry_out(self, start: int, stop: int, progress: Progress | None, stopped: Callable[[], bool]) -> bool:
@@ -163,6 +163,7 @@ class HeadStart:
         applied, result = self.applied, self.result
         for number, answer in self.answers.items():
             applied.note(number, answer)
+        fail_the_misled(applied)
         result.errors += failures_of(applied)
         result.links["failed"] = applied.count_failed()
         with result.stage("rollback"):

@@ -78,7 +78,7 @@ class Trace:
         ]
         threads = dict.fromkeys(span[2] for span in self._spans)
         for number, thread in enumerate(threads):
-            title = "trio" if thread == self._main else f"worker {number}"
+            title = "main" if thread == self._main else f"worker {number}"
             events.append({"name": "thread_name", "ph": "M", "pid": pid, "tid": thread, "args": {"name": title}})
         return {"traceEvents": events, "displayTimeUnit": "ms"}
 

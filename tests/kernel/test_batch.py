@@ -61,7 +61,7 @@ def test_a_trace_of_a_run(lab: Lab, tmp_path: Path) -> None:
     assert made == 300
     threads = {event["tid"]: event["args"]["name"] for event in trace["traceEvents"] if event["ph"] == "M"}
     assert {event["tid"] for event in spans} == set(threads)
-    assert "trio" in threads.values()
+    assert "main" in threads.values()
     lab.batch("--trace", str(file))
     assert '"dump"' in file.read_text()
     lab.destroy()
