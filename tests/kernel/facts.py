@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conftest import NamespaceFactory, ip, ip_json, run
+from tests.conftest import NamespaceFactory, ip_json, links, run
 
 YES, NO = "yes", "no"
 KINDS = ("veth", "vxlan", "macvlan", "vlan", "ipvlan", "dummy", "bridge")
@@ -144,4 +144,4 @@ def marks(netns: NamespaceFactory) -> Iterator[tuple[str, str]]:
     yield "an alias is heeded when an interface is made", YES if end.get("ifalias") == "given" else NO
     yield "a group is heeded when an interface is made", YES if end["group"] == "77" else NO
     done(name, "link delete group 77")
-    yield "one request deletes a group", NO if "a0" in ip(name, "link") else YES
+    yield "one request deletes a group", NO if "a0" in links(name) else YES
