@@ -43,8 +43,8 @@ class HeadStart:
     """A run that has begun: a block, at whose end what is not done, and not taken over by apply.go_on(), is taken back,
     and the lock and all descriptors are given back.
 
-    is_to_do: whether there is work; the result is whole when there is none. answers: what became of operations that
-    were carried out, by their numbers in the plan.
+    is_to_do: whether there is work still; the result is whole when there is none. answers: what became of operations
+    that were carried out, by their numbers in the plan.
     """
 
     def __init__(self, topology: Topology, result: Result, kernel: Kernel, lock: LabLock | None) -> None:
@@ -54,7 +54,6 @@ class HeadStart:
         self.lock = lock
         self.is_to_do = False
         self.is_taken_over = False
-        self.is_done = False
         self.applied: Applied
         self.answers: dict[int, Refusal | None] = {}
 
@@ -77,7 +76,7 @@ class HeadStart:
         if applied.failures:
             applied.failures.clear()  # go_on() looks again
             return False
-        self.is_done = True
+        self.is_to_do = False
         self.result.workers = 1
         succeed(applied, self.result)
         return True
@@ -87,8 +86,7 @@ class HeadStart:
         plan, executor, trace = self.applied.plan, self.applied.executor, self.result.trace
         execute = executor.execute if trace is None else trace.of(executor.execute)
         size = Pace(1).chunk(self.kernel.capacity)
-        after = [tuple(number - start for number in plan.after[n] if number >= start) for n in range(start, stop)]
-        ready = Ready(plan.operations[start:stop], after)
+        ready = Ready(plan.operations[start:stop], plan.after[start:stop])  # from last on they wait for nothing
         while ready:
             if stopped():
                 return False
@@ -150,7 +148,7 @@ class HeadStart:
 
     def __exit__(self, *_: object) -> None:
         try:
-            if self.is_to_do and not self.is_taken_over and not self.is_done:
+            if self.is_to_do and not self.is_taken_over:
                 self._take_back()
         finally:
             self.close()

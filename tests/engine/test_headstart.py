@@ -412,7 +412,7 @@ async def test_what_is_a_short_plan(make_kernel: KernelFactory, monkeypatch: pyt
         assert head.is_short(None)
         monkeypatch.setattr(headstart, "FEW_OPERATIONS", operations - 1)
         assert not head.is_short(None)
-        head.is_done = True  # nothing was touched
+        head.is_to_do = False  # nothing was touched
 
 
 async def test_a_defect_in_a_short_plan_is_raised_and_all_taken_back(
