@@ -42,7 +42,12 @@ def routes_of(name: str) -> str:
 
 def await_routes(name: str, interfaces: int) -> None:
     """Waits for those that the kernel adds itself, when each is ready and its address is known to be the only one."""
-    until(lambda: routes_of(name).count("fe80::") == 2 * interfaces, f"the routes of {interfaces} interfaces")
+    until(lambda: routes_of(name).count("local fe80::") == interfaces, f"the routes of {interfaces} interfaces")
+
+
+def routes_through_links(name: str) -> list[str]:
+    """Three for each of ours, where the kernel had the memory: a burst may cost one the first (docs/kernels.md)."""
+    return [route for route in routes_of(name).splitlines() if " dev e" in route]
 
 
 async def test_ipv6_routes_go_with_the_links_and_others_stay(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +65,8 @@ async def test_ipv6_routes_go_with_the_links_and_others_stay(lab: Lab, monkeypat
     lab.batch()
     for name in (a, b):
         await_routes(name, LINKS + 1)
+    through_links = routes_through_links(a)
+    assert 3 * LINKS - 3 <= len(through_links) <= 3 * LINKS
     # By two next hops, one of them through a link of ours; and through that alone, for the same prefix.
     like_the_kernels = ["metric", "256", "proto", "kernel"]
     hops = ["nexthop", "via", VIA_OWN, "dev", "own", "nexthop", "via", "fe80::9", "dev", "e0"]
@@ -74,7 +81,7 @@ async def test_ipv6_routes_go_with_the_links_and_others_stay(lab: Lab, monkeypat
         kernel.close()
     assert (result.status, result.links, result.errors) == ("destroyed", {"removed": LINKS, "failed": 0}, [])
     ((requests, answers),) = kernel.sent
-    assert [request.type for request in requests] == [RTM_DELROUTE] * 3 * LINKS + [RTM_DELLINK]
+    assert [request.type for request in requests] == [RTM_DELROUTE] * len(through_links) + [RTM_DELLINK]
     assert answers == [None] * len(requests)
     left = f"{SHARED} via {VIA_OWN} dev own"
     assert left in routes_of(a)
