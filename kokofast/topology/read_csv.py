@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kokofast.kinds import KINDS
 from kokofast.topology.document import LINKS_MAX, NUMBER_DIGITS, Document, OddNumber, refuse_too_many
@@ -23,10 +23,11 @@ REQUIRED_COLUMNS = ("a_node", "a_if")
 Row = dict[str, str]
 
 
-def columns() -> dict[str, bool]:
-    """Every column that may be in a header, and whether it holds a whole number."""
-    declared = {field.name: field.type == "int" for kind in KINDS.values() for field in kind.fields}
-    return dict.fromkeys((*END_COLUMNS, *LINK_COLUMNS), False) | declared | {"mtu": True}
+def columns() -> dict[str, Callable[[str], object]]:
+    """Every column that may be in a header, and what makes the value that JSON would have of a cell."""
+    by_type: dict[str, Callable[[str], object]] = {"int": _number, "bool": _truth}
+    declared = {field.name: by_type.get(field.type, str) for kind in KINDS.values() for field in kind.fields}
+    return dict.fromkeys((*END_COLUMNS, *LINK_COLUMNS), str) | declared | {"mtu": _number}
 
 
 def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:
@@ -104,9 +105,7 @@ class _Reader:
 
     def link(self, line: int, row: Row) -> dict[str, object]:
         """The link object of a row."""
-        link: dict[str, object] = {
-            key: _number(cell) if self.columns[key] else cell for key, cell in row.items() if key not in END_COLUMNS
-        }
+        link: dict[str, object] = {key: self.columns[key](cell) for key, cell in row.items() if key not in END_COLUMNS}
         first = self._end(line, row, "a")
         kind = KINDS.get(row.get("type", DEFAULT_KIND))
         if kind is None or kind.ends == 2:
@@ -115,7 +114,7 @@ class _Reader:
         link["endpoint"] = first
         for column in ("b_node", "b_if", "b_ip"):
             if column in row:
-                self._complain(line, column, f"a {kind.name} link has one end: leave {column} blank")
+                self._complain(line, column, f"{kind.article} {kind.name} link has one end: leave {column} blank")
         return link
 
     def _end(self, line: int, row: Row, side: str) -> dict[str, object]:
@@ -149,6 +148,11 @@ class _Reader:
 
     def _complain(self, line: int, column: str, message: str) -> None:
         self._problems.append(Problem(f"{self._filename}:{line} {column}", message))
+
+
+def _truth(cell: str) -> object:
+    """A cell as true or false; as it is when it is neither, for the rule of the column to refuse."""
+    return {"true": True, "false": False}.get(cell, cell)
 
 
 def _number(cell: str) -> object:
