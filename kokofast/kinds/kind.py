@@ -31,7 +31,7 @@ class Kind:
     how much smaller than its parent's the MTU of a link must be. own_mac tells whether its interface has a MAC
     address of its own, random_mac whether the kernel would choose one by chance. limit(link, errno) is a sentence on
     the limit that setting it up has met, empty where it is none. module is the kernel's name of the driver;
-    field_of(attribute) the name of the field that became an attribute.
+    field_of(attribute) the name of the field that became an attribute. article is what English puts before the name.
     """
 
     __slots__ = (
@@ -74,6 +74,11 @@ class Kind:
         self.random_mac = random_mac
         self.module = module or name
         self.names: Mapping[str, str] = names if names is not None else {}
+
+    @property
+    def article(self) -> str:
+        """a or an."""
+        return "an" if self.name[0] in "aeiou" else "a"
 
     def field_of(self, attribute: str) -> str:
         """The field whose value an attribute of the link's own data holds; most bear its name."""

@@ -25,7 +25,7 @@ def are_peers(found: Sequence[Interface]) -> bool:
 
 
 def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None) -> Iterator[tuple[str, str]]:
-    """(place, sentence) for all that differs and that the kernel does not let one change in place.
+    """(place, sentence) for all that differs and that batch does not change; mostly the kernel does not let one.
 
     parent is the ifindex of the link's parent interface, None for a kind without.
     """
@@ -51,7 +51,7 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
     # An address that left the file, or is of the other family now.
     changed |= {kind.field_of(name) for name in ADDRESSES if name not in wanted and _is_given(have.get(name))}
     for field in sorted(changed):
-        yield link.where(field), f"{title} is there with another {field}, which cannot be changed; destroy it first"
+        yield link.where(field), f"{title} is there with another {field}, which batch does not change; destroy it first"
 
 
 def _is_given(address: object) -> bool:

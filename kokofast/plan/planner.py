@@ -159,8 +159,6 @@ class _LinkPlanner:
         kind = KINDS[link.kind]
         room = self._room(link, parent)
         for end in link.ends:
-            if end.mac is not None and not kind.own_mac:
-                self._problem(end.where("mac"), f"a {kind.name} interface has its parent's MAC address; leave mac out")
             if end.mtu is not None and parent is not None and room is not None and end.mtu > room:
                 self._problem(
                     end.where("mtu"),

@@ -165,6 +165,9 @@ class _Builder:
         """The ends of a link: record is what msgspec made of source."""
         if of_kind.kind.ends == 1:
             end = self._end(index, "endpoint", record.endpoint, source["endpoint"], of_kind, given)
+            if end is not None and end.mac is not None and not of_kind.kind.own_mac:
+                what = f"{of_kind.kind.article} {of_kind.kind.name} interface"
+                self._note(end.where("mac"), f"{what} has its parent's MAC address; leave mac out")
             return None if end is None else (end,)
         ends = [
             self._end(index, f"endpoints[{number}]", raw, source["endpoints"][number], of_kind, given)
@@ -184,7 +187,7 @@ class _Builder:
         """The kind's own fields: what is given, the declared default, or None."""
         for key, rule in of_kind.options.items():
             if rule.field.required and key not in raw and key not in self._defaults:
-                self._note(at(""), f"a {of_kind.kind.name} link needs '{key}'")
+                self._note(at(""), f"{of_kind.kind.article} {of_kind.kind.name} link needs '{key}'")
             elif rule.field.type == "interface" and key in given.values:
                 node, colon, _ = given.values[key].rpartition(":")
                 if colon:

@@ -64,7 +64,7 @@ def fits(value: object, rule: Rule, path: str, report: Report) -> bool:
 def repair_link(raw: Mapping[str, object], shape: Shape, report: Report) -> dict[str, object] | None:
     """The good part of a link, its endpoints repaired one by one."""
     key = shape.ends_key
-    what = f"a {shape.kind.name} link"
+    what = f"{shape.kind.article} {shape.kind.name} link"
     ends: object = None
     if key in raw:
         ends = _repair_ends(raw[key], shape, report)
@@ -102,7 +102,7 @@ def _repair_ends(value: object, shape: Shape, report: Report) -> object:
         return None
     ends = [_repair_end(end, shape, f"endpoints[{index}]", report) for index, end in enumerate(value)]
     if len(value) != count:
-        report("endpoints", f"a {shape.kind.name} link has {count} ends, not {len(value)}")
+        report("endpoints", f"{shape.kind.article} {shape.kind.name} link has {count} ends, not {len(value)}")
         return None
     return None if None in ends else ends
 

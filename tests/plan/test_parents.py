@@ -165,7 +165,7 @@ class TestAnotherRun:
         link = on("vxlan", "c:vx0", "h:up0")
         found = plan(nodes(link), namespace(0, stands(link, data)), host(1, up0=1500))
         assert texts(found) == [
-            f"link.{field}: c:vx0 is there with another {field}, which cannot be changed; destroy it first"
+            f"link.{field}: c:vx0 is there with another {field}, which batch does not change; destroy it first"
         ]
 
     def test_another_parent(self) -> None:

@@ -45,6 +45,8 @@ TWIN = Kind(
     mtu=(1000, 9000),
     create=create,
 )
+# English says "an" before it.
+INNER = Kind("inner", ends=1, fields=(), mtu=(68, 2000), create=create, own_mac=False)
 GOOD: dict[str, Any] = {"type": "tunnel", "endpoint": "r:eth0:10.0.0.1/24", "remote": "192.0.2.9", "key": 7}
 
 
@@ -52,6 +54,7 @@ GOOD: dict[str, Any] = {"type": "tunnel", "endpoint": "r:eth0:10.0.0.1/24", "rem
 def _kinds(monkeypatch: pytest.MonkeyPatch, veth_only: None) -> None:
     monkeypatch.setitem(KINDS, "tunnel", TUNNEL)
     monkeypatch.setitem(KINDS, "twin", TWIN)
+    monkeypatch.setitem(KINDS, "inner", INNER)
 
 
 def load_tree(tree: object) -> Topology:
@@ -127,6 +130,27 @@ def test_defaults_out_of_one_kinds_range() -> None:
     assert found == [
         "$.defaults.mtu: must be a whole number from 1000 to 9000, not 500",
         "$.defaults.key: must be a whole number from 1 to 100, not 1500",
+    ]
+
+
+def test_a_kind_without_a_mac_address_of_its_own() -> None:
+    inner = {"type": "inner", "endpoint": "r:eth0"}
+    sentence = "an inner interface has its parent's MAC address; leave mac out"
+    assert tree_problems([inner | {"mac": "02:00:00:00:00:01"}]) == [f"$[0].mac: {sentence}"]
+    end = {"node": "r", "interface": "eth0", "mac": "02:00:00:00:00:01"}
+    assert tree_problems([inner | {"endpoint": end}]) == [f"$[0].endpoint.mac: {sentence}"]
+    found = tree_problems({"defaults": {"mac": "02:00:00:00:00:01"}, "links": [inner]})
+    assert found == [f"$.defaults.mac: {sentence}"]
+    assert load_tree([inner]).links[0].ends[0].mac is None
+
+
+@pytest.mark.parametrize(("cell", "value"), [("true", True), ("false", False), ("", None)])
+def test_csv_true_and_false(cell: str, value: bool | None) -> None:
+    text = f"type,a_node,a_if,remote,key,learning\ntunnel,r,eth0,192.0.2.9,7,{cell}\n"
+    (link,) = load(text.encode(), filename="links.csv").links
+    assert link.options["learning"] is value
+    assert problems(text.replace(f"7,{cell}", "7,yes"), "links.csv") == [
+        "links.csv:2 learning: must be true or false, not 'yes'"
     ]
 
 
