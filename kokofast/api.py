@@ -14,7 +14,7 @@ import trio
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
 from kokofast.engine.inspect import SeenLink, inspect
-from kokofast.engine.result import APPLIED, UNCHANGED, Failure, Result
+from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.host.files import read_file
 from kokofast.topology import FILE_BYTES_MAX, TopologyError
 from kokofast.topology import load as load_bytes
@@ -39,7 +39,8 @@ __all__ = [
 
 
 class ApplyError(Exception):
-    """A topology could not be applied; everything was taken back. result.errors says why."""
+    """A topology could not be applied. result.errors says why; everything was taken back, but for what result.left
+    lists."""
 
     def __init__(self, result: Result) -> None:
         super().__init__("\n".join(map(str, result.errors)) or result.status)
@@ -59,12 +60,15 @@ def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool 
 
 @asynccontextmanager
 async def deployed(topology: Topology, **options: Any) -> AsyncIterator[Result]:
-    """Applies the topology, runs the block with the result, and destroys the lab, however the block ends.
+    """Applies the topology, runs the block with the result, and destroys the lab, however the block ends: all of it,
+    also what was there before.
 
-    options are those of apply(). Raises ApplyError when the topology cannot be applied.
+    options are those of apply(). With keep_going the block runs with the links that work, and result.errors has the
+    others. Raises ApplyError when the topology cannot be applied.
     """
     result = await apply(topology, **options)
-    if result.status not in (APPLIED, UNCHANGED):
+    works = result.status in (APPLIED, UNCHANGED) or (result.status == PARTIAL and options.get("keep_going", False))
+    if not works:
         raise ApplyError(result)
     try:
         yield result
