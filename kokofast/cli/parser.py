@@ -9,10 +9,10 @@ from kokofast import __version__
 from kokofast.cli.output import clean
 
 EXIT_CODES = """\
-exit codes: 0 done, or nothing to do; 1 failed, everything this run made was taken back; 2 usage or an invalid file,
-nothing was touched; 3 partial: with --keep-going, or something could not be taken back, or removed, or the result or
-the trace could not be written; 4 with --dry-run --exit-code: there is something to change; others: the sandbox's
-command"""
+exit codes: 0 done, or nothing to do; 1 failed, everything this run made was taken back; 2 usage, an invalid file, or
+one that does not fit this machine, nothing was touched; 3 partly done: some links failed with --keep-going, or
+something could not be taken back, or removed, or all was done but the result or the trace could not be written; 4 with
+--dry-run --exit-code: there is something to change; others: the sandbox's command"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,7 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"{EXIT_CODES}\n\nkoko's own command line (kokofast -d c1,link1 -n ns2,link2): see kokofast -h",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        add_help=False,  # its -h is koko's
     )
+    parser.add_argument("--help", action="help", help="show this help message and exit (-h: koko's command line)")
     parser.add_argument("-v", "--version", action="version", version=f"kokofast {__version__}")
     # Not given prog, argparse makes a formatter to find it, which imports shutil and all its compressors.
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog=parser.prog)
@@ -72,7 +74,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    batch = _add(commands, "batch", "make the kernel match FILE: create what is missing, leave what is right")
+    does = "make what FILE lists: create what is missing, set what differs, leave what is right; remove no links"
+    batch = _add(commands, "batch", does)
     batch.add_argument("file", metavar="FILE", help=FILE_HELP)
     batch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
     batch.add_argument("--create", action="store_true", help="make network namespaces that are missing")

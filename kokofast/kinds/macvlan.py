@@ -20,7 +20,7 @@ FIELDS = (
     Field(
         "mode",
         "choice",
-        "who may talk to whom (default: the kernel's own choice, vepa)",
+        "who may talk to whom; bridge unless given, the word default is the kernel's own choice (vepa)",
         choices=(*MODES, KERNEL_DEFAULT),
         default="bridge",
     ),
