@@ -14,7 +14,7 @@ from kokofast.engine.groundwork import is_to_do, plan_of
 from kokofast.engine.locking import lab_locked
 from kokofast.engine.pace import Pace
 from kokofast.engine.recheck import bereft, fail_the_misled
-from kokofast.engine.result import PARTIAL, ROLLED_BACK, UNCHANGED, Failure, Result
+from kokofast.engine.result import UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler, run_all
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
@@ -138,7 +138,6 @@ async def _carry_out(
                 fail_the_misled(applied)
     except BaseException:
         # Cancelled (Ctrl-C, SIGTERM), or a defect of ours: either way nothing stays half made.
-        result.status = ROLLED_BACK
         await _roll_back(applied, result, None, progress)
         raise
     result.workers = pace.workers
@@ -157,7 +156,6 @@ async def _settle(applied: Applied, result: Result, keep_going: bool, progress: 
         links = [applied.topology.links[number] for number in sorted(lost)]
         result.errors += [Failure(link.place, f"{link.title()}: what it stands on was not made") for link in links]
         failed |= lost
-    result.status = PARTIAL if keep_going else ROLLED_BACK
     await _roll_back(applied, result, failed if keep_going else None, progress)
     if keep_going:
         count_done(applied, result, failed)
@@ -166,7 +164,7 @@ async def _settle(applied: Applied, result: Result, keep_going: bool, progress: 
 
 
 async def _roll_back(applied: Applied, result: Result, only: set[int] | None, progress: Progress | None) -> None:
+    result.begin_rollback()
     with trio.CancelScope(shield=True), result.stage("rollback"):
-        result.left = await take_back(applied, only, run_all, progress)
-    if result.left:
-        result.status = PARTIAL
+        left = await take_back(applied, only, run_all, progress)
+    result.end_rollback(left, whole=only is None)

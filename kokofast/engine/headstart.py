@@ -155,7 +155,6 @@ class HeadStart:
 
     def _take_back(self) -> None:
         from kokofast.engine.failures import failures_of
-        from kokofast.engine.result import PARTIAL, ROLLED_BACK
         from kokofast.engine.rollback import take_back
 
         applied, result = self.applied, self.result
@@ -164,9 +163,10 @@ class HeadStart:
         fail_the_misled(applied)
         result.errors += failures_of(applied)
         result.links["failed"] = applied.count_failed()
+        result.begin_rollback()
         with result.stage("rollback"):
-            result.left = drive(take_back(applied, None, AtOnce()))
-        result.status = PARTIAL if result.left else ROLLED_BACK
+            left = drive(take_back(applied, None, AtOnce()))
+        result.end_rollback(left)
 
     def close(self) -> None:
         """Gives the lab's lock back, and closes what is open."""

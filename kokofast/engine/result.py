@@ -70,6 +70,16 @@ class Result:
             found["notes"] = self.notes
         return found
 
+    def begin_rollback(self) -> None:
+        """Until end_rollback() nobody knows what is left: should it break off, that is what the result says."""
+        self.status = PARTIAL
+        self.left = [f"taking back did not come to its end: 'kokofast destroy --name {self.lab}' removes what is left"]
+
+    def end_rollback(self, left: list[str], *, whole: bool = True) -> None:
+        """It has come to its end: a line for each thing that is left. Not whole: what works was to be kept."""
+        self.left = left
+        self.status = PARTIAL if left or not whole else ROLLED_BACK
+
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Times a block under this name."""
         return _stage(self.seconds, name, self.trace)

@@ -33,7 +33,7 @@ class Scheduler(Generic[Item, Answer]):
     report(numbers, answers) is called in the trio thread for every finished chunk. With stop_on_failure nothing new
     is started after the first failure. prepare(chunk, next) runs in another thread while a chunk of the type
     beside is executed, with those that will probably come behind it. answered are those that were carried out before,
-    by their numbers; they are reported first.
+    by their numbers; they are reported first. With else_here the trio thread does what no thread can be had for.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class Scheduler(Generic[Item, Answer]):
         prepare: Callable[[Sequence[Item], Sequence[Item]], None] | None = None,
         beside: type = object,
         answered: Mapping[int, Answer] | None = None,
+        else_here: bool = False,
     ) -> None:
+        self._else_here = else_here
         self._operations = operations
         self._prepare = prepare
         self._beside = beside
@@ -89,7 +91,7 @@ class Scheduler(Generic[Item, Answer]):
             chunk = [self._operations[number] for number in numbers]
             try:
                 if self._prepare is None or not isinstance(chunk[0], self._beside):
-                    answers = await _in_thread(self._execute, chunk, limiter=limiter)
+                    answers = await _in_thread(self._execute, chunk, limiter=limiter, else_here=self._else_here)
                 else:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._look_ahead, self._prepare, chunk, numbers)
@@ -124,11 +126,16 @@ class Scheduler(Generic[Item, Answer]):
                 self._ready.done(number)
 
 
-async def _in_thread(job: Callable[..., T], *arguments: object, limiter: trio.CapacityLimiter) -> T:
+async def _in_thread(
+    job: Callable[..., T], *arguments: object, limiter: trio.CapacityLimiter, else_here: bool = False
+) -> T:
     try:
         return await trio.to_thread.run_sync(job, *arguments, limiter=limiter)
     except RuntimeError as error:
-        raise no_thread(error) from error
+        refusal = no_thread(error)
+        if not else_here:
+            raise refusal from error
+    return job(*arguments)
 
 
 async def run_all(
@@ -139,7 +146,10 @@ async def run_all(
     chunk: int,
     report: Callable[[int, Answer], None],
 ) -> None:
-    """Independent items through worker threads in chunks; report(number, answer) for each."""
+    """Independent items through worker threads in chunks; report(number, answer) for each.
+
+    Where no more threads can be started the calling one does their work: what takes away must come to its end.
+    """
     nothing: list[tuple[int, ...]] = [()] * len(items)
 
     def report_all(numbers: Sequence[int], answers: Sequence[Answer]) -> None:
@@ -155,5 +165,6 @@ async def run_all(
         workers=workers,
         chunk=chunk,
         stop_on_failure=False,
+        else_here=True,
     )
     await scheduler.run()

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from kokofast.engine import apply as engine_apply
 from kokofast.engine.apply import apply
 from kokofast.engine.pace import CHUNK
 from kokofast.engine.result import Result
@@ -598,3 +599,22 @@ async def test_keep_going_keeps_what_is_not_in_the_replaced_namespace(machine: M
     assert result.links == {"total": 4, "created": 2, "updated": 1, "unchanged": 0, "failed": 1}
     assert kernel.links_of("d") == []
     assert kernel.links_of("c") == ["e0"]
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+async def test_a_rollback_that_breaks_off_is_not_said_to_be_whole(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, keep_going: bool
+) -> None:
+    async def break_off(*_: object) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(engine_apply, "take_back", break_off)
+    kernel = await machine()
+    kernel.refuse[5] = errno.EPERM
+    result = Result("lab", "unchanged")
+    with pytest.raises(OSError, match="Too many open files"):
+        await apply(lab(MIXED), kernel=kernel, keep_going=keep_going, result=result)
+    assert result.status == "partial"
+    assert "kokofast destroy --name lab" in result.left[0]
+    assert result.errors

@@ -228,3 +228,22 @@ async def test_run_all_goes_on_after_failures() -> None:
     recorder = Recorder(bad=[0, 1, 2])
     await run_all(range(5), recorder.execute, workers=2, chunk=2, report=lambda *one: recorder.reported.append(one))
     assert sorted(recorder.reported) == [(0, False), (1, False), (2, False), (3, True), (4, True)]
+
+
+async def test_where_there_are_no_threads_run_all_works_in_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = threading.get_ident()
+    threads: list[int] = []
+    reported: list[tuple[int, int]] = []
+
+    async def refuse(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    def execute(chunk: Sequence[int]) -> list[int]:
+        threads.append(threading.get_ident())
+        return [2 * item for item in chunk]
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
+    await run_all(range(10), execute, workers=3, chunk=2, report=lambda *what: reported.append(what))
+    assert sorted(reported) == [(number, 2 * number) for number in range(10)]
+    assert set(threads) == {home}
