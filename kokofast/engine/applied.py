@@ -150,7 +150,9 @@ def _mirror_is_back(applied: Applied, operation: AddMirror | RemoveMirror) -> bo
     }
     if isinstance(operation, RemoveMirror):
         return there == operation.directions
-    return not there and (operation.mtu is None or source.mtu == operation.mtu[1])
+    if there or operation.mtu is None:
+        return not there
+    return source.mtu == executor.mirrors.mtu_without(operation, operation.mtu[1])
 
 
 def undo_changes(applied: Applied, only: set[int] | None) -> list[str]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Refusal = KernelError | OSError
 
 PROMOTE = "ipv4/conf/{}/promote_secondaries"
+KEEP_ADDRESSES = "ipv6/conf/{}/keep_addr_on_down"
 DISABLE_IPV6 = "ipv6/conf/{}/disable_ipv6"
 
 ADOPT_ATTEMPTS = 50
@@ -268,14 +269,16 @@ class Executor:
         for number, reference, _, wanted in changes:
             requests += wanted
             owners += [(number, reference)] * len(wanted)
-        removing = [(number, ref) for number, ref, change, _ in changes if _removes_ipv4(change)]
-        for _, reference in removing:
-            self._promote(handle, reference)
+        # What the kernel does beside what it is asked for, a user's addresses included.
+        guarded = [(number, ref, PROMOTE) for number, ref, change, _ in changes if _removes_ipv4(change)]
+        guarded += [(number, ref, KEEP_ADDRESSES) for number, ref, change, _ in changes if change.up is False]
+        for _, reference, path in guarded:
+            self._guard(handle, reference, path)
         try:
             answers = self.kernel.send(handle, requests, self.resolve)
         finally:
-            for number, reference in removing:
-                refusal = self._set_back(handle, reference, PROMOTE) and self._set_back(handle, reference, PROMOTE)
+            for number, reference, path in guarded:
+                refusal = self._set_back(handle, reference, path) and self._set_back(handle, reference, path)
                 results[number] = results[number] or refusal
         for request, (number, reference), answer in zip(requests, owners, answers, strict=True):
             if answer is not None and request.type == RTM_DELADDR and answer.errno == errno.EADDRNOTAVAIL:
@@ -319,11 +322,11 @@ class Executor:
         with self.kernel.using([handle]):
             return observe(self.kernel, handle, mirrors=mirrors)
 
-    def _promote(self, handle: Handle, reference: IfRef) -> None:
-        # With an IPv4 address the kernel removes all later ones of its subnet, a user's too, unless it may promote
-        # them.
+    def _guard(self, handle: Handle, reference: IfRef, path: str) -> None:
+        # With an IPv4 address the kernel removes all later ones of its subnet, unless it may promote them; and when an
+        # interface goes down all its IPv6 addresses, unless it is told to keep them.
         try:  # noqa: SIM105 - contextlib costs koko's command line more than this module
-            self._set(handle, reference, PROMOTE, "1")
+            self._set(handle, reference, path, "1")
         except OSError:  # a read-only /proc/sys: then it is as it is
             pass
 

@@ -116,12 +116,12 @@ def add_mirror(
         for item in ours:
             if not item.target:  # an interface that is gone, and has come again with another index
                 _delete_filter(kernel, handle, source, qdisc, item)
-        if any(item.cookie[-1] & MADE_QDISC for item in _all_ours(kernel, handle, source, qdisc)):
-            cookie = _with_qdisc(cookie)
+        # Of this qdisc only: the other direction's may be a stranger's.
+        is_made = any(item.cookie[-1] & MADE_QDISC for item in _all_ours(kernel, handle, source, qdisc))
         taken = {tc.priority_of(message.header["info"]) for message in present}
         parent = qdisc.handle | _PARENTS[qdisc.kind][direction]
         free = (number for number in range(_FIRST_PRIORITY[direction], _LAST_PRIORITY, 2) if number not in taken)
-        _add_filter(kernel, handle, source, parent, target, cookie, free)
+        _add_filter(kernel, handle, source, parent, target, _with_qdisc(cookie) if is_made else cookie, free)
 
 
 def remove_mirrors(

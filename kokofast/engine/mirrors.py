@@ -26,6 +26,8 @@ class Mirrors:
         self._bare: dict[tuple[int, int], BareQdisc] = {}  # (namespace, ifindex) -> what is left of a mirror
         # One operation at a time on the qdiscs of an interface: one takes the qdisc away that another is about to use.
         self._locks: dict[tuple[int, int], _thread.LockType] = {}
+        # (namespace, ifindex) -> the MTU of each tunnel that it is copied into by this run
+        self._rooms: dict[tuple[int, int], dict[AddMirror, int]] = {}
 
     def leaves_bare(self, source: IfRef) -> bool:
         """Whether a qdisc of ours without a mirror is left at the interface."""
@@ -40,7 +42,10 @@ class Mirrors:
             with self._alone_at(operation.source), executor.kernel.using([handle]):
                 self._remove_bare(handle, operation.source)
                 if isinstance(operation, AddMirror) and operation.mtu is not None:
-                    set_mtu(executor.kernel, handle, source, operation.mtu[0])
+                    # The narrowest tunnel counts, in whatever order they come.
+                    rooms = self._rooms.setdefault(self._place(operation.source), {})
+                    rooms[operation] = operation.mtu[0]
+                    set_mtu(executor.kernel, handle, source, min(rooms.values()))
                 add_mirror(executor.kernel, handle, source, target, operation.directions, operation.cookie)
         except BareQdisc as error:
             self._bare[self._place(operation.source)] = error
@@ -66,11 +71,17 @@ class Mirrors:
         try:
             with self._alone_at(operation.source), executor.kernel.using([handle]):
                 if isinstance(operation, AddMirror) and operation.mtu is not None:
-                    set_mtu(executor.kernel, handle, source, operation.mtu[1])
+                    set_mtu(executor.kernel, handle, source, self.mtu_without(operation, operation.mtu[1]))
+                    self._rooms.get(self._place(operation.source), {}).pop(operation, None)
                 refusal = self._remove_bare(handle, operation.source)
                 return remove_mirrors(executor.kernel, handle, source, chosen) or refusal
         except (KernelError, OSError) as error:
             return error
+
+    def mtu_without(self, operation: AddMirror, before: int) -> int:
+        """The MTU that the mirrored interface has without this mirror, before this run's that of ``before``."""
+        rooms = self._rooms.get(self._place(operation.source), {})
+        return min([before, *(room for other, room in rooms.items() if other is not operation)])
 
     def take_back(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
         """Undoes an operation that was done, whole or by half."""

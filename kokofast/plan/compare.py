@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface
     from kokofast.topology.model import Address, End, Link
 
+IPV6_MIN_MTU = 1280  # include/uapi/linux/in6.h: an interface with less has no IPv6
+
 # What the kernel shows of a tunnel when it has it; the other attributes always have some value.
 ADDRESSES = ("group", "group6", "local", "local6")
 
@@ -54,12 +56,48 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
         yield link.where(field), f"{title} is there with another {field}, which batch does not change; destroy it first"
 
 
+def unbearable(link: Link, found: Sequence[Interface], most: Sequence[int | None]) -> Iterator[tuple[str, str]]:
+    """(place, sentence) for all that the kernel would do to addresses of an interface that nobody could give back; most
+    is the largest MTU that each end can have."""
+    for end, interface, limit in zip(link.ends, found, most, strict=True):
+        title = f"{end.node}:{end.ifname}"
+        ipv6 = [address for address in interface.addresses if address.family == AF_INET6 and not is_link_local(address)]
+        mtu = _mtu_of(end, limit)
+        if ipv6 and mtu is not None and mtu < IPV6_MIN_MTU <= interface.mtu:
+            yield (
+                end.where("mtu"),
+                f"with an mtu below {IPV6_MIN_MTU} the kernel takes the IPv6 addresses of {title} away, and it has "
+                f"{len(ipv6)}; remove them first",
+            )
+        for address in end.addresses:
+            # IPv6 takes an address once only: the other one would keep its length, and become ours.
+            others = [one for one in ipv6 if one.packed == address.packed and one.prefixlen != address.prefixlen]
+            if others and not interface.addresses[others[0]]:
+                yield (
+                    end.where("addresses"),
+                    f"{title} has the address {address.text} already with the prefix length {others[0].prefixlen}, "
+                    "and not from us; remove it first (ip address delete)",
+                )
+
+
+def _mtu_of(end: End, most: int | None) -> int | None:
+    return end.mtu if end.mtu is None or most is None else min(end.mtu, most)
+
+
+def is_link_local(address: Address) -> bool:
+    """Whether an IPv6 address is of fe80::/10, which the kernel makes for itself."""
+    return address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
+
+
 def _is_given(address: object) -> bool:
     return isinstance(address, bytes) and any(address)
 
 
-def difference(end: End, interface: Interface, alias: str) -> tuple[Change, Change, tuple[Address, ...]]:
-    """(what to set, how to set it back, the addresses to remove last) for an interface that is this end already.
+def difference(
+    end: End, interface: Interface, alias: str, most: int | None = None
+) -> tuple[Change, Change, tuple[Address, ...]]:
+    """(what to set, how to set it back, the addresses to remove last) for an interface that is this end already. most
+    is the largest MTU that it can have, whatever the file says.
 
     An address that is removed cannot be given back as it was (the kernel may promote another in its place), so that
     comes when nothing else can fail any more.
@@ -67,8 +105,9 @@ def difference(end: End, interface: Interface, alias: str) -> tuple[Change, Chan
     pairs: dict[str, tuple[object, object]] = {"ifalias": (alias, interface.alias)}
     if end.mac is not None:
         pairs["address"] = end.mac, interface.mac
-    if end.mtu is not None:
-        pairs["mtu"] = end.mtu, interface.mtu
+    mtu = _mtu_of(end, most)
+    if mtu is not None:
+        pairs["mtu"] = mtu, interface.mtu
     if end.txqlen is not None:
         pairs["txqlen"] = end.txqlen, interface.txqlen
     if not interface.alias:  # then it may still be our mark
@@ -76,15 +115,21 @@ def difference(end: End, interface: Interface, alias: str) -> tuple[Change, Chan
     wanted = {name: value for name, (value, now) in pairs.items() if value != now}
     before = {name: pairs[name][1] for name in wanted}
     up = end.up if end.up != interface.up else None
-    add, remove = _address_difference(end.addresses, interface.addresses)
-    if up is False:
-        # An interface that goes down loses its IPv6 addresses (unless sysctl keep_addr_on_down is set).
-        add += tuple(address for address in end.addresses if address.family == AF_INET6 and address not in add)
+    new, remove = _address_difference(end.addresses, interface.addresses)
+    # An interface that goes down, now or when that is taken back, loses its IPv6 addresses, unless the sysctl
+    # keep_addr_on_down is set: the engine does so, where it may. It cannot harm to add them again.
+    lost = [
+        address
+        for address, ours in interface.addresses.items()
+        if ours and address.family == AF_INET6 and up is not None
+    ]
+    add = new + tuple(address for address in lost if up is False and address not in remove)
     # IPv6 takes an address once only, whatever its prefix length.
-    clash = {address.packed for address in add if address.family == AF_INET6}
+    clash = {address.packed for address in new if address.family == AF_INET6}
     first = tuple(address for address in remove if address.packed in clash)
     last = tuple(address for address in remove if address.packed not in clash)
-    undo = Change(before, None if up is None else interface.up, first, add)
+    again = tuple(address for address in lost if address not in first)
+    undo = Change(before, None if up is None else interface.up, first + again, new)
     return Change(wanted, up, add, first), undo, last
 
 

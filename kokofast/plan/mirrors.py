@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
+from kokofast.plan.compare import IPV6_MIN_MTU
 from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.plan.plan import UNCHANGED, UPDATE
@@ -10,14 +11,33 @@ from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kokofast.plan.plan import Plan
+    from collections.abc import Iterable
+
+    from kokofast.plan.plan import Plan, Situation
     from kokofast.plan.prospect import PlannedEnd, Prospect
+    from kokofast.topology.model import Link
 
 
 def plan_mirrors(plan: Plan, prospect: Prospect, lab: str) -> None:
     """Adds the operations to the plan, or the problems."""
     for end in prospect.ends:
         _plan_mirror(plan, prospect, lab, end)
+
+
+def rooms_of_tunnels(links: Iterable[Link], situation: Situation) -> dict[tuple[int, str], int]:
+    """(namespace, interface) -> the MTU of the narrowest tunnel that it is copied into, of the tunnels that are there:
+    what the mirror has lowered the interface to must not be raised again because the file gives it an MTU."""
+    rooms: dict[tuple[int, str], int] = {}
+    for link in links:
+        if KINDS[link.kind].ends != 1 or not KINDS[link.kind].overhead(link):
+            continue
+        for end in link.ends:
+            tunnel = situation.find(IfRef(situation.places[end.node], end.ifname))
+            if end.mirror is not None and tunnel is not None:
+                place = situation.places[end.node], end.mirror.source
+                room = end.mtu if end.mtu is not None else tunnel.mtu
+                rooms[place] = min(room, rooms.get(place, room))
+    return rooms
 
 
 def _plan_mirror(plan: Plan, prospect: Prospect, lab: str, planned: PlannedEnd) -> None:
@@ -73,8 +93,17 @@ def _lowered_mtu(plan: Plan, prospect: Prospect, planned: PlannedEnd, source: If
     if mtu is None or room is None or mtu <= room:
         return None
     end = planned.link.ends[planned.position]
-    plan.notes.append(
-        f"the mtu of {end.node}:{source.ifname} is lowered from {mtu} to {room}, "
-        f"so that its packets fit into {end.ifname}"
-    )
+    title = f"{end.node}:{source.ifname}"
+    if room < IPV6_MIN_MTU <= mtu:
+        plan.problems.append(
+            Problem(
+                end.where("mirror"),
+                f"packets of {title} (mtu {mtu}) fit into {end.ifname} only when its mtu is lowered to {room}, and "
+                f"below {IPV6_MIN_MTU} the kernel takes all its IPv6 addresses and routes away; give {end.ifname} an "
+                f"mtu of at least {IPV6_MIN_MTU}, or lower that of {title} yourself",
+            )
+        )
+        return None
+    # Of several tunnels the narrowest counts (engine.mirrors).
+    plan.notes.append(f"the mtu of {title} is lowered from {mtu} to {room}, so that its packets fit into {end.ifname}")
     return room, mtu

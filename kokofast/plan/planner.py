@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
-from kokofast.plan.compare import are_peers, difference, fixed_differences
-from kokofast.plan.mirrors import plan_mirrors
+from kokofast.plan.compare import are_peers, difference, fixed_differences, unbearable
+from kokofast.plan.mirrors import plan_mirrors, rooms_of_tunnels
 from kokofast.plan.operations import (
     Change,
     ConfigureEnd,
@@ -59,7 +59,8 @@ def _plan_namespaces(plan: Plan, topology: Topology, situation: Situation) -> di
     alias = namespace_alias(topology.name)
     for name, node in topology.nodes.items():
         ns = situation.places[name]
-        if situation.observed[ns] is None and ns not in made:
+        # Other nodes may lead there as well, by its path say.
+        if situation.observed[ns] is None and ns not in made and node.create:
             made[ns] = plan.add(MakeNamespace(ns, node.target, alias))
     return made
 
@@ -77,6 +78,7 @@ class _LinkPlanner:
         # The interfaces of links that are not planned yet.
         self.coming = {(situation.places[end.node], end.ifname) for link in topology.links for end in link.ends}
         self.removals: list[ConfigureEnd] = []
+        self.rooms = rooms_of_tunnels(topology.links, situation)
         self.by_alias: dict[str, list[tuple[int, Interface]]] | None = None  # see _with_alias()
 
     def plan_link(self, number: int, link: Link) -> bool:
@@ -241,7 +243,7 @@ class _LinkPlanner:
             return False
         carrier = self.situation.find(parent) if parent is not None else None
         parent_index = None if parent is None else (carrier.ifindex if carrier is not None else 0)
-        fixed = list(fixed_differences(link, present, parent_index))
+        fixed = [*fixed_differences(link, present, parent_index), *unbearable(link, present, self._most(references))]
         self.plan.problems += [Problem(place, message) for place, message in fixed]
         return not fixed
 
@@ -280,8 +282,9 @@ class _LinkPlanner:
     ) -> None:
         parent = self._parent(link)
         wait = () if parent is None else self.prospect.ready((parent,))
-        for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):
-            change, undo, last = difference(end, interface, alias)
+        ends = zip(references, link.ends, present, self._most(references), strict=True)
+        for position, (reference, end, interface, most) in enumerate(ends):
+            change, undo, last = difference(end, interface, alias, most)
             if last:
                 self.plan.actions[number] = UPDATE
                 self.removals.append(ConfigureEnd(number, position, reference, Change(remove=last), Change(add=last)))
@@ -290,8 +293,12 @@ class _LinkPlanner:
                 done = self.plan.add(ConfigureEnd(number, position, reference, change, undo), wait)
                 self.prospect.completes(done, reference)
             if end.mtu is not None:
-                self.prospect.sets_mtu(reference, end.mtu)
+                self.prospect.sets_mtu(reference, end.mtu if most is None else min(end.mtu, most))
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface))
+
+    def _most(self, references: Sequence[IfRef]) -> list[int | None]:
+        """The largest MTU that each of these can have because of where it is copied to."""
+        return [self.rooms.get((reference.ns, reference.ifname)) for reference in references]
 
     def _attributes(self, kind: Kind, reference: IfRef, end: End) -> dict[str, object]:
         attributes: dict[str, object] = {

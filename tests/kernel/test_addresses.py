@@ -65,3 +65,66 @@ def test_a_refusal_leaves_all_addresses_as_they_were(lab: Lab, node: str) -> Non
     assert "$.links[0].endpoints[0].addresses[1]" in done.stderr
     assert "mtu of 1280" in done.stderr
     assert ip(node, *shown) == before
+
+
+def _refused_later(node: str) -> dict[str, object]:
+    """A link whose refusal only the kernel tells, after everything that was there before has been changed."""
+    return {"endpoints": [f"{node}:z:2001:db8:9::1/64", f"{node}:zz"], "mtu": 1000}
+
+
+def test_an_mtu_without_ipv6_is_refused_where_there_are_addresses(lab: Lab, node: str) -> None:
+    _batch(lab, node, "10.0.0.1/24")
+    assert _batch(lab, node, "10.0.0.1/24", mtu=1200)["links"]["updated"] == 1  # type: ignore[index]
+    _batch(lab, node, "10.0.0.1/24", mtu=1500)
+    ip(node, "address", "add", "2001:db8::99/64", "nodad", "dev", "x")
+    shown = ("-d", "address", "show", "scope", "global")
+    before = ip(node, *shown)
+    end = {"node": node, "interface": "x", "addresses": ["10.0.0.1/24"], "mtu": 1200}
+    lab.write([{"endpoints": [end, f"{node}:y"]}])
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 2
+    assert "$.links[0].endpoints[0].mtu: with an mtu below 1280" in done.stderr
+    assert ip(node, *shown) == before
+
+
+def test_an_ipv6_address_of_the_user_with_another_length(lab: Lab, node: str) -> None:
+    _batch(lab, node, "10.0.0.1/24")
+    ip(node, "address", "add", "2001:db8::5/128", "nodad", "dev", "x")
+    shown = ("-d", "address", "show", "scope", "global")
+    before = ip(node, *shown)
+    end = {"node": node, "interface": "x", "addresses": ["10.0.0.1/24", "2001:db8::5/64"]}
+    lab.write([{"endpoints": [end, f"{node}:y"]}])
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 2
+    assert "$.links[0].endpoints[0].addresses" in done.stderr
+    assert "prefix length 128" in done.stderr
+    assert ip(node, *shown) == before
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_the_addresses_outlive_a_change_of_up_or_down_that_is_taken_back(lab: Lab, node: str, up: bool) -> None:
+    given = ["10.0.0.1/24", "2001:db8::1/64", "2001:db8:1::1/64"]
+    _batch(lab, node, *given, up=not up)
+    ip(node, "address", "add", "2001:db8::99/64", "nodad", "dev", "x")
+    (link,) = ip_json(node, "address", "show", "dev", "x")
+    before = _seen(node), link["operstate"]
+    assert len(before[0]) == 4
+    # One of ours leaves the file as well.
+    end = {"node": node, "interface": "x", "addresses": given[:2], "up": up}
+    lab.write([{"endpoints": [end, f"{node}:y"]}, _refused_later(node)])
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 1, done.stderr
+    (link,) = ip_json(node, "address", "show", "dev", "x")
+    assert (_seen(node), link["operstate"]) == before
+    _batch(lab, node, *given, up=not up)
+    assert lab.batch()["status"] == "unchanged"
+
+
+def test_the_users_addresses_outlive_going_down(lab: Lab, node: str) -> None:
+    _batch(lab, node, "2001:db8::1/64")
+    ip(node, "address", "add", "2001:db8::99/64", "nodad", "dev", "x")
+    _batch(lab, node, "2001:db8::1/64", up=False)
+    assert _seen(node) == ["2001:db8::1/64", "2001:db8::99/64"]
+    done = ip(node, "-d", "link", "show", "x")
+    assert ",UP" not in done
+    assert lab.batch()["status"] == "unchanged"

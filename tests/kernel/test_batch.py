@@ -346,3 +346,26 @@ def test_descriptors_are_few_and_namespaces_many(lab: Lab, there: int) -> None:
     gone = run([*limited, *COMMAND, "destroy", lab.file])
     assert gone.returncode == 0, gone.stderr
     assert present(names) == there
+
+
+@pytest.mark.parametrize("path_first", [True, False])
+def test_a_path_to_a_namespace_that_is_to_be_made(lab: Lab, path_first: bool) -> None:
+    name, other = lab.new("n"), lab.new("o")
+    nodes: dict[str, object] = {"file": {"path": f"/run/netns/{name}"}, name: {"netns": name, "create": True}}
+    if not path_first:
+        nodes = dict(reversed(nodes.items()))
+    nodes[other] = {"netns": other, "create": True}
+    lab.write([{"endpoints": ["file:e0:10.0.0.1/30", f"{other}:e0"]}], nodes=nodes)
+    assert lab.batch()["namespaces"]["created"] == 2
+    assert addresses(name, "e0") == ["10.0.0.1/30"]
+    assert lab.batch()["status"] == "unchanged"
+    assert lab.destroy()["namespaces"]["removed"] == 2
+    assert present([name, other]) == 0
+
+
+def test_link_local_addresses_of_the_file_are_shown(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [f"{a}:e0:169.254.1.1/30,fe80::1/64", f"{b}:e0:169.254.1.2/30"]}])
+    lab.batch()
+    (link,) = lab.inspect()
+    assert [end["addresses"] for end in link["endpoints"]] == [["169.254.1.1/30", "fe80::1/64"], ["169.254.1.2/30"]]

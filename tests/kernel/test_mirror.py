@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import subprocess
@@ -12,6 +13,11 @@ from typing import Any
 
 import pytest
 
+import kokofast
+from kokofast.engine import mirror, mirrors
+from kokofast.engine.apply import apply
+from kokofast.plan.ownership import alias_of, cookie_of
+from kokofast.wire.message import KernelError
 from tests.conftest import ip, ip_batch, links
 from tests.kernel.conftest import COMMAND, Lab, ping, run, state, until
 
@@ -393,6 +399,18 @@ class TestStrangers:
         lab.destroy()
         assert tapped.state() == before
 
+    @pytest.mark.guest
+    def test_beside_a_prio_of_ours_the_ingress_qdisc_of_the_user_stays_his(self, lab: Lab, tapped: Tapped) -> None:
+        tc(tapped.r, "qdisc", "add", "dev", "eth0", "ingress")
+        before = tapped.state()
+        lab.write([tapped.row("egress")])
+        lab.batch()
+        lab.write([tapped.row("egress"), tapped.row("both", "tap2")])
+        lab.batch()
+        assert {one["kind"] for one in qdiscs(tapped.r, "eth0")} == {"ingress", "prio"}
+        lab.destroy()
+        assert tapped.state() == before
+
     def test_the_mark_of_another_is_not_ours(self, lab: Lab, tapped: Tapped) -> None:
         tc(tapped.r, "qdisc", "add", "dev", "eth0", "clsact")
         action = ["action", "mirred", "egress", "mirror", "dev", "lo", "cookie", "6b6f6b6f" + "00" * 12]
@@ -445,6 +463,77 @@ class TestVxlan:
             done = lab.kokofast("batch", lab.file)
             assert done.returncode == 1, done.stderr
             assert tapped.state() == before
+
+    def test_an_mtu_that_the_file_gives_does_not_raise_it_again(
+        self, lab: Lab, tapped: Tapped, link: dict[str, object]
+    ) -> None:
+        link["endpoint"]["mirror"]["from"] = "own"  # type: ignore[index]
+        rows: list[dict[str, object]] = [{"endpoints": [f"{tapped.r}:own", f"{tapped.s}:own"], "mtu": 1500}, link]
+        lab.write(rows)
+        assert lab.batch()["links"]["created"] == 2
+        assert lab.batch()["status"] == "unchanged"
+        assert (links(tapped.r)["own"]["mtu"], links(tapped.s)["own"]["mtu"]) == (1450, 1500)
+        ip(tapped.r, "link", "set", "own", "mtu", "1500")
+        assert lab.batch()["links"]["updated"] == 1
+        assert links(tapped.r)["own"]["mtu"] == 1450
+        lab.write([{**rows[0], "mtu": 1440}, link])
+        lab.batch()
+        assert (links(tapped.r)["own"]["mtu"], links(tapped.s)["own"]["mtu"]) == (1440, 1440)
+        assert lab.batch()["status"] == "unchanged"
+
+    @pytest.mark.parametrize("narrow_first", [True, False])
+    def test_of_two_tunnels_the_narrower_one_counts(
+        self, lab: Lab, tapped: Tapped, link: dict[str, object], narrow_first: bool
+    ) -> None:
+        end: dict[str, object] = link["endpoint"]  # type: ignore[assignment]
+        narrow = {**link, "vni": 6, "endpoint": {**end, "interface": "vx1"}, "mtu": 1400}
+        lab.write([narrow, link] if narrow_first else [link, narrow])
+        before = tapped.state()
+        lab.batch()
+        assert links(tapped.r)["eth0"]["mtu"] == 1400
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        ip(tapped.r, "link", "set", "eth0", "mtu", "1500")
+        assert tapped.state() == before
+
+    @pytest.mark.parametrize(("refused", "left"), [(0, 1400), (1, 1450), (None, 1400)])
+    async def test_the_mtu_stays_for_the_tunnel_that_works(
+        self,
+        lab: Lab,
+        tapped: Tapped,
+        link: dict[str, object],
+        monkeypatch: pytest.MonkeyPatch,
+        refused: int | None,
+        left: int,
+    ) -> None:
+        end: dict[str, object] = link["endpoint"]  # type: ignore[assignment]
+        lab.write([link, {**link, "vni": 6, "endpoint": {**end, "interface": "vx1", "mtu": 1400}}])
+        topology = kokofast.load(lab.file)
+        cookies = [cookie_of(lab.name, alias_of(lab.name, one))[:-1] for one in topology.links]
+
+        def add_mirror(*arguments: Any) -> None:
+            if refused is not None and arguments[-1][:-1] == cookies[refused]:
+                raise KernelError(errno.ENOMEM)
+            mirror.add_mirror(*arguments)
+
+        monkeypatch.setattr(mirrors, "add_mirror", add_mirror)
+        result = await apply(topology, keep_going=True)
+        assert (result.status, result.left) == ("applied" if refused is None else "partial", [])
+        assert links(tapped.r)["eth0"]["mtu"] == left
+
+    def test_an_mtu_that_would_cost_ipv6_is_refused(self, lab: Lab, tapped: Tapped, link: dict[str, object]) -> None:
+        ip(tapped.r, "address", "add", "2001:db8:5::1/64", "nodad", "dev", "eth0")
+        before = tapped.state()
+        lab.write([{**link, "mtu": 1200}])
+        done = lab.kokofast("batch", lab.file)
+        assert done.returncode == 2
+        assert "$.links[0].endpoint.mirror" in done.stderr
+        assert "below 1280" in done.stderr
+        assert tapped.state() == before
+        # Who has lowered it himself knows what it costs.
+        ip(tapped.r, "link", "set", "eth0", "mtu", "1200")
+        lab.batch()
+        assert lab.batch()["status"] == "unchanged"
 
     def test_a_tunnel_and_a_source_that_the_same_file_makes(self, lab: Lab, tapped: Tapped) -> None:
         a, b = lab.node("a"), lab.node("b")
