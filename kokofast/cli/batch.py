@@ -90,7 +90,10 @@ def _carry_out(
     if caught is not None and result.status != "applied":
         if result.status == UNCHANGED:  # before there was a plan: that all is as the file wants it is not known
             result.status = ROLLED_BACK
-        rest = "what is left is listed below" if result.left else "what was made has been taken back"
+        # Of a partial run whose rest is known, what works was to be kept.
+        kept = "what failed has been taken back, the links that work stay"
+        rest = kept if result.status == "partial" else "what was made has been taken back"
+        rest = "what is left is listed below" if result.left else rest
         result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
     return caught
 

@@ -20,7 +20,7 @@ from kokofast.cli.command import (
     load_file,
     need_capabilities,
 )
-from kokofast.cli.output import clean, complain_of, print_json, say, with_streams
+from kokofast.cli.output import clean, complain, complain_of, print_json, say, with_streams
 from kokofast.cli.parser import build_parser
 from kokofast.cli.progress import progress_shown
 from kokofast.cli.signals import HeldSignals, import_engine, with_signals
@@ -149,7 +149,8 @@ def _inspect(options: argparse.Namespace) -> int:
 
     try:
         with closing(kernel_for(count_named())) as kernel, HeldSignals() as signals:
-            found = drive(inspect(options.lab, kernel=kernel, run=AtOnce(signals.came)))
+            unseen: dict[str, OSError] = {}
+            found = drive(inspect(options.lab, kernel=kernel, run=AtOnce(signals.came), unseen=unseen))
     except Stopped:
         found = []
     except OSError as error:
@@ -160,7 +161,9 @@ def _inspect(options: argparse.Namespace) -> int:
         print_json([link.as_dict() for link in found])
     else:
         print_links(found)
-    return OK
+    for title, why in unseen.items():
+        complain(f"kokofast: {title}: the namespace cannot be looked into: {why.strerror or why}")
+    return FAILED if unseen else OK
 
 
 def _validate(options: argparse.Namespace) -> int:

@@ -46,11 +46,15 @@ def _end_as_dict(title: str, interface: Interface) -> Mapping[str, object]:
 
 
 def addresses_of(interface: Interface) -> list[str]:
-    """The interface's permanent addresses as text, those that the kernel made for itself (link-local) left out."""
+    """The interface's permanent addresses as text, IPv6 link-local ones left out that the kernel made for itself."""
     import ipaddress
 
-    found = [(ipaddress.ip_address(item.packed), item.prefixlen) for item in interface.addresses]
-    return sorted(f"{address}/{length}" for address, length in found if not address.is_link_local)
+    found = [(ipaddress.ip_address(item.packed), item.prefixlen, ours) for item, ours in interface.addresses.items()]
+    return sorted(
+        f"{address}/{length}"
+        for address, length, ours in found
+        if ours or address.version == 4 or not address.is_link_local
+    )
 
 
 def natural_key(text: str) -> list[str | int]:
@@ -65,8 +69,10 @@ async def inspect(
     kernel: Kernel | None = None,
     progress: Progress | None = None,
     run: RunAll | None = None,
+    unseen: dict[str, OSError] | None = None,
 ) -> list[SeenLink]:
-    """The links that carry our mark, of one lab or of all, read from the kernel; by trio, unless run says how."""
+    """The links that carry our mark, of one lab or of all, read from the kernel; by trio, unless run says how. unseen
+    is filled with the namespaces that are there and could not be looked into, by title, and why."""
     if run is None:
         from kokofast.engine.scheduler import run_all
 
@@ -78,6 +84,8 @@ async def inspect(
     finally:
         if own:
             kernel.close()
+    if unseen is not None:
+        unseen.update(scene.unseen)
     interfaces = sorted(
         scene.interfaces, key=lambda owned: (natural_key(owned.lab), natural_key(owned.interface.alias))
     )

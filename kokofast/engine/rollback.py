@@ -59,16 +59,24 @@ async def tear_down(
         if progress is not None:
             progress("delete", finished, total)
 
-    await _delete_links(executor, deletions, done, run, workers or DELETE_WORKERS, step)
+    workers = workers or DELETE_WORKERS
+    await _delete_links(executor, deletions, done, run, workers, step)
     try:
         await _remove_namespaces(executor, removals, done, run, step)
     finally:
         # Only now does the kernel end them: it would take the processors, and unmounting waits for those (RCU).
-        for number in removable:
+        gone = {number for number, name in removable.items() if name not in done.failed_namespaces}
+        for number in gone:
             handle = executor.handles[number]
             if handle is not None:
                 executor.kernel.forget(handle)
-    done.links.update(end.link for end in ends if end.ns in removable and end.link not in done.failed_links)
+    done.links.update(end.link for end in ends if end.ns in gone and end.link not in done.failed_links)
+    # Where the namespaces stay, the links between them have not been asked for.
+    stay = [end for end in ends if end.link not in done.links and end.link not in done.failed_links]
+    if stay:
+        deletions, _ = plan_teardown(stay, {})
+        total += len(deletions)
+        await _delete_links(executor, deletions, done, run, workers, step)
     return done
 
 

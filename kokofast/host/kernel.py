@@ -112,28 +112,41 @@ class Kernel:
                     continue
                 found.append(Handle(path, found_there, fd))
             opened = [item for item in found if isinstance(item, Handle)]
-            try:
-                sockets = self._sockets(opened)
-            except OSError as error:
-                return [item if isinstance(item, OSError) else error for item in found]
-            for handle, socket in zip(opened, sockets, strict=True):
-                handle.socket = socket
-            ready = opened
+            refused: dict[Handle, OSError] = {}
+            for handle, socket in zip(opened, self._sockets(opened), strict=True):
+                if isinstance(socket, OSError):
+                    _close_fd(handle)
+                    refused[handle] = socket
+                else:
+                    handle.socket = socket
+                    ready.append(handle)
+            found = [refused.get(item, item) if isinstance(item, Handle) else item for item in found]
         finally:
             with self._lock:
                 self._open -= len(paths) - len(ready)
                 self._idle.update(dict.fromkeys(ready))
         return found
 
-    def _sockets(self, handles: Sequence[Handle]) -> list[Socket]:
+    def _sockets(self, handles: Sequence[Handle]) -> list[Socket | OSError]:
+        found: list[Socket | OSError] = []
         try:
-            return open_sockets([handle.fd for handle in handles if handle.fd is not None]) if handles else []
+            fds = [handle.fd for handle in handles if handle.fd is not None]
+            try:
+                found += open_sockets(fds) if fds else []
+            except OSError:  # of one of them, which is no reason not to enter the others
+                for fd in fds:
+                    try:
+                        found += open_sockets([fd])
+                    except OSError as error:
+                        found.append(error)
         except BaseException:
             for handle in handles:
-                if handle.fd is not None:
-                    os.close(handle.fd)
-                    handle.fd = None
+                _close_fd(handle)
+            for socket in found:
+                if not isinstance(socket, OSError):
+                    socket.close()
             raise
+        return found
 
     def using(self, handles: Sequence[Handle]) -> AbstractContextManager[None]:
         """Holds these namespaces open for the block. Raises OSError ESTALE when a path leads elsewhere by now."""
@@ -338,6 +351,12 @@ class _Use:
 
     def __exit__(self, *_: object) -> None:
         self._kernel._give_back(self._handles)
+
+
+def _close_fd(handle: Handle) -> None:
+    if handle.fd is not None:
+        os.close(handle.fd)
+        handle.fd = None
 
 
 def _open(path: str) -> tuple[int, tuple[int, int]]:

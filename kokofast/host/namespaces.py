@@ -185,6 +185,8 @@ def make_namespaces(
                     made.append(_explained(error))
                 except KernelError as error:
                     made.append(error)
+                except ValueError as error:  # a name that cannot be one, which is no reason to lose the other answers
+                    made.append(OSError(errno.EINVAL, str(error)))
         finally:
             os.close(directory)
         return made

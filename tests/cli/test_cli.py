@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from kokofast.cli import batch
 from kokofast.cli.main import run as run_in_process
 from kokofast.cli.parser import build_parser
+from kokofast.engine.result import Result
+from kokofast.topology.model import Topology
 from tests.conftest import RunKokofast
 
 COMMANDS = ["batch", "destroy", "inspect", "validate", "schema", "generate", "generate chain"]
@@ -275,3 +279,25 @@ def test_interrupting_before_anything_is_done(tmp_path: Path) -> None:
         process.send_signal(2)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (1, "kokofast: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "left", "said"),
+    [
+        ("rolled_back", [], "what was made has been taken back"),
+        ("partial", [], "what failed has been taken back, the links that work stay"),
+        ("partial", ["link x"], "what is left is listed below"),
+    ],
+)
+def test_what_became_of_an_interrupted_run(
+    monkeypatch: pytest.MonkeyPatch, status: str, left: list[str], said: str
+) -> None:
+    def end(_: object, __: object, result: Result, ___: object) -> signal.Signals:
+        result.status, result.left = status, left
+        return signal.SIGTERM
+
+    monkeypatch.setattr(batch, "_begin_and_end", end)
+    result = Result("lab", "unchanged")
+    options = build_parser().parse_args(["batch", "x.json"])
+    assert batch._carry_out(Topology("lab", {}, ()), [], result, options) is signal.SIGTERM
+    assert [str(error) for error in result.errors] == [f"interrupted by SIGTERM; {said}"]

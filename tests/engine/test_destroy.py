@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 import pytest
 
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
 from kokofast.engine.inspect import inspect
+from kokofast.host.kernel import Handle
 from kokofast.plan.ownership import group_of
 from kokofast.wire.addr import RTM_GETADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK
@@ -309,3 +311,56 @@ async def test_inspect(make_kernel: KernelFactory) -> None:
     ]
     assert sorted(link.lab for link in await inspect(kernel=kernel)) == ["lab", "other"]
     assert kernel.requests == []
+
+
+async def test_links_of_namespaces_that_cannot_be_removed_are_deleted_and_counted(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(4))
+    remove = kernel.remove
+
+    def refuse(name: str, expected: tuple[int, int] | None) -> None:
+        if name in ("n1", "n2", "n3"):
+            raise PermissionError(errno.EACCES, "not yours")
+        remove(name, expected)
+
+    monkeypatch.setattr(kernel, "remove", refuse)
+    result = await destroy("lab", kernel=kernel)
+    assert (result.status, sorted(error.source for error in result.errors)) == ("partial", ["n1", "n2", "n3"])
+    assert (result.links, result.namespaces) == ({"removed": 4, "failed": 0}, {"removed": 2, "failed": 3})
+    assert [kernel.links_of(name) for name in ("n1", "n2", "n3")] == [[], [], []]
+    # n0 and n4 took their links along; what is between the others took one request, in n2.
+    assert len(deletions(kernel)) == 1
+
+
+async def test_links_that_cannot_be_deleted_either_are_not_counted_as_removed(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(2))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "not yours")
+
+    monkeypatch.setattr(kernel, "remove", refuse)
+    kernel.refuse = dict.fromkeys(range(1, 20), errno.EPERM)
+    result = await destroy("lab", kernel=kernel)
+    assert (result.links, result.namespaces) == ({"removed": 0, "failed": 2}, {"removed": 0, "failed": 3})
+    assert len(result.errors) == 5
+    kernel.refuse = {}
+
+
+async def test_inspect_tells_what_it_cannot_see(make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(2))
+    open_all = kernel.open_all
+
+    def refuse(paths: Sequence[str]) -> list[Handle | OSError]:
+        denied = PermissionError(errno.EPERM, "Operation not permitted")
+        return [denied if path.endswith("/n2") else item for path, item in zip(paths, open_all(paths), strict=True)]
+
+    monkeypatch.setattr(kernel, "open_all", refuse)
+    unseen: dict[str, OSError] = {}
+    assert len(await inspect("lab", kernel=kernel, unseen=unseen)) == 2
+    assert {name: error.errno for name, error in unseen.items()} == {"n2": errno.EPERM}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from kokofast.host import libc
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.host.namespaces import identity, named, open_namespace
 from kokofast.wire.link import RTM_GETLINK, RTM_SETLINK
@@ -85,6 +86,33 @@ def test_what_cannot_be_opened_stands_at_its_place(netns: NamespaceFactory) -> N
     assert kernel.open_all([]) == []
 
 
+@pytest.mark.usefixtures("requires_root")
+def test_one_that_may_not_be_entered_keeps_no_other_from_it(
+    netns: NamespaceFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [netns() for _ in range(3)]
+    denied = os.stat(named(names[1])).st_ino
+    setns = libc.setns
+
+    def refuse(fd: int, kind: int) -> None:
+        if os.fstat(fd).st_ino == denied:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        setns(fd, kind)
+
+    monkeypatch.setattr(libc, "setns", refuse)
+    kernel = Kernel(budget=16)
+    before = len(descriptors())
+    first, second, third = kernel.open_all([named(name) for name in names])
+    assert isinstance(first, Handle)
+    assert isinstance(second, PermissionError)
+    assert isinstance(third, Handle)
+    for handle in (first, third):
+        with kernel.using([handle]):
+            assert kernel.dump(handle, LINKS)
+    assert len(descriptors()) == before + 4
+    kernel.close()
+
+
 def test_two_hundred_with_sixteen_descriptors(netns: NamespaceFactory) -> None:
     names = [netns.reserve() for _ in range(200)]
     kernel = Kernel(budget=16)
@@ -108,6 +136,7 @@ def test_two_hundred_where_a_process_may_open_sixty_four(netns: NamespaceFactory
     script = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from kokofast.host import libc
 from kokofast.host.kernel import Handle, Kernel
 from tests.host.test_kernel import loopback, made, number
 kernel = Kernel()
