@@ -180,8 +180,11 @@ def _schema(_: argparse.Namespace) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from kokofast.topology import dump_csv, dump_json, generate_chain
+    from kokofast.topology.document import LINKS_MAX
 
     try:
+        if options.links > LINKS_MAX:
+            raise ValueError(f"{options.links} links are more than a file may have, {LINKS_MAX}")
         chain = generate_chain(options.links, options.subnet)
     except ValueError as error:
         raise CommandError(INVALID, str(error)) from None

@@ -143,8 +143,10 @@ class CriRuntime:
             response_deserializer=answer.FromString,
         )
         with self._translated(called):
-            found: Answer = await call(request)
-            return found
+            found: Answer | None = await call(request)
+        if found is None:  # what gRPC makes of bytes that are no message
+            raise Refused(f"{self.title} gave an answer to {method} that is not of CRI")
+        return found
 
     @contextlib.contextmanager
     def _translated(self, called: str) -> Iterator[None]:
@@ -205,7 +207,7 @@ class CriRuntime:
                 return int(info["pid"]), ""
             facts = json.loads(info["info"])
             return int(facts["pid"]), str(facts.get("sandboxID", ""))
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
             raise Refused(f"{self.title} does not tell the process of container {quote(called)}") from None
 
 

@@ -102,7 +102,7 @@ class DockerDaemon:
             raise self._nonsense(error) from None
         except OSError as error:  # files of DOCKER_CERT_PATH
             raise Refused(f"{self.title} cannot be used: {words(error)}") from None
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             # What the libraries and we stumble over in an answer that has another shape than Docker's.
             raise self._nonsense(error) from None
 

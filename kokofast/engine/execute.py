@@ -43,6 +43,9 @@ PROMOTE = "ipv4/conf/{}/promote_secondaries"
 KEEP_ADDRESSES = "ipv6/conf/{}/keep_addr_on_down"
 DISABLE_IPV6 = "ipv6/conf/{}/disable_ipv6"
 
+# There is none, or /proc/sys is read-only: then it is as it is.
+_NO_SYSCTL = (errno.ENOENT, errno.EROFS, errno.EACCES, errno.EPERM)
+
 ADOPT_ATTEMPTS = 50
 ADOPT_SECONDS = 0.01
 INDEX_ATTEMPTS = 8
@@ -312,7 +315,8 @@ class Executor:
             try:
                 self.kernel.write_sysctl(handle, path.format(reference.ifname), changed[path])
             except OSError as error:
-                return error
+                if error.errno != errno.ENOENT:  # gone with the interface, or with its IPv6
+                    return error
             del changed[path]
         return None
 
@@ -325,10 +329,11 @@ class Executor:
     def _guard(self, handle: Handle, reference: IfRef, path: str) -> None:
         # With an IPv4 address the kernel removes all later ones of its subnet, unless it may promote them; and when an
         # interface goes down all its IPv6 addresses, unless it is told to keep them.
-        try:  # noqa: SIM105 - contextlib costs koko's command line more than this module
+        try:
             self._set(handle, reference, path, "1")
-        except OSError:  # a read-only /proc/sys: then it is as it is
-            pass
+        except OSError as error:
+            if error.errno not in _NO_SYSCTL:
+                raise
 
     def _enable_ipv6(
         self, handle: Handle, reference: IfRef, request: Request, refusal: KernelError

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import _thread
+import errno
 
 from kokofast.engine.mirror import BareQdisc, add_mirror, list_mirrors, remove_bare, remove_mirrors, set_mtu
-from kokofast.engine.observe import observe
+from kokofast.engine.observe import ADDRESSES, observe
+from kokofast.plan.compare import IPV6_MIN_MTU
 from kokofast.plan.operations import AddMirror
 from kokofast.plan.ownership import group_of_cookie
+from kokofast.wire.addr import AF_INET6, RT_SCOPE_LINK
 from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokofast.engine.execute import Executor, Refusal
-    from kokofast.host.kernel import Handle
+    from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import MirrorFilter
     from kokofast.plan.operations import IfRef, RemoveMirror
 
@@ -41,12 +44,15 @@ class Mirrors:
         try:
             with self._alone_at(operation.source), executor.kernel.using([handle]):
                 self._remove_bare(handle, operation.source)
-                if isinstance(operation, AddMirror) and operation.mtu is not None:
+                mtu = operation.mtu if isinstance(operation, AddMirror) else None
+                if mtu is not None:
+                    _check_ipv6(executor.kernel, handle, source, mtu[0])
+                add_mirror(executor.kernel, handle, source, target, operation.directions, operation.cookie)
+                if isinstance(operation, AddMirror) and mtu is not None:
                     # The narrowest tunnel counts, in whatever order they come.
                     rooms = self._rooms.setdefault(self._place(operation.source), {})
-                    rooms[operation] = operation.mtu[0]
+                    rooms[operation] = mtu[0]
                     set_mtu(executor.kernel, handle, source, min(rooms.values()))
-                add_mirror(executor.kernel, handle, source, target, operation.directions, operation.cookie)
         except BareQdisc as error:
             self._bare[self._place(operation.source)] = error
             return error.refusal
@@ -70,9 +76,10 @@ class Mirrors:
 
         try:
             with self._alone_at(operation.source), executor.kernel.using([handle]):
-                if isinstance(operation, AddMirror) and operation.mtu is not None:
+                rooms = self._rooms.get(self._place(operation.source), {})
+                if isinstance(operation, AddMirror) and operation.mtu is not None and operation in rooms:
                     set_mtu(executor.kernel, handle, source, self.mtu_without(operation, operation.mtu[1]))
-                    self._rooms.get(self._place(operation.source), {}).pop(operation, None)
+                    del rooms[operation]
                 refusal = self._remove_bare(handle, operation.source)
                 return remove_mirrors(executor.kernel, handle, source, chosen) or refusal
         except (KernelError, OSError) as error:
@@ -117,6 +124,21 @@ class Mirrors:
         if is_gone:
             del self._bare[place]
         return refusal
+
+
+def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
+    """Raises KernelError when an MTU would cost an interface IPv6 addresses, which nobody could give back."""
+    if mtu >= IPV6_MIN_MTU:
+        return
+    for message in kernel.dump(handle, ADDRESSES):
+        header = message.header
+        if header["index"] == index and header["family"] == AF_INET6 and header["scope"] != RT_SCOPE_LINK:
+            raise KernelError(
+                errno.EINVAL,
+                f"what is copied has to fit into a tunnel with an mtu of {mtu}, and below {IPV6_MIN_MTU} the kernel "
+                f"would take away the interface's IPv6 addresses; give the tunnel an mtu of at least {IPV6_MIN_MTU}, "
+                "or lower that of the interface yourself",
+            )
 
 
 def _is_of(cookie: bytes, groups: frozenset[int] | None) -> bool:

@@ -54,7 +54,7 @@ def _given(messages: list[Message]) -> set[tuple[object, ...]]:
     }
 
 
-_ADDRESSES = Request(RTM_GETADDR, {}, only=frozenset(("address", "flags", "local", "proto")), believe=_same_addresses)
+ADDRESSES = Request(RTM_GETADDR, {}, only=frozenset(("address", "flags", "local", "proto")), believe=_same_addresses)
 
 
 # Whether our mirror filters are looked for: nowhere, in namespaces with an interface of ours, or in all.
@@ -142,14 +142,19 @@ def interface_of(message: Message) -> Interface:
 def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Interface]) -> None:
     by_index = {interface.ifindex: interface for interface in interfaces.values() if is_our_group(interface.group)}
     found: dict[int, dict[Address, bool]] = {}
-    for message in kernel.dump(handle, _ADDRESSES):
+    temporary: dict[int, tuple[Address, ...]] = {}
+    for message in kernel.dump(handle, ADDRESSES):
         attributes = message.attributes
         packed = attributes.get("local", attributes.get("address"))
         index = message.header["index"]
-        # An address without PERMANENT was given for a time only (SLAAC): it is the kernel's.
-        if packed is None or index not in by_index or not attributes.get("flags", 0) & IFA_F_PERMANENT:
+        if packed is None or index not in by_index:
             continue
         address = Address(message.header["family"], packed, message.header["prefixlen"], "")
+        if not attributes.get("flags", 0) & IFA_F_PERMANENT:  # given for a time only: by SLAAC, DHCP
+            temporary[index] = (*temporary.get(index, ()), address)
+            continue
         found.setdefault(index, {})[address] = attributes.get("proto") == ADDRESS_PROTOCOL
     for index, addresses in found.items():
         by_index[index].addresses = addresses
+    for index, passing in temporary.items():
+        by_index[index].temporary = passing

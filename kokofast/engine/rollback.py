@@ -153,7 +153,10 @@ async def take_back(
     done = await tear_down(executor, ends, removable, run, progress=progress)
     links = applied.topology.links
     left += unseen + _remove_claims(applied)
-    left += [f"link {links[link].title()}: {refusal}" for link, refusal in sorted(done.failed_links.items())]
+    # What is in a namespace that is left need not be named too.
+    seen = {end.link for end in ends if removable.get(end.ns) not in done.failed_namespaces}
+    refused = [(link, refusal) for link, refusal in sorted(done.failed_links.items()) if link in seen]
+    left += [f"link {links[link].title()}: {refusal}" for link, refusal in refused]
     left += [f"namespace {name}: {refusal}" for name, refusal in sorted(done.failed_namespaces.items())]
     return left
 

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
         def span(self, name: str, category: str, **details: object) -> AbstractContextManager[None]: ...
 
 
+# Threads, descriptors, memory: it is no use to try them one by one.
+_OUT_OF = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+
 DESCRIPTORS_EACH = 2  # the namespace and a netlink socket in it
 LOOPBACK_IFINDEX = 1  # include/net/net_namespace.h LOOPBACK_IFINDEX: the first device of every namespace
 
@@ -133,12 +136,15 @@ class Kernel:
             fds = [handle.fd for handle in handles if handle.fd is not None]
             try:
                 found += open_sockets(fds) if fds else []
-            except OSError:  # of one of them, which is no reason not to enter the others
+            except OSError as error:
+                if error.errno in _OUT_OF:
+                    return [error] * len(fds)
+                # Of one of them, which is no reason not to enter the others.
                 for fd in fds:
                     try:
                         found += open_sockets([fd])
-                    except OSError as error:
-                        found.append(error)
+                    except OSError as refusal:
+                        found.append(refusal)
         except BaseException:
             for handle in handles:
                 _close_fd(handle)

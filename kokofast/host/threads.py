@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import errno
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     T = TypeVar("T")
+
+
+ATTEMPTS = 20
+PAUSE_SECONDS = 0.005
 
 
 def no_thread(error: RuntimeError) -> OSError:
@@ -70,5 +75,15 @@ def in_own_thread(job: Callable[[], T]) -> T:
     Raises OSError EAGAIN when there can be no thread.
     """
     result: list[T] = []
-    Running(lambda: result.append(job())).wait()
+    for attempts_left in range(ATTEMPTS - 1, -1, -1):
+        try:
+            running = Running(lambda: result.append(job()))
+        except OSError as error:
+            # The one before has ended its job, and is not quite gone.
+            if error.errno != errno.EAGAIN or not attempts_left:
+                raise
+            time.sleep(PAUSE_SECONDS)
+        else:
+            break
+    running.wait()
     return result[0]

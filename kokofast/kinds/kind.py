@@ -19,6 +19,11 @@ def no_overhead(link: Link) -> int:
     return 0
 
 
+def always(options: Mapping[str, object]) -> bool:
+    """A kind whose interfaces all have MAC addresses of their own."""
+    return True
+
+
 def no_limit(link: Link, code: int) -> str:
     """A kind whose errnos, as an interface of it is set up, stand for no limit."""
     return ""
@@ -28,10 +33,11 @@ class Kind:
     """A link kind: its name (also IFLA_INFO_KIND), how many ends it has, its own fields, its limits, its request.
 
     mtu is (minimum, maximum) in bytes, as the kernel's driver sets dev->min_mtu and dev->max_mtu. overhead(link) says
-    how much smaller than its parent's the MTU of a link must be. own_mac tells whether its interface has a MAC
-    address of its own, random_mac whether the kernel would choose one by chance. limit(link, errno) is a sentence on
-    the limit that setting it up has met, empty where it is none. module is the kernel's name of the driver;
-    field_of(attribute) the name of the field that became an attribute. article is what English puts before the name.
+    how much smaller than its parent's the MTU of a link must be. own_mac(options) tells whether an interface has a MAC
+    address of its own, random_mac whether the kernel would choose one by chance; shares_parent whether one that is made
+    on another of its kind gets that one's parent. limit(link, errno) is a sentence on the limit that setting it up has
+    met, empty where it is none. module is the kernel's name of the driver; field_of(attribute) the name of the field
+    that became an attribute. article is what English puts before the name.
     """
 
     __slots__ = (
@@ -46,6 +52,7 @@ class Kind:
         "overhead",
         "own_mac",
         "random_mac",
+        "shares_parent",
     )
 
     def __init__(
@@ -58,8 +65,9 @@ class Kind:
         create: CreateFunction,
         overhead: Callable[[Link], int] = no_overhead,
         limit: Callable[[Link, int], str] = no_limit,
-        own_mac: bool = True,
+        own_mac: Callable[[Mapping[str, object]], bool] = always,
         random_mac: bool = False,
+        shares_parent: bool = False,
         module: str = "",
         names: Mapping[str, str] | None = None,
     ) -> None:
@@ -72,6 +80,7 @@ class Kind:
         self.limit = limit
         self.own_mac = own_mac
         self.random_mac = random_mac
+        self.shares_parent = shares_parent
         self.module = module or name
         self.names: Mapping[str, str] = names if names is not None else {}
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # enum macvlan_mode in include/uapi/linux/if_link.h
 MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
-KERNEL_DEFAULT = "default"  # koko's word: say nothing, and the kernel takes vepa
+KERNEL_DEFAULT = "default"  # koko's word: it says nothing, and the kernel takes vepa (macvlan_common_newlink())
 
 FIELDS = (
     Field("parent", "interface", "the interface that is shared (node:interface for another node's)", required=True),
@@ -30,8 +30,13 @@ FIELDS = (
 def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
     """One interface; IFLA_LINK is looked up in the sender's namespace."""
     mode = str(link.options["mode"])
-    data = {} if mode == KERNEL_DEFAULT else {"mode": MODES[mode]}
+    data = {"mode": MODES["vepa" if mode == KERNEL_DEFAULT else mode]}
     return {**ends[0], "link": parent, "linkinfo": {"kind": "macvlan", "data": data}}
 
 
-KIND = Kind("macvlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create)
+def own_mac(options: Mapping[str, object]) -> bool:
+    """macvlan_open(), macvlan_set_mac_address(): passthru has its parent's, and sets it there."""
+    return options.get("mode") != "passthru"
+
+
+KIND = Kind("macvlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, own_mac=own_mac, shares_parent=True)

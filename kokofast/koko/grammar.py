@@ -243,9 +243,7 @@ class _Parent:
             raise ValueError("the parent interface is missing")
         self.options["parent"] = check_ifname(parts[0])
         if kind == "vxlan":
-            remote = self.options["remote"] = parse_ip(parts[1])
-            if not any(remote.packed):
-                raise ValueError(f"{quote(parts[1])} is no host's address; the tunnel would have no remote")
+            self.options["remote"] = parse_ip(parts[1])
             self.options["vni"] = _number(fields["vni"], parts[2])
             self._keywords(parts[count:], fields["port"])
         elif kind == "vlan":

@@ -57,26 +57,30 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
 
 
 def unbearable(link: Link, found: Sequence[Interface], most: Sequence[int | None]) -> Iterator[tuple[str, str]]:
-    """(place, sentence) for all that the kernel would do to addresses of an interface that nobody could give back; most
-    is the largest MTU that each end can have."""
+    """(place, sentence) for all that the kernel would do beside what it is asked for, and nobody could undo; most is
+    the largest MTU that each end can have."""
     for end, interface, limit in zip(link.ends, found, most, strict=True):
         title = f"{end.node}:{end.ifname}"
-        ipv6 = [address for address in interface.addresses if address.family == AF_INET6 and not is_link_local(address)]
         mtu = _mtu_of(end, limit)
-        if ipv6 and mtu is not None and mtu < IPV6_MIN_MTU <= interface.mtu:
+        if mtu is not None and mtu < IPV6_MIN_MTU <= interface.mtu:
+            why = "" if mtu == end.mtu else f" (it is copied into a tunnel with an mtu of {limit})"
             yield (
                 end.where("mtu"),
-                f"with an mtu below {IPV6_MIN_MTU} the kernel takes the IPv6 addresses of {title} away, and it has "
-                f"{len(ipv6)}; remove them first",
+                f"an mtu of {mtu}{why} would take IPv6 away from {title}, and from what stands on it: it needs "
+                f"{IPV6_MIN_MTU}; set that yourself (ip link set), or destroy the lab first",
             )
         for address in end.addresses:
             # IPv6 takes an address once only: the other one would keep its length, and become ours.
-            others = [one for one in ipv6 if one.packed == address.packed and one.prefixlen != address.prefixlen]
-            if others and not interface.addresses[others[0]]:
+            others = [
+                one
+                for one in (*interface.addresses, *interface.temporary)
+                if one.family == AF_INET6 and one.packed == address.packed and one.prefixlen != address.prefixlen
+            ]
+            if others and not interface.addresses.get(others[0], False):
                 yield (
                     end.where("addresses"),
-                    f"{title} has the address {address.text} already with the prefix length {others[0].prefixlen}, "
-                    "and not from us; remove it first (ip address delete)",
+                    f"{title} has the address {address.text} already with the prefix length {others[0].prefixlen}; "
+                    "remove it first (ip address delete)",
                 )
 
 
@@ -84,59 +88,78 @@ def _mtu_of(end: End, most: int | None) -> int | None:
     return end.mtu if end.mtu is None or most is None else min(end.mtu, most)
 
 
-def is_link_local(address: Address) -> bool:
-    """Whether an IPv6 address is of fe80::/10, which the kernel makes for itself."""
-    return address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
-
-
 def _is_given(address: object) -> bool:
     return isinstance(address, bytes) and any(address)
 
 
-def difference(
-    end: End, interface: Interface, alias: str, most: int | None = None
-) -> tuple[Change, Change, tuple[Address, ...]]:
-    """(what to set, how to set it back, the addresses to remove last) for an interface that is this end already. most
-    is the largest MTU that it can have, whatever the file says.
+class Difference:
+    """What has to be set on an interface at once, and what when nothing else can fail any more; and how each is set
+    back."""
 
-    An address that is removed cannot be given back as it was (the kernel may promote another in its place), so that
-    comes when nothing else can fail any more.
+    __slots__ = ("last", "last_undo", "now", "now_undo")
+
+    def __init__(self, now: Change, now_undo: Change, last: Change, last_undo: Change) -> None:
+        self.now = now
+        self.now_undo = now_undo
+        self.last = last
+        self.last_undo = last_undo
+
+
+def difference(
+    end: End, interface: Interface, alias: str, *, most: int | None = None, carries: bool = False
+) -> Difference:
+    """What has to be done to an interface that is this end already. most is the largest MTU that it can have, whatever
+    the file says; carries tells whether another link of the file stands on it.
+
+    What costs more than it says comes last, as it cannot be given back: going down takes the routes through an
+    interface along, a new MAC address its neighbours, a smaller MTU lowers what stands on it, and the kernel may
+    promote another address in the place of one that is removed.
     """
     pairs: dict[str, tuple[object, object]] = {"ifalias": (alias, interface.alias)}
+    pairs_last: dict[str, tuple[object, object]] = {}
     if end.mac is not None:
-        pairs["address"] = end.mac, interface.mac
+        pairs_last["address"] = end.mac, interface.mac
     mtu = _mtu_of(end, most)
     if mtu is not None:
-        pairs["mtu"] = mtu, interface.mtu
+        # What is to stand on it takes its MTU from it when it is made.
+        is_last = mtu < interface.mtu and not carries
+        (pairs_last if is_last else pairs)["mtu"] = mtu, interface.mtu
     if end.txqlen is not None:
         pairs["txqlen"] = end.txqlen, interface.txqlen
     if not interface.alias:  # then it may still be our mark
         pairs["broadcast"] = BROADCAST, interface.broadcast
-    wanted = {name: value for name, (value, now) in pairs.items() if value != now}
-    before = {name: pairs[name][1] for name in wanted}
-    up = end.up if end.up != interface.up else None
-    new, remove = _address_difference(end.addresses, interface.addresses)
-    # An interface that goes down, now or when that is taken back, loses its IPv6 addresses, unless the sysctl
-    # keep_addr_on_down is set: the engine does so, where it may. It cannot harm to add them again.
-    lost = [
-        address
-        for address, ours in interface.addresses.items()
-        if ours and address.family == AF_INET6 and up is not None
-    ]
-    add = new + tuple(address for address in lost if up is False and address not in remove)
+    now, before = _wanted(pairs)
+    last, before_last = _wanted(pairs_last)
+    goes_up, goes_down = end.up and not interface.up, interface.up and not end.up
+    new, remove = _address_difference(end.addresses, interface)
     # IPv6 takes an address once only, whatever its prefix length.
-    clash = {address.packed for address in new if address.family == AF_INET6}
-    first = tuple(address for address in remove if address.packed in clash)
-    last = tuple(address for address in remove if address.packed not in clash)
-    again = tuple(address for address in lost if address not in first)
-    undo = Change(before, None if up is None else interface.up, first + again, new)
-    return Change(wanted, up, add, first), undo, last
+    clash = {address.packed for address in remove if address.family == AF_INET6}
+    add = tuple(address for address in new if address.packed not in clash)
+    add_last = tuple(address for address in new if address.packed in clash)
+    # An interface that goes down, now or when that is taken back, loses its IPv6 addresses, unless the sysctl
+    # keep_addr_on_down is set: the engine does so, where it may. It cannot harm to add ours again.
+    ours = tuple(item for item, is_ours in interface.addresses.items() if is_ours and item.family == AF_INET6)
+    kept = tuple(address for address in ours if address not in remove) + tuple(a for a in add if a.family == AF_INET6)
+    return Difference(
+        Change(now, True if goes_up else None, add),
+        Change(before, False if goes_up else None, ours if goes_up else (), add),
+        Change(last, False if goes_down else None, add_last + (kept if goes_down else ()), remove),
+        Change(before_last, True if goes_down else None, remove + (kept if goes_down else ()), add_last),
+    )
+
+
+def _wanted(pairs: Mapping[str, tuple[object, object]]) -> tuple[dict[str, object], dict[str, object]]:
+    """Of (wanted, now) those that differ: what is wanted, and what there is."""
+    wanted = {name: value for name, (value, now) in pairs.items() if value != now}
+    return wanted, {name: pairs[name][1] for name in wanted}
 
 
 def _address_difference(
-    wanted: tuple[Address, ...], have: Mapping[Address, bool]
+    wanted: tuple[Address, ...], interface: Interface
 ) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
-    # Only addresses that we set are taken away: others come from the user, a daemon or the kernel.
-    add = tuple(address for address in wanted if address not in have)
+    # Only addresses that we set are taken away: others come from the user, a daemon or the kernel. One that is there
+    # for a time only is not made ours, either: it is somebody else's, and a rollback would take it away.
+    have = interface.addresses
+    add = tuple(address for address in wanted if address not in have and address not in interface.temporary)
     remove = tuple(address for address, ours in have.items() if ours and address not in wanted)
     return add, remove

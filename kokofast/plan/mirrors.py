@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
-from kokofast.plan.compare import IPV6_MIN_MTU
 from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
 from kokofast.plan.ownership import alias_of, cookie_of
-from kokofast.plan.plan import UNCHANGED, UPDATE
+from kokofast.plan.plan import UNCHANGED, UPDATE, parent_of
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -58,15 +57,40 @@ def _plan_mirror(plan: Plan, prospect: Prospect, lab: str, planned: PlannedEnd) 
     for ifname, directions in wanted.items():
         source = IfRef(target.ns, ifname)
         place = end.where("mirror")
-        if ifname == end.ifname:
-            plan.problems.append(Problem(place, f"{ifname} is the copy's own target, not an interface to mirror"))
+        if problem := _loop(prospect, planned, source, directions):
+            plan.problems.append(Problem(place, problem))
         elif not prospect.exists(source):
             plan.problems.append(Problem(place, f"there is no interface {ifname} in {end.node} to mirror"))
-        elif missing := directions.difference(have.get(ifname, ())):
+        else:
+            missing = directions.difference(have.get(ifname, ()))
             mtu = _lowered_mtu(plan, prospect, planned, source)
             add = AddMirror(planned.number, planned.position, target, source, missing, cookie, mtu)
-            plan.add(add, (*prospect.ready((target, source)), *removed))
+            if mtu is not None:  # what stands on the source is lowered with it, and would not be raised again
+                prospect.mirrors_last.append(add)
+            elif missing:
+                plan.add(add, (*prospect.ready((target, source)), *removed))
+            else:
+                continue
             _note_update(plan, planned.number)
+
+
+def _loop(prospect: Prospect, planned: PlannedEnd, source: IfRef, directions: frozenset[str]) -> str:
+    """Why what is copied would come back to be copied again, or never fit; empty when it does not."""
+    link, places = planned.link, prospect.situation.places
+    ends = [(places[end.node], end.ifname) for end in link.ends]
+    place = source.ns, source.ifname
+    if place == ends[planned.position]:
+        return f"{source.ifname} is the copy's own target, not an interface to mirror"
+    if place in ends and "ingress" in directions:
+        return f"{source.ifname} is the other end of this link: each copy arrives there, and would be copied again"
+    parent = parent_of(link)
+    if parent is None or place != (places[parent[0]], parent[1]):
+        return ""
+    if KINDS[link.kind].overhead(link):
+        return f"{source.ifname} carries this link: a copy of its packets does not fit into them"
+    if "egress" in directions:
+        return f"{source.ifname} carries this link: each copy goes out there, and would be copied again"
+    return ""
 
 
 def _mirrors_of(prospect: Prospect, planned: PlannedEnd, cookie: bytes) -> dict[str, set[str]]:
@@ -94,16 +118,7 @@ def _lowered_mtu(plan: Plan, prospect: Prospect, planned: PlannedEnd, source: If
         return None
     end = planned.link.ends[planned.position]
     title = f"{end.node}:{source.ifname}"
-    if room < IPV6_MIN_MTU <= mtu:
-        plan.problems.append(
-            Problem(
-                end.where("mirror"),
-                f"packets of {title} (mtu {mtu}) fit into {end.ifname} only when its mtu is lowered to {room}, and "
-                f"below {IPV6_MIN_MTU} the kernel takes all its IPv6 addresses and routes away; give {end.ifname} an "
-                f"mtu of at least {IPV6_MIN_MTU}, or lower that of {title} yourself",
-            )
-        )
-        return None
     # Of several tunnels the narrowest counts (engine.mirrors).
     plan.notes.append(f"the mtu of {title} is lowered from {mtu} to {room}, so that its packets fit into {end.ifname}")
-    return room, mtu
+    prospect.lowers(source, room)
+    return room, prospect.mtu_at_first(source) or mtu

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 class Interface:
     """An interface as a dump shows it. peer is the index in the other namespace (IFLA_LINK), 0 when there is none.
 
-    addresses are those of its own namespace with the flag "set by kokofast"; empty when they were not asked for.
+    addresses are those of its own namespace with the flag "set by kokofast", temporary those that have a lifetime; both
+    empty when they were not asked for.
     data is what the kind's driver tells of itself (IFLA_INFO_DATA).
     """
 
@@ -29,6 +30,7 @@ class Interface:
         "mtu",
         "peer",
         "queues",
+        "temporary",
         "txqlen",
         "up",
     )
@@ -49,6 +51,7 @@ class Interface:
         up: bool = False,
         peer: int = 0,
         addresses: Mapping[Address, bool] | None = None,
+        temporary: tuple[Address, ...] = (),
         data: Mapping[str, object] | None = None,
     ) -> None:
         self.ifindex = ifindex
@@ -64,6 +67,7 @@ class Interface:
         self.up = up
         self.peer = peer
         self.addresses: Mapping[Address, bool] = addresses if addresses is not None else {}
+        self.temporary = temporary
         self.data: Mapping[str, object] = data if data is not None else {}
 
     def __repr__(self) -> str:

@@ -47,7 +47,7 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
             break
         waiting = later
     plan_mirrors(plan, planner.prospect, topology.name)
-    planner.plan_removals()
+    planner.plan_last()
     if plan.problems:
         plan.operations.clear()
         plan.after.clear()
@@ -77,7 +77,12 @@ class _LinkPlanner:
         self.taken: dict[tuple[int, str], End] = {}
         # The interfaces of links that are not planned yet.
         self.coming = {(situation.places[end.node], end.ifname) for link in topology.links for end in link.ends}
-        self.removals: list[ConfigureEnd] = []
+        self.last: list[ConfigureEnd] = []
+        self.carriers = {
+            (situation.places[parent[0]], parent[1])
+            for parent in map(parent_of, topology.links)
+            if parent is not None and parent[0] in situation.places
+        }
         self.rooms = rooms_of_tunnels(topology.links, situation)
         self.by_alias: dict[str, list[tuple[int, Interface]]] | None = None  # see _with_alias()
 
@@ -134,11 +139,18 @@ class _LinkPlanner:
             parent = parents.get((parent.ns, parent.ifname))
         return parent is not None and (parent.ns, parent.ifname) == start
 
-    def plan_removals(self) -> None:
-        """Adds the removals of addresses, behind everything that they wait for."""
+    def plan_last(self) -> None:
+        """Adds what cannot be given back as it was, behind everything that may fail."""
         self.plan.last = len(self.plan.operations)
-        for operation in self.removals:
-            self.plan.add(operation)
+        for mirror in self.prospect.mirrors_last:
+            self.plan.add(mirror)
+        for operation in self.last:
+            change = operation.change
+            room = self.prospect.room_of(operation.interface)
+            if room is not None and "mtu" in change.attributes:  # a mirror has lowered it by then
+                mtu = min(room, change.attributes["mtu"])  # type: ignore[call-overload]
+                change = Change({**change.attributes, "mtu": mtu}, change.up, change.add, change.remove)
+            self.plan.add(ConfigureEnd(operation.link, operation.end, operation.interface, change, operation.undo))
 
     def _parent(self, link: Link) -> IfRef | None:
         parent = parent_of(link)
@@ -243,6 +255,8 @@ class _LinkPlanner:
             return False
         carrier = self.situation.find(parent) if parent is not None else None
         parent_index = None if parent is None else (carrier.ifindex if carrier is not None else 0)
+        if carrier is not None and carrier.kind == link.kind and KINDS[link.kind].shares_parent:
+            parent_index = carrier.peer
         fixed = [*fixed_differences(link, present, parent_index), *unbearable(link, present, self._most(references))]
         self.plan.problems += [Problem(place, message) for place, message in fixed]
         return not fixed
@@ -284,16 +298,18 @@ class _LinkPlanner:
         wait = () if parent is None else self.prospect.ready((parent,))
         ends = zip(references, link.ends, present, self._most(references), strict=True)
         for position, (reference, end, interface, most) in enumerate(ends):
-            change, undo, last = difference(end, interface, alias, most)
-            if last:
+            carries = (reference.ns, reference.ifname) in self.carriers
+            found = difference(end, interface, alias, most=most, carries=carries)
+            if found.last:
                 self.plan.actions[number] = UPDATE
-                self.removals.append(ConfigureEnd(number, position, reference, Change(remove=last), Change(add=last)))
-            if change:
+                self.last.append(ConfigureEnd(number, position, reference, found.last, found.last_undo))
+            if found.now:
                 self.plan.actions[number] = UPDATE
-                done = self.plan.add(ConfigureEnd(number, position, reference, change, undo), wait)
+                done = self.plan.add(ConfigureEnd(number, position, reference, found.now, found.now_undo), wait)
                 self.prospect.completes(done, reference)
             if end.mtu is not None:
-                self.prospect.sets_mtu(reference, end.mtu if most is None else min(end.mtu, most))
+                mtu = end.mtu if most is None else min(end.mtu, most)
+                self.prospect.sets_mtu(reference, mtu, at_first=max(mtu, interface.mtu) if not carries else mtu)
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface))
 
     def _most(self, references: Sequence[IfRef]) -> list[int | None]:

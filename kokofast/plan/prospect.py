@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kokofast.plan.observed import Interface
-    from kokofast.plan.operations import IfRef
+    from kokofast.plan.operations import AddMirror, IfRef
     from kokofast.plan.plan import Situation
     from kokofast.topology.model import Link
 
@@ -33,6 +33,9 @@ class Prospect:
         self.ends: list[PlannedEnd] = []
         self._ready: dict[tuple[int, str], int] = {}
         self._mtus: dict[tuple[int, str], int | None] = {}
+        self._mtus_at_first: dict[tuple[int, str], int] = {}
+        self._rooms: dict[tuple[int, str], int] = {}
+        self.mirrors_last: list[AddMirror] = []
 
     def exists(self, reference: IfRef) -> bool:
         """Whether the interface is there or planned."""
@@ -47,9 +50,26 @@ class Prospect:
         places = [(reference.ns, reference.ifname) for reference in references]
         return tuple(sorted({self._ready[place] for place in places if place in self._ready}))
 
-    def sets_mtu(self, reference: IfRef, mtu: int | None) -> None:
-        """The MTU that the plan gives an interface; None where that is not known."""
+    def sets_mtu(self, reference: IfRef, mtu: int | None, *, at_first: int | None = None) -> None:
+        """The MTU that the plan gives an interface, None where that is not known; at_first is what it has until the
+        last operations."""
         self._mtus[reference.ns, reference.ifname] = mtu
+        if at_first is not None:
+            self._mtus_at_first[reference.ns, reference.ifname] = at_first
+
+    def mtu_at_first(self, reference: IfRef) -> int | None:
+        """The MTU that an interface has before the last operations, where that is known."""
+        found = self._mtus_at_first.get((reference.ns, reference.ifname))
+        return found if found is not None else self.mtu_of(reference)
+
+    def lowers(self, reference: IfRef, room: int) -> None:
+        """A mirror lowers the MTU of an interface."""
+        place = reference.ns, reference.ifname
+        self._rooms[place] = min(room, self._rooms.get(place, room))
+
+    def room_of(self, reference: IfRef) -> int | None:
+        """What mirrors lower the MTU of an interface to."""
+        return self._rooms.get((reference.ns, reference.ifname))
 
     def mtu_of(self, reference: IfRef) -> int | None:
         """The MTU that an interface will have, where that is known."""

@@ -156,6 +156,10 @@ class _Builder:
         made = self._ends(index, of_kind, record, source, ends)
         if made is None:
             return None
+        for end in made if not of_kind.kind.own_mac(values) else ():
+            if end.mac is not None:
+                what = f"{of_kind.kind.article} {of_kind.kind.name} interface"
+                self._note(end.where("mac"), f"{what} has its parent's MAC address; leave mac out")
         places = Origins(origins) if origins else None
         return Link(kind.name, made, options=values, place=at(""), places=places)
 
@@ -165,9 +169,6 @@ class _Builder:
         """The ends of a link: record is what msgspec made of source."""
         if of_kind.kind.ends == 1:
             end = self._end(index, "endpoint", record.endpoint, source["endpoint"], of_kind, given)
-            if end is not None and end.mac is not None and not of_kind.kind.own_mac:
-                what = f"{of_kind.kind.article} {of_kind.kind.name} interface"
-                self._note(end.where("mac"), f"{what} has its parent's MAC address; leave mac out")
             return None if end is None else (end,)
         ends = [
             self._end(index, f"endpoints[{number}]", raw, source["endpoints"][number], of_kind, given)

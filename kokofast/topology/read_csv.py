@@ -106,6 +106,9 @@ class _Reader:
     def link(self, line: int, row: Row) -> dict[str, object]:
         """The link object of a row."""
         link: dict[str, object] = {key: self.columns[key](cell) for key, cell in row.items() if key not in END_COLUMNS}
+        node, _, ifname = row.get("parent", "").rpartition(":")
+        if ":" in node:
+            link["parent"] = f"{self._node(line, 'parent', node)}:{ifname}"
         first = self._end(line, row, "a")
         kind = KINDS.get(row.get("type", DEFAULT_KIND))
         if kind is None or kind.ends == 2:
@@ -152,7 +155,7 @@ class _Reader:
 
 def _truth(cell: str) -> object:
     """A cell as true or false; as it is when it is neither, for the rule of the column to refuse."""
-    return {"true": True, "false": False}.get(cell, cell)
+    return {"true": True, "false": False}.get(cell.lower(), cell)
 
 
 def _number(cell: str) -> object:

@@ -171,10 +171,12 @@ def parse_address(text: str) -> Address:
 
 
 def parse_ip(text: str) -> Address:
-    """An IPv4 or IPv6 address without prefix length (a tunnel's remote, say)."""
+    """An IPv4 or IPv6 address without prefix length: that of a tunnel's other end, a host's or a group's."""
     if "/" in text:
         raise ValueError(f"{quote(text)} has a prefix length, which does not belong here")
     family, packed = _parse_ip(text, text)
+    if not any(packed):
+        raise ValueError(f"{quote(text)} is no host's address; the tunnel would have none")
     return Address(family, packed, 32 if family == AF_INET else 128, text)
 
 

@@ -301,3 +301,9 @@ def test_what_became_of_an_interrupted_run(
     options = build_parser().parse_args(["batch", "x.json"])
     assert batch._carry_out(Topology("lab", {}, ()), [], result, options) is signal.SIGTERM
     assert [str(error) for error in result.errors] == [f"interrupted by SIGTERM; {said}"]
+
+
+def test_generate_makes_no_more_than_a_file_may_have(kokofast: RunKokofast) -> None:
+    done = kokofast("generate", "chain", "--links", "1000001")
+    check_sentence(done, 2)
+    assert "1000000" in done.stderr

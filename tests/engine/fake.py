@@ -19,7 +19,7 @@ from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import lab_of
 from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
-from kokofast.wire.message import HEADER_SIZE, KernelError, Message, Request, pack
+from kokofast.wire.message import HEADER_SIZE, NLM_F_REPLACE, KernelError, Message, Request, pack
 from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_KERNEL
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ class FakeKernel(Kernel):
             return None if link.addresses.pop(key, None) is not None else KernelError(errno.EADDRNOTAVAIL)
         if header["family"] == AF_INET6 and namespace.ipv6_off and link.name not in namespace.ipv6_on:
             return KernelError(errno.EACCES, "IPv6 is disabled on this device")
-        if key in link.addresses:
+        if key in link.addresses and not request.flags & NLM_F_REPLACE:
             return KernelError(errno.EEXIST)
         link.addresses[key] = attributes["proto"]
         return None

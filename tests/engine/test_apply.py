@@ -618,3 +618,26 @@ async def test_a_rollback_that_breaks_off_is_not_said_to_be_whole(
     assert result.status == "partial"
     assert "kokofast destroy --name lab" in result.left[0]
     assert result.errors
+
+
+async def test_going_down_is_refused_where_the_addresses_cannot_be_kept(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel("a", "b")
+    assert (await apply(lab(BEFORE), kernel=kernel)).status == "applied"
+    before = kernel.state()
+    down = {"node": "a", "interface": "e0", "addresses": ["10.0.0.1/24", "2001:db8::1/64"], "up": False}
+    topology = lab([{"endpoints": [down, "b:e0:10.0.0.2/24"], "mtu": 1400}])
+    code = errno.EAGAIN
+
+    def refuse(*_: object) -> str:
+        raise OSError(code, "no more threads")
+
+    monkeypatch.setattr(kernel, "write_sysctl", refuse)
+    result = await apply(topology, kernel=kernel)
+    assert (result.status, [error.errno for error in result.errors]) == ("rolled_back", [errno.EAGAIN])
+    assert kernel.state() == before
+    # Where /proc/sys is read-only it is done without.
+    code = errno.EROFS
+    result = await apply(topology, kernel=kernel)
+    assert (result.status, result.errors) == ("applied", [])

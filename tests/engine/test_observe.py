@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kokofast.engine.observe import _ADDRESSES, ADDRESS_PROTOCOL
+from kokofast.engine.observe import ADDRESS_PROTOCOL, ADDRESSES
 from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, IFA_F_TENTATIVE, RT_SCOPE_LINK, RTM_NEWADDR
 from kokofast.wire.message import Message
 
@@ -35,9 +35,9 @@ BEFORE = [address(1), address(2, 3), link_local(9, flags=IFA_F_TENTATIVE)]
     ids=["the same", "known to be the only one", "one more of the kernel's", "one less"],
 )
 def test_link_local_addresses_may_change(found: list[Message]) -> None:
-    assert _ADDRESSES.believe is not None
-    assert _ADDRESSES.believe(found, BEFORE)
-    assert not _ADDRESSES.believe(found, None)
+    assert ADDRESSES.believe is not None
+    assert ADDRESSES.believe(found, BEFORE)
+    assert not ADDRESSES.believe(found, None)
 
 
 @pytest.mark.parametrize(
@@ -52,5 +52,5 @@ def test_link_local_addresses_may_change(found: list[Message]) -> None:
     ids=["one is gone", "one came", "of another interface", "not ours any more", "a link-local one of ours"],
 )
 def test_others_may_not(found: list[Message]) -> None:
-    assert _ADDRESSES.believe is not None
-    assert not _ADDRESSES.believe(found, BEFORE)
+    assert ADDRESSES.believe is not None
+    assert not ADDRESSES.believe(found, BEFORE)

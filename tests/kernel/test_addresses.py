@@ -55,6 +55,7 @@ def test_an_address_of_the_user_stays(lab: Lab, node: str) -> None:
 def test_a_refusal_leaves_all_addresses_as_they_were(lab: Lab, node: str) -> None:
     _batch(lab, node, "10.0.0.1/24", "10.0.0.2/24")
     ip(node, "address", "add", "10.0.0.99/24", "dev", "x")
+    ip(node, "link", "set", "x", "mtu", "1000")
     # Not the link-local ones, which come and become valid by themselves.
     shown = ("-d", "address", "show", "scope", "global")
     before = ip(node, *shown)
@@ -72,10 +73,8 @@ def _refused_later(node: str) -> dict[str, object]:
     return {"endpoints": [f"{node}:z:2001:db8:9::1/64", f"{node}:zz"], "mtu": 1000}
 
 
-def test_an_mtu_without_ipv6_is_refused_where_there_are_addresses(lab: Lab, node: str) -> None:
+def test_an_mtu_that_costs_ipv6_is_not_set_in_place(lab: Lab, node: str) -> None:
     _batch(lab, node, "10.0.0.1/24")
-    assert _batch(lab, node, "10.0.0.1/24", mtu=1200)["links"]["updated"] == 1  # type: ignore[index]
-    _batch(lab, node, "10.0.0.1/24", mtu=1500)
     ip(node, "address", "add", "2001:db8::99/64", "nodad", "dev", "x")
     shown = ("-d", "address", "show", "scope", "global")
     before = ip(node, *shown)
@@ -83,8 +82,12 @@ def test_an_mtu_without_ipv6_is_refused_where_there_are_addresses(lab: Lab, node
     lab.write([{"endpoints": [end, f"{node}:y"]}])
     done = lab.kokofast("batch", lab.file)
     assert done.returncode == 2
-    assert "$.links[0].endpoints[0].mtu: with an mtu below 1280" in done.stderr
+    assert "$.links[0].endpoints[0].mtu: an mtu of 1200 would take IPv6 away" in done.stderr
     assert ip(node, *shown) == before
+    # Who has lowered it himself knows what it costs.
+    ip(node, "link", "set", "x", "mtu", "1279")
+    assert lab.batch()["links"]["updated"] == 1
+    assert lab.batch()["status"] == "unchanged"
 
 
 def test_an_ipv6_address_of_the_user_with_another_length(lab: Lab, node: str) -> None:
@@ -128,3 +131,43 @@ def test_the_users_addresses_outlive_going_down(lab: Lab, node: str) -> None:
     done = ip(node, "-d", "link", "show", "x")
     assert ",UP" not in done
     assert lab.batch()["status"] == "unchanged"
+
+
+@pytest.mark.parametrize("change", [{"up": False}, {"mac": "02:00:00:00:00:77"}, {"mtu": 1400}])
+def test_what_stands_on_an_interface_outlives_a_change_that_is_taken_back(
+    lab: Lab, node: str, change: dict[str, object]
+) -> None:
+    _batch(lab, node, "10.0.0.1/24", "2001:db8::1/64")
+    ip(node, "link", "set", "y", "addrgenmode", "none")
+    ip(node, "address", "add", "fe80::77/64", "nodad", "dev", "x")
+    ip(node, "route", "add", "10.7.0.0/16", "via", "10.0.0.9", "table", "77")
+    ip(node, "-6", "route", "add", "2001:db8:7::/48", "via", "2001:db8::9", "dev", "x")
+    ip(node, "neigh", "add", "10.0.0.8", "lladdr", "02:00:00:00:00:08", "dev", "x", "nud", "permanent")
+    ip(node, "link", "add", "um", "link", "x", "type", "macvlan")
+    shown = [("route", "show", "table", "77"), ("-6", "route", "show", "2001:db8:7::/48")]
+    shown += [("neigh", "show", "10.0.0.8", "dev", "x"), ("link", "show", "um")]  # type: ignore[list-item]
+    before = [ip(node, *one) for one in shown], _seen(node)
+    end = {"node": node, "interface": "x", "addresses": ["10.0.0.1/24", "2001:db8::1/64"], **change}
+    lab.write([{"endpoints": [end, f"{node}:y"]}, _refused_later(node)])
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 1, done.stderr
+    assert ([ip(node, *one) for one in shown], _seen(node)) == before
+    assert "fe80::77/64" in ip(node, "address", "show", "dev", "x")
+
+
+def test_an_address_with_a_lifetime_stays_its_owners(lab: Lab, node: str) -> None:
+    _batch(lab, node, "10.0.0.1/24")
+    for address in ("10.0.0.5/24", "2001:db8::5/64"):
+        more = ["nodad"] if ":" in address else []
+        ip(node, "address", "add", address, "dev", "x", "valid_lft", "9000", "preferred_lft", "9000", *more)
+    before = _seen(node)
+    end = {"node": node, "interface": "x", "addresses": ["10.0.0.1/24", "10.0.0.5/24", "2001:db8::5/64"]}
+    lab.write([{"endpoints": [end, f"{node}:y"]}, _refused_later(node)])
+    assert lab.kokofast("batch", lab.file).returncode == 1
+    assert _seen(node) == before
+    lab.write([{"endpoints": [end, f"{node}:y"]}])
+    assert lab.batch()["status"] == "unchanged"
+    _batch(lab, node, "10.0.0.1/24")
+    assert _seen(node) == before
+    lab.write([{"endpoints": [{**end, "addresses": ["2001:db8::5/128"]}, f"{node}:y"]}])
+    assert lab.kokofast("batch", lab.file).returncode == 2

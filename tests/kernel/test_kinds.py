@@ -539,3 +539,27 @@ def test_an_mtu_larger_than_the_parents_is_refused(lab: Lab, hosts: tuple[str, s
     lab.write([{**link, "mtu": 1500}])
     lab.batch()
     assert links(a)["eth0"]["mtu"] == 1500
+
+
+def test_a_macvlan_on_a_macvlan_is_found_again(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    first = {"type": "macvlan", "endpoint": f"{a}:w", "parent": f"{a}:e"}
+    lab.write([{"endpoints": [f"{a}:e", f"{b}:e"]}, first, {**first, "endpoint": f"{a}:w2", "parent": f"{a}:w"}])
+    assert lab.batch()["links"]["created"] == 3
+    assert lab.batch()["status"] == "unchanged"
+
+
+def test_macvlans_default_mode_is_compared_too(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    link = {"type": "macvlan", "endpoint": f"{a}:w", "parent": f"{a}:e", "mode": "default"}
+    ends = {"endpoints": [f"{a}:e", f"{b}:e"]}
+    lab.write([ends, link])
+    lab.batch()
+    assert lab.batch()["status"] == "unchanged"
+    lab.write([ends, {**link, "mode": "private"}])
+    assert lab.kokofast("batch", lab.file).returncode == 2
+    ip(a, "link", "set", "w", "type", "macvlan", "mode", "private")
+    lab.write([ends, link])
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 2
+    assert "$.links[1].mode" in done.stderr

@@ -18,7 +18,7 @@ from kokofast.engine import mirror, mirrors
 from kokofast.engine.apply import apply
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.wire.message import KernelError
-from tests.conftest import ip, ip_batch, links
+from tests.conftest import ip, ip_batch, ip_json, links
 from tests.kernel.conftest import COMMAND, Lab, ping, run, state, until
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -526,14 +526,45 @@ class TestVxlan:
         before = tapped.state()
         lab.write([{**link, "mtu": 1200}])
         done = lab.kokofast("batch", lab.file)
-        assert done.returncode == 2
+        assert done.returncode == 1
         assert "$.links[0].endpoint.mirror" in done.stderr
         assert "below 1280" in done.stderr
         assert tapped.state() == before
-        # Who has lowered it himself knows what it costs.
-        ip(tapped.r, "link", "set", "eth0", "mtu", "1200")
+        ip(tapped.r, "address", "del", "2001:db8:5::1/64", "dev", "eth0")
         lab.batch()
+        assert links(tapped.r)["eth0"]["mtu"] == 1200
         assert lab.batch()["status"] == "unchanged"
+
+    def test_what_stands_on_the_source_is_not_lowered_by_a_run_that_fails(
+        self, lab: Lab, tapped: Tapped, link: dict[str, object]
+    ) -> None:
+        ip(tapped.r, "link", "add", "um", "link", "eth0", "type", "macvlan")
+        before = tapped.state()
+        bad = {"endpoints": [f"{tapped.s}:x:2001:db8::1/64", f"{tapped.w}:x"], "mtu": 1000}
+        lab.write([link, bad])
+        assert lab.kokofast("batch", lab.file).returncode == 1
+        assert tapped.state() == before
+
+    def test_a_tunnel_that_becomes_narrower_lowers_its_source(
+        self, lab: Lab, tapped: Tapped, link: dict[str, object]
+    ) -> None:
+        lab.write([{**link, "mtu": 1400}])
+        lab.batch()
+        lab.write([{**link, "mtu": 1300}])
+        assert lab.batch()["links"]["updated"] == 1
+        assert links(tapped.r)["eth0"]["mtu"] == 1300
+        assert lab.batch()["status"] == "unchanged"
+
+    def test_the_tunnels_own_parent_cannot_be_copied_into_it(
+        self, lab: Lab, tapped: Tapped, link: dict[str, object]
+    ) -> None:
+        before = tapped.state()
+        end: dict[str, object] = link["endpoint"]  # type: ignore[assignment]
+        lab.write([{**link, "endpoint": {**end, "mirror": {"from": "up0", "direction": "ingress"}}}])
+        done = lab.kokofast("batch", lab.file)
+        assert done.returncode == 2
+        assert "$.links[0].endpoint.mirror: up0 carries this link" in done.stderr
+        assert tapped.state() == before
 
     def test_a_tunnel_and_a_source_that_the_same_file_makes(self, lab: Lab, tapped: Tapped) -> None:
         a, b = lab.node("a"), lab.node("b")
@@ -631,3 +662,19 @@ def test_killed_and_destroyed(lab: Lab, tapped: Tapped, start: Start) -> None:
     process.wait()
     lab.destroy()
     assert tapped.state() == before
+
+
+@pytest.mark.parametrize(("direction", "refused"), [("ingress", True), ("both", True), ("egress", False)])
+def test_the_other_end_of_the_link_as_a_source(lab: Lab, direction: str, refused: bool) -> None:
+    a = lab.node("a")
+    mirror = {"from": "l2", "direction": direction}
+    lab.write([{"endpoints": [{"node": a, "interface": "l1", "mirror": mirror}, f"{a}:l2"]}])
+    done = lab.kokofast("batch", lab.file)
+    if refused:
+        assert (done.returncode, links(a)) == (2, {})
+        assert "$.links[0].endpoints[0].mirror: l2 is the other end of this link" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    # No copy comes back: what passes is what IPv6 sends by itself.
+    sent = ip_json(a, "-s", "link", "show", "l2")[0]["stats64"]["rx"]["packets"]
+    assert sent < 1000

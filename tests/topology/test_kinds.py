@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kokofast.kinds import KINDS
+from kokofast.kinds import KINDS, macvlan
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
 from kokofast.topology import load
@@ -46,7 +46,7 @@ TWIN = Kind(
     create=create,
 )
 # English says "an" before it.
-INNER = Kind("inner", ends=1, fields=(), mtu=(68, 2000), create=create, own_mac=False)
+INNER = Kind("inner", ends=1, fields=(), mtu=(68, 2000), create=create, own_mac=lambda _: False)
 GOOD: dict[str, Any] = {"type": "tunnel", "endpoint": "r:eth0:10.0.0.1/24", "remote": "192.0.2.9", "key": 7}
 
 
@@ -144,7 +144,17 @@ def test_a_kind_without_a_mac_address_of_its_own() -> None:
     assert load_tree([inner]).links[0].ends[0].mac is None
 
 
-@pytest.mark.parametrize(("cell", "value"), [("true", True), ("false", False), ("", None)])
+def test_a_macvlan_that_passes_through_has_its_parents_mac_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "macvlan", macvlan.KIND)
+    link = {"type": "macvlan", "endpoint": "r:eth0", "parent": "r:up", "mac": "02:00:00:00:00:01"}
+    assert load_tree([link]).links[0].ends[0].mac is not None
+    (found,) = tree_problems([link | {"mode": "passthru"}])
+    assert found == "$[0].mac: a macvlan interface has its parent's MAC address; leave mac out"
+    (found,) = tree_problems({"defaults": {"mode": "passthru"}, "links": [link]})
+    assert found.startswith("$.links[0].mac: ")
+
+
+@pytest.mark.parametrize(("cell", "value"), [("true", True), ("TRUE", True), ("false", False), ("", None)])
 def test_csv_true_and_false(cell: str, value: bool | None) -> None:
     text = f"type,a_node,a_if,remote,key,learning\ntunnel,r,eth0,192.0.2.9,7,{cell}\n"
     (link,) = load(text.encode(), filename="links.csv").links
@@ -166,4 +176,26 @@ def test_csv() -> None:
         "links.csv:2 b_node: a tunnel link has one end: leave b_node blank",
         "links.csv:2 key: must be a whole number from 1 to 100, not 'x'",
         "links.csv:3 remote: a twin link has no 'remote'",
+    ]
+
+
+def test_csv_a_parents_node_with_its_kind() -> None:
+    header = "type,a_node,a_if,parent,remote,key\n"
+    text = header + "tunnel,r,eth0,netns:up:eth9,192.0.2.9,7\ntunnel,r,eth1,pid:4711:eth9,192.0.2.9,8\n"
+    topology = load(text.encode(), filename="links.csv")
+    assert [link.options["parent"] for link in topology.links] == ["up:eth9", "pid:4711:eth9"]
+    assert {name: node.kind for name, node in topology.nodes.items()} == {
+        "r": "netns",
+        "up": "netns",
+        "pid:4711": "pid",
+    }
+    assert problems(header + "tunnel,r,eth0,pidd:1:eth9,192.0.2.9,7\n", "links.csv") == [
+        "links.csv:2 parent: unknown node kind 'pidd'; did you mean 'pid'?"
+    ]
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0", "::"])
+def test_no_hosts_address(text: str) -> None:
+    assert tree_problems([GOOD | {"remote": text}]) == [
+        f"$[0].remote: '{text}' is no host's address; the tunnel would have none"
     ]
