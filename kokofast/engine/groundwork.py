@@ -14,13 +14,14 @@ from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, Failure
 from kokofast.host import namespaces as host
 from kokofast.plan.operations import AddMirror, CreateLink, MakeNamespace, RemoveMirror
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
-from kokofast.plan.plan import UPDATE, Situation, parent_of
+from kokofast.plan.plan import UPDATE, Situation, parent_of, parents_elsewhere
 from kokofast.plan.planner import make_plan
 from kokofast.topology.model import CONTAINER_KINDS
 from kokofast.topology.problems import Problem
+from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kokofast.engine.result import Result
     from kokofast.engine.seen import Sight, Survey
@@ -84,9 +85,23 @@ def plan_of(topology: Topology, survey: Survey, kernel: Kernel) -> Plan:
         nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
         topology = type(topology)(topology.name, nodes, tuple(whole))
     situation = Situation(survey.places, survey.observed, kernel.boot_id())
+    situation.nsids = _nsids(parents_elsewhere(topology, situation), survey, kernel)
     plan = make_plan(topology, situation)
     plan.problems[:0] = survey.problems
     return plan
+
+
+def _nsids(pairs: Iterable[tuple[int, int]], survey: Survey, kernel: Kernel) -> dict[tuple[int, int], int | None]:
+    found: dict[tuple[int, int], int | None] = {}
+    for here, there in pairs:
+        handle, other = survey.handles[here], survey.handles[there]
+        if handle is not None and other is not None:
+            try:
+                with kernel.using([handle, other]):
+                    found[here, there] = kernel.nsid(handle, other)
+            except (KernelError, OSError):  # then the index has to do
+                continue
+    return found
 
 
 def _resolves(link: Link, survey: Survey) -> bool:

@@ -23,7 +23,19 @@ LOOPBACK_IFINDEX = 1
 ADDRESS_PROTOCOL = b"K"
 
 _WANTED = frozenset(
-    ("address", "broadcast", "group", "ifalias", "ifname", "link", "linkinfo", "mtu", "num_tx_queues", "txqlen")
+    (
+        "address",
+        "broadcast",
+        "group",
+        "ifalias",
+        "ifname",
+        "link",
+        "link_netnsid",
+        "linkinfo",
+        "mtu",
+        "num_tx_queues",
+        "txqlen",
+    )
 )
 _LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=_WANTED)
 _MARKS = Request(
@@ -136,6 +148,7 @@ def interface_of(message: Message) -> Interface:
         queues=attributes.get("num_tx_queues", 1),
         up=bool(message.header["flags"] & IFF_UP),
         peer=attributes.get("link", 0),
+        peer_nsid=attributes.get("link_netnsid"),
     )
 
 

@@ -26,6 +26,7 @@ from kokofast.host.netlink import Socket
 from kokofast.host.threads import in_own_thread
 from kokofast.wire.link import RTM_SETLINK
 from kokofast.wire.message import KernelError, Request
+from kokofast.wire.netns import NETNSA_NSID_NOT_ASSIGNED, RTM_GETNSID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -259,6 +260,16 @@ class Kernel:
                 return handle.socket.dump(request)
         with handle.lock:
             return handle.socket.dump(request)
+
+    def nsid(self, handle: Handle, other: Handle) -> int | None:
+        """The number by which a namespace calls another one, both held by using(); None when it has none for it.
+        Raises KernelError, OSError."""
+        assert handle.socket is not None
+        assert other.fd is not None
+        with handle.lock:
+            (answer,) = handle.socket.ask(Request(RTM_GETNSID, {}, {"fd": other.fd}))
+        found: int = answer.attributes["nsid"]
+        return None if found == NETNSA_NSID_NOT_ASSIGNED else found
 
     def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
         """Writes /proc/sys/net/PATH in a namespace held by using(); returns what it was."""

@@ -200,9 +200,20 @@ class Socket:
             except OSError:  # ENOBUFS: what was lost is said once, what was not is still to be read
                 continue
 
+    def ask(self, request: Request, resolve: Resolve | None = None) -> list[Message]:
+        """The answer to a question that is no dump. Raises KernelError, OSError as dump()."""
+        self._seq += 1
+        try:
+            messages, _ = self._answer(pack(request, self._seq, ack=True, resolve=resolve), request)
+        except DecodeError as error:
+            raise _unreadable(error) from error
+        return messages
+
     def _dump_once(self, request: Request) -> tuple[list[Message], bool]:
         self._seq += 1
-        data = pack_dump(request, self._seq)
+        return self._answer(pack_dump(request, self._seq), request)
+
+    def _answer(self, data: bytes, request: Request) -> tuple[list[Message], bool]:
         self._socket.send(data)
         messages: list[Message] = []
         consistent = True

@@ -56,32 +56,45 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
         yield link.where(field), f"{title} is there with another {field}, which batch does not change; destroy it first"
 
 
-def unbearable(link: Link, found: Sequence[Interface], most: Sequence[int | None]) -> Iterator[tuple[str, str]]:
+def unbearable(end: End, interface: Interface, most: int | None) -> Iterator[tuple[str, str]]:
     """(place, sentence) for all that the kernel would do beside what it is asked for, and nobody could undo; most is
-    the largest MTU that each end can have."""
-    for end, interface, limit in zip(link.ends, found, most, strict=True):
-        title = f"{end.node}:{end.ifname}"
-        mtu = _mtu_of(end, limit)
-        if mtu is not None and mtu < IPV6_MIN_MTU <= interface.mtu:
-            why = "" if mtu == end.mtu else f" (it is copied into a tunnel with an mtu of {limit})"
+    the largest MTU that the end can have."""
+    title = f"{end.node}:{end.ifname}"
+    mtu = _mtu_of(end, most)
+    if mtu is not None and mtu < IPV6_MIN_MTU <= interface.mtu:
+        why = "" if mtu == end.mtu else f" (it is copied into a tunnel with an mtu of {most})"
+        yield (
+            end.where("mtu"),
+            f"an mtu of {mtu}{why} would take IPv6 away from {title}, and from what stands on it: it needs "
+            f"{IPV6_MIN_MTU}; set that yourself (ip link set), or destroy the lab first",
+        )
+    for address in end.addresses:
+        # IPv6 takes an address once only: the other one would keep its length, and become ours.
+        others = [
+            one
+            for one in (*interface.addresses, *interface.temporary)
+            if one.family == AF_INET6 and one.packed == address.packed and one.prefixlen != address.prefixlen
+        ]
+        if others and not interface.addresses.get(others[0], False):
             yield (
-                end.where("mtu"),
-                f"an mtu of {mtu}{why} would take IPv6 away from {title}, and from what stands on it: it needs "
-                f"{IPV6_MIN_MTU}; set that yourself (ip link set), or destroy the lab first",
+                end.where("addresses"),
+                f"{title} has the address {address.text} already with the prefix length {others[0].prefixlen}; "
+                "remove it first (ip address delete)",
             )
-        for address in end.addresses:
-            # IPv6 takes an address once only: the other one would keep its length, and become ours.
-            others = [
-                one
-                for one in (*interface.addresses, *interface.temporary)
-                if one.family == AF_INET6 and one.packed == address.packed and one.prefixlen != address.prefixlen
-            ]
-            if others and not interface.addresses.get(others[0], False):
-                yield (
-                    end.where("addresses"),
-                    f"{title} has the address {address.text} already with the prefix length {others[0].prefixlen}; "
-                    "remove it first (ip address delete)",
-                )
+
+
+def is_right(end: End, interface: Interface, alias: str, most: int | None = None) -> bool:
+    """Whether nothing has to be done to an interface that is this end already: so it is with most in a second run."""
+    have = interface.addresses
+    if interface.alias != alias or interface.up != end.up or end.mac not in (None, interface.mac):
+        return False
+    if end.txqlen not in (None, interface.txqlen) or _mtu_of(end, most) not in (None, interface.mtu):
+        return False
+    for address in end.addresses:
+        if address not in have and address not in interface.temporary:
+            return False
+    # Ours that are not in the file.
+    return not any(ours and address not in end.addresses for address, ours in have.items())
 
 
 def _mtu_of(end: End, most: int | None) -> int | None:

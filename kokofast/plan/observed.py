@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 class Interface:
-    """An interface as a dump shows it. peer is the index in the other namespace (IFLA_LINK), 0 when there is none.
+    """An interface as a dump shows it. peer is the index in the other namespace (IFLA_LINK), 0 when there is none;
+    peer_nsid how its own namespace calls that one (IFLA_LINK_NETNSID), None when they are the same.
 
     addresses are those of its own namespace with the flag "set by kokofast", temporary those that have a lifetime; both
     empty when they were not asked for.
@@ -29,6 +30,7 @@ class Interface:
         "mac",
         "mtu",
         "peer",
+        "peer_nsid",
         "queues",
         "temporary",
         "txqlen",
@@ -50,6 +52,7 @@ class Interface:
         queues: int = 1,
         up: bool = False,
         peer: int = 0,
+        peer_nsid: int | None = None,
         addresses: Mapping[Address, bool] | None = None,
         temporary: tuple[Address, ...] = (),
         data: Mapping[str, object] | None = None,
@@ -66,6 +69,7 @@ class Interface:
         self.queues = queues
         self.up = up
         self.peer = peer
+        self.peer_nsid = peer_nsid
         self.addresses: Mapping[Address, bool] = addresses if addresses is not None else {}
         self.temporary = temporary
         self.data: Mapping[str, object] = data if data is not None else {}

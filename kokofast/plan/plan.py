@@ -42,11 +42,19 @@ class Plan:
 
 class Situation:
     """What is decided on. places maps each node's name to the number of its namespace; observed has what is
-    in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_broadcast)."""
+    in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_broadcast). nsids has the
+    number by which the first namespace calls the second (None: it has none), where that was asked for."""
 
-    __slots__ = ("boot", "observed", "places")
+    __slots__ = ("boot", "nsids", "observed", "places")
 
-    def __init__(self, places: Mapping[str, int], observed: Sequence[Namespace | None], boot: str) -> None:
+    def __init__(
+        self,
+        places: Mapping[str, int],
+        observed: Sequence[Namespace | None],
+        boot: str,
+        nsids: Mapping[tuple[int, int], int | None] | None = None,
+    ) -> None:
+        self.nsids = nsids if nsids is not None else {}
         self.places = places
         self.observed = observed
         self.boot = boot
@@ -55,6 +63,21 @@ class Situation:
         """The interface, when it is there."""
         observed = self.observed[reference.ns]
         return observed.interfaces.get(reference.ifname) if observed is not None else None
+
+
+def parents_elsewhere(topology: Topology, situation: Situation) -> set[tuple[int, int]]:
+    """(namespace, namespace of the parent) of the links that are there and whose parent is to be in another one: an
+    index alone does not tell whether it is."""
+    found: set[tuple[int, int]] = set()
+    for link in topology.links:
+        parent = parent_of(link)
+        if parent is None:
+            continue
+        here, there = situation.places[link.ends[0].node], situation.places[parent[0]]
+        observed = situation.observed[here]
+        if here != there and observed is not None and link.ends[0].ifname in observed.interfaces:
+            found.add((here, there))
+    return found
 
 
 def parent_of(link: Link) -> tuple[str, str] | None:

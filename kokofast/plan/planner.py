@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
-from kokofast.plan.compare import are_peers, difference, fixed_differences, unbearable
+from kokofast.plan.compare import are_peers, difference, fixed_differences, is_right, unbearable
 from kokofast.plan.mirrors import plan_mirrors, rooms_of_tunnels
 from kokofast.plan.operations import (
     Change,
@@ -256,10 +256,20 @@ class _LinkPlanner:
         carrier = self.situation.find(parent) if parent is not None else None
         parent_index = None if parent is None else (carrier.ifindex if carrier is not None else 0)
         if carrier is not None and carrier.kind == link.kind and KINDS[link.kind].shares_parent:
-            parent_index = carrier.peer
-        fixed = [*fixed_differences(link, present, parent_index), *unbearable(link, present, self._most(references))]
+            parent_index = carrier.peer  # wherever that is
+        elif parent is not None and not self._is_parents_namespace(references[0].ns, parent.ns, present[0]):
+            parent_index = -1
+        fixed = list(fixed_differences(link, present, parent_index))
         self.plan.problems += [Problem(place, message) for place, message in fixed]
         return not fixed
+
+    def _is_parents_namespace(self, here: int, there: int, interface: Interface) -> bool:
+        """Whether an interface stands on one of that namespace, as far as that is known: indexes are only told apart
+        within one."""
+        if here == there:
+            return interface.peer_nsid is None
+        nsids = self.situation.nsids
+        return (here, there) not in nsids or interface.peer_nsid == nsids[here, there] is not None
 
     def _is_a_strangers(self, reference: IfRef) -> bool:
         return self.situation.find(reference) is not None and self._lab_of(reference) != self.lab
@@ -296,25 +306,23 @@ class _LinkPlanner:
     ) -> None:
         parent = self._parent(link)
         wait = () if parent is None else self.prospect.ready((parent,))
-        ends = zip(references, link.ends, present, self._most(references), strict=True)
-        for position, (reference, end, interface, most) in enumerate(ends):
-            carries = (reference.ns, reference.ifname) in self.carriers
-            found = difference(end, interface, alias, most=most, carries=carries)
-            if found.last:
+        for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):
+            place = reference.ns, reference.ifname
+            most, carries = self.rooms.get(place), place in self.carriers
+            if not is_right(end, interface, alias, most):
+                for where, message in unbearable(end, interface, most):
+                    self._problem(where, message)
                 self.plan.actions[number] = UPDATE
-                self.last.append(ConfigureEnd(number, position, reference, found.last, found.last_undo))
-            if found.now:
-                self.plan.actions[number] = UPDATE
-                done = self.plan.add(ConfigureEnd(number, position, reference, found.now, found.now_undo), wait)
-                self.prospect.completes(done, reference)
+                found = difference(end, interface, alias, most=most, carries=carries)
+                if found.last:
+                    self.last.append(ConfigureEnd(number, position, reference, found.last, found.last_undo))
+                if found.now:
+                    done = self.plan.add(ConfigureEnd(number, position, reference, found.now, found.now_undo), wait)
+                    self.prospect.completes(done, reference)
             if end.mtu is not None:
                 mtu = end.mtu if most is None else min(end.mtu, most)
                 self.prospect.sets_mtu(reference, mtu, at_first=max(mtu, interface.mtu) if not carries else mtu)
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface))
-
-    def _most(self, references: Sequence[IfRef]) -> list[int | None]:
-        """The largest MTU that each of these can have because of where it is copied to."""
-        return [self.rooms.get((reference.ns, reference.ifname)) for reference in references]
 
     def _attributes(self, kind: Kind, reference: IfRef, end: End) -> dict[str, object]:
         attributes: dict[str, object] = {

@@ -9,7 +9,7 @@ import errno
 import os
 import struct
 
-from kokofast.wire import addr, link, route, tc
+from kokofast.wire import addr, link, netns, route, tc
 from kokofast.wire.attributes import (
     STRING,
     U32,
@@ -66,6 +66,8 @@ FORMATS: dict[int, tuple[Header, Table]] = {
     route.RTM_NEWROUTE: (route.RTMSG, route.ROUTE),
     route.RTM_DELROUTE: (route.RTMSG, route.ROUTE),
     route.RTM_GETROUTE: (route.RTMSG, route.ROUTE),
+    netns.RTM_NEWNSID: (netns.RTGENMSG, netns.NSID),
+    netns.RTM_GETNSID: (netns.RTGENMSG, netns.NSID),
     tc.RTM_NEWQDISC: (tc.TCMSG, tc.QDISC),
     tc.RTM_DELQDISC: (tc.TCMSG, tc.QDISC),
     tc.RTM_GETQDISC: (tc.TCMSG, tc.QDISC),

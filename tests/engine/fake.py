@@ -170,6 +170,9 @@ class FakeKernel(Kernel):
     def close(self) -> None:
         self.closed = True
 
+    def nsid(self, handle: Handle, other: Handle) -> int | None:
+        raise OSError(errno.EOPNOTSUPP, "not told here")
+
     def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
         self.sysctls.append((path, value))
         if path.endswith("/disable_ipv6") and value == "0":

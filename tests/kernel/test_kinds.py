@@ -563,3 +563,31 @@ def test_macvlans_default_mode_is_compared_too(lab: Lab) -> None:
     done = lab.kokofast("batch", lab.file)
     assert done.returncode == 2
     assert "$.links[1].mode" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["macvlan", "vxlan"])
+def test_a_parent_of_the_same_index_in_another_namespace_is_another_parent(lab: Lab, kind: str) -> None:
+    a, b, c = (lab.node(suffix) for suffix in "abc")
+    for node in (a, b, c):
+        ip(node, "link", "add", "e", "index", "77", "type", "veth", "peer", "name", "p")
+        ip(node, "link", "set", "e", "up")
+    more = {"remote": "192.0.2.9", "vni": 7} if kind == "vxlan" else {}
+    link = {"type": kind, "endpoint": f"{a}:w", "parent": f"{b}:e", **more}
+    lab.write([link])
+    lab.batch()
+    assert lab.batch()["status"] == "unchanged"
+    before = state(a, b, c)
+    for other in (c, a):
+        lab.write([{**link, "parent": f"{other}:e"}])
+        done = lab.kokofast("batch", lab.file)
+        assert done.returncode == 2, done.stdout
+        assert "$.links[0].parent" in done.stderr
+        assert "another parent" in done.stderr
+        assert state(a, b, c) == before
+    # And the other way round: it stands on one of its own namespace.
+    lab.destroy()
+    lab.write([{**link, "parent": f"{a}:e"}])
+    lab.batch()
+    assert lab.batch()["status"] == "unchanged"
+    lab.write([link])
+    assert lab.kokofast("batch", lab.file).returncode == 2

@@ -1,0 +1,18 @@
+"""RTM_GETNSID: the number by which one network namespace calls another, as in IFLA_LINK_NETNSID.
+
+Source: include/uapi/linux/net_namespace.h; rtnl_net_getid() in net/core/net_namespace.c.
+"""
+
+from __future__ import annotations
+
+from kokofast.wire.attributes import S32, U32, Attr, Header, Table
+
+RTM_NEWNSID = 88
+RTM_GETNSID = 90
+
+NETNSA_NSID_NOT_ASSIGNED = -1
+
+# struct rtgenmsg is one byte; attributes begin at a multiple of four.
+RTGENMSG = Header("rtgenmsg", "B3x", "family")
+
+NSID = Table("nsid", {"nsid": Attr(1, S32), "pid": Attr(2, U32), "fd": Attr(3, U32)})
