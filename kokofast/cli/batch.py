@@ -21,7 +21,7 @@ from kokofast.cli.command import (
 )
 from kokofast.cli.output import clean, complain
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import HeldSignals, import_engine, with_signals
+from kokofast.cli.signals import HeldSignals, import_engine, listen_no_more, with_signals
 
 if TYPE_CHECKING:
     import argparse
@@ -63,6 +63,7 @@ def batch(options: argparse.Namespace) -> int:
         _enter_sandbox()
     caught = _carry_out(topology, problems, result, options)
     code = finish(result, options, exit_code(result, options, interrupted=caught is not None))
+    listen_no_more()
     if (
         result.trace is not None
         and trace_file is not None
@@ -112,6 +113,7 @@ def _begin_and_end(
         HeldSignals(
             still="still ending what has begun and taking back what was made",
             rest=f"'kokofast destroy --name {topology.name}' removes what is left",
+            then_tells=True,
         ) as signals,
         progress_shown(options.quiet or options.format == "json") as progress,
     ):

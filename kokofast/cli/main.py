@@ -100,7 +100,7 @@ def _destroy(options: argparse.Namespace) -> int:
     try:
         with (
             closing(kernel_for(count_named())) as kernel,
-            HeldSignals("still ending the deletions that have begun", again) as signals,
+            HeldSignals("still ending the deletions that have begun", again, then_tells=True) as signals,
             progress_shown(options.quiet or options.format == "json") as progress,
         ):
             begun = begin_destroy(lab, topology=topology, kernel=kernel, progress=progress, stopped=signals.came)

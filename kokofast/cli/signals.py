@@ -11,7 +11,7 @@ from kokofast.cli.output import complain
 from kokofast.host.threads import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     import trio
 
@@ -33,6 +33,25 @@ def _leave_to_the_kernel() -> None:
     # When we listen no more the work is done, and what __main__ says of a Ctrl-C, "interrupted", exit 1, a lie.
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _once(*_: object) -> None:
+    listen_no_more()
+
+
+def _pass_over_one(heeded: Sequence[signal.Signals]) -> None:
+    # When we listen no more the work is done, and has yet to be told: the first signal ends nothing, the next one does,
+    # should nobody read what is told. In a process that is not ours (a test's) all stays as it is.
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        for number in heeded:
+            signal.signal(number, _once)
+
+
+def listen_no_more() -> None:
+    """All is told: the next signal ends the process at once."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is _once:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Heed:
@@ -58,8 +77,13 @@ class HeldSignals(Heed):
     """A block that no signal breaks off, up to release(): those that come are heeded by a thread, and by nobody else.
 
     Threads that are started until then keep them off for good. At the end of a block that was not released, what nobody
-    has heeded yet is forgotten: the work that it would have ended has ended.
+    has heeded yet is forgotten: the work that it would have ended has ended. With then_tells the first signal behind
+    the block ends nothing either, until listen_no_more().
     """
+
+    def __init__(self, still: str = "", rest: str = "", *, then_tells: bool = False) -> None:
+        super().__init__(still, rest)
+        self.then_tells = then_tells
 
     def __enter__(self) -> HeldSignals:
         heeded = _heeded()
@@ -67,7 +91,10 @@ class HeldSignals(Heed):
         self._waiter: Running | None = None
         self._ending = False
         try:
-            _leave_to_the_kernel()
+            if self.then_tells:
+                _pass_over_one(heeded)
+            else:
+                _leave_to_the_kernel()
             # What our parent has blocked is not to end us.
             self._numbers = set(heeded) - self._before
             if self._numbers:
@@ -131,7 +158,8 @@ def with_signals(job: Callable[[], Awaitable[object]], signals: Heed | None = No
 
     signals = signals if signals is not None else Heed()
     heeded = _heeded()
-    _leave_to_the_kernel()
+    if not (isinstance(signals, HeldSignals) and signals.then_tells):
+        _leave_to_the_kernel()
 
     async def watch(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*heeded) as received:

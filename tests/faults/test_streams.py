@@ -264,6 +264,46 @@ def test_signals_at_any_moment(lab: Lab, start: Start, chance: random.Random, co
         assert present(names) == 0
 
 
+@pytest.mark.parametrize("impatient", [False, True])
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("links", [3, 400])
+def test_a_signal_while_the_result_is_told(
+    lab: Lab, start: Start, counts: Counter[str], number: signal.Signals, impatient: bool, links: int
+) -> None:
+    """With an event loop and without: the work is done, and the first signal ends nothing."""
+    names = lab.chain(links)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    process = start(*COMMAND, "batch", lab.file, "--create", stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    try:
+        until(lambda: present(names) == links + 1 and waits_for_its_reader(process.pid), "the result is written")
+        process.send_signal(number)
+        time.sleep(0.05)
+        assert process.poll() is None
+        if impatient:
+            process.send_signal(number)
+            assert process.wait(timeout=60) == -number
+        else:
+            with open(reading, "rb", closefd=False) as file:
+                told = file.read().lstrip(b"x").decode()
+            assert process.wait(timeout=60) == 0
+            assert told.startswith(f"{lab.name}: applied, {links} links created")
+        counts["faults injected"] += 1
+    finally:
+        os.close(reading)
+    assert len(lab.inspect()) == links
+
+
+def waits_for_its_reader(pid: int) -> bool:
+    """Whether the process sleeps in a system call on standard output."""
+    return Path(f"/proc/{pid}/syscall").read_text().split()[1:2] == ["0x1"]
+
+
 @pytest.mark.parametrize("impatience", [2, 3])
 def test_one_signal_after_the_other(lab: Lab, start: Start, counts: Counter[str], impatience: int) -> None:
     names = lab.chain(120)
