@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio.testing
 
+from kokofast.host import lock
 from kokofast.host import namespaces as host
 from tests.engine.fake import FakeKernel, Identity
 
@@ -17,6 +19,12 @@ KernelFactory = Callable[..., FakeKernel]
 @pytest.fixture(autouse=True)
 def _no_time_passes(mock_clock: trio.testing.MockClock) -> None:
     assert mock_clock.rate == 0
+
+
+@pytest.fixture(autouse=True)
+def _locks_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The labs are none, and must keep no real run waiting: other tests have some at the same time."""
+    monkeypatch.setattr(lock, "LOCK_DIR", str(tmp_path / "locks"))
 
 
 @pytest.fixture

@@ -71,7 +71,8 @@ def test_a_signal_while_links_are_made(lab: Lab, start: Start, watch: Callable[[
 
 # kokofast, with signals to itself in the midst of importing trio, when the first links are there.
 WHILE_IMPORTING = """
-import os, subprocess, sys, time
+import faulthandler, os, subprocess, sys, time
+faulthandler.dump_traceback_later(100, exit=True)  # should two threads ever wait for each other
 import kokofast.cli.main
 
 class Finder:
@@ -79,12 +80,13 @@ class Finder:
         if name != "trio":
             return
         *numbers, namespace = sys.argv[-1].split()
-        for _ in range(2000):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
             if " e0@" in subprocess.run(["ip", "-n", namespace, "-o", "link"], capture_output=True, text=True).stdout:
                 break
             time.sleep(0.01)
         else:
-            raise AssertionError("no link is made while trio is imported")
+            os._exit(77)  # somebody removes all labs just now, and the run waits for him under trio
         for number in numbers:
             os.kill(os.getpid(), int(number))
             time.sleep(0.2)
@@ -102,7 +104,11 @@ def while_importing(
     script = WHILE_IMPORTING.replace("{error}", error)
     # With two workers, as a plan of more than a few links has it.
     command = [sys.executable, "-c", script, "batch", lab.file, "--format", "json", "--jobs", "2", *options]
-    return run([*command, " ".join([*(str(int(number)) for number in numbers), namespace])])
+    for _ in range(3):
+        done = run([*command, " ".join([*(str(int(number)) for number in numbers), namespace])])
+        if done.returncode != 77:
+            break
+    return done
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
