@@ -112,11 +112,16 @@ async def _carry_out(
             progress("apply", len(applied.done) + len(applied.failures), total)
 
     async def run(start: int, stop: int) -> None:
-        skipped = applied.failed_links(start) if start else set()
-        numbers = [n for n in range(start, stop) if getattr(plan.operations[n], "link", -1) not in skipped]
+        numbers: list[int] = list(range(start, stop))
+        after = plan.after[:stop]
+        if start:  # what a later stage waits for has been done by now, or never will be
+            skipped = applied.failed_links(start)
+            numbers = [n for n in numbers if getattr(plan.operations[n], "link", -1) not in skipped]
+            numbers = [n for n in numbers if applied.done.issuperset(after[n])]
+            after = [()] * stop
         scheduler: Scheduler[Operation, Refusal | None] = Scheduler(
             [plan.operations[number] for number in numbers],
-            [plan.after[number] for number in numbers],
+            [after[number] for number in numbers],
             executor.execute if trace is None else trace.of(executor.execute),
             failed=lambda answer: answer is not None,
             report=lambda done, answers: report([numbers[number] for number in done], answers),
@@ -131,9 +136,9 @@ async def _carry_out(
 
     try:
         with result.stage("apply"):
-            await run(0, plan.last)
-            if keep_going or not applied.failures:
-                await run(plan.last, total)
+            for start, stop in plan.stages():
+                if keep_going or not applied.failures:
+                    await run(start, stop)
             if keep_going or not applied.failures:
                 fail_the_misled(applied)
     except BaseException:

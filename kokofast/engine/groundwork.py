@@ -147,6 +147,9 @@ def describe(topology: Topology, plan: Plan) -> list[str]:
         elif isinstance(operation, CreateLink):
             link = topology.links[operation.link]
             lines.append(f"+ {link.kind} {link.title()}")
+        elif isinstance(operation, AddMirror) and not operation.directions and operation.mtu is not None:
+            end = topology.links[operation.link].ends[operation.end]
+            lines.append(f"~ {end.node}:{operation.source.ifname} mtu {operation.mtu[0]}")
         elif isinstance(operation, (AddMirror, RemoveMirror)):
             end = topology.links[operation.link].ends[operation.end]
             sign = "+" if isinstance(operation, AddMirror) else "-"

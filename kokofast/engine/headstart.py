@@ -66,9 +66,7 @@ class HeadStart:
         done, and it is for apply.go_on() to end it. Raises OSError."""
         applied = self.applied
         with self.result.stage("apply"):
-            last, total = applied.plan.last, len(applied.plan.operations)
-            is_whole = self._carry_out(0, last, progress, stopped) and self._carry_out(last, total, progress, stopped)
-            if not is_whole:
+            if not all(self._carry_out(*stage, progress, stopped) for stage in applied.plan.stages()):
                 return False
             for number, answer in self.answers.items():
                 applied.note(number, answer)
@@ -86,7 +84,8 @@ class HeadStart:
         plan, executor, trace = self.applied.plan, self.applied.executor, self.result.trace
         execute = executor.execute if trace is None else trace.of(executor.execute)
         size = Pace(1).chunk(self.kernel.capacity)
-        ready = Ready(plan.operations[start:stop], plan.after[start:stop])  # from last on they wait for nothing
+        # What a later stage waits for is done by now.
+        ready = Ready(plan.operations[start:stop], [()] * (stop - start) if start else plan.after[:stop])
         while ready:
             if stopped():
                 return False

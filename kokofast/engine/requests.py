@@ -38,7 +38,10 @@ def requests_of_change(reference: IfRef, change: Change) -> list[Request]:
     if change.up is not None:
         header = {"index": reference, "flags": IFF_UP if change.up else 0, "change": IFF_UP}
         requests.append(Request(RTM_SETLINK, header))
-    requests += [_address_request(RTM_DELADDR, reference, address, {}, 0) for address in change.remove]
+    for address in change.remove:
+        # inet_rtm_deladdr() looks at the prefix length only where there is an IFA_ADDRESS: without, another address of
+        # the same number, a user's perhaps, would go.
+        requests.append(_address_request(RTM_DELADDR, reference, address, {"address": address.packed}, 0))
     for address in change.add:
         attributes: dict[str, object] = {"proto": ADDRESS_PROTOCOL}
         if address.family == AF_INET6:

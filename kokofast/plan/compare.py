@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface
     from kokofast.topology.model import Address, End, Link
 
+    Step = tuple[Change, Change]
+
 IPV6_MIN_MTU = 1280  # include/uapi/linux/in6.h: an interface with less has no IPv6
 
 # What the kernel shows of a tunnel when it has it; the other attributes always have some value.
@@ -61,12 +63,15 @@ def unbearable(end: End, interface: Interface, most: int | None) -> Iterator[tup
     the largest MTU that the end can have."""
     title = f"{end.node}:{end.ifname}"
     mtu = _mtu_of(end, most)
-    if mtu is not None and mtu < IPV6_MIN_MTU <= interface.mtu:
+    present = [
+        one for one in (*interface.addresses, *interface.temporary) if one.family == AF_INET6 and not is_link_local(one)
+    ]
+    if present and mtu is not None and mtu < IPV6_MIN_MTU <= interface.mtu:
         why = "" if mtu == end.mtu else f" (it is copied into a tunnel with an mtu of {most})"
         yield (
             end.where("mtu"),
-            f"an mtu of {mtu}{why} would take IPv6 away from {title}, and from what stands on it: it needs "
-            f"{IPV6_MIN_MTU}; set that yourself (ip link set), or destroy the lab first",
+            f"with an mtu of {mtu}{why} the kernel takes the IPv6 addresses of {title} away, which need "
+            f"{IPV6_MIN_MTU}, and it has {len(present)}; remove them first",
         )
     for address in end.addresses:
         # IPv6 takes an address once only: the other one would keep its length, and become ours.
@@ -97,6 +102,11 @@ def is_right(end: End, interface: Interface, alias: str, most: int | None = None
     return not any(ours and address not in end.addresses for address, ours in have.items())
 
 
+def is_link_local(address: Address) -> bool:
+    """Whether an IPv6 address is of fe80::/10, which the kernel makes for itself."""
+    return address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
+
+
 def _mtu_of(end: End, most: int | None) -> int | None:
     return end.mtu if end.mtu is None or most is None else min(end.mtu, most)
 
@@ -106,58 +116,64 @@ def _is_given(address: object) -> bool:
 
 
 class Difference:
-    """What has to be set on an interface at once, and what when nothing else can fail any more; and how each is set
-    back."""
+    """What has to be set on an interface, each with how it is set back: at once; behind all of that, as far as it may
+    be refused; and when nothing else can fail any more."""
 
-    __slots__ = ("last", "last_undo", "now", "now_undo")
+    __slots__ = ("final", "last", "now")
 
-    def __init__(self, now: Change, now_undo: Change, last: Change, last_undo: Change) -> None:
+    def __init__(self, now: Step, last: Step, final: Step) -> None:
         self.now = now
-        self.now_undo = now_undo
         self.last = last
-        self.last_undo = last_undo
+        self.final = final
 
 
 def difference(
     end: End, interface: Interface, alias: str, *, most: int | None = None, carries: bool = False
 ) -> Difference:
     """What has to be done to an interface that is this end already. most is the largest MTU that it can have, whatever
-    the file says; carries tells whether another link of the file stands on it.
+    the file says; carries tells whether a link is to be made on it.
 
     What costs more than it says comes last, as it cannot be given back: going down takes the routes through an
     interface along, a new MAC address its neighbours, a smaller MTU lowers what stands on it, and the kernel may
-    promote another address in the place of one that is removed.
+    promote another address in the place of one that is removed. Of these only a MAC address may be refused.
     """
     pairs: dict[str, tuple[object, object]] = {"ifalias": (alias, interface.alias)}
     pairs_last: dict[str, tuple[object, object]] = {}
+    pairs_final: dict[str, tuple[object, object]] = {}
     if end.mac is not None:
-        pairs_last["address"] = end.mac, interface.mac
+        # One that is down has no neighbours, and makes its link-local address of it when it comes up.
+        (pairs_last if interface.up else pairs)["address"] = end.mac, interface.mac
     mtu = _mtu_of(end, most)
     if mtu is not None:
         # What is to stand on it takes its MTU from it when it is made.
-        is_last = mtu < interface.mtu and not carries
-        (pairs_last if is_last else pairs)["mtu"] = mtu, interface.mtu
+        (pairs_final if mtu < interface.mtu and not carries else pairs)["mtu"] = mtu, interface.mtu
     if end.txqlen is not None:
         pairs["txqlen"] = end.txqlen, interface.txqlen
     if not interface.alias:  # then it may still be our mark
         pairs["broadcast"] = BROADCAST, interface.broadcast
     now, before = _wanted(pairs)
-    last, before_last = _wanted(pairs_last)
+    final, before_final = _wanted(pairs_final)
     goes_up, goes_down = end.up and not interface.up, interface.up and not end.up
     new, remove = _address_difference(end.addresses, interface)
     # IPv6 takes an address once only, whatever its prefix length.
     clash = {address.packed for address in remove if address.family == AF_INET6}
     add = tuple(address for address in new if address.packed not in clash)
-    add_last = tuple(address for address in new if address.packed in clash)
+    add_final = tuple(address for address in new if address.packed in clash)
     # An interface that goes down, now or when that is taken back, loses its IPv6 addresses, unless the sysctl
     # keep_addr_on_down is set: the engine does so, where it may. It cannot harm to add ours again.
     ours = tuple(item for item, is_ours in interface.addresses.items() if is_ours and item.family == AF_INET6)
-    kept = tuple(address for address in ours if address not in remove) + tuple(a for a in add if a.family == AF_INET6)
+    kept = tuple(address for address in ours if address not in remove) if goes_down else ()
+    again = kept + tuple(address for address in add if address.family == AF_INET6) if goes_down else ()
     return Difference(
-        Change(now, True if goes_up else None, add),
-        Change(before, False if goes_up else None, ours if goes_up else (), add),
-        Change(last, False if goes_down else None, add_last + (kept if goes_down else ()), remove),
-        Change(before_last, True if goes_down else None, remove + (kept if goes_down else ()), add_last),
+        (
+            Change(now, True if goes_up else None, add),
+            Change(before, False if goes_up else None, ours if goes_up else (), add),
+        ),
+        tuple(map(Change, _wanted(pairs_last))),  # type: ignore[arg-type]
+        (
+            Change(final, False if goes_down else None, add_final + again, remove),
+            Change(before_final, True if goes_down else None, remove + kept, add_final),
+        ),
     )
 
 

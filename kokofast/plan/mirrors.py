@@ -65,17 +65,18 @@ def _plan_mirror(plan: Plan, prospect: Prospect, lab: str, planned: PlannedEnd) 
             missing = directions.difference(have.get(ifname, ()))
             mtu = _lowered_mtu(plan, prospect, planned, source)
             add = AddMirror(planned.number, planned.position, target, source, missing, cookie, mtu)
+            after = *prospect.ready((target, source)), *removed
             if mtu is not None:  # what stands on the source is lowered with it, and would not be raised again
-                prospect.mirrors_last.append(add)
+                prospect.mirrors_last.append((add, after))
             elif missing:
-                plan.add(add, (*prospect.ready((target, source)), *removed))
+                plan.add(add, after)
             else:
                 continue
             _note_update(plan, planned.number)
 
 
 def _loop(prospect: Prospect, planned: PlannedEnd, source: IfRef, directions: frozenset[str]) -> str:
-    """Why what is copied would come back to be copied again, or never fit; empty when it does not."""
+    """Why what is copied would come back to be copied again; empty when it does not."""
     link, places = planned.link, prospect.situation.places
     ends = [(places[end.node], end.ifname) for end in link.ends]
     place = source.ns, source.ifname
@@ -86,8 +87,6 @@ def _loop(prospect: Prospect, planned: PlannedEnd, source: IfRef, directions: fr
     parent = parent_of(link)
     if parent is None or place != (places[parent[0]], parent[1]):
         return ""
-    if KINDS[link.kind].overhead(link):
-        return f"{source.ifname} carries this link: a copy of its packets does not fit into them"
     if "egress" in directions:
         return f"{source.ifname} carries this link: each copy goes out there, and would be copied again"
     return ""
@@ -113,6 +112,9 @@ def _lowered_mtu(plan: Plan, prospect: Prospect, planned: PlannedEnd, source: If
     # koko's rule: what is copied into a tunnel must fit into it, or the copy is lost.
     if not KINDS[planned.link.kind].overhead(planned.link):
         return None
+    parent = parent_of(planned.link)
+    if parent is not None and (prospect.situation.places[parent[0]], parent[1]) == (source.ns, source.ifname):
+        return None  # the tunnel would become narrower by as much: what comes in there is sent in fragments
     mtu, room = prospect.mtu_of(source), prospect.mtu_of(planned.reference)
     if mtu is None or room is None or mtu <= room:
         return None

@@ -22,17 +22,22 @@ CALLER = ""
 class Plan:
     """operations[i] may start when every operation in after[i] is done. actions says for each link of the topology
     what becomes of it: CREATE, UPDATE or UNCHANGED. With problems there are no operations. notes are for the user.
-    Operations from number ``last`` on cannot be taken back as they were, and are for when the others are done."""
+    Operations from number ``last`` on cannot be taken back as they were, and are for when the others are done; those
+    from ``final`` on for when nothing is left that may be refused. Both wait for earlier stages only."""
 
-    __slots__ = ("actions", "after", "last", "notes", "operations", "problems")
+    __slots__ = ("actions", "after", "final", "last", "notes", "operations", "problems")
 
     def __init__(self) -> None:
-        self.last = 0
+        self.last = self.final = 0
         self.operations: list[Operation] = []
         self.after: list[tuple[int, ...]] = []
         self.actions: list[str] = []
         self.problems: list[Problem] = []
         self.notes: list[str] = []
+
+    def stages(self) -> list[tuple[int, int]]:
+        """(first, end) of the operations that may be carried out together, one stage behind the other."""
+        return [(0, self.last), (self.last, self.final), (self.final, len(self.operations))]
 
     def add(self, operation: Operation, after: tuple[int, ...] = ()) -> int:
         self.operations.append(operation)

@@ -78,10 +78,13 @@ class _LinkPlanner:
         # The interfaces of links that are not planned yet.
         self.coming = {(situation.places[end.node], end.ifname) for link in topology.links for end in link.ends}
         self.last: list[ConfigureEnd] = []
+        self.final: list[ConfigureEnd] = []
+        # What links that are to be made stand on.
         self.carriers = {
             (situation.places[parent[0]], parent[1])
-            for parent in map(parent_of, topology.links)
-            if parent is not None and parent[0] in situation.places
+            for link, parent in zip(topology.links, map(parent_of, topology.links), strict=True)
+            if parent is not None
+            and situation.find(IfRef(situation.places[link.ends[0].node], link.ends[0].ifname)) is None
         }
         self.rooms = rooms_of_tunnels(topology.links, situation)
         self.by_alias: dict[str, list[tuple[int, Interface]]] | None = None  # see _with_alias()
@@ -142,9 +145,12 @@ class _LinkPlanner:
     def plan_last(self) -> None:
         """Adds what cannot be given back as it was, behind everything that may fail."""
         self.plan.last = len(self.plan.operations)
-        for mirror in self.prospect.mirrors_last:
-            self.plan.add(mirror)
+        for mirror, after in self.prospect.mirrors_last:
+            self.plan.add(mirror, after)
         for operation in self.last:
+            self.plan.add(operation)
+        self.plan.final = len(self.plan.operations)
+        for operation in self.final:
             change = operation.change
             room = self.prospect.room_of(operation.interface)
             if room is not None and "mtu" in change.attributes:  # a mirror has lowered it by then
@@ -314,11 +320,13 @@ class _LinkPlanner:
                     self._problem(where, message)
                 self.plan.actions[number] = UPDATE
                 found = difference(end, interface, alias, most=most, carries=carries)
-                if found.last:
-                    self.last.append(ConfigureEnd(number, position, reference, found.last, found.last_undo))
-                if found.now:
-                    done = self.plan.add(ConfigureEnd(number, position, reference, found.now, found.now_undo), wait)
-                    self.prospect.completes(done, reference)
+                now, last, final = (
+                    ConfigureEnd(number, position, reference, *step) for step in (found.now, found.last, found.final)
+                )
+                self.last += [last] if last.change else []
+                self.final += [final] if final.change else []
+                if now.change:
+                    self.prospect.completes(self.plan.add(now, wait), reference)
             if end.mtu is not None:
                 mtu = end.mtu if most is None else min(end.mtu, most)
                 self.prospect.sets_mtu(reference, mtu, at_first=max(mtu, interface.mtu) if not carries else mtu)

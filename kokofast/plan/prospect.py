@@ -35,7 +35,7 @@ class Prospect:
         self._mtus: dict[tuple[int, str], int | None] = {}
         self._mtus_at_first: dict[tuple[int, str], int] = {}
         self._rooms: dict[tuple[int, str], int] = {}
-        self.mirrors_last: list[AddMirror] = []
+        self.mirrors_last: list[tuple[AddMirror, tuple[int, ...]]] = []  # and what each waits for
 
     def exists(self, reference: IfRef) -> bool:
         """Whether the interface is there or planned."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import ip, ip_json
+from tests.conftest import ip, ip_json, links
 from tests.kernel.conftest import Lab
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -82,10 +82,9 @@ def test_an_mtu_that_costs_ipv6_is_not_set_in_place(lab: Lab, node: str) -> None
     lab.write([{"endpoints": [end, f"{node}:y"]}])
     done = lab.kokofast("batch", lab.file)
     assert done.returncode == 2
-    assert "$.links[0].endpoints[0].mtu: an mtu of 1200 would take IPv6 away" in done.stderr
+    assert "$.links[0].endpoints[0].mtu: with an mtu of 1200 the kernel takes the IPv6 addresses" in done.stderr
     assert ip(node, *shown) == before
-    # Who has lowered it himself knows what it costs.
-    ip(node, "link", "set", "x", "mtu", "1279")
+    ip(node, "address", "del", "2001:db8::99/64", "dev", "x")
     assert lab.batch()["links"]["updated"] == 1
     assert lab.batch()["status"] == "unchanged"
 
@@ -171,3 +170,43 @@ def test_an_address_with_a_lifetime_stays_its_owners(lab: Lab, node: str) -> Non
     assert _seen(node) == before
     lab.write([{"endpoints": [{**end, "addresses": ["2001:db8::5/128"]}, f"{node}:y"]}])
     assert lab.kokofast("batch", lab.file).returncode == 2
+
+
+def test_an_address_of_the_user_with_the_same_number_stays(lab: Lab, node: str) -> None:
+    _batch(lab, node)
+    ip(node, "address", "add", "10.0.0.1/16", "dev", "x")
+    _batch(lab, node, "10.0.0.1/24")
+    assert _seen(node) == ["10.0.0.1/16", "10.0.0.1/24"]
+    _batch(lab, node)
+    assert _seen(node) == ["10.0.0.1/16"]
+    assert lab.batch()["status"] == "unchanged"
+
+
+@pytest.mark.parametrize(("before", "after"), [("10.0.0.1/16", "10.0.0.1/24"), ("2001:db8::1/64", "2001:db8::1/128")])
+def test_another_prefix_length_that_is_taken_back(lab: Lab, node: str, before: str, after: str) -> None:
+    _batch(lab, node, before)
+    end = {"node": node, "interface": "x", "addresses": [after, "2001:db8:2::2/64"], "up": False}
+    lab.write([{"endpoints": [end, f"{node}:y"]}, _refused_later(node)])
+    assert lab.kokofast("batch", lab.file).returncode == 1
+    assert _seen(node) == [before]
+
+
+def test_a_mac_address_comes_before_the_interface_is_up(lab: Lab, node: str) -> None:
+    _batch(lab, node, up=False)
+    _batch(lab, node, mac="02:00:00:00:00:55")
+    (link,) = ip_json(node, "address", "show", "dev", "x")
+    assert "fe80::ff:fe00:55" in [item["local"] for item in link["addr_info"] if item]
+
+
+def test_what_stands_on_an_interface_keeps_its_mtu_when_another_link_is_refused(lab: Lab, node: str) -> None:
+    child = {"type": "macvlan", "endpoint": f"{node}:m0", "parent": f"{node}:x"}
+    veth = {"endpoints": [f"{node}:x", f"{node}:y"]}
+    lab.write([veth, child])
+    lab.batch()
+    ip(node, "link", "add", "um0", "link", "x", "type", "macvlan")
+    lab.write([{**veth, "mtu": 1400}, child, _refused_later(node)])
+    assert lab.kokofast("batch", lab.file).returncode == 1
+    assert {name: link["mtu"] for name, link in links(node).items()} == dict.fromkeys(["x", "y", "m0", "um0"], 1500)
+    lab.write([{**veth, "mtu": 1400}, child])
+    lab.batch()
+    assert lab.batch()["status"] == "unchanged"

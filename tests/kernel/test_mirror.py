@@ -535,6 +535,40 @@ class TestVxlan:
         assert links(tapped.r)["eth0"]["mtu"] == 1200
         assert lab.batch()["status"] == "unchanged"
 
+    def test_a_source_that_is_not_made_is_not_mirrored(self, lab: Lab, tapped: Tapped, link: dict[str, object]) -> None:
+        r = tapped.r
+        ip(
+            r,
+            "link",
+            "add",
+            "theirs",
+            "type",
+            "vxlan",
+            "id",
+            "77",
+            "dstport",
+            "4789",
+            "dev",
+            "up0",
+            "remote",
+            "192.0.2.9",
+        )
+        before = tapped.state()
+        end: dict[str, object] = link["endpoint"]  # type: ignore[assignment]
+        # The kernel refuses vx7, so that there is no s0 either.
+        refused = {**link, "endpoint": f"{r}:vx7", "vni": 77}
+        source = {"type": "macvlan", "endpoint": f"{r}:s0", "parent": f"{r}:vx7"}
+        mirror = {**end, "mirror": {"from": "s0", "direction": "both"}}
+        good = {"endpoints": [f"{r}:g0", f"{tapped.w}:g0"]}
+        lab.write([refused, source, {**link, "endpoint": mirror, "mtu": 1400}, good])
+        done = lab.kokofast("batch", lab.file, "--keep-going", "--format", "json")
+        assert done.returncode == 3, done.stderr
+        result = json.loads(done.stdout)
+        assert (result["status"], result["links"]["created"], "left" in result) == ("partial", 1, False)
+        assert set(links(r)) == {"eth0", "up0", "theirs", "g0"}
+        lab.destroy()
+        assert tapped.state() == before
+
     def test_what_stands_on_the_source_is_not_lowered_by_a_run_that_fails(
         self, lab: Lab, tapped: Tapped, link: dict[str, object]
     ) -> None:
@@ -555,15 +589,21 @@ class TestVxlan:
         assert links(tapped.r)["eth0"]["mtu"] == 1300
         assert lab.batch()["status"] == "unchanged"
 
-    def test_the_tunnels_own_parent_cannot_be_copied_into_it(
-        self, lab: Lab, tapped: Tapped, link: dict[str, object]
-    ) -> None:
+    @pytest.mark.parametrize("direction", ["ingress", "egress", "both"])
+    def test_the_tunnels_own_parent(self, lab: Lab, tapped: Tapped, link: dict[str, object], direction: str) -> None:
         before = tapped.state()
         end: dict[str, object] = link["endpoint"]  # type: ignore[assignment]
-        lab.write([{**link, "endpoint": {**end, "mirror": {"from": "up0", "direction": "ingress"}}}])
+        lab.write([{**link, "endpoint": {**end, "mirror": {"from": "up0", "direction": direction}}}])
         done = lab.kokofast("batch", lab.file)
-        assert done.returncode == 2
-        assert "$.links[0].endpoint.mirror: up0 carries this link" in done.stderr
+        if direction == "ingress":
+            assert done.returncode == 0, done.stderr
+            # It would become narrower with its parent.
+            assert links(tapped.r)["up0"]["mtu"] == 1500
+            assert lab.batch()["status"] == "unchanged"
+            lab.destroy()
+        else:
+            assert done.returncode == 2
+            assert "$.links[0].endpoint.mirror: up0 carries this link" in done.stderr
         assert tapped.state() == before
 
     def test_a_tunnel_and_a_source_that_the_same_file_makes(self, lab: Lab, tapped: Tapped) -> None:

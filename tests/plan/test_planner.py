@@ -176,7 +176,7 @@ def test_addresses_are_removed_when_all_else_is_done() -> None:
     # So is what lowers an MTU: others may stand on the interface, and would stay low.
     assert isinstance(lowered, ConfigureEnd)
     assert lowered.change.attributes == {"mtu": 1400}
-    assert found.last == 1
+    assert (found.last, found.final) == (1, 1)
 
 
 def test_an_ipv6_address_of_another_prefix_length_makes_room_first() -> None:
@@ -437,3 +437,21 @@ def test_some_created_some_changed_some_left() -> None:
     found = plan(topology(*links), left, right)
     assert found.actions == [CREATE, UPDATE, UNCHANGED]
     assert [item.link for item in found.operations if not isinstance(item, MakeNamespace)] == [0, 0, 0, 1]
+
+
+def test_what_may_be_refused_comes_before_what_cannot_be_given_back() -> None:
+    link = veth(end("r1:eth1", up=False, mac=bytes(6), addresses=["2001:db8::1/64", "2001:db8::2/64"]), "r2:eth1")
+    found = plan(topology(link), *there(addresses={"2001:db8::1/64": True, "192.0.2.1/24": True}))
+    assert (found.problems, found.stages()) == ([], [(0, 1), (1, 2), (2, 3)])
+    now, mac, down = found.operations
+    assert isinstance(now, ConfigureEnd)
+    assert isinstance(mac, ConfigureEnd)
+    assert isinstance(down, ConfigureEnd)
+    assert now.undo is not None
+    assert down.undo is not None
+    old, new, ipv4 = map(address, ["2001:db8::1/64", "2001:db8::2/64", "192.0.2.1/24"])
+    assert (now.change.add, now.undo.remove) == ((new,), (new,))
+    assert list(mac.change.attributes) == ["address"]
+    assert (down.change.up, down.change.add, down.change.remove) == (False, (old, new), (ipv4,))
+    # Not the new one: it is taken back by the first step.
+    assert (down.undo.up, down.undo.add, down.undo.remove) == (True, (ipv4, old), ())
