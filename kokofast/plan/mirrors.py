@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from kokofast.plan.plan import Plan, Situation
     from kokofast.plan.prospect import PlannedEnd, Prospect
-    from kokofast.topology.model import Link
+    from kokofast.topology.model import Link, Topology
 
 
-def plan_mirrors(plan: Plan, prospect: Prospect, lab: str) -> None:
+def plan_mirrors(plan: Plan, prospect: Prospect, topology: Topology) -> None:
     """Adds the operations to the plan, or the problems."""
     for end in prospect.ends:
-        _plan_mirror(plan, prospect, lab, end)
+        _plan_mirror(plan, prospect, topology, end)
 
 
 def rooms_of_tunnels(links: Iterable[Link], situation: Situation) -> dict[tuple[int, str], int]:
@@ -39,7 +39,8 @@ def rooms_of_tunnels(links: Iterable[Link], situation: Situation) -> dict[tuple[
     return rooms
 
 
-def _plan_mirror(plan: Plan, prospect: Prospect, lab: str, planned: PlannedEnd) -> None:
+def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: PlannedEnd) -> None:
+    lab = topology.name
     end, target = planned.link.ends[planned.position], planned.reference
     observed = prospect.situation.observed[target.ns]
     if end.mirror is None and (planned.interface is None or observed is None or not observed.mirrors):
@@ -64,6 +65,14 @@ def _plan_mirror(plan: Plan, prospect: Prospect, lab: str, planned: PlannedEnd) 
         else:
             missing = directions.difference(have.get(ifname, ()))
             mtu = _lowered_mtu(plan, prospect, planned, source)
+            if mtu is not None and (wider := _wider(topology, prospect, source, mtu[0])):
+                plan.problems.append(
+                    Problem(
+                        place,
+                        f"{ifname} would be lowered to an mtu of {mtu[0]}, so that its packets fit into {end.ifname}, "
+                        f"and {wider}, which stands on it, is given more",
+                    )
+                )
             add = AddMirror(planned.number, planned.position, target, source, missing, cookie, mtu)
             after = *prospect.ready((target, source)), *removed
             if mtu is not None:  # what stands on the source is lowered with it, and would not be raised again
@@ -89,6 +98,18 @@ def _loop(prospect: Prospect, planned: PlannedEnd, source: IfRef, directions: fr
         return ""
     if "egress" in directions:
         return f"{source.ifname} carries this link: each copy goes out there, and would be copied again"
+    return ""
+
+
+def _wider(topology: Topology, prospect: Prospect, source: IfRef, room: int) -> str:
+    """A link of the file that stands on an interface and is given an MTU of more than this; empty for none."""
+    places = prospect.situation.places
+    for link in topology.links:
+        parent = parent_of(link)
+        if parent is not None and (places[parent[0]], parent[1]) == (source.ns, source.ifname):
+            mtu = link.ends[0].mtu
+            if mtu is not None and mtu > room - KINDS[link.kind].overhead(link):
+                return link.title()
     return ""
 
 

@@ -46,7 +46,7 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
             planner.report_missing(link for _, link in later)
             break
         waiting = later
-    plan_mirrors(plan, planner.prospect, topology.name)
+    plan_mirrors(plan, planner.prospect, topology)
     planner.plan_last()
     if plan.problems:
         plan.operations.clear()

@@ -569,6 +569,27 @@ class TestVxlan:
         lab.destroy()
         assert tapped.state() == before
 
+    def test_a_source_that_carries_what_is_given_a_larger_mtu(
+        self, lab: Lab, tapped: Tapped, link: dict[str, object]
+    ) -> None:
+        r = tapped.r
+        end: dict[str, object] = link["endpoint"]  # type: ignore[assignment]
+        rows: list[dict[str, object]] = [
+            {"endpoints": [f"{r}:own", f"{tapped.s}:own"]},
+            {"type": "macvlan", "endpoint": f"{r}:m0", "parent": f"{r}:own", "mtu": 1500},
+            {**link, "endpoint": {**end, "mirror": {"from": "own", "direction": "egress"}}},
+        ]
+        before = tapped.state()
+        lab.write(rows)
+        done = lab.kokofast("batch", lab.file)
+        assert done.returncode == 2
+        assert "$.links[2].endpoint.mirror: own would be lowered to an mtu of 1450" in done.stderr
+        assert tapped.state() == before
+        rows[1]["mtu"] = 1450
+        lab.write(rows)
+        lab.batch()
+        assert lab.batch()["status"] == "unchanged"
+
     def test_what_stands_on_the_source_is_not_lowered_by_a_run_that_fails(
         self, lab: Lab, tapped: Tapped, link: dict[str, object]
     ) -> None:
