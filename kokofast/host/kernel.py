@@ -16,6 +16,7 @@ from kokofast.host.namespaces import (
     make_namespaces,
     misled,
     named,
+    open_each,
     open_namespace,
     open_sockets,
     prepare_directory,
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
         def span(self, name: str, category: str, **details: object) -> AbstractContextManager[None]: ...
 
-
-# Threads, descriptors, memory: it is no use to try them one by one.
-_OUT_OF = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 DESCRIPTORS_EACH = 2  # the namespace and a netlink socket in it
 LOOPBACK_IFINDEX = 1  # include/net/net_namespace.h LOOPBACK_IFINDEX: the first device of every namespace
@@ -132,28 +130,14 @@ class Kernel:
         return found
 
     def _sockets(self, handles: Sequence[Handle]) -> list[Socket | OSError]:
-        found: list[Socket | OSError] = []
         try:
-            fds = [handle.fd for handle in handles if handle.fd is not None]
-            try:
-                found += open_sockets(fds) if fds else []
-            except OSError as error:
-                if error.errno in _OUT_OF:
-                    return [error] * len(fds)
-                # Of one of them, which is no reason not to enter the others.
-                for fd in fds:
-                    try:
-                        found += open_sockets([fd])
-                    except OSError as refusal:
-                        found.append(refusal)
+            return open_each([handle.fd for handle in handles if handle.fd is not None]) if handles else []
+        except OSError as error:
+            return [error] * len(handles)
         except BaseException:
             for handle in handles:
                 _close_fd(handle)
-            for socket in found:
-                if not isinstance(socket, OSError):
-                    socket.close()
             raise
-        return found
 
     def using(self, handles: Sequence[Handle]) -> AbstractContextManager[None]:
         """Holds these namespaces open for the block. Raises OSError ESTALE when a path leads elsewhere by now."""

@@ -98,22 +98,42 @@ def misled(path: str, expected: Identity) -> OSError | None:
     return OSError(errno.ESTALE, f"{path} leads to another network namespace by now", path)
 
 
-def open_sockets(namespaces: Iterable[int]) -> list[Socket]:
-    """A netlink socket in each of these open namespaces, made by a thread that enters them and then ends."""
+def open_each(namespaces: Iterable[int]) -> list[Socket | OSError]:
+    """A netlink socket in each of these open namespaces, made by a thread that enters them and then ends; why not,
+    where that cannot be. Raises OSError EAGAIN when there can be no thread."""
 
-    def job() -> list[Socket]:
-        sockets: list[Socket] = []
+    def job() -> list[Socket | OSError]:
+        found: list[Socket | OSError] = []
         try:
             for fd in namespaces:
-                libc.setns(fd, libc.CLONE_NEWNET)
-                sockets.append(Socket())
+                try:
+                    libc.setns(fd, libc.CLONE_NEWNET)
+                    found.append(Socket())
+                except OSError as error:
+                    found.append(error)
         except BaseException:
-            for opened in sockets:
-                opened.close()
+            _close_all(found)
             raise
-        return sockets
+        return found
 
     return in_own_thread(job)
+
+
+def open_sockets(namespaces: Iterable[int]) -> list[Socket]:
+    """The same, all or none: raises the first OSError."""
+    found = open_each(namespaces)
+    sockets = [item for item in found if isinstance(item, Socket)]
+    for item in found:
+        if isinstance(item, OSError):
+            _close_all(sockets)
+            raise item
+    return sockets
+
+
+def _close_all(found: Iterable[Socket | OSError]) -> None:
+    for item in found:
+        if isinstance(item, Socket):
+            item.close()
 
 
 def write_sysctl(namespace: int, path: str, value: str) -> str:
