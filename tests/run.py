@@ -32,8 +32,8 @@ class Need(NamedTuple):
 NEEDS = (
     Need("iproute2", "ip", "makes the tests' namespaces, and is the independent witness of what kokofast made in them"),
     Need("iputils-ping", "ping", "proves that a link carries traffic"),
-    Need("gcc", "gcc", "compiles bench/floor.c, the fastest the kernel can be asked"),
-    Need("libc6-dev", "/usr/include/stdio.h", "the headers for it"),
+    Need("gcc", "gcc", "compiles bench/floor.c, the fastest the kernel can be asked, and tests/vm/xstate.c"),
+    Need("libc6-dev", "/usr/include/stdio.h", "the headers for them"),
     Need("golang-go", "go", "compiles bench/peers/links.go, the Go program that kokofast is compared with"),
     Need(
         "golang-github-vishvananda-netlink-dev",

@@ -15,7 +15,7 @@ import pytest
 
 from tests.vm.inside import GuestRun, Outcome, merged, read_results, run_tests
 from tests.vm.marker import ROOT
-from tests.vm.uml import EXCHANGE, Card, Guest, GuestError, GuestTimeout
+from tests.vm.uml import EXCHANGE, Card, Guest, GuestError, GuestTimeout, cause_of
 
 
 def processes_of(folder: str) -> list[str]:
@@ -126,6 +126,42 @@ class TestEnd:
             process.send_signal(number)
             assert process.wait(30) == 128 + number
         assert_gone(folder)
+
+
+class TestStart:
+    # The larger register state of processors with AMX kills a guest whose kernel is not helped with it.
+    @pytest.mark.usefixtures("requires_guest")
+    @pytest.mark.parametrize("shim", ["on", "off"])
+    def test_a_guest_starts_on_every_processor_or_names_the_cause(self, shim: str) -> None:
+        dies = shim == "off" and "amx_tile" in Path("/proc/cpuinfo").read_text(encoding="ascii")
+        done = python_here("-m", "tests.vm", "--", "echo", "started", KOKOFAST_GUEST_SHIM=shim)
+        if dies:
+            assert (done.returncode, done.stdout) == (125, "")
+            assert "register state" in done.stderr
+            assert "KOKOFAST_GUEST_SHIM" in done.stderr
+        else:
+            assert (done.returncode, done.stdout) == (0, "started\n"), done.stderr
+
+    @pytest.mark.usefixtures("requires_guest")
+    def test_registers_survive_a_change_of_process(self, guest: Guest) -> None:
+        # Two processes that hold different numbers in their vector registers, on one processor.
+        count = "BEGIN { for (i = 1; i <= 200000; i++) sum += start / 3; printf(\"%.6f\\n\", sum) }"
+        script = f"for start in 3 6 9; do awk -v start=$start '{count}' & done; wait"
+        done = guest.run(["sh", "-c", script])
+        assert sorted(done.stdout.split()) == ["200000.000000", "400000.000000", "600000.000000"], done.stderr
+
+    @pytest.mark.parametrize(
+        ("console", "cause"),
+        [
+            ("", ""),
+            ("System halted.\n", ""),
+            ("Kernel panic - not syncing: Out of memory\nCPU: 0\n", "Out of memory"),
+            ("init: no overlay module\nSystem halted.\n", "init: no overlay module"),
+            ("taskset: failed to execute linux.uml: gone\n", "taskset: failed to execute linux.uml: gone"),
+        ],
+    )
+    def test_the_cause_of_an_end_is_read_off_the_console(self, console: str, cause: str) -> None:
+        assert cause_of(console) == cause
 
 
 def test_a_cable_joins_two_guests(requires_guest: None) -> None:

@@ -23,12 +23,19 @@ from types import TracebackType
 from typing import IO, NamedTuple, Self
 
 INIT = Path(__file__).resolve().with_name("init.sh")
+SHIM = Path(__file__).resolve().with_name("xstate.c")
 MODULES = Path("/usr/lib/uml/modules")
 EXCHANGE = "/run/exchange"  # the one folder that guest and host both write to, as the guest sees it
 
 BOOT_SECONDS = 120.0  # takes 2 to 4 when the machine is idle
 POWER_OFF_SECONDS = 10.0
 LOOK_SECONDS = 0.1  # how often the output of a running command is looked at
+
+# What init's end by SIGSEGV most likely means.
+_REGISTERS = (
+    "the guest's kernel cannot restore this processor's register state, which is larger than it knows (AMX); "
+    f"{SHIM.name} completes it: unset KOKOFAST_GUEST_SHIM"
+)
 
 # "out" or "err", and what the command wrote to it since the last time.
 OnOutput = Callable[[str, bytes], None]
@@ -58,10 +65,40 @@ def missing() -> list[str]:
     """The Debian packages that a guest needs and that are not here."""
     probes = {
         "user-mode-linux": shutil.which("linux.uml") is not None and MODULES.is_dir(),
+        "gcc": not _uses_shim() or shutil.which("gcc") is not None,
+        "libc6-dev": not _uses_shim() or Path("/usr/include/stdio.h").exists(),
         "kmod": Path("/sbin/modprobe").exists(),
         "busybox-static": Path("/usr/bin/busybox").exists(),
     }
     return [package for package, found in probes.items() if not found]
+
+
+def _uses_shim() -> bool:
+    """Whether xstate.c goes with the guest. KOKOFAST_GUEST_SHIM=off leaves it out, to test without."""
+    return os.environ.get("KOKOFAST_GUEST_SHIM") != "off"
+
+
+def _build_shim(folder: Path) -> Path:
+    """Compile xstate.c into a folder. Returns the library, for LD_PRELOAD."""
+    library = folder / "xstate.so"
+    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(SHIM), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise GuestError(f"{shlex.join(command)} failed:\n{done.stderr}")
+    return library
+
+
+def cause_of(console: str) -> str:
+    """Why a guest died, in one sentence, as far as its console tells; empty where it does not."""
+    for line in console.splitlines():
+        _, panic, cause = line.partition("Kernel panic - not syncing: ")
+        if panic and "exitcode=0x0000000b" in cause and not _uses_shim():
+            return f"{cause}: {_REGISTERS}"
+        if panic:
+            return cause
+        if line.startswith(("init: ", "taskset: ")):
+            return line
+    return ""
 
 
 def _scratch(memory_bytes: int) -> str:
@@ -192,6 +229,8 @@ class Guest:
         if self._card is not None:
             inherited.append(self._card.end.fileno())
             network = [f"vec0:transport=fd,fd={self._card.end.fileno()},mac={self._card.mac}"]
+        assert self._folder is not None
+        preload = {"LD_PRELOAD": str(_build_shim(self._folder))} if _uses_shim() else {}
         return subprocess.Popen(
             [
                 *("taskset", "--cpu-list", str(processor), "linux.uml", f"mem={self._memory_mb}M"),
@@ -202,7 +241,7 @@ class Guest:
                 # Unknown to the kernel: init finds them in its environment.
                 *(f"guest_exchange={self.exchange}", f"guest_name={self.name}"),
             ],
-            env={**os.environ, "TMPDIR": str(self._folder)},
+            env={**os.environ, **preload, "TMPDIR": str(self._folder)},
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
@@ -250,7 +289,9 @@ class Guest:
 
     def _complaint(self) -> str:
         said = self._console().read_text(errors="replace").strip()
-        return f" Its console:\n{said[-4000:]}" if said else " Its console is empty."
+        cause = cause_of(said)
+        console = f"Its console:\n{said[-4000:]}" if said else "Its console is empty."
+        return f" {cause}. {console}" if cause else f" {console}"
 
     def _kill(self) -> None:
         if self._process is not None:
