@@ -145,7 +145,7 @@ class TestStart:
     @pytest.mark.usefixtures("requires_guest")
     def test_registers_survive_a_change_of_process(self, guest: Guest) -> None:
         # Two processes that hold different numbers in their vector registers, on one processor.
-        count = "BEGIN { for (i = 1; i <= 200000; i++) sum += start / 3; printf(\"%.6f\\n\", sum) }"
+        count = 'BEGIN { for (i = 1; i <= 200000; i++) sum += start / 3; printf("%.6f\\n", sum) }'
         script = f"for start in 3 6 9; do awk -v start=$start '{count}' & done; wait"
         done = guest.run(["sh", "-c", script])
         assert sorted(done.stdout.split()) == ["200000.000000", "400000.000000", "600000.000000"], done.stderr
