@@ -1,34 +1,31 @@
 """kokofast wires network namespaces and containers together, thousands of links at a time.
 
-The names of the library come from kokofast.api when they are first used: the command line does without trio where
-it can.
+    topology = kokofast.load("links.json")          what a file asks for; TopologyError has every problem of it
+    result = await kokofast.apply(topology)         make the kernel match it, all or nothing
+    links = await kokofast.inspect(topology.name)   what is there, read from the kernel
+    await kokofast.destroy(topology)                remove what carries the lab's mark
+    async with kokofast.deployed(topology): ...     all of it around a block
+
+The asynchronous functions run under trio: ``trio.run(kokofast.apply, topology)``; from asyncio,
+``await asyncio.to_thread(trio.run, kokofast.apply, topology)``. The names in ``kokofast.__all__`` are the library; they
+change only with a note in CHANGELOG.md. All other modules are internal.
 """
 
-from __future__ import annotations
+# The names come from kokofast.api when they are first used: the command line does without trio where it can.
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from kokofast.api import (
-        ApplyError,
-        Failure,
-        Result,
-        SeenLink,
-        Topology,
-        TopologyError,
-        apply,
-        deployed,
-        destroy,
-        inspect,
-        load,
-    )
+from __future__ import annotations
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ApplyError",
+    "DestroyError",
     "Failure",
+    "Problem",
+    "Progress",
     "Result",
     "SeenLink",
+    "Status",
     "Topology",
     "TopologyError",
     "__version__",
@@ -39,10 +36,33 @@ __all__ = [
     "load",
 ]
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.api import (
+        ApplyError,
+        DestroyError,
+        Failure,
+        Problem,
+        Progress,
+        Result,
+        SeenLink,
+        Status,
+        Topology,
+        TopologyError,
+        apply,
+        deployed,
+        destroy,
+        inspect,
+        load,
+    )
+else:  # a type checker knows the names, and that there are no others
 
-def __getattr__(name: str) -> object:
-    if name in __all__:
-        from kokofast import api
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            from kokofast import api
 
-        return getattr(api, name)
-    raise AttributeError(f"module 'kokofast' has no attribute {name!r}")
+            return getattr(api, name)
+        raise AttributeError(f"module 'kokofast' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

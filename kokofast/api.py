@@ -5,29 +5,39 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import trio
 
-from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
-from kokofast.engine.inspect import SeenLink, inspect
-from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED, Failure, Result
+from kokofast.engine import apply as _apply
+from kokofast.engine import destroy as _destroy
+from kokofast.engine import inspect as _inspect
+from kokofast.engine.inspect import SeenLink
+from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED, Failure, Progress, Result, Status
+from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.host.files import read_file
-from kokofast.topology import FILE_BYTES_MAX, TopologyError
+from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
+from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
 from kokofast.topology import load as load_bytes
 from kokofast.topology.model import Topology
+from kokofast.topology.values import check_lab_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 __all__ = [
     "ApplyError",
+    "DestroyError",
     "Failure",
+    "Problem",
+    "Progress",
     "Result",
     "SeenLink",
+    "Status",
     "Topology",
     "TopologyError",
     "apply",
@@ -37,18 +47,80 @@ __all__ = [
     "load",
 ]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-class ApplyError(Exception):
-    """A topology could not be applied. result.errors says why; everything was taken back, but for what result.left
-    lists."""
 
+class _RunError(Exception):
     def __init__(self, result: Result) -> None:
         super().__init__("\n".join(map(str, result.errors)) or result.status)
         self.result = result
 
 
+class ApplyError(_RunError):
+    """A topology could not be applied. result.errors says why; everything was taken back, but for what result.left
+    lists."""
+
+
+class DestroyError(_RunError):
+    """A lab could not be destroyed whole. result.errors says what is left, and why."""
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _public(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Give a function of the library what every caller needs: a plain exception where trio has a group of one, a
+    KeyboardInterrupt as itself, and a clear error outside of trio."""
+
+    @functools.wraps(function)
+    async def called(*arguments: P.args, **options: P.kwargs) -> T:
+        try:
+            trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            name = f"kokofast.{function.__name__}"
+            raise RuntimeError(
+                f"{name}() needs trio: trio.run({name}, ...), or from asyncio "
+                f"await asyncio.to_thread(trio.run, {name}, ...)"
+            ) from None
+        try:
+            return await function(*arguments, **options)
+        except BaseExceptionGroup as group:
+            leaves = list(_leaves(group))
+            interrupts = [error for error in leaves if isinstance(error, KeyboardInterrupt)]
+            if interrupts or len(leaves) == 1:
+                raise (interrupts or leaves)[0] from None
+            raise
+
+    return called
+
+
+def _need(capabilities: tuple[str, ...], function: str) -> None:
+    if missing := missing_capabilities(capabilities):
+        text = f"kokofast.{function}() needs root, or {' and '.join(missing)}"
+        raise PermissionError(errno.EPERM, text)
+
+
+def _topology(topology: Topology) -> Topology:
+    if not isinstance(topology, Topology):
+        raise TypeError(f"not a topology but a {type(topology).__name__}: kokofast.load() reads one from a file")
+    check_lab_name(topology.name)
+    return topology
+
+
+def _lab(name: object) -> str | None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"a lab's name is a string, not a {type(name).__name__}")
+    return None if name is None else check_lab_name(name)
+
+
 def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool = False) -> Topology:
-    """Reads a topology from a .json, .jsonl, .yaml or .csv file.
+    """Read a topology from a .json, .jsonl, .yaml or .csv file.
 
     name is the lab's name (by default the file's own, or its stem); create makes missing network namespaces.
     Raises OSError, and TopologyError with every problem of the file in ``problems``.
@@ -58,13 +130,87 @@ def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool 
     return load_bytes(data, filename=filename, name=name, create=create)
 
 
+@_public
+async def apply(
+    topology: Topology,
+    *,
+    keep_going: bool = False,
+    dry_run: bool = False,
+    jobs: int | None = None,
+    runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+    progress: Progress | None = None,
+    result: Result | None = None,
+) -> Result:
+    """Make the kernel match the topology and return what was done.
+
+    When a link fails, or the caller's scope is cancelled, everything this run made is taken back first; with keep_going
+    the links that work stay. What the kernel or the file is to blame for is no exception: see Result.status and
+    Result.errors. dry_run touches nothing. jobs is the number of worker threads, None for as many as are worth it;
+    runtime_timeout is how many seconds a container daemon may be silent. A result that is given is filled in, so that
+    a caller who cancels the run can see what became of it.
+
+    Raises PermissionError without the capabilities it takes, OSError when the machine fails, RuntimeError outside of
+    trio, ValueError for a lab's name that is none.
+    """
+    _need(TO_LOOK if dry_run else TO_WIRE, "apply")
+    return await _apply.apply(
+        _topology(topology),
+        keep_going=keep_going,
+        dry_run=dry_run,
+        jobs=jobs,
+        runtime_timeout=runtime_timeout,
+        progress=progress,
+        result=result,
+    )
+
+
+@_public
+async def destroy(
+    lab: str | Topology | None = None,
+    *,
+    topology: Topology | None = None,
+    all_labs: bool = False,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Remove what carries the mark of a lab, given by its name or its topology, and nothing else.
+
+    A topology has the paths of its nodes looked into as well. all_labs, without a lab, removes every lab of the
+    machine. Result.status is "partial" when something is left: Result.errors says what, and why.
+
+    Raises ValueError for a name that cannot be a lab's, or for neither a lab nor all_labs; PermissionError, OSError and
+    RuntimeError as apply().
+    """
+    if isinstance(lab, Topology):
+        topology = lab
+    name = topology.name if topology is not None and not isinstance(lab, str) else lab
+    if (name is None) != all_labs:
+        raise ValueError("kokofast.destroy() takes a lab's name, its topology, or all_labs=True")
+    _need(TO_WIRE, "destroy")
+    return await _destroy.destroy(_lab(name), topology=topology, jobs=jobs, progress=progress)
+
+
+@_public
+async def inspect(
+    lab: str | None = None, *, progress: Progress | None = None, unseen: dict[str, OSError] | None = None
+) -> list[SeenLink]:
+    """Return the links that carry our mark, of one lab or of all, read from the kernel.
+
+    unseen is filled with the namespaces that are there and could not be looked into, by title, and why.
+    Raises ValueError for a name that cannot be a lab's; PermissionError, OSError and RuntimeError as apply().
+    """
+    _need(TO_LOOK, "inspect")
+    return await _inspect.inspect(_lab(lab), progress=progress, unseen=unseen)
+
+
 @asynccontextmanager
 async def deployed(topology: Topology, **options: Any) -> AsyncIterator[Result]:
-    """Applies the topology, runs the block with the result, and destroys the lab, however the block ends: all of it,
-    also what was there before.
+    """Apply the topology, run the block with the result, and destroy the lab, however the block ends: all of it, also
+    what was there before.
 
     options are those of apply(). With keep_going the block runs with the links that work, and result.errors has the
-    others. Raises ApplyError when the topology cannot be applied.
+    others. Raises ApplyError when the topology cannot be applied, DestroyError when something of the lab is left; where
+    the block itself raised, that exception stays, with a note of what is left.
     """
     result = await apply(topology, **options)
     works = result.status in (APPLIED, UNCHANGED) or (result.status == PARTIAL and options.get("keep_going", False))
@@ -72,6 +218,17 @@ async def deployed(topology: Topology, **options: Any) -> AsyncIterator[Result]:
         raise ApplyError(result)
     try:
         yield result
-    finally:
-        with trio.CancelScope(shield=True):
-            await destroy(topology.name, topology=topology)
+    except BaseException as error:
+        destroyed = await _destroy_shielded(topology)
+        if destroyed.errors:
+            error.add_note(f"the lab {topology.name} is not destroyed: {DestroyError(destroyed)}")
+        raise
+    destroyed = await _destroy_shielded(topology)
+    if destroyed.errors:
+        raise DestroyError(destroyed)
+
+
+async def _destroy_shielded(topology: Topology) -> Result:
+    with trio.CancelScope(shield=True):
+        result = await destroy(topology)
+    return result

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Sequence
 
-    from kokofast.engine.result import Result
+    from kokofast.engine.result import Result, Status
 
 
 def run(argv: Sequence[str]) -> int:
@@ -67,7 +67,8 @@ def _tell(error: CommandError, options: argparse.Namespace) -> None:
     complain_of(errors, fold=options.command in WITH_RESULT)
     # Whoever asked a command that has a result for JSON parses what comes. Other codes are of the sandbox's command,
     # behind the result.
-    status = {FAILED: "rolled_back", INVALID: "invalid", PARTIAL: "partial"}.get(error.code)
+    statuses: dict[int, Status] = {FAILED: "rolled_back", INVALID: "invalid", PARTIAL: "partial"}
+    status = statuses.get(error.code)
     if status is not None and options.command in WITH_RESULT and options.format == "json":
         links, namespaces = WITH_RESULT[options.command]
         result = Result("", status)

@@ -24,6 +24,10 @@ class SeenLink:
         self.kind = kind
         self.ends = ends
 
+    def __repr__(self) -> str:
+        ends = " -- ".join(f"{title}:{interface.ifname}" for title, interface in self.ends)
+        return f"<SeenLink {self.kind} of {self.lab!r}: {ends}>"
+
     def as_dict(self) -> dict[str, object]:
         """As ``inspect --format json`` prints it."""
         return {

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from kokofast.engine.trace import Trace
 
-    # (stage, done, total) whenever it changes; called in the thread that begins the run, must not block.
-    Progress = Callable[[str, int, int], None]
+# (stage, done, total) whenever it changes; called in the thread that begins the run, must not block.
+Progress = Callable[[str, int, int], None]
 
-APPLIED, UNCHANGED, ROLLED_BACK, PARTIAL, INVALID, PLANNED = (
-    "applied",
-    "unchanged",
-    "rolled_back",
-    "partial",
-    "invalid",
-    "planned",
-)
-DESTROYED = "destroyed"
+Status = Literal["applied", "unchanged", "rolled_back", "partial", "invalid", "planned", "destroyed"]
+APPLIED: Final = "applied"
+UNCHANGED: Final = "unchanged"
+ROLLED_BACK: Final = "rolled_back"
+PARTIAL: Final = "partial"
+INVALID: Final = "invalid"
+PLANNED: Final = "planned"
+DESTROYED: Final = "destroyed"
 
 
 class Failure(NamedTuple):
@@ -39,9 +39,9 @@ class Failure(NamedTuple):
 class Result:
     """Counts, times and errors of one run. seconds has one entry a stage."""
 
-    def __init__(self, lab: str, status: str) -> None:
+    def __init__(self, lab: str, status: Status) -> None:
         self.lab = lab
-        self.status = status
+        self.status: Status = status
         self.links: dict[str, int] = {}
         self.namespaces: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
@@ -50,6 +50,10 @@ class Result:
         self.notes: list[str] = []
         self.workers: int | None = None  # threads that worked at a time, where a plan was carried out
         self.trace: Trace | None = None
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {what}" for what, count in self.links.items())
+        return f"<Result of {self.lab!r}: {self.status}; links: {counts or 'none'}; {len(self.errors)} errors>"
 
     def as_dict(self) -> dict[str, object]:
         """The JSON object of the contract."""

@@ -17,7 +17,7 @@ import pytest
 from kokofast.cli import batch
 from kokofast.cli.main import run as run_in_process
 from kokofast.cli.parser import build_parser
-from kokofast.engine.result import Result
+from kokofast.engine.result import Result, Status
 from kokofast.topology.model import Topology
 from tests.conftest import RunKokofast
 
@@ -290,7 +290,7 @@ def test_interrupting_before_anything_is_done(tmp_path: Path) -> None:
     ],
 )
 def test_what_became_of_an_interrupted_run(
-    monkeypatch: pytest.MonkeyPatch, status: str, left: list[str], said: str
+    monkeypatch: pytest.MonkeyPatch, status: Status, left: list[str], said: str
 ) -> None:
     def end(_: object, __: object, result: Result, ___: object) -> signal.Signals:
         result.status, result.left = status, left

@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 import trio
 
-from kokofast import apply, destroy, load
-from kokofast.engine.destroy import scan
+from kokofast import load
+from kokofast.engine.apply import apply
+from kokofast.engine.destroy import destroy, scan
 from kokofast.engine.scheduler import run_all
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.host.namespaces import claimed, named

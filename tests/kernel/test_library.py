@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import threading
+from functools import partial
+from typing import Any
 
 import pytest
 import trio
 
+import kokofast
 from kokofast.api import ApplyError, deployed
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
@@ -127,3 +132,35 @@ async def test_deployed_with_keep_going_has_what_works_and_leaves_nothing(lab: L
         assert (result.status, len(result.errors)) == ("partial", 1)
         assert {"ok0", "mv1"} <= set(links(a))
     assert ([*links(a)], [*links(b)]) == (["below"], [])
+
+
+def test_from_asyncio_by_a_thread(lab: Lab) -> None:
+    names = lab.chain(5)
+    topology = topology_of(lab, create=True)
+
+    run: Any = trio.run  # no type checker finds the types of a function behind two others
+
+    async def main() -> tuple[Result, Result]:
+        made: Result = await asyncio.to_thread(run, kokofast.apply, topology)
+        return made, await asyncio.to_thread(run, kokofast.destroy, topology)
+
+    made, gone = asyncio.run(main())
+    assert (made.status, gone.status) == ("applied", "destroyed")
+    assert present(names) == 0
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_and_nothing_is_left(lab: Lab) -> None:
+    a, b = lab.bundle(400)
+    before = state(a, b)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "apply" and 100 < done < total:
+            signal.raise_signal(signal.SIGINT)
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trio.run(partial(kokofast.apply, topology_of(lab), progress=progress))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert state(a, b) == before

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from kokofast.api import apply
 from kokofast.endpoints.containers import CONNECTIONS
+from kokofast.engine.apply import apply
 from kokofast.engine.result import Result
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.topology.model import End, Link, Node, Topology
