@@ -104,13 +104,22 @@ def _destroy(options: argparse.Namespace) -> int:
             HeldSignals("still ending the deletions that have begun", again, then_tells=True) as signals,
             progress_shown(options.quiet or options.format == "json") as progress,
         ):
-            begun = begin_destroy(lab, topology=topology, kernel=kernel, progress=progress, stopped=signals.came)
+            begun = begin_destroy(
+                lab,
+                topology=topology,
+                kernel=kernel,
+                force=options.force,
+                progress=progress,
+                stopped=signals.came,
+            )
 
             async def job() -> None:
                 if signals.caught:  # nothing is touched yet
                     return
                 if begun is None:
-                    found.append(await destroy(lab, topology=topology, jobs=options.jobs, progress=progress))
+                    found.append(
+                        await destroy(lab, topology=topology, force=options.force, jobs=options.jobs, progress=progress)
+                    )
                     return
                 from kokofast.engine.scheduler import run_all
 
@@ -136,7 +145,8 @@ def _destroy(options: argparse.Namespace) -> int:
         raise CommandError(PARTIAL, f"interrupted by {name}; {again}")
     result = found[0]
     result.errors = [Failure(clean(error.source), error.message, error.errno) for error in result.errors]
-    return finish(result, options, PARTIAL if result.errors else OK)
+    code = INVALID if result.status == "invalid" else PARTIAL if result.errors else OK
+    return finish(result, options, code)
 
 
 def _inspect(options: argparse.Namespace) -> int:

@@ -113,6 +113,11 @@ def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     destroy.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
     destroy.add_argument("--name", metavar="LAB", help="the lab to remove (with FILE: in place of the file's own name)")
     destroy.add_argument("--all", action="store_true", help="remove every lab of this machine")
+    destroy.add_argument(
+        "--force",
+        action="store_true",
+        help="also when links of another lab go with it: those in a namespace that the lab made, or on its links",
+    )
     destroy.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 64)")
     _add_output(destroy)
 

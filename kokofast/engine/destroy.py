@@ -9,7 +9,7 @@ from kokofast.endpoints import local
 from kokofast.engine.at_once import AtOnce, Stopped, drive
 from kokofast.engine.execute import Executor
 from kokofast.engine.observe import observe, observe_marks
-from kokofast.engine.result import DESTROYED, PARTIAL, UNCHANGED, Failure, Result
+from kokofast.engine.result import DESTROYED, INVALID, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import tear_down
 from kokofast.engine.seen import Survey, look
 from kokofast.host import namespaces as host
@@ -57,6 +57,7 @@ class Scene:
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
         self.interfaces: list[OwnedInterface] = []
+        self.others: list[OwnedInterface] = []  # of other labs than the one that was asked for
         self.namespaces: dict[int, str] = {}
         self.titles: dict[int, str] = {}
         self.names: dict[int, str] = {}  # those that have one in /run/netns
@@ -131,8 +132,9 @@ def _find_ours(scene: Scene, boot: str, lab: str | None) -> None:
             scene.namespaces[number] = owner
         for interface in namespace.interfaces.values():
             found = lab_of(interface, namespace, boot, lab)
-            if found is not None and lab in (None, found):
-                scene.interfaces.append(OwnedInterface(number, found, interface))
+            if found is not None:
+                of_lab = scene.interfaces if lab in (None, found) else scene.others
+                of_lab.append(OwnedInterface(number, found, interface))
 
 
 async def destroy(
@@ -140,10 +142,15 @@ async def destroy(
     *,
     topology: Topology | None = None,
     kernel: Kernel | None = None,
+    force: bool = False,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Removes what carries the mark of a lab, or with None of any lab, and nothing else."""
+    """Removes what carries the mark of a lab, or with None of any lab, and nothing else.
+
+    Unless force is given, a lab stays whose removal would take links of another lab along: those in a namespace that it
+    made, or on one of its links. The status is then INVALID, and the errors name the other lab.
+    """
     from kokofast.engine.locking import lab_locked
     from kokofast.engine.scheduler import run_all
 
@@ -151,7 +158,7 @@ async def destroy(
     kernel = kernel if kernel is not None else Kernel()
     try:
         async with lab_locked(lab) as unlocked:
-            seen = Destruction(lab, kernel)
+            seen = Destruction(lab, kernel, force=force)
             await seen.look(run_all, topology, progress)
             result = await seen.carry_out(run_all, jobs=jobs, progress=progress)
             result.notes += unlocked
@@ -165,11 +172,13 @@ class Destruction:
     """A destroy in two steps: what is there is looked at, and then taken away. A block, at whose end the lock and all
     descriptors are given back."""
 
-    def __init__(self, lab: str | None, kernel: Kernel, lock: LabLock | None = None) -> None:
+    def __init__(self, lab: str | None, kernel: Kernel, lock: LabLock | None = None, *, force: bool = False) -> None:
         self.lab = lab
+        self.force = force
         self.kernel = kernel
         self.lock = lock
         self.result = Result(lab or "", UNCHANGED)
+        self.refusals: list[Failure] = []  # why nothing may be removed
         self.scene: Scene
 
     async def look(self, run: RunAll, topology: Topology | None, progress: Progress | None) -> None:
@@ -178,10 +187,17 @@ class Destruction:
             self.scene = await scan(
                 self.kernel, run, lab=self.lab, topology=topology, to_remove=True, progress=progress
             )
+            if self.scene.others and not self.force:
+                from kokofast.engine.bystanders import find_bystanders
+
+                ends = pair(self.scene.others)
+                self.refusals = await find_bystanders(self.scene, ends, self.kernel, self.result.lab, run)
 
     @property
     def is_short(self) -> bool:
         """Whether next to nothing has to be taken away but namespaces, which is done one after the other anyway."""
+        if self.refusals:
+            return True
         empty = _empty(self.scene)
         deletions, _ = plan_teardown(pair(self.scene.interfaces), empty)
         return len(deletions) <= FEW_DELETIONS and not _mirrored(self.scene, self.result.lab, empty)
@@ -189,6 +205,11 @@ class Destruction:
     async def carry_out(self, run: RunAll, *, jobs: int | None = None, progress: Progress | None = None) -> Result:
         """The second step."""
         result = self.result
+        if self.refusals:
+            result.status, result.errors = INVALID, self.refusals
+            result.links = {"removed": 0, "failed": 0}
+            result.namespaces = dict(result.links)
+            return result
         # A namespace in which somebody has settled meanwhile outlives its name.
         self.scene.inhabited.update(dict(host.list_processes()).values())
         with result.stage("delete"):
@@ -215,6 +236,7 @@ def begin_destroy(
     *,
     topology: Topology | None = None,
     kernel: Kernel | None = None,
+    force: bool = False,
     progress: Progress | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Destruction | None:
@@ -222,7 +244,7 @@ def begin_destroy(
     or stopped() said so meanwhile: then destroy() has to do it all. Raises OSError."""
     lock = LabLock(lab)
     kernel = kernel if kernel is not None else Kernel()
-    found = Destruction(lab, kernel, lock)
+    found = Destruction(lab, kernel, lock, force=force)
     is_whole = False
     try:
         if lock.acquire():

@@ -1,0 +1,117 @@
+"""What a destroy of one lab would take from other labs: their links in namespaces that it removes, and their links
+whose parent interface goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kokofast.engine.observe import observe
+from kokofast.engine.result import Failure
+from kokofast.wire.message import KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kokofast.engine.at_once import RunAll
+    from kokofast.engine.destroy import OwnedInterface, Scene
+    from kokofast.host.kernel import Kernel
+    from kokofast.plan.observed import Interface
+    from kokofast.plan.teardown import OwnedEnd
+
+SHOWN = 3  # interfaces of another lab that are named
+CHUNK = 64
+
+
+async def find_bystanders(
+    scene: Scene, ends: Sequence[OwnedEnd], kernel: Kernel, lab: str, run: RunAll
+) -> list[Failure]:
+    """An error for each other lab that would lose links. ends are those of scene.others."""
+    parents = _Parents(scene, kernel)
+    lost: dict[str, dict[int, OwnedInterface]] = {}
+    members: dict[int, int] = {}
+    for end in ends:
+        members[end.link] = members.get(end.link, 0) + 1
+    maybe: dict[int, list[int]] = {}
+    for number, (owned, end) in enumerate(zip(scene.others, ends, strict=True)):
+        if owned.ns in parents.going:
+            lost.setdefault(owned.lab, {}).setdefault(end.link, owned)
+        elif members[end.link] == 1:  # of a veth both ends were seen, and it has no parent
+            maybe.setdefault(owned.ns, []).append(number)
+
+    def report(_: int, found: list[int]) -> None:
+        for number in found:
+            owned = scene.others[number]
+            lost.setdefault(owned.lab, {}).setdefault(ends[number].link, owned)
+
+    await run(
+        list(maybe),
+        lambda namespaces: [parents.losers(here, maybe[here]) for here in namespaces],
+        workers=1,
+        chunk=CHUNK,
+        report=report,
+    )
+    return [Failure("", _sentence(scene, lab, other, list(links.values()))) for other, links in sorted(lost.items())]
+
+
+class _Parents:
+    """Which parent interfaces go: those in a namespace that is removed, and the lab's own."""
+
+    def __init__(self, scene: Scene, kernel: Kernel) -> None:
+        self.scene = scene
+        self.kernel = kernel
+        self.going = {number for number in scene.namespaces if number in scene.names}
+        self.deleted = {(owned.ns, owned.interface.ifindex) for owned in scene.interfaces}
+        self.by_index: dict[int, list[int]] = {}  # index -> namespaces in which an interface of that index goes
+        for ns, index in self.deleted:
+            if ns not in self.going:
+                self.by_index.setdefault(index, []).append(ns)
+        for ns in self.going:
+            namespace = scene.survey.observed[ns]
+            for interface in namespace.interfaces.values() if namespace is not None else ():
+                self.by_index.setdefault(interface.ifindex, []).append(ns)
+        self.nsids: dict[tuple[int, int], int | None] = {}
+
+    def losers(self, here: int, numbers: Sequence[int]) -> list[int]:
+        """Which of these interfaces of other labs, all in one namespace, lose their parent."""
+        handle = self.scene.survey.handles[here]
+        assert handle is not None
+        try:
+            with self.kernel.using([handle]):
+                now = observe(self.kernel, handle)
+        except OSError:  # the namespace has ended meanwhile
+            return []
+        by_index = {interface.ifindex: interface for interface in now.interfaces.values()}
+        found = ((number, by_index.get(self.scene.others[number].interface.ifindex)) for number in numbers)
+        return [number for number, interface in found if interface is not None and self._goes(here, interface)]
+
+    def _goes(self, here: int, interface: Interface) -> bool:
+        # Tunnels tell of their parent among their own data.
+        index = interface.data.get("link", interface.peer)
+        assert isinstance(index, int)
+        if interface.peer_nsid is None:
+            return (here, index) in self.deleted
+        return any(self._nsid(here, there) == interface.peer_nsid for there in self.by_index.get(index, ()))
+
+    def _nsid(self, here: int, there: int) -> int | None:
+        if (here, there) not in self.nsids:
+            handle, other = self.scene.survey.handles[here], self.scene.survey.handles[there]
+            assert handle is not None
+            assert other is not None
+            try:
+                with self.kernel.using([handle, other]):
+                    self.nsids[here, there] = self.kernel.nsid(handle, other)
+            except (KernelError, OSError):
+                self.nsids[here, there] = None
+        return self.nsids[here, there]
+
+
+def _sentence(scene: Scene, lab: str, other: str, lost: Sequence[OwnedInterface]) -> str:
+    named = [f"{scene.titles[owned.ns]}:{owned.interface.ifname}" for owned in lost[:SHOWN]]
+    named += [f"{len(lost) - SHOWN:,} more"] if len(lost) > SHOWN else []
+    links = f"{len(lost):,} link{'' if len(lost) == 1 else 's'}"
+    whose = f"the lab {other}" if other else "a lab that is being made, or was killed (its name is not known yet)"
+    first = f"'kokofast destroy --name {other}'" if other else "its batch"
+    return (
+        f"{links} of {whose} would be removed too ({', '.join(named)}), "
+        f"in namespaces that {lab} made or on links of it; run {first} first, or give --force"
+    )
