@@ -170,6 +170,7 @@ async def destroy(
     *,
     topology: Topology | None = None,
     all_labs: bool = False,
+    force: bool = False,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -177,6 +178,9 @@ async def destroy(
 
     A topology has the paths of its nodes looked into as well. all_labs, without a lab, removes every lab of the
     machine. Result.status is "partial" when something is left: Result.errors says what, and why.
+
+    A lab stays, and the status is "invalid", when links of other labs would go with it: those in a namespace that the
+    lab made, or on one of its links. force takes them along.
 
     Raises ValueError for a name that cannot be a lab's, or for neither a lab nor all_labs; PermissionError, OSError and
     RuntimeError as apply().
@@ -187,7 +191,7 @@ async def destroy(
     if (name is None) != all_labs:
         raise ValueError("kokofast.destroy() takes a lab's name, its topology, or all_labs=True")
     _need(TO_WIRE, "destroy")
-    return await _destroy.destroy(_lab(name), topology=topology, jobs=jobs, progress=progress)
+    return await _destroy.destroy(_lab(name), topology=topology, force=force, jobs=jobs, progress=progress)
 
 
 @_public

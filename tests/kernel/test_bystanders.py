@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kokofast.engine.destroy import destroy
+from kokofast.api import destroy
 from tests.conftest import NamespaceFactory, RunKokofast, ip, links, run
 from tests.kernel.conftest import Lab, present, until
 
