@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # So many errors of one sort are printed in full.
 FOLDED = 5
+DIGITS = frozenset("0123456789")
 
 
 def clean(text: str) -> str:
@@ -87,11 +88,8 @@ def complain(text: str) -> None:
 def complain_of(errors: Sequence[Failure], fold: bool = True) -> None:
     """Errors for the user. Of many that differ in names and numbers only (2,000 namespaces that are not there) a few,
     and how many more there are."""
-    import re
-
-    varies = re.compile(r"""'[^']*'|"[^"]*"|(?<=\bnode )\S+|[^\s:]*\d[^\s:]*""")
-    kinds = [varies.sub("", error.message) for error in errors]
-    times: dict[str, int] = {}
+    kinds = [_constant_words(error.message) for error in errors]
+    times: dict[tuple[str, ...], int] = {}
     for kind in kinds:
         times[kind] = times.get(kind, 0) + 1
     shown = dict.fromkeys(times, 0)
@@ -101,6 +99,18 @@ def complain_of(errors: Sequence[Failure], fold: bool = True) -> None:
             complain(f"kokofast: {error}")
         elif shown[kind] == FOLDED + 1:
             complain(f"kokofast: ... and {times[kind] - FOLDED:,} more like this; --format json lists them all")
+
+
+def _constant_words(message: str) -> tuple[str, ...]:
+    """The message without what differs between errors of one sort: quoted text, node names, words with digits.
+
+    Each step is linear in the length of the message: a name in it may be long.
+    """
+    unquoted = "".join("".join(message.split("'")[::2]).split('"')[::2])
+    words = unquoted.replace(":", " ").split()
+    return tuple(
+        word for before, word in zip(("", *words), words, strict=False) if before != "node" and DIGITS.isdisjoint(word)
+    )
 
 
 def count(number: int, noun: str) -> str:

@@ -99,7 +99,8 @@ def is_right(end: End, interface: Interface, alias: str, most: int | None = None
         if address not in have and address not in interface.temporary:
             return False
     # Ours that are not in the file.
-    return not any(ours and address not in end.addresses for address, ours in have.items())
+    wanted = frozenset(end.addresses) if len(have) > 1 else end.addresses
+    return not any(ours and address not in wanted for address, ours in have.items())
 
 
 def is_link_local(address: Address) -> bool:
@@ -190,5 +191,6 @@ def _address_difference(
     # for a time only is not made ours, either: it is somebody else's, and a rollback would take it away.
     have = interface.addresses
     add = tuple(address for address in wanted if address not in have and address not in interface.temporary)
-    remove = tuple(address for address, ours in have.items() if ours and address not in wanted)
+    named = frozenset(wanted)
+    remove = tuple(address for address, ours in have.items() if ours and address not in named)
     return add, remove

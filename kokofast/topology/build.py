@@ -30,7 +30,7 @@ from kokofast.topology.rules import (
     parse_addresses,
     shape,
 )
-from kokofast.topology.values import check_ifname
+from kokofast.topology.values import NODE_NAME_BYTES, check_ifname
 
 check_end_name = one(check_ifname)
 
@@ -236,7 +236,8 @@ class _Builder:
 
     def _declared_head(self, text: str) -> tuple[str, str] | None:
         """The longest declared node name with a colon in it that text starts with, and what follows it."""
-        head, colon, _ = text.rpartition(":")
+        # No node name is longer: the rest of a text of many colons need not be tried.
+        head, colon, _ = text[: NODE_NAME_BYTES + 1].rpartition(":")
         while colon:
             if head in self._nodes.colon_names:
                 return head, text[len(head) + 1 :]

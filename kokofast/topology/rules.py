@@ -98,6 +98,8 @@ def _parse_parent(text: str) -> str:
 
 
 def _parse_text(text: str) -> str:
+    if len(text.encode(errors="replace")) > values.TEXT_BYTES:
+        raise ValueError(f"{values.quote(text)} is longer than {values.TEXT_BYTES} bytes")
     if not text.isprintable():
         raise ValueError(f"{values.quote(text)} has a control character in it")
     return text
@@ -153,7 +155,7 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
     "ip": _text("an IP address in text", one(values.parse_ip)),
     "interface": _text("an interface's name, or node:interface", one(_parse_parent), minLength=1),
     "ifname": _text("an interface's name", one(values.check_ifname), minLength=1, maxLength=values.IFNAME_BYTES),
-    "node": _text("a node's name", None, minLength=1),
+    "node": _text("a node's name", None, minLength=1, maxLength=values.NODE_NAME_BYTES),
     "mac": _text("a MAC address in text", one(values.parse_mac), examples=["02:aa:c1:00:00:01"]),
     "addresses": lambda field: Rule(field, list[str], "a list of addresses in text", parse_addresses),
     "queues": _queues,

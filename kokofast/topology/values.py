@@ -7,9 +7,11 @@ from kokofast.topology.model import AF_INET, AF_INET6, Address
 
 IFNAME_BYTES = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
 NETNS_NAME_BYTES = 255  # NAME_MAX: ip-netns keeps the name as a file of /run/netns
+NODE_NAME_BYTES = 255  # as a namespace: a node that is not declared is the namespace of its name
 PATH_BYTES = 4095  # PATH_MAX - 1
 LAB_NAME_BYTES = 64  # leaves room for a link's title behind it in IFLA_IFALIAS (255 bytes)
 CONTAINER_BYTES = 255
+TEXT_BYTES = 255  # of a text that has no limit of its own
 PID_MAX = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 QUEUES_MAX = 4096  # rtnl_create_link() refuses more
 U32_MAX = (1 << 32) - 1
@@ -77,9 +79,12 @@ def check_netns_name(name: str) -> str:
 
 
 def check_node_name(name: str) -> str:
-    """A node's name in the file: anything that can be printed on a line."""
-    if not _encode(name, "node name"):
+    """A node's name in the file: anything that can be printed on a line, and is not too long for one."""
+    raw = _encode(name, "node name")
+    if not raw:
         raise ValueError("the node name is empty")
+    if len(raw) > NODE_NAME_BYTES:
+        raise ValueError(f"the node name {quote(name)} has {len(raw)} bytes, the limit is {NODE_NAME_BYTES}")
     if not name.isprintable():
         raise ValueError(f"the node name {quote(name)} has a control character in it")
     return name
@@ -87,8 +92,7 @@ def check_node_name(name: str) -> str:
 
 def check_lab_name(name: str) -> str:
     """A lab's name: it goes into the alias of each interface, so it is short and plain."""
-    plain = name.isascii() and name[:1].isalnum() and all(c.isalnum() or c in "._-" for c in name)
-    if not plain or len(name) > LAB_NAME_BYTES:
+    if not _is_plain(name, LAB_NAME_BYTES):
         raise ValueError(
             f"{quote(name)} cannot be the lab's name: 1 to {LAB_NAME_BYTES} letters, digits, '.', '_' or '-', "
             "a letter or digit first; give another one with --name"
@@ -98,10 +102,10 @@ def check_lab_name(name: str) -> str:
 
 def check_container(name: str) -> str:
     """A container's name or id: what docker, podman and CRI-O give out."""
-    plain = name.isascii() and name[:1].isalnum() and all(c.isalnum() or c in "._-" for c in name)
-    if not plain or len(name) > CONTAINER_BYTES:
+    if not _is_plain(name, CONTAINER_BYTES):
         raise ValueError(
             f"{quote(name)} is not a container's name or id: letters, digits, '.', '_' or '-', a letter or digit first"
+            + (f", up to {CONTAINER_BYTES}" if len(name) > CONTAINER_BYTES else "")
         )
     return name
 
@@ -202,6 +206,12 @@ def _parse_ip(host: str, text: str) -> tuple[int, bytes]:
         raise ValueError(
             f"{quote(text)} is not an IPv4 or IPv6 address, such as 10.0.0.1/24 or 2001:db8::1/64"
         ) from None
+
+
+def _is_plain(name: str, longest: int) -> bool:
+    return (
+        len(name) <= longest and name.isascii() and name[:1].isalnum() and all(c.isalnum() or c in "._-" for c in name)
+    )
 
 
 def _decimal(text: str) -> int | None:

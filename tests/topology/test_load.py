@@ -281,6 +281,7 @@ NODE_WORDS = "a node has exactly one of netns, path, pid, host, docker, podman, 
         ({"nodes": {"r1": {"docker": "c", "create": True}}, "links": []}, ["$.nodes.r1.create: only a netns node can be created, not a docker node"]),
         ({"nodes": {"r1": {"netns": "c", "socket": "/x"}}, "links": []}, ["$.nodes.r1.socket: a netns node has no socket; docker, podman, cri nodes do"]),
         ({"nodes": {"a b": {"netns": "../x"}}, "links": []}, ["$.nodes['a b'].netns: the namespace name '../x' is not a file name: no '/', not '.' or '..'"]),
+        ({"nodes": {"x" * 256: {"netns": "x"}}, "links": []}, [f"$.nodes['{'x' * 40}'...]: the node name '{'x' * 60}'... has 256 bytes, the limit is 255"]),
         # A node that is wrong is complained about once, not at each link of it too.
         ({"nodes": {"a": {"docker": "c d"}}, "links": [VETH]},
          ["$.nodes.a.docker: 'c d' is not a container's name or id: letters, digits, '.', '_' or '-', a letter or digit first"]),
