@@ -14,6 +14,7 @@ from kokofast.plan.operations import (
     MarkRef,
     NsRef,
 )
+from kokofast.plan.order import parents_first
 from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan, parent_of
 from kokofast.plan.prospect import PlannedEnd, Prospect
@@ -21,7 +22,7 @@ from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from kokofast.kinds.kind import Kind
     from kokofast.plan.observed import Interface
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kokofast.topology.model import End, Link, Topology
 
 LOOPBACK = "lo"
+CYCLE_SHOWN = 8  # links of a cycle that are named
 DEFAULT_MTU = 1500  # ETH_DATA_LEN, what ether_setup() gives
 
 
@@ -38,14 +40,7 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
     made = _plan_namespaces(plan, topology, situation)
     plan.actions = [UNCHANGED] * len(topology.links)
     planner = _LinkPlanner(plan, topology, situation, made)
-    waiting = list(enumerate(topology.links))
-    while waiting:
-        # A link may stand on an interface that another link of the file makes: that one comes first.
-        later = [(number, link) for number, link in waiting if not planner.plan_link(number, link)]
-        if len(later) == len(waiting):
-            planner.report_missing(link for _, link in later)
-            break
-        waiting = later
+    planner.plan_links()
     plan_mirrors(plan, planner.prospect, topology)
     planner.plan_last()
     if plan.problems:
@@ -75,8 +70,8 @@ class _LinkPlanner:
         self.made = made
         self.group = group_of(self.lab)
         self.taken: dict[tuple[int, str], End] = {}
-        # The interfaces of links that are not planned yet.
-        self.coming = {(situation.places[end.node], end.ifname) for link in topology.links for end in link.ends}
+        # The interfaces of links whose parent is nowhere.
+        self.unmade: set[tuple[int, str]] = set()
         self.last: list[ConfigureEnd] = []
         self.final: list[ConfigureEnd] = []
         # What links that are to be made stand on.
@@ -88,17 +83,31 @@ class _LinkPlanner:
         }
         self.rooms = rooms_of_tunnels(topology.links, situation)
         self.by_alias: dict[str, list[tuple[int, Interface]]] | None = None  # see _with_alias()
+        self.titles: dict[int, str] | None = None  # see _title_of()
 
-    def plan_link(self, number: int, link: Link) -> bool:
-        """Adds what one link needs, or its problems; False when its parent is not there (yet)."""
-        parent = self._parent(link)
+    def plan_links(self) -> None:
+        """Plans every link, or makes problems of it."""
+        order, cycles = parents_first(self.links, self.situation.places)
+        for number in order:
+            link = self.links[number]
+            parent = self._parent(link)
+            if parent is None or self.prospect.exists(parent):
+                self._plan_link(number, link, parent)
+                continue
+            if (parent.ns, parent.ifname) not in self.unmade:
+                node, _, _ = str(link.options["parent"]).rpartition(":")
+                where = f"in {node}" if node else "in this namespace"
+                self._problem(link.where("parent"), f"there is no interface {parent.ifname} {where} to stand on")
+            self.unmade.update((self.situation.places[end.node], end.ifname) for end in link.ends)
+        for cycle in cycles:
+            titles = [self.links[number].title() for number in cycle]
+            more = [] if len(titles) <= CYCLE_SHOWN else [f"{len(titles) - CYCLE_SHOWN:,} more"]
+            chain = " -> ".join([*titles[:CYCLE_SHOWN], *more, titles[0]])
+            self._problem(self.links[cycle[0]].where("parent"), f"parent cycle: {chain}")
+
+    def _plan_link(self, number: int, link: Link, parent: IfRef | None) -> None:
+        """Adds what one link needs, or its problems."""
         places = [self.situation.places[end.node] for end in link.ends]
-        own = {(ns, end.ifname) for ns, end in zip(places, link.ends, strict=True)}
-        if parent is not None:
-            place = parent.ns, parent.ifname
-            if not self.prospect.exists(parent) or (place in self.coming and place not in own):
-                return False
-        self.coming -= own
         references = tuple(IfRef(ns, end.ifname) for ns, end in zip(places, link.ends, strict=True))
         self._check_taken(link, places)
         self._check_fields(link, parent)
@@ -106,41 +115,12 @@ class _LinkPlanner:
         present = [interface for interface in found if interface is not None]
         alias = alias_of(self.lab, link)
         if self._is_apart(link, references, present, alias):
-            return True
+            return
         if not present:
             self.plan.actions[number] = CREATE
             self._create(number, link, references, parent, alias)
         elif self._is_this_link(link, references, present, parent, alias):
             self._update(number, link, references, present, alias)
-        return True
-
-    def report_missing(self, links: Iterable[Link]) -> None:
-        """Makes problems of links that need an interface which is nowhere."""
-        for link in links:
-            parent = parent_of(link)
-            if parent is None:
-                continue
-            node, ifname = parent
-            reference = IfRef(self.situation.places[node], ifname)
-            if not self.prospect.exists(reference) and (reference.ns, ifname) not in self.coming:
-                where = f"in {node}" if node else "in this namespace"
-                self._problem(link.where("parent"), f"there is no interface {ifname} {where} to stand on")
-            elif self._stands_on_itself(link):
-                self._problem(link.where("parent"), "the link stands, by way of its parents, on itself")
-
-    def _stands_on_itself(self, link: Link) -> bool:
-        parents = {
-            (self.situation.places[end.node], end.ifname): self._parent(other)
-            for other in self.links
-            for end in other.ends
-        }
-        start = (self.situation.places[link.ends[0].node], link.ends[0].ifname)
-        parent = self._parent(link)
-        for _ in self.links:
-            if parent is None or (parent.ns, parent.ifname) == start:
-                break
-            parent = parents.get((parent.ns, parent.ifname))
-        return parent is not None and (parent.ns, parent.ifname) == start
 
     def plan_last(self) -> None:
         """Adds what cannot be given back as it was, behind everything that may fail."""
@@ -225,8 +205,9 @@ class _LinkPlanner:
         return self.by_alias.get(alias, [])
 
     def _title_of(self, ns: int) -> str:
-        names = [name for name, number in self.situation.places.items() if number == ns]
-        return names[0] or "this namespace"
+        if self.titles is None:
+            self.titles = {number: name for name, number in reversed([*self.situation.places.items()])}
+        return self.titles[ns] or "this namespace"
 
     def _is_this_link(
         self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], parent: IfRef | None, alias: str

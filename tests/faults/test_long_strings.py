@@ -13,7 +13,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from kokofast.topology.problems import Problem
 from kokofast.topology.read_csv import END_COLUMNS, LINK_COLUMNS
 from kokofast.topology.values import PATH_BYTES
 from tests.faults.test_bad_input import in_process, places_of
+from tests.steps import Steps
 
 LINE_MAX = PATH_BYTES + 1_000  # characters: a path is shown whole
 
@@ -77,26 +77,6 @@ def files(name: str) -> Iterator[tuple[str, str]]:
     yield "yaml", f"- {name}\n"
     for table in tables(name):
         yield "csv", table
-
-
-class Steps:
-    """Counts the instructions of the interpreter in a block."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __enter__(self) -> Steps:
-        self._before = sys.gettrace()
-        sys.settrace(self._trace)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self._before)
-
-    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        self.count += event == "opcode"
-        return self._trace
 
 
 @pytest.mark.parametrize("unit", [*UNITS, *LISTS], ids=repr)

@@ -15,6 +15,7 @@ from kokofast.plan.ownership import cookie_of
 from kokofast.plan.plan import CALLER, CREATE, UNCHANGED, UPDATE, Plan, nodes_of
 from kokofast.topology.model import Address, End, Link, Mirror, Node, Topology
 from tests.plan.builders import LAB, end, identity_of, interface, link_alias, namespace, plan, veth
+from tests.steps import Steps
 
 REMOTE = Address(2, bytes((192, 0, 2, 2)), 32, "192.0.2.2")
 
@@ -88,9 +89,48 @@ class TestParents:
         ]
 
     def test_links_that_stand_on_each_other(self) -> None:
-        rows = on("macvlan", "c:m1", "c:m0"), on("macvlan", "c:m0", "c:m1"), on("macvlan", "c:m2", "c:m1")
+        rows = on("macvlan", "c:m2", "c:m1"), on("macvlan", "c:m1", "c:m0"), on("macvlan", "c:m0", "c:m1")
         found = plan(nodes(*rows), namespace(0))
-        assert texts(found) == ["link.parent: the link stands, by way of its parents, on itself"] * 2
+        assert texts(found) == ["link.parent: parent cycle: c:m1 -> c:m0 -> c:m1"]
+        assert found.operations == []
+
+    def test_a_link_on_itself(self) -> None:
+        assert texts(plan(nodes(on("macvlan", "c:m0", "c:m0")), namespace(0))) == [
+            "link.parent: parent cycle: c:m0 -> c:m0"
+        ]
+
+    def test_two_cycles_and_a_missing_parent(self) -> None:
+        pairs = [("m1", "m0"), ("m0", "m1"), ("m4", "m3"), ("m3", "up1"), ("m5", "m5")]
+        found = plan(nodes(*(on("macvlan", f"c:{name}", f"c:{parent}") for name, parent in pairs)), namespace(0))
+        assert sorted(text.removeprefix("link.parent: ") for text in texts(found)) == [
+            "parent cycle: c:m1 -> c:m0 -> c:m1",
+            "parent cycle: c:m5 -> c:m5",
+            "there is no interface up1 in c to stand on",
+        ]
+
+    def test_a_long_cycle_names_some_of_its_links(self) -> None:
+        rows = [on("macvlan", f"c:m{number}", f"c:m{(number + 1) % 100}") for number in range(100)]
+        (text,) = texts(plan(nodes(*rows), namespace(0)))
+        assert text == (
+            "link.parent: parent cycle: c:m0 -> c:m1 -> c:m2 -> c:m3 -> c:m4 -> c:m5 -> c:m6 -> c:m7 -> 92 more -> c:m0"
+        )
+
+    @pytest.mark.parametrize("form", ["a cycle", "in reverse order", "nowhere", "on one parent"])
+    def test_the_work_grows_with_the_number_of_links(self, form: str) -> None:
+        taken = []
+        for count in (100, 200, 400):
+            numbers = range(count)
+            parents = {
+                "a cycle": [f"m{(number + 1) % count}" for number in numbers],
+                "in reverse order": [f"m{number}" for number in numbers[1:]] + ["up0"],
+                "nowhere": [f"m{number + 1}" for number in numbers],
+                "on one parent": [f"m{number + 1}" if number % 2 else "up0" for number in numbers],
+            }[form]
+            rows = [on("macvlan", f"c:m{number}", f"c:{parents[number]}") for number in numbers]
+            with Steps() as steps:
+                plan(nodes(*rows), host(0, up0=1500))
+            taken.append(steps.count)
+        assert taken[2] - taken[1] < 2.2 * (taken[1] - taken[0])
 
     def test_a_parent_of_a_later_row_comes_first(self) -> None:
         rows = (
