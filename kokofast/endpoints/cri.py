@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote as quote_url
 
+from kokofast.endpoints.process import is_identity
 from kokofast.endpoints.refusal import Refused, unreachable, words
 from kokofast.topology.values import quote
 
@@ -107,7 +108,10 @@ class CriRuntime:
         pid, sandbox = self._read_info(answer.info, called)
         if pid <= 0:
             raise Refused(f"the CRI container {quote(called)} is not running (it has no process)")
-        return Container(answer.status.id or identity, pid, (answer.status.id or identity, sandbox))
+        identity = answer.status.id or identity
+        if not is_identity(identity) or (sandbox and not is_identity(sandbox)):
+            raise Refused(f"{self.title} gave an id of container {quote(called)} that is not 64 hexadecimal digits")
+        return Container(identity, pid, (identity, sandbox))
 
     async def close(self) -> None:
         """Ends the connection."""

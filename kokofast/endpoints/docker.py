@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote as quote_url
 
+from kokofast.endpoints.process import is_identity
 from kokofast.endpoints.refusal import Refused, unreachable, words
 from kokofast.topology.values import check_container, quote
 
@@ -77,8 +78,8 @@ class DockerDaemon:
             facts = await self._client.containers.container(quote_url(target, safe="")).show()
             identity, state = facts["Id"], facts["State"]
             pid, status = int(state["Pid"]), state.get("Status", "stopped")
-            if not isinstance(identity, str) or not identity:
-                raise TypeError("an id that is none")
+            if not is_identity(identity):
+                raise ValueError("no id of 64 hexadecimal digits")
         if pid <= 0:
             raise Refused(f"the {self._kind} container {quote(called)} is not running (it is {words(status)})")
         return Container(identity, pid, (identity,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -39,19 +40,24 @@ async def refusal(node: Node, *, patience: float = 30) -> str:
     return refused[node.name]
 
 
+def whole(name: str) -> str:
+    """An id as runtimes choose them."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
 class FakeProc:
     """A /proc: processes with a start time and a control group."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, pid: int, name: str, started: int = 4711) -> None:
+    def add(self, pid: int, identity: str, started: int = 4711) -> None:
         """A process of the container with this id."""
         place = self.root / str(pid)
         place.mkdir(exist_ok=True)
         # The name is as nasty as a process can choose it.
         (place / "stat").write_text(f"{pid} (a) S (b c) S 1 2 3 {' 0' * 15} {started} 0 0\n")
-        (place / "cgroup").write_text(f"0::/system.slice/engine-{name}.scope\n")
+        (place / "cgroup").write_text(f"0::/system.slice/docker-{identity}.scope\n")
         (place / "mountinfo").write_text("")
 
     def remove(self, pid: int) -> None:
@@ -74,7 +80,7 @@ class FakeDocker:
 
     def add(self, name: str, pid: int, identity: str | None = None, status: str = "running") -> None:
         """A container that runs, or with pid 0 does not."""
-        self.answers[name] = (200, {"Id": identity or f"id-{name}", "State": {"Pid": pid, "Status": status}})
+        self.answers[name] = (200, {"Id": identity or whole(name), "State": {"Pid": pid, "Status": status}})
 
     def reply(self, path: str) -> Reply:
         """The answer to GET path."""

@@ -14,9 +14,24 @@ from cri_api.v1 import api_pb2
 from kokofast.endpoints import cri as cri_module
 from kokofast.endpoints.from_trio import Containers
 from kokofast.topology.model import Node
-from tests.endpoints.fakes import FakeCri, FakeProc, RawServer, dead_socket, refusal, resolve, unprivileged, wait_for
+from tests.endpoints.fakes import (
+    FakeCri,
+    FakeProc,
+    RawServer,
+    dead_socket,
+    refusal,
+    resolve,
+    unprivileged,
+    wait_for,
+    whole,
+)
 
 RUNNING, EXITED = 1, 2
+
+
+def full(beginning: str) -> str:
+    """A whole id that begins so."""
+    return beginning.ljust(64, "0")
 
 
 class Runtime(FakeCri):
@@ -35,22 +50,24 @@ class Runtime(FakeCri):
         }
 
     def add(self, identity: str, name: str, pod: str = "kft/p1", *, pid: int = 77, state: int = RUNNING) -> None:
-        """A container, and its pod."""
+        """A container whose id begins so, and its pod."""
+        identity, sandbox = full(identity), whole(pod)
         namespace, _, pod_name = pod.partition("/")
         metadata = api_pb2.PodSandboxMetadata(name=pod_name, namespace=namespace)
-        self.pods[pod] = api_pb2.PodSandbox(id=f"sandbox-{pod_name}", metadata=metadata)
+        self.pods[pod] = api_pb2.PodSandbox(id=sandbox, metadata=metadata)
         self.containers.append(
             api_pb2.Container(
                 id=identity,
-                pod_sandbox_id=f"sandbox-{pod_name}",
+                pod_sandbox_id=sandbox,
                 metadata=api_pb2.ContainerMetadata(name=name),
                 state=api_pb2.ContainerState.Name(state),  # type: ignore[arg-type]
             )
         )
-        self.set(identity, {"info": json.dumps({"pid": pid, "sandboxID": f"sandbox-{pod_name}"})}, state)
+        self.set(identity, {"info": json.dumps({"pid": pid, "sandboxID": sandbox})}, state)
 
     def set(self, identity: str, info: dict[str, str], state: int = RUNNING) -> None:
         """What ContainerStatus says of it."""
+        identity = full(identity)
         status = api_pb2.ContainerStatus(id=identity, state=api_pb2.ContainerState.Name(state))  # type: ignore[arg-type]
         self.status[identity] = api_pb2.ContainerStatusResponse(status=status, info=info)
 
@@ -73,9 +90,9 @@ class Runtime(FakeCri):
 
 @pytest.fixture
 def runtime(path: Path, proc: FakeProc) -> Iterator[Runtime]:
-    """A runtime at path; its containers' processes 77 to 80 are there."""
-    for pid in range(77, 81):
-        proc.add(pid, "aa11-bb22-sandbox-p1-sandbox-p2")
+    """A runtime at path; its containers' processes 77 to 80 are there, two in a pod."""
+    for pid, pod in ((77, "p1"), (78, "p2"), (79, "p2"), (80, "p1")):
+        proc.add(pid, whole(f"kft/{pod}"))
     fake = Runtime()
     with fake.serve(path):
         yield fake
@@ -93,15 +110,16 @@ def populated(runtime: Runtime) -> Runtime:
     runtime.add("bb22", "db", "kft/p2", pid=0, state=EXITED)
     runtime.add("cc33", "db", "kft/p2", pid=79)
     runtime.add("db44", "old", "kft/p2", pid=0, state=EXITED)
-    runtime.add("aa1", "aa2", "kft/p1", pid=80)
+    runtime.add("aa10", "aa2", "kft/p1", pid=80)
     return runtime
 
 
 @pytest.mark.parametrize(
     ("target", "pid"),
     [
-        ("aa11", 77),  # the id
-        ("aa1", 80),  # the id, though it is the beginning of another
+        (full("aa11"), 77),  # the id
+        ("aa11", 77),  # the beginning of an id
+        ("aa10", 80),
         ("aa2", 80),  # the name, though it is the beginning of an id
         ("cc", 79),  # the beginning of an id
         ("db", 79),  # the name, though it is the beginning of an id; the attempt that runs
@@ -119,11 +137,11 @@ async def test_a_missing_container(populated: Runtime, path: Path, target: str) 
     assert await refusal(node(path, target)) == f"the CRI runtime at {path} knows no container '{target}'"
 
 
-@pytest.mark.parametrize(("target", "ids"), [("web", "aa11, aa22"), ("a", "aa11, aa22, aa1")])
-async def test_a_name_of_several(populated: Runtime, path: Path, target: str, ids: str) -> None:
+@pytest.mark.parametrize(("target", "ids"), [("web", ["aa11", "aa22"]), ("a", ["aa11", "aa22", "aa10"])])
+async def test_a_name_of_several(populated: Runtime, path: Path, target: str, ids: list[str]) -> None:
     text = await refusal(node(path, target))
-    count = len(ids.split(", "))
-    assert text.startswith(f"'{target}' can mean {count} containers of the CRI runtime at {path} ({ids}): ")
+    shown = ", ".join(full(identity)[:13] for identity in ids)
+    assert text.startswith(f"'{target}' can mean {len(ids)} containers of the CRI runtime at {path} ({shown}): ")
 
 
 @pytest.mark.parametrize("target", ["bb22", "old", "kft/p2/old"])
@@ -141,8 +159,9 @@ async def test_a_container_without_a_process(runtime: Runtime, path: Path) -> No
     assert await refusal(node(path, "web")) == "the CRI container 'web' is not running (it has no process)"
 
 
-async def test_the_pid_as_old_runtimes_tell_it(runtime: Runtime, path: Path) -> None:
+async def test_the_pid_as_old_runtimes_tell_it(runtime: Runtime, proc: FakeProc, path: Path) -> None:
     runtime.add("aa11", "web")
+    proc.add(78, full("aa11"))
     runtime.set("aa11", {"pid": "78"})
     assert await resolve(node(path, "web")) == ({"r1": 78}, {})
 
@@ -154,6 +173,24 @@ async def test_a_runtime_that_does_not_tell_the_pid(runtime: Runtime, path: Path
     runtime.add("aa11", "web")
     runtime.set("aa11", info)
     expected = f"the CRI runtime at {path} does not tell the process of container 'web'"
+    assert await refusal(node(path, "web")) == expected
+
+
+# Each stands in the control group of the process; a part of an id is none either.
+NO_IDENTITIES = ("0", "/", "system.slice", full("aa11")[:63], full("aa11") + "0")
+
+
+@pytest.mark.parametrize("identity", NO_IDENTITIES)
+async def test_an_id_that_is_none(runtime: Runtime, proc: FakeProc, path: Path, identity: str) -> None:
+    proc.add(77, full("aa11"))
+    expected = f"the CRI runtime at {path} gave an id of container 'web' that is not 64 hexadecimal digits"
+    runtime.add("aa11", "web")
+    answer = runtime.status[full("aa11")]
+    answer.info["info"] = json.dumps({"pid": 77, "sandboxID": identity})
+    assert await refusal(node(path, "web")) == expected
+    answer.info["info"] = json.dumps({"pid": 77})
+    assert await resolve(node(path, "web")) == ({"r1": 77}, {})
+    answer.status.id = identity
     assert await refusal(node(path, "web")) == expected
 
 
@@ -173,7 +210,7 @@ async def test_pods_are_listed_only_for_who_names_one(populated: Runtime, path: 
 
 
 async def test_a_runtime_of_before_v1(path: Path, proc: FakeProc) -> None:
-    proc.add(77, "aa11")
+    proc.add(77, full("aa11"))
     old = Runtime("v1alpha2")
     old.add("aa11", "web")
     with old.serve(path):
@@ -290,7 +327,7 @@ def _remove(runtime: Runtime, proc: FakeProc) -> None:
 
 
 def _reuse(runtime: Runtime, proc: FakeProc) -> None:
-    proc.add(77, "aa11", started=1)
+    proc.add(77, whole("kft/p1"), started=1)
 
 
 @pytest.mark.parametrize(

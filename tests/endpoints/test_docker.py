@@ -28,8 +28,13 @@ from tests.endpoints.fakes import (
     resolve,
     unprivileged,
     wait_for,
+    whole,
 )
 from tests.servers import TCPServer, forward, served
+
+NO_IDENTITY = "gave an answer that is not of Docker's API: ValueError: no id of 64 hexadecimal digits"
+# Each but the last stands in the control group or the mounts of the process; a part of an id is none either.
+NO_IDENTITIES = ("", "0", "s", "/", "system.slice", whole("c1")[:12], whole("c1")[:63], whole("c1") + "0", "x" * 64)
 
 
 def node(path: Path, target: str = "c1", kind: str = "docker", name: str = "r1") -> Node:
@@ -39,20 +44,20 @@ def node(path: Path, target: str = "c1", kind: str = "docker", name: str = "r1")
 @pytest.mark.parametrize("kind", ["docker", "podman"])
 async def test_a_running_container_is_its_process(docker: FakeDocker, proc: FakeProc, path: Path, kind: str) -> None:
     docker.add("c1", 77)
-    proc.add(77, "id-c1")
+    proc.add(77, whole("c1"))
     assert await resolve(node(path, kind=kind)) == ({"r1": 77}, {})
 
 
 async def test_a_paused_container_has_its_process_still(docker: FakeDocker, proc: FakeProc, path: Path) -> None:
     docker.add("c1", 77, status="paused")
-    proc.add(77, "id-c1")
+    proc.add(77, whole("c1"))
     assert await resolve(node(path)) == ({"r1": 77}, {})
 
 
 async def test_each_container_is_asked_for_once(docker: FakeDocker, proc: FakeProc, path: Path) -> None:
     for number in range(50):
         docker.add(f"c{number}", 100 + number)
-        proc.add(100 + number, f"id-c{number}")
+        proc.add(100 + number, whole(f"c{number}"))
     nodes = [node(path, f"c{number % 50}", name=f"r{number}") for number in range(150)]
     async with Containers(nodes, 30) as daemons:
         pids, refused = await daemons.resolve()
@@ -78,7 +83,7 @@ async def test_a_container_that_does_not_run(docker: FakeDocker, path: Path, sta
 async def test_each_node_has_its_own_answer(docker: FakeDocker, proc: FakeProc, path: Path) -> None:
     docker.add("c1", 77)
     docker.add("c2", 0, status="exited")
-    proc.add(77, "id-c1")
+    proc.add(77, whole("c1"))
     nodes = [node(path, f"c{number}", name=f"r{number}") for number in (1, 2, 3)]
     pids, refused = await resolve(*nodes)
     assert pids == {"r1": 77}
@@ -90,7 +95,7 @@ async def test_each_node_has_its_own_answer(docker: FakeDocker, proc: FakeProc, 
 
 async def test_two_daemons_do_not_share_their_fate(docker: FakeDocker, proc: FakeProc, path: Path) -> None:
     docker.add("c1", 77)
-    proc.add(77, "id-c1")
+    proc.add(77, whole("c1"))
     gone = path.with_name("gone.sock")
     pids, refused = await resolve(node(path), node(gone, name="r2"), node(gone, kind="podman", name="r3"))
     assert pids == {"r1": 77}
@@ -132,14 +137,19 @@ async def test_no_permission(docker: FakeDocker, path: Path) -> None:
         ((500, {"other": "words"}), "gave an answer that is not of Docker's API: KeyError"),
         ((200, b"{}"), "gave an answer that is not of Docker's API: "),
         ((200, []), "gave an answer that is not of Docker's API: TypeError"),
-        ((200, {"Id": "x"}), "gave an answer that is not of Docker's API: KeyError: 'State'"),
+        ((200, {"Id": whole("c1")}), "gave an answer that is not of Docker's API: KeyError: 'State'"),
         ((200, {"Id": "x", "State": {"Pid": "many"}}), "gave an answer that is not of Docker's API: ValueError"),
-        ((200, {"Id": "x", "State": None}), "gave an answer that is not of Docker's API: TypeError"),
+        ((200, {"Id": whole("c1"), "State": None}), "gave an answer that is not of Docker's API: TypeError"),
         ((200, {"Id": None, "State": {"Pid": 7}}), "gave an answer that is not of Docker's API: TypeError"),
+        ((200, {"Id": ["0"] * 64, "State": {"Pid": 7}}), "gave an answer that is not of Docker's API: AttributeError"),
+        *(((200, {"Id": identity, "State": {"Pid": 77}}), NO_IDENTITY) for identity in NO_IDENTITIES),
     ],
 )
-async def test_an_answer_that_does_not_help(docker: FakeDocker, path: Path, reply: Reply, expected: str) -> None:
+async def test_an_answer_that_does_not_help(
+    docker: FakeDocker, proc: FakeProc, path: Path, reply: Reply, expected: str
+) -> None:
     docker.answers["c1"] = reply
+    proc.add(77, whole("c1"))
     text = await refusal(node(path))
     assert text.startswith(f"the docker daemon at {path} {expected}")
     assert text.isprintable()
@@ -186,7 +196,7 @@ async def test_one_container_that_hangs_takes_no_other_with_it(docker: FakeDocke
 
     for number in range(30):
         docker.add(f"c{number}", 100 + number)
-        proc.add(100 + number, f"id-c{number}")
+        proc.add(100 + number, whole(f"c{number}"))
     docker.answers["hung"] = hang
     nodes = [node(path, "hung", name="hung")] + [node(path, f"c{number}", name=f"r{number}") for number in range(30)]
     try:
@@ -202,11 +212,11 @@ async def test_a_slow_daemon_may_take_its_time_for_many(docker: FakeDocker, proc
 
     def slowly(number: int) -> Reply:
         time.sleep(patience / 4)
-        return 200, {"Id": f"id-c{number}", "State": {"Pid": 100 + number}}
+        return 200, {"Id": whole(f"c{number}"), "State": {"Pid": 100 + number}}
 
     count = CONNECTIONS * 5
     for number in range(count):
-        proc.add(100 + number, f"id-c{number}")
+        proc.add(100 + number, whole(f"c{number}"))
         docker.slow[f"c{number}"] = partial(slowly, number)
     nodes = [node(path, f"c{number}", name=f"r{number}") for number in range(count)]
     pids, refused = await resolve(*nodes, patience=patience)
@@ -233,7 +243,7 @@ async def test_a_name_that_is_none_is_not_asked_for(docker: FakeDocker, path: Pa
 def confirmed(docker: FakeDocker, proc: FakeProc, path: Path) -> Callable[[Callable[[], None]], object]:
     """What confirm() says when something happens between it and resolve()."""
     docker.add("c1", 77)
-    proc.add(77, "id-c1")
+    proc.add(77, whole("c1"))
 
     async def run(between: Callable[[], None]) -> dict[str, str]:
         async with Containers([node(path)], 30) as daemons:
@@ -260,7 +270,7 @@ async def test_a_container_that_restarts_in_between(confirmed, docker: FakeDocke
 
 async def test_a_pid_that_is_used_again_in_between(confirmed, proc: FakeProc) -> None:  # type: ignore[no-untyped-def]
     # As a daemon that has not heard of the end yet would have it: still the same pid.
-    refused = await confirmed(lambda: proc.add(77, "id-c1", started=4712))
+    refused = await confirmed(lambda: proc.add(77, whole("c1"), started=4712))
     assert "was restarted while its namespace was opened" in refused["r1"]
 
 
@@ -289,14 +299,14 @@ async def test_a_process_that_is_not_here(docker: FakeDocker, proc: FakeProc, pa
 
 async def test_a_container_that_ends_while_it_is_looked_up(docker: FakeDocker, proc: FakeProc, path: Path) -> None:
     replies = iter([77, 0])
-    docker.answers["c1"] = lambda: (200, {"Id": "id-c1", "State": {"Pid": next(replies, 0), "Status": "exited"}})
+    docker.answers["c1"] = lambda: (200, {"Id": whole("c1"), "State": {"Pid": next(replies, 0), "Status": "exited"}})
     assert "is not running (it is exited)" in await refusal(node(path))
 
 
 async def test_docker_host_over_tcp(proc: FakeProc, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeDocker()
     fake.add("c1", 77)
-    proc.add(77, "id-c1")
+    proc.add(77, whole("c1"))
     server = TCPServer(("127.0.0.1", 0), _to_unix(path))
     with fake.serve(path), served(server):
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_address[1]}")

@@ -89,3 +89,11 @@ def errors(result: dict[str, Any]) -> list[tuple[str, str]]:
     """(place, sentence) of each error."""
     assert result["status"] == "invalid"
     return [(error["source"], error["message"]) for error in result["errors"]]
+
+
+def ancestors(pid: int) -> list[int]:
+    """The parent of a process, its parent, and so on."""
+    found: list[int] = []
+    while pid := int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]):
+        found.append(pid)
+    return found

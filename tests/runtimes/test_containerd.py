@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import pytest
 from cri_api.v1 import api_pb2
 
+from kokofast.endpoints import process
 from tests.conftest import NamespaceFactory, ip, links
-from tests.runtimes.conftest import Batch, errors
+from tests.runtimes.conftest import Batch, ancestors, errors
 from tests.runtimes.engines import Containerd
 
 
@@ -39,6 +43,24 @@ def test_a_link_between_the_containers_of_two_pods(
     assert "resolve" in result["seconds"]
     containerd.execute(pods[0], "ping", "-c", "1", "-W", "5", "10.1.0.2")
     assert batch(nodes, wires)["status"] == "unchanged"
+
+
+def test_only_the_processes_of_a_container_bear_its_id(containerd: Containerd, pods: tuple[str, str]) -> None:
+    answers = [
+        containerd.call(
+            "ContainerStatus",
+            api_pb2.ContainerStatusRequest(container_id=identity, verbose=True),
+            api_pb2.ContainerStatusResponse,
+        )
+        for identity in pods
+    ]
+    facts = [json.loads(one.info["info"]) for one in answers if isinstance(one, api_pb2.ContainerStatusResponse)]
+    for mine, other, identity in zip(facts, facts[::-1], pods, strict=True):
+        # By its control group, and by what is mounted from its pod's folder.
+        assert process.bears(mine["pid"], [identity])
+        assert process.bears(mine["pid"], [mine["sandboxID"]])
+        for pid in (other["pid"], os.getpid(), *ancestors(mine["pid"])):
+            assert not process.bears(pid, [identity, mine["sandboxID"]])
 
 
 def test_a_link_between_a_container_and_a_namespace(

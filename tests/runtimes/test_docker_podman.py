@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from kokofast.endpoints import process
 from kokofast.endpoints.containers import CONNECTIONS
 from kokofast.engine.apply import apply
 from kokofast.engine.result import Result
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.topology.model import End, Link, Node, Topology
 from tests.conftest import NamespaceFactory, RunKokofast, ip, links
-from tests.endpoints.fakes import RawServer
-from tests.runtimes.conftest import Batch, errors
+from tests.endpoints.fakes import FakeDocker, RawServer, refusal
+from tests.runtimes.conftest import Batch, ancestors, errors
 from tests.runtimes.engines import Docker
 from tests.runtimes.proxy import Proxy
 
@@ -86,6 +87,29 @@ def test_a_container_in_the_network_of_another(engine: Docker, batch: Batch, net
     nodes = {"a": node(engine, second), "b": {"netns": namespace}}
     batch(nodes, [{"endpoints": ["a:eth1:10.1.0.1/24", "b:eth1:10.1.0.2/24"]}])
     ping(engine, first, "10.1.0.2")
+
+
+@pytest.mark.parametrize("cgroupns", ["private", "host"])
+async def test_only_the_processes_of_a_container_bear_its_id(
+    engine: Docker, cgroupns: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, other = engine.start("--network", "none", "--cgroupns", cgroupns), engine.start()
+    identity, pid = engine("inspect", "--format", "{{.Id}} {{.State.Pid}}", container).split()
+    foreign = engine("inspect", "--format", "{{.Id}}", other)
+    assert not process.bears(int(pid), [foreign])
+    for way in ("MOUNTED", "PREFIXES"):  # by its control group alone, and by its mounts alone
+        with monkeypatch.context() as patch:
+            patch.setattr(process, way, ())
+            assert process.bears(int(pid), [identity])
+    # Its shim or monitor, and all above it: processes of the host, which see the mounts of every container.
+    above = ancestors(int(pid))
+    assert above
+    liar = FakeDocker()
+    path = tmp_path_factory.mktemp("liar") / "x.sock"
+    with liar.serve(path):
+        for one in above:
+            liar.add("web", one, identity)
+            assert "is not that of container 'web'" in await refusal(Node("a", "docker", "web", socket=str(path)))
 
 
 def test_the_same_namespace_by_two_containers_is_seen(engine: Docker, batch: Batch, netns: NamespaceFactory) -> None:
