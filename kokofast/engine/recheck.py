@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, MakeNamespace
 
 TYPE_CHECKING = False
@@ -25,6 +27,7 @@ def fail_the_misled(applied: Applied) -> None:
         refusal = None if handle is None else applied.executor.kernel.misled(handle)
         if refusal is not None:
             why[number] = refusal
+    _fail_on_replaced_parents(applied)
     if not why:
         return
     told: set[int] = set()
@@ -37,6 +40,36 @@ def fail_the_misled(applied: Applied) -> None:
             told.add(link)
         applied.done.discard(number)
         applied.failures[number] = why[ns]
+
+
+def _fail_on_replaced_parents(applied: Applied) -> None:
+    """Of the links that were made, those count as failed whose parent has lost its name meanwhile: the kernel takes a
+    parent by its index, and that may be another interface's by now. One dump of each namespace with such parents."""
+    executor = applied.executor
+    names: dict[int, dict[str, int] | OSError] = {}
+    for number in sorted(applied.done):
+        operation = applied.plan.operations[number]
+        if not isinstance(operation, CreateLink) or operation.sender is None:
+            continue
+        own = {(end.ns, end.ifname) for end in operation.ends}
+        for parent in _references(operation.attributes):
+            if (parent.ns, parent.ifname) in own:
+                continue
+            if parent.ns not in names:
+                try:
+                    found = executor.look(parent.ns).interfaces.values()
+                    names[parent.ns] = {interface.ifname: interface.ifindex for interface in found}
+                except OSError as error:
+                    names[parent.ns] = error
+            there = names[parent.ns]
+            if isinstance(there, OSError):
+                applied.failures[number] = there
+            elif there.get(parent.ifname) != executor.indexes.of(parent):
+                words = f"its parent {parent.ifname} was replaced, renamed or removed while it was made"
+                applied.failures[number] = OSError(errno.ESTALE, words)
+            else:
+                continue
+            applied.done.discard(number)
 
 
 def _namespaces(operation: Operation) -> tuple[int, ...]:

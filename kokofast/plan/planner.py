@@ -243,7 +243,8 @@ class _LinkPlanner:
         carrier = self.situation.find(parent) if parent is not None else None
         parent_index = None if parent is None else (carrier.ifindex if carrier is not None else 0)
         if carrier is not None and carrier.kind == link.kind and KINDS[link.kind].shares_parent:
-            parent_index = carrier.peer  # wherever that is
+            same = parent is not None and self._share_parent(references[0].ns, present[0], parent.ns, carrier)
+            parent_index = carrier.peer if same else -1
         elif parent is not None and not self._is_parents_namespace(references[0].ns, parent.ns, present[0]):
             parent_index = -1
         fixed = list(fixed_differences(link, present, parent_index))
@@ -257,6 +258,16 @@ class _LinkPlanner:
             return interface.peer_nsid is None
         nsids = self.situation.nsids
         return (here, there) not in nsids or interface.peer_nsid == nsids[here, there] is not None
+
+    def _share_parent(self, here: int, interface: Interface, there: int, carrier: Interface) -> bool:
+        """Whether the parents of two interfaces may be in one namespace, as far as that is known."""
+        if here == there:
+            return interface.peer_nsid == carrier.peer_nsid
+        nsids = self.situation.nsids
+        if (here, there) not in nsids:
+            return True
+        is_there = interface.peer_nsid == nsids[here, there] is not None
+        return is_there == (carrier.peer_nsid is None)
 
     def _is_a_strangers(self, reference: IfRef) -> bool:
         return self.situation.find(reference) is not None and self._lab_of(reference) != self.lab
