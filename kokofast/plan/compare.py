@@ -43,14 +43,16 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
                 end.where("queues"),
                 f"{title} is there with {interface.queues} queues, which cannot be changed; destroy it first",
             )
-    if parent is None:
+    kind = KINDS[link.kind]
+    if not kind.fields:
         return
     title = f"{link.ends[0].node}:{link.ends[0].ifname}"
-    wanted = KINDS[link.kind].create(link, ({},), parent)["linkinfo"]["data"]  # type: ignore[index]
+    linkinfo = kind.create(link, ({},) * kind.ends, parent)["linkinfo"]
+    # What is nested is an end's, not the link's own.
+    wanted = {name: value for name, value in linkinfo.get("data", {}).items() if value != {}}  # type: ignore[attr-defined]
     have = found[0].data
-    if parent not in (found[0].peer, have.get("link")):
+    if parent is not None and parent not in (found[0].peer, have.get("link")):
         yield link.where("parent"), f"{title} is there on another parent interface; destroy it first"
-    kind = KINDS[link.kind]
     changed = {kind.field_of(name) for name, value in wanted.items() if name != "link" and have.get(name) != value}
     # An address that left the file, or is of the other family now.
     changed |= {kind.field_of(name) for name in ADDRESSES if name not in wanted and _is_given(have.get(name))}

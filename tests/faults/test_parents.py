@@ -47,7 +47,7 @@ def test_while_the_links_are_made(
     rows = [{"endpoint": f"{there}:m{item}", "parent": f"{home}:up0", **KINDS[kind]} for item in range(number)]
     lab.write([row | ({"vni": item} if "vni" in row else {}) for item, row in enumerate(rows)])
     execute = Executor.execute
-    replaced = []
+    replaced: list[bool] = []
 
     def meddle(self: Executor, operations: Sequence[Any]) -> list[Any]:
         if not replaced and any(isinstance(operation, CreateLink) for operation in operations):

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from kokofast.kinds import KINDS
+from kokofast.kinds.fields import Field
+from kokofast.kinds.kind import Kind
 from kokofast.plan.observed import Interface, MirrorFilter, Namespace
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, RemoveMirror
 from kokofast.plan.ownership import cookie_of
@@ -212,6 +214,29 @@ class TestAnotherRun:
         link = on("vxlan", "c:vx0", "h:up0")
         found = plan(nodes(link), namespace(0, stands(link, parent=3)), host(1, up0=1500))
         assert texts(found) == ["link.parent: c:vx0 is there on another parent interface; destroy it first"]
+
+
+@pytest.mark.parametrize("ends", [1, 2])
+@pytest.mark.parametrize(("have", "same"), [(1, True), (0, False), (None, False)])
+def test_the_own_fields_of_a_kind_without_a_parent(
+    monkeypatch: pytest.MonkeyPatch, ends: int, have: int | None, same: bool
+) -> None:
+    def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
+        data = {"stp_state": int(bool(link.options["stp"])), **({"peer": ends[1]} if len(ends) > 1 else {})}
+        return {**ends[0], "linkinfo": {"kind": "bridge", "data": data}}
+
+    fields = (Field("stp", "bool", "spanning tree"),)
+    kind = Kind("bridge", ends=ends, fields=fields, mtu=(68, 65535), create=create, names={"stp_state": "stp"})
+    monkeypatch.setitem(KINDS, "bridge", kind)
+    titles = ["c:br0", "d:br0"][:ends]
+    link = Link("bridge", tuple(map(end, titles)), options={"stp": True}, place="link", places={"stp": "link.stp"})
+    data = {} if have is None else {"stp_state": have}
+    there = [
+        namespace(number, interface("br0", 9, 9 if ends > 1 else 0, link_alias(link), kind="bridge", data=data))
+        for number in range(ends)
+    ]
+    problem = "link.stp: c:br0 is there with another stp, which batch does not change; destroy it first"
+    assert texts(plan(nodes(link), *there)) == ([] if same else [problem])
 
 
 def tapping(direction: str | None, source: str = "eth0") -> Link:
