@@ -24,7 +24,7 @@ from kokofast.plan.operations import (
     NsRef,
     RemoveMirror,
 )
-from kokofast.plan.ownership import first_broadcast, first_mac
+from kokofast.plan.ownership import first_address
 from kokofast.wire.addr import AF_INET, AF_INET6, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.message import KernelError, Request, prepare
 
@@ -94,9 +94,8 @@ class Executor:
             return fd
         if isinstance(reference, MarkRef):
             ns = reference.interface.ns
-            index = self.indexes.of(reference.interface)
-            mark = first_mac if reference.is_mac else first_broadcast
-            return mark(self.boot, self.handle(ns).identity, reference.group, index)
+            place = self.boot, self.handle(ns).identity, reference.group, self.indexes.of(reference.interface)
+            return first_address(place, self.indexes.salt_of(reference.interface), reference.lab)
         raise TypeError(f"{reference!r} is neither a number nor a reference")
 
     def execute(self, operations: Sequence[Operation]) -> list[Refusal | None]:
@@ -188,7 +187,7 @@ class Executor:
             with self.kernel.using([self.handle(ns) for ns in sorted(places)]):
                 for attempt in range(INDEX_ATTEMPTS):
                     if attempt:
-                        waiting = self._look_again(waiting, attempt)
+                        waiting = self._look_again(waiting)
                     answers = self._send_creations(list(waiting.values()))
                     results.update(zip(waiting, answers, strict=True))
                     waiting = {number: operations[number] for number in waiting if _index_taken(results[number])}
@@ -217,14 +216,12 @@ class Executor:
                 results[number] = answer
         return results
 
-    def _look_again(self, waiting: Mapping[int, CreateLink], attempt: int) -> dict[int, CreateLink]:
-        # Someone else took the index between our look and our request: look where the free ones begin by now. Those
-        # whose name was taken are not tried again.
+    def _look_again(self, waiting: Mapping[int, CreateLink]) -> dict[int, CreateLink]:
+        # Someone else has the index: another is chosen. Those whose name was taken are not tried again.
         taken: set[tuple[int, str]] = set()
         for ns in sorted({reference.ns for operation in waiting.values() for reference in operation.ends}):
             namespace = observe(self.kernel, self.handle(ns))
             taken.update((ns, ifname) for ifname in namespace.interfaces)
-            self.indexes.skip(ns, namespace, attempt)
         again = {
             number: operation
             for number, operation in waiting.items()

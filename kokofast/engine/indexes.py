@@ -1,7 +1,9 @@
 """The ifindex of every interface of a run: those that are there, and those that are chosen for what is to be made.
 
-An interface that is made under a chosen index need not be looked up, and can be named in the same send. Two runs may
-choose the same: the kernel refuses the second one, which then looks and chooses again.
+An interface that is made under a chosen index need not be looked up, and can be named in the same send. An index is
+also what requests name an interface by, some time after a look at it: it must not be another one's by then. The kernel
+hands out small numbers, and again those that others chose and gave back. So each run chooses at random where it begins
+in a namespace, high above those; what is gone leaves a number that nobody else comes to have.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Namespace
     from kokofast.plan.operations import CreateLink, IfRef
 
-# Interfaces with larger numbers (someone chose them) are not counted, so that there is always room above the highest.
-LARGEST_INDEX = 1 << 30
+# From here to twice this, and a run's own interfaces further. Below 2^30, which is what sFlow has room for; the kernel
+# takes any up to 2^31 - 1, and keeps them in a tree (dev_by_index), where neighbours share what they cost.
+FIRST_INDEX = 1 << 29
 
 
 class Indexes:
@@ -27,29 +30,29 @@ class Indexes:
         self.revision = 0  # goes up when an index that was chosen no longer holds
         self._lock = _thread.allocate_lock()  # not threading: see host.threads
         self._index: dict[tuple[int, str], int] = {}
-        self._chosen: set[tuple[int, str]] = set()
-        self._next = [2] * len(observed)  # 1 is lo
+        self._salt: dict[tuple[int, str], int] = {}  # of those that were chosen
+        self._next: dict[int, int] = {}
         for ns, namespace in enumerate(observed):
             if namespace is not None:
-                self._learn(ns, namespace)
+                self.learn(ns, namespace)
 
     def learn(self, ns: int, namespace: Namespace) -> None:
         """Takes in what is in a namespace."""
         with self._lock:
-            self._learn(ns, namespace)
-
-    def _learn(self, ns: int, namespace: Namespace) -> None:
-        for interface in namespace.interfaces.values():
-            self._index[ns, interface.ifname] = interface.ifindex
-        self._next[ns] = max(self._next[ns], _highest(namespace) + 1)
+            for interface in namespace.interfaces.values():
+                self._index[ns, interface.ifname] = interface.ifindex
 
     def of(self, reference: IfRef) -> int:
         """The ifindex that an interface of this run has, or will have."""
         return self._index[reference.ns, reference.ifname]
 
+    def salt_of(self, reference: IfRef) -> int:
+        """A random byte of an interface that has_chosen()."""
+        return self._salt[reference.ns, reference.ifname]
+
     def has_chosen(self, reference: IfRef) -> bool:
         """Whether this run has chosen an index for the interface, that is: may have asked for it to be made."""
-        return (reference.ns, reference.ifname) in self._chosen
+        return (reference.ns, reference.ifname) in self._salt
 
     def choose(self, operations: Collection[CreateLink]) -> None:
         """Chooses the indexes of the links' ends that have none yet."""
@@ -57,30 +60,22 @@ class Indexes:
             for operation in operations:
                 for reference in operation.ends:
                     key = reference.ns, reference.ifname
-                    if key not in self._chosen:
-                        # Free in the sender's namespace as well: kernels before 6.15 look there for what the message
-                        # names.
-                        floor = self._next[operation.sender] if operation.sender is not None else 0
-                        index = max(self._next[reference.ns], floor)
-                        self._chosen.add(key)
+                    if key not in self._salt:
+                        start = self._next.get(reference.ns)
+                        index = start if start is not None else _random_index()
+                        self._salt[key] = os.urandom(1)[0]
                         self._index[key] = index
                         self._next[reference.ns] = index + 1
 
-    def skip(self, ns: int, namespace: Namespace, attempt: int) -> None:
-        """Goes on above what is in a namespace by now, and a step further: two runs that meet would choose the same
-        numbers over and over, chance parts them."""
-        with self._lock:
-            gap = int.from_bytes(os.urandom(2), "big") % (64 << attempt)
-            self._next[ns] = max(self._next[ns], _highest(namespace) + 1 + gap)
-
     def drop(self, operations: Collection[CreateLink]) -> None:
-        """The ends of these links are to be given other indexes."""
+        """The ends of these links are to be given other indexes, elsewhere."""
         with self._lock:
             self.revision += 1
             for operation in operations:
-                self._chosen.difference_update((reference.ns, reference.ifname) for reference in operation.ends)
+                for reference in operation.ends:
+                    self._salt.pop((reference.ns, reference.ifname), None)
+                    self._next.pop(reference.ns, None)
 
 
-def _highest(namespace: Namespace) -> int:
-    indexes = (interface.ifindex for interface in namespace.interfaces.values())
-    return max((index for index in indexes if index <= LARGEST_INDEX), default=1)
+def _random_index() -> int:
+    return FIRST_INDEX + int.from_bytes(os.urandom(4), "big") % FIRST_INDEX

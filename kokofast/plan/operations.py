@@ -38,14 +38,14 @@ class IfRef:
 
 
 class MarkRef:
-    """The link-layer address that marks a new interface as ours: ownership.first_mac, or first_broadcast."""
+    """The link-layer address that marks a new interface as the lab's: ownership.first_address()."""
 
-    __slots__ = ("group", "interface", "is_mac")
+    __slots__ = ("group", "interface", "lab")
 
-    def __init__(self, interface: IfRef, group: int, is_mac: bool) -> None:
+    def __init__(self, interface: IfRef, group: int, lab: int) -> None:
         self.interface = interface
         self.group = group
-        self.is_mac = is_mac
+        self.lab = lab
 
     def __repr__(self) -> str:
         return f"MarkRef({self.interface})"

@@ -1,11 +1,11 @@
 """Whose interface is it? The kernel is the state store: these marks are all that kokofast remembers.
 
 Every interface of a lab carries, from the instant of its creation, the lab's group number (IFLA_GROUP) and a mark
-computed from that number and the place of the interface: its MAC address, where the kernel would choose one by chance;
-else its link-layer broadcast address. The next message brings the alias ``kokofast:LAB:r1:eth1--r2:eth1``, which the
-kernel does not take at creation, and the usual broadcast address. So an interface is ours when its group is the lab's
-AND (its alias names the lab, OR it has no alias yet and carries the mark that we compute). A group number alone proves
-nothing: anyone may use it.
+computed from random bits, the place of the interface and the lab's name: its MAC address, where the kernel would choose
+one by chance; else its link-layer broadcast address. The next message brings the alias
+``kokofast:LAB:r1:eth1--r2:eth1``, which the kernel does not take at creation, and the usual broadcast address. So an
+interface is ours when its group is the lab's AND (its alias names the lab, OR it has no alias yet and carries the mark
+that we compute). A group number alone proves nothing: anyone may use it.
 A namespace of ours carries the alias ``kokofast:LAB:namespace`` on its loopback, set before it has a name.
 """
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.topology.model import Link
 
+    # Where an interface is made: the boot (/proc/sys/kernel/random/boot_id), the namespace, the group, the ifindex.
+    Place = tuple[str, tuple[int, int], int, int]
+
 ALIAS_PREFIX = "kokofast:"
 NAMESPACE_SUFFIX = "namespace"
 MAX_ALIAS = 254  # ifla_policy takes 255 bytes (IFALIASZ - 1), and the NUL that we write counts
@@ -31,6 +34,9 @@ MAX_ALIAS = 254  # ifla_policy takes 255 bytes (IFALIASZ - 1), and the NUL that 
 GROUP_PREFIX = 0x4B  # "K"
 
 BROADCAST = b"\xff" * 6  # Ethernet's own
+
+NUMBER_SIZE = 2
+_MARK_SIZE = 3
 
 
 def group_of(lab: str) -> int:
@@ -66,22 +72,49 @@ def lab_of_alias(alias: str) -> str | None:
     return lab if colon and lab else None
 
 
-def first_broadcast(boot: str, namespace: tuple[int, int], group: int, ifindex: int) -> bytes:
-    """The broadcast address (IFLA_BROADCAST) that an interface is created with, computable again from what the kernel
-    shows. boot is /proc/sys/kernel/random/boot_id.
+def number_of(lab: str) -> int:
+    """A number for the lab's name besides its group, of NUMBER_SIZE bytes, for where there is no room for an alias."""
+    return int.from_bytes(blake2s(lab.encode(), digest_size=NUMBER_SIZE, person=b"kokofast").digest(), "big")
 
-    It is the one thing that every kind of link takes at creation, that means nothing while the interface is down, and
-    that can be set back by the message that brings the alias and sets it up.
+
+def first_address(place: Place, salt: int, number: int) -> bytes:
+    """The link-layer address that an interface of the lab with this number_of() is created with: as its MAC address
+    (IFLA_ADDRESS) where the kernel would choose one by chance, else as its broadcast address (IFLA_BROADCAST).
+
+    Six random bits (of salt, any byte), 24 of a digest of those and the place, computable again from what the kernel
+    shows, and the lab's number under 16 more of the digest. Unicast and locally administered. No other interface gets
+    it: the ifindex is a random one, too. A MAC address stays. The broadcast address is the one thing that every kind
+    of link takes at creation, that means nothing while the interface is down, and that can be set back by the message
+    that brings the alias and sets it up.
     """
+    first = salt & 0xFC | 0x02
+    digest = _digest(place, first)
+    lab = int.from_bytes(digest[_MARK_SIZE:], "big") ^ number
+    return bytes((first,)) + digest[:_MARK_SIZE] + lab.to_bytes(NUMBER_SIZE, "big")
+
+
+def _number_in(address: bytes, place: Place) -> int | None:
+    """The number of the lab that gave an interface its first address; None for any other address."""
+    if len(address) != 1 + _MARK_SIZE + NUMBER_SIZE or address[0] & 0x03 != 0x02:
+        return None
+    digest = _digest(place, address[0])
+    if address[1 : 1 + _MARK_SIZE] != digest[:_MARK_SIZE]:
+        return None
+    return int.from_bytes(address[1 + _MARK_SIZE :], "big") ^ int.from_bytes(digest[_MARK_SIZE:], "big")
+
+
+def _digest(place: Place, first: int) -> bytes:
+    boot, namespace, group, ifindex = place
+    text = f"{boot}:{namespace[0]}:{namespace[1]}:{group}:{ifindex}:{first}"
+    return blake2s(text.encode(), digest_size=_MARK_SIZE + NUMBER_SIZE, person=b"kokofast").digest()
+
+
+def _is_mark_of_before(interface: Interface, place: Place) -> bool:
+    """Whether an interface has the mark that it got until there was a lab in it: a digest of its place alone."""
+    boot, namespace, group, ifindex = place
     text = f"{boot}:{namespace[0]}:{namespace[1]}:{group}:{ifindex}"
-    return blake2s(text.encode(), digest_size=6, person=b"kokofast").digest()
-
-
-def first_mac(boot: str, namespace: tuple[int, int], group: int, ifindex: int) -> bytes:
-    """The MAC address (IFLA_ADDRESS) that an interface is created with, unicast and locally administered: the same
-    mark, for links to which the kernel gives such an address by chance. It stays, so nothing has to be set back."""
-    mark = first_broadcast(boot, namespace, group, ifindex)
-    return bytes((mark[0] & 0xFC | 0x02,)) + mark[1:]
+    mark = blake2s(text.encode(), digest_size=6, person=b"kokofast").digest()
+    return mark == interface.broadcast or bytes((mark[0] & 0xFC | 0x02,)) + mark[1:] == interface.mac
 
 
 COOKIE_SIZE = 16  # TC_COOKIE_MAX_SIZE
@@ -111,8 +144,8 @@ def group_of_cookie(cookie: bytes) -> int | None:
 def lab_of(interface: Interface, namespace: Namespace, boot: str, lab: str | None = None) -> str | None:
     """The lab that an interface belongs to, None for a stranger's.
 
-    Just after its creation an interface does not name its lab: it is ``lab`` when that is given and the group
-    is its group, otherwise the empty string (one of ours, of a lab whose name is not known).
+    Just after its creation an interface does not name its lab: it is ``lab`` when that is given and its group and
+    its number are in the mark, otherwise the empty string (one of ours, of a lab whose name is not known).
     """
     if not is_our_group(interface.group):
         return None
@@ -120,9 +153,12 @@ def lab_of(interface: Interface, namespace: Namespace, boot: str, lab: str | Non
         named = lab_of_alias(interface.alias)
         return named if named is not None and group_of(named) == interface.group else None
     place = boot, namespace.identity, interface.group, interface.ifindex
-    if interface.broadcast != first_broadcast(*place) and interface.mac != first_mac(*place):
+    numbers = [_number_in(address, place) for address in (interface.mac, interface.broadcast)]
+    is_of_before = numbers == [None, None]
+    if is_of_before and not _is_mark_of_before(interface, place):
         return None
-    return lab if lab is not None and group_of(lab) == interface.group else ""
+    is_of_lab = lab is not None and group_of(lab) == interface.group and (is_of_before or number_of(lab) in numbers)
+    return lab if is_of_lab else ""
 
 
 def lab_of_namespace(namespace: Namespace) -> str | None:

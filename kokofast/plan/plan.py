@@ -47,7 +47,7 @@ class Plan:
 
 class Situation:
     """What is decided on. places maps each node's name to the number of its namespace; observed has what is
-    in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_broadcast). nsids has the
+    in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_address). nsids has the
     number by which the first namespace calls the second (None: it has none), where that was asked for."""
 
     __slots__ = ("boot", "nsids", "observed", "places")

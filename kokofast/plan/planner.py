@@ -15,7 +15,7 @@ from kokofast.plan.operations import (
     NsRef,
 )
 from kokofast.plan.order import parents_first
-from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias
+from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan, parent_of
 from kokofast.plan.prospect import PlannedEnd, Prospect
 from kokofast.topology.problems import Problem
@@ -69,6 +69,7 @@ class _LinkPlanner:
         self.prospect = Prospect(situation)
         self.made = made
         self.group = group_of(self.lab)
+        self.number = number_of(self.lab)
         self.taken: dict[tuple[int, str], End] = {}
         # The interfaces of links whose parent is nowhere.
         self.unmade: set[tuple[int, str]] = set()
@@ -331,10 +332,8 @@ class _LinkPlanner:
             "group": self.group,
             "net_ns_fd": NsRef(reference.ns),
         }
-        if end.mac is None and kind.random_mac:
-            attributes["address"] = MarkRef(reference, self.group, is_mac=True)
-        else:
-            attributes["broadcast"] = MarkRef(reference, self.group, is_mac=False)
+        by = "address" if end.mac is None and kind.random_mac else "broadcast"
+        attributes[by] = MarkRef(reference, self.group, self.number)
         if end.queues is not None:
             attributes["num_tx_queues"] = attributes["num_rx_queues"] = end.queues
         if end.mtu is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio.testing
 
+from kokofast.engine import indexes
 from kokofast.host import lock
 from kokofast.host import namespaces as host
 from tests.engine.fake import FakeKernel, Identity
@@ -49,3 +50,12 @@ def make_kernel(monkeypatch: pytest.MonkeyPatch) -> KernelFactory:
         return kernel
 
     return make
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> range:
+    """The indexes where runs begin to choose, one namespace after the other, which are random ones otherwise."""
+    chosen = range(1000, 100_000, 1000)
+    numbers = iter(chosen)
+    monkeypatch.setattr(indexes, "_random_index", lambda: next(numbers))
+    return chosen

@@ -6,6 +6,7 @@ import json
 
 from kokofast.topology import load
 from kokofast.topology.model import Topology
+from tests.engine.fake import FakeKernel
 
 Links = list[dict[str, object]]
 
@@ -41,3 +42,13 @@ def chain(links: int, **more: object) -> Topology:
 def star(links: int) -> Topology:
     """links links between a and b: many in one namespace, both there before."""
     return lab([{"endpoints": [f"a:e{i}:10.{i >> 8}.{i & 255}.1/24", f"b:e{i}"]} for i in range(links)])
+
+
+def visible(kernel: FakeKernel) -> dict[tuple[str, str], dict[str, object]]:
+    """All interfaces, without what differs from run to run: the numbers, and the MAC address computed from them."""
+    numbers = {"index", "peer", "mac"}
+    return {
+        (path, link.name): {key: value for key, value in link.state().items() if key not in numbers}
+        for path, namespace in kernel.namespaces.items()
+        for link in namespace.links.values()
+    }

@@ -12,6 +12,7 @@ import trio.testing
 
 from kokofast.engine import apply as engine_apply
 from kokofast.engine.apply import apply
+from kokofast.engine.destroy import destroy
 from kokofast.engine.pace import CHUNK
 from kokofast.engine.result import Result
 from kokofast.plan.ownership import group_of
@@ -19,7 +20,7 @@ from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
 from kokofast.wire.message import Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
-from tests.engine.labs import BEFORE, MIXED, chain, lab, star
+from tests.engine.labs import BEFORE, MIXED, chain, lab, star, visible
 
 # One worker is enough for a plan's order to be the same in each run; two are what users have.
 WORKERS = [1, 2]
@@ -225,7 +226,7 @@ async def test_after_a_failure_no_new_chunk_starts(make_kernel: KernelFactory) -
 
 
 async def test_a_link_that_came_to_be_without_an_answer_is_only_deleted_when_it_is_ours(
-    make_kernel: KernelFactory,
+    make_kernel: KernelFactory, starts: range
 ) -> None:
     kernel = make_kernel("a", "b")
 
@@ -233,7 +234,7 @@ async def test_a_link_that_came_to_be_without_an_answer_is_only_deleted_when_it_
         # Somebody else makes an interface of this name, of our group even, in the moment that our answer is lost.
         if request.type == RTM_NEWLINK:
             kernel.lose[1] = False
-            kernel["a"].add("e0", index=2, group=group_of("lab"))
+            kernel["a"].add("e0", index=starts[0], group=group_of("lab"))
 
     kernel.before = steal
     result = await apply(lab([{"endpoints": ["a:e0", "b:e0"]}]), kernel=kernel)
@@ -242,15 +243,17 @@ async def test_a_link_that_came_to_be_without_an_answer_is_only_deleted_when_it_
     assert all(request.type != RTM_DELLINK for request in kernel.requests)
 
 
-async def test_an_answer_lost_in_the_second_attempt_is_looked_after_too(make_kernel: KernelFactory) -> None:
+async def test_an_answer_lost_in_the_second_attempt_is_looked_after_too(
+    make_kernel: KernelFactory, starts: range
+) -> None:
     kernel = make_kernel("a", "b")
     stranger = kernel["a"].add("x", index=2)
 
     def take(request: Request) -> None:
         if request.type == RTM_NEWLINK and len(kernel.requests) == 1:
             del kernel["a"].links[2]
-            kernel["a"].links[3] = stranger  # it is there with the index that we chose
-            stranger.index = 3
+            kernel["a"].links[starts[0]] = stranger  # it is there with the index that we chose
+            stranger.index = starts[0]
             kernel.lose[2] = True
 
     kernel.before = take
@@ -259,13 +262,13 @@ async def test_an_answer_lost_in_the_second_attempt_is_looked_after_too(make_ker
     assert (kernel.links_of("a"), kernel.links_of("b")) == (["x"], [])
 
 
-async def test_an_index_that_is_taken_meanwhile_is_chosen_anew(make_kernel: KernelFactory) -> None:
+async def test_an_index_that_is_taken_meanwhile_is_chosen_anew(make_kernel: KernelFactory, starts: range) -> None:
     kernel = make_kernel("a", "b")
 
     def take(request: Request) -> None:
         if request.type == RTM_NEWLINK and len(kernel.requests) == 1:
-            kernel["a"].add("x", index=2)
-            kernel["b"].add("y", index=9)
+            kernel["a"].add("x", index=starts[0])
+            kernel["b"].add("y", index=starts[1] + 3)
 
     kernel.before = take
     result = await apply(star(5), kernel=kernel, jobs=1)
@@ -274,12 +277,12 @@ async def test_an_index_that_is_taken_meanwhile_is_chosen_anew(make_kernel: Kern
     assert len(kernel.links_of("a")) == 6
     link = kernel["b"].by_name("e0")
     assert link is not None
-    assert link.index > 9
+    assert link.index in starts[2:]
 
 
 @pytest.mark.parametrize("taken", [False, True])
 async def test_bytes_that_were_made_ahead_are_those_of_the_moment_they_are_sent(
-    make_kernel: KernelFactory, taken: bool
+    make_kernel: KernelFactory, taken: bool, starts: range
 ) -> None:
     # The fake kernel compares them. With an index taken meanwhile, all that was made ahead is made again.
     kernel = make_kernel("a", "b")
@@ -287,7 +290,7 @@ async def test_bytes_that_were_made_ahead_are_those_of_the_moment_they_are_sent(
     def take(request: Request) -> None:
         if taken and request.type == RTM_NEWLINK and len(kernel.requests) == 1:
             assert kernel.ahead == 0
-            kernel["a"].add("x", index=2)
+            kernel["a"].add("x", index=starts[0])
 
     kernel.before = take
     links = 2 * CHUNK + 5
@@ -331,13 +334,39 @@ async def test_an_index_that_is_always_taken_is_an_error_in_the_end(make_kernel:
     assert [error.errno for error in result.errors] == [errno.EBUSY]
 
 
-async def test_the_highest_index_there_is_does_not_stop_us(make_kernel: KernelFactory) -> None:
+async def test_an_index_is_not_taken_twice(make_kernel: KernelFactory) -> None:
+    """What goes leaves a number behind that no later interface gets, of whichever run: requests that name it miss."""
     kernel = make_kernel("a", "b")
     kernel["a"].add("far", index=(1 << 31) - 1)
     kernel["a"].add("near", index=3)
-    result = await apply(star(3), kernel=kernel)
-    assert result.status == "applied", result.errors
-    assert all(0 < index < 1 << 31 for index in kernel["a"].links)
+    seen: set[int] = set()
+    for _ in range(20):
+        assert (await apply(star(3), kernel=kernel)).status == "applied"
+        found = {link.index for link in kernel["a"].links.values() if link.name.startswith("e")}
+        # Far above the kernel's own, and where every reader has room for them.
+        assert len(found) == 3
+        assert all(1 << 29 <= index < 1 << 30 for index in found)
+        assert not seen & found
+        seen |= found
+        assert (await destroy("lab", kernel=kernel)).status == "destroyed"
+
+
+async def test_an_interface_that_was_moved_away_shares_its_address_with_no_later_one(
+    make_kernel: KernelFactory,
+) -> None:
+    kernel = make_kernel("a", "b", "elsewhere")
+    wanted = lab([{"endpoints": ["a:e0", "b:e0"]}])
+    for number in range(20):
+        await apply(wanted, kernel=kernel)
+        for name in ("a", "b"):
+            moved = kernel[name].by_name("e0")
+            assert moved is not None
+            del kernel[name].links[moved.index]
+            moved.name = f"{name}{number}"
+            moved.alias = "mine by now"
+            kernel["elsewhere"].links[len(kernel["elsewhere"].links) + 1] = moved
+    macs = [link.mac for link in kernel["elsewhere"].links.values() if link.name != "lo"]
+    assert len(set(macs)) == len(macs) == 40
 
 
 async def test_ipv6_that_is_off_is_switched_on_for_that_interface(make_kernel: KernelFactory) -> None:
@@ -395,16 +424,6 @@ async def test_a_run_that_was_killed_after_any_request_is_completed(machine: Mac
         assert result.status in ("applied", "unchanged"), (number, result.errors)
         assert visible(kernel) == visible(wanted), number
         assert (await apply(lab(MIXED), kernel=kernel)).status == "unchanged"
-
-
-def visible(kernel: FakeKernel) -> dict[tuple[str, str], dict[str, object]]:
-    """All interfaces, without what differs from run to run: the numbers, and the MAC address computed from them."""
-    numbers = {"index", "peer", "mac"}
-    return {
-        (path, link.name): {key: value for key, value in link.state().items() if key not in numbers}
-        for path, namespace in kernel.namespaces.items()
-        for link in namespace.links.values()
-    }
 
 
 async def test_a_name_that_a_killed_run_claimed_is_taken_over(make_kernel: KernelFactory) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kokofast.plan.observed import Interface, Namespace
-from kokofast.plan.ownership import alias_of, first_broadcast, group_of
+from kokofast.plan.ownership import alias_of, first_address, group_of, number_of
 from kokofast.plan.plan import Plan, Situation
 from kokofast.plan.planner import make_plan
 from kokofast.topology.model import End, Link, Node, Topology
@@ -62,9 +62,14 @@ def interface(ifname: str, ifindex: int, peer: int, alias: str, **fields: Any) -
     return Interface(ifindex, ifname, **values)
 
 
+def mark_of(ns: int, ifindex: int, lab: str = LAB, salt: int = 7) -> bytes:
+    """What an interface that the lab made has for an address."""
+    return first_address((BOOT, identity_of(ns), group_of(lab), ifindex), salt, number_of(lab))
+
+
 def unmarked(ifname: str, ifindex: int, peer: int, ns: int, **fields: Any) -> Interface:
     """An interface whose maker was killed just after its creation: no alias, the computed queue length."""
-    broadcast = first_broadcast(BOOT, identity_of(ns), group_of(LAB), ifindex)
+    broadcast = mark_of(ns, ifindex)
     return interface(ifname, ifindex, peer, "", **{"broadcast": broadcast, "up": False, **fields})
 
 

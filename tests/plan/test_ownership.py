@@ -12,8 +12,6 @@ from kokofast.plan.ownership import (
     GROUP_PREFIX,
     MAX_ALIAS,
     alias_of,
-    first_broadcast,
-    first_mac,
     group_of,
     is_our_group,
     lab_of,
@@ -22,12 +20,12 @@ from kokofast.plan.ownership import (
     namespace_alias,
 )
 from kokofast.topology.model import End, Link
-from tests.plan.builders import BOOT, LAB, end, identity_of, veth
+from tests.plan.builders import BOOT, LAB, end, identity_of, mark_of, veth
 
 HERE = Namespace(identity_of(0))
 GROUP = group_of(LAB)
-MARK = first_broadcast(BOOT, HERE.identity, GROUP, 7)
-MAC = first_mac(BOOT, HERE.identity, GROUP, 7)
+MARK = mark_of(0, 7)
+OLD_MARK = bytes.fromhex("97d3875595ae")
 ALIAS = f"kokofast:{LAB}:r1:eth1--r2:eth1"
 
 
@@ -64,9 +62,8 @@ ALIAS = f"kokofast:{LAB}:r1:eth1--r2:eth1"
     ],
 )
 def test_the_lab_of_an_interface(group: int, alias: str, mark: bytes, lab: str | None, owner: str | None) -> None:
-    by_broadcast = Interface(7, "eth1", group=group, alias=alias, broadcast=mark, mac=MAC[:5] + b"\0")
-    mac = bytes((mark[0] & 0xFC | 2,)) + mark[1:]
-    by_mac = Interface(7, "eth1", group=group, alias=alias, broadcast=BROADCAST, mac=mac)
+    by_broadcast = Interface(7, "eth1", group=group, alias=alias, broadcast=mark, mac=b"\x02\0\0\0\0\x01")
+    by_mac = Interface(7, "eth1", group=group, alias=alias, broadcast=BROADCAST, mac=mark)
     assert lab_of(by_broadcast, HERE, BOOT, lab) == owner
     assert lab_of(by_mac, HERE, BOOT, lab) == owner
 
@@ -76,23 +73,49 @@ def test_the_lab_of_an_interface(group: int, alias: str, mark: bytes, lab: str |
 def test_the_mark_holds_in_one_place_only(change: str, mark: str) -> None:
     group = group_of("other") if change == "group" else GROUP
     seen = Interface(8 if change == "ifindex" else 7, "eth1", group=group)
-    setattr(seen, mark, MARK if mark == "broadcast" else MAC)
+    setattr(seen, mark, MARK)
     here = Namespace(identity_of(1)) if change == "namespace" else HERE
     assert lab_of(seen, here, "another boot" if change == "boot" else BOOT, LAB) is None
 
 
-def test_the_mark_is_what_nobody_sets() -> None:
-    marks = {first_broadcast(BOOT, identity_of(ns), GROUP, index) for ns in range(20) for index in range(2, 52)}
-    assert len(marks) == 1000  # 48 bits of a digest: no two alike
-    assert all(len(mark) == 6 for mark in marks)
-    assert BROADCAST not in marks
+@pytest.mark.parametrize("bit", range(48))
+def test_each_bit_of_the_mark_counts(bit: int) -> None:
+    mark = (int.from_bytes(MARK, "big") ^ 1 << bit).to_bytes(6, "big")
+    seen = Interface(7, "eth1", group=GROUP, broadcast=mark)
+    # The last two bytes tell which lab's it is, of those of one group.
+    assert lab_of(seen, HERE, BOOT, LAB) == ("" if bit < 16 else None)
 
 
-def test_the_mark_is_a_mac_address_that_an_interface_may_have() -> None:
-    macs = {first_mac(BOOT, identity_of(ns), GROUP, index) for ns in range(20) for index in range(2, 52)}
-    assert len(macs) == 1000
+@pytest.mark.parametrize("place", ["broadcast", "mac"])
+def test_two_labs_of_one_group_are_told_apart_before_they_have_aliases(place: str) -> None:
+    first, second = "delta-core-spine", "fabric-green-west"
+    assert group_of(first) == group_of(second)
+    seen = Interface(7, "eth1", group=group_of(first))
+    setattr(seen, place, mark_of(0, 7, first))
+    assert lab_of(seen, HERE, BOOT, first) == first
+    assert lab_of(seen, HERE, BOOT, second) == ""
+    assert lab_of(seen, HERE, BOOT) == ""
+
+
+@pytest.mark.parametrize("place", ["broadcast", "mac"])
+def test_the_mark_of_earlier_versions_is_known(place: str) -> None:
+    """It is in the kernel of who had one killed: for BOOT, the namespace 0, this group and the index 7."""
+    old = {"broadcast": OLD_MARK, "mac": bytes((OLD_MARK[0] & 0xFC | 2,)) + OLD_MARK[1:]}
+    seen = Interface(7, "eth1", group=GROUP)
+    setattr(seen, place, old[place])
+    assert lab_of(seen, HERE, BOOT, LAB) == LAB
+    assert lab_of(seen, HERE, BOOT) == ""
+    setattr(seen, place, old[place][:5] + bytes((old[place][5] ^ 1,)))
+    assert lab_of(seen, HERE, BOOT, LAB) is None
+
+
+def test_no_two_interfaces_get_one_address() -> None:
+    marks = {mark_of(ns, index, salt=index * 37 % 256) for ns in range(20) for index in range(2, 52)}
+    assert len(marks) == 1000
     # IEEE 802: bit 0 of the first byte is for groups of receivers, bit 1 says that no manufacturer gave the address.
-    assert all(len(mac) == 6 and mac[0] & 0b11 == 0b10 for mac in macs)
+    assert all(len(mark) == 6 and mark[0] & 0b11 == 0b10 for mark in marks)
+    # A namespace that is made again may have the same number, and the clone of a machine has all of them.
+    assert len({mark_of(0, 7, salt=salt) for salt in range(256)}) == 64
 
 
 @given(st.text(max_size=70))

@@ -8,17 +8,16 @@ import pytest
 
 from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.operations import Change, ConfigureEnd, CreateLink, IfRef, MakeNamespace, MarkRef, NsRef
-from kokofast.plan.ownership import BROADCAST, first_broadcast, group_of
+from kokofast.plan.ownership import BROADCAST, group_of, number_of
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.topology.model import Link, Node, Topology
 from tests.plan.builders import (
-    BOOT,
     LAB,
     address,
     end,
-    identity_of,
     interface,
     link_alias,
+    mark_of,
     namespace,
     plan,
     topology,
@@ -75,11 +74,9 @@ def test_a_link_that_is_not_there_is_created() -> None:
         index, mark, place = values["header"]["index"], values[name], values["net_ns_fd"]
         assert isinstance(index, IfRef)
         assert isinstance(mark, MarkRef)
-        assert mark.is_mac == (name == "address")
         assert isinstance(place, NsRef)
-        assert (index.ns, index.ifname, mark.interface is index, mark.group, place.ns) == (
-            ns, "eth1", True, group_of(LAB), ns
-        )  # fmt: skip
+        assert (index.ns, index.ifname, place.ns) == (ns, "eth1", ns)
+        assert (mark.interface is index, mark.group, mark.lab) == (True, group_of(LAB), number_of(LAB))
         assert values["group"] == group_of(LAB)
         assert values["ifname"] == "eth1"
     assert (attributes["mtu"], attributes["address"]) == (1400, b"\2\0\0\0\0\1")
@@ -215,9 +212,7 @@ STRANGERS = {
     "with its own words": interface("eth1", 5, 6, "uplink"),
     "of another lab": interface("eth1", 5, 6, "kokofast:other:r1:eth1--r2:eth1", group=group_of("other")),
     "with a copied alias": interface("eth1", 5, 6, ALIAS, group=0),
-    "just made by another lab": interface(
-        "eth1", 5, 6, "", group=group_of("other"), broadcast=first_broadcast(BOOT, identity_of(0), group_of("other"), 5)
-    ),
+    "just made by another lab": interface("eth1", 5, 6, "", group=group_of("other"), broadcast=mark_of(0, 5, "other")),
     "marked in another place": unmarked("eth1", 5, 6, 1),
 }
 
@@ -312,8 +307,7 @@ def test_a_run_killed_after_the_creation_is_finished() -> None:
         assert operation.change.attributes == {"ifalias": ALIAS, "broadcast": BROADCAST}
         assert operation.change.up is True
         # Set back, it is again what the next run knows as ours.
-        mark = first_broadcast(BOOT, identity_of(ns), group_of(LAB), index)
-        assert operation.undo.attributes == {"ifalias": "", "broadcast": mark}
+        assert operation.undo.attributes == {"ifalias": "", "broadcast": mark_of(ns, index)}
         assert operation.undo.up is False
 
 
