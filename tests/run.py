@@ -34,6 +34,7 @@ NEEDS = (
     Need("iputils-ping", "ping", "proves that a link carries traffic"),
     Need("gcc", "gcc", "compiles bench/floor.c, the fastest the kernel can be asked, and tests/vm/xstate.c"),
     Need("libc6-dev", "/usr/include/stdio.h", "the headers for them"),
+    Need("make", "make", "runs the commands of CONTRIBUTING.md"),
     Need("golang-go", "go", "compiles bench/peers/links.go, the Go program that kokofast is compared with"),
     Need(
         "golang-github-vishvananda-netlink-dev",

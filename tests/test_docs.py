@@ -16,7 +16,7 @@ from kokofast.topology import load
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(language: str) -> list[str]:
@@ -97,6 +97,20 @@ def test_the_commands_that_install_work(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "batch" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_commands_for_contributors_work() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    assert script == "make setup\nmake lint\nmake test ROOM=plan\n"
+    targets = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for command in re.findall(r"`make ([a-z]+)", text):
+        assert f"{command}\t" in targets
+    python = f"PYTHON={sys.executable}"
+    for command in (["make", "setup"], ["make", python, "lint"], ["make", python, "test", "ROOM=plan"]):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_files_shown_are_valid() -> None:
