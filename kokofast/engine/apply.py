@@ -10,7 +10,7 @@ from kokofast.engine.applied import Applied
 from kokofast.engine.count import count_done, succeed
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
-from kokofast.engine.groundwork import is_to_do, plan_of
+from kokofast.engine.groundwork import is_to_do, plan_of, see_for
 from kokofast.engine.locking import lab_locked
 from kokofast.engine.pace import Pace
 from kokofast.engine.recheck import bereft, fail_the_misled
@@ -66,13 +66,14 @@ async def apply(
             survey = await survey_nodes(
                 kernel,
                 nodes_of(topology),
+                see_for(topology),
                 runtime_timeout=runtime_timeout,
                 timed=result.stage,
                 progress=progress,
             )
             with result.stage("plan"):
                 plan = plan_of(topology, survey, kernel)
-            plan.problems[:0] = problems
+            plan.problems = list(dict.fromkeys([*problems, *plan.problems]))
             if is_to_do(topology, plan, result, dry_run):
                 result.notes += unlocked
                 applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))

@@ -9,29 +9,33 @@ from typing import TYPE_CHECKING
 from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
 from kokofast.engine.crowd import crowded
-from kokofast.engine.observe import BESIDE_OURS, observe
+from kokofast.engine.observe import ALL_MIRRORS, BESIDE_OURS, observe
 from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, Failure
 from kokofast.host import namespaces as host
 from kokofast.plan.operations import AddMirror, CreateLink, MakeNamespace, RemoveMirror
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
-from kokofast.plan.plan import UPDATE, Situation, parent_of, parents_elsewhere
+from kokofast.plan.plan import UPDATE, Situation, parents_elsewhere
 from kokofast.plan.planner import make_plan
-from kokofast.topology.model import CONTAINER_KINDS
+from kokofast.topology.model import CONTAINER_KINDS, parent_of
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kokofast.engine.result import Result
     from kokofast.engine.seen import Sight, Survey
-    from kokofast.host.kernel import Kernel
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.observed import Namespace
     from kokofast.plan.operations import ConfigureEnd
     from kokofast.plan.plan import Plan
     from kokofast.topology.model import Link, Node, Topology
 
-# How a batch looks into a namespace.
-see = partial(observe, mirrors=BESIDE_OURS)
+
+def see_for(topology: Topology) -> Callable[[Kernel, Handle], Namespace]:
+    """How a batch looks into a namespace: who makes mirrors has to know all that are there (see topology.copies)."""
+    mirrors = any(end.mirror is not None for link in topology.links for end in link.ends)
+    return partial(observe, mirrors=ALL_MIRRORS if mirrors else BESIDE_OURS)
 
 
 class Paths:

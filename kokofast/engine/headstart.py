@@ -14,7 +14,7 @@ from kokofast.engine.applied import Applied
 from kokofast.engine.at_once import AtOnce, Stopped, drive
 from kokofast.engine.count import succeed
 from kokofast.engine.execute import Executor
-from kokofast.engine.groundwork import Paths, blame, is_to_do, plan_of, see
+from kokofast.engine.groundwork import Paths, blame, is_to_do, plan_of, see_for
 from kokofast.engine.pace import Pace
 from kokofast.engine.ready import Ready
 from kokofast.engine.recheck import fail_the_misled
@@ -219,13 +219,15 @@ def _look_and_plan(
     with head.result.stage("survey"):
         paths = Paths(nodes, {})
         try:
-            sights = drive(look(kernel, list(paths.nodes), AtOnce(stopped), see=see, progress=progress))
+            sights = drive(
+                look(kernel, list(paths.nodes), AtOnce(stopped), see=see_for(head.topology), progress=progress)
+            )
         except Stopped:
             return False
         paths.take_in(survey, sights)
         blame(survey, nodes, paths.unresolved)
     with head.result.stage("plan"):
         plan = plan_of(head.topology, survey, kernel)
-    plan.problems[:0] = problems
+    plan.problems = list(dict.fromkeys([*problems, *plan.problems]))
     head.applied = Applied(head.topology, plan, Executor(kernel, survey.handles, survey.observed))
     return not stopped()

@@ -86,13 +86,19 @@ def remove_bare(kernel: Kernel, handle: Handle, index: int, bare: BareQdisc) -> 
     return True, None
 
 
-def list_mirrors(kernel: Kernel, handle: Handle, names: Mapping[int, str]) -> tuple[MirrorFilter, ...]:
-    """All mirror filters of ours in a namespace; names maps ifindex to interface name."""
+def list_mirrors(
+    kernel: Kernel, handle: Handle, names: Mapping[int, str], *, strangers: bool = False
+) -> tuple[MirrorFilter, ...]:
+    """All mirror filters of ours in a namespace; names maps ifindex to interface name. With strangers also those of
+    others, as far as they are known here, without a cookie."""
     found: list[MirrorFilter] = []
     for index, qdisc in _qdiscs(kernel, handle):
         if index in names:
             for direction in _PARENTS[qdisc.kind]:
-                found += _ours(names[index], direction, _filters(kernel, handle, index, qdisc, direction))
+                present = _filters(kernel, handle, index, qdisc, direction)
+                found += (
+                    _mirrors(names[index], direction, present) if strangers else _ours(names[index], direction, present)
+                )
     return tuple(found)
 
 
@@ -203,6 +209,11 @@ def _filters(kernel: Kernel, handle: Handle, index: int, qdisc: _Qdisc, directio
 
 
 def _ours(ifname: str, direction: str, messages: Iterable[Message]) -> list[MirrorFilter]:
+    return [item for item in _mirrors(ifname, direction, messages) if item.cookie]
+
+
+def _mirrors(ifname: str, direction: str, messages: Iterable[Message]) -> list[MirrorFilter]:
+    """The filters of ours, and those of others that send packets to an interface."""
     found: list[MirrorFilter] = []
     for message in messages:
         options = message.attributes.get("options")
@@ -210,13 +221,14 @@ def _ours(ifname: str, direction: str, messages: Iterable[Message]) -> list[Mirr
             continue
         action = options.get("act", {}).get("first", {})
         cookie = action.get("cookie", b"")
-        if group_of_cookie(cookie) is not None:
+        is_ours = group_of_cookie(cookie) is not None
+        if is_ours or _target_of(action):
             header = message.header
             found.append(
                 MirrorFilter(
                     ifname,
                     direction,
-                    cookie,
+                    cookie if is_ours else b"",
                     kind=message.attributes["kind"],
                     parent=header["parent"],
                     info=header["info"],

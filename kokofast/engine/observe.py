@@ -69,7 +69,7 @@ def _given(messages: list[Message]) -> set[tuple[object, ...]]:
 ADDRESSES = Request(RTM_GETADDR, {}, only=frozenset(("address", "flags", "local", "proto")), believe=_same_addresses)
 
 
-# Whether our mirror filters are looked for: nowhere, in namespaces with an interface of ours, or in all.
+# Whether mirror filters are looked for: nowhere, in namespaces with an interface of ours, or in all.
 NO_MIRRORS, BESIDE_OURS, ALL_MIRRORS = range(3)
 
 
@@ -84,7 +84,7 @@ def observe(kernel: Kernel, handle: Handle, *, mirrors: int = NO_MIRRORS) -> Nam
         if ours:
             _add_addresses(kernel, handle, namespace.interfaces)
         if mirrors == ALL_MIRRORS or (mirrors == BESIDE_OURS and ours):
-            _add_mirrors(kernel, handle, namespace)
+            _add_mirrors(kernel, handle, namespace, strangers=True)
         return namespace
     except KernelError as error:
         raise OSError(error.errno, str(error)) from error
@@ -122,11 +122,11 @@ def _observe(kernel: Kernel, handle: Handle, request: Request) -> Namespace:
     return Namespace(handle.identity, interfaces, loopback_alias)
 
 
-def _add_mirrors(kernel: Kernel, handle: Handle, namespace: Namespace) -> None:
+def _add_mirrors(kernel: Kernel, handle: Handle, namespace: Namespace, *, strangers: bool = False) -> None:
     from kokofast.engine.mirror import list_mirrors
 
     names = {item.ifindex: item.ifname for item in namespace.interfaces.values()}
-    namespace.mirrors = list_mirrors(kernel, handle, names)
+    namespace.mirrors = list_mirrors(kernel, handle, names, strangers=strangers)
 
 
 def interface_of(message: Message) -> Interface:

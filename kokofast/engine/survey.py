@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from kokofast.engine.groundwork import Paths, blame, see
+from kokofast.engine.groundwork import Paths, blame
 from kokofast.engine.scheduler import run_all
 from kokofast.engine.seen import Survey, look
 from kokofast.topology.model import CONTAINER_KINDS
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kokofast.engine.result import Progress
-    from kokofast.host.kernel import Kernel
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.observed import Namespace
     from kokofast.topology.model import Node
+
+    See = Callable[[Kernel, Handle], Namespace]
 
 DEFAULT_RUNTIME_TIMEOUT = 10.0
 
@@ -24,12 +27,14 @@ DEFAULT_RUNTIME_TIMEOUT = 10.0
 async def survey_nodes(
     kernel: Kernel,
     nodes: Mapping[str, Node],
+    see: See,
     *,
     runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
     timed: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
     progress: Progress | None = None,
 ) -> Survey:
-    """The namespaces of a topology's nodes. A node that does not resolve is a problem, unless it is to be created.
+    """The namespaces of a topology's nodes, looked into in the way of ``see``. A node that does not resolve is a
+    problem, unless it is to be created.
 
     Containers are looked up before and confirmed after the look into the namespaces, both under the name "resolve" in
     timed; runtime_timeout is how many seconds a daemon may be silent.
@@ -45,13 +50,13 @@ async def survey_nodes(
             with timed("resolve"):
                 pids, refused = await daemons.resolve()
             with timed("survey"):
-                await _survey(survey, kernel, nodes, pids, unresolved, progress)
+                await _survey(survey, kernel, nodes, see, pids, unresolved, progress)
             with timed("resolve"):
                 # Why the daemon says no goes before what is seen of a process that has ended.
                 unresolved |= refused | await daemons.confirm()
     else:
         with timed("survey"):
-            await _survey(survey, kernel, nodes, {}, unresolved, progress)
+            await _survey(survey, kernel, nodes, see, {}, unresolved, progress)
     blame(survey, nodes, unresolved)
     return survey
 
@@ -60,6 +65,7 @@ async def _survey(
     survey: Survey,
     kernel: Kernel,
     nodes: Mapping[str, Node],
+    see: See,
     pids: Mapping[str, int],
     unresolved: dict[str, str],
     progress: Progress | None,

@@ -30,5 +30,12 @@ def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> M
 
 # ipvlan_link_new() gives every interface its parent's MAC address, whatever was asked for.
 KIND = Kind(
-    "ipvlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, own_mac=lambda _: False, shares_parent=True
+    "ipvlan",
+    ends=1,
+    fields=FIELDS,
+    mtu=(68, 65535),
+    create=create,
+    own_mac=lambda _: False,
+    shares_parent=True,
+    reaches_siblings=lambda _: True,
 )

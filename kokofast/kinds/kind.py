@@ -29,15 +29,22 @@ def no_limit(link: Link, code: int) -> str:
     return ""
 
 
+def never(data: Mapping[str, object]) -> bool:
+    """A kind whose interfaces on one parent do not reach each other."""
+    return False
+
+
 class Kind:
     """A link kind: its name (also IFLA_INFO_KIND), how many ends it has, its own fields, its limits, its request.
 
     mtu is (minimum, maximum) in bytes, as the kernel's driver sets dev->min_mtu and dev->max_mtu. overhead(link) says
     how much smaller than its parent's the MTU of a link must be. own_mac(options) tells whether an interface has a MAC
     address of its own, random_mac whether the kernel would choose one by chance; shares_parent whether one that is made
-    on another of its kind gets that one's parent. limit(link, errno) is a sentence on the limit that setting it up has
-    met, empty where it is none. module is the kernel's name of the driver; field_of(attribute) the name of the field
-    that became an attribute. article is what English puts before the name.
+    on another of its kind gets that one's parent. tag has the attributes of the kind's data that tell its packets on
+    the parent from those of others, empty for one whose packets are the parent's own; reaches_siblings(data) tells
+    whether what an interface sends comes to others on its parent. limit(link, errno) is a sentence on the limit that
+    setting it up has met, empty where it is none. module is the kernel's name of the driver; field_of(attribute) the
+    name of the field that became an attribute. article is what English puts before the name.
     """
 
     __slots__ = (
@@ -52,7 +59,9 @@ class Kind:
         "overhead",
         "own_mac",
         "random_mac",
+        "reaches_siblings",
         "shares_parent",
+        "tag",
     )
 
     def __init__(
@@ -68,6 +77,8 @@ class Kind:
         own_mac: Callable[[Mapping[str, object]], bool] = always,
         random_mac: bool = False,
         shares_parent: bool = False,
+        tag: tuple[str, ...] = (),
+        reaches_siblings: Callable[[Mapping[str, object]], bool] = never,
         module: str = "",
         names: Mapping[str, str] | None = None,
     ) -> None:
@@ -81,6 +92,8 @@ class Kind:
         self.own_mac = own_mac
         self.random_mac = random_mac
         self.shares_parent = shares_parent
+        self.tag = tag
+        self.reaches_siblings = reaches_siblings
         self.module = module or name
         self.names: Mapping[str, str] = names if names is not None else {}
 

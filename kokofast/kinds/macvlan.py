@@ -39,4 +39,18 @@ def own_mac(options: Mapping[str, object]) -> bool:
     return options.get("mode") != "passthru"
 
 
-KIND = Kind("macvlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, own_mac=own_mac, shares_parent=True)
+def reaches_siblings(data: Mapping[str, object]) -> bool:
+    """macvlan_queue_xmit(): those in mode bridge do."""
+    return data.get("mode") == MODES["bridge"]
+
+
+KIND = Kind(
+    "macvlan",
+    ends=1,
+    fields=FIELDS,
+    mtu=(68, 65535),
+    create=create,
+    own_mac=own_mac,
+    shares_parent=True,
+    reaches_siblings=reaches_siblings,
+)

@@ -81,4 +81,14 @@ def limit(link: Link, code: int) -> str:
 
 
 NAMES = {"id": "vni", "group": "remote", "group6": "remote", "local6": "local"}
-KIND = Kind("vxlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, overhead=overhead, limit=limit, names=NAMES)
+KIND = Kind(
+    "vxlan",
+    ends=1,
+    fields=FIELDS,
+    mtu=(68, 65535),
+    create=create,
+    overhead=overhead,
+    limit=limit,
+    names=NAMES,
+    tag=("id", "port"),
+)

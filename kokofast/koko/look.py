@@ -6,7 +6,7 @@ import errno
 
 from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
-from kokofast.engine.observe import BESIDE_OURS, NO_MIRRORS, observe
+from kokofast.engine.observe import ALL_MIRRORS, NO_MIRRORS, observe
 from kokofast.engine.seen import Survey, look_into
 from kokofast.topology.model import CONTAINER_KINDS
 from kokofast.topology.problems import Problem
@@ -43,7 +43,7 @@ def look_at(kernel: Kernel, nodes: Iterable[Node], *, mirrors: bool = False) -> 
 
 def _look(survey: Survey, kernel: Kernel, nodes: Iterable[Node], pids: Mapping[str, int], mirrors: bool) -> None:
     def see(kernel: Kernel, handle: Handle) -> Namespace:
-        return observe(kernel, handle, mirrors=BESIDE_OURS if mirrors else NO_MIRRORS)
+        return observe(kernel, handle, mirrors=ALL_MIRRORS if mirrors else NO_MIRRORS)
 
     paths: dict[str, list[Node]] = {}
     for node in nodes:

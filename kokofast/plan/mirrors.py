@@ -5,12 +5,14 @@ from __future__ import annotations
 from kokofast.kinds import KINDS
 from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
 from kokofast.plan.ownership import alias_of, cookie_of
-from kokofast.plan.plan import UNCHANGED, UPDATE, parent_of
+from kokofast.plan.plan import UNCHANGED, UPDATE
+from kokofast.topology.copies import Flows, add_links, addresses_of
+from kokofast.topology.model import parent_of
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
     from kokofast.plan.plan import Plan, Situation
     from kokofast.plan.prospect import PlannedEnd, Prospect
@@ -21,6 +23,42 @@ def plan_mirrors(plan: Plan, prospect: Prospect, topology: Topology) -> None:
     """Adds the operations to the plan, or the problems."""
     for end in prospect.ends:
         _plan_mirror(plan, prospect, topology, end)
+    if any(end.mirror is not None for link in topology.links for end in link.ends):
+        plan.problems += _loops(prospect.situation, topology)
+
+
+def _loops(situation: Situation, topology: Topology) -> list[Problem]:
+    """The loops that the mirrors of the file make, with each other and with what is there."""
+    titles: dict[Hashable, str] = {ns: name for name, ns in reversed(list(situation.places.items()))}
+    flows = Flows(titles)
+    add_links(flows, topology.links, situation.places)
+    addresses = addresses_of(topology.links, situation.places)
+    # Of these links the file tells what they will be.
+    known = {(situation.places[end.node], end.ifname) for link in topology.links for end in link.ends}
+    cookies = {cookie_of(topology.name, alias_of(topology.name, link))[:-1] for link in topology.links}
+    peers: dict[tuple[object, ...], list[tuple[int, str]]] = {}
+    for ns, namespace in enumerate(situation.observed):
+        interfaces = namespace.interfaces.values() if namespace is not None else ()
+        names = {interface.ifindex: interface.ifname for interface in interfaces}
+        for interface in interfaces:
+            for address in interface.addresses:
+                addresses.setdefault(address.packed, set()).add(ns)
+            place, kind = (ns, interface.ifname), KINDS.get(interface.kind)
+            if place in known or kind is None:
+                continue
+            below = interface.peer or interface.data.get("link")
+            if kind.ends == 2:
+                key = interface.alias, *sorted((interface.ifindex, interface.peer))
+                peers.setdefault(key, []).append(place)
+            elif interface.peer_nsid is None and below in names:
+                flows.stands_on(place, (ns, names[below]), interface.kind, interface.data)
+        for mirror in namespace.mirrors if namespace is not None else ():
+            if mirror.cookie[:-1] not in cookies and mirror.target in names:
+                flows.copies((ns, mirror.ifname), mirror.direction, (ns, names[mirror.target]), None)
+    for ends in peers.values():
+        if len(ends) == 2:  # more than two, with the same numbers: whose is whose cannot be told
+            flows.joins(*ends)
+    return flows.loops(addresses)
 
 
 def rooms_of_tunnels(links: Iterable[Link], situation: Situation) -> dict[tuple[int, str], int]:
@@ -58,9 +96,7 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
     for ifname, directions in wanted.items():
         source = IfRef(target.ns, ifname)
         place = end.where("mirror")
-        if problem := _loop(prospect, planned, source, directions):
-            plan.problems.append(Problem(place, problem))
-        elif not prospect.exists(source):
+        if not prospect.exists(source):
             plan.problems.append(Problem(place, f"there is no interface {ifname} in {end.node} to mirror"))
         else:
             missing = directions.difference(have.get(ifname, ()))
@@ -82,23 +118,6 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
             else:
                 continue
             _note_update(plan, planned.number)
-
-
-def _loop(prospect: Prospect, planned: PlannedEnd, source: IfRef, directions: frozenset[str]) -> str:
-    """Why what is copied would come back to be copied again; empty when it does not."""
-    link, places = planned.link, prospect.situation.places
-    ends = [(places[end.node], end.ifname) for end in link.ends]
-    place = source.ns, source.ifname
-    if place == ends[planned.position]:
-        return f"{source.ifname} is the copy's own target, not an interface to mirror"
-    if place in ends and "ingress" in directions:
-        return f"{source.ifname} is the other end of this link: each copy arrives there, and would be copied again"
-    parent = parent_of(link)
-    if parent is None or place != (places[parent[0]], parent[1]):
-        return ""
-    if "egress" in directions:
-        return f"{source.ifname} carries this link: each copy goes out there, and would be copied again"
-    return ""
 
 
 def _wider(topology: Topology, prospect: Prospect, source: IfRef, room: int) -> str:

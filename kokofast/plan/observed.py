@@ -79,8 +79,8 @@ class Interface:
 
 
 class MirrorFilter:
-    """A mirror filter of ours: on which interface, in which direction, and how to name it in a deletion. target is the
-    ifindex that the copies go to, 0 when that interface is gone."""
+    """A mirror filter, of ours when it has a cookie: on which interface, in which direction, and how to name it in a
+    deletion. target is the ifindex that the copies go to, 0 when that interface is gone."""
 
     __slots__ = ("cookie", "direction", "handle", "ifname", "info", "kind", "parent", "target")
 
@@ -113,7 +113,7 @@ class MirrorFilter:
 class Namespace:
     """A network namespace: who it is (device, inode), the alias of its loopback, its interfaces by name.
 
-    mirrors are the filters of ours, where they were asked for.
+    mirrors are the filters of ours, and others' without a cookie, where they were asked for.
     """
 
     __slots__ = ("identity", "interfaces", "loopback_alias", "mirrors")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.topology.model import Node
+from kokofast.topology.model import CALLER, Node, parent_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,13 +10,10 @@ if TYPE_CHECKING:
 
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import IfRef, Operation
-    from kokofast.topology.model import Link, Topology
+    from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
 
 CREATE, UPDATE, UNCHANGED = "create", "update", "unchanged"
-
-# The node that a parent interface without a node is in. No file can name it.
-CALLER = ""
 
 
 class Plan:
@@ -83,15 +80,6 @@ def parents_elsewhere(topology: Topology, situation: Situation) -> set[tuple[int
         if here != there and observed is not None and link.ends[0].ifname in observed.interfaces:
             found.add((here, there))
     return found
-
-
-def parent_of(link: Link) -> tuple[str, str] | None:
-    """(node, interface name) of the interface that a link stands on; None for kinds that stand on none."""
-    parent = link.options.get("parent")
-    if not isinstance(parent, str):
-        return None
-    node, _, ifname = parent.rpartition(":")
-    return node or CALLER, ifname
 
 
 def nodes_of(topology: Topology) -> dict[str, Node]:

@@ -16,8 +16,9 @@ from kokofast.plan.operations import (
 )
 from kokofast.plan.order import parents_first
 from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of
-from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan, parent_of
+from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.plan.prospect import PlannedEnd, Prospect
+from kokofast.topology.model import parent_of
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False

@@ -13,9 +13,10 @@ import msgspec
 
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
+from kokofast.topology.copies import Flows, add_links, addresses_of
 from kokofast.topology.document import Document, describe
-from kokofast.topology.model import End, Link, Topology
-from kokofast.topology.nodes import Nodes
+from kokofast.topology.model import CALLER, End, Link, Node, Topology
+from kokofast.topology.nodes import Nodes, identity
 from kokofast.topology.places import At, Origins
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.repair import fits, repair_link
@@ -76,8 +77,17 @@ class _Builder:
         default_kind = KINDS.get(str(self._defaults.get("type", DEFAULT_KIND)))
         if default_kind is not None:
             self._kind_defaults(default_kind)  # so that wrong defaults are seen even when no link uses them
-        links = [self._link(index, raw) for index, raw in enumerate(self._links)]
-        return Topology(name, self._nodes.table, tuple(link for link in links if link is not None))
+        links = [link for index, raw in enumerate(self._links) if (link := self._link(index, raw)) is not None]
+        if any(end.mirror is not None for link in links for end in link.ends):
+            self._check_mirrors(links)
+        return Topology(name, self._nodes.table, tuple(links))
+
+    def _check_mirrors(self, links: list[Link]) -> None:
+        identities = {CALLER: identity(Node(CALLER, "host", "")), **self._nodes.identity}
+        flows = Flows({identities[name]: name for name in reversed(identities)})
+        add_links(flows, links, identities)
+        for problem in flows.loops(addresses_of(links, identities)):
+            self._problems.append(problem)
 
     # Defaults
 

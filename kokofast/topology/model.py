@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 AF_INET = 2
 AF_INET6 = 10
 
+# The node that a parent interface without a node is in. No file can name it.
+CALLER = ""
+
 # The kinds of nodes whose namespace a daemon has to be asked for.
 CONTAINER_KINDS = ("docker", "podman", "cri")
 
@@ -176,3 +179,12 @@ class Topology:
 
     def __repr__(self) -> str:
         return f"Topology({self.name!r}, {len(self.nodes)} nodes, {len(self.links)} links)"
+
+
+def parent_of(link: Link) -> tuple[str, str] | None:
+    """(node, interface name) of the interface that a link stands on; None for kinds that stand on none."""
+    parent = link.options.get("parent")
+    if not isinstance(parent, str):
+        return None
+    node, _, ifname = parent.rpartition(":")
+    return node or CALLER, ifname

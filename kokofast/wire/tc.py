@@ -24,6 +24,7 @@ TC_H_MIN_EGRESS = 0xFFF3
 CLSACT_HANDLE = 0xFFFF0000
 
 TC_ACT_UNSPEC = -1  # "continue" in tc(8): go on with the next filter, as if this one were not there
+TCA_EGRESS_REDIR = 1
 TCA_EGRESS_MIRROR = 2
 
 ETH_P_ALL = 0x0003
@@ -96,8 +97,12 @@ def mirred(ifindex: object) -> bytes:
 
 
 def mirred_target(parms: bytes) -> int:
-    """The ifindex in a struct tc_mirred, 0 when its interface is gone or the bytes are too few."""
-    return int(_MIRRED.unpack_from(parms)[6]) if len(parms) >= _MIRRED.size else 0
+    """The ifindex in a struct tc_mirred by which packets are sent out, copied or not; 0 when that interface is gone,
+    they go another way, or the bytes are too few."""
+    if len(parms) < _MIRRED.size:
+        return 0
+    *_, action, ifindex = _MIRRED.unpack_from(parms)
+    return int(ifindex) if action in (TCA_EGRESS_REDIR, TCA_EGRESS_MIRROR) else 0
 
 
 def filter_info(priority: int) -> int:

@@ -624,7 +624,7 @@ class TestVxlan:
             lab.destroy()
         else:
             assert done.returncode == 2
-            assert "$.links[0].endpoint.mirror: up0 carries this link" in done.stderr
+            assert "$.links[0].endpoint.mirror: mirror loop: each frame" in done.stderr
         assert tapped.state() == before
 
     def test_a_tunnel_and_a_source_that_the_same_file_makes(self, lab: Lab, tapped: Tapped) -> None:
@@ -733,9 +733,53 @@ def test_the_other_end_of_the_link_as_a_source(lab: Lab, direction: str, refused
     done = lab.kokofast("batch", lab.file)
     if refused:
         assert (done.returncode, links(a)) == (2, {})
-        assert "$.links[0].endpoints[0].mirror: l2 is the other end of this link" in done.stderr
+        assert "$.links[0].endpoints[0].mirror: mirror loop: each frame" in done.stderr
+        assert f"{a}:l2 => {a}:l1 -> {a}:l2" in done.stderr
         return
     assert done.returncode == 0, done.stderr
     # No copy comes back: what passes is what IPv6 sends by itself.
     sent = ip_json(a, "-s", "link", "show", "l2")[0]["stats64"]["rx"]["packets"]
     assert sent < 1000
+
+
+@pytest.mark.parametrize("theirs", ["another lab", "tc"])
+def test_a_loop_with_a_mirror_that_is_there_already(lab: Lab, make_lab: Callable[[], Lab], theirs: str) -> None:
+    """Neither file alone shows it. Everything is down, so that code which lets it pass floods nothing."""
+    a, b = lab.node("a"), lab.node("b")
+    plain = [f"{a}:z0", f"{b}:z0"]
+    lab.write([{"endpoints": plain, "up": False}])
+    lab.batch()
+    other = make_lab()
+    watching: dict[str, object] = {"node": b, "interface": "y0"}
+    if theirs != "tc":
+        watching["mirror"] = {"from": "z0", "direction": "ingress"}
+    other.write([{"endpoints": [f"{a}:y0", watching], "up": False}])
+    other.batch()
+    if theirs == "tc":
+        tc(b, "qdisc", "add", "dev", "z0", "ingress")
+        mirred = "protocol all u32 match u32 0 0 action mirred egress mirror dev y0"
+        tc(b, "filter", "add", "dev", "z0", "parent", "ffff:", *mirred.split())
+    closing = {"node": a, "interface": "z0", "mirror": {"from": "y0", "direction": "ingress"}}
+    lab.write([{"endpoints": [closing, plain[1]], "up": False}])
+    before = control(a)
+    for more in ([], ["--dry-run"]):
+        done = lab.kokofast("batch", lab.file, *more)
+        assert done.returncode == 2, done.stderr
+        assert f"{a}:y0 => {a}:z0 -> {b}:z0 => {b}:y0 -> {a}:y0" in done.stderr
+        assert f"there already: {b}:z0 => {b}:y0" in done.stderr
+    assert lab.kokofast("validate", lab.file).returncode == 0
+    assert control(a) == before
+
+
+def test_a_loop_of_one_file_is_refused_before_anything_is_touched(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write(
+        [
+            {"endpoints": [f"{a}:y0", {"node": b, "interface": "y0", "mirror": {"from": "x0"}}], "up": False},
+            {"endpoints": [{"node": a, "interface": "x0", "mirror": {"from": "y0"}}, f"{b}:x0"], "up": False},
+        ]
+    )
+    for command in (["validate"], ["batch", "--dry-run"], ["batch"]):
+        done = lab.kokofast(command[0], lab.file, *command[1:])
+        assert (done.returncode, links(a)) == (2, {})
+        assert done.stderr.count("mirror loop") == 1, done.stderr

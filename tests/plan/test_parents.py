@@ -14,8 +14,8 @@ from kokofast.kinds.kind import Kind
 from kokofast.plan.observed import Interface, MirrorFilter, Namespace
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, RemoveMirror
 from kokofast.plan.ownership import cookie_of
-from kokofast.plan.plan import CALLER, CREATE, UNCHANGED, UPDATE, Plan, nodes_of
-from kokofast.topology.model import Address, End, Link, Mirror, Node, Topology
+from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan, nodes_of
+from kokofast.topology.model import CALLER, Address, End, Link, Mirror, Node, Topology
 from tests.plan.builders import LAB, end, identity_of, interface, link_alias, namespace, plan, veth
 from tests.steps import Steps
 

@@ -1,0 +1,239 @@
+"""Where the copies of mirrors go, and which of them come back to be copied again.
+
+A graph of points, each an interface of a namespace and a way: "out", what it sends, or "in", what it receives. Links
+carry frames from point to point, a mirror copies what passes a point to its target's "out". What goes out by a tagged
+interface (a VLAN, a tunnel) is tagged on its parent, and comes in again only by an interface of the same tag.
+"""
+
+from __future__ import annotations
+
+from kokofast.kinds import KINDS
+from kokofast.topology.model import parent_of
+from kokofast.topology.problems import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from kokofast.topology.model import Link
+
+    Place = tuple[Hashable, str]  # namespace, interface
+    Point = tuple[Hashable, str, str]
+    State = tuple[Point, Hashable]  # a point, and the tag of the frames that pass it
+
+ANY = "any tag"
+ALONE = "a tag that no other interface has"
+LOOPS_MAX = 20  # that are named; who has more mends these first
+
+
+class Copy:
+    """A mirror: from a point to a target. where is its place in the file, None for one that is there already."""
+
+    __slots__ = ("source", "target", "where")
+
+    def __init__(self, source: Point, target: Point, where: str | None) -> None:
+        self.source = source
+        self.target = target
+        self.where = where
+
+
+class Flows:
+    """The graph. titles has a name for each namespace."""
+
+    def __init__(self, titles: Mapping[Hashable, str]) -> None:
+        self._titles = titles
+        self._problems: list[Problem] = []
+        self._copies: dict[Point, list[Copy]] = {}
+        # point -> (next point, the tag that passes or ANY, the tag that frames have there or ANY: the same)
+        self._edges: dict[Point, list[tuple[Point, Hashable, Hashable]]] = {}
+        self._standing: dict[Place, list[Place]] = {}  # on a shared parent, those that reach each other
+        self._tagged: dict[Hashable, list[tuple[Place, Place]]] = {}  # tag -> (interface, parent)
+        self._remotes: list[tuple[Place, Hashable, bytes]] = []
+
+    def copies(self, source: Place, direction: str, target: Place, where: str | None) -> None:
+        """A mirror of one direction, "ingress" or "egress"."""
+        if source == target:
+            message = f"{source[1]} is the copy's own target, not an interface to mirror"
+            self._problems.append(Problem(where or "", message))
+            return
+        way = "in" if direction == "ingress" else "out"
+        self._copies.setdefault((*source, way), []).append(Copy((*source, way), (*target, "out"), where))
+
+    def joins(self, first: Place, second: Place) -> None:
+        """A link of two ends."""
+        self._edge((*first, "out"), (*second, "in"))
+        self._edge((*second, "out"), (*first, "in"))
+
+    def stands_on(
+        self, place: Place, parent: Place, kind: str, data: Mapping[str, object], remote: bytes = b""
+    ) -> None:
+        """An interface of a kind on its parent; data is that of the kind, remote the far address of a tunnel."""
+        of_kind = KINDS[kind]
+        if not of_kind.tag:
+            self._edge((*place, "out"), (*parent, "out"))
+            self._edge((*parent, "in"), (*place, "in"), None)
+            if of_kind.reaches_siblings(data):
+                self._standing.setdefault(parent, []).append(place)
+            return
+        tag = kind, *(data.get(name) for name in of_kind.tag)
+        self._tagged.setdefault(tag, []).append((place, parent))
+        if remote:
+            self._remotes.append((place, tag, remote))
+
+    def loops(self, addresses: Mapping[bytes, set[Hashable]]) -> list[Problem]:
+        """A problem for each loop that a mirror of the file is in, at the mirror. addresses tells in which namespaces
+        an address is."""
+        self._finish(addresses)
+        ringed = _ringed({state: list(self._after(state)) for state in self._states()})
+        problems = list(dict.fromkeys(self._problems))  # once for both directions
+        told: set[tuple[Point, Point]] = set()
+        for copy in [copy for copies in self._copies.values() for copy in copies if copy.where is not None]:
+            for start in [state for state in ringed if state[0] == copy.source] if len(problems) < LOOPS_MAX else ():
+                path = _path_back(ringed, start, copy.target)
+                if path and (copy.source, copy.target) not in told:
+                    steps = list(zip(path, [*path[1:], path[0]], strict=True))
+                    told.update((here[0], there[0]) for here, there in steps)
+                    problems.append(Problem(copy.where or "", self._tell([here[0] for here in path])))
+        return problems
+
+    def _edge(self, here: Point, there: Point, passes: Hashable = ANY, gives: Hashable = ANY) -> None:
+        self._edges.setdefault(here, []).append((there, passes, gives))
+
+    def _finish(self, addresses: Mapping[bytes, set[Hashable]]) -> None:
+        """The edges that only all interfaces together tell."""
+        for parent, places in self._standing.items():
+            self._to_others(places, parent)
+        for tag, members in self._tagged.items():
+            # Where nobody else could take it off again, one tag stands for all such, and the graph stays small.
+            for place, parent in members:
+                self._edge((*place, "out"), (*parent, "out"), gives=tag if len(members) > 1 else ALONE)
+                if len(members) > 1:
+                    self._edge((*parent, "in"), (*place, "in"), tag, None)
+        groups: dict[Hashable, list[Place]] = {}
+        for place, tag, remote in self._remotes:
+            if remote in addresses:
+                for other, parent in self._tagged[tag]:
+                    if parent[0] in addresses[remote] and other != place:
+                        self._edge((*place, "out"), (*other, "in"), gives=None)
+            else:
+                groups.setdefault((tag, remote), []).append(place)
+        for (tag, remote), places in groups.items():  # type: ignore[misc]
+            if remote[0] >> 4 == 0xE or remote[0] == 0xFF:  # a multicast group
+                self._to_others(places, (tag, remote))
+
+    def _to_others(self, places: Sequence[Place], hub: Hashable) -> None:
+        """From each of these to each other one, by a number of edges that is not squared."""
+        for number, place in enumerate(places):
+            for way, step in (("up", 1), ("down", -1)):
+                here, beside = (hub, str(number), way), (hub, str(number + step), way)
+                self._edge((*place, "out"), beside)
+                self._edge(here, (*place, "in"), gives=None)
+                self._edge(here, beside)
+
+    def _after(self, state: State) -> Iterator[State]:
+        point, tag = state
+        for copy in self._copies.get(point, ()):
+            yield copy.target, tag
+        for there, passes, gives in self._edges.get(point, ()):
+            if passes in (ANY, tag):
+                yield there, tag if gives == ANY else gives
+
+    def _states(self) -> Iterable[State]:
+        """All that a copy can come to."""
+        waiting: list[State] = [(point, None) for point in self._copies]
+        seen = dict.fromkeys(waiting)
+        while waiting:
+            for state in self._after(waiting.pop()):
+                if state not in seen:
+                    seen[state] = None
+                    waiting.append(state)
+        return seen
+
+    def _tell(self, path: Sequence[Point]) -> str:
+        targets = {point: {copy.target: copy.where for copy in self._copies.get(point, ())} for point in path}
+        text, there_already = "", []
+        for here, there in zip(path, [*path[1:], path[0]], strict=True):
+            if here[0] not in self._titles:  # between siblings
+                continue
+            if there in targets[here]:
+                text += f"{self._title(here)} => "
+                if targets[here][there] is None:
+                    there_already.append(f"{self._title(here)} => {self._title(there)}")
+            elif here[:2] != there[:2]:
+                text += f"{self._title(here)} -> "
+        extra = f"; there already: {', '.join(there_already)}" if there_already else ""
+        return (
+            f"mirror loop: each frame would be copied again without end: {text}{self._title(path[0])} "
+            f"(=> is a mirror, -> a link{extra})"
+        )
+
+    def _title(self, point: Point) -> str:
+        node = self._titles[point[0]]
+        return f"{node}:{point[1]}" if node else point[1]
+
+
+def _ringed(after: dict[State, list[State]]) -> dict[State, list[State]]:
+    """Of a graph what lies on rings, or between two of them."""
+    for _ in range(2):  # once from the front, once from the back
+        before: dict[State, list[State]] = {state: [] for state in after}
+        for state, following in after.items():
+            for one in following:
+                before[one].append(state)
+        missing = {state: len(following) for state, following in after.items()}
+        waiting = [state for state, count in missing.items() if not count]
+        gone = set(waiting)
+        while waiting:
+            for one in before[waiting.pop()]:
+                missing[one] -= 1
+                if not missing[one]:
+                    gone.add(one)
+                    waiting.append(one)
+        after = {
+            state: [one for one in found if one not in gone] for state, found in before.items() if state not in gone
+        }
+    return after
+
+
+def _path_back(after: Mapping[State, Sequence[State]], start: State, first: Point) -> list[State]:
+    """The shortest way from a state by a point to the state again; empty when there is none."""
+    begin = first, start[1]
+    came: dict[State, State] = {begin: start}
+    waiting = [begin] if begin in after[start] else []
+    for state in waiting:  # grows meanwhile
+        for one in after[state]:
+            if one == start:
+                path = [state]
+                while path[-1] != start:
+                    path.append(came[path[-1]])
+                return path[::-1]
+            if one not in came:
+                came[one] = state
+                waiting.append(one)
+    return []
+
+
+def add_links(flows: Flows, links: Iterable[Link], namespaces: Mapping[str, Hashable]) -> None:
+    """The links of a file, with their mirrors. namespaces has one for each node."""
+    for link in links:
+        places = [(namespaces[end.node], end.ifname) for end in link.ends]
+        parent = parent_of(link)
+        if parent is None:
+            flows.joins(places[0], places[1])
+        else:
+            linkinfo = KINDS[link.kind].create(link, ({},), 0)["linkinfo"]
+            remote = getattr(link.options.get("remote"), "packed", b"")
+            flows.stands_on(places[0], (namespaces[parent[0]], parent[1]), link.kind, linkinfo["data"], remote)  # type: ignore[index]
+        for end, place in zip(link.ends, places, strict=True):
+            if end.mirror is not None:
+                for direction in sorted(end.mirror.directions()):
+                    flows.copies((place[0], end.mirror.source), direction, place, end.where("mirror"))
+
+
+def addresses_of(links: Iterable[Link], namespaces: Mapping[str, Hashable]) -> dict[bytes, set[Hashable]]:
+    """In which namespaces each address of a file is."""
+    found: dict[bytes, set[Hashable]] = {}
+    for link in links:
+        for end in link.ends:
+            for address in end.addresses:
+                found.setdefault(address.packed, set()).add(namespaces[end.node])
+    return found
