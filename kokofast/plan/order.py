@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.plan.plan import parent_of
+from kokofast.topology.model import parent_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
