@@ -196,15 +196,20 @@ async def destroy(
 
 @_public
 async def inspect(
-    lab: str | None = None, *, progress: Progress | None = None, unseen: dict[str, OSError] | None = None
+    lab: str | None = None,
+    *,
+    progress: Progress | None = None,
+    unseen: dict[str, OSError] | None = None,
+    namespaces: dict[str, str] | None = None,
 ) -> list[SeenLink]:
     """Return the links that carry our mark, of one lab or of all, read from the kernel.
 
-    unseen is filled with the namespaces that are there and could not be looked into, by title, and why.
+    unseen is filled with the namespaces that are there and could not be looked into, by title, and why; namespaces with
+    the lab of each named namespace that a lab made.
     Raises ValueError for a name that cannot be a lab's; PermissionError, OSError and RuntimeError as apply().
     """
     _need(TO_LOOK, "inspect")
-    return await _inspect.inspect(_lab(lab), progress=progress, unseen=unseen)
+    return await _inspect.inspect(_lab(lab), progress=progress, unseen=unseen, namespaces=namespaces)
 
 
 @asynccontextmanager

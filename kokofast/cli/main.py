@@ -152,7 +152,7 @@ def _destroy(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     check_lab(options.lab)
     need_capabilities(looks_only=True)
-    from kokofast.cli.output import print_links
+    from kokofast.cli.output import print_links, unlinked
     from kokofast.engine.at_once import AtOnce, Stopped, drive
     from kokofast.engine.inspect import inspect
     from kokofast.host.kernel import kernel_for
@@ -161,7 +161,9 @@ def _inspect(options: argparse.Namespace) -> int:
     try:
         with closing(kernel_for(count_named())) as kernel, HeldSignals() as signals:
             unseen: dict[str, OSError] = {}
-            found = drive(inspect(options.lab, kernel=kernel, run=AtOnce(signals.came), unseen=unseen))
+            namespaces: dict[str, str] = {}
+            run = AtOnce(signals.came)
+            found = drive(inspect(options.lab, kernel=kernel, run=run, unseen=unseen, namespaces=namespaces))
     except Stopped:
         found = []
     except OSError as error:
@@ -169,11 +171,18 @@ def _inspect(options: argparse.Namespace) -> int:
     if signals.caught:
         raise CommandError(FAILED, "interrupted")
     if options.format == "json":
-        print_json([link.as_dict() for link in found])
-    else:
-        print_links(found)
+        bare = [
+            {"lab": lab, "type": "namespace", "name": name, "endpoints": []}
+            for name, lab in unlinked(found, namespaces).items()
+        ]
+        print_json([*(link.as_dict() for link in found), *bare])
+    elif options.lab is None or found or namespaces:
+        print_links(found, namespaces)
     for title, why in unseen.items():
         complain(f"kokofast: {title}: the namespace cannot be looked into: {why.strerror or why}")
+    if options.lab is not None and not found and not namespaces:
+        complain(f"kokofast: nothing of the lab {options.lab} is there; 'kokofast inspect' shows all labs")
+        return FAILED
     return FAILED if unseen else OK
 
 

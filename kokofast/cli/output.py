@@ -8,7 +8,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kokofast.engine.inspect import SeenLink
     from kokofast.engine.result import Failure, Result
@@ -157,18 +157,46 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
-def print_links(links: Sequence[SeenLink]) -> None:
-    """The table of inspect, and a line that counts."""
+def print_links(links: Sequence[SeenLink], namespaces: Mapping[str, str]) -> None:
+    """The tables of inspect, and a line that counts. namespaces are those that labs made, each with its lab."""
     from kokofast.engine.inspect import addresses_of
 
     rows = []
     for link in links:
-        ends = [f"{title}:{interface.ifname}" for title, interface in link.ends]
-        addresses = [" ".join(addresses_of(interface)) or "-" for _, interface in link.ends]
-        state = "up" if all(interface.up for _, interface in link.ends) else "down"
-        mtu = "/".join(sorted({str(interface.mtu) for _, interface in link.ends}))
-        rows.append((link.lab or "?", link.kind, " -- ".join(ends), state, mtu, " -- ".join(addresses)))
+        states = {end.state for end in link.ends}
+        state = next(state for state in ("down", "lower-layer-down", "up") if state in states)
+        mtu = "/".join(sorted({str(end.interface.mtu) for end in link.ends}))
+        addresses = [" ".join(addresses_of(end.interface)) or "-" for end in link.ends]
+        title = " -- ".join(map(str, link.ends))
+        rows.append((link.lab or "?", link.kind, title, state, mtu, " -- ".join(addresses), _details(link)))
     if rows:
-        print_table(("LAB", "TYPE", "LINK", "STATE", "MTU", "ADDRESSES"), rows)
-    labs = len({link.lab for link in links})
-    say(f"{count(len(links), 'link')}, {count(labs, 'lab')}")
+        width = 7 if any(row[-1] for row in rows) else 6
+        header = ("LAB", "TYPE", "LINK", "STATE", "MTU", "ADDRESSES", "DETAILS")
+        print_table(header[:width], [row[:width] for row in rows])
+    bare = unlinked(links, namespaces)
+    if bare:
+        print_table(("LAB", "NAMESPACE WITHOUT LINKS"), [(lab, name) for name, lab in bare.items()])
+    labs = {link.lab for link in links} | set(namespaces.values())
+    made = [count(len(namespaces), "namespace")] if namespaces else []
+    say(", ".join([count(len(links), "link"), *made, count(len(labs), "lab")]))
+
+
+def unlinked(links: Sequence[SeenLink], namespaces: Mapping[str, str]) -> dict[str, str]:
+    """The namespaces in which no link of the lab that made them ends."""
+    linked = {(link.lab, end.namespace) for link in links for end in link.ends}
+    return {name: lab for name, lab in namespaces.items() if (lab, name) not in linked}
+
+
+def _details(link: SeenLink) -> str:
+    """The fields of the kind, but for what is as the kernel chooses it, and the mirrors."""
+    from kokofast.kinds import KINDS
+
+    required = {field.name for field in KINDS[link.kind].fields if field.required} if link.fields else set()
+    shown = [
+        f"{name} {'?' if value is None else 'off' if value is False else value}"
+        for name, value in link.fields.items()
+        if value is not True and (name in required or value is False or value != 0)
+    ]
+    for end in link.ends:
+        shown += [f"{end} mirrors {source} {direction}" for source, direction in end.mirrors]
+    return ", ".join(shown)

@@ -94,12 +94,8 @@ class _Parents:
 
     def _nsid(self, here: int, there: int) -> int | None:
         if (here, there) not in self.nsids:
-            handle, other = self.scene.survey.handles[here], self.scene.survey.handles[there]
-            assert handle is not None
-            assert other is not None
             try:
-                with self.kernel.using([handle, other]):
-                    self.nsids[here, there] = self.kernel.nsid(handle, other)
+                self.nsids[here, there] = self.scene.survey.nsid(self.kernel, here, there)
             except (KernelError, OSError):
                 self.nsids[here, there] = None
         return self.nsids[here, there]

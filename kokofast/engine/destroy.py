@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kokofast.endpoints import local
 from kokofast.engine.at_once import AtOnce, Stopped, drive
 from kokofast.engine.execute import Executor
-from kokofast.engine.observe import observe, observe_marks
+from kokofast.engine.observe import BESIDE_OURS, observe, observe_marks
 from kokofast.engine.result import DESTROYED, INVALID, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import tear_down
 from kokofast.engine.seen import Survey, look
@@ -78,7 +78,7 @@ async def scan(
 ) -> Scene:
     """Looks into every namespace that can be found: this one, the named ones, those of all processes, those of the
     topology. With lab only what belongs to it is returned. to_remove: of interfaces only the marks are read; and our
-    mirror filters, but for those that go with their namespace."""
+    mirror filters, but for those that go with their namespace. Otherwise all is read that inspect shows."""
     paths = {"/proc/self/ns/net": "host"}
     listed = host.list_named()
     names = {host.named(name): name for name in listed}
@@ -103,7 +103,10 @@ async def scan(
     def see_marks(kernel: Kernel, handle: Handle) -> Namespace:
         return observe_marks(kernel, handle, lambda namespace: goes(namespace, handle.path))
 
-    sights = await look(kernel, list(paths), run, see=see_marks if to_remove else observe, progress=progress)
+    def see_all(kernel: Kernel, handle: Handle) -> Namespace:
+        return observe(kernel, handle, mirrors=BESIDE_OURS)
+
+    sights = await look(kernel, list(paths), run, see=see_marks if to_remove else see_all, progress=progress)
     for (path, title), sight in zip(paths.items(), sights, strict=True):
         if isinstance(sight, OSError):
             claim = host.claimed(path) if path in names else None

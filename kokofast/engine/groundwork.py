@@ -98,11 +98,9 @@ def plan_of(topology: Topology, survey: Survey, kernel: Kernel) -> Plan:
 def _nsids(pairs: Iterable[tuple[int, int]], survey: Survey, kernel: Kernel) -> dict[tuple[int, int], int | None]:
     found: dict[tuple[int, int], int | None] = {}
     for here, there in pairs:
-        handle, other = survey.handles[here], survey.handles[there]
-        if handle is not None and other is not None:
+        if survey.handles[there] is not None:
             try:
-                with kernel.using([handle, other]):
-                    found[here, there] = kernel.nsid(handle, other)
+                found[here, there] = survey.nsid(kernel, here, there)
             except (KernelError, OSError):  # then the index has to do
                 continue
     return found

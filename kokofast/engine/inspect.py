@@ -3,50 +3,86 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kokofast.engine.destroy import pair, scan
+from kokofast.engine.names import name_ends
 from kokofast.host.kernel import Kernel
+from kokofast.kinds import KINDS
+from kokofast.plan.ownership import cookie_of
+from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from kokofast.engine.at_once import RunAll
+    from kokofast.engine.destroy import OwnedInterface, Scene
     from kokofast.engine.result import Progress
     from kokofast.plan.observed import Interface
 
+LOWER_LAYER_DOWN = "lower-layer-down"
+
+
+class SeenEnd:
+    """An end of a link: its node as the file calls it, how its namespace is called on this machine ("r1", "pid:954",
+    "host"), the interface, and the mirrors that copy to it, as (interface, direction)."""
+
+    __slots__ = ("interface", "mirrors", "namespace", "node", "ns")
+
+    def __init__(self, ns: int, namespace: str, interface: Interface) -> None:
+        self.ns = ns
+        self.node = self.namespace = namespace
+        self.interface = interface
+        self.mirrors: list[tuple[str, str]] = []
+
+    def __str__(self) -> str:
+        return f"{self.node}:{self.interface.ifname}"
+
+    @property
+    def state(self) -> str:
+        """up, down, or lower-layer-down: it is set up, but its peer or its parent is down."""
+        if not self.interface.up:
+            return "down"
+        return "up" if self.interface.lower_up else LOWER_LAYER_DOWN
+
+    def as_dict(self) -> dict[str, object]:
+        """As ``inspect --format json`` prints it."""
+        found: dict[str, object] = {
+            "node": self.node,
+            "namespace": self.namespace,
+            "interface": self.interface.ifname,
+            "ifindex": self.interface.ifindex,
+            "mtu": self.interface.mtu,
+            "mac": self.interface.mac.hex(":"),
+            "up": self.interface.up,
+            "state": self.state,
+            "addresses": addresses_of(self.interface),
+        }
+        if self.mirrors:
+            found["mirrors"] = [{"from": source, "direction": direction} for source, direction in self.mirrors]
+        return found
+
 
 class SeenLink:
-    """A link as inspect shows it: one or two ends, each (namespace title, interface)."""
+    """A link as inspect shows it: one or two ends, in the file's order; fields are those of its kind, the parent first
+    (None: it cannot be found)."""
 
-    def __init__(self, lab: str, kind: str, ends: list[tuple[str, Interface]]) -> None:
+    def __init__(self, lab: str, kind: str, ends: list[SeenEnd]) -> None:
         self.lab = lab
         self.kind = kind
         self.ends = ends
+        self.fields: dict[str, object] = {}
 
     def __repr__(self) -> str:
-        ends = " -- ".join(f"{title}:{interface.ifname}" for title, interface in self.ends)
-        return f"<SeenLink {self.kind} of {self.lab!r}: {ends}>"
+        return f"<SeenLink {self.kind} of {self.lab!r}: {' -- '.join(map(str, self.ends))}>"
 
     def as_dict(self) -> dict[str, object]:
         """As ``inspect --format json`` prints it."""
         return {
             "lab": self.lab,
             "type": self.kind,
-            "endpoints": [_end_as_dict(title, interface) for title, interface in self.ends],
+            **self.fields,
+            "endpoints": [end.as_dict() for end in self.ends],
         }
-
-
-def _end_as_dict(title: str, interface: Interface) -> Mapping[str, object]:
-    return {
-        "node": title,
-        "interface": interface.ifname,
-        "ifindex": interface.ifindex,
-        "mtu": interface.mtu,
-        "mac": interface.mac.hex(":"),
-        "up": interface.up,
-        "addresses": addresses_of(interface),
-    }
 
 
 def addresses_of(interface: Interface) -> list[str]:
@@ -74,9 +110,11 @@ async def inspect(
     progress: Progress | None = None,
     run: RunAll | None = None,
     unseen: dict[str, OSError] | None = None,
+    namespaces: dict[str, str] | None = None,
 ) -> list[SeenLink]:
     """The links that carry our mark, of one lab or of all, read from the kernel; by trio, unless run says how. unseen
-    is filled with the namespaces that are there and could not be looked into, by title, and why."""
+    is filled with the namespaces that are there and could not be looked into, by title, and why; namespaces with the
+    lab of each named namespace that a lab made, or has claimed the name of."""
     if run is None:
         from kokofast.engine.scheduler import run_all
 
@@ -85,19 +123,91 @@ async def inspect(
     kernel = kernel if kernel is not None else Kernel()
     try:
         scene = await scan(kernel, run, lab=lab, progress=progress)
+        found = _links(scene)
+        _add_fields(found, scene, kernel)
     finally:
         if own:
             kernel.close()
     if unseen is not None:
         unseen.update(scene.unseen)
+    if namespaces is not None:
+        made = {scene.names[number]: owner for number, owner in scene.namespaces.items() if number in scene.names}
+        made |= scene.claims
+        namespaces.update(sorted(made.items(), key=lambda item: natural_key(item[0])))
+    return found
+
+
+def _links(scene: Scene) -> list[SeenLink]:
     interfaces = sorted(
         scene.interfaces, key=lambda owned: (natural_key(owned.lab), natural_key(owned.interface.alias))
     )
     links: dict[int, SeenLink] = {}
     for owned, end in zip(interfaces, pair(interfaces), strict=True):
         seen = links.setdefault(end.link, SeenLink(owned.lab, owned.interface.kind, []))
-        seen.ends.append((scene.titles[owned.ns], owned.interface))
-    for seen in links.values():
-        # As the file has them: the alias names the first end first.
-        seen.ends.sort(key=lambda end: f":{end[0]}:{end[1].ifname}--" not in end[1].alias)
-    return list(links.values())
+        seen.ends.append(_end(scene, owned))
+    found = list(links.values())
+    name_ends(found)
+    return found
+
+
+def _end(scene: Scene, owned: OwnedInterface) -> SeenEnd:
+    interface, namespace = owned.interface, scene.survey.observed[owned.ns]
+    end = SeenEnd(owned.ns, scene.titles[owned.ns], interface)
+    if interface.alias and namespace is not None and namespace.mirrors:
+        cookie = cookie_of(owned.lab, interface.alias)
+        ways: dict[str, set[str]] = {}
+        for mirror in namespace.mirrors:
+            if mirror.target == interface.ifindex and mirror.belongs_to(cookie, mirror.ifname):
+                ways.setdefault(mirror.ifname, set()).add(mirror.direction)
+        end.mirrors = [(source, "both" if len(way) == 2 else min(way)) for source, way in sorted(ways.items())]
+    return end
+
+
+def _add_fields(links: list[SeenLink], scene: Scene, kernel: Kernel) -> None:
+    parents = _Parents(links, scene, kernel)
+    for link in links:
+        kind = KINDS.get(link.kind)
+        if kind is not None and kind.fields and len(link.ends) == 1:
+            link.fields = {"parent": parents.name_of(link.ends[0]), **kind.fields_of(link.ends[0].interface.data)}
+
+
+class _Parents:
+    """Finds out on which interface a link stands, as the file would have it."""
+
+    def __init__(self, links: list[SeenLink], scene: Scene, kernel: Kernel) -> None:
+        self.survey = scene.survey
+        self.nsid = partial(scene.survey.nsid, kernel)
+        self.titles = dict(scene.titles) | {end.ns: end.node for link in links for end in link.ends}
+        self.caller = next((number for number, title in scene.titles.items() if title == "host"), -1)
+        self.names = [
+            {} if namespace is None else {item.ifindex: item.ifname for item in namespace.interfaces.values()}
+            for namespace in scene.survey.observed
+        ]
+        self.known: dict[tuple[int, int], int] = {}  # (namespace, its number for another one) -> that one
+        self.lately: list[int] = [self.caller]
+
+    def name_of(self, end: SeenEnd) -> str | None:
+        # Tunnels tell of their parent among their own data.
+        index = end.interface.data.get("link", end.interface.peer)
+        nsid = end.interface.peer_nsid
+        there = end.ns if nsid is None else self._find(end.ns, nsid)
+        if not isinstance(index, int) or index not in self.names[there]:
+            return None
+        name = self.names[there][index]
+        return name if there == self.caller else f"{self.titles[there]}:{name}"
+
+    def _find(self, here: int, nsid: int) -> int:
+        """The namespace that another one calls by this number; -1 when it was not seen."""
+        if (here, nsid) not in self.known:
+            # Mostly many links have their parents in one namespace: the last ones found are tried first.
+            candidates = dict.fromkeys([*self.lately, *range(len(self.names))])
+            self.known[here, nsid] = next((there for there in candidates if self._calls(here, there, nsid)), -1)
+            if self.known[here, nsid] not in self.lately:
+                self.lately = [self.known[here, nsid], *self.lately[:3]]
+        return self.known[here, nsid]
+
+    def _calls(self, here: int, there: int, nsid: int) -> bool:
+        try:
+            return there >= 0 and there != here and self.nsid(here, there) == nsid
+        except (KernelError, OSError):
+            return False

@@ -6,7 +6,7 @@ from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.ownership import is_our_group
 from kokofast.topology.model import Address
 from kokofast.wire.addr import IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_GETADDR
-from kokofast.wire.link import IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
+from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
 from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
@@ -147,6 +147,7 @@ def interface_of(message: Message) -> Interface:
         txqlen=attributes.get("txqlen", 0),
         queues=attributes.get("num_tx_queues", 1),
         up=bool(message.header["flags"] & IFF_UP),
+        lower_up=bool(message.header["flags"] & IFF_LOWER_UP),
         peer=attributes.get("link", 0),
         peer_nsid=attributes.get("link_netnsid"),
     )

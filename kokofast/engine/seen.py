@@ -40,6 +40,14 @@ class Survey:
             self.observed.append(namespace)
         return number
 
+    def nsid(self, kernel: Kernel, here: int, there: int) -> int | None:
+        """The number by which one namespace calls another; None when it has none. Raises KernelError, OSError."""
+        handle, other = self.handles[here], self.handles[there]
+        if handle is None or other is None:
+            return None
+        with kernel.using([handle, other]):
+            return kernel.nsid(handle, other)
+
     def add_missing(self) -> int:
         """The number of a namespace that does not exist yet."""
         self.handles.append(None)

@@ -38,4 +38,5 @@ KIND = Kind(
     own_mac=lambda _: False,
     shares_parent=True,
     reaches_siblings=lambda _: True,
+    numbers={"mode": MODES},
 )

@@ -44,7 +44,8 @@ class Kind:
     the parent from those of others, empty for one whose packets are the parent's own; reaches_siblings(data) tells
     whether what an interface sends comes to others on its parent. limit(link, errno) is a sentence on the limit that
     setting it up has met, empty where it is none. module is the kernel's name of the driver; field_of(attribute) the
-    name of the field that became an attribute. article is what English puts before the name.
+    name of the field that became an attribute, fields_of(data) the fields that the kernel shows. numbers has the
+    kernel's number of each word of a choice. article is what English puts before the name.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Kind:
         "mtu",
         "name",
         "names",
+        "numbers",
         "overhead",
         "own_mac",
         "random_mac",
@@ -81,6 +83,7 @@ class Kind:
         reaches_siblings: Callable[[Mapping[str, object]], bool] = never,
         module: str = "",
         names: Mapping[str, str] | None = None,
+        numbers: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         self.name = name
         self.ends = ends
@@ -95,6 +98,7 @@ class Kind:
         self.tag = tag
         self.reaches_siblings = reaches_siblings
         self.module = module or name
+        self.numbers: Mapping[str, Mapping[str, int]] = numbers if numbers is not None else {}
         self.names: Mapping[str, str] = names if names is not None else {}
 
     @property
@@ -105,3 +109,23 @@ class Kind:
     def field_of(self, attribute: str) -> str:
         """The field whose value an attribute of the link's own data holds; most bear its name."""
         return self.names.get(attribute, "parent" if attribute == "link" else attribute)
+
+    def fields_of(self, data: Mapping[str, object]) -> dict[str, object]:
+        """The fields that the kernel shows of a link (IFLA_INFO_DATA), as a file has them; not its parent."""
+        found: dict[str, object] = {}
+        for attribute, value in data.items():
+            field = next((one for one in self.fields if one.name == self.field_of(attribute)), None)
+            if field is None or field.name == "parent":
+                continue
+            if field.type == "choice":
+                words = (word for word, number in self.numbers[field.name].items() if number == value)
+                found[field.name] = next(words, value)
+            elif field.type == "bool":
+                found[field.name] = bool(value)
+            elif not isinstance(value, bytes):
+                found[field.name] = value
+            elif any(value):
+                from ipaddress import ip_address  # only who shows one pays for it
+
+                found[field.name] = str(ip_address(value))
+        return {field.name: found[field.name] for field in self.fields if field.name in found}

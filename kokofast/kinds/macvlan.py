@@ -53,4 +53,5 @@ KIND = Kind(
     own_mac=own_mac,
     shares_parent=True,
     reaches_siblings=reaches_siblings,
+    numbers={"mode": MODES},
 )

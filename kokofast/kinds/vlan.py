@@ -39,4 +39,13 @@ def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> M
     return {**ends[0], "link": parent, "linkinfo": {"kind": "vlan", "data": data}}
 
 
-KIND = Kind("vlan", ends=1, fields=FIELDS, mtu=(68, 65535), create=create, module="8021q", tag=("id", "protocol"))
+KIND = Kind(
+    "vlan",
+    ends=1,
+    fields=FIELDS,
+    mtu=(68, 65535),
+    create=create,
+    module="8021q",
+    tag=("id", "protocol"),
+    numbers={"protocol": PROTOCOLS},
+)

@@ -15,6 +15,7 @@ class Interface:
 
     addresses are those of its own namespace with the flag "set by kokofast", temporary those that have a lifetime; both
     empty when they were not asked for.
+    up is what was set (IFF_UP), lower_up whether what is below carries packets (IFF_LOWER_UP): the peer, the parent.
     data is what the kind's driver tells of itself (IFLA_INFO_DATA).
     """
 
@@ -27,6 +28,7 @@ class Interface:
         "ifindex",
         "ifname",
         "kind",
+        "lower_up",
         "mac",
         "mtu",
         "peer",
@@ -51,6 +53,7 @@ class Interface:
         txqlen: int = 0,
         queues: int = 1,
         up: bool = False,
+        lower_up: bool = True,
         peer: int = 0,
         peer_nsid: int | None = None,
         addresses: Mapping[Address, bool] | None = None,
@@ -68,6 +71,7 @@ class Interface:
         self.txqlen = txqlen
         self.queues = queues
         self.up = up
+        self.lower_up = lower_up
         self.peer = peer
         self.peer_nsid = peer_nsid
         self.addresses: Mapping[Address, bool] = addresses if addresses is not None else {}

@@ -72,6 +72,16 @@ def lab_of_alias(alias: str) -> str | None:
     return lab if colon and lab else None
 
 
+def ends_of_alias(alias: str, ends: int) -> list[tuple[tuple[str, str], ...]]:
+    """The ends of a link, (node, interface) each, as the file had them, read from its alias: every way to read it, as a
+    node's name may hold the signs between; none where a digest stands for it."""
+    title = alias[len(ALIAS_PREFIX) :].partition(":")[2]
+    parts = title.split("--")
+    ways = [("--".join(parts[:n]), "--".join(parts[n:])) for n in range(1, len(parts))] if ends == 2 else [(title,)]
+    sides = (tuple((side.rpartition(":")[0], side.rpartition(":")[2]) for side in way) for way in ways)
+    return [way for way in sides if all(node and ifname for node, ifname in way)]
+
+
 def number_of(lab: str) -> int:
     """A number for the lab's name besides its group, of NUMBER_SIZE bytes, for where there is no room for an alias."""
     return int.from_bytes(blake2s(lab.encode(), digest_size=NUMBER_SIZE, person=b"kokofast").digest(), "big")

@@ -18,7 +18,7 @@ from kokofast.host.kernel import Handle, Kernel
 from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import lab_of
 from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
-from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
+from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import HEADER_SIZE, NLM_F_REPLACE, KernelError, Message, Request, pack
 from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_KERNEL
 
@@ -398,7 +398,8 @@ def _link_message(link: FakeLink) -> Message:
         attributes["linkinfo"] = {"kind": link.kind}
     if link.peer is not None:
         attributes["link"] = link.peer[1]
-    return Message(RTM_NEWLINK, 0, 0, 0, {"index": link.index, "flags": IFF_UP if link.up else 0}, attributes)
+    flags = IFF_UP | IFF_LOWER_UP if link.up else 0
+    return Message(RTM_NEWLINK, 0, 0, 0, {"index": link.index, "flags": flags}, attributes)
 
 
 def _route_message(index: int) -> Message:

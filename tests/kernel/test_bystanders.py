@@ -134,12 +134,12 @@ def test_a_link_of_a_lab_whose_name_is_not_known(lab: Lab, kokofast: RunKokofast
     lab.batch("--create")
     # As a batch leaves it that is killed between the two messages of a link: in its group, without its alias.
     script = (
-        "from kokofast.plan.ownership import first_broadcast, group_of\n"
+        "from kokofast.plan.ownership import first_address, group_of, number_of\n"
         "import os\n"
         "boot = open('/proc/sys/kernel/random/boot_id').read().strip()\n"
         "st = os.stat('/proc/self/ns/net')\n"
         "group = group_of('unknown')\n"
-        "mark = first_broadcast(boot, (st.st_dev, st.st_ino), group, 900).hex(':')\n"
+        "mark = first_address((boot, (st.st_dev, st.st_ino), group, 900), 7, number_of('unknown')).hex(':')\n"
         "os.execvp('ip', ['ip', 'link', 'add', 'half', 'index', '900', 'broadcast', mark, 'group', str(group),\n"
         "                 'type', 'veth', 'peer', 'name', 'half1'])\n"
     )

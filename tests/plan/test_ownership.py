@@ -12,6 +12,7 @@ from kokofast.plan.ownership import (
     GROUP_PREFIX,
     MAX_ALIAS,
     alias_of,
+    ends_of_alias,
     group_of,
     is_our_group,
     lab_of,
@@ -192,3 +193,23 @@ def test_the_lab_of_a_namespace(alias: str, lab: str | None) -> None:
 
 def test_no_link_has_the_alias_of_a_namespace() -> None:
     assert lab_of_namespace(Namespace((4, 1), loopback_alias=alias_of(LAB, veth("namespace:a", "b:c")))) is None
+
+
+@pytest.mark.parametrize(
+    ("title", "ends", "ways"),
+    [
+        ("r1:eth1--r2:eth0", 2, [(("r1", "eth1"), ("r2", "eth0"))]),
+        ("a--b:e0--c:e1", 2, [(("a--b", "e0"), ("c", "e1"))]),
+        ("a:e0--b:e1--c:e2", 2, [(("a", "e0"), ("b:e1--c", "e2")), (("a:e0--b", "e1"), ("c", "e2"))]),
+        ("docker:web:e0--/run/x:e1", 2, [(("docker:web", "e0"), ("/run/x", "e1"))]),
+        ("r1:mv0", 1, [(("r1", "mv0"),)]),
+        ("a--b:mv0", 1, [(("a--b", "mv0"),)]),
+        ("r1:eth1", 2, []),
+        ("#0123456789abcdef", 1, []),
+        ("#0123456789abcdef", 2, []),
+        ("", 2, []),
+        ("----", 2, []),
+    ],
+)
+def test_the_ends_that_an_alias_names(title: str, ends: int, ways: object) -> None:
+    assert ends_of_alias(f"kokofast:{LAB}:{title}", ends) == ways
