@@ -244,8 +244,8 @@ def test_the_callers_own_namespace(lab: Lab) -> None:
         lab.batch()
         assert addresses(None, name) == ["10.255.77.1/30"]
         ping(a, "10.255.77.1")
-        seen = {end["node"] for link in lab.inspect() for end in link["endpoints"]}
-        assert seen == {"host", a}
+        seen = {(end["node"], end["namespace"]) for link in lab.inspect() for end in link["endpoints"]}
+        assert seen == {("me", "host"), (a, a)}
     finally:
         lab.destroy()
     assert name not in links(None)
