@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
+from kokofast.plan.compare import IPV6_MIN_MTU, are_peers, is_link_local
 from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
-from kokofast.plan.ownership import alias_of, cookie_of
+from kokofast.plan.ownership import alias_of, cookie_of, lab_of
 from kokofast.plan.plan import UNCHANGED, UPDATE
 from kokofast.topology.copies import Flows, add_links, addresses_of
-from kokofast.topology.model import parent_of
+from kokofast.topology.model import AF_INET6, parent_of
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ def plan_mirrors(plan: Plan, prospect: Prospect, topology: Topology) -> None:
     """Adds the operations to the plan, or the problems."""
     for end in prospect.ends:
         _plan_mirror(plan, prospect, topology, end)
+    _note_losses(plan, prospect)
     if any(end.mirror is not None for link in topology.links for end in link.ends):
         plan.problems += _loops(prospect.situation, topology)
 
@@ -72,9 +74,22 @@ def rooms_of_tunnels(links: Iterable[Link], situation: Situation) -> dict[tuple[
             tunnel = situation.find(IfRef(situation.places[end.node], end.ifname))
             if end.mirror is not None and tunnel is not None:
                 place = situation.places[end.node], end.mirror.source
+                if place == _carrier(link, situation):
+                    continue
                 room = end.mtu if end.mtu is not None else tunnel.mtu
                 rooms[place] = min(room, rooms.get(place, room))
+    for link in links if rooms else ():
+        if len(link.ends) == 2:  # its two ends are lowered together
+            both = [(situation.places[end.node], end.ifname) for end in link.ends]
+            found = [rooms[place] for place in both if place in rooms]
+            rooms.update(dict.fromkeys(both, min(found)) if found else {})
     return rooms
+
+
+def _carrier(link: Link, situation: Situation) -> tuple[int, str] | None:
+    """The parent of a link, by its namespace."""
+    parent = parent_of(link)
+    return None if parent is None else (situation.places[parent[0]], parent[1])
 
 
 def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: PlannedEnd) -> None:
@@ -101,6 +116,7 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
         else:
             missing = directions.difference(have.get(ifname, ()))
             mtu = _lowered_mtu(plan, prospect, planned, source)
+            _lower_other_end(plan, prospect, topology, planned, source, is_lowered=mtu is not None)
             if mtu is not None and (wider := _wider(topology, prospect, source, mtu[0])):
                 plan.problems.append(
                     Problem(
@@ -132,6 +148,105 @@ def _wider(topology: Topology, prospect: Prospect, source: IfRef, room: int) -> 
     return ""
 
 
+def _lower_other_end(
+    plan: Plan, prospect: Prospect, topology: Topology, planned: PlannedEnd, source: IfRef, *, is_lowered: bool
+) -> None:
+    """The kernel drops what is larger than the MTU of the end that it comes to: both ends of a link of the file are
+    lowered; of another link the user is told."""
+    room = prospect.room_of(source)
+    tunnel = planned.link.ends[planned.position]
+    peer = prospect.other_end(source)
+    if peer is None:
+        if is_lowered:
+            _tell_of_other_end(plan, prospect, topology, planned, source)
+        return
+    if room is None and KINDS[planned.link.kind].overhead(planned.link):  # as a run of an older version left them
+        room = _room_beside(prospect, planned, source)
+    mtu = prospect.mtu_of(peer.reference)
+    if room is None or mtu is None or mtu <= room:
+        return
+    end = peer.link.ends[peer.position]
+    plan.notes.append(
+        f"the mtu of {end.node}:{end.ifname}, the other end of {tunnel.node}:{source.ifname}, is lowered from {mtu} to "
+        f"{room} as well"
+    )
+    if other := _wider(topology, prospect, peer.reference, room):
+        message = f"{end.node}:{end.ifname} would be lowered to an mtu of {room} with its other end, and {other}, which"
+        plan.problems.append(Problem(tunnel.where("mirror"), f"{message} stands on it, is given more"))
+    have = peer.interface.addresses if peer.interface is not None else ()
+    if room < IPV6_MIN_MTU <= mtu and any(
+        one.family == AF_INET6 and not is_link_local(one) for one in (*end.addresses, *have)
+    ):
+        message = f"{end.node}:{end.ifname} would be lowered to an mtu of {room} with its other end, and has IPv6"
+        plan.problems.append(
+            Problem(tunnel.where("mirror"), f"{message} addresses, which need {IPV6_MIN_MTU}; give the tunnel as much")
+        )
+    prospect.lowers(peer.reference, room)
+    prospect.lowered_peers[peer.reference.ns, peer.reference.ifname] = peer
+    _note_update(plan, peer.number)
+
+
+def _room_beside(prospect: Prospect, planned: PlannedEnd, source: IfRef) -> int | None:
+    """The MTU of a tunnel into which an end is copied that the file does not give less."""
+    room, mirrored = prospect.mtu_of(planned.reference), prospect.mtu_of(source)
+    if _carrier(planned.link, prospect.situation) == (source.ns, source.ifname):
+        return None
+    return room if room is not None and mirrored == room else None
+
+
+def _tell_of_other_end(plan: Plan, prospect: Prospect, topology: Topology, planned: PlannedEnd, source: IfRef) -> None:
+    """An end that is lowered is not of this file: a lab's must be lowered by its own file, of a stranger's there is a
+    note."""
+    situation = prospect.situation
+    interface, namespace = situation.find(source), situation.observed[source.ns]
+    if interface is None or namespace is None or KINDS.get(interface.kind) is None or KINDS[interface.kind].ends != 2:
+        return
+    room = prospect.room_of(source)
+    end = planned.link.ends[planned.position]
+    title = f"{end.node}:{source.ifname}"
+    lab = lab_of(interface, namespace, situation.boot, topology.name)
+    if lab is not None:
+        plan.problems.append(
+            Problem(
+                end.where("mirror"),
+                f"{title} would be lowered to an mtu of {room}, so that its packets fit into {end.ifname}, and its "
+                f"other end is not in this file: give that link ({interface.alias or lab}) an mtu of {room} first",
+            )
+        )
+        return
+    titles = {ns: name for name, ns in reversed(list(situation.places.items()))}
+    found = [
+        f"{titles[ns]}:{item.ifname}" if titles[ns] else item.ifname
+        for ns, other in enumerate(situation.observed)
+        for item in (other.interfaces.values() if other is not None else ())
+        if item.kind == interface.kind
+        and are_peers((item, interface))
+        and (ns == source.ns) == (item.peer_nsid is None)
+    ]
+    name = found[0] if len(found) == 1 else f"the interface with number {interface.peer} of its namespace"
+    plan.notes.append(
+        f"the other end of {title}, {name}, is not ours and keeps its mtu: what it sends that is larger than {room} "
+        f"bytes is lost until that is lowered too (ip link set ... mtu {room})"
+    )
+
+
+def _note_losses(plan: Plan, prospect: Prospect) -> None:
+    """Says where copies will be lost because they do not fit where they go."""
+    for planned in prospect.ends:
+        end, target = planned.link.ends[planned.position], planned.reference
+        if end.mirror is None or KINDS[planned.link.kind].overhead(planned.link):
+            continue
+        source, peer = IfRef(target.ns, end.mirror.source), prospect.other_end(target)
+        there = [target, *([peer.reference] if peer is not None else [])]
+        widths = [width for one in there if (width := prospect.width_of(one)) is not None]
+        width = prospect.width_of(source)
+        if widths and width is not None and width > min(widths):
+            plan.notes.append(
+                f"copies of {end.node}:{source.ifname} that are larger than {min(widths)} bytes are lost on their way "
+                f"to {end.node}:{end.ifname}: it has an mtu of {width}, give this link as much"
+            )
+
+
 def _mirrors_of(prospect: Prospect, planned: PlannedEnd, cookie: bytes) -> dict[str, set[str]]:
     """source -> directions of the mirrors that the end has already."""
     have: dict[str, set[str]] = {}
@@ -152,8 +267,7 @@ def _lowered_mtu(plan: Plan, prospect: Prospect, planned: PlannedEnd, source: If
     # koko's rule: what is copied into a tunnel must fit into it, or the copy is lost.
     if not KINDS[planned.link.kind].overhead(planned.link):
         return None
-    parent = parent_of(planned.link)
-    if parent is not None and (prospect.situation.places[parent[0]], parent[1]) == (source.ns, source.ifname):
+    if _carrier(planned.link, prospect.situation) == (source.ns, source.ifname):
         return None  # the tunnel would become narrower by as much: what comes in there is sent in fragments
     mtu, room = prospect.mtu_of(source), prospect.mtu_of(planned.reference)
     if mtu is None or room is None or mtu <= room:

@@ -132,6 +132,10 @@ class _LinkPlanner:
         for operation in self.last:
             self.plan.add(operation)
         self.plan.final = len(self.plan.operations)
+        for peer in self.prospect.lowered_peers.values():
+            lower = Change({"mtu": self.prospect.room_of(peer.reference)})
+            undo = Change({"mtu": peer.interface.mtu}) if peer.interface is not None else None
+            self.plan.add(ConfigureEnd(peer.number, peer.position, peer.reference, lower, undo))
         for operation in self.final:
             change = operation.change
             room = self.prospect.room_of(operation.interface)

@@ -35,6 +35,8 @@ class Prospect:
         self._mtus: dict[tuple[int, str], int | None] = {}
         self._mtus_at_first: dict[tuple[int, str], int] = {}
         self._rooms: dict[tuple[int, str], int] = {}
+        self.lowered_peers: dict[tuple[int, str], PlannedEnd] = {}
+        self._other_ends: dict[tuple[int, str], PlannedEnd] | None = None
         self.mirrors_last: list[tuple[AddMirror, tuple[int, ...]]] = []  # and what each waits for
 
     def exists(self, reference: IfRef) -> bool:
@@ -67,9 +69,26 @@ class Prospect:
         place = reference.ns, reference.ifname
         self._rooms[place] = min(room, self._rooms.get(place, room))
 
+    def other_end(self, reference: IfRef) -> PlannedEnd | None:
+        """The other end of a planned link that has two; for when all are planned."""
+        if self._other_ends is None:
+            self._other_ends = {}
+            first: dict[int, PlannedEnd] = {}
+            for end in self.ends:
+                other = first.setdefault(end.number, end)
+                if other is not end:
+                    self._other_ends[other.reference.ns, other.reference.ifname] = end
+                    self._other_ends[end.reference.ns, end.reference.ifname] = other
+        return self._other_ends.get((reference.ns, reference.ifname))
+
     def room_of(self, reference: IfRef) -> int | None:
         """What mirrors lower the MTU of an interface to."""
         return self._rooms.get((reference.ns, reference.ifname))
+
+    def width_of(self, reference: IfRef) -> int | None:
+        """The MTU that an interface will have when mirrors have lowered it, where that is known."""
+        mtu, room = self.mtu_of(reference), self.room_of(reference)
+        return mtu if mtu is None or room is None else min(mtu, room)
 
     def mtu_of(self, reference: IfRef) -> int | None:
         """The MTU that an interface will have, where that is known."""

@@ -472,7 +472,7 @@ class TestVxlan:
         lab.write(rows)
         assert lab.batch()["links"]["created"] == 2
         assert lab.batch()["status"] == "unchanged"
-        assert (links(tapped.r)["own"]["mtu"], links(tapped.s)["own"]["mtu"]) == (1450, 1500)
+        assert (links(tapped.r)["own"]["mtu"], links(tapped.s)["own"]["mtu"]) == (1450, 1450)
         ip(tapped.r, "link", "set", "own", "mtu", "1500")
         assert lab.batch()["links"]["updated"] == 1
         assert links(tapped.r)["own"]["mtu"] == 1450
@@ -644,7 +644,7 @@ class TestVxlan:
             ]
         )
         assert f"the mtu of {a}:eth0 is lowered from 1500 to 1350, so that its packets fit into vx0" in str(lab.batch())
-        assert links(a)["eth0"]["mtu"] == 1350
+        assert (links(a)["eth0"]["mtu"], links(b)["eth0"]["mtu"]) == (1350, 1350)
         assert lab.batch()["status"] == "unchanged"
 
 
@@ -783,3 +783,27 @@ def test_a_loop_of_one_file_is_refused_before_anything_is_touched(lab: Lab) -> N
         done = lab.kokofast(command[0], lab.file, *command[1:])
         assert (done.returncode, links(a)) == (2, {})
         assert done.stderr.count("mirror loop") == 1, done.stderr
+
+
+@pytest.mark.parametrize("there", ["one run", "the link first", "one end was lowered"])
+def test_a_mirror_into_a_tunnel_leaves_the_link_that_it_watches_whole(lab: Lab, there: str) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    watched = {"endpoints": [f"{a}:eth0:10.9.0.1/24", f"{b}:eth0:10.9.0.2/24"]}
+    tunnel: dict[str, object] = {"type": "vxlan", "parent": f"{a}:up0", "remote": "192.0.2.2", "vni": 5}
+    end = {"node": a, "interface": "vx0"}
+    rows = [{"endpoints": [f"{a}:up0:192.0.2.1/24", f"{b}:up0"]}, watched]
+    if there != "one run":
+        lab.write(rows)
+        lab.batch()
+    lab.write([*rows, {**tunnel, "endpoint": {**end, "mirror": {"from": "eth0", "direction": "ingress"}}}])
+    lab.batch()
+    if there == "one end was lowered":
+        ip(b, "link", "set", "eth0", "mtu", "1500")
+        assert lab.batch()["status"] == "applied"
+    assert (links(a)["eth0"]["mtu"], links(b)["eth0"]["mtu"]) == (1450, 1450)
+    # As large as the sender's MTU lets it be; "do not fragment".
+    for namespace, address in ((a, "10.9.0.2"), (b, "10.9.0.1")):
+        done = run(["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "5", "-M", "do", "-s", "1422", address])
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert lab.batch()["status"] == "unchanged"
+    lab.destroy()

@@ -317,3 +317,110 @@ class TestMirrors:
         assert add.mtu == lowered
         note = "the mtu of h:eth0 is lowered from 1500 to 1450, so that its packets fit into vx0"
         assert found.notes == ([] if lowered is None else [note])
+
+
+def watched(*more: Link, **fields: object) -> tuple[Link, ...]:
+    """A tunnel into which h:eth0 is copied, which is one end of a link to w."""
+    tunnel = on("vxlan", end("h:vx0", mirror=Mirror("eth0", "both")), "h:up0")
+    return tunnel, veth(end("h:eth0", **fields), end("w:eth0", **fields)), *more
+
+
+def mtus(found: Plan) -> list[tuple[str, object, object]]:
+    """(interface, MTU, MTU when it is taken back) of all that the last stage sets."""
+    return [
+        (item.interface.ifname, item.change.attributes["mtu"], item.undo and item.undo.attributes["mtu"])
+        for item in found.operations[found.final :]
+        if isinstance(item, ConfigureEnd) and "mtu" in item.change.attributes
+    ]
+
+
+class TestBothEndsOfAMirroredLink:
+    """The kernel drops what is larger than the MTU of the end that it comes to."""
+
+    def test_are_lowered_together(self) -> None:
+        rows = watched()
+        found = plan(nodes(*rows), host(0, up0=1500), namespace(1))
+        assert mtus(found) == [("eth0", 1450, None)]
+        note = "the mtu of w:eth0, the other end of h:eth0, is lowered from 1500 to 1450 as well"
+        assert found.notes[1:] == [note]
+
+    @pytest.mark.parametrize("given", [{}, {"mtu": 1500}])
+    def test_where_only_one_was_lowered(self, given: dict[str, int]) -> None:
+        """As versions before left it; and then nothing is to be done."""
+        rows = watched(**given)
+        alias = link_alias(rows[1])
+        cookie = cookie_of(LAB, link_alias(rows[0]))
+        for other, expected in ((1500, [("eth0", 1450, 1500)]), (1450, [])):
+            there = host(0, up0=1500)
+            tunnel = stands(rows[0])
+            tunnel.mtu = 1450
+            filters = tuple(MirrorFilter("eth0", way, cookie, target=tunnel.ifindex) for way in ("ingress", "egress"))
+            ends = [tunnel, interface("eth0", 40, 41, alias, mtu=1450)]
+            interfaces = {**there.interfaces, **{item.ifname: item for item in ends}}
+            here = Namespace(there.identity, interfaces, mirrors=filters)
+            found = plan(nodes(*rows), here, namespace(1, interface("eth0", 41, 40, alias, mtu=other)))
+            assert texts(found) == []
+            assert sorted(set(mtus(found))) == expected
+            assert bool(found.operations) == bool(expected)
+
+    def test_what_stands_on_the_other_end_is_not_made_too_large(self) -> None:
+        rows = watched(on("macvlan", end("w:m0", mtu=1500), "w:eth0"))
+        found = plan(nodes(*rows), host(0, up0=1500), namespace(1))
+        assert texts(found) == [
+            "h:vx0: w:eth0 would be lowered to an mtu of 1450 with its other end, and w:m0, which stands on it, "
+            "is given more"
+        ]
+
+    def test_a_stranger_is_named(self) -> None:
+        (tunnel, _) = watched()
+        theirs = [
+            Interface(40 + number, name, kind="veth", mtu=1500, peer=41 - number)
+            for number, name in enumerate(("eth0", "out0"))
+        ]
+        there = host(0, up0=1500)
+        here = Namespace(there.identity, {**there.interfaces, **{item.ifname: item for item in theirs}})
+        found = plan(nodes(tunnel), here)
+        assert found.notes[1:] == [
+            "the other end of h:eth0, h:out0, is not ours and keeps its mtu: what it sends that is larger than 1450 "
+            "bytes is lost until that is lowered too (ip link set ... mtu 1450)"
+        ]
+
+    def test_a_link_of_another_file_is_refused(self) -> None:
+        (tunnel, other) = watched()
+        there = host(0, up0=1500)
+        theirs = interface("eth0", 40, 41, link_alias(other))
+        found = plan(nodes(tunnel), Namespace(there.identity, {**there.interfaces, "eth0": theirs}))
+        assert texts(found) == [
+            "h:vx0: h:eth0 would be lowered to an mtu of 1450, so that its packets fit into vx0, and its other end is "
+            f"not in this file: give that link ({link_alias(other)}) an mtu of 1450 first"
+        ]
+
+
+@pytest.mark.parametrize(("mtu", "lost"), [(9000, True), (1500, False)])
+def test_copies_that_do_not_fit_are_told(mtu: int, lost: bool) -> None:
+    rows = tapping("ingress"), veth(end("r:eth0", mtu=mtu), end("s:eth0", mtu=mtu))
+    found = plan(nodes(*rows), namespace(0), namespace(1), namespace(2))
+    note = (
+        "copies of r:eth0 that are larger than 1500 bytes are lost on their way to r:tap: it has an mtu of 9000, "
+        "give this link as much"
+    )
+    assert found.notes == ([note] if lost else [])
+
+
+def test_copies_that_the_far_end_drops_are_told() -> None:
+    tap = veth(end("r:tap", mirror=Mirror("eth0", "ingress"), mtu=9000), end("w:tap", mtu=3000))
+    rows = tap, veth(end("r:eth0", mtu=9000), end("s:eth0", mtu=9000))
+    (note,) = plan(nodes(*rows), namespace(0), namespace(1), namespace(2)).notes
+    assert note.startswith("copies of r:eth0 that are larger than 3000 bytes are lost")
+
+
+def test_the_parent_of_a_tunnel_that_it_is_copied_into_keeps_its_mtu() -> None:
+    tunnel = on("vxlan", end("h:vx0", mirror=Mirror("up0", "ingress")), "h:up0")
+    link = veth(end("h:up0", mtu=1500), end("w:up0", mtu=1500))
+    alias = link_alias(link)
+    cookie = cookie_of(LAB, link_alias(tunnel))
+    up, far = interface("up0", 9, 41, alias), interface("up0", 41, 9, alias)
+    there = stands(tunnel, parent=9)
+    here = namespace(0, up, there)
+    here.mirrors = (MirrorFilter("up0", "ingress", cookie, target=there.ifindex),)
+    assert plan(nodes(tunnel, link), here, namespace(1, far)).operations == []
