@@ -134,10 +134,12 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
     if format == "json":
         print_json(result.as_dict())
         return
-    if quiet or result.status == "invalid":
+    if quiet:
         return
     for note in result.notes:
         say(note)
+    if result.status == "invalid":
+        return
     say(f"{summary(result)} in {sum(result.seconds.values()):.2f} s")
 
 

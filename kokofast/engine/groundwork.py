@@ -17,6 +17,7 @@ from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
 from kokofast.plan.plan import UPDATE, Situation, parents_elsewhere
 from kokofast.plan.planner import make_plan
 from kokofast.topology.model import CONTAINER_KINDS, parent_of
+from kokofast.topology.order import ancestors
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from kokofast.engine.seen import Sight, Survey
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Namespace
-    from kokofast.plan.operations import ConfigureEnd
+    from kokofast.plan.operations import ConfigureEnd, Operation
     from kokofast.plan.plan import Plan
     from kokofast.topology.model import Link, Node, Topology
 
@@ -118,10 +119,12 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
     if plan.problems:
         result.status = INVALID
         result.errors = [Failure(problem.place, problem.message) for problem in plan.problems]
+        if dry_run:
+            result.notes = _rest_of(plan)
         return False
     if dry_run:
         result.status = PLANNED if plan.operations else UNCHANGED
-        result.notes = describe(topology, plan) + plan.notes + (crowded(topology) if plan.operations else [])
+        result.notes = describe(plan, plan.operations) + plan.notes + (crowded(topology) if plan.operations else [])
         return False
     if plan.operations:
         result.notes = list(plan.notes)
@@ -139,11 +142,22 @@ def _count(result: Result, plan: Plan) -> None:
     result.namespaces = {"created": 0}
 
 
-def describe(topology: Topology, plan: Plan) -> list[str]:
-    """The plan as lines for people: + for what comes, ~ for what changes."""
+def _rest_of(plan: Plan) -> list[str]:
+    """What there would be to do for the links without a problem, as lines for people."""
+    faulty = {place for problem in plan.problems for place in ancestors(problem.place)}
+    links = plan.topology.links
+    return describe(
+        plan,
+        [one for one in plan.rest if isinstance(one, MakeNamespace) or links[one.link].place not in faulty],
+    )
+
+
+def describe(plan: Plan, operations: Sequence[Operation]) -> list[str]:
+    """Operations of a plan as lines for people: + for what comes, ~ for what changes."""
+    topology = plan.topology
     lines: list[str] = []
     changed: set[int] = set()
-    for operation in plan.operations:
+    for operation in operations:
         if isinstance(operation, MakeNamespace):
             lines.append(f"+ namespace {operation.name}")
         elif isinstance(operation, CreateLink):

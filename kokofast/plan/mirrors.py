@@ -5,7 +5,7 @@ from __future__ import annotations
 from kokofast.kinds import KINDS
 from kokofast.plan.compare import IPV6_MIN_MTU, are_peers, is_link_local
 from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
-from kokofast.plan.ownership import alias_of, cookie_of, lab_of
+from kokofast.plan.ownership import cookie_of, lab_of
 from kokofast.plan.plan import UNCHANGED, UPDATE
 from kokofast.topology.copies import Flows, add_links, addresses_of
 from kokofast.topology.model import AF_INET6, parent_of
@@ -26,18 +26,19 @@ def plan_mirrors(plan: Plan, prospect: Prospect, topology: Topology) -> None:
         _plan_mirror(plan, prospect, topology, end)
     _note_losses(plan, prospect)
     if any(end.mirror is not None for link in topology.links for end in link.ends):
-        plan.problems += _loops(prospect.situation, topology)
+        plan.problems += _loops(prospect, topology)
 
 
-def _loops(situation: Situation, topology: Topology) -> list[Problem]:
+def _loops(prospect: Prospect, topology: Topology) -> list[Problem]:
     """The loops that the mirrors of the file make, with each other and with what is there."""
+    situation = prospect.situation
     titles: dict[Hashable, str] = {ns: name for name, ns in reversed(list(situation.places.items()))}
     flows = Flows(titles)
     add_links(flows, topology.links, situation.places)
     addresses = addresses_of(topology.links, situation.places)
     # Of these links the file tells what they will be.
     known = {(situation.places[end.node], end.ifname) for link in topology.links for end in link.ends}
-    cookies = {cookie_of(topology.name, alias_of(topology.name, link))[:-1] for link in topology.links}
+    cookies = {cookie_of(topology.name, planned.alias)[:-1] for planned in prospect.ends}
     peers: dict[tuple[object, ...], list[tuple[int, str]]] = {}
     for ns, namespace in enumerate(situation.observed):
         interfaces = namespace.interfaces.values() if namespace is not None else ()
@@ -98,7 +99,7 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
     observed = prospect.situation.observed[target.ns]
     if end.mirror is None and (planned.interface is None or observed is None or not observed.mirrors):
         return
-    cookie = cookie_of(lab, alias_of(lab, planned.link))
+    cookie = cookie_of(lab, planned.alias)
     have = _mirrors_of(prospect, planned, cookie)
     wanted: dict[str, frozenset[str]] = {} if end.mirror is None else {end.mirror.source: end.mirror.directions()}
     removed: list[int] = []

@@ -20,13 +20,16 @@ class Plan:
     """operations[i] may start when every operation in after[i] is done. actions says for each link of the topology
     what becomes of it: CREATE, UPDATE or UNCHANGED. With problems there are no operations. notes are for the user.
     Operations from number ``last`` on cannot be taken back as they were, and are for when the others are done; those
-    from ``final`` on for when nothing is left that may be refused. Both wait for earlier stages only."""
+    from ``final`` on for when nothing is left that may be refused. Both wait for earlier stages only. topology is what
+    the numbers of links mean, and rest what there would be to do but for the problems."""
 
-    __slots__ = ("actions", "after", "final", "last", "notes", "operations", "problems")
+    __slots__ = ("actions", "after", "final", "last", "notes", "operations", "problems", "rest", "topology")
 
-    def __init__(self) -> None:
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
         self.last = self.final = 0
         self.operations: list[Operation] = []
+        self.rest: list[Operation] = []
         self.after: list[tuple[int, ...]] = []
         self.actions: list[str] = []
         self.problems: list[Problem] = []

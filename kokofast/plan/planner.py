@@ -18,7 +18,7 @@ from kokofast.plan.order import parents_first
 from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.plan.prospect import PlannedEnd, Prospect
-from kokofast.topology.model import parent_of
+from kokofast.topology.model import Link, parent_of
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -28,16 +28,19 @@ if TYPE_CHECKING:
     from kokofast.kinds.kind import Kind
     from kokofast.plan.observed import Interface
     from kokofast.plan.plan import Situation
-    from kokofast.topology.model import End, Link, Topology
+    from kokofast.topology.model import End, Topology
 
 LOOPBACK = "lo"
+# The options of koko's command line that delete a link, by the kind of node.
+DELETES = {"path": "A", "host": "C", "docker": "D", "cri": "E", "netns": "N", "pid": "P"}
+SHELL_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/:@+")
 CYCLE_SHOWN = 8  # links of a cycle that are named
 DEFAULT_MTU = 1500  # ETH_DATA_LEN, what ether_setup() gives
 
 
 def make_plan(topology: Topology, situation: Situation) -> Plan:
     """The whole plan, or all the problems that stand in its way."""
-    plan = Plan()
+    plan = Plan(topology)
     made = _plan_namespaces(plan, topology, situation)
     plan.actions = [UNCHANGED] * len(topology.links)
     planner = _LinkPlanner(plan, topology, situation, made)
@@ -45,8 +48,7 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
     plan_mirrors(plan, planner.prospect, topology)
     planner.plan_last()
     if plan.problems:
-        plan.operations.clear()
-        plan.after.clear()
+        plan.rest, plan.operations, plan.after = plan.operations, [], []
     return plan
 
 
@@ -85,6 +87,7 @@ class _LinkPlanner:
         }
         self.rooms = rooms_of_tunnels(topology.links, situation)
         self.by_alias: dict[str, list[tuple[int, Interface]]] | None = None  # see _with_alias()
+        self.nodes = topology.nodes
         self.titles: dict[int, str] | None = None  # see _title_of()
 
     def plan_links(self) -> None:
@@ -115,7 +118,7 @@ class _LinkPlanner:
         self._check_fields(link, parent)
         found = [self.situation.find(reference) for reference in references]
         present = [interface for interface in found if interface is not None]
-        alias = alias_of(self.lab, link)
+        alias = self._alias_there(link, present)
         if self._is_apart(link, references, present, alias):
             return
         if not present:
@@ -191,14 +194,33 @@ class _LinkPlanner:
         ]
         titles = " and ".join(f"{end.node}:{end.ifname}" for end in missing)
         found = " and ".join(f"{self._title_of(ns)}:{item.ifname}" for ns, item in strays)
+        ends = [(reference.ns, reference.ifname) for reference in references if self.situation.find(reference)]
+        at = [*ends, *((ns, item.ifname) for ns, item in strays)][0]
         self._problem(
             missing[0].where("ifname"),
             f"{titles} of this link was renamed or moved: "
             + (f"it is {found} by now; " if found else "it has left the namespaces of the file; ")
-            + "put it back, or delete the link (ip link delete) or the whole lab (kokofast destroy --name "
+            + f"put it back, or delete the link ({self._deletion(*at)}) or the whole lab (kokofast destroy --name "
             f"{self.lab}), and run batch again",
         )
         return True
+
+    def _alias_there(self, link: Link, present: Sequence[Interface]) -> str:
+        """The alias of a link. One whose ends stand the other way round in the file is the same link, and keeps that
+        which it has."""
+        alias = alias_of(self.lab, link)
+        if any(interface.alias == alias for interface in present) or self._with_alias(alias) or not self.by_alias:
+            return alias
+        turned = alias_of(self.lab, Link(link.kind, link.ends[::-1]))
+        return turned if self._with_alias(turned) else alias
+
+    def _deletion(self, ns: int, ifname: str) -> str:
+        """The command that deletes a link of ours by one of its ends."""
+        for node in (node for name, node in self.nodes.items() if self.situation.places.get(name) == ns):
+            letter = DELETES.get(node.kind)
+            if letter is not None and SHELL_SAFE.issuperset(node.target + ifname):
+                return f"kokofast -{letter} {node.target + ',' if node.target else ''}{ifname}"
+        return f"ip link delete {ifname}"
 
     def _with_alias(self, alias: str) -> list[tuple[int, Interface]]:
         """(namespace, interface) of each interface of this lab that has the alias."""
@@ -233,8 +255,10 @@ class _LinkPlanner:
         aliases = {interface.alias for interface in present}
         joined = len(references) == 1 or (len(present) == 2 and are_peers(present))
         if not joined or not aliases <= {alias, ""}:
-            end = next(
-                end for reference, end in zip(references, link.ends, strict=True) if self.situation.find(reference)
+            end, at = next(
+                (end, (reference.ns, reference.ifname))
+                for reference, end in zip(references, link.ends, strict=True)
+                if self.situation.find(reference)
             )
             # Where the ends tell of two links, the other one is the news.
             telling = sorted(filter(None, aliases), key=lambda text: (text == alias, text))
@@ -242,7 +266,7 @@ class _LinkPlanner:
             self._problem(
                 end.where("ifname"),
                 f"{end.node}:{end.ifname} is there as part of another link of this lab ({now}); "
-                "delete that first (ip link delete, or the whole lab by kokofast destroy), "
+                f"delete that first ({self._deletion(*at)}, or the whole lab by kokofast destroy), "
                 "or give this one another name",
             )
             return False
@@ -303,7 +327,7 @@ class _LinkPlanner:
             self.prospect.completes(done, reference)
             mtu = end.mtu if end.mtu is not None else DEFAULT_MTU if parent is None else self._room(link, parent)
             self.prospect.sets_mtu(reference, mtu)
-            self.prospect.ends.append(PlannedEnd(number, position, link, reference, None))
+            self.prospect.ends.append(PlannedEnd(number, position, link, reference, None, alias))
 
     def _update(
         self, number: int, link: Link, references: Sequence[IfRef], present: Sequence[Interface], alias: str
@@ -328,7 +352,7 @@ class _LinkPlanner:
             if end.mtu is not None:
                 mtu = end.mtu if most is None else min(end.mtu, most)
                 self.prospect.sets_mtu(reference, mtu, at_first=max(mtu, interface.mtu) if not carries else mtu)
-            self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface))
+            self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface, alias))
 
     def _attributes(self, kind: Kind, reference: IfRef, end: End) -> dict[str, object]:
         attributes: dict[str, object] = {

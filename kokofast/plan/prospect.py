@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 
 class PlannedEnd:
-    """An end of a link that was planned: number is the link's, position the end's in it, interface what there was."""
+    """An end of a link that was planned: number is the link's, position the end's in it, interface what there was,
+    alias the link's."""
 
-    __slots__ = ("interface", "link", "number", "position", "reference")
+    __slots__ = ("alias", "interface", "link", "number", "position", "reference")
 
-    def __init__(self, number: int, position: int, link: Link, reference: IfRef, interface: Interface | None) -> None:
+    def __init__(
+        self, number: int, position: int, link: Link, reference: IfRef, interface: Interface | None, alias: str
+    ) -> None:
+        self.alias = alias
         self.number = number
         self.position = position
         self.link = link

@@ -18,7 +18,7 @@ def in_tree_order(problems: Iterable[Problem], tree: object, root: str, joint: s
     Only the branches that lead to a problem are walked: a file of a million links may have one.
     """
     problems = list(problems)
-    wanted = {part for problem in problems for part in _ancestors(problem.place)}
+    wanted = {part for problem in problems for part in ancestors(problem.place)}
     order: dict[str, int] = {}
     waiting: list[tuple[object, str]] = [(tree, root)]
     while waiting:
@@ -35,7 +35,7 @@ def in_tree_order(problems: Iterable[Problem], tree: object, root: str, joint: s
         if not problem.place:
             return len(order)
         # What is missing has no place of its own: it stands with what it is missing from.
-        return max(order.get(part, BEFORE_ALL) for part in _ancestors(problem.place))
+        return max(order.get(part, BEFORE_ALL) for part in ancestors(problem.place))
 
     return sorted(problems, key=position)
 
@@ -56,7 +56,7 @@ def in_line_order(
     return [problem for line in sorted(lines) for problem in within(line, lines[line])] + without_place
 
 
-def _ancestors(place: str) -> list[str]:
+def ancestors(place: str) -> list[str]:
     """The places that this one may be below, and itself."""
     ends = [index for index, char in enumerate(place) if char in ".[ "]
     return [*(place[:end] for end in ends), place]

@@ -304,12 +304,28 @@ def test_an_end_that_its_user_renamed_or_moved(
     complaint = batch(machine, wanted, code=2)
     assert f"$[0].endpoints[{place}]: {said}" in complaint
     assert f"kokofast destroy --name {LAB}" in complaint
+    # The rest of the file is shown all the same.
+    more = json.dumps([*wanted, {"endpoints": ["c:e2", "d:e2"]}])
+    shown = machine.run(*COMMAND, "batch", "-", "--dry-run", "--name", LAB, input=more)
+    assert (shown.returncode, shown.stdout) == (2, "+ veth c:e2--d:e2\n")
     until(lambda: machine.dump(["", "a", "b", "c"]) == after, "the batch has changed nothing")
     # Wherever it is, destroy finds it.
     machine.must(*COMMAND, "destroy", "--name", LAB, "--quiet")
     until(lambda: machine.dump(["", "a", "b", "c"]) == before, "everything is as before")
     assert set(machine.names()) - {"x"} == {"a", "b", "c"}
     counts["strangers compared"] += size(before)
+    batch(machine, wanted)
+
+
+@pytest.mark.parametrize(("deed", "place", "said"), AWAY)
+def test_the_command_that_cures_it(machine: Machine, deed: str, place: int, said: str) -> None:
+    wanted = [{"endpoints": ["a:e0", "b:e0"]}, {"endpoints": ["c:e1", "d:e1"]}]
+    machine.must("sh", "-c", "ip netns add a; ip netns add b; ip netns add c")
+    batch(machine, wanted)
+    machine.must("sh", "-c", deed)
+    complaint = batch(machine, wanted, code=2)
+    command = complaint.split("delete the link (kokofast ")[1].split(")")[0]
+    machine.must(*COMMAND, *command.split())
     batch(machine, wanted)
 
 

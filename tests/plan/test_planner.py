@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from kokofast.plan.observed import Interface, Namespace
+from kokofast.plan.observed import Interface, MirrorFilter, Namespace
 from kokofast.plan.operations import Change, ConfigureEnd, CreateLink, IfRef, MakeNamespace, MarkRef, NsRef
-from kokofast.plan.ownership import BROADCAST, group_of, number_of
+from kokofast.plan.ownership import BROADCAST, cookie_of, group_of, number_of
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
-from kokofast.topology.model import Link, Node, Topology
+from kokofast.topology.model import Link, Mirror, Node, Topology
 from tests.plan.builders import (
     LAB,
     address,
@@ -282,7 +282,33 @@ def test_ends_that_someone_renamed_or_moved(
     ]
     (complaint,) = complaints(plan(topology(LINK), *there))
     assert complaint.startswith(f"{place}.ifname: {what}; put it back, or delete the link")
-    assert f"kokofast destroy --name {LAB}" in complaint
+    # An end that is there: the one in its place, where there is one.
+    ends = [(number, name) for number, names in enumerate((left, right)) for name in names]
+    number, name = min(ends, key=lambda one: one[1] != "eth1")
+    assert f"(kokofast -N netns-r{number + 1},{name}) or the whole lab (kokofast destroy --name {LAB})" in complaint
+
+
+def test_ends_the_other_way_round_are_the_same_link() -> None:
+    mirror = Mirror("lo", "both")
+    for first, second in (
+        (end("r1:eth1", mirror=mirror), end("r2:eth1")),
+        (end("r2:eth1"), end("r1:eth1", mirror=mirror)),
+    ):
+        cookie = cookie_of(LAB, ALIAS)
+        there = namespace(0, interface("eth1", 5, 6, ALIAS))
+        there.mirrors = tuple(MirrorFilter("lo", way, cookie, target=5) for way in ("ingress", "egress"))
+        other = namespace(1, interface("eth1", 6, 5, ALIAS))
+        found = plan(topology(veth(first, second)), there, other, places={"r1": 0, "r2": 1})
+        assert (found.problems, found.operations, found.actions) == ([], [], [UNCHANGED])
+
+
+def test_ends_the_other_way_round_that_a_killed_run_left() -> None:
+    turned = veth("r2:eth1", "r1:eth1")
+    there = namespace(0, interface("eth1", 5, 6, ALIAS)), namespace(1, unmarked("eth1", 6, 5, 1))
+    found = plan(topology(turned), *there, places={"r1": 0, "r2": 1})
+    assert found.problems == []
+    given = [item.change.attributes.get("ifalias") for item in found.operations if isinstance(item, ConfigureEnd)]
+    assert given == [ALIAS]
 
 
 def test_an_alias_without_the_group_is_no_end_of_ours_elsewhere() -> None:
