@@ -162,8 +162,10 @@ def _inspect(options: argparse.Namespace) -> int:
         with closing(kernel_for(count_named())) as kernel, HeldSignals() as signals:
             unseen: dict[str, OSError] = {}
             namespaces: dict[str, str] = {}
+            notes: list[str] = []
             run = AtOnce(signals.came)
-            found = drive(inspect(options.lab, kernel=kernel, run=run, unseen=unseen, namespaces=namespaces))
+            job = inspect(options.lab, kernel=kernel, run=run, unseen=unseen, namespaces=namespaces, notes=notes)
+            found = drive(job)
     except Stopped:
         found = []
     except OSError as error:
@@ -178,6 +180,8 @@ def _inspect(options: argparse.Namespace) -> int:
         print_json([*(link.as_dict() for link in found), *bare])
     elif options.lab is None or found or namespaces:
         print_links(found, namespaces)
+    for note in notes:
+        complain(f"kokofast: {note}")
     for title, why in unseen.items():
         complain(f"kokofast: {title}: the namespace cannot be looked into: {why.strerror or why}")
     if options.lab is not None and not found and not namespaces:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
 from kokofast.engine.at_once import AtOnce, Stopped, drive
 from kokofast.engine.execute import Executor
-from kokofast.engine.observe import BESIDE_OURS, observe, observe_marks
+from kokofast.engine.observe import BESIDE_OURS, LINKS, MARKS, HinderedError, Patience, observe, observe_marks
 from kokofast.engine.result import DESTROYED, INVALID, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import tear_down
 from kokofast.engine.seen import Survey, look
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _GONE = (errno.ENOENT, errno.EINVAL, errno.ESRCH, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV)
 _NOT_FOR_US = (*_GONE, errno.EACCES, errno.EPERM)
 
+HERE = "/proc/self/ns/net"
 MIRROR_WORKERS = 2
 MIRROR_CHUNK = 16
 FEW_DELETIONS = 4
@@ -65,6 +67,8 @@ class Scene:
         self.inhabited: set[tuple[int, int]] = set()
         self.claims: dict[str, str] = {}  # names that a killed run claimed -> lab
         self.unseen: dict[str, OSError] = {}  # namespaces that are there, and that cannot be looked into
+        # Those of them that their owners hinder us to read, and in which nothing of the lab is known to be.
+        self.hindered: dict[tuple[int, int], tuple[str, OSError]] = {}
 
 
 async def scan(
@@ -79,19 +83,23 @@ async def scan(
     """Looks into every namespace that can be found: this one, the named ones, those of all processes, those of the
     topology. With lab only what belongs to it is returned. to_remove: of interfaces only the marks are read; and our
     mirror filters, but for those that go with their namespace. Otherwise all is read that inspect shows."""
-    paths = {"/proc/self/ns/net": "host"}
+    paths = {HERE: "host"}
     listed = host.list_named()
     names = {host.named(name): name for name in listed}
     paths.update(names)
+    expected = {HERE}  # where a lab is known to be, or nobody but us could hinder us
     if topology is not None:
         for node in topology.nodes.values():
             # A container that runs has processes, which are looked into below: its daemon need not even be there.
             if node.kind not in CONTAINER_KINDS:
-                paths.setdefault(local.path_of(node), node.name)
+                paths.setdefault(path := local.path_of(node), node.name)
+                expected.add(path)
     processes = dict(host.list_processes())
     paths.update({f"/proc/{pid}/ns/net": f"pid:{pid}" for pid in processes})
     survey = Survey()
     scene = Scene(survey)
+    boot = kernel.boot_id()
+    patience = Patience(MARKS if to_remove else LINKS)
     scene.inhabited = set(processes.values())
 
     def goes(namespace: Namespace, path: str) -> bool:
@@ -101,12 +109,11 @@ async def scan(
         return has_name and namespace.identity not in scene.inhabited and owner is not None and lab in (None, owner)
 
     def see_marks(kernel: Kernel, handle: Handle) -> Namespace:
-        return observe_marks(kernel, handle, lambda namespace: goes(namespace, handle.path))
+        return observe_marks(kernel, handle, lambda namespace: goes(namespace, handle.path), patience)
 
-    def see_all(kernel: Kernel, handle: Handle) -> Namespace:
-        return observe(kernel, handle, mirrors=BESIDE_OURS)
-
-    sights = await look(kernel, list(paths), run, see=see_marks if to_remove else see_all, progress=progress)
+    see = see_marks if to_remove else partial(observe, mirrors=BESIDE_OURS, patience=patience)
+    known: set[tuple[int, int]] = set()
+    sights = await look(kernel, list(paths), run, see=see, progress=progress)
     for (path, title), sight in zip(paths.items(), sights, strict=True):
         if isinstance(sight, OSError):
             claim = host.claimed(path) if path in names else None
@@ -114,6 +121,11 @@ async def scan(
             owner = owner if owner is not None and claim == namespace_alias(owner) else None
             if owner is not None and lab in (None, owner):
                 scene.claims[names[path]] = owner
+            elif isinstance(sight, HinderedError):
+                there = sight.namespace.identity
+                scene.hindered.setdefault(there, (title, sight))
+                if path in expected or _has_marks(sight.namespace, boot, lab):
+                    known.add(there)
             elif claim is None and sight.errno not in (_GONE if path in names else _NOT_FOR_US):
                 scene.unseen[title] = sight
             continue
@@ -123,7 +135,8 @@ async def scan(
             name = names[path]
             if scene.names.setdefault(number, name) != name:
                 scene.other_names[name] = number
-    _find_ours(scene, kernel.boot_id(), lab)
+    scene.unseen.update(scene.hindered.pop(there) for there in known)
+    _find_ours(scene, boot, lab)
     return scene
 
 
@@ -138,6 +151,12 @@ def _find_ours(scene: Scene, boot: str, lab: str | None) -> None:
             if found is not None:
                 of_lab = scene.interfaces if lab in (None, found) else scene.others
                 of_lab.append(OwnedInterface(number, found, interface))
+
+
+def _has_marks(namespace: Namespace, boot: str, lab: str | None) -> bool:
+    """Whether the lab, or any, made the namespace or has an interface in it."""
+    found = [lab_of(item, namespace, boot, lab) for item in namespace.interfaces.values()]
+    return any(owner is not None and lab in (None, owner) for owner in (lab_of_namespace(namespace), *found))
 
 
 async def destroy(
@@ -310,6 +329,8 @@ async def _delete(
     result.notes = [
         f"namespace {name} has lost its name, but lives on until the processes in it end" for name in inhabited.values()
     ]
+    what = f"the lab {result.lab}" if result.lab else "any lab"
+    result.notes += hindered_notes(scene, what)
     titles = {end.link: scene.titles[end.ns] for end in ends}
     result.errors = [
         Failure(titles[link], f"a link cannot be deleted: {refusal}", refusal.errno)
@@ -329,8 +350,15 @@ async def _delete(
     elif removed or done.links or mirrored:
         result.status = DESTROYED
     else:
-        what = f"the lab {result.lab}" if result.lab else "any lab"
         result.notes.append(f"nothing of {what} was found")
+
+
+def hindered_notes(scene: Scene, what: str) -> list[str]:
+    """A line for each namespace that its owner keeps from being read."""
+    return [
+        f"namespace {title} was passed over: {error.strerror}; nothing of {what} was seen in it"
+        for title, error in scene.hindered.values()
+    ]
 
 
 def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, Refusal]:

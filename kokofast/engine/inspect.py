@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kokofast.engine.destroy import pair, scan
+from kokofast.engine.destroy import hindered_notes, pair, scan
 from kokofast.engine.names import name_ends
 from kokofast.host.kernel import Kernel
 from kokofast.kinds import KINDS
@@ -111,9 +111,11 @@ async def inspect(
     run: RunAll | None = None,
     unseen: dict[str, OSError] | None = None,
     namespaces: dict[str, str] | None = None,
+    notes: list[str] | None = None,
 ) -> list[SeenLink]:
     """The links that carry our mark, of one lab or of all, read from the kernel; by trio, unless run says how. unseen
-    is filled with the namespaces that are there and could not be looked into, by title, and why; namespaces with the
+    is filled with the namespaces that are there and could not be looked into, by title, and why; notes with a line for
+    each that its owner hinders us to read, unless something of ours is known to be there; namespaces with the
     lab of each named namespace that a lab made, or has claimed the name of."""
     if run is None:
         from kokofast.engine.scheduler import run_all
@@ -130,6 +132,8 @@ async def inspect(
             kernel.close()
     if unseen is not None:
         unseen.update(scene.unseen)
+    if notes is not None:
+        notes += hindered_notes(scene, f"the lab {lab}" if lab is not None else "any lab")
     if namespaces is not None:
         made = {scene.names[number]: owner for number, owner in scene.namespaces.items() if number in scene.names}
         made |= scene.claims

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+
+from kokofast.host.netlink import TOO_FAST, UnreadableError
 from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.ownership import is_our_group
 from kokofast.topology.model import Address
@@ -11,7 +14,7 @@ from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.wire.message import Message
@@ -37,8 +40,8 @@ _WANTED = frozenset(
         "txqlen",
     )
 )
-_LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=_WANTED)
-_MARKS = Request(
+LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=_WANTED)
+MARKS = Request(
     RTM_GETLINK,
     {},
     {"ext_mask": RTEXT_FILTER_SKIP_STATS},
@@ -69,34 +72,76 @@ def _given(messages: list[Message]) -> set[tuple[object, ...]]:
 ADDRESSES = Request(RTM_GETADDR, {}, only=frozenset(("address", "flags", "local", "proto")), believe=_same_addresses)
 
 
-# Whether mirror filters are looked for: nowhere, in namespaces with an interface of ours, or in all.
+class HinderedError(OSError):
+    """A namespace that cannot be read because of what is in it, which is its owner's doing. namespace is what was
+    seen of it."""
+
+    def __init__(self, cause: UnreadableError, namespace: Namespace) -> None:
+        super().__init__(cause.errno, cause.strerror)
+        self.namespace = namespace
+
+
+class Patience:
+    """Asks for the interfaces of namespaces that may be anybody's, and limits how often dumps that were not consistent
+    are asked again, for all of these namespaces together: their owners could else hold us up as long as they like."""
+
+    ATTEMPTS = 240
+    MESSAGES = 200_000
+
+    def __init__(self, links: Request) -> None:
+        self.links = Request(links.type, links.header, links.attributes, only=links.only, believe=self._no_more)
+        self.addresses = Request(ADDRESSES.type, ADDRESSES.header, only=ADDRESSES.only, believe=self._same_addresses)
+        self._attempts = 0
+        self._messages = 0
+
+    def _no_more(self, found: list[Message], before: list[Message] | None) -> bool:
+        self._attempts += 1
+        self._messages += len(found)
+        if before is not None and (self._attempts > self.ATTEMPTS or self._messages > self.MESSAGES):
+            raise UnreadableError(errno.EBUSY, TOO_FAST, found)
+        return False
+
+    def _same_addresses(self, found: list[Message], before: list[Message] | None) -> bool:
+        return _same_addresses(found, before) or self._no_more(found, before)
+
+
+# Whether our mirror filters are looked for: nowhere, in namespaces with an interface of ours, or in all.
 NO_MIRRORS, BESIDE_OURS, ALL_MIRRORS = range(3)
 
 
-def observe(kernel: Kernel, handle: Handle, *, mirrors: int = NO_MIRRORS) -> Namespace:
+def observe(
+    kernel: Kernel, handle: Handle, *, mirrors: int = NO_MIRRORS, patience: Patience | None = None
+) -> Namespace:
     """The namespace's interfaces, with their addresses where one of ours is among them; with mirrors also our filters.
 
-    Raises OSError, also for what the kernel refuses.
+    Raises OSError, also for what the kernel refuses; HinderedError when its owner sees to that.
     """
     try:
-        namespace = _observe(kernel, handle, _LINKS)
+        namespace = _observe(kernel, handle, patience.links if patience is not None else LINKS)
         ours = any(is_our_group(interface.group) for interface in namespace.interfaces.values())
-        if ours:
-            _add_addresses(kernel, handle, namespace.interfaces)
-        if mirrors == ALL_MIRRORS or (mirrors == BESIDE_OURS and ours):
-            _add_mirrors(kernel, handle, namespace, strangers=True)
+        try:
+            if ours:
+                asked = patience.addresses if patience is not None else ADDRESSES
+                _add_addresses(kernel, handle, namespace.interfaces, asked)
+            if mirrors == ALL_MIRRORS or (mirrors == BESIDE_OURS and ours):
+                _add_mirrors(kernel, handle, namespace, strangers=True)
+        except UnreadableError as error:
+            raise HinderedError(error, namespace) from error
         return namespace
     except KernelError as error:
         raise OSError(error.errno, str(error)) from error
 
 
-def observe_marks(kernel: Kernel, handle: Handle, goes: Callable[[Namespace], bool]) -> Namespace:
+def observe_marks(kernel: Kernel, handle: Handle, goes: Callable[[Namespace], bool], patience: Patience) -> Namespace:
     """As much of each interface as tells whose it is and which one is its peer; and our mirror filters, unless the
-    namespace goes with all that is in it. Raises OSError, also for what the kernel refuses."""
+    namespace goes with all that is in it. Raises OSError, as observe()."""
     try:
-        namespace = _observe(kernel, handle, _MARKS)
-        if not goes(namespace):
-            _add_mirrors(kernel, handle, namespace)
+        namespace = _observe(kernel, handle, patience.links)
+        try:
+            if not goes(namespace):
+                _add_mirrors(kernel, handle, namespace)
+        except UnreadableError as error:
+            raise HinderedError(error, namespace) from error
         return namespace
     except KernelError as error:
         raise OSError(error.errno, str(error)) from error
@@ -112,9 +157,16 @@ def members_of(kernel: Kernel, handle: Handle, group: int) -> set[int]:
 
 
 def _observe(kernel: Kernel, handle: Handle, request: Request) -> Namespace:
+    try:
+        return _namespace_of(handle, kernel.dump(handle, request))
+    except UnreadableError as error:
+        raise HinderedError(error, _namespace_of(handle, error.messages)) from error
+
+
+def _namespace_of(handle: Handle, messages: Iterable[Message]) -> Namespace:
     interfaces: dict[str, Interface] = {}
     loopback_alias = ""
-    for message in kernel.dump(handle, request):
+    for message in messages:
         interface = interface_of(message)
         if interface.ifindex == LOOPBACK_IFINDEX:
             loopback_alias = interface.alias
@@ -153,11 +205,11 @@ def interface_of(message: Message) -> Interface:
     )
 
 
-def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Interface]) -> None:
+def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Interface], asked: Request) -> None:
     by_index = {interface.ifindex: interface for interface in interfaces.values() if is_our_group(interface.group)}
     found: dict[int, dict[Address, bool]] = {}
     temporary: dict[int, tuple[Address, ...]] = {}
-    for message in kernel.dump(handle, ADDRESSES):
+    for message in kernel.dump(handle, asked):
         attributes = message.attributes
         packed = attributes.get("local", attributes.get("address"))
         index = message.header["index"]

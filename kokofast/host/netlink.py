@@ -44,18 +44,22 @@ SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 SO_NETNS_COOKIE = 71
 
-# Only the last message of a send is acknowledged when all goes well; room is for the case that all are refused,
-# each answer costing an skb of about 1 KiB of accounting.
+# Only the last message of a send is acknowledged when all goes well; room is for the case that all are refused.
 RECEIVE_BUFFER = 1 << 20
-MAX_MESSAGES = 256
+ANSWER = 2 << 10  # what a refusal takes of the buffer at most: an skb is charged with 1,280 bytes
+MAX_MESSAGES = 256  # of a send, or as many as the buffer has room for their refusals
 MAX_SEND = 64 << 10
 SEND_BUFFER = 128 << 10  # less than a socket has (net.core.wmem_default is 208 KiB)
 # The kernel writes dumps in pieces as large as the reader's buffer, 32 KiB at most (netlink_dump()).
 DATAGRAM = 32 << 10
+# But an interface with hundreds of alternative names or accepted MAC addresses is one message, as long as it takes.
+LONGEST_DATAGRAM = 4 << 20
 # Another run that fills the same namespace disturbs every dump of it for some tenths of a second.
 DUMP_ATTEMPTS = 60
 DUMP_ATTEMPTS_AT_ONCE = 20
 DUMP_PAUSE_SECONDS = 0.001  # longer each time
+DUMP_MESSAGES = 1 << 20  # of one dump: who makes interfaces faster than they are read would never let it end
+TOO_FAST = "the interfaces change too fast to be read consistently"
 FORGET_ATTEMPTS = 10_000  # pieces of a dump: more than the interfaces of a namespace take
 # No request of ours takes longer than some tens of milliseconds; the rtnl lock of a busy machine may.
 TIMEOUT_SECONDS = 120
@@ -64,17 +68,34 @@ _ON = struct.pack("=i", 1)
 _TIMEVAL = struct.pack("@ll", TIMEOUT_SECONDS, 0)
 
 
+class _TruncatedError(DecodeError):
+    """A datagram that did not fit; there is no other way to the rest of it than to ask again."""
+
+
+class UnreadableError(OSError):
+    """A dump that cannot be had whole. Who has CAP_NET_ADMIN in a namespace can see to that. messages is what was
+    read."""
+
+    def __init__(self, errno: int, text: str, messages: list[Message]) -> None:
+        super().__init__(errno, text)
+        self.messages = messages
+
+
 class Socket:
     """One netlink socket. It stays in the network namespace of the thread that made it, whoever uses it later.
 
-    Not for use by two threads at a time.
+    It is connected to the kernel, which refuses what other processes send to it: whoever has CAP_NET_ADMIN in the
+    namespace could else fill its buffer. Not for use by two threads at a time.
     """
 
-    __slots__ = ("_seq", "_socket")
+    __slots__ = ("_longest", "_messages", "_seq", "_socket")
 
     def __init__(self) -> None:
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self._messages = MAX_MESSAGES
+        self._longest = DATAGRAM
         try:
+            sock.connect((0, 0))
             for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
                 sock.setsockopt(SOL_NETLINK, option, _ON)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL)
@@ -82,11 +103,15 @@ class Socket:
                 sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
             except PermissionError:  # a user namespace's root may not pass the system's limit
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+                room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+                self._messages = min(max(room // ANSWER, 1), MAX_MESSAGES)
+            self._socket = sock
+            self._seq = 0
+            # The kernel gives the socket its port before it is connected: what came in between.
+            self._forget()
         except BaseException:
             sock.close()
             raise
-        self._socket = sock
-        self._seq = 0
 
     def close(self) -> None:
         self._socket.close()
@@ -116,7 +141,7 @@ class Socket:
         for position, request in enumerate(requests, 1):
             last = position == len(requests)
             # Errors are always reported; one acknowledgement at the end says that the kernel came this far.
-            full = last or (not whole and (len(batch) + 1 >= MAX_MESSAGES or size > MAX_SEND))
+            full = last or (not whole and (len(batch) + 1 >= self._messages or size > MAX_SEND))
             self._seq += 1
             data = pack(request, self._seq, ack=full, resolve=resolve)
             batch.append(data)
@@ -127,7 +152,12 @@ class Socket:
                 try:
                     results += self._exchange(batch)
                 except DecodeError as error:
-                    raise _unreadable(error) from error
+                    self._forget()
+                    raise OSError(errno.EBADMSG, _unreadable(error)) from error
+                except OSError:
+                    # Until the buffer is empty the kernel drops every further answer, and says so only once.
+                    self._forget()
+                    raise
                 batch, size = [], 0
         return results
 
@@ -156,42 +186,56 @@ class Socket:
 
     def _receive(self) -> bytes:
         try:
-            data, _, flags, address = self._socket.recvmsg(DATAGRAM)
+            data, _, flags, address = self._socket.recvmsg(self._longest)
         except BlockingIOError:
             raise TimeoutError(
                 errno.ETIMEDOUT, f"the kernel did not acknowledge a netlink request in {TIMEOUT_SECONDS} s"
             ) from None
+        if address[0] != 0:  # port 0 is the kernel
+            return b""
         if flags & socket.MSG_TRUNC:
-            raise DecodeError("a netlink message was longer than the buffer")
-        # Port 0 is the kernel: any process may send to this socket.
-        return data if address[0] == 0 else b""
+            raise _TruncatedError("a netlink message was longer than the buffer")
+        return data
 
     def dump(self, request: Request) -> list[Message]:
         """All messages of a dump, asked again when the kernel says that the answer is not consistent, unless the
         request believes it all the same.
 
-        Raises KernelError when the kernel refuses it, OSError when the socket fails, or (EBUSY) when the
-        answer never is consistent.
+        Raises KernelError when the kernel refuses it, OSError when the socket fails, UnreadableError when the answer
+        never is consistent (EBUSY), has no end (EFBIG), or cannot be decoded (EBADMSG).
         """
         before: list[Message] | None = None
         for attempt in range(DUMP_ATTEMPTS):
             if attempt >= DUMP_ATTEMPTS_AT_ONCE:
                 time.sleep((attempt - DUMP_ATTEMPTS_AT_ONCE) * DUMP_PAUSE_SECONDS)
+            messages: list[Message] = []
             try:
-                messages, consistent = self._dump_once(request)
+                self._seq += 1
+                consistent = self._answer(pack_dump(request, self._seq), request, messages)
+            except _TruncatedError as error:
+                self._forget()
+                if self._longest >= LONGEST_DATAGRAM:
+                    raise UnreadableError(errno.EBADMSG, _unreadable(error), messages) from error
+                self._longest <<= 2
+                continue
             except DecodeError as error:
-                self._forget_dump()
-                raise _unreadable(error) from error
+                self._forget()
+                raise UnreadableError(errno.EBADMSG, _unreadable(error), messages) from error
+            except KernelError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+                # One interface, or filter, has more to it than the kernel has room for in a message.
+                raise UnreadableError(errno.EMSGSIZE, str(error), messages) from error
             except OSError:
-                self._forget_dump()
+                self._forget()
                 raise
             if consistent or (request.believe is not None and request.believe(messages, before)):
                 return messages
             before = messages
-        raise OSError(errno.EBUSY, "the interfaces change too fast to be read consistently")
+        raise UnreadableError(errno.EBUSY, TOO_FAST, before or [])
 
-    def _forget_dump(self) -> None:
-        # While one is not read to its end the kernel begins no other on this socket (EBUSY).
+    def _forget(self) -> None:
+        # What is left of answers. While a dump is not read to its end the kernel begins no other on the socket (EBUSY).
         for _ in range(FORGET_ATTEMPTS):
             try:
                 self._socket.recvmsg(DATAGRAM, 0, socket.MSG_DONTWAIT)
@@ -203,20 +247,19 @@ class Socket:
     def ask(self, request: Request, resolve: Resolve | None = None) -> list[Message]:
         """The answer to a question that is no dump. Raises KernelError, OSError as dump()."""
         self._seq += 1
+        messages: list[Message] = []
         try:
-            messages, _ = self._answer(pack(request, self._seq, ack=True, resolve=resolve), request)
+            self._answer(pack(request, self._seq, ack=True, resolve=resolve), request, messages)
         except DecodeError as error:
-            raise _unreadable(error) from error
+            self._forget()
+            raise OSError(errno.EBADMSG, _unreadable(error)) from error
         return messages
 
-    def _dump_once(self, request: Request) -> tuple[list[Message], bool]:
-        self._seq += 1
-        return self._answer(pack_dump(request, self._seq), request)
-
-    def _answer(self, data: bytes, request: Request) -> tuple[list[Message], bool]:
+    def _answer(self, data: bytes, request: Request, messages: list[Message]) -> bool:
+        """Adds the messages of the answer; returns whether it is consistent."""
         self._socket.send(data)
-        messages: list[Message] = []
         consistent = True
+        malformed: DecodeError | None = None
         while True:
             for type, flags, seq, pid, body in split(self._receive()):
                 if seq != self._seq:
@@ -226,10 +269,17 @@ class Socket:
                     ack = unpack_ack(flags, seq, body, echoes=type == NLMSG_ERROR) if len(body) else Ack(seq, 0)
                     if ack.errno:
                         raise explain(data, ack)
-                    return messages, consistent
-                messages.append(unpack(type, flags, seq, pid, body, request.only))
+                    if malformed is not None:
+                        raise malformed
+                    return consistent
+                try:
+                    messages.append(unpack(type, flags, seq, pid, body, request.only))
+                except DecodeError as error:  # of one interface, say, whose attributes are too many for their lengths
+                    malformed = error
+            if len(messages) > DUMP_MESSAGES:
+                raise UnreadableError(errno.EFBIG, f"a dump has not ended after {DUMP_MESSAGES:,} messages", messages)
 
 
-def _unreadable(error: DecodeError) -> OSError:
+def _unreadable(error: DecodeError) -> str:
     # For who asked it is the same as a lost answer: what was done is not known.
-    return OSError(errno.EBADMSG, f"the kernel's answer cannot be read: {error}")
+    return f"the kernel's answer cannot be read: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kokofast.engine.applied import GONE
 from kokofast.engine.mirror import list_mirrors, remove_mirrors
+from kokofast.engine.observe import LINKS, Patience, observe
 from kokofast.engine.seen import look_into
 from kokofast.host import namespaces as host
 from kokofast.koko.look import look_at
@@ -95,11 +96,16 @@ def _other_end(kernel: Kernel, interface: Interface, namespace: Namespace) -> Ha
     if interface.kind != "veth" or not interface.alias or _is_there(interface, namespace):
         return None
     tried: set[str] = set()
+    patience = Patience(LINKS)
+
+    def see(kernel: Kernel, handle: Handle) -> Namespace:
+        return observe(kernel, handle, patience=patience)
+
     for path in _candidates(interface.alias):
         if path in tried:
             continue
         tried.add(path)
-        sight = look_into(kernel, kernel.open_all([path])[0])
+        sight = look_into(kernel, kernel.open_all([path])[0], see)
         if not isinstance(sight, OSError):
             if _is_there(interface, sight[1]):
                 return sight[0]

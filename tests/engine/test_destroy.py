@@ -9,6 +9,7 @@ from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
 from kokofast.engine.inspect import inspect
 from kokofast.host.kernel import Handle
+from kokofast.host.netlink import UnreadableError
 from kokofast.plan.ownership import group_of
 from kokofast.wire.addr import RTM_GETADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK
@@ -191,6 +192,50 @@ async def test_links_of_an_inhabited_namespace_are_deleted_explicitly(make_kerne
     assert list(inhabited.links) == [1]
     assert kernel.links_of("a") == []
     assert result.notes == ["namespace c has lost its name, but lives on until the processes in it end"]
+
+
+class Hindered(FakeKernel):
+    """A namespace whose interfaces change so fast that no dump of them is consistent."""
+
+    def dump(self, handle, request):  # type: ignore[no-untyped-def]
+        found = super().dump(handle, request)
+        if handle.identity == self["tenant"].identity and request.type == RTM_GETLINK:
+            raise UnreadableError(errno.EBUSY, "too fast", found)
+        return found
+
+
+async def test_a_namespace_that_its_owner_hinders_us_to_read_is_a_note(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b", "tenant")
+    await apply_and_count(kernel, lab([{"endpoints": ["a:e0", "b:e0"]}]))
+    kernel.__class__ = Hindered
+    kernel.namespaces["/proc/7/ns/net"] = kernel["tenant"]
+    unseen: dict[str, OSError] = {}
+    notes: list[str] = []
+    assert len(await inspect("lab", kernel=kernel, unseen=unseen, notes=notes)) == 1
+    assert unseen == {}
+    result = await destroy("lab", kernel=kernel)
+    assert (result.status, result.errors) == ("destroyed", [])
+    assert (
+        result.notes == notes == ["namespace tenant was passed over: too fast; nothing of the lab lab was seen in it"]
+    )
+
+
+@pytest.mark.parametrize("sign", ["a mark", "the file", "the namespace's mark"])
+async def test_where_the_lab_is_known_to_be_a_hindrance_is_an_error(make_kernel: KernelFactory, sign: str) -> None:
+    kernel = make_kernel("a", "tenant")
+    topology = lab([{"endpoints": ["a:e0", "tenant:e0"]}])
+    if sign == "a mark":
+        await apply_and_count(kernel, topology)
+    elif sign == "the namespace's mark":
+        kernel["tenant"].links[1].alias = "kokofast:lab:namespace"
+    kernel.__class__ = Hindered
+    unseen: dict[str, OSError] = {}
+    await inspect("lab", kernel=kernel, unseen=unseen)
+    assert set(unseen) == (set() if sign == "the file" else {"tenant"})
+    result = await destroy("lab", kernel=kernel, topology=topology if sign == "the file" else None)
+    assert result.status == "partial"
+    assert [str(failure) for failure in result.errors] == ["tenant: the namespace cannot be looked into: too fast"]
+    assert [note for note in result.notes if "passed over" in note] == []
 
 
 async def test_a_link_to_a_namespace_without_a_name_goes_with_its_other_end(make_kernel: KernelFactory) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kokofast.engine.observe import ADDRESS_PROTOCOL, ADDRESSES
+from kokofast.engine.observe import ADDRESS_PROTOCOL, ADDRESSES, LINKS, Patience
+from kokofast.host.netlink import UnreadableError
 from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, IFA_F_TENTATIVE, RT_SCOPE_LINK, RTM_NEWADDR
 from kokofast.wire.message import Message
 
@@ -54,3 +55,38 @@ def test_link_local_addresses_may_change(found: list[Message]) -> None:
 def test_others_may_not(found: list[Message]) -> None:
     assert ADDRESSES.believe is not None
     assert not ADDRESSES.believe(found, BEFORE)
+
+
+def attempts(patience: Patience, found: list[Message], most: int) -> int:
+    """How often a namespace's interfaces are asked for, that are never consistent."""
+    believe = patience.links.believe
+    assert believe is not None
+    before: list[Message] | None = None
+    for number in range(1, most + 1):
+        try:
+            believe(found, before)
+        except UnreadableError:
+            return number
+        before = found
+    return most
+
+
+def test_patience_is_for_all_namespaces_together() -> None:
+    patience = Patience(LINKS)
+    hindered = [attempts(patience, [address(1)], 60) for _ in range(1000)]
+    assert hindered == [60] * 4 + [2] * 996  # each is asked for a second time: most changes are over by then
+    patience = Patience(LINKS)
+    assert attempts(patience, [address(1)] * 5000, 60) == 41
+    assert attempts(patience, [address(1)] * 5000, 60) == 2
+
+
+def test_addresses_that_change_use_up_the_same_patience() -> None:
+    patience = Patience(LINKS)
+    believe = patience.addresses.believe
+    assert believe is not None
+    assert believe(BEFORE, BEFORE)
+    for number in range(patience.ATTEMPTS):
+        assert not believe([address(number % 256)], BEFORE)
+    with pytest.raises(UnreadableError):
+        believe([address(1)], BEFORE)
+    assert believe(BEFORE, BEFORE)

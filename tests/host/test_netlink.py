@@ -6,15 +6,17 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from kokofast.host import netlink
+from kokofast.host import libc, netlink
 from kokofast.host.namespaces import named, open_namespace, open_sockets
-from kokofast.host.netlink import DUMP_ATTEMPTS, MAX_MESSAGES, MAX_SEND, SO_SNDBUFFORCE, Socket
+from kokofast.host.netlink import DUMP_ATTEMPTS, MAX_MESSAGES, MAX_SEND, SO_SNDBUFFORCE, Socket, UnreadableError
+from kokofast.host.threads import in_own_thread
 from kokofast.wire.attributes import EncodeError
-from kokofast.wire.link import IFINFOMSG, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
+from kokofast.wire.link import IFINFOMSG, RTEXT_FILTER_SKIP_STATS, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import (
     NLM_F_CREATE,
     NLM_F_DUMP_INTR,
@@ -27,7 +29,7 @@ from kokofast.wire.message import (
     Request,
     split,
 )
-from tests.conftest import NamespaceFactory, ip, ip_json, links
+from tests.conftest import NamespaceFactory, ip, ip_json, links, run
 
 NEW = NLM_F_CREATE | NLM_F_EXCL
 ALL_LINKS = Request(RTM_GETLINK, {})
@@ -139,6 +141,67 @@ def test_a_socket_stays_where_it_was_made(netns: NamespaceFactory) -> None:
     second.close()
 
 
+def test_the_kernel_refuses_what_strangers_send(sock: Socket, namespace: str) -> None:
+    port = sock._socket.getsockname()[0]
+    fd = open_namespace(named(namespace))
+    (stranger,) = plain_sockets(fd)
+    os.close(fd)
+    with stranger, pytest.raises(ConnectionRefusedError):
+        stranger.sendto(bytes(40_000), (port, 0))
+    assert sock.send([veth("a")]) == [None]
+
+
+def plain_sockets(namespace: int) -> list[socket.socket]:
+    """A netlink socket as a process has it that lives in the namespace."""
+
+    def job() -> list[socket.socket]:
+        libc.setns(namespace, libc.CLONE_NEWNET)
+        return [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)]
+
+    return in_own_thread(job)
+
+
+def small(monkeypatch: pytest.MonkeyPatch, namespace: str) -> Socket:
+    """A socket with room for a few answers, that gives up after a second."""
+    monkeypatch.setattr(netlink, "RECEIVE_BUFFER", 4096)
+    monkeypatch.setattr(netlink, "_TIMEVAL", struct.pack("@ll", 1, 0))
+    fd = open_namespace(named(namespace))
+    try:
+        return open_sockets([fd])[0]
+    finally:
+        os.close(fd)
+
+
+# What a user namespace's root has where net.core.rmem_max is small: 300 requests, all of which are refused.
+SMALL = """
+from kokofast.host import netlink
+from kokofast.wire.link import RTM_SETLINK
+from kokofast.wire.message import Request
+netlink.RECEIVE_BUFFER = 4096
+socket = netlink.Socket()
+results = socket.send([Request(RTM_SETLINK, {"index": 1}, {"ifalias": "x" * 255})] * 300)
+print([result is not None for result in results] == [True] * 300)
+"""
+
+
+def test_a_small_buffer_has_room_for_all_refusals() -> None:
+    done = run(["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", SMALL])
+    assert done.stderr == ""
+    assert done.stdout == "True\n"
+
+
+def test_after_lost_answers_the_socket_is_fit_for_use(monkeypatch: pytest.MonkeyPatch, namespace: str) -> None:
+    sock = small(monkeypatch, namespace)
+    refused = [Request(RTM_SETLINK, {"index": 1}, {"ifalias": "x" * 255})] * 100
+    with pytest.raises(OSError, match="No buffer space"):
+        sock.send(refused)
+    assert errnos(sock.send([veth("a"), veth("a")])) == [0, errno.EEXIST]
+    with pytest.raises(OSError, match="No buffer space"):
+        sock.send(refused)
+    assert len(sock.dump(ALL_LINKS)) >= 3
+    sock.close()
+
+
 class FakeKernel:
     """Stands for the socket inside: answers from a list, each made from the sequence number of the request."""
 
@@ -149,6 +212,7 @@ class FakeKernel:
         self.may_force = True
         self.port = port
         self.flags = flags
+        self.senders: list[tuple[int, int]] = []  # the ports, and flags, of the first answers
 
     def send(self, data: bytes) -> None:
         self.sent.append(data)
@@ -159,6 +223,9 @@ class FakeKernel:
         answer = self.answers.pop(0)
         if isinstance(answer, BaseException):
             raise answer
+        if self.senders:
+            port, how = self.senders.pop(0)
+            return answer, [], how, (port, 0)
         return answer, [], self.flags, (self.port, 0)
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
@@ -266,6 +333,39 @@ def test_what_no_kernel_sent_is_not_read() -> None:
     assert fake.answers == []
 
 
+def test_what_a_stranger_sent_is_passed_over_however_long_it_is() -> None:
+    fake = FakeKernel(b"nonsense", answer(NLMSG_ERROR, 1, OK))
+    fake.senders = [(4711, socket.MSG_TRUNC)]
+    assert faked(fake).send([Request(RTM_DELLINK, {"index": 2})]) == [None]
+
+
+def test_a_dump_that_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink, "DUMP_MESSAGES", 10)
+    piece = answer(RTM_NEWLINK, 1, LINK_BODY) * 4
+    fake = FakeKernel(*[piece] * 5)
+    with pytest.raises(UnreadableError, match="not ended after 10 messages") as caught:
+        faked(fake).dump(ALL_LINKS)
+    assert (caught.value.errno, len(caught.value.messages)) == (errno.EFBIG, 12)
+
+
+def test_what_was_read_of_a_dump_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = answer(RTM_NEWLINK, 1, LINK_BODY)
+    too_long = struct.pack("=i", -errno.EMSGSIZE)
+    endings = {
+        errno.EBADMSG: answer(RTM_NEWLINK, 1, b"short...") + good + answer(NLMSG_DONE, 1, OK),
+        errno.EMSGSIZE: answer(NLMSG_DONE, 1, too_long),
+    }
+    for code, ending in endings.items():
+        with pytest.raises(UnreadableError) as caught:
+            faked(FakeKernel(good, ending)).dump(ALL_LINKS)
+        assert (caught.value.errno, len(caught.value.messages)) == (code, 2 if code == errno.EBADMSG else 1)
+    monkeypatch.setattr(netlink, "DUMP_ATTEMPTS", 2)
+    torn = [answer(RTM_NEWLINK, seq, LINK_BODY) + answer(NLMSG_DONE, seq, OK, NLM_F_DUMP_INTR) for seq in (1, 2)]
+    with pytest.raises(UnreadableError) as caught:
+        faked(FakeKernel(*torn)).dump(ALL_LINKS)
+    assert (caught.value.errno, len(caught.value.messages)) == (errno.EBUSY, 1)
+
+
 def test_an_answer_that_never_comes() -> None:
     with pytest.raises(TimeoutError) as caught:
         faked(FakeKernel(BlockingIOError(errno.EAGAIN, "again"))).send([Request(RTM_DELLINK, {"index": 2})])
@@ -273,8 +373,28 @@ def test_an_answer_that_never_comes() -> None:
 
 
 def test_an_answer_that_was_cut() -> None:
+    fake = FakeKernel(b"", b"", answer(RTM_NEWLINK, 3, LINK_BODY) + answer(NLMSG_DONE, 3, OK))
+    fake.answers.insert(1, BlockingIOError())
+    fake.answers.insert(3, BlockingIOError())
+    fake.senders = [(0, socket.MSG_TRUNC), (0, socket.MSG_TRUNC), (0, 0)]
+    assert len(faked(fake).dump(ALL_LINKS)) == 1
+    assert len(fake.sent) == 3
+
+
+def test_an_answer_that_is_always_cut() -> None:
+    answers = [item for _ in range(9) for item in (b"", BlockingIOError())]
+    fake = FakeKernel(*answers, flags=socket.MSG_TRUNC)
+    with pytest.raises(UnreadableError, match="longer than the buffer"):
+        faked(fake).dump(ALL_LINKS)
     with pytest.raises(OSError, match="longer than the buffer"):
-        faked(FakeKernel(b"", flags=socket.MSG_TRUNC)).dump(ALL_LINKS)
+        faked(FakeKernel(b"", flags=socket.MSG_TRUNC)).send([Request(RTM_DELLINK, {"index": 2})])
+
+
+def test_an_interface_with_more_to_it_than_fits(sock: Socket, namespace: str) -> None:
+    assert sock.send([veth("a")]) == [None]
+    ip(namespace, "-batch", "-", input="".join(f"link property add dev a altname {n:0125}\n" for n in range(400)))
+    asked = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS})
+    assert {message.attributes["ifname"] for message in sock.dump(asked)} >= {"lo", "a", "ap"}
 
 
 def test_a_socket_that_lost_messages_says_so() -> None:
