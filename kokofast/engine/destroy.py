@@ -11,7 +11,7 @@ from kokofast.engine.at_once import AtOnce, Stopped, drive
 from kokofast.engine.execute import Executor
 from kokofast.engine.observe import BESIDE_OURS, LINKS, MARKS, HinderedError, Patience, observe, observe_marks
 from kokofast.engine.result import DESTROYED, INVALID, PARTIAL, UNCHANGED, Failure, Result
-from kokofast.engine.rollback import tear_down
+from kokofast.engine.rollback import HELD, tear_down
 from kokofast.engine.seen import Survey, look
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Kernel
@@ -130,6 +130,8 @@ async def scan(
                 scene.unseen[title] = sight
             continue
         number = survey.add(*sight)
+        if survey.handles[number] is not sight[0]:
+            kernel.forget(sight[0])  # one is enough, and as long as it is open the namespace lives
         scene.titles.setdefault(number, title)
         if path in names and not listed[names[path]]:
             name = names[path]
@@ -316,7 +318,7 @@ async def _delete(
     failed_namespaces = _remove_other_names(scene, kernel)
     mirrored, mirror_errors = await _remove_mirrors(scene, executor, result.lab, run, empty)
     done = await tear_down(executor, ends, empty, run, workers=jobs, progress=progress)
-    again = await tear_down(executor, (), inhabited, run, workers=jobs, progress=progress)
+    again = await tear_down(executor, (), inhabited, run, workers=jobs, progress=progress, watch=False)
     failed_namespaces |= {**done.failed_namespaces, **again.failed_namespaces}
     for name in scene.claims:
         try:
@@ -331,6 +333,7 @@ async def _delete(
     ]
     what = f"the lab {result.lab}" if result.lab else "any lab"
     result.notes += hindered_notes(scene, what)
+    result.notes += [f"namespace {name} has lost its name and its links, but {HELD}" for name in sorted(done.held)]
     titles = {end.link: scene.titles[end.ns] for end in ends}
     result.errors = [
         Failure(titles[link], f"a link cannot be deleted: {refusal}", refusal.errno)

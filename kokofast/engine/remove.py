@@ -95,7 +95,7 @@ def _delete_group(
 
 def _remove_namespace(executor: Executor, operation: RemoveNamespace) -> Refusal | None:
     handle = executor.handle(operation.ns)
-    with executor.kernel.using([handle]):
+    with executor.kernel.using([handle], to_ask=False):
         executor.kernel.remove(operation.name, handle.identity)
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, TypeGuard
 
 from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
@@ -9,14 +10,16 @@ from kokofast.engine.remove import remove
 from kokofast.host import namespaces as host
 from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.teardown import plan_teardown
+from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from kokofast.engine.applied import Applied
     from kokofast.engine.at_once import RunAll
     from kokofast.engine.execute import Executor, Refusal
     from kokofast.engine.result import Progress
+    from kokofast.host.kernel import Handle
     from kokofast.plan.operations import Operation, Removal, RemoveNamespace
     from kokofast.plan.teardown import OwnedEnd
 
@@ -27,6 +30,11 @@ DELETE_WORKERS = 64
 REMOVE_WORKERS = 1
 REMOVE_CHUNK = 64
 
+HELD = "it lives on until what holds it (a process, an open file or socket, another mount of it) lets go"
+
+
+_UNWATCHED = OSError(errno.ENOSPC, "nothing tells whether the namespace lives on")
+
 
 class TornDown:
     """What a teardown did: links and namespaces that are gone, and why the others are not."""
@@ -36,6 +44,7 @@ class TornDown:
         self.namespaces: list[str] = []
         self.failed_links: dict[int, Refusal] = {}
         self.failed_namespaces: dict[str, Refusal] = {}
+        self.held: list[str] = []  # of the namespaces that are gone by name: those that something else holds
 
 
 async def tear_down(
@@ -46,8 +55,10 @@ async def tear_down(
     *,
     workers: int | None = None,
     progress: Progress | None = None,
+    watch: bool = True,
 ) -> TornDown:
-    """Deletes the interfaces and removes the namespaces (number -> name), with the fewest requests."""
+    """Deletes the interfaces and removes the namespaces (number -> name), with the fewest requests. Without watch it is
+    known that these live on."""
     done = TornDown()
     deletions, removals = plan_teardown(ends, removable)
     total = len(deletions) + len(removals)
@@ -61,23 +72,48 @@ async def tear_down(
 
     workers = workers or DELETE_WORKERS
     await _delete_links(executor, deletions, done, run, workers, step)
-    try:
-        await _remove_namespaces(executor, removals, done, run, step)
-    finally:
-        # Only now does the kernel end them: it would take the processors, and unmounting waits for those (RCU).
-        gone = {number for number, name in removable.items() if name not in done.failed_namespaces}
-        for number in gone:
-            handle = executor.handles[number]
-            if handle is not None:
-                executor.kernel.forget(handle)
-    done.links.update(end.link for end in ends if end.ns in gone and end.link not in done.failed_links)
-    # Where the namespaces stay, the links between them have not been asked for.
+    unwatched = await _remove_namespaces(executor, removals, done, run, step, watch=watch)
+    gone = {
+        number for number, name in removable.items() if name not in done.failed_namespaces and number not in unwatched
+    }
+    # Only now does the kernel end them: it would take the processors, and unmounting waits for those (RCU).
+    _forget(executor, gone)
+    held = await _outlived(executor, gone, run) if watch else set()
+    ended = gone - held
+    done.links.update(end.link for end in ends if end.ns in ended and end.link not in done.failed_links)
+    # Where the namespaces stay, or something else holds them, the links between them have not been asked for.
     stay = [end for end in ends if end.link not in done.links and end.link not in done.failed_links]
     if stay:
         deletions, _ = plan_teardown(stay, {})
         total += len(deletions)
         await _delete_links(executor, deletions, done, run, workers, step)
+    if unwatched:
+        await _remove_namespaces(executor, list(unwatched.values()), done, run, step, watch=False)
+        _forget(executor, unwatched)
+    if held:
+        living = executor.kernel.outlived([executor.handle(number) for number in held], patient=False)
+        done.held = [removable[number] for number in sorted(held) if executor.handle(number) in living]
     return done
+
+
+def _forget(executor: Executor, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        executor.kernel.forget(executor.handle(number))
+
+
+async def _outlived(executor: Executor, gone: Collection[int], run: RunAll) -> set[int]:
+    """Those of these namespaces, which have lost their names and are let go, that live on all the same."""
+    handles = {executor.handle(number): number for number in gone}
+    held: set[int] = set()
+
+    def ask(chosen: Sequence[list[Handle]]) -> list[list[Handle]]:
+        return [executor.kernel.outlived(item) for item in chosen]
+
+    def report(_: int, living: list[Handle]) -> None:
+        held.update(handles[handle] for handle in living)
+
+    await run([list(handles)] if handles else [], ask, workers=1, chunk=1, report=report)
+    return held
 
 
 async def _delete_links(
@@ -108,9 +144,19 @@ async def _remove_namespaces(
     done: TornDown,
     run: RunAll,
     step: Callable[[], None],
-) -> None:
+    *,
+    watch: bool = True,
+) -> dict[int, RemoveNamespace]:
+    """Takes the names away. Returns, by number, the removals that were not begun: whether those namespaces live on
+    could not be told afterwards, so their links have to be deleted first."""
+    kernel = executor.kernel
+    unwatched: dict[int, RemoveNamespace] = {}
+
     def report(number: int, refusal: Refusal | None) -> None:
         name = removals[number].name
+        if refusal is _UNWATCHED:
+            unwatched[removals[number].ns] = removals[number]
+            return
         if refusal is None or refusal.errno in GONE:
             done.namespaces.append(name)
         else:
@@ -118,18 +164,30 @@ async def _remove_namespaces(
         step()
 
     def remove_each(chosen: Sequence[RemoveNamespace]) -> list[Refusal | None]:
-        return [remove(executor, operation)[0][1] for operation in chosen]
+        handles = [executor.handle(operation.ns) for operation in chosen]
+        with kernel.using(handles):  # those that were closed in between are opened again all at once
+            if watch:
+                try:
+                    kernel.watch(handles)
+                except (KernelError, OSError):
+                    return [_UNWATCHED] * len(chosen)
+            return [remove(executor, operation)[0][1] for operation in chosen]
+
+    def remove_one(operation: RemoveNamespace) -> Refusal | None:
+        try:
+            return remove_each([operation])[0]
+        except OSError as error:
+            return error
 
     def remove_chunk(chosen: Sequence[RemoveNamespace]) -> list[Refusal | None]:
-        handles = [executor.handle(operation.ns) for operation in chosen]
         try:
-            with executor.kernel.using(handles):  # those that were closed in between are opened again all at once
-                return remove_each(chosen)
-        except OSError:  # one of them: that is found out one by one
             return remove_each(chosen)
+        except OSError:  # one of them: that is found out one by one
+            return [remove_one(operation) for operation in chosen]
 
-    chunk = max(min(REMOVE_CHUNK, executor.kernel.capacity), 1)
+    chunk = max(min(REMOVE_CHUNK, kernel.capacity), 1)
     await run(removals, remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
+    return unwatched
 
 
 def _is_ours(operation: Operation, executor: Executor) -> TypeGuard[MakeNamespace]:
@@ -158,6 +216,7 @@ async def take_back(
     refused = [(link, refusal) for link, refusal in sorted(done.failed_links.items()) if link in seen]
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in refused]
     left += [f"namespace {name}: {refusal}" for name, refusal in sorted(done.failed_namespaces.items())]
+    left += [f"namespace {name}: its name and its links are gone, but {HELD}" for name in sorted(done.held)]
     return left
 
 

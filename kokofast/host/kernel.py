@@ -11,9 +11,9 @@ import os
 
 from kokofast.host.namespaces import (
     NewNamespace,
-    enter_new_namespace,
     identity,
     make_namespaces,
+    make_scratch,
     misled,
     named,
     open_each,
@@ -24,7 +24,6 @@ from kokofast.host.namespaces import (
     write_sysctl,
 )
 from kokofast.host.netlink import Socket
-from kokofast.host.threads import in_own_thread
 from kokofast.wire.link import RTM_SETLINK
 from kokofast.wire.message import KernelError, Request
 from kokofast.wire.netns import NETNSA_NSID_NOT_ASSIGNED, RTM_GETNSID
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Protocol
 
+    from kokofast.host.watch import Remote, Watch
     from kokofast.wire.attributes import Resolve
     from kokofast.wire.message import Message
 
@@ -53,9 +53,10 @@ class Handle:
     and cookie tell whether the path still leads to the same namespace when it is opened again. The inode alone does
     not: while it is closed the namespace may end, and a new one gets the lowest free number."""
 
-    __slots__ = ("cookie", "fd", "identity", "lock", "path", "socket", "users")
+    __slots__ = ("cookie", "fd", "identity", "lock", "path", "remote", "socket", "users")
 
     def __init__(self, path: str, identity: tuple[int, int], fd: int | None, socket: Socket | None = None) -> None:
+        self.remote: Remote | None = None  # see Kernel.outlived()
         self.path = path
         self.identity = identity
         self.cookie: int | None = None  # taken when it is closed
@@ -83,6 +84,7 @@ class Kernel:
         self._open = 0
         self._scratch: Handle | None = None
         self._prepared = False
+        self._watch: Watch | None = None
 
     @property
     def capacity(self) -> int:
@@ -139,17 +141,19 @@ class Kernel:
                 _close_fd(handle)
             raise
 
-    def using(self, handles: Sequence[Handle]) -> AbstractContextManager[None]:
-        """Holds these namespaces open for the block. Raises OSError ESTALE when a path leads elsewhere by now."""
-        return _Use(self, list(dict.fromkeys(handles)))
+    def using(self, handles: Sequence[Handle], *, to_ask: bool = True) -> AbstractContextManager[None]:
+        """Holds these namespaces open for the block; not to_ask: their sockets may be closed. Raises OSError ESTALE
+        when a path leads elsewhere by now."""
+        return _Use(self, list(dict.fromkeys(handles)), to_ask)
 
-    def _take(self, handles: Sequence[Handle]) -> None:
+    def _take(self, handles: Sequence[Handle], to_ask: bool) -> None:
         with self._lock:
             for handle in handles:
                 handle.users += 1
                 self._idle.pop(handle, None)
         try:
-            self._reopen([handle for handle in handles if handle.socket is None])
+            closed = [handle for handle in handles if handle.socket is None and handle.remote is None]
+            self._reopen([handle for handle in closed if to_ask or handle.fd is None])
         except BaseException:
             self._give_back(handles)
             raise
@@ -158,11 +162,18 @@ class Kernel:
         with self._lock:
             for handle in handles:
                 handle.users -= 1
-                if handle.users == 0 and handle.socket is not None:
+                if handle.users == 0 and handle.fd is not None:
                     self._idle[handle] = None
             self._evict(0)
 
     def _reopen(self, closed: Sequence[Handle]) -> None:
+        half = {handle: handle.fd for handle in closed if handle.fd is not None}  # see watch()
+        for handle, socket in zip(half, open_sockets(half.values()) if half else (), strict=True):
+            if handle.socket is None:
+                handle.socket = socket
+            else:  # another worker was faster
+                socket.close()
+        closed = [handle for handle in closed if handle.fd is None]
         if not closed:
             return
         self._reserve(len(closed))
@@ -212,10 +223,8 @@ class Kernel:
         self.closings += 1
         if handle.fd is not None:
             os.close(handle.fd)
-        if handle.socket is not None:
-            handle.cookie = handle.socket.namespace_cookie()
-            handle.socket.close()
-        handle.fd = handle.socket = None
+        _close_socket(handle)
+        handle.fd = None
         self._open -= 1
 
     def forget(self, handle: Handle) -> None:
@@ -225,25 +234,51 @@ class Kernel:
                 del self._idle[handle]
                 self._close(handle)
 
+    def watch(self, handles: Sequence[Handle]) -> None:
+        """Has outlived() know these namespaces, held by using(), and closes the sockets in them: the kernel lets go of
+        a socket's namespace some time later only (RCU). Raises OSError, KernelError."""
+        with self._lock:
+            if self._watch is None:
+                from kokofast.host.watch import Watch  # only who removes namespaces pays
+
+                self._watch = Watch()
+            watch = self._watch
+        watch.add([(handle.identity, handle.fd) for handle in handles if handle.fd is not None])
+        for handle in handles:
+            _close_socket(handle)
+
+    def outlived(self, handles: Sequence[Handle], *, patient: bool = True) -> list[Handle]:
+        """Those of these namespaces, watched, unnamed and forgotten, that something else holds. Their links can still
+        be asked for and deleted. patient: those that end by themselves are given a moment."""
+        assert self._watch is not None
+        by_identity = {handle.identity: handle for handle in handles}
+        ask = self._watch.wait if patient else self._watch.living
+        living = [by_identity[found] for found in ask(by_identity)]
+        for handle in living:
+            handle.remote = self._watch.remote(handle.identity)
+        return living
+
     def send(
         self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None, *, whole: bool = False
     ) -> list[KernelError | None]:
         """Has requests carried out in a namespace held by using(); one result each, None for done; as Socket.send()."""
-        assert handle.socket is not None
+        socket = handle.remote or handle.socket
+        assert socket is not None
         if self.trace is not None:
             with handle.lock, self.trace.span("send", "netlink", namespace=handle.path, messages=len(requests)):
-                return handle.socket.send(requests, resolve, whole=whole)
+                return socket.send(requests, resolve, whole=whole)
         with handle.lock:
-            return handle.socket.send(requests, resolve, whole=whole)
+            return socket.send(requests, resolve, whole=whole)
 
     def dump(self, handle: Handle, request: Request) -> list[Message]:
         """A dump in a namespace held by using()."""
-        assert handle.socket is not None
+        socket = handle.remote or handle.socket
+        assert socket is not None
         if self.trace is not None:
             with handle.lock, self.trace.span("dump", "netlink", namespace=handle.path):
-                return handle.socket.dump(request)
+                return socket.dump(request)
         with handle.lock:
-            return handle.socket.dump(request)
+            return socket.dump(request)
 
     def nsid(self, handle: Handle, other: Handle) -> int | None:
         """The number by which a namespace calls another one, both held by using(); None when it has none for it.
@@ -271,20 +306,8 @@ class Kernel:
         the sender's namespace. It ends with the process."""
         with self._lock:
             if self._scratch is None:
-
-                def job() -> Handle:
-                    enter_new_namespace()
-                    fd, socket = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC), None
-                    try:
-                        socket = Socket()
-                        return Handle("(scratch)", identity(fd), fd, socket)
-                    except BaseException:
-                        os.close(fd)
-                        if socket is not None:
-                            socket.close()
-                        raise
-
-                self._scratch = in_own_thread(job)
+                made = make_scratch()
+                self._scratch = Handle("(scratch)", made.identity, made.fd, made.socket)
             return self._scratch
 
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
@@ -330,6 +353,9 @@ class Kernel:
                     os.close(scratch.fd)
                 if scratch.socket is not None:
                     scratch.socket.close()
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
 
 
 def kernel_for(namespaces: int) -> Kernel:
@@ -341,17 +367,25 @@ def kernel_for(namespaces: int) -> Kernel:
 
 class _Use:
     # Not contextlib's decorator: see threads.py.
-    __slots__ = ("_handles", "_kernel")
+    __slots__ = ("_handles", "_kernel", "_to_ask")
 
-    def __init__(self, kernel: Kernel, handles: Sequence[Handle]) -> None:
+    def __init__(self, kernel: Kernel, handles: Sequence[Handle], to_ask: bool) -> None:
+        self._to_ask = to_ask
         self._kernel = kernel
         self._handles = handles
 
     def __enter__(self) -> None:
-        self._kernel._take(self._handles)
+        self._kernel._take(self._handles, self._to_ask)
 
     def __exit__(self, *_: object) -> None:
         self._kernel._give_back(self._handles)
+
+
+def _close_socket(handle: Handle) -> None:
+    if handle.socket is not None:
+        handle.cookie = handle.socket.namespace_cookie()
+        handle.socket.close()
+        handle.socket = None
 
 
 def _close_fd(handle: Handle) -> None:

@@ -183,6 +183,24 @@ class NewNamespace:
         self.socket = socket
 
 
+def make_scratch() -> NewNamespace:
+    """Makes an empty namespace without a name, which ends with its descriptor and its socket. Raises OSError."""
+
+    def job() -> NewNamespace:
+        enter_new_namespace()
+        fd, socket = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC), None
+        try:
+            socket = Socket()
+            return NewNamespace(fd, identity(fd), socket)
+        except BaseException:
+            os.close(fd)
+            if socket is not None:
+                socket.close()
+            raise
+
+    return in_own_thread(job)
+
+
 def make_namespaces(
     jobs: Iterable[tuple[str, str]], mark: Callable[[Socket, str], None]
 ) -> list[NewNamespace | OSError | KernelError]:

@@ -20,10 +20,10 @@ from kokofast.wire.message import (
     NLMSG_ERROR,
     Ack,
     KernelError,
-    acknowledges,
     explain,
     pack,
     pack_dump,
+    short_ack,
     split,
     unpack,
     unpack_ack,
@@ -119,6 +119,10 @@ class Socket:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def be_short(self) -> None:
+        """Has the kernel leave its words out of refusals: who asks thousands of times only wants the number."""
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, struct.pack("=i", 0))
+
     def namespace_cookie(self) -> int:
         """The number of the socket's namespace, which no other gets until the next boot; 0 before Linux 5.14."""
         try:
@@ -173,14 +177,20 @@ class Socket:
         results: list[KernelError | None] = [None] * len(batch)
         while True:
             data = self._receive()
-            if acknowledges(data, self._seq):
-                return results
+            ack = short_ack(data)
+            if ack is not None:  # all there is to most of them
+                seq, code = ack
+                if code and first <= seq <= self._seq:
+                    results[seq - first] = KernelError(code)
+                if seq == self._seq:
+                    return results
+                continue
             for type, flags, seq, _pid, body in split(data):
                 if type != NLMSG_ERROR or not first <= seq <= self._seq:
                     continue
-                ack = unpack_ack(flags, seq, body)
-                if ack.errno:
-                    results[seq - first] = explain(batch[seq - first], ack)
+                whole = unpack_ack(flags, seq, body)
+                if whole.errno:
+                    results[seq - first] = explain(batch[seq - first], whole)
                 if seq == self._seq:
                     return results
 

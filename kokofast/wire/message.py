@@ -217,12 +217,13 @@ def unpack(type: int, flags: int, seq: int, pid: int, body: Buffer, only: frozen
     return Message(type, flags, seq, pid, fields, decode(table, memoryview(body)[header.size :], 0, only))
 
 
-def acknowledges(data: Buffer, seq: int) -> bool:
-    """Whether a datagram is nothing but the acknowledgement that all went well up to this number (NETLINK_CAP_ACK)."""
+def short_ack(data: Buffer) -> tuple[int, int] | None:
+    """(sequence number, errno) of a datagram that is one acknowledgement without words (NETLINK_CAP_ACK); None for all
+    else."""
     if len(data) != _CAPPED_ACK.size:
-        return False
-    _, type, _, acknowledged, _, error = _CAPPED_ACK.unpack(data)
-    return bool(type == NLMSG_ERROR and acknowledged == seq and error == 0)
+        return None
+    length, type, _, seq, _, error = _CAPPED_ACK.unpack(data)
+    return (seq, -error) if type == NLMSG_ERROR and length == len(data) and -MAX_ERRNO <= error <= 0 else None
 
 
 def unpack_ack(flags: int, seq: int, body: Buffer, *, echoes: bool = True) -> Ack:

@@ -58,7 +58,8 @@ class FakeLink:
 
 
 class FakeNamespace:
-    """A network namespace: its interfaces by index, where IPv6 is off, and whether a process lives in it."""
+    """A network namespace: its interfaces by index, where IPv6 is off, and whether a process lives in it, or something
+    that nobody sees holds it."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -66,6 +67,7 @@ class FakeNamespace:
         self.ipv6_off = False
         self.ipv6_on: set[str] = set()
         self.inhabited = False
+        self.held = False
         self.routes: list[int] = []  # the interfaces that have one, of IPv6
 
     def by_name(self, name: str) -> FakeLink | None:
@@ -103,6 +105,8 @@ class FakeKernel(Kernel):
         self.removed: list[str] = []
         self.sysctls: list[tuple[str, str]] = []
         self.closed = False
+        self.unwatchable = False
+        self._watched: set[Identity] = set()
         self._count = 0
         self._numbers = 0
         self._world = threading.RLock()
@@ -155,7 +159,7 @@ class FakeKernel(Kernel):
         return self._handle(path, self.namespaces[path])
 
     @contextlib.contextmanager
-    def using(self, handles: Sequence[Handle]) -> Iterator[None]:
+    def using(self, handles: Sequence[Handle], *, to_ask: bool = True) -> Iterator[None]:
         for handle in handles:
             assert handle.fd in self._fds, f"{handle} is used after it was given up"
         yield
@@ -163,6 +167,19 @@ class FakeKernel(Kernel):
     def forget(self, handle: Handle) -> None:
         if handle.fd is not None:
             self._fds.pop(handle.fd, None)
+
+    def watch(self, handles: Sequence[Handle]) -> None:
+        if self.unwatchable:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._watched.update(handle.identity for handle in handles)
+
+    def outlived(self, handles: Sequence[Handle], *, patient: bool = True) -> list[Handle]:
+        assert all(handle.identity in self._watched and handle.fd not in self._fds for handle in handles if patient)
+        living = [handle for handle in handles if self._of[handle.identity].held or self._of[handle.identity].inhabited]
+        for handle in living:
+            assert handle.fd is not None
+            self._fds[handle.fd] = self._of[handle.identity]
+        return living
 
     def scratch(self) -> Handle:
         return self._scratch_handle
@@ -219,7 +236,7 @@ class FakeKernel(Kernel):
                 raise OSError(errno.ESTALE, "the name leads to another namespace by now", path)
             gone = self.namespaces.pop(path)
             self.removed.append(name)
-            if not gone.inhabited:
+            if not gone.inhabited and not gone.held:
                 for link in list(gone.links.values()):
                     self._unlink(gone, link)
 

@@ -16,7 +16,7 @@ from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK
 from kokofast.wire.message import Request
 from kokofast.wire.tc import RTM_GETQDISC
 from tests.engine.conftest import KernelFactory
-from tests.engine.fake import FakeKernel
+from tests.engine.fake import FakeKernel, FakeNamespace
 from tests.engine.labs import BEFORE, MIXED, chain, lab, star
 
 
@@ -409,3 +409,51 @@ async def test_inspect_tells_what_it_cannot_see(make_kernel: KernelFactory, monk
     unseen: dict[str, OSError] = {}
     assert len(await inspect("lab", kernel=kernel, unseen=unseen)) == 2
     assert {name: error.errno for name, error in unseen.items()} == {"n2": errno.EPERM}
+
+
+async def test_links_in_namespaces_that_something_holds_are_deleted(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(6))
+    held = [kernel[f"n{number}"] for number in (2, 3, 4)]
+    for namespace in held:
+        namespace.held = True
+    result = await destroy("lab", kernel=kernel)
+    assert (result.status, result.errors) == ("destroyed", [])
+    assert (result.links, result.namespaces) == ({"removed": 6, "failed": 0}, {"removed": 7, "failed": 0})
+    assert [note for note in result.notes if "lives on" in note] == [
+        note for name in ("n2", "n3", "n4") for note in result.notes if f"namespace {name} " in note
+    ]
+    assert [sorted(namespace.links) for namespace in held] == [[1]] * 3
+    # What else ends takes its links along: only those between two that are held are asked for.
+    assert len(deletions(kernel)) == 1
+
+
+async def test_where_nothing_tells_what_is_held_links_are_deleted_first(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(6))
+    kernel.unwatchable = True
+    held = kernel["n3"]
+    held.held = True
+    result = await destroy("lab", kernel=kernel)
+    assert (result.status, result.errors) == ("destroyed", [])
+    assert (result.links, result.namespaces) == ({"removed": 6, "failed": 0}, {"removed": 7, "failed": 0})
+    assert list(held.links) == [1]
+    assert kernel.requests.index(deletions(kernel)[-1]) == len(kernel.requests) - 1
+
+
+async def test_what_is_taken_back_leaves_no_link_in_what_something_holds(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    made: list[FakeNamespace] = []
+
+    def hold(request: Request) -> None:
+        if not made:
+            made.extend(kernel[name] for name in kernel.made)
+            for namespace in made:
+                namespace.held = True
+
+    kernel.before = hold
+    kernel.refuse[6] = errno.EPERM
+    result = await apply(chain(3), kernel=kernel)
+    assert made
+    assert [list(namespace.links) for namespace in made] == [[1]] * len(made)
+    assert len([line for line in result.left if "lives on" in line]) == len(made)

@@ -10,7 +10,7 @@ from pathlib import Path
 from kokofast.wire.attributes import DecodeError, EncodeError, encode
 from kokofast.wire.decode import decode, path_at
 from kokofast.wire.link import LINK
-from kokofast.wire.message import FORMATS, HEADER_SIZE, Ack, acknowledges, explain, split, unpack, unpack_ack
+from kokofast.wire.message import FORMATS, HEADER_SIZE, Ack, explain, short_ack, split, unpack, unpack_ack
 from tests import golden
 from tests.wire.layouts import forget
 
@@ -22,7 +22,7 @@ WANTED = frozenset(("ifname", "linkinfo"))
 
 def datagram(_: int, data: bytes) -> None:
     """What a receive returns: every message of it in its turn."""
-    acknowledges(data, 1)
+    short_ack(data)
     try:
         for type, flags, seq, pid, body in split(data):
             message(type, bytes(body))

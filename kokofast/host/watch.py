@@ -1,0 +1,155 @@
+"""Which network namespaces live on when their names and our own descriptors are gone.
+
+Anything may hold one: a socket or an open file, any thread, a mount in another mount namespace. No list that the kernel
+shows has them all. But a number that another namespace has for it (RTM_NEWNSID) holds nothing, and leads to it until
+nothing else does (RTM_GETNSID, IFLA_TARGET_NETNSID): get_net_ns_by_id() in net/core/net_namespace.c.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+import time
+
+from kokofast.host.namespaces import make_scratch
+from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK
+from kokofast.wire.message import Request, prepare
+from kokofast.wire.netns import RTM_GETNSID, RTM_NEWNSID, numbered
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kokofast.host.namespaces import Identity
+    from kokofast.wire.attributes import Resolve
+    from kokofast.wire.message import KernelError, Message
+
+# For each number that it gives, and for each of those namespaces that ends, the kernel walks the numbers there are.
+NUMBERS_EACH = 512
+
+# Without one namespace fewer: nobody lets go what is left then. Grace periods of RCU take some 10 ms, rarely 100.
+ATTEMPTS = 30
+PAUSE_SECONDS = 0.01
+
+_QUESTIONS = [Request(RTM_GETNSID, {}, {"nsid": number}) for number in range(NUMBERS_EACH)]
+for _question in _QUESTIONS:
+    prepare(_question)
+
+_BY_NUMBER = (RTM_GETLINK, RTM_DELLINK)
+
+
+def _numbering(number: int, fd: int) -> Request:
+    request = Request(RTM_NEWNSID, {})
+    request.body = numbered(number, fd)
+    return request
+
+
+class _Observer:
+    """An empty namespace of ours, which has numbers for others; known by a socket in it."""
+
+    __slots__ = ("lock", "numbers", "socket")
+
+    def __init__(self) -> None:
+        made = make_scratch()
+        os.close(made.fd)
+        self.socket = made.socket
+        self.socket.be_short()
+        self.lock = _thread.allocate_lock()
+        self.numbers = 0
+
+
+class Remote:
+    """What a socket in a namespace would be, for requests about links only, to one that has no name any more."""
+
+    __slots__ = ("_number", "_observer")
+
+    def __init__(self, observer: _Observer, number: int) -> None:
+        self._observer = observer
+        self._number = number
+
+    def send(
+        self, requests: Sequence[Request], resolve: Resolve | None = None, *, whole: bool = False
+    ) -> list[KernelError | None]:
+        """As Socket.send()."""
+        with self._observer.lock:
+            return self._observer.socket.send([self._there(request) for request in requests], resolve, whole=whole)
+
+    def dump(self, request: Request) -> list[Message]:
+        """As Socket.dump()."""
+        with self._observer.lock:
+            return self._observer.socket.dump(self._there(request))
+
+    def _there(self, request: Request) -> Request:
+        if request.type not in _BY_NUMBER:
+            raise OSError(errno.EOPNOTSUPP, "the namespace has no name any more, only its links can be reached")
+        attributes = {**request.attributes, "target_netnsid": self._number}
+        return Request(
+            request.type, request.header, attributes, request.flags, only=request.only, believe=request.believe
+        )
+
+
+class Watch:
+    """Namespaces that are about to be let go, by (device, inode). Any thread may call."""
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._observers: list[_Observer] = []
+        self._places: dict[Identity, tuple[_Observer, int]] = {}
+
+    def add(self, namespaces: Iterable[tuple[Identity, int]]) -> None:
+        """Watches these open namespaces from now on. Raises OSError, KernelError."""
+        with self._lock:
+            new = [(found, fd) for found, fd in namespaces if found not in self._places]
+            while new:
+                if not self._observers or self._observers[-1].numbers >= NUMBERS_EACH:
+                    self._observers.append(_Observer())
+                observer = self._observers[-1]
+                chosen, new = new[: NUMBERS_EACH - observer.numbers], new[NUMBERS_EACH - observer.numbers :]
+                # Downwards: the kernel ends the last one first, and finds it at the start of its walk.
+                numbers = range(NUMBERS_EACH - observer.numbers - 1, -1, -1)
+                observer.numbers += len(chosen)
+                requests = [_numbering(number, fd) for number, (_, fd) in zip(numbers, chosen, strict=False)]
+                with observer.lock:
+                    refusals = observer.socket.send(requests)
+                for number, (found, _), refusal in zip(numbers, chosen, refusals, strict=False):
+                    if refusal is not None:
+                        raise refusal
+                    self._places[found] = observer, number
+
+    def living(self, namespaces: Iterable[Identity]) -> list[Identity]:
+        """Those of these that something holds."""
+        by_observer: dict[_Observer, list[tuple[Identity, int]]] = {}
+        for found in namespaces:
+            observer, number = self._places[found]
+            by_observer.setdefault(observer, []).append((found, number))
+        living: list[Identity] = []
+        for observer, places in by_observer.items():
+            with observer.lock:
+                refusals = observer.socket.send([_QUESTIONS[number] for _, number in places])
+            for (found, _), refusal in zip(places, refusals, strict=True):
+                if refusal is None or refusal.errno != errno.ENOENT:
+                    living.append(found)
+        return living
+
+    def wait(self, namespaces: Iterable[Identity]) -> list[Identity]:
+        """Those of these that something holds. A moment is given to those that end by themselves: what we held in
+        them last, our sockets too, the kernel lets go when all processors have passed by (RCU)."""
+        living = self.living(namespaces)
+        attempts = 0
+        while living and attempts < ATTEMPTS:
+            time.sleep(PAUSE_SECONDS)
+            before, living = living, self.living(living)
+            attempts = attempts + 1 if len(living) == len(before) else 0
+        return living
+
+    def remote(self, namespace: Identity) -> Remote:
+        """The way to the links of a namespace that lives on."""
+        return Remote(*self._places[namespace])
+
+    def close(self) -> None:
+        """Closes everything that is open."""
+        for observer in self._observers:
+            observer.socket.close()
+        self._observers.clear()
+        self._places.clear()

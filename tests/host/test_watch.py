@@ -1,0 +1,59 @@
+"""Which namespaces live on without a name, on the real kernel."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from kokofast.host import watch as watching
+from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.namespaces import make_scratch
+from kokofast.host.watch import Watch
+from kokofast.wire.addr import RTM_GETADDR
+from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK
+from kokofast.wire.message import HEADER_SIZE, Request, pack
+from kokofast.wire.netns import RTM_NEWNSID, numbered
+
+GROUP = 0x4B000001
+
+
+def test_the_short_way_to_number_a_namespace_makes_what_the_tables_make() -> None:
+    request = Request(RTM_NEWNSID, {}, {"nsid": 300, "fd": 70_000})
+    assert pack(request, 1, ack=False)[HEADER_SIZE:] == numbered(300, 70_000)
+
+
+def test_what_is_held_is_told_and_its_links_are_reached(requires_root: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "NUMBERS_EACH", 4)
+    made = [make_scratch() for _ in range(10)]
+    peer = {"header": {}, "ifname": "b", "group": GROUP}
+    for item in made:
+        attributes = {"ifname": "a", "group": GROUP, "linkinfo": {"kind": "veth", "data": {"peer": peer}}}
+        assert item.socket.send([Request(RTM_NEWLINK, {}, attributes, 0x600)]) == [None]
+    watch = Watch()
+    watch.add([(item.identity, item.fd) for item in made[:7]])
+    watch.add([(item.identity, item.fd) for item in made])  # those that are known are not numbered again
+    held = {2, 9}
+    for number, item in enumerate(made):
+        os.close(item.fd)
+        if number not in held:
+            item.socket.close()
+    kernel = Kernel(100)
+    try:
+        living = watch.wait([item.identity for item in made])
+        assert living == [made[number].identity for number in sorted(held)]
+        handle = Handle("(gone)", living[0], None)
+        handle.remote = watch.remote(living[0])
+        with kernel.using([handle]):
+            assert len(kernel.dump(handle, Request(RTM_GETLINK, {}))) == 3
+            assert kernel.send(handle, [Request(RTM_DELLINK, {}, {"group": GROUP})]) == [None]
+            with pytest.raises(OSError, match="no name any more"):
+                kernel.dump(handle, Request(RTM_GETADDR, {}))
+        assert len(made[2].socket.dump(Request(RTM_GETLINK, {}))) == 1
+        assert len(made[9].socket.dump(Request(RTM_GETLINK, {}))) == 3
+    finally:
+        for number in held:
+            made[number].socket.close()
+        assert watch.wait([item.identity for item in made]) == []
+        watch.close()
+        kernel.close()
