@@ -55,6 +55,8 @@ def _place(applied: Applied, operation: Operation, refusal: Refusal) -> str:
             return end.where(field)
         if _lacks_kind(refusal):
             return link.where("type")
+        if not path and KINDS[link.kind].cause(link, refusal.errno or 0):
+            return link.where("parent")
         return link.where(KINDS[link.kind].field_of(path[-1])) if path else link.place
     end = link.ends[operation.end]
     if isinstance(operation, (AddMirror, RemoveMirror)):
@@ -82,6 +84,9 @@ def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
     if isinstance(operation, (ConfigureEnd, AddMirror, RemoveMirror)):
         end = link.ends[operation.end]
         return f"{end.node}:{end.ifname}: {text}{_hint(link, end, refusal)}"
+    cause = KINDS[link.kind].cause(link, refusal.errno or 0)
+    if cause and isinstance(refusal, KernelError) and not refusal.message:
+        text = f"{text}: {cause}"
     if _lacks_kind(refusal):
         text = f"this kernel has no {link.kind} links (try: modprobe {KINDS[link.kind].module})"
     return f"{link.title()}: {text}"

@@ -291,9 +291,21 @@ def _make_with_filter(
             raise bare.refusal if is_gone else bare
         if refusal.errno == errno.EEXIST:
             return _other_qdisc(kernel, handle, index, direction, cookie, refusal)
-        if refusal.errno not in _UNKNOWN_KIND or qdisc is candidates[-1]:
+        if refusal.errno not in _UNKNOWN_KIND:
             raise refusal
+        if qdisc is candidates[-1]:
+            raise _without(refusal, direction, beside_ingress=len(candidates) == 1)
     return None
+
+
+def _without(refusal: KernelError, direction: str, *, beside_ingress: bool) -> KernelError:
+    """Why there is no qdisc for a direction."""
+    if direction == "ingress":
+        return refusal
+    why = "an ingress qdisc stands in the place of clsact" if beside_ingress else "this kernel has no clsact"
+    cure = "replace it by clsact (tc qdisc), " if beside_ingress else ""
+    text = f"what goes out cannot be mirrored: {why}, and this kernel has no prio; {cure}"
+    return KernelError(refusal.errno, f"{text}mirror ingress only, or load sch_prio")
 
 
 def _reason(refusals: Iterable[KernelError | None]) -> KernelError:

@@ -35,8 +35,10 @@ _WANTED = frozenset(
         "link",
         "link_netnsid",
         "linkinfo",
+        "master",
         "mtu",
         "num_tx_queues",
+        "prop_list",
         "txqlen",
     )
 )
@@ -202,6 +204,8 @@ def interface_of(message: Message) -> Interface:
         lower_up=bool(message.header["flags"] & IFF_LOWER_UP),
         peer=attributes.get("link", 0),
         peer_nsid=attributes.get("link_netnsid"),
+        master=attributes.get("master", 0),
+        altnames=tuple(attributes["prop_list"].get("alt_ifname", ())) if "prop_list" in attributes else (),
     )
 
 

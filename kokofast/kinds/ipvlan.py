@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
 
@@ -28,6 +30,13 @@ def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> M
     return {**ends[0], "link": parent, "linkinfo": {"kind": "ipvlan", "data": data}}
 
 
+def cause(link: Link, code: int) -> str:
+    """ipvlan_port_create(); older kernels give no reason."""
+    if code != errno.EBUSY:
+        return ""
+    return "the parent is a port of a bridge, bond or the like, or has macvlans on it, maybe in another namespace"
+
+
 # ipvlan_link_new() gives every interface its parent's MAC address, whatever was asked for.
 KIND = Kind(
     "ipvlan",
@@ -38,5 +47,6 @@ KIND = Kind(
     own_mac=lambda _: False,
     shares_parent=True,
     reaches_siblings=lambda _: True,
+    cause=cause,
     numbers={"mode": MODES},
 )

@@ -34,6 +34,11 @@ def never(data: Mapping[str, object]) -> bool:
     return False
 
 
+def no_cause(link: Link, code: int) -> str:
+    """A kind whose refused creations need no explanation."""
+    return ""
+
+
 class Kind:
     """A link kind: its name (also IFLA_INFO_KIND), how many ends it has, its own fields, its limits, its request.
 
@@ -45,10 +50,14 @@ class Kind:
     whether what an interface sends comes to others on its parent. limit(link, errno) is a sentence on the limit that
     setting it up has met, empty where it is none. module is the kernel's name of the driver; field_of(attribute) the
     name of the field that became an attribute, fields_of(data) the fields that the kernel shows. numbers has the
-    kernel's number of each word of a choice. article is what English puts before the name.
+    kernel's number of each word of a choice. alone(data) tells whether an interface takes its parent for itself,
+    cause(link, errno) is a sentence on why the kernel may have refused to make one, empty where it says so itself.
+    article is what English puts before the name.
     """
 
     __slots__ = (
+        "alone",
+        "cause",
         "create",
         "ends",
         "fields",
@@ -81,6 +90,8 @@ class Kind:
         shares_parent: bool = False,
         tag: tuple[str, ...] = (),
         reaches_siblings: Callable[[Mapping[str, object]], bool] = never,
+        alone: Callable[[Mapping[str, object]], bool] = never,
+        cause: Callable[[Link, int], str] = no_cause,
         module: str = "",
         names: Mapping[str, str] | None = None,
         numbers: Mapping[str, Mapping[str, int]] | None = None,
@@ -97,6 +108,8 @@ class Kind:
         self.shares_parent = shares_parent
         self.tag = tag
         self.reaches_siblings = reaches_siblings
+        self.alone = alone
+        self.cause = cause
         self.module = module or name
         self.numbers: Mapping[str, Mapping[str, int]] = numbers if numbers is not None else {}
         self.names: Mapping[str, str] = names if names is not None else {}

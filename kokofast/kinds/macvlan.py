@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
 
@@ -44,6 +46,28 @@ def reaches_siblings(data: Mapping[str, object]) -> bool:
     return data.get("mode") == MODES["bridge"]
 
 
+def alone(data: Mapping[str, object]) -> bool:
+    """macvlan_common_newlink(): one with passthru has no other beside it."""
+    return data.get("mode") == MODES["passthru"]
+
+
+def cause(link: Link, code: int) -> str:
+    """macvlan_port_create(), macvlan_common_newlink(), which give no reason."""
+    return {
+        errno.EBUSY: "the parent is a port of a bridge, bond or the like, or has ipvlans on it, maybe in another "
+        "namespace",
+        errno.EINVAL: "a macvlan with mode passthru takes a parent for itself, and one of the two is there, maybe in "
+        "another namespace; or the parent is no Ethernet interface",
+    }.get(code, "")
+
+
+def limit(link: Link, code: int) -> str:
+    """macvlan_open()."""
+    if code != errno.EADDRINUSE:
+        return ""
+    return "its MAC address is that of its parent, or of another macvlan on it, maybe in another namespace"
+
+
 KIND = Kind(
     "macvlan",
     ends=1,
@@ -53,5 +77,8 @@ KIND = Kind(
     own_mac=own_mac,
     shares_parent=True,
     reaches_siblings=reaches_siblings,
+    alone=alone,
+    cause=cause,
+    limit=limit,
     numbers={"mode": MODES},
 )

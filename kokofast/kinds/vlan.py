@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
 
@@ -39,6 +41,11 @@ def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> M
     return {**ends[0], "link": parent, "linkinfo": {"kind": "vlan", "data": data}}
 
 
+def limit(link: Link, code: int) -> str:
+    """vlan_dev_open()."""
+    return "its parent is down, set it up first" if code == errno.ENETDOWN else ""
+
+
 KIND = Kind(
     "vlan",
     ends=1,
@@ -47,5 +54,6 @@ KIND = Kind(
     create=create,
     module="8021q",
     tag=("id", "protocol"),
+    limit=limit,
     numbers={"protocol": PROTOCOLS},
 )

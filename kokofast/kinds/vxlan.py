@@ -69,6 +69,9 @@ LIMITS = {
 
 def limit(link: Link, code: int) -> str:
     """The limit on multicast groups, where the tunnel has one. A group counts once, however many tunnels are in it."""
+    if code == errno.EADDRINUSE:  # vxlan_socket_create()
+        port = link.options["port"]
+        return f"another program has UDP port {port} in the parent's namespace ('ss -ulnp' shows it): give another port"
     remote: Address = link.options["remote"]  # type: ignore[assignment]
     is_group = remote.packed[0] >> 4 == 0xE if len(remote.packed) == 4 else remote.packed[0] == 0xFF
     names = LIMITS.get((len(remote.packed), code))

@@ -16,12 +16,14 @@ class Interface:
     addresses are those of its own namespace with the flag "set by kokofast", temporary those that have a lifetime; both
     empty when they were not asked for.
     up is what was set (IFF_UP), lower_up whether what is below carries packets (IFF_LOWER_UP): the peer, the parent.
+    master is the index of the bridge or the like that it is a port of, altnames are its alternative names.
     data is what the kind's driver tells of itself (IFLA_INFO_DATA).
     """
 
     __slots__ = (
         "addresses",
         "alias",
+        "altnames",
         "broadcast",
         "data",
         "group",
@@ -30,6 +32,7 @@ class Interface:
         "kind",
         "lower_up",
         "mac",
+        "master",
         "mtu",
         "peer",
         "peer_nsid",
@@ -56,6 +59,8 @@ class Interface:
         lower_up: bool = True,
         peer: int = 0,
         peer_nsid: int | None = None,
+        master: int = 0,
+        altnames: tuple[str, ...] = (),
         addresses: Mapping[Address, bool] | None = None,
         temporary: tuple[Address, ...] = (),
         data: Mapping[str, object] | None = None,
@@ -74,6 +79,8 @@ class Interface:
         self.lower_up = lower_up
         self.peer = peer
         self.peer_nsid = peer_nsid
+        self.master = master
+        self.altnames = altnames
         self.addresses: Mapping[Address, bool] = addresses if addresses is not None else {}
         self.temporary = temporary
         self.data: Mapping[str, object] = data if data is not None else {}

@@ -16,6 +16,7 @@ from kokofast.plan.operations import (
 )
 from kokofast.plan.order import parents_first
 from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of
+from kokofast.plan.parents import obstacle, other_name
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.plan.prospect import PlannedEnd, Prospect
 from kokofast.topology.model import Link, parent_of
@@ -102,7 +103,9 @@ class _LinkPlanner:
             if (parent.ns, parent.ifname) not in self.unmade:
                 node, _, _ = str(link.options["parent"]).rpartition(":")
                 where = f"in {node}" if node else "in this namespace"
-                self._problem(link.where("parent"), f"there is no interface {parent.ifname} {where} to stand on")
+                name = other_name(self.situation.observed[parent.ns], parent.ifname)
+                hint = f"; it is another name (altname) of {name}, take that" if name else ""
+                self._problem(link.where("parent"), f"there is no interface {parent.ifname} {where} to stand on{hint}")
             self.unmade.update((self.situation.places[end.node], end.ifname) for end in link.ends)
         for cycle in cycles:
             titles = [self.links[number].title() for number in cycle]
@@ -123,6 +126,10 @@ class _LinkPlanner:
             return
         if not present:
             self.plan.actions[number] = CREATE
+            self._check_names(link, places)
+            found_obstacle = None if parent is None else obstacle(link, parent, self.situation)
+            if found_obstacle is not None:
+                self._problem(link.where(found_obstacle[0]), found_obstacle[1])
             self._create(number, link, references, parent, alias)
         elif self._is_this_link(link, references, present, parent, alias):
             self._update(number, link, references, present, alias)
@@ -162,6 +169,13 @@ class _LinkPlanner:
                     end.where("ifname"),
                     f"interface {end.ifname} of node {end.node} is already used by {other.where('ifname')}"
                     + (f" (node {other.node} is the same namespace)" if other.node != end.node else ""),
+                )
+
+    def _check_names(self, link: Link, places: list[int]) -> None:
+        for ns, end in zip(places, link.ends, strict=True):
+            if name := other_name(self.situation.observed[ns], end.ifname):
+                self._problem(
+                    end.where("ifname"), f"{end.ifname} is another name (altname) of the interface {name} in {end.node}"
                 )
 
     def _check_fields(self, link: Link, parent: IfRef | None) -> None:

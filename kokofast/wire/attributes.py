@@ -129,9 +129,10 @@ class Attr:
     select: the name of a sibling attribute whose value chooses the table out of ``tables`` (IFLA_INFO_KIND chooses
     what IFLA_INFO_DATA holds); with an unknown value the payload stays bytes.
     many: the attribute may repeat; its value is a list.
+    flagged: the kernel sets NLA_F_NESTED on this nest, as it does on those that came to be late.
     """
 
-    __slots__ = ("codec", "header", "known", "many", "select", "table", "tables", "type")
+    __slots__ = ("codec", "flags", "header", "known", "many", "select", "table", "tables", "type")
 
     def __init__(
         self,
@@ -143,7 +144,9 @@ class Attr:
         select: str | None = None,
         tables: Mapping[str, Table] | None = None,
         many: bool = False,
+        flagged: bool = False,
     ) -> None:
+        self.flags = NLA_F_NESTED if flagged else 0
         self.type = type
         self.codec = codec
         self.table = table
@@ -262,7 +265,7 @@ def _write(attr: Attr, value: Any, siblings: Mapping[Any, object], resolve: Reso
     if table is None:
         raise EncodeError(f"attribute {attr.type} needs its sibling {attr.select!r} to say what is inside")
     if attr.header is None:
-        return _attribute(attr.type, encode(table, value, resolve))
+        return _attribute(attr.type | attr.flags, encode(table, value, resolve))
     inner = dict(value)
     header = attr.header.pack(inner.pop("header", {}), resolve)
     return _attribute(attr.type, header + encode(table, inner, resolve))

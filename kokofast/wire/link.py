@@ -26,6 +26,9 @@ IFALIASZ = 256  # ifla_policy takes IFALIASZ - 1 bytes of IFLA_IFALIAS, and coun
 
 IFINFOMSG = Header("ifinfomsg", "BxHiII", "family type index flags change")
 
+# IFLA_PROP_LIST: the alternative names of an interface (Linux 5.5).
+PROPERTIES = Table("properties", {"alt_ifname": Attr(53, STRING, many=True)})
+
 LINK = Table(
     "link",
     {
@@ -54,6 +57,7 @@ LINK = Table(
         "new_ifindex": Attr(49, S32),
         "min_mtu": Attr(50, U32),
         "max_mtu": Attr(51, U32),
+        "prop_list": Attr(52, NEST, PROPERTIES, flagged=True),
     },
 )
 

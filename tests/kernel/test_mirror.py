@@ -807,3 +807,17 @@ def test_a_mirror_into_a_tunnel_leaves_the_link_that_it_watches_whole(lab: Lab, 
         assert done.returncode == 0, done.stdout + done.stderr
     assert lab.batch()["status"] == "unchanged"
     lab.destroy()
+
+
+def test_egress_beside_an_ingress_qdisc_without_prio(lab: Lab, tapped: Tapped) -> None:
+    """The ingress qdisc keeps clsact away, prio would hold the filters of what goes out."""
+    tc(tapped.r, "qdisc", "add", "dev", "eth0", "ingress")
+    lab.write([tapped.row("both")])
+    before = tapped.state()
+    done = lab.kokofast("batch", lab.file)
+    if done.returncode == 0:  # this kernel has prio
+        return
+    assert "$.links[0].endpoints[0].mirror" in done.stderr
+    assert "an ingress qdisc stands in the place of clsact" in done.stderr
+    assert "replace it by clsact" in done.stderr
+    assert tapped.state() == before

@@ -174,3 +174,66 @@ def test_destroy_by_file_needs_no_namespace_of_it(lab: Lab, kokofast: RunKokofas
     done = kokofast("destroy", lab.file)
     assert done.returncode == 0, done.stderr
     assert "unchanged" in done.stdout
+
+
+def parented(a: str, name: str, parent: str, mode: str = "bridge") -> dict[str, object]:
+    return {"type": "macvlan", "endpoint": f"{a}:{name}", "parent": f"{a}:{parent}", "mode": mode}
+
+
+def test_what_keeps_a_macvlan_from_its_parent_is_found_by_a_dry_run(lab: Lab) -> None:
+    a = lab.node("a")
+    for name in ("port", "used", "alone", "named"):
+        ip(a, "link", "add", name, "type", "veth", "peer", "name", f"{name}1")
+    ip(a, "link", "add", "br0", "type", "bridge")
+    ip(a, "link", "set", "port", "master", "br0")
+    ip(a, "link", "add", "m0", "link", "used", "type", "macvlan", "mode", "bridge")
+    ip(a, "link", "add", "m1", "link", "alone", "type", "macvlan", "mode", "passthru")
+    ip(a, "link", "property", "add", "dev", "named", "altname", "a-rather-long-other-name", "altname", "short")
+    ip(a, "link", "property", "add", "dev", "named", "altname", "brief")
+    ip(a, "link", "add", "v0", "type", "vxlan", "id", "5", "remote", "192.0.2.1", "dev", "used", "dstport", "4789")
+    lab.write(
+        [
+            parented(a, "e0", "port"),
+            parented(a, "e1", "used", "passthru"),
+            parented(a, "e2", "alone"),
+            parented(a, "e3", "brief"),
+            {"endpoints": [f"{a}:short", f"{a}:e4"]},
+            {"type": "vxlan", "endpoint": f"{a}:e5", "parent": f"{a}:named", "remote": "192.0.2.2", "vni": 5},
+        ]
+    )
+    before = state(a)
+    for more in ([], ["--dry-run"]):
+        done = lab.kokofast("batch", lab.file, *more)
+        assert done.returncode == 2
+        for said in (
+            "$.links[0].parent: port is a port of the bridge br0",
+            "$.links[1].mode: used carries the macvlan m0 already, and mode passthru of this one",
+            "$.links[2].parent: alone carries the macvlan m1 already, and mode passthru of that one",
+            f"$.links[3].parent: there is no interface brief in {a} to stand on; it is another name (altname) of named",
+            f"$.links[4].endpoints[0]: short is another name (altname) of the interface named in {a}",
+            "$.links[5].vni: v0, a vxlan in the parent's namespace, has this vni already",
+        ):
+            assert said in done.stderr
+    assert state(a) == before
+
+
+def test_what_only_the_kernel_knows_of_a_parent_is_told_with_its_cause(lab: Lab) -> None:
+    """The interface that is in the way is in a namespace that the file does not have."""
+    a, b = lab.node("a"), lab.node("b")
+    ip(a, "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    ip(a, "link", "add", "m0", "link", "up0", "netns", b, "type", "macvlan", "mode", "bridge")
+    lab.write([parented(a, "e0", "up0", "passthru")])
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 1
+    assert "$.links[0].parent: " in done.stderr
+    assert "Invalid argument (EINVAL): a macvlan with mode passthru takes a parent for itself" in done.stderr
+
+
+def test_a_mac_address_that_is_taken_on_the_parent_is_told(lab: Lab) -> None:
+    a = lab.node("a")
+    ip(a, "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    mac = links(a)["up0"]["address"]
+    lab.write([{**parented(a, "e0", "up0"), "mac": mac}])
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 1
+    assert "its MAC address is that of its parent" in done.stderr

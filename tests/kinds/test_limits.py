@@ -35,7 +35,16 @@ def test_of_a_vxlan_that_of_multicast_groups(remote: str, code: int, name: str) 
     assert name in found if name else found == ""
 
 
+KNOWN = {"macvlan": errno.EADDRINUSE, "vlan": errno.ENETDOWN}
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"vxlan"}))
-def test_of_the_others_none(kind: str) -> None:
+def test_of_the_others_one_at_most(kind: str) -> None:
     link = Link(kind, (end("a:e0"),))
-    assert not any(KINDS[kind].limit(link, code) for code in errno.errorcode)
+    found = [code for code in errno.errorcode if KINDS[kind].limit(link, code)]
+    assert found == ([KNOWN[kind]] if kind in KNOWN else [])
+
+
+def test_a_port_that_somebody_else_has() -> None:
+    link = Link("vxlan", (end("a:e0"),), options={"remote": parse_ip("192.0.2.1"), "port": 5555})
+    assert "UDP port 5555" in KINDS["vxlan"].limit(link, errno.EADDRINUSE)

@@ -424,3 +424,72 @@ def test_the_parent_of_a_tunnel_that_it_is_copied_into_keeps_its_mtu() -> None:
     here = namespace(0, up, there)
     here.mirrors = (MirrorFilter("up0", "ingress", cookie, target=there.ifindex),)
     assert plan(nodes(tunnel, link), here, namespace(1, far)).operations == []
+
+
+def theirs(ifname: str, ifindex: int, kind: str, parent: int = 2, **data: object) -> Interface:
+    return Interface(ifindex, ifname, kind=kind, mtu=1500, peer=parent, data=data)
+
+
+def obstacles(link: Link, *there: Interface, **fields: object) -> list[str]:
+    """What is said of a link on h:up0 (number 2), beside these interfaces."""
+    up0 = Interface(2, "up0", mtu=1500, **fields)  # type: ignore[arg-type]
+    found = plan(nodes(link), namespace(0), namespace(1, up0, *there))
+    return texts(found)
+
+
+class TestWhatKeepsALinkFromItsParent:
+    """The kernel refuses each of these with a bare EBUSY, EINVAL or EEXIST."""
+
+    @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
+    def test_a_port_of_a_bridge(self, kind: str) -> None:
+        bridge = Interface(7, "br0", kind="bridge")
+        assert obstacles(on(kind, "c:e0", "h:up0"), bridge, master=7) == [
+            f"link.parent: up0 is a port of the bridge br0, and carries no {kind}: take br0 as the parent, or up0 out "
+            "of it (ip link set up0 nomaster)"
+        ]
+        assert obstacles(on("vxlan", "c:e0", "h:up0"), bridge, master=7) == []
+        assert obstacles(on(kind, "c:e0", "h:up0"), Interface(7, "red", kind="vrf"), master=7) == []
+
+    @pytest.mark.parametrize(("kind", "other"), [("macvlan", "ipvlan"), ("ipvlan", "macvlan")])
+    def test_the_other_kind(self, kind: str, other: str) -> None:
+        (said,) = obstacles(on(kind, "c:e0", "h:up0"), theirs("x0", 9, other))
+        assert said == f"link.parent: up0 carries the {other} x0, and no {kind} beside it"
+        assert obstacles(on(kind, "c:e0", "h:up0"), theirs("x0", 9, other, parent=5)) == []
+
+    @pytest.mark.parametrize(
+        ("mode", "there", "refused"),
+        [("passthru", 4, "this one"), ("bridge", 8, "that one"), ("bridge", 4, "")],
+    )
+    def test_passthru(self, mode: str, there: int, refused: str) -> None:
+        found = obstacles(on("macvlan", "c:e0", "h:up0", mode=mode), theirs("x0", 9, "macvlan", mode=there))
+        assert [f"mode passthru of {refused}" in said for said in found] == ([True] if refused else [])
+
+    def test_a_loopback(self) -> None:
+        assert obstacles(on("macvlan", "c:e0", "h:lo")) == ["link.parent: a loopback interface carries no macvlan"]
+
+    def test_a_tunnel_of_the_same_number(self) -> None:
+        link = on("vxlan", "c:e0", "h:up0")
+        made: Any = KINDS["vxlan"].create(link, ({},), 2)["linkinfo"]
+        data = {**made["data"], "link": 5}  # on another parent: a namespace has each number once
+        said = ["link.vni: x0, a vxlan in the parent's namespace, has this vni already"]
+        assert obstacles(link, theirs("x0", 9, "vxlan", 0, **data)) == said
+        assert obstacles(link, theirs("x0", 9, "vxlan", 0, **{**data, "id": 8})) == []
+        assert obstacles(link, theirs("x0", 9, "vxlan", 0, **{**data, "group6": bytes(15) + b"\1"})) == []
+
+    def test_a_vlan_of_the_same_number(self) -> None:
+        link = on("vlan", "c:e0", "h:up0", id=5)
+        data = {"id": 5, "protocol": 0x8100}
+        said = ["link.id: x0, a vlan on up0, has this id already"]
+        assert obstacles(link, theirs("x0", 9, "vlan", **data)) == said
+        assert obstacles(link, theirs("x0", 9, "vlan", parent=5, **data)) == []
+
+    def test_an_alternative_name(self) -> None:
+        up0 = Interface(2, "up0", mtu=1500, altnames=("uplink", "enp1s0"))
+        there = namespace(0), namespace(1, up0)
+        hint = "; it is another name (altname) of up0, take that"
+        found = plan(nodes(on("macvlan", "c:e0", "h:uplink")), *there)
+        assert texts(found) == [f"link.parent: there is no interface uplink in h to stand on{hint}"]
+        tap = veth("c:t", end("h:t", mirror=Mirror("uplink", "ingress")))
+        assert texts(plan(nodes(tap), *there)) == [f"h:t: there is no interface uplink in h to mirror{hint}"]
+        found = plan(nodes(veth("c:t", "h:uplink")), *there)
+        assert texts(found) == ["h:uplink.ifname: uplink is another name (altname) of the interface up0 in h"]
