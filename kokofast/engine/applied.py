@@ -60,7 +60,8 @@ def ends_made(applied: Applied, only: set[int] | None = None) -> tuple[list[Owne
     from kokofast.plan.teardown import OwnedEnd  # only who has to delete pays
 
     executor = applied.executor
-    group = group_of(applied.topology.name)
+    lab = applied.topology.name
+    group = group_of(lab)
     ends: list[OwnedEnd] = []
     left: list[str] = []
     for number, operation in enumerate(applied.plan.operations):
@@ -68,7 +69,7 @@ def ends_made(applied: Applied, only: set[int] | None = None) -> tuple[list[Owne
             was_made = number in applied.done
             try:
                 ends += [
-                    OwnedEnd(reference.ns, executor.indexes.of(reference), group, operation.link)
+                    OwnedEnd(reference.ns, executor.indexes.of(reference), group, lab, operation.link)
                     for reference in operation.ends
                     if was_made or (operation in executor.begun and _came_to_be(applied, number, reference))
                 ]

@@ -419,6 +419,6 @@ def pair(interfaces: list[OwnedInterface]) -> list[OwnedEnd]:
             if first.peer == second.ifindex and second.peer == first.ifindex:
                 link[numbers[1]] = numbers[0]
     return [
-        OwnedEnd(owned.ns, owned.interface.ifindex, owned.interface.group, link[number])
+        OwnedEnd(owned.ns, owned.interface.ifindex, owned.interface.group, owned.lab or None, link[number])
         for number, owned in enumerate(interfaces)
     ]

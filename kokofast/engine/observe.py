@@ -49,7 +49,6 @@ MARKS = Request(
     {"ext_mask": RTEXT_FILTER_SKIP_STATS},
     only=frozenset(("address", "broadcast", "group", "ifalias", "ifname", "link")),
 )
-_GROUPS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=frozenset(("group",)))
 
 
 def _same_addresses(found: list[Message], before: list[Message] | None) -> bool:
@@ -149,13 +148,26 @@ def observe_marks(kernel: Kernel, handle: Handle, goes: Callable[[Namespace], bo
         raise OSError(error.errno, str(error)) from error
 
 
-def members_of(kernel: Kernel, handle: Handle, group: int) -> set[int]:
-    """The indexes of all interfaces of a group in a namespace. Raises OSError, also for what the kernel refuses."""
+def members_of(kernel: Kernel, handle: Handle, group: int) -> list[Interface]:
+    """All interfaces of a group in a namespace, as much of each as observe_marks() has. Raises OSError, also for what
+    the kernel refuses."""
     try:
-        found = kernel.dump(handle, _GROUPS)
+        found = kernel.dump(handle, MARKS)
     except KernelError as error:
         raise OSError(error.errno, str(error)) from error
-    return {message.header["index"] for message in found if message.attributes.get("group", 0) == group}
+    return [interface_of(message) for message in found if message.attributes.get("group", 0) == group]
+
+
+def look_at(kernel: Kernel, handle: Handle, ifindex: int) -> Interface | None:
+    """The interface that has an index now, as much of it as observe_marks() has. Raises OSError, also for what the
+    kernel refuses."""
+    try:
+        (found,) = kernel.ask(handle, Request(RTM_GETLINK, {"index": ifindex}, MARKS.attributes, only=MARKS.only))
+    except KernelError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise OSError(error.errno, str(error)) from error
+    return interface_of(found)
 
 
 def _observe(kernel: Kernel, handle: Handle, request: Request) -> Namespace:

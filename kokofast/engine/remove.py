@@ -1,21 +1,30 @@
-"""Carries out one removal: of an interface, of a group of them, or of a namespace. Blocking, for worker threads."""
+"""Carries out one removal: of the interfaces of a lab in a namespace, or of a namespace. Blocking, for worker threads.
+
+What was seen some time ago may be gone, and its ifindex be another interface's. So each deletion looks first, at the
+marks; and where it can, it is by group, which the kernel itself compares.
+"""
 
 from __future__ import annotations
 
 import errno
 
-from kokofast.engine.observe import members_of
+from kokofast.engine.observe import look_at, members_of
 from kokofast.engine.routes import routes_in_the_way
-from kokofast.plan.operations import DeleteGroup, DeleteInterface, RemoveNamespace
+from kokofast.plan.observed import Namespace
+from kokofast.plan.operations import RemoveNamespace
+from kokofast.plan.ownership import lab_of
 from kokofast.wire.link import RTM_DELLINK
 from kokofast.wire.message import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Executor, Refusal
     from kokofast.host.kernel import Handle, Kernel
-    from kokofast.plan.operations import Removal
+    from kokofast.plan.observed import Interface
+    from kokofast.plan.operations import DeleteGroup, Removal
 
 
 # Of a send: it is longer than the socket may send, or there was no memory for it or for its answers.
@@ -29,75 +38,64 @@ def remove(executor: Executor, operation: Removal) -> list[tuple[int, Refusal | 
     answers = _remove(executor, operation)
     if all(refusal is None for _, refusal in answers):
         return answers
-    if isinstance(operation, RemoveNamespace):
-        again = _remove(executor, operation)
-        return again if again[0][1] is None else answers
-    return _remove_again(executor, operation, answers)
-
-
-def _remove_again(
-    executor: Executor, operation: DeleteInterface | DeleteGroup, answers: list[tuple[int, Refusal | None]]
-) -> list[tuple[int, Refusal | None]]:
-    # With a look first: someone else may have taken the index of an interface that is gone.
-    indexes = operation.ifindexes if isinstance(operation, DeleteGroup) else (operation.ifindex,)
-    try:
-        now = executor.look(operation.ns)
-    except OSError:
-        return answers
-    there = {item.ifindex for item in now.interfaces.values() if item.group == operation.group}
-    found: list[tuple[int, Refusal | None]] = []
-    for index, (link, refusal) in zip(indexes, answers, strict=True):
-        if refusal is None or index not in there:
-            found.append((link, None))
-        else:
-            again = _remove(executor, DeleteInterface(operation.ns, index, operation.group, link))
-            found.append((link, again[0][1]))
-    return found
+    again = _remove(executor, operation)
+    return [(link, first and second and first) for (link, first), (_, second) in zip(answers, again, strict=True)]
 
 
 def _remove(executor: Executor, operation: Removal) -> list[tuple[int, Refusal | None]]:
     try:
-        if isinstance(operation, RemoveNamespace):
-            return [(-1, _remove_namespace(executor, operation))]
         handle = executor.handle(operation.ns)
-        with executor.kernel.using([handle]):
-            if isinstance(operation, DeleteInterface):
-                return [(operation.link, _delete(executor.kernel, handle, operation.ifindex))]
-            return _delete_group(executor.kernel, handle, operation)
+        with executor.kernel.using([handle], to_ask=not isinstance(operation, RemoveNamespace)):
+            if isinstance(operation, RemoveNamespace):
+                executor.kernel.remove(operation.name, handle.identity)
+                return [(-1, None)]
+            return _delete_group(executor, handle, operation)
     except OSError as error:
-        links = operation.links if isinstance(operation, DeleteGroup) else (getattr(operation, "link", -1),)
+        links = (-1,) if isinstance(operation, RemoveNamespace) else operation.links
         return [(link, error) for link in links]
 
 
-def _delete(kernel: Kernel, handle: Handle, ifindex: int) -> Refusal | None:
-    (answer,) = kernel.send(handle, [Request(RTM_DELLINK, {"index": ifindex})])
-    return None if answer is None or answer.errno == errno.ENODEV else answer
-
-
 def _delete_group(
-    kernel: Kernel, handle: Handle, operation: DeleteGroup, *, with_routes: bool = True
+    executor: Executor, handle: Handle, operation: DeleteGroup, *, with_routes: bool = True
 ) -> list[tuple[int, Refusal | None]]:
+    kernel = executor.kernel
+    namespace = Namespace(handle.identity)
+
+    def is_ours(item: Interface) -> bool:
+        lab = lab_of(item, namespace, executor.boot, operation.lab)
+        return lab is not None and operation.lab in (None, lab) and item.group == operation.group
+
     members = members_of(kernel, handle, operation.group)
-    if not members <= set(operation.ifindexes):
-        pairs = zip(operation.ifindexes, operation.links, strict=True)
-        return [(link, _delete(kernel, handle, ifindex)) for ifindex, link in pairs]
-    routes = routes_in_the_way(kernel, handle, members) if with_routes else []
-    try:
-        # By one send: a kill must not leave the links there and their routes gone.
-        *_, answer = kernel.send(handle, [*routes, Request(RTM_DELLINK, {}, {"group": operation.group})], whole=True)
-    except OSError as error:
-        if not routes or error.errno not in _TOO_MUCH:
-            raise
-        return _delete_group(kernel, handle, operation, with_routes=False)
-    refusal = None if answer is None or answer.errno == errno.ENODEV else answer
-    return [(link, refusal) for link in operation.links]
+    wanted = {item.ifindex for item in members if is_ours(item)}.intersection(operation.ifindexes)
+    answers: dict[int, Refusal | None] = {}
+    if len(wanted) < len(members):
+        answers = {index: delete_one(kernel, handle, index, is_ours) for index in wanted}
+    elif wanted:
+        routes = routes_in_the_way(kernel, handle, wanted) if with_routes else []
+        try:
+            # By one send: a kill must not leave the links there and their routes gone.
+            *_, answer = kernel.send(
+                handle, [*routes, Request(RTM_DELLINK, {}, {"group": operation.group})], whole=True
+            )
+        except OSError as error:
+            if not routes or error.errno not in _TOO_MUCH:
+                raise
+            return _delete_group(executor, handle, operation, with_routes=False)
+        answers = dict.fromkeys(wanted, _unless_gone(answer))
+    return [(link, answers.get(index)) for index, link in zip(operation.ifindexes, operation.links, strict=True)]
 
 
-def _remove_namespace(executor: Executor, operation: RemoveNamespace) -> Refusal | None:
-    handle = executor.handle(operation.ns)
-    with executor.kernel.using([handle], to_ask=False):
-        executor.kernel.remove(operation.name, handle.identity)
-    return None
+def delete_one(kernel: Kernel, handle: Handle, ifindex: int, is_ours: Callable[[Interface], bool]) -> Refusal | None:
+    """Deletes the interface with an index, when it is ours still. Raises OSError."""
+    found = look_at(kernel, handle, ifindex)
+    if found is None or not is_ours(found):
+        return None
+    (answer,) = kernel.send(handle, [Request(RTM_DELLINK, {"index": ifindex})])
+    return _unless_gone(answer)
+
+
+def _unless_gone(answer: Refusal | None) -> Refusal | None:
+    return None if answer is None or answer.errno == errno.ENODEV else answer
 
 
 def take_back_at_once(applied: Applied) -> list[str]:

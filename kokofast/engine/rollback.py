@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kokofast.engine.execute import Executor, Refusal
     from kokofast.engine.result import Progress
     from kokofast.host.kernel import Handle
-    from kokofast.plan.operations import Operation, Removal, RemoveNamespace
+    from kokofast.plan.operations import DeleteGroup, Operation, RemoveNamespace
     from kokofast.plan.teardown import OwnedEnd
 
 # Deleting is waiting for RCU with little work in between: many requests in flight share the grace periods.
@@ -118,7 +118,7 @@ async def _outlived(executor: Executor, gone: Collection[int], run: RunAll) -> s
 
 async def _delete_links(
     executor: Executor,
-    deletions: Sequence[Removal],
+    deletions: Sequence[DeleteGroup],
     done: TornDown,
     run: RunAll,
     workers: int,
@@ -132,7 +132,7 @@ async def _delete_links(
                 done.failed_links[link] = refusal
         step()
 
-    def delete(chosen: Sequence[Removal]) -> list[list[tuple[int, Refusal | None]]]:
+    def delete(chosen: Sequence[DeleteGroup]) -> list[list[tuple[int, Refusal | None]]]:
         return [remove(executor, operation) for operation in chosen]
 
     await run(deletions, delete, workers=max(min(workers, executor.kernel.capacity), 1), chunk=1, report=report)

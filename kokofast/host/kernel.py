@@ -280,13 +280,18 @@ class Kernel:
         with handle.lock:
             return socket.dump(request)
 
+    def ask(self, handle: Handle, request: Request) -> list[Message]:
+        """The answer to a question that is no dump, in a namespace held by using(). Raises KernelError, OSError."""
+        socket = handle.remote or handle.socket
+        assert socket is not None
+        with handle.lock:
+            return socket.ask(request)
+
     def nsid(self, handle: Handle, other: Handle) -> int | None:
         """The number by which a namespace calls another one, both held by using(); None when it has none for it.
         Raises KernelError, OSError."""
-        assert handle.socket is not None
         assert other.fd is not None
-        with handle.lock:
-            (answer,) = handle.socket.ask(Request(RTM_GETNSID, {}, {"fd": other.fd}))
+        (answer,) = self.ask(handle, Request(RTM_GETNSID, {}, {"fd": other.fd}))
         found: int = answer.attributes["nsid"]
         return None if found == NETNSA_NSID_NOT_ASSIGNED else found
 

@@ -80,6 +80,11 @@ class Remote:
         with self._observer.lock:
             return self._observer.socket.dump(self._there(request))
 
+    def ask(self, request: Request) -> list[Message]:
+        """As Socket.ask()."""
+        with self._observer.lock:
+            return self._observer.socket.ask(self._there(request))
+
     def _there(self, request: Request) -> Request:
         if request.type not in _BY_NUMBER:
             raise OSError(errno.EOPNOTSUPP, "the namespace has no name any more, only its links can be reached")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from kokofast.engine.applied import GONE
 from kokofast.engine.mirror import list_mirrors, remove_mirrors
 from kokofast.engine.observe import LINKS, Patience, observe
+from kokofast.engine.remove import delete_one
 from kokofast.engine.seen import look_into
 from kokofast.host import namespaces as host
 from kokofast.koko.look import look_at
 from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of, lab_of
 from kokofast.topology.problems import Problem
-from kokofast.wire.link import RTM_DELLINK
-from kokofast.wire.message import KernelError, Request
+from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,12 +52,17 @@ def delete(kernel: Kernel, action: Delete, hold_signals: Callable[[], object]) -
         places.append(other)
     hold_signals()
     with kernel.using([handle]):
-        (refusal,) = kernel.send(handle, [Request(RTM_DELLINK, {"index": interface.ifindex})])
-    if refusal is not None and refusal.errno not in GONE:
+        refusal = delete_one(kernel, handle, interface.ifindex, lambda now: _is_same(now, interface))
+    if refusal is not None:
         return [], refusal
     # The link first: a filter without its target lets the traffic pass, a link without its filter would be half of one.
     refusals = [_remove_mirrors(kernel, place, cookie_of(lab, interface.alias)) for place in places if interface.alias]
     return [], next((refusal for refusal in refusals if refusal is not None), None)
+
+
+def _is_same(now: Interface, before: Interface) -> bool:
+    marks = ((item.ifname, item.group, item.alias, item.mac) for item in (now, before))
+    return len(set(marks)) == 1
 
 
 def _by_hand(node: Node, handle: Handle, ifname: str) -> str:

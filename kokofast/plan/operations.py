@@ -158,31 +158,21 @@ class RemoveMirror:
 
 
 class DeleteGroup:
-    """One RTM_DELLINK for all interfaces of a group in a namespace. ifindexes are all that the caller saw there, links
-    the link of each (the same one twice when both its ends are there): should another interface be in the group by
-    then, they are deleted one by one instead."""
+    """One RTM_DELLINK for all interfaces of a group in a namespace. ifindexes are those to delete, links the link of
+    each (the same one twice when both its ends are there), lab is whose they are (None: any lab's). Should anything
+    else be in the group by then, they are deleted one by one instead."""
 
-    __slots__ = ("group", "ifindexes", "links", "ns")
+    __slots__ = ("group", "ifindexes", "lab", "links", "ns")
     verb = "delete links"
 
-    def __init__(self, ns: int, group: int, ifindexes: tuple[int, ...], links: tuple[int, ...]) -> None:
+    def __init__(
+        self, ns: int, group: int, lab: str | None, ifindexes: tuple[int, ...], links: tuple[int, ...]
+    ) -> None:
         self.ns = ns
         self.group = group
+        self.lab = lab
         self.ifindexes = ifindexes
         self.links = links
-
-
-class DeleteInterface:
-    """One RTM_DELLINK."""
-
-    __slots__ = ("group", "ifindex", "link", "ns")
-    verb = "delete link"
-
-    def __init__(self, ns: int, ifindex: int, group: int, link: int) -> None:
-        self.ns = ns
-        self.ifindex = ifindex
-        self.group = group
-        self.link = link
 
 
 class RemoveNamespace:
@@ -198,4 +188,4 @@ class RemoveNamespace:
 
 if TYPE_CHECKING:
     Operation = MakeNamespace | CreateLink | ConfigureEnd | AddMirror | RemoveMirror
-    Removal = DeleteGroup | DeleteInterface | RemoveNamespace
+    Removal = DeleteGroup | RemoveNamespace

@@ -263,6 +263,16 @@ class FakeKernel(Kernel):
                 for key, proto in link.addresses.items()
             ]
 
+    def ask(self, handle: Handle, request: Request) -> list[Message]:
+        assert request.type == RTM_GETLINK, request
+        with self._world:
+            index = request.header["index"]
+            assert isinstance(index, int)
+            link = self._of[handle.identity].links.get(index)
+            if link is None:
+                raise KernelError(errno.ENODEV)
+            return [_link_message(link)]
+
     # How requests are carried out
 
     def _new(self) -> FakeNamespace:

@@ -181,6 +181,61 @@ async def test_a_stranger_that_joins_the_group_at_the_last_moment_stays(make_ker
     assert len(deletions(kernel)) == 4
 
 
+class Thief(FakeKernel):
+    """Before each exchange of a deletion someone takes an interface of ours away, and one of theirs gets its index."""
+
+    stolen: list[str]
+    steals = False
+
+    def _steal(self) -> None:
+        name = f"theirs{len(self.stolen)}"
+        for namespace in (self["a"], self["c"]):
+            ours = [link for link in namespace.links.values() if link.name.startswith("e")]
+            if self.steals and ours:
+                self._unlink(namespace, ours[0])
+                namespace.add(name, index=ours[0].index)
+                self.stolen.append(name)
+                return
+
+    def dump(self, handle, request):  # type: ignore[no-untyped-def]
+        self._steal()
+        return super().dump(handle, request)
+
+    def ask(self, handle, request):  # type: ignore[no-untyped-def]
+        self._steal()
+        return super().ask(handle, request)
+
+    def send(self, handle, requests, resolve=None, *, whole=False):  # type: ignore[no-untyped-def]
+        if "group" in requests[-1].attributes:  # between the look at one interface and its deletion it would succeed
+            self._steal()
+        return super().send(handle, requests, resolve, whole=whole)
+
+
+@pytest.mark.parametrize("beside", ["nobody", "a stranger in the group"])
+@pytest.mark.parametrize("lab_name", ["lab", None], ids=["one lab", "all labs"])
+async def test_an_index_that_another_interface_has_by_now(
+    make_kernel: KernelFactory, beside: str, lab_name: str | None
+) -> None:
+    kernel = make_kernel("a", "b", "c", "d")
+    if beside == "a stranger in the group":
+        kernel["a"].add("s0", group=group_of("lab"))
+    pairs = [*(("a", "b") for _ in range(9)), ("c", "d")]
+    topology = lab([{"endpoints": [f"{one}:e{n}", f"{other}:e{n}"]} for n, (one, other) in enumerate(pairs)])
+    await apply_and_count(kernel, topology)
+    kernel.__class__ = Thief
+    kernel.stolen = []  # type: ignore[attr-defined]
+
+    def progress(stage: str, done: int, total: int) -> None:
+        kernel.steals = stage == "survey" and done == total  # type: ignore[attr-defined]
+
+    result = await destroy(lab_name, kernel=kernel, jobs=1, progress=progress)
+    assert (result.status, result.errors) == ("destroyed", [])
+    stolen = kernel.stolen  # type: ignore[attr-defined]
+    assert stolen
+    left = {link for name in "abcd" for link in kernel.links_of(name)}
+    assert left - {"s0"} == set(stolen)
+
+
 async def test_links_of_an_inhabited_namespace_are_deleted_explicitly(make_kernel: KernelFactory) -> None:
     kernel = make_kernel("a")
     await apply_and_count(kernel, lab([{"endpoints": ["a:e0", "c:e0"]}, {"endpoints": ["c:e1", "d:e0"]}]))

@@ -46,6 +46,8 @@ def test_what_is_held_is_told_and_its_links_are_reached(requires_root: None, mon
         handle.remote = watch.remote(living[0])
         with kernel.using([handle]):
             assert len(kernel.dump(handle, Request(RTM_GETLINK, {}))) == 3
+            (loopback,) = kernel.ask(handle, Request(RTM_GETLINK, {"index": 1}))
+            assert loopback.attributes["ifname"] == "lo"
             assert kernel.send(handle, [Request(RTM_DELLINK, {}, {"group": GROUP})]) == [None]
             with pytest.raises(OSError, match="no name any more"):
                 kernel.dump(handle, Request(RTM_GETADDR, {}))
