@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 
+from kokofast.host import namespaces as host
 from kokofast.host.namespaces import named
 from kokofast.topology.model import CONTAINER_KINDS
+from kokofast.topology.values import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokofast.topology.model import Node
+
+_NO_NAMESPACE = (errno.ENOENT, errno.EINVAL, errno.ELOOP)
 
 
 def path_of(node: Node) -> str:
@@ -27,10 +31,41 @@ def path_of(node: Node) -> str:
     raise ValueError(f"a {node.kind} node has no path of its own")
 
 
+def stale(name: str) -> str | None:
+    """What is under a name in /run/netns that leads to no namespace, and the command that removes it; None when nothing
+    is, or something that is not known."""
+    path = named(name)
+    if os.path.islink(path):
+        return f"{quote(path)} is a symbolic link that leads to no namespace; remove it with {_command('rm', path)}"
+    claim = host.claimed(path)
+    lab = claim.split(":")[1] if claim is not None else ""
+    if lab:
+        return (
+            f"there is no network namespace {quote(name)}, but the lab {quote(lab)} has claimed its name: the run that "
+            "was to make it was killed, or has made it in another mount namespace; remove the claim with "
+            f"{_command('kokofast', 'destroy', '--name', lab)}"
+        )
+    if host.read_plain(path) == "":
+        return (
+            f"{quote(path)} is an empty file and no namespace: an 'ip netns add' was killed, or has made it in another "
+            f"mount namespace; remove it with {_command('ip', 'netns', 'delete', name)}"
+        )
+    return None
+
+
+def _command(*words: str) -> str:
+    import shlex
+
+    return f"'{' '.join(shlex.quote(word) if word.isprintable() else f'${word!a}' for word in words)}'"
+
+
 def explain(node: Node, error: OSError) -> str:
     """Why the node's namespace could not be opened, and what to do."""
     if node.kind in CONTAINER_KINDS and error.errno in (errno.ENOENT, errno.ESRCH):
         return f"container {node.target!r} ended while its namespace was opened"
+    reason = stale(node.target) if node.kind == "netns" and error.errno in _NO_NAMESPACE else None
+    if reason is not None:
+        return reason
     if error.errno == errno.ENOENT:
         if node.kind == "netns":
             return (

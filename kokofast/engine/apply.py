@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,14 +12,15 @@ from kokofast.engine.count import count_done, succeed
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
 from kokofast.engine.groundwork import is_to_do, plan_of, see_for
-from kokofast.engine.locking import lab_locked
+from kokofast.engine.locking import POLL_SECONDS, lab_locked
 from kokofast.engine.pace import Pace
-from kokofast.engine.recheck import bereft, fail_the_misled
-from kokofast.engine.result import UNCHANGED, Failure, Result
+from kokofast.engine.recheck import bereft, fail_the_misled, lost_to
+from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler, run_all
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
+from kokofast.host.lock import is_locked
 from kokofast.plan.operations import CreateLink
 from kokofast.plan.plan import nodes_of
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from kokofast.plan.operations import Operation
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
+
+ATTEMPTS = 5  # of a run whose namespaces other labs take away
+OTHERS_POLLS = 100
 
 
 async def apply(
@@ -63,25 +68,72 @@ async def apply(
     try:
         # A second run of the same lab waits, and then finds nothing to do.
         async with lab_locked(topology.name, needed=exclusive and not dry_run and not problems) as unlocked:
-            survey = await survey_nodes(
+            await _run(
+                topology,
+                result,
                 kernel,
-                nodes_of(topology),
-                see_for(topology),
+                keep_going=keep_going,
+                dry_run=dry_run,
+                jobs=jobs,
                 runtime_timeout=runtime_timeout,
-                timed=result.stage,
                 progress=progress,
+                problems=problems,
+                notes=unlocked,
             )
-            with result.stage("plan"):
-                plan = plan_of(topology, survey, kernel)
-            plan.problems = list(dict.fromkeys([*problems, *plan.problems]))
-            if is_to_do(topology, plan, result, dry_run):
-                result.notes += unlocked
-                applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
-                await _carry_out(applied, result, keep_going, Pace(jobs), progress)
         return result
     finally:
         if own:
             kernel.close()
+
+
+async def _run(
+    topology: Topology,
+    result: Result,
+    kernel: Kernel,
+    *,
+    keep_going: bool = False,
+    dry_run: bool = False,
+    jobs: int | None = None,
+    runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+    progress: Progress | None = None,
+    problems: Sequence[Problem] = (),
+    notes: Sequence[str] = (),
+    attempts: int = ATTEMPTS,
+) -> None:
+    survey = await survey_nodes(
+        kernel,
+        topology.name,
+        nodes_of(topology),
+        see_for(topology),
+        runtime_timeout=runtime_timeout,
+        timed=result.stage,
+        progress=progress,
+    )
+    with result.stage("plan"):
+        plan = plan_of(topology, survey, kernel)
+    plan.problems = list(dict.fromkeys([*problems, *plan.problems]))
+    if not is_to_do(topology, plan, result, dry_run):
+        return
+    result.notes += notes
+    applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
+    await _carry_out(applied, result, keep_going, Pace(jobs), progress)
+    if attempts > 1 and await _may_try_again(applied, result):
+        more = partial(_run, keep_going=keep_going, jobs=jobs, runtime_timeout=runtime_timeout, progress=progress)
+        await more(topology, result, kernel, notes=notes, attempts=attempts - 1)
+
+
+async def _may_try_again(applied: Applied, result: Result) -> bool:
+    """Whether all was taken back only because another lab, which failed or was destroyed, took the namespaces away that
+    it had made, and this one would have made them itself. Waits for the end of the other run."""
+    labs = lost_to(applied) if result.status == ROLLED_BACK else set()
+    if not labs:
+        return False
+    for _ in range(OTHERS_POLLS):  # not for ever: it may wait for us
+        if not any(map(is_locked, labs)):
+            break
+        await trio.sleep(POLL_SECONDS)
+    result.status, result.errors = UNCHANGED, []
+    return True
 
 
 async def go_on(
@@ -90,6 +142,8 @@ async def go_on(
     """The rest of apply() for a run that has had a head start."""
     head.is_taken_over = True
     await _carry_out(head.applied, head.result, keep_going, Pace(jobs), progress, head.answers)
+    if await _may_try_again(head.applied, head.result):
+        await _run(head.topology, head.result, head.kernel, keep_going=keep_going, jobs=jobs, progress=progress)
     return head.result
 
 
@@ -104,6 +158,7 @@ async def _carry_out(
     """answers are those of operations that were carried out already, by their numbers in the plan."""
     answered = answers if answers is not None else {}
     plan, executor, trace = applied.plan, applied.executor, result.trace
+    executor.stopped = _is_cancelled
     total = len(plan.operations)
 
     def report(numbers: Sequence[int], answers: Sequence[Refusal | None]) -> None:
@@ -148,6 +203,15 @@ async def _carry_out(
         raise
     result.workers = pace.workers
     await _settle(applied, result, keep_going, progress)
+
+
+def _is_cancelled() -> bool:
+    """In a worker thread: whether the run is to end."""
+    try:
+        trio.from_thread.check_cancelled()
+    except trio.Cancelled:
+        return True
+    return False
 
 
 async def _settle(applied: Applied, result: Result, keep_going: bool, progress: Progress | None) -> None:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import _thread
 import errno
-import time
 
 from kokofast.engine.indexes import Indexes
 from kokofast.engine.observe import NO_MIRRORS, observe
 from kokofast.engine.requests import requests_of, requests_of_change
-from kokofast.host.namespaces import named
 from kokofast.plan.operations import (
     AddMirror,
     Change,
@@ -30,7 +28,7 @@ from kokofast.wire.message import KernelError, Request, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kokofast.engine.mirrors import Mirrors
     from kokofast.host.kernel import Handle, Kernel
@@ -46,8 +44,6 @@ DISABLE_IPV6 = "ipv6/conf/{}/disable_ipv6"
 # There is none, or /proc/sys is read-only: then it is as it is.
 _NO_SYSCTL = (errno.ENOENT, errno.EROFS, errno.EACCES, errno.EPERM)
 
-ADOPT_ATTEMPTS = 50
-ADOPT_SECONDS = 0.01
 INDEX_ATTEMPTS = 8
 
 
@@ -59,7 +55,9 @@ class Executor:
         self.handles = handles
         self.boot = kernel.boot_id()
         self.begun: set[Operation] = set()
-        self.adopted: set[int] = set()  # namespaces that were to be made, and that somebody else made
+        self.adopted: dict[int, Namespace] = {}  # that were to be made, and that somebody else made
+        self.observed = observed
+        self.stopped: Callable[[], bool] = lambda: False  # whether what waits is to give up
         self.indexes = Indexes(observed)
         self._mirrors: Mirrors | None = None
         self._lock = _thread.allocate_lock()  # not threading: see host.threads
@@ -103,7 +101,9 @@ class Executor:
         self.begun.update(operations)
         first = operations[0]
         if isinstance(first, MakeNamespace):
-            return self._make_namespaces([item for item in operations if isinstance(item, MakeNamespace)])
+            from kokofast.engine.making import make_namespaces  # only who makes some pays
+
+            return make_namespaces(self, [item for item in operations if isinstance(item, MakeNamespace)])
         if isinstance(first, CreateLink):
             return self._create_links([item for item in operations if isinstance(item, CreateLink)])
         if isinstance(first, AddMirror):
@@ -142,40 +142,17 @@ class Executor:
             return requests
         return requests_of(operation)
 
-    def _make_namespaces(self, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
-        results: list[Refusal | None] = []
+    def adopt(self, ns: int, handle: Handle) -> OSError | None:
+        """Takes a namespace that somebody else has made since we looked, for the one of this number."""
         try:
-            made = self.kernel.make([(operation.name, operation.alias) for operation in operations])
-        except OSError as error:  # not one of them, but the directory of all
-            return [error] * len(operations)
-        for operation, item in zip(operations, made, strict=True):
-            if isinstance(item, FileExistsError):
-                results.append(self._adopt(operation, item))
-            elif isinstance(item, (OSError, KernelError)):
-                results.append(item)
-            else:
-                self.handles[operation.ns] = item
-                results.append(None)
-        return results
-
-    def _adopt(self, operation: MakeNamespace, refusal: OSError) -> Refusal | None:
-        """Takes a namespace that somebody else, another lab perhaps, has made since we looked. It is theirs."""
-        for _ in range(ADOPT_ATTEMPTS):
-            (item,) = self.kernel.open_all([named(operation.name)])
-            if not isinstance(item, OSError):
-                break
-            time.sleep(ADOPT_SECONDS)  # the name comes a moment before the namespace
-        else:
-            return refusal
-        try:
-            with self.kernel.using([item]):
-                namespace = observe(self.kernel, item)
+            with self.kernel.using([handle]):
+                namespace = observe(self.kernel, handle)
         except OSError as error:
             return error
-        self.indexes.learn(operation.ns, namespace)
+        self.indexes.learn(ns, namespace)
         with self._lock:
-            self.handles[operation.ns] = item
-            self.adopted.add(operation.ns)
+            self.handles[ns] = handle
+            self.adopted[ns] = namespace
         return None
 
     def _create_links(self, operations: Sequence[CreateLink]) -> list[Refusal | None]:

@@ -3,6 +3,7 @@ head start has no loop yet."""
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from kokofast.engine.crowd import crowded
 from kokofast.engine.observe import ALL_MIRRORS, BESIDE_OURS, observe
 from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, Failure
 from kokofast.host import namespaces as host
+from kokofast.host.lock import is_locked
 from kokofast.plan.operations import AddMirror, CreateLink, MakeNamespace, RemoveMirror
+from kokofast.plan.ownership import lab_of_alias
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
 from kokofast.plan.plan import UPDATE, Situation, parents_elsewhere
 from kokofast.plan.planner import make_plan
@@ -42,7 +45,8 @@ def see_for(topology: Topology) -> Callable[[Kernel, Handle], Namespace]:
 class Paths:
     """Where the namespaces of nodes are, containers by their pids; and why some nodes have none, by name."""
 
-    def __init__(self, nodes: Mapping[str, Node], pids: Mapping[str, int]) -> None:
+    def __init__(self, lab: str, nodes: Mapping[str, Node], pids: Mapping[str, int]) -> None:
+        self._lab = lab
         self.nodes: dict[str, list[Node]] = {}
         self.unresolved: dict[str, str] = {}
         for node in nodes.values():
@@ -60,18 +64,20 @@ class Paths:
             if not isinstance(sight, OSError):
                 number = survey.add(*sight)
                 survey.places.update((node.name, number) for node in same)
-            elif _can_be_made(path, same, sight):
+            elif any(node.create for node in same) and self._is_free(path, sight):
                 number = survey.add_missing()
                 survey.places.update((node.name, number) for node in same)
             else:
                 self.unresolved |= {node.name: local.explain(node, sight) for node in same}
 
-
-def _can_be_made(path: str, nodes: Sequence[Node], error: OSError) -> bool:
-    if not any(node.create for node in nodes):
-        return False
-    # A name that a killed run claimed, without a namespace behind it yet, is as good as missing.
-    return isinstance(error, FileNotFoundError) or host.claimed(path) is not None
+    def _is_free(self, path: str, error: OSError) -> bool:
+        """Whether a namespace can be made here."""
+        if isinstance(error, FileNotFoundError):
+            return not os.path.islink(path)
+        # What a killed run of this lab has claimed is taken over; what another run is about to make is waited for.
+        claim = host.claimed(path)
+        lab = None if claim is None else lab_of_alias(claim)
+        return lab is not None and (lab == self._lab or is_locked(lab))
 
 
 def blame(survey: Survey, nodes: Mapping[str, Node], unresolved: Mapping[str, str]) -> None:

@@ -82,6 +82,7 @@ class HeadStart:
     def _carry_out(self, start: int, stop: int, progress: Progress | None, stopped: Callable[[], bool]) -> bool:
         """The operations from start to stop; whether all of them went well."""
         plan, executor, trace = self.applied.plan, self.applied.executor, self.result.trace
+        executor.stopped = stopped
         execute = executor.execute if trace is None else trace.of(executor.execute)
         size = Pace(1).chunk(self.kernel.capacity)
         # What a later stage waits for is done by now.
@@ -217,7 +218,7 @@ def _look_and_plan(
     kernel, nodes = head.kernel, nodes_of(head.topology)
     survey = Survey()
     with head.result.stage("survey"):
-        paths = Paths(nodes, {})
+        paths = Paths(head.topology.name, nodes, {})
         try:
             sights = drive(
                 look(kernel, list(paths.nodes), AtOnce(stopped), see=see_for(head.topology), progress=progress)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 
+from kokofast.host.namespaces import named
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, MakeNamespace
+from kokofast.plan.ownership import lab_of_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +42,25 @@ def fail_the_misled(applied: Applied) -> None:
             told.add(link)
         applied.done.discard(number)
         applied.failures[number] = why[ns]
+
+
+def lost_to(applied: Applied) -> set[str]:
+    """The other labs whose namespaces have gone meanwhile, where that is all that failed, and this run would have made
+    them had they not been there. Those labs are taken back, or destroyed."""
+    executor, lab = applied.executor, applied.topology.name
+    to_make = {named(node.target) for node in applied.topology.nodes.values() if node.kind == "netns" and node.create}
+    lent: dict[int, str] = {}
+    for ns, namespace in (*enumerate(executor.observed), *executor.adopted.items()):
+        owner = lab_of_namespace(namespace) if namespace is not None else None
+        if owner not in (None, lab) and executor.handle(ns).path in to_make:
+            lent[ns] = owner
+    found: set[str] = set()
+    for number, refusal in applied.failures.items():
+        owners = {lent[ns] for ns in _namespaces(applied.plan.operations[number]) if ns in lent}
+        if not owners or refusal.errno not in (errno.ENOENT, errno.ESTALE):
+            return set()
+        found |= owners
+    return found
 
 
 def _fail_on_replaced_parents(applied: Applied) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.engine.observe import look_at, members_of
+from kokofast.engine.observe import look_at, members_of, observe_marks
 from kokofast.engine.routes import routes_in_the_way
 from kokofast.plan.observed import Namespace
 from kokofast.plan.operations import RemoveNamespace
-from kokofast.plan.ownership import lab_of
+from kokofast.plan.ownership import lab_of, namespace_alias
 from kokofast.wire.link import RTM_DELLINK
 from kokofast.wire.message import Request
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Executor, Refusal
+    from kokofast.engine.observe import Patience
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Interface
     from kokofast.plan.operations import DeleteGroup, Removal
@@ -96,6 +97,37 @@ def delete_one(kernel: Kernel, handle: Handle, ifindex: int, is_ours: Callable[[
 
 def _unless_gone(answer: Refusal | None) -> Refusal | None:
     return None if answer is None or answer.errno == errno.ENODEV else answer
+
+
+def give_back_if_used(executor: Executor, operation: RemoveNamespace, lab: str, patience: Patience) -> OSError | None:
+    """Gives a namespace that has just lost its name the name back when another lab has links in it, and says so.
+
+    The look comes afterwards: who has made links before the name went is seen now, and who makes some later finds at
+    the end of his run that the name is gone.
+    """
+    handle = executor.handle(operation.ns)
+    try:
+        with executor.kernel.using([handle], to_ask=False):
+            executor.kernel.reach(handle)
+            reason = _used_by_others(executor, handle, lab, patience)
+            if reason is not None:
+                executor.kernel.give_name(operation.name, handle, namespace_alias(lab))
+            return reason
+    except OSError as error:
+        return error
+
+
+def _used_by_others(executor: Executor, handle: Handle, lab: str, patience: Patience) -> OSError | None:
+    try:
+        seen = observe_marks(executor.kernel, handle, lambda _: True, patience)
+    except OSError as error:
+        return error
+    labs = {lab_of(interface, seen, executor.boot, lab) for interface in seen.interfaces.values()} - {None, lab}
+    if not labs:
+        return None
+    named = sorted(filter(None, labs))
+    whose = f"the lab {named[0]}" if named else "another lab"
+    return OSError(errno.EBUSY, f"links of {whose} are in it")
 
 
 def take_back_at_once(applied: Applied) -> list[str]:

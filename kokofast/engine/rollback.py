@@ -6,7 +6,8 @@ import errno
 from typing import TYPE_CHECKING, TypeGuard
 
 from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
-from kokofast.engine.remove import remove
+from kokofast.engine.observe import MARKS, Patience
+from kokofast.engine.remove import give_back_if_used, remove
 from kokofast.host import namespaces as host
 from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.teardown import plan_teardown
@@ -56,9 +57,10 @@ async def tear_down(
     workers: int | None = None,
     progress: Progress | None = None,
     watch: bool = True,
+    lab: str | None = None,
 ) -> TornDown:
     """Deletes the interfaces and removes the namespaces (number -> name), with the fewest requests. Without watch it is
-    known that these live on."""
+    known that these live on. With ``lab`` those stay in which another lab has links."""
     done = TornDown()
     deletions, removals = plan_teardown(ends, removable)
     total = len(deletions) + len(removals)
@@ -72,7 +74,7 @@ async def tear_down(
 
     workers = workers or DELETE_WORKERS
     await _delete_links(executor, deletions, done, run, workers, step)
-    unwatched = await _remove_namespaces(executor, removals, done, run, step, watch=watch)
+    unwatched = await _remove_namespaces(executor, removals, done, run, step, watch=watch, lab=lab)
     gone = {
         number for number, name in removable.items() if name not in done.failed_namespaces and number not in unwatched
     }
@@ -88,7 +90,7 @@ async def tear_down(
         total += len(deletions)
         await _delete_links(executor, deletions, done, run, workers, step)
     if unwatched:
-        await _remove_namespaces(executor, list(unwatched.values()), done, run, step, watch=False)
+        await _remove_namespaces(executor, list(unwatched.values()), done, run, step, watch=False, lab=lab)
         _forget(executor, unwatched)
     if held:
         living = executor.kernel.outlived([executor.handle(number) for number in held], patient=False)
@@ -146,11 +148,13 @@ async def _remove_namespaces(
     step: Callable[[], None],
     *,
     watch: bool = True,
+    lab: str | None = None,
 ) -> dict[int, RemoveNamespace]:
     """Takes the names away. Returns, by number, the removals that were not begun: whether those namespaces live on
     could not be told afterwards, so their links have to be deleted first."""
     kernel = executor.kernel
     unwatched: dict[int, RemoveNamespace] = {}
+    patience = Patience(MARKS)
 
     def report(number: int, refusal: Refusal | None) -> None:
         name = removals[number].name
@@ -171,7 +175,10 @@ async def _remove_namespaces(
                     kernel.watch(handles)
                 except (KernelError, OSError):
                     return [_UNWATCHED] * len(chosen)
-            return [remove(executor, operation)[0][1] for operation in chosen]
+            return [remove(executor, operation)[0][1] or spare(operation) for operation in chosen]
+
+    def spare(operation: RemoveNamespace) -> Refusal | None:
+        return None if lab is None else give_back_if_used(executor, operation, lab, patience)
 
     def remove_one(operation: RemoveNamespace) -> Refusal | None:
         try:
@@ -208,14 +215,15 @@ async def take_back(
     if only is None:
         made = [applied.plan.operations[number] for number in applied.done]
         removable = {item.ns: item.name for item in made if _is_ours(item, executor)}
-    done = await tear_down(executor, ends, removable, run, progress=progress)
+    done = await tear_down(executor, ends, removable, run, progress=progress, lab=applied.topology.name)
     links = applied.topology.links
     left += unseen + _remove_claims(applied)
     # What is in a namespace that is left need not be named too.
     seen = {end.link for end in ends if removable.get(end.ns) not in done.failed_namespaces}
     refused = [(link, refusal) for link, refusal in sorted(done.failed_links.items()) if link in seen]
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in refused]
-    left += [f"namespace {name}: {refusal}" for name, refusal in sorted(done.failed_namespaces.items())]
+    stay = sorted(done.failed_namespaces.items())
+    left += [f"namespace {name}: {getattr(refusal, 'strerror', None) or refusal}" for name, refusal in stay]
     left += [f"namespace {name}: its name and its links are gone, but {HELD}" for name in sorted(done.held)]
     return left
 

@@ -26,6 +26,7 @@ DEFAULT_RUNTIME_TIMEOUT = 10.0
 
 async def survey_nodes(
     kernel: Kernel,
+    lab: str,
     nodes: Mapping[str, Node],
     see: See,
     *,
@@ -33,8 +34,8 @@ async def survey_nodes(
     timed: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
     progress: Progress | None = None,
 ) -> Survey:
-    """The namespaces of a topology's nodes, looked into in the way of ``see``. A node that does not resolve is a
-    problem, unless it is to be created.
+    """The namespaces of a lab's nodes, looked into in the way of ``see``. A node that does not resolve is a problem,
+    unless it is to be created.
 
     Containers are looked up before and confirmed after the look into the namespaces, both under the name "resolve" in
     timed; runtime_timeout is how many seconds a daemon may be silent.
@@ -50,13 +51,13 @@ async def survey_nodes(
             with timed("resolve"):
                 pids, refused = await daemons.resolve()
             with timed("survey"):
-                await _survey(survey, kernel, nodes, see, pids, unresolved, progress)
+                await _survey(survey, kernel, Paths(lab, nodes, pids), see, unresolved, progress)
             with timed("resolve"):
                 # Why the daemon says no goes before what is seen of a process that has ended.
                 unresolved |= refused | await daemons.confirm()
     else:
         with timed("survey"):
-            await _survey(survey, kernel, nodes, see, {}, unresolved, progress)
+            await _survey(survey, kernel, Paths(lab, nodes, {}), see, unresolved, progress)
     blame(survey, nodes, unresolved)
     return survey
 
@@ -64,13 +65,11 @@ async def survey_nodes(
 async def _survey(
     survey: Survey,
     kernel: Kernel,
-    nodes: Mapping[str, Node],
+    paths: Paths,
     see: See,
-    pids: Mapping[str, int],
     unresolved: dict[str, str],
     progress: Progress | None,
 ) -> None:
-    """Puts the nodes' namespaces into survey, those of containers by the pid in pids, and why not into unresolved."""
-    paths = Paths(nodes, pids)
+    """Puts the nodes' namespaces into survey, and why there are none into unresolved."""
     paths.take_in(survey, await look(kernel, list(paths.nodes), run_all, see=see, progress=progress))
     unresolved |= paths.unresolved

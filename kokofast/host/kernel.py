@@ -15,6 +15,7 @@ from kokofast.host.namespaces import (
     make_namespaces,
     make_scratch,
     misled,
+    name_namespace,
     named,
     open_each,
     open_namespace,
@@ -247,6 +248,11 @@ class Kernel:
         for handle in handles:
             _close_socket(handle)
 
+    def reach(self, handle: Handle) -> None:
+        """Has the links of a namespace, held by using(), asked for without a socket in it where that is closed."""
+        if handle.socket is None and self._watch is not None:
+            handle.remote = self._watch.remote(handle.identity)
+
     def outlived(self, handles: Sequence[Handle], *, patient: bool = True) -> list[Handle]:
         """Those of these namespaces, watched, unnamed and forgotten, that something else holds. Their links can still
         be asked for and deleted. patient: those that end by themselves are given a moment."""
@@ -345,6 +351,11 @@ class Kernel:
     def remove(self, name: str, expected: tuple[int, int] | None) -> None:
         """Takes a named namespace away; see namespaces.remove_namespace()."""
         remove_namespace(name, expected)
+
+    def give_name(self, name: str, handle: Handle, claim: str) -> None:
+        """Gives a namespace held by using() a name; see namespaces.name_namespace()."""
+        assert handle.fd is not None
+        name_namespace(name, handle.fd, claim)
 
     def close(self) -> None:
         """Closes everything that is open."""

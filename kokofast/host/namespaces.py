@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NETNS_DIR = "/run/netns"
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
+CLAIM_PREFIX = "kokofast:"
 
 
 def check_name(name: str) -> None:
@@ -233,7 +234,7 @@ def make_namespaces(
 
 
 def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str], None]) -> NewNamespace:
-    path = named(name)
+    check_name(name)
     enter_new_namespace()
     own = "/proc/thread-self/ns/net"
     fd = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
@@ -242,18 +243,32 @@ def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str
         found = identity(fd)  # before it has a name: nothing may fail afterwards
         socket = Socket()
         mark(socket, claim)
-        _claim_name(directory, name, claim)
-        try:
-            libc.mount(own, path, "none", libc.MS_BIND)
-        except OSError as error:
-            os.unlink(name, dir_fd=directory)
-            raise _explained(error, "mount") from error
+        _mount(directory, name, claim, own)
     except BaseException:
         os.close(fd)
         if socket is not None:
             socket.close()
         raise
     return NewNamespace(fd, found, socket)
+
+
+def name_namespace(name: str, fd: int, claim: str) -> None:
+    """Gives an open namespace a name, by a file with this claim. Raises OSError: EEXIST when the name is taken."""
+    directory = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _mount(directory, name, claim, f"/proc/self/fd/{fd}")
+    finally:
+        os.close(directory)
+
+
+def _mount(directory: int, name: str, claim: str, namespace: str) -> None:
+    path = named(name)
+    _claim_name(directory, name, claim)
+    try:
+        libc.mount(namespace, path, "none", libc.MS_BIND)
+    except OSError as error:
+        os.unlink(name, dir_fd=directory)
+        raise _explained(error, "mount") from error
 
 
 def _claim_name(directory: int, name: str, claim: str) -> None:
@@ -272,11 +287,14 @@ def _claim_name(directory: int, name: str, claim: str) -> None:
         os.close(fd)
 
 
-CLAIM_PREFIX = "kokofast:"
-
-
 def claimed(path: str) -> str | None:
     """The claim in a name that never became a namespace (its maker was killed in between); None for all else."""
+    text = read_plain(path)
+    return text if text is not None and text.startswith(CLAIM_PREFIX) else None
+
+
+def read_plain(path: str) -> str | None:
+    """The beginning of what is in a plain file; None for all else, a namespace among it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -284,12 +302,11 @@ def claimed(path: str) -> str | None:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
-        text = os.read(fd, 300).decode("utf-8", "replace")
+        return os.read(fd, 300).decode("utf-8", "replace")
     except OSError:  # nsfs files cannot be read
         return None
     finally:
         os.close(fd)
-    return text if text.startswith(CLAIM_PREFIX) else None
 
 
 def remove_namespace(name: str, expected: Identity | None) -> None:

@@ -59,7 +59,7 @@ def _look(survey: Survey, kernel: Kernel, nodes: Iterable[Node], pids: Mapping[s
 
 
 def _explain(node: Node, error: OSError) -> str:
-    if node.kind == "netns" and error.errno == errno.ENOENT:
+    if node.kind == "netns" and error.errno == errno.ENOENT and local.stale(node.target) is None:
         # Not the words of local: a batch can have it made, koko's command line cannot.
         return f"there is no network namespace {quote(node.target)}; make it with 'ip netns add'"
     return local.explain(node, error)

@@ -173,6 +173,9 @@ class FakeKernel(Kernel):
             raise OSError(errno.ENOSPC, "No space left on device")
         self._watched.update(handle.identity for handle in handles)
 
+    def reach(self, handle: Handle) -> None:
+        assert self.unwatchable or handle.identity in self._watched
+
     def outlived(self, handles: Sequence[Handle], *, patient: bool = True) -> list[Handle]:
         assert all(handle.identity in self._watched and handle.fd not in self._fds for handle in handles if patient)
         living = [handle for handle in handles if self._of[handle.identity].held or self._of[handle.identity].inhabited]
@@ -204,7 +207,7 @@ class FakeKernel(Kernel):
         path = f"/run/netns/{name}"
         if (refusal := self.refuse_to_make.pop(len(self.made) + 1, None)) is not None:
             return refusal
-        if path in self.namespaces:
+        if path in self.namespaces or self.claims.get(path, alias) != alias:
             return FileExistsError(errno.EEXIST, "File exists", path)
         self.claims.pop(path, None)
         self.made.append(name)
@@ -223,6 +226,14 @@ class FakeKernel(Kernel):
         """Somebody else deletes a namespace, which lives on while it is held, and makes another of its name."""
         made = self.namespaces[f"/run/netns/{name}"] = self._new()
         return made
+
+    def give_name(self, name: str, handle: Handle, claim: str) -> None:
+        with self._world:
+            path = f"/run/netns/{name}"
+            if path in self.namespaces:
+                raise FileExistsError(errno.EEXIST, "File exists", path)
+            self.namespaces[path] = self._of[handle.identity]
+            self.removed.remove(name)
 
     def remove(self, name: str, expected: Identity | None) -> None:
         path = f"/run/netns/{name}"

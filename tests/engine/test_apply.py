@@ -124,12 +124,12 @@ async def test_all_or_nothing_whichever_answer_is_lost(machine: Machine, workers
 async def test_a_namespace_that_cannot_be_made(machine: Machine, number: int) -> None:
     kernel = await machine()
     before = kernel.state()
-    kernel.refuse_to_make[number] = OSError(errno.EEXIST, "File exists")
+    kernel.refuse_to_make[number] = OSError(errno.ENOSPC, "No space left on device")
     result = await apply(lab(MIXED), kernel=kernel)
     assert result.status == "rolled_back"
     assert kernel.state() == before
     (error,) = result.errors
-    assert error.errno == errno.EEXIST
+    assert error.errno == errno.ENOSPC
     assert error.source.startswith("$.links[")
     assert "cannot be made" in error.message
 

@@ -3,9 +3,11 @@ was taken back, or an error says why not; never is a wrong namespace wired, and 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import NETNS_DIRECTORY, RunKokofast, ip, links, namespaces
+from tests.faults.test_strangers import REFUSED
 from tests.kernel.conftest import COMMAND, Lab, Watch, identity, present, run, stand_still, until
 from tests.runtimes.conftest import docker  # noqa: F401
 from tests.runtimes.engines import Docker
@@ -128,6 +131,56 @@ def test_labs_that_want_the_same_interfaces(
         counts["left over"] += len(links(a)) + len(links(b))
         assert not links(a)
         assert not links(b)
+
+
+def test_labs_that_create_the_same_namespaces(
+    lab: Lab,
+    start: Start,
+    chance: random.Random,
+    counts: Counter[str],
+    tmp_path: Path,
+    kokofast: RunKokofast,
+    long: bool,
+) -> None:
+    """One of them fails, or is told to end, and takes its namespaces back; the other one is made all the same."""
+    names = [lab.new(f"n{number}") for number in range(256 if long else 40)]
+    labs = [f"{lab.name}-{number}" for number in range(2)]
+    files = [tmp_path / f"{name}.json" for name in labs]
+    for round in range(100 if long else 4):
+        fails, is_told = round % 2, round % 4 >= 2
+        for number, file in enumerate(files):
+            pairs = itertools.pairwise(chance.choice((names, names[::-1])))
+            wanted = [{"endpoints": [f"{a}:x{number}", f"{b}:y{number}"]} for a, b in pairs]
+            if number == fails and not is_told:
+                wanted.append(json.loads(json.dumps(REFUSED).replace("s1", names[0]).replace("c0", names[1])))
+            file.write_text(json.dumps({"name": labs[number], "defaults": {"create": True}, "links": wanted}))
+        runs = {number: begin(start, "batch", str(files[number])) for number in chance.sample((0, 1), 2)}
+        if is_told:
+            until(partial(more_than, names, chance.randrange(0, len(names))), "one has begun")
+            runs[fails].send_signal(signal.SIGTERM)
+        code, result = finish_or_told(runs[fails])
+        assert code in ((0, 1, 3, -signal.SIGTERM) if is_told else (1, 3)), result
+        code, result = end(runs[1 - fails])
+        assert code == 0, result
+        made = json.loads(kokofast("inspect", labs[1 - fails], "--format", "json").stdout)
+        assert len(made) == len(names) - 1
+        counts["races"] += 1
+        counts["rounds"] += 1
+        for name in (labs[1 - fails], labs[fails]):
+            assert kokofast("destroy", "--name", name).returncode == 0
+        counts["left over"] += present(names)
+        assert present(names) == 0
+
+
+def finish_or_told(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
+    """As end(); what is left for the other lab's sake is told."""
+    output, errors = process.communicate(timeout=120)
+    assert "Traceback" not in errors
+    result = json.loads(output) if output else {}
+    for line in result.get("left", ()):
+        assert re.fullmatch(r"namespace \S+: links of (the lab \S+|another lab) are in it", line)
+    assert (process.returncode == 3) == ("left" in result)
+    return process.returncode, result
 
 
 def test_batch_against_destroy(lab: Lab, start: Start, chance: random.Random, counts: Counter[str], long: bool) -> None:
