@@ -188,7 +188,7 @@ def _is_back(executor: Executor, reference: IfRef, undo: Change) -> bool:
     if interface is None or interface.ifindex != executor.indexes.of(reference):
         return True
     return (
-        all(_value(interface, name) == value for name, value in undo.attributes.items())
+        all(_value(interface, name) == value for name, value in undo.attributes.items() if name != "af_spec")
         and undo.up in (None, interface.up)
         and all(address in interface.addresses for address in undo.add)
         and not any(address in interface.addresses for address in undo.remove)

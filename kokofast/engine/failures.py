@@ -38,6 +38,7 @@ _FIELDS = {
     "txqlen": "txqlen",
     "num_tx_queues": "queues",
     "num_rx_queues": "queues",
+    "addr_gen_mode": "dad",
 }
 
 
@@ -71,7 +72,7 @@ def _address_place(end: End, request: Request) -> str:
     for number, address in enumerate(end.addresses):
         if (address.packed, address.prefixlen) == (packed, prefixlen):
             return end.where(f"addresses[{number}]")
-    return end.where("addresses")
+    return end.where("addresses" if end.addresses or end.dad is None else "dad")
 
 
 def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
@@ -106,6 +107,8 @@ def _hint(link: Link, end: End, refusal: Refusal) -> str:
     request = refusal.request if isinstance(refusal, KernelError) else None
     if request is None:
         return ""
+    if "af_spec" in request.attributes and refusal.errno == errno.EAFNOSUPPORT:
+        return f"; dad: false takes IPv6, which is off there, or an mtu of {IPV6_MIN_MTU} at least"
     if request.header.get("flags", 0) and (limit := KINDS[link.kind].limit(link, refusal.errno or 0)):  # set up
         return f"; {limit}"
     if request.header.get("family") != AF_INET6 or end.mtu is None or end.mtu >= IPV6_MIN_MTU:

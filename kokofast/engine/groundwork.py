@@ -187,7 +187,8 @@ def describe(plan: Plan, operations: Sequence[Operation]) -> list[str]:
 def _describe_change(operation: ConfigureEnd) -> str:
     change = operation.change
     parts = [
-        name if isinstance(value, (str, bytes)) else f"{name} {value}" for name, value in change.attributes.items()
+        name if isinstance(value, (str, bytes)) else "addr_gen_mode" if isinstance(value, dict) else f"{name} {value}"
+        for name, value in change.attributes.items()
     ]
     if change.up is not None:
         parts.append("up" if change.up else "down")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 IPV6_MIN_MTU = 1280  # include/uapi/linux/in6.h: an interface with less has no IPv6
 
+# The attributes of an interface for which the kernel makes no link-local address by itself: addr_gen_mode none.
+NO_LINK_LOCAL: Mapping[str, object] = {"af_spec": {"inet6": {"addr_gen_mode": 1}}}
+
 # What the kernel shows of a tunnel when it has it; the other attributes always have some value.
 ADDRESSES = ("group", "group6", "local", "local6")
 
@@ -105,6 +108,10 @@ def is_right(end: End, interface: Interface, alias: str, most: int | None = None
     return not any(ours and address not in wanted for address, ours in have.items())
 
 
+def _is_own(address: Address) -> bool:
+    return address.family == AF_INET6 and is_link_local(address)
+
+
 def is_link_local(address: Address) -> bool:
     """Whether an IPv6 address is of fe80::/10, which the kernel makes for itself."""
     return address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
@@ -152,6 +159,8 @@ def difference(
         (pairs_final if mtu < interface.mtu and not carries else pairs)["mtu"] = mtu, interface.mtu
     if end.txqlen is not None:
         pairs["txqlen"] = end.txqlen, interface.txqlen
+    if end.dad is False and any(address not in interface.addresses for address in end.addresses if _is_own(address)):
+        pairs["af_spec"] = NO_LINK_LOCAL["af_spec"], {"inet6": {"addr_gen_mode": 0}}
     if not interface.alias:  # then it may still be our mark
         pairs["broadcast"] = BROADCAST, interface.broadcast
     now, before = _wanted(pairs)

@@ -18,6 +18,8 @@ try:  # hashlib would load OpenSSL for it, which takes longer than a link
 except ImportError:  # an interpreter built without its own
     from hashlib import blake2s
 
+from kokofast.topology.model import AF_INET6, Address
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokofast.plan.observed import Interface, Namespace
@@ -125,6 +127,15 @@ def _is_mark_of_before(interface: Interface, place: Place) -> bool:
     text = f"{boot}:{namespace[0]}:{namespace[1]}:{group}:{ifindex}"
     mark = blake2s(text.encode(), digest_size=6, person=b"kokofast").digest()
     return mark == interface.broadcast or bytes((mark[0] & 0xFC | 0x02,)) + mark[1:] == interface.mac
+
+
+def own_link_local(boot: str, alias: str, end: str) -> Address:
+    """The link-local IPv6 address that an end with dad: false gets in place of the kernel's, computable again; alias
+    is its link's, end its name there. No other end has it, on this machine or another."""
+    digest = blake2s(f"{boot}:{alias}:{end}".encode("utf-8", "surrogateescape"), digest_size=8, person=b"kokofast")
+    number = digest.hexdigest()
+    text = ":".join(number[at : at + 4] for at in range(0, 16, 4))
+    return Address(AF_INET6, b"\xfe\x80" + bytes(6) + digest.digest(), 64, f"fe80::{text}/64")
 
 
 COOKIE_SIZE = 16  # TC_COOKIE_MAX_SIZE

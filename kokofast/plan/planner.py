@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
-from kokofast.plan.compare import are_peers, difference, fixed_differences, is_right, unbearable
+from kokofast.plan.compare import (
+    NO_LINK_LOCAL,
+    are_peers,
+    difference,
+    fixed_differences,
+    is_link_local,
+    is_right,
+    unbearable,
+)
 from kokofast.plan.mirrors import plan_mirrors, rooms_of_tunnels
 from kokofast.plan.operations import (
     Change,
@@ -15,11 +23,11 @@ from kokofast.plan.operations import (
     NsRef,
 )
 from kokofast.plan.order import parents_first
-from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of
+from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of, own_link_local
 from kokofast.plan.parents import obstacle, other_name
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.plan.prospect import PlannedEnd, Prospect
-from kokofast.topology.model import Link, parent_of
+from kokofast.topology.model import AF_INET6, Link, parent_of
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -333,7 +341,8 @@ class _LinkPlanner:
         sender = None if parent is None else parent.ns
         created = self.plan.add(CreateLink(number, references, attributes, sender), tuple(sorted(wait)))
         for position, (reference, end) in enumerate(zip(references, link.ends, strict=True)):
-            settings: dict[str, object] = {"ifalias": alias}
+            end = self._with_link_local(end, alias)
+            settings: dict[str, object] = {"ifalias": alias, **(NO_LINK_LOCAL if end.dad is False else {})}
             if "broadcast" in common[position]:
                 settings["broadcast"] = BROADCAST
             change = Change(settings, up=True if end.up else None, add=end.addresses)
@@ -349,6 +358,7 @@ class _LinkPlanner:
         parent = self._parent(link)
         wait = () if parent is None else self.prospect.ready((parent,))
         for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):
+            end = self._with_link_local(end, alias, interface)
             place = reference.ns, reference.ifname
             most, carries = self.rooms.get(place), place in self.carriers
             if not is_right(end, interface, alias, most):
@@ -367,6 +377,26 @@ class _LinkPlanner:
                 mtu = end.mtu if most is None else min(end.mtu, most)
                 self.prospect.sets_mtu(reference, mtu, at_first=max(mtu, interface.mtu) if not carries else mtu)
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface, alias))
+
+    def _with_link_local(self, end: End, alias: str, interface: Interface | None = None) -> End:
+        """The end with a link-local address of our own, where it is not to have the kernel's."""
+        if end.dad is False:
+            if any(is_link_local(one) for one in end.addresses if one.family == AF_INET6):
+                return end
+        elif interface is None or not any(
+            ours and one.family == AF_INET6 and is_link_local(one) for one, ours in interface.addresses.items()
+        ):
+            return end
+        own = own_link_local(self.situation.boot, alias, f"{end.node}:{end.ifname}")
+        if end.dad is not False and (interface is None or own not in interface.addresses):
+            return end
+        if end.dad:
+            self._problem(
+                end.where("dad"),
+                f"{end.node}:{end.ifname} is there without duplicate address detection, which batch does not change "
+                "back; destroy it first",
+            )
+        return end.with_addresses((*end.addresses, own))
 
     def _attributes(self, kind: Kind, reference: IfRef, end: End) -> dict[str, object]:
         attributes: dict[str, object] = {

@@ -89,11 +89,25 @@ class End:
     """One end of a link: an interface to be, in the namespace of a node.
 
     None means "not given": the kernel's default holds (mtu in bytes, mac 6 bytes, txqlen in packets). queues is the
-    number of queue pairs, None the kernel's own default. places maps a field to its place in the file when that is
+    number of queue pairs, None the kernel's own default. dad False has the end's link-local IPv6 address without
+    duplicate address detection. places maps a field to its place in the file when that is
     not the ordinary ``<place>.<field>`` (a value that came from the link or from defaults, or from the short form).
     """
 
-    __slots__ = ("addresses", "ifname", "mac", "mirror", "mtu", "node", "place", "places", "queues", "txqlen", "up")
+    __slots__ = (
+        "addresses",
+        "dad",
+        "ifname",
+        "mac",
+        "mirror",
+        "mtu",
+        "node",
+        "place",
+        "places",
+        "queues",
+        "txqlen",
+        "up",
+    )
 
     def __init__(
         self,
@@ -106,6 +120,7 @@ class End:
         txqlen: int | None = None,
         queues: int | None = 1,
         up: bool = True,
+        dad: bool | None = None,
         mirror: Mirror | None = None,
         place: str = "",
         places: Mapping[str, str] | None = None,
@@ -118,9 +133,18 @@ class End:
         self.txqlen = txqlen
         self.queues = queues
         self.up = up
+        self.dad = dad
         self.mirror = mirror
         self.place = place
         self.places = places
+
+    def with_addresses(self, addresses: tuple[Address, ...]) -> End:
+        """The same end with other addresses."""
+        other = End(self.node, self.ifname)
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.addresses = addresses
+        return other
 
     def where(self, field: str) -> str:
         """The place in the user's file that a complaint about this field should name."""

@@ -27,7 +27,7 @@ def columns() -> dict[str, Callable[[str], object]]:
     """Every column that may be in a header, and what makes the value that JSON would have of a cell."""
     by_type: dict[str, Callable[[str], object]] = {"int": _number, "bool": _truth}
     declared = {field.name: by_type.get(field.type, str) for kind in KINDS.values() for field in kind.fields}
-    return dict.fromkeys((*END_COLUMNS, *LINK_COLUMNS), str) | declared | {"mtu": _number}
+    return dict.fromkeys((*END_COLUMNS, *LINK_COLUMNS), str) | declared | {"mtu": _number, "dad": _truth}
 
 
 def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:

@@ -201,6 +201,9 @@ def shared_fields(mtu: tuple[int, int]) -> tuple[Field, ...]:
         Field("txqlen", "int", "transmit queue length in packets", minimum=0, maximum=values.U32_MAX),
         Field("queues", "queues", "queue pairs; auto: one for each processor", minimum=1, maximum=values.QUEUES_MAX),
         Field("up", "bool", "set the end up (the default)"),
+        Field(
+            "dad", "bool", "false: a link-local IPv6 address that can be used at once, without looking for duplicates"
+        ),
         Field("mirror", "mirror", "copy another interface's traffic to this end"),
     )
 

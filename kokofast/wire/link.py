@@ -29,6 +29,10 @@ IFINFOMSG = Header("ifinfomsg", "BxHiII", "family type index flags change")
 # IFLA_PROP_LIST: the alternative names of an interface (Linux 5.5).
 PROPERTIES = Table("properties", {"alt_ifname": Attr(53, STRING, many=True)})
 
+# IFLA_AF_SPEC: enum in6_addr_gen_mode is what the kernel makes an interface's link-local address of.
+ADDR_GEN_MODE_EUI64, ADDR_GEN_MODE_NONE = 0, 1
+AF_SPEC = Table("af_spec", {"inet6": Attr(10, NEST, Table("inet6", {"addr_gen_mode": Attr(8, U8)}))})
+
 LINK = Table(
     "link",
     {
@@ -44,6 +48,7 @@ LINK = Table(
         "linkmode": Attr(17, U8),
         "net_ns_pid": Attr(19, U32),
         "ifalias": Attr(20, STRING),
+        "af_spec": Attr(26, NEST, AF_SPEC),
         "group": Attr(27, U32),
         "net_ns_fd": Attr(28, U32),
         "ext_mask": Attr(29, U32),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from tests.conftest import ip, ip_json, links
+from tests.conftest import ip, ip_json, links, run
 from tests.kernel.conftest import Lab
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -210,3 +212,54 @@ def test_what_stands_on_an_interface_keeps_its_mtu_when_another_link_is_refused(
     lab.write([{**veth, "mtu": 1400}, child])
     lab.batch()
     assert lab.batch()["status"] == "unchanged"
+
+
+def _link_local(namespace: str, ifname: str) -> list[dict[str, object]]:
+    (link,) = ip_json(namespace, "-6", "address", "show", "dev", ifname, "scope", "link")
+    return list(link["addr_info"])
+
+
+# A tentative address cannot be bound.
+DATAGRAM = """
+import socket, sys
+address, ifname = sys.argv[1:]
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one:
+    one.bind((address, 9, 0, socket.if_nametoindex(ifname)))
+"""
+
+
+@pytest.mark.parametrize("kind", ["veth", "macvlan", "vxlan"])
+def test_dad_false_makes_a_link_local_address_that_can_be_used_at_once(lab: Lab, node: str, kind: str) -> None:
+    other = lab.node("b")
+    end = {"node": node, "interface": "e0", "dad": False}
+    link: dict[str, object] = {"endpoints": [end, f"{other}:e0"]}
+    if kind != "veth":
+        more = {"remote": "192.0.2.1", "vni": 5} if kind == "vxlan" else {}
+        link = {"type": kind, "endpoint": end, "parent": f"{node}:up0", **more}
+    lab.write([{"endpoints": [f"{node}:up0", f"{other}:up0"]}, link])
+    lab.batch()
+    # In the same breath: a daemon that starts now can have it.
+    (address,) = _link_local(node, "e0")
+    assert address.get("nodad") is True
+    assert not address.get("tentative")
+    used = run(["ip", "netns", "exec", node, sys.executable, "-I", "-c", DATAGRAM, str(address["local"]), "e0"])
+    assert used.returncode == 0, used.stderr
+    assert lab.batch()["status"] == "unchanged"
+    seen = [text for found in lab.inspect() for one in found["endpoints"] for text in one["addresses"]]
+    assert f"{address['local']}/64" in seen
+    # Once more with the same file, after it was taken away.
+    ip(node, "address", "flush", "dev", "e0", "scope", "link")
+    assert lab.batch()["links"]["updated"] == 1
+    assert _link_local(node, "e0") == [address]
+
+
+def test_dad_false_on_a_link_that_is_there(lab: Lab, node: str) -> None:
+    _batch(lab, node)
+    _batch(lab, node, dad=False)
+    assert [one.get("nodad") for one in _link_local(node, "x")].count(True) == 1
+    assert _batch(lab, node, dad=False)["status"] == "unchanged"
+    assert _batch(lab, node)["status"] == "unchanged"
+    lab.write([{"endpoints": [{"node": node, "interface": "x", "dad": True}, f"{node}:y"]}])
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 2
+    assert "$.links[0].endpoints[0].dad: " in done.stderr

@@ -11,6 +11,7 @@ from kokofast.plan.operations import Change, ConfigureEnd, CreateLink, IfRef, Ma
 from kokofast.plan.ownership import BROADCAST, cookie_of, group_of, number_of
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.topology.model import Link, Mirror, Node, Topology
+from kokofast.topology.values import parse_address
 from tests.plan.builders import (
     LAB,
     address,
@@ -475,3 +476,40 @@ def test_what_may_be_refused_comes_before_what_cannot_be_given_back() -> None:
     assert (down.change.up, down.change.add, down.change.remove) == (False, (old, new), (ipv4,))
     # Not the new one: it is taken back by the first step.
     assert (down.undo.up, down.undo.add, down.undo.remove) == (True, (ipv4, old), ())
+
+
+def test_without_duplicate_address_detection() -> None:
+    """addr_gen_mode none, and a link-local address of our own; then there is nothing to do."""
+    link = veth(end("r1:eth1", dad=False), "r2:eth1")
+    found = plan(topology(link), namespace(0), namespace(1))
+    (own,) = [item.change for item in found.operations if isinstance(item, ConfigureEnd) and item.end == 0]
+    assert own.attributes["af_spec"] == {"inet6": {"addr_gen_mode": 1}}
+    (made,) = own.add
+    assert (made.packed[:8], made.prefixlen) == (b"\xfe\x80" + bytes(6), 64)
+    assert parse_address(made.text) == made
+    (other,) = [item.change for item in found.operations if isinstance(item, ConfigureEnd) and item.end == 1]
+    assert (other.add, "af_spec" in other.attributes) == ((), False)
+
+    for wanted in (link, LINK):  # what has left the file stays as it is
+        again = plan(topology(wanted), *there(addresses={made.text: True}))
+        assert (again.problems, again.operations) == ([], [])
+    refused = plan(topology(veth(end("r1:eth1", dad=True), "r2:eth1")), *there(addresses={made.text: True}))
+    assert "which batch does not change back" in str(refused.problems)
+
+
+def test_a_link_local_address_of_the_file_is_the_only_one() -> None:
+    link = veth(end("r1:eth1", dad=False, addresses=["fe80::1/64"]), "r2:eth1")
+    found = plan(topology(link), namespace(0), namespace(1))
+    (own,) = [item.change for item in found.operations if isinstance(item, ConfigureEnd) and item.end == 0]
+    assert own.add == (address("fe80::1/64"),)
+    assert "af_spec" in own.attributes
+
+
+def test_on_a_link_that_is_there() -> None:
+    link = veth(end("r1:eth1", dad=False), "r2:eth1")
+    change = only_change(plan(topology(link), *there(addresses={"fe80::a8bb:ccff:fedd:0/64": False})))
+    assert change.change.attributes == {"af_spec": {"inet6": {"addr_gen_mode": 1}}}
+    assert (len(change.change.add), change.change.remove) == (1, ())
+    assert change.undo is not None
+    assert change.undo.attributes == {"af_spec": {"inet6": {"addr_gen_mode": 0}}}
+    assert change.undo.remove == change.change.add

@@ -275,3 +275,17 @@ def test_very_many_keys_of_which_one_is_repeated() -> None:
 def test_control_characters_in_the_file_name() -> None:
     options: dict[str, Any] = {"name": "x"}
     assert problems("", "a\x1b.json", **options) == ["a\\x1b.json: the file is empty"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("f.json", '[{"endpoints": ["a:x", "b:x"], "dad": false}]'),
+        ("f.json", '{"defaults": {"dad": false}, "links": [{"endpoints": ["a:x", "b:x"]}]}'),
+        ("f.yaml", "- endpoints: [a:x, b:x]\n  dad: false\n"),
+        ("f.csv", "a_node,a_if,b_node,b_if,dad\na,x,b,x,false\n"),
+    ],
+)
+def test_dad_in_every_format(name: str, text: str) -> None:
+    (link,) = load(text.encode(), filename=name).links
+    assert [end.dad for end in link.ends] == [False, False]

@@ -105,7 +105,7 @@ def test_pyroute2_reads_the_peer() -> None:
 
 
 # pyroute2's tables are as old as its release; these it gives other shapes, or the user's words for the number.
-OTHER_SHAPE = frozenset({"linkinfo", "operstate", "cacheinfo", "prop_list", "proto"})
+OTHER_SHAPE = frozenset({"af_spec", "linkinfo", "operstate", "cacheinfo", "prop_list", "proto"})
 
 
 def dump(namespace: str, request: Request) -> Iterator[tuple[bytes, Message]]:
