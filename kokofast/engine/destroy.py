@@ -17,7 +17,7 @@ from kokofast.host import namespaces as host
 from kokofast.host.kernel import Kernel
 from kokofast.host.limits import missing_capabilities
 from kokofast.host.lock import LabLock
-from kokofast.plan.ownership import group_of, group_of_cookie, lab_of, lab_of_alias, lab_of_namespace, namespace_alias
+from kokofast.plan.ownership import cookie_owner, lab_of, lab_of_alias, lab_of_namespace, namespace_alias, owner_in
 from kokofast.plan.teardown import OwnedEnd, plan_teardown
 from kokofast.topology.model import CONTAINER_KINDS
 
@@ -292,18 +292,14 @@ def _empty(scene: Scene) -> dict[int, str]:
 
 def _mirrored(scene: Scene, lab: str, empty: Mapping[int, str]) -> list[int]:
     """The namespaces that stay and have mirror filters of the lab, or of any."""
-    groups = _groups(lab)
+    owner = cookie_owner(lab) if lab else None
     return [
         number
         for number, namespace in enumerate(scene.survey.observed)
         if namespace is not None
         and number not in empty
-        and any(groups is None or group_of_cookie(mirror.cookie) in groups for mirror in namespace.mirrors)
+        and any(owner in (None, owner_in(mirror.cookie)) for mirror in namespace.mirrors)
     ]
-
-
-def _groups(lab: str) -> frozenset[int] | None:
-    return frozenset((group_of(lab),)) if lab else None
 
 
 async def _delete(
@@ -382,7 +378,6 @@ async def _remove_mirrors(
     scene: Scene, executor: Executor, lab: str, run: RunAll, empty: Mapping[int, str]
 ) -> tuple[int, list[Failure]]:
     """Removes the mirror filters of a lab, or of any. Returns in how many namespaces it has some, and what failed."""
-    groups = _groups(lab)
     concerned = _mirrored(scene, lab, empty)
     failures: list[Failure] = []
 
@@ -393,7 +388,7 @@ async def _remove_mirrors(
 
     await run(
         concerned,
-        lambda numbers: [executor.mirrors.remove_all(number, groups) for number in numbers],
+        lambda numbers: [executor.mirrors.remove_all(number, lab or None) for number in numbers],
         workers=MIRROR_WORKERS,
         chunk=MIRROR_CHUNK,
         report=report,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.plan.observed import MirrorFilter
-from kokofast.plan.ownership import MADE_QDISC, group_of_cookie
+from kokofast.plan.ownership import MADE_QDISC, owner_in
 from kokofast.wire import tc
 from kokofast.wire.link import RTM_SETLINK
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
@@ -221,7 +221,7 @@ def _mirrors(ifname: str, direction: str, messages: Iterable[Message]) -> list[M
             continue
         action = options.get("act", {}).get("first", {})
         cookie = action.get("cookie", b"")
-        is_ours = group_of_cookie(cookie) is not None
+        is_ours = owner_in(cookie) is not None
         if is_ours or _target_of(action):
             header = message.header
             found.append(

@@ -9,7 +9,7 @@ from kokofast.engine.mirror import BareQdisc, add_mirror, list_mirrors, remove_b
 from kokofast.engine.observe import ADDRESSES, observe
 from kokofast.plan.compare import IPV6_MIN_MTU
 from kokofast.plan.operations import AddMirror
-from kokofast.plan.ownership import group_of_cookie
+from kokofast.plan.ownership import cookie_owner, owner_in
 from kokofast.wire.addr import AF_INET6, RT_SCOPE_LINK
 from kokofast.wire.message import KernelError
 
@@ -94,8 +94,9 @@ class Mirrors:
         """Undoes an operation that was done, whole or by half."""
         return self.remove(operation) if isinstance(operation, AddMirror) else self.add(operation)
 
-    def remove_all(self, ns: int, groups: frozenset[int] | None) -> Refusal | None:
-        """Removes the mirror filters of these labs' groups (None: of every lab) from all interfaces of a namespace."""
+    def remove_all(self, ns: int, lab: str | None) -> Refusal | None:
+        """Removes the mirror filters of a lab (None: of every lab) from all interfaces of a namespace."""
+        owner = cookie_owner(lab) if lab is not None else None
         kernel, handle = self._executor.kernel, self._executor.handle(ns)
         try:
             with kernel.using([handle]):
@@ -103,8 +104,8 @@ class Mirrors:
                 indexes = {name: index for index, name in names.items()}
                 found = list_mirrors(kernel, handle, names)
                 refusals = [
-                    remove_mirrors(kernel, handle, indexes[ifname], lambda item: _is_of(item.cookie, groups))
-                    for ifname in {item.ifname for item in found if _is_of(item.cookie, groups)}
+                    remove_mirrors(kernel, handle, indexes[ifname], lambda item: _is_of(item.cookie, owner))
+                    for ifname in {item.ifname for item in found if _is_of(item.cookie, owner)}
                 ]
         except (KernelError, OSError) as error:
             return error
@@ -141,6 +142,6 @@ def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
             )
 
 
-def _is_of(cookie: bytes, groups: frozenset[int] | None) -> bool:
-    group = group_of_cookie(cookie)
-    return group is not None and (groups is None or group in groups)
+def _is_of(cookie: bytes, owner: bytes | None) -> bool:
+    found = owner_in(cookie)
+    return found is not None and owner in (None, found)

@@ -142,24 +142,35 @@ COOKIE_SIZE = 16  # TC_COOKIE_MAX_SIZE
 COOKIE_PREFIX = b"kokofast"[:4]
 
 
+OWNER_SIZE = 4 + NUMBER_SIZE
+
+
 def cookie_of(lab: str, alias: str) -> bytes:
-    """The mark of a link's mirror filters (TCA_ACT_COOKIE): "koko", the lab's group, a digest of the link's alias.
+    """The mark of a link's mirror filters (TCA_ACT_COOKIE): "koko", the lab's group and number, a digest of the link's
+    alias.
 
     The last byte is 0; MADE_QDISC there says that the qdisc which holds the filter is ours as well.
     """
-    digest = blake2s(alias.encode("utf-8", "surrogateescape"), digest_size=7, person=b"kokofast").digest()
-    return COOKIE_PREFIX + group_of(lab).to_bytes(4, "big") + digest + b"\0"
+    size = COOKIE_SIZE - len(COOKIE_PREFIX) - OWNER_SIZE - 1
+    digest = blake2s(alias.encode("utf-8", "surrogateescape"), digest_size=size, person=b"kokofast").digest()
+    return COOKIE_PREFIX + cookie_owner(lab) + digest + b"\0"
+
+
+def cookie_owner(lab: str) -> bytes:
+    """What the cookies of all links of a lab have in common, and those of other labs whose group is the same have
+    not."""
+    return group_of(lab).to_bytes(4, "big") + number_of(lab).to_bytes(NUMBER_SIZE, "big")
 
 
 MADE_QDISC = 1
 
 
-def group_of_cookie(cookie: bytes) -> int | None:
-    """The group of the lab whose filter carries this cookie; None for a stranger's."""
+def owner_in(cookie: bytes) -> bytes | None:
+    """The cookie_owner() of the lab whose filter carries this cookie; None for a stranger's."""
     if len(cookie) != COOKIE_SIZE or not cookie.startswith(COOKIE_PREFIX):
         return None
-    group = int.from_bytes(cookie[4:8], "big")
-    return group if is_our_group(group) else None
+    owner = cookie[len(COOKIE_PREFIX) :][:OWNER_SIZE]
+    return owner if is_our_group(int.from_bytes(owner[:4], "big")) else None
 
 
 def lab_of(interface: Interface, namespace: Namespace, boot: str, lab: str | None = None) -> str | None:
