@@ -34,9 +34,15 @@ STATES = {0: "created", 1: "running", 2: "exited"}
 OPTIONS = (
     # Otherwise the authority is the socket's path, percent-encoded, which Go's HTTP/2 refuses.
     ("grpc.default_authority", "localhost"),
-    ("grpc.max_receive_message_length", 16 << 20),  # as kubelet: thousands of containers do not fit in the usual 4 MB
+    # As kubelet: thousands of containers do not fit in the usual 4 MB. What is compressed counts as it is unpacked.
+    ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.enable_http_proxy", 0),
 )
+LONGEST_STATUS = 2 << 20  # of any answer but a list
+# Of a list, in which an empty container takes two bytes, and 300 when it is decoded.
+MOST_FIELDS = 1 << 16
+# How a field says where it ends (protobuf's wire types).
+VARINT, LENGTH_DELIMITED, FIXED = 0, 2, {1: 8, 5: 4}
 
 
 class Container(NamedTuple):
@@ -144,13 +150,17 @@ class CriRuntime:
         call: Callable[[Message], Any] = self._channel.unary_unary(
             f"/runtime.{self._version}.RuntimeService/{method}",
             request_serializer=type(request).SerializeToString,
-            response_deserializer=answer.FromString,
         )
         with self._translated(called):
-            found: Answer | None = await call(request)
-        if found is None:  # what gRPC makes of bytes that are no message
-            raise Refused(f"{self.title} gave an answer to {method} that is not of CRI")
-        return found
+            data: bytes = await call(request)
+        if not _is_short(data) if method.startswith("List") else len(data) > LONGEST_STATUS:
+            raise Refused(f"{self.title} gave an answer to {method} that is longer than any of CRI")
+        from google.protobuf.message import DecodeError
+
+        try:
+            return answer.FromString(data)
+        except DecodeError:
+            raise Refused(f"{self.title} gave an answer to {method} that is not of CRI") from None
 
     @contextlib.contextmanager
     def _translated(self, called: str) -> Iterator[None]:
@@ -213,6 +223,39 @@ class CriRuntime:
             return int(facts["pid"]), str(facts.get("sandboxID", ""))
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
             raise Refused(f"{self.title} does not tell the process of container {quote(called)}") from None
+
+
+def _is_short(data: bytes) -> bool:
+    """Whether a message has no more than MOST_FIELDS fields, a list's items among them; found out before it is decoded.
+    What cannot be read is for the decoder to refuse."""
+    position = 0
+    for _ in range(MOST_FIELDS):
+        if position >= len(data):
+            return True
+        tag, position = _varint(data, position)
+        way = tag & 7
+        if way == LENGTH_DELIMITED:
+            length, position = _varint(data, position)
+            position += length
+        elif way == VARINT:
+            _, position = _varint(data, position)
+        elif way in FIXED:
+            position += FIXED[way]
+        else:  # groups, which nothing of CRI has
+            return False
+    return position >= len(data)
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """A number of protobuf's encoding, seven bits a byte, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[position] if position < len(data) else 0
+        value |= (byte & 0x7F) << shift
+        position += 1
+        if byte < 0x80:
+            break
+    return value, position
 
 
 def _sockets_here() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from kokofast.topology.values import check_container, quote
 
 if TYPE_CHECKING:
     import aiodocker
+    import aiohttp
 
     from kokofast.topology.model import Node
 
@@ -24,6 +26,7 @@ PODMAN_SOCKET = "/run/podman/podman.sock"
 TITLES = {"docker": "the docker daemon", "podman": "the podman service"}
 VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
 NO_CONNECTION = 900  # aiodocker's status for it
+LONGEST_ANSWER = 4 << 20  # what docker tells of a container are some ten thousand bytes
 
 
 class Container(NamedTuple):
@@ -65,6 +68,9 @@ class DockerDaemon:
 
         with self._translated():
             self._client = aiodocker.Docker(url=self._address)
+            # aiodocker makes its session together with the connector, and lets nobody choose the session's options.
+            self._client.session.detach()
+            self._client.session = _bounded_session(self._client.connector)
             await self._client.version()
 
     async def find(self, target: str, called: str) -> Container:
@@ -123,3 +129,38 @@ class DockerDaemon:
         return Refused(
             f"{self.title} gave an answer that is not of Docker's API: {words(f'{type(error).__name__}: {error}')}"
         )
+
+
+def _bounded_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+    """A session that reads no more of an answer than is of use, unpacks nothing, and asks nobody else."""
+    import aiohttp
+
+    class BoundedResponse(aiohttp.ClientResponse):
+        async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+            await super().start(connection)
+            if 300 <= self.status < 400:
+                raise aiohttp.ClientPayloadError("a redirection")
+            if self.content_type.endswith("tar"):  # aiodocker would unpack it
+                raise aiohttp.ClientPayloadError("an archive")
+            return self
+
+        async def read(self) -> bytes:
+            if self._body is None:
+                try:
+                    await self.content.readexactly(LONGEST_ANSWER + 1)
+                except asyncio.IncompleteReadError as whole:
+                    self._body = whole.partial
+                except BaseException:
+                    self.close()
+                    raise
+                else:
+                    self.close()
+                    raise aiohttp.ClientPayloadError(f"more than {LONGEST_ANSWER >> 20} MiB")
+            return await super().read()
+
+    return aiohttp.ClientSession(
+        connector=connector,
+        response_class=BoundedResponse,
+        auto_decompress=False,
+        headers={"Accept-Encoding": "identity"},
+    )

@@ -14,7 +14,7 @@ class Refused(Exception):
 
 def words(text: object) -> str:
     """What a daemon said, as a part of a sentence: one line, nothing a terminal acts on, not endless."""
-    line = " ".join(str(text).split()).rstrip(".")
+    line = " ".join(str(text)[: 9 * SENTENCE_CHARACTERS].split()).rstrip(".")
     safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
     return safe if len(safe) <= SENTENCE_CHARACTERS else safe[:SENTENCE_CHARACTERS] + "..."
 

@@ -154,6 +154,40 @@ class RawServer:
             yield
 
 
+class EndlessDocker:
+    """A docker daemon whose answer about a container begins with head and goes on with piece for ever. sent is how many
+    bytes were taken of it."""
+
+    def __init__(self, head: bytes, piece: bytes) -> None:
+        self.sent = 0
+        self._head = head
+        self._piece = piece
+
+    @contextlib.contextmanager
+    def serve(self, path: Path) -> Iterator[None]:
+        """Listens on the socket for the block."""
+        fake = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                while asked := self.request.recv(65536):
+                    if b"/version" in asked:
+                        body = b'{"ApiVersion": "1.41"}'
+                        self.request.sendall(OK + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                        continue
+                    with contextlib.suppress(OSError):
+                        self.request.sendall(fake._head)
+                        while True:
+                            self.request.sendall(fake._piece)
+                            fake.sent += len(fake._piece)
+
+        with served(UnixServer(str(path), Handler)):
+            yield
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
 async def wait_for(event: threading.Event) -> None:
     """Waits for what another thread does; fails the test instead of hanging it."""
     assert await trio.to_thread.run_sync(lambda: event.wait(30))

@@ -268,6 +268,50 @@ async def test_a_server_that_does_not_speak_grpc(path: Path) -> None:
     assert text.startswith(f"the CRI runtime at {path} broke off, or does not speak gRPC: ")
 
 
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("ListContainers", b"\x0a\x00" * (8 << 20)),  # empty containers, of which each takes 300 bytes
+        ("ListContainers", b"\x10\x01" + b"\x8a\x00\x00" * (5 << 20)),  # behind a field that is not known
+        ("ListContainers", b"\x09" + bytes(8) + b"\x15" + bytes(4) + b"\x0a\x00" * (8 << 19)),
+        ("ListContainers", b"\x13\x14" + b"\x0a\x00" * (8 << 19)),  # behind a group
+        ("ListPodSandbox", b"\x0a\x00" * (8 << 20)),
+        ("ContainerStatus", b"\x0a\x80\x80\x80\x02" + b"\x72\x00" * (2 << 20)),
+        ("Version", bytes(3 << 20)),
+    ],
+)
+async def test_an_answer_longer_than_any_of_use(runtime: Runtime, path: Path, method: str, answer: bytes) -> None:
+    runtime.add("aa11", "web")
+    runtime.answers[method] = lambda _, __: answer[: (16 << 20) - 1]
+    target = "kft/p1/web" if method == "ListPodSandbox" else "web"
+    expected = f"the CRI runtime at {path} gave an answer to {method} that is longer than any of CRI"
+    assert await refusal(node(path, target)) == expected
+
+
+async def test_a_list_with_fields_that_are_not_known(runtime: Runtime, path: Path) -> None:
+    runtime.add("aa11", "web")
+    known = api_pb2.ListContainersResponse(containers=runtime.containers).SerializeToString()
+    runtime.answers["ListContainers"] = lambda _, __: (
+        b"\x10\x96\x01\x19" + bytes(8) + b"\x25" + bytes(4) + known + b"\x2a\x03abc"
+    )
+    assert await resolve(node(path, "web")) == ({"r1": 77}, {})
+
+
+async def test_a_list_that_unpacks_to_more_than_any_of_use(runtime: Runtime, path: Path) -> None:
+    def packed(_: bytes, context: grpc.ServicerContext) -> bytes:
+        context.set_compression(grpc.Compression.Gzip)
+        return bytes(20 << 20)
+
+    runtime.answers["ListContainers"] = packed
+    assert "message larger than max" in await refusal(node(path, "web"))
+
+
+@pytest.mark.parametrize("answer", [b"\x0a\x05a", b"\x0a", b"\xff" * 20, b"\x0a\xff\xff\xff\xff\x7f"])
+async def test_a_list_that_cannot_be_decoded(runtime: Runtime, path: Path, answer: bytes) -> None:
+    runtime.answers["ListContainers"] = lambda _, __: answer
+    assert (await refusal(node(path, "web"))).startswith(f"the CRI runtime at {path} gave an answer to ListContainers ")
+
+
 async def test_a_runtime_that_never_answers(path: Path) -> None:
     with RawServer().serve(path):
         assert await refusal(node(path, "web"), patience=0.3) == f"the CRI runtime at {path} did not answer in 0.3 s"

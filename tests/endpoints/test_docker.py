@@ -6,6 +6,7 @@ import socket
 import socketserver
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from kokofast.endpoints.from_trio import Containers
 from kokofast.endpoints.refusal import SENTENCE_CHARACTERS
 from kokofast.topology.model import Node
 from tests.endpoints.fakes import (
+    OK,
+    EndlessDocker,
     FakeDocker,
     FakeProc,
     RawServer,
@@ -237,6 +240,49 @@ async def test_who_is_cancelled_leaves_a_hung_daemon(path: Path) -> None:
 async def test_a_name_that_is_none_is_not_asked_for(docker: FakeDocker, path: Path, target: str) -> None:
     assert "is not a container's name or id" in await refusal(node(path, target))
     assert not [request for request in docker.requests if "/containers/" in request]
+
+
+# A piece that unpacks to a thousand times as much, and leaves the stream open.
+_packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+ZEROS = _packer.compress(bytes(32 << 20)) + _packer.flush(zlib.Z_FULL_FLUSH)
+MOST = docker_module.LONGEST_ANSWER
+
+
+@pytest.mark.parametrize(
+    ("head", "piece", "expected"),
+    [
+        (OK + b"\r\n", b"0," * 32768, "more than 4 MiB"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"0," * 32768 + b"\r\n", "more than 4 MiB"),
+        (OK + b"Content-Length: 99999999999\r\n\r\n", b"0," * 32768, "more than 4 MiB"),
+        (OK + b"Content-Encoding: gzip\r\n\r\n", ZEROS, "more than 4 MiB"),
+        (OK.replace(b"200", b"500") + b"\r\n", b"0," * 32768, "more than 4 MiB"),
+        (OK.replace(b"json", b"x-tar") + b"\r\n", ZEROS, "an archive"),
+        (OK, b"X: " + b"x" * 1000 + b"\r\n", "Too many headers"),
+    ],
+)
+async def test_an_answer_without_an_end(path: Path, head: bytes, piece: bytes, expected: str) -> None:
+    daemon = EndlessDocker(head, piece)
+    with daemon.serve(path):
+        text = await refusal(node(path))
+    assert text.startswith(f"the docker daemon at {path} gave an answer that is not of Docker's API: ")
+    assert expected in text
+    # And what the buffers of the two sockets hold.
+    assert daemon.sent < MOST + (4 << 20)
+
+
+async def test_what_a_daemon_packs_is_not_unpacked(docker: FakeDocker, path: Path) -> None:
+    packed = zlib.compress(bytes(64 << 20), wbits=31)
+    head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    with RawServer(say=head + packed).serve(path.with_name("packed.sock")):
+        text = await refusal(node(path.with_name("packed.sock")))
+    assert "gave an answer that is not of Docker's API: UnicodeDecodeError" in text
+
+
+async def test_a_daemon_that_sends_us_elsewhere(docker: FakeDocker, path: Path) -> None:
+    head = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /v1.41/containers/c1/json\r\nContent-Length: 0\r\n\r\n"
+    with RawServer(say=head).serve(path.with_name("redirects.sock")):
+        text = await refusal(node(path.with_name("redirects.sock")))
+    assert text.endswith("gave an answer that is not of Docker's API: ClientPayloadError: a redirection")
 
 
 @pytest.fixture
