@@ -18,6 +18,7 @@ from kokofast.cli.command import (
     finish,
     load_file,
     need_capabilities,
+    tell_of_wait,
 )
 from kokofast.cli.output import clean, complain
 from kokofast.cli.progress import progress_shown
@@ -108,6 +109,10 @@ def _begin_and_end(
 
     keep_going, jobs, dry_run = options.keep_going, options.jobs, options.dry_run
     exclusive = not options.sandbox
+
+    def links() -> int:
+        return result.links["total"] - result.links["unchanged"]
+
     with (
         closing(kernel_for(len(topology.nodes))) as kernel,
         HeldSignals(
@@ -115,7 +120,7 @@ def _begin_and_end(
             rest=f"'kokofast destroy --name {topology.name}' removes what is left",
             then_tells=True,
         ) as signals,
-        progress_shown(options.quiet or options.format == "json") as progress,
+        progress_shown(options.quiet or options.format == "json", links) as progress,
     ):
         head = head_start(
             topology,
@@ -145,6 +150,7 @@ def _begin_and_end(
                 progress=progress,
                 result=result,
                 problems=problems,
+                waits=tell_of_wait(topology.name, options.quiet),
             )
 
         with head if head is not None else nullcontext():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from kokofast.cli.output import clean, lose_output, print_result, summary
+from kokofast.cli.output import clean, complain, lose_output, print_result, summary
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from kokofast.engine.result import Failure, Result
     from kokofast.topology.model import Topology
@@ -51,7 +52,10 @@ def load_file(
         data = read_file(None if options.file == STDIN else options.file, FILE_BYTES_MAX)
         return load(data, filename=options.file, name=getattr(options, "name", None), create=create)
     except OSError as error:
-        raise CommandError(INVALID, Problem(clean(options.file), error.strerror or str(error))) from None
+        sentence = error.strerror or str(error)
+        if isinstance(error, FileNotFoundError) and options.command == "destroy" and _is_lab_name(options.file):
+            sentence += f"; to remove the lab of that name: kokofast destroy --name {options.file}"
+        raise CommandError(INVALID, Problem(clean(options.file), sentence)) from None
     except MemoryError:
         raise CommandError(INVALID, Problem(clean(options.file), "there is not memory enough to read it")) from None
     except TopologyError as error:
@@ -69,6 +73,21 @@ def check_lab(name: str | None) -> str | None:
         return None if name is None else check_lab_name(name)
     except ValueError as error:
         raise CommandError(INVALID, str(error)) from None
+
+
+def _is_lab_name(text: str) -> bool:
+    from kokofast.topology.values import check_lab_name
+
+    try:
+        return bool(check_lab_name(text))
+    except ValueError:
+        return False
+
+
+def tell_of_wait(lab: str | None, quiet: bool) -> Callable[[], None] | None:
+    """What to call when another run keeps the lab (None: any lab) from this one."""
+    what = f"works on the lab {lab}, or on all labs" if lab else "is at work"
+    return None if quiet else lambda: complain(f"kokofast: another run {what}; waiting until it ends")
 
 
 def need_capabilities(*, looks_only: bool = False) -> None:

@@ -19,6 +19,7 @@ from kokofast.cli.command import (
     finish,
     load_file,
     need_capabilities,
+    tell_of_wait,
 )
 from kokofast.cli.output import clean, complain, complain_of, print_json, say, with_streams
 from kokofast.cli.parser import build_parser
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Sequence
 
+    from kokofast.engine.destroy import Destruction
     from kokofast.engine.result import Result, Status
 
 
@@ -97,12 +99,15 @@ def _destroy(options: argparse.Namespace) -> int:
     lab = topology.name if topology is not None else check_lab(options.name)
     found: list[Result] = []
     caught: signal.Signals | None = None
+    begun: Destruction | None = None
     again = "run destroy again to remove the rest"
     try:
         with (
             closing(kernel_for(count_named())) as kernel,
             HeldSignals("still ending the deletions that have begun", again, then_tells=True) as signals,
-            progress_shown(options.quiet or options.format == "json") as progress,
+            progress_shown(
+                options.quiet or options.format == "json", lambda: begun.count() if begun else 0
+            ) as progress,
         ):
             begun = begin_destroy(
                 lab,
@@ -118,7 +123,14 @@ def _destroy(options: argparse.Namespace) -> int:
                     return
                 if begun is None:
                     found.append(
-                        await destroy(lab, topology=topology, force=options.force, jobs=options.jobs, progress=progress)
+                        await destroy(
+                            lab,
+                            topology=topology,
+                            force=options.force,
+                            jobs=options.jobs,
+                            progress=progress,
+                            waits=tell_of_wait(lab, options.quiet),
+                        )
                     )
                     return
                 from kokofast.engine.scheduler import run_all

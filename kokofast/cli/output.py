@@ -137,10 +137,11 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
     if quiet:
         return
     for note in result.notes:
-        say(note)
-    if result.status == "invalid":
-        return
-    say(f"{summary(result)} in {sum(result.seconds.values()):.2f} s")
+        complain(f"kokofast: {note}")
+    for line in result.planned:
+        say(line)
+    if result.status != "invalid":
+        say(f"{summary(result)} in {sum(result.seconds.values()):.2f} s")
 
 
 def summary(result: Result) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kokofast import __version__
 from kokofast.cli.output import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EXIT_CODES = """\
 exit codes: 0 done, or nothing to do; 1 failed, everything this run made was taken back; 2 usage, an invalid file, or
@@ -16,10 +19,41 @@ something could not be taken back, or removed, or all was done but the result or
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse quotes what it does not understand as it is, control characters and all."""
+    """argparse quotes what it does not understand as it is, control characters and all; and of an option that it does
+    not know it tells last, after all that is missing, with the usage of the whole program."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it; but what a command does not know is an error here, with the usage of that command."""
+        self._given = list(args) if args is not None else []
+        options, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self._refuse(rest)
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return options, rest
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            from kokofast.topology.problems import unknown
+
+            what = "command" if isinstance(action, argparse._SubParsersAction) else "value"
+            raise argparse.ArgumentError(action, unknown(what, str(value), action.choices))
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("the following arguments are required"):  # what is missing may be there, mistyped
+            self._refuse(self._given)
         super().error(clean(message))
+
+    def _refuse(self, given: Sequence[str]) -> None:
+        """Ends with an error when one of these is an option that there is not."""
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        names = [text.partition("=")[0] for text in given if text.startswith("--")]
+        mistyped = [name for name in names if name not in known]
+        if mistyped:
+            from kokofast.topology.problems import unknown
+
+            super().error(clean("; ".join(unknown("option", name, known) for name in mistyped)))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,7 +104,7 @@ FILE_HELP = "links as .json, .jsonl, .yaml or .csv; - reads standard input"
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how the result is printed")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors, and no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, and no progress")
 
 
 def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -25,7 +25,7 @@ from kokofast.plan.operations import CreateLink
 from kokofast.plan.plan import nodes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kokofast.engine.execute import Refusal
     from kokofast.engine.headstart import HeadStart
@@ -50,6 +50,7 @@ async def apply(
     progress: Progress | None = None,
     result: Result | None = None,
     problems: Sequence[Problem] = (),
+    waits: Callable[[], object] | None = None,
 ) -> Result:
     """Makes the kernel match the topology and returns what was done.
 
@@ -59,7 +60,8 @@ async def apply(
     many as are found to be worth it, runtime_timeout how many seconds a container daemon may be silent. A result that
     is given is filled in, so that a caller who cancels the run can see what became of it; its trace, if it has one, is
     told what was done when. problems are those that reading the file found: then nothing is applied, but what the
-    kernel has to object is found and reported with them.
+    kernel has to object is found and reported with them. waits is called once, when another run has kept the lab for
+    half a second.
     """
     result = result if result is not None else Result(topology.name, UNCHANGED)
     own = kernel is None
@@ -67,7 +69,8 @@ async def apply(
     kernel.trace = result.trace
     try:
         # A second run of the same lab waits, and then finds nothing to do.
-        async with lab_locked(topology.name, needed=exclusive and not dry_run and not problems) as unlocked:
+        needed = exclusive and not dry_run and not problems
+        async with lab_locked(topology.name, needed=needed, waits=waits) as unlocked:
             await _run(
                 topology,
                 result,

@@ -169,11 +169,13 @@ async def destroy(
     force: bool = False,
     jobs: int | None = None,
     progress: Progress | None = None,
+    waits: Callable[[], object] | None = None,
 ) -> Result:
     """Removes what carries the mark of a lab, or with None of any lab, and nothing else.
 
     Unless force is given, a lab stays whose removal would take links of another lab along: those in a namespace that it
     made, or on one of its links. The status is then INVALID, and the errors name the other lab.
+    waits is called once, when another run has kept the lab for half a second.
     """
     from kokofast.engine.locking import lab_locked
     from kokofast.engine.scheduler import run_all
@@ -181,7 +183,7 @@ async def destroy(
     own = kernel is None
     kernel = kernel if kernel is not None else Kernel()
     try:
-        async with lab_locked(lab) as unlocked:
+        async with lab_locked(lab, waits=waits) as unlocked:
             seen = Destruction(lab, kernel, force=force)
             await seen.look(run_all, topology, progress)
             result = await seen.carry_out(run_all, jobs=jobs, progress=progress)
@@ -216,6 +218,10 @@ class Destruction:
 
                 ends = pair(self.scene.others)
                 self.refusals = await find_bystanders(self.scene, ends, self.kernel, self.result.lab, run)
+
+    def count(self) -> int:
+        """How many links there are to take away."""
+        return len({end.link for end in pair(self.scene.interfaces)})
 
     @property
     def is_short(self) -> bool:

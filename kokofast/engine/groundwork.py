@@ -126,11 +126,12 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
         result.status = INVALID
         result.errors = [Failure(problem.place, problem.message) for problem in plan.problems]
         if dry_run:
-            result.notes = _rest_of(plan)
+            result.planned = _rest_of(plan)
         return False
     if dry_run:
         result.status = PLANNED if plan.operations else UNCHANGED
-        result.notes = describe(plan, plan.operations) + plan.notes + (crowded(topology) if plan.operations else [])
+        result.planned = describe(plan, plan.operations)
+        result.notes = plan.notes + (crowded(topology) if plan.operations else [])
         return False
     if plan.operations:
         result.notes = list(plan.notes)
@@ -171,7 +172,7 @@ def describe(plan: Plan, operations: Sequence[Operation]) -> list[str]:
             lines.append(f"+ {link.kind} {link.title()}")
         elif isinstance(operation, AddMirror) and not operation.directions and operation.mtu is not None:
             end = topology.links[operation.link].ends[operation.end]
-            lines.append(f"~ {end.node}:{operation.source.ifname} mtu {operation.mtu[0]}")
+            lines.append(f"~ {end.node}:{operation.source.ifname} mtu {operation.mtu[1]} -> {operation.mtu[0]}")
         elif isinstance(operation, (AddMirror, RemoveMirror)):
             end = topology.links[operation.link].ends[operation.end]
             sign = "+" if isinstance(operation, AddMirror) else "-"
@@ -186,15 +187,21 @@ def describe(plan: Plan, operations: Sequence[Operation]) -> list[str]:
 
 def _describe_change(operation: ConfigureEnd) -> str:
     change = operation.change
-    parts = [
-        name if isinstance(value, (str, bytes)) else "addr_gen_mode" if isinstance(value, dict) else f"{name} {value}"
-        for name, value in change.attributes.items()
-    ]
+    before = operation.undo.attributes if operation.undo is not None else {}
+    parts = [_describe_value(name, before.get(name), value) for name, value in change.attributes.items()]
     if change.up is not None:
         parts.append("up" if change.up else "down")
     parts += [f"+{_text(address.packed, address.prefixlen)}" for address in change.add]
     parts += [f"-{_text(address.packed, address.prefixlen)}" for address in change.remove]
     return ", ".join(parts)
+
+
+def _describe_value(name: str, before: object, value: object) -> str:
+    if isinstance(value, bytes) and isinstance(before, bytes):
+        return f"{'mac' if name == 'address' else name} {before.hex(':')} -> {value.hex(':')}"
+    if isinstance(value, dict):
+        return "addr_gen_mode"
+    return name if isinstance(value, str) else f"{name} {before} -> {value}"
 
 
 def _text(packed: bytes, prefixlen: int) -> str:

@@ -48,6 +48,7 @@ class Result:
         self.errors: list[Failure] = []
         self.left: list[str] = []
         self.notes: list[str] = []
+        self.planned: list[str] = []  # of a dry run: a line for each thing that would be done
         self.workers: int | None = None  # threads that worked at a time, where a plan was carried out
         self.trace: Trace | None = None
 
@@ -70,8 +71,8 @@ class Result:
             found["workers"] = self.workers
         if self.left:
             found["left"] = self.left
-        if self.notes:
-            found["notes"] = self.notes
+        if self.planned or self.notes:
+            found["notes"] = self.planned + self.notes
         return found
 
     def begin_rollback(self) -> None:

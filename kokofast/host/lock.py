@@ -1,16 +1,18 @@
 """One run at a time on a lab: a second batch of the same lab waits, and then finds nothing to do; and none at all while
 all labs are removed.
 
-A file lock, because the kernel drops it with its holder, however that ends. The file holds nothing and stays.
+A file lock, because the kernel drops it with its holder, however that ends. The file is empty. A lab's goes with the
+run that holds it: who gets the lock of a file that has lost its name by then opens the path again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 
 LOCK_DIR = "/run/kokofast"
+ALL = ".all.lock"  # held by every run, shared, and alone by one that removes all labs; it stays
+SUFFIX = ".lock"
 
 
 def is_locked(lab: str) -> bool:
@@ -31,34 +33,34 @@ def is_locked(lab: str) -> bool:
 
 
 class LabLock:
-    """The lock of a lab, or with None of all labs, held from acquire() to release(). Where its files cannot be opened
-    (a user without CAP_DAC_OVERRIDE, a read-only /run) nobody is waited for, and refusal says why."""
+    """The lock of a lab, or with None of all labs, held from acquire() to release(). Where it cannot be had (a user
+    without CAP_DAC_OVERRIDE, a read-only /run) nobody is waited for, and refusal says why."""
 
     def __init__(self, lab: str | None) -> None:
         # A lab's name has no slash and does not start with a dot.
-        self._files = [(f"{LOCK_DIR}/.all.lock", fcntl.LOCK_EX if lab is None else fcntl.LOCK_SH)]
-        if lab is not None:
-            self._files.append((f"{LOCK_DIR}/{lab}.lock", fcntl.LOCK_EX))
+        self._files = [(f"{LOCK_DIR}/{ALL}", fcntl.LOCK_EX if lab is None else fcntl.LOCK_SH)]
+        self._own = None if lab is None else f"{LOCK_DIR}/{lab}{SUFFIX}"
+        if self._own is not None:
+            self._files.append((self._own, fcntl.LOCK_EX))
         self._fds: list[int] = []
+        self._is_held = False
         self.refusal = ""
 
     def acquire(self) -> bool:
         """Takes the lock if nobody has it. False when somebody does. Does not wait."""
-        if not self._fds:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            try:
-                os.makedirs(LOCK_DIR, mode=0o700, exist_ok=True)
-                for path, _ in self._files:
-                    self._fds.append(os.open(path, flags, 0o600))
-            except OSError as error:
-                self.release()
-                self.refusal = f"{LOCK_DIR}: {error.strerror}"
-                return True
         try:
-            for fd, (_, way) in zip(self._fds, self._files, strict=True):
-                fcntl.flock(fd, way | fcntl.LOCK_NB)
+            while not self._is_held:
+                self._open()
+                for fd, (_, way) in zip(self._fds, self._files, strict=True):
+                    fcntl.flock(fd, way | fcntl.LOCK_NB)
+                self._is_held = self._own is None or _leads_to(self._own, self._fds[-1])
+                if not self._is_held:  # its last holder has removed the file meanwhile
+                    self._close()
         except BlockingIOError:
             return False
+        except OSError as error:
+            self._close()
+            self.refusal = f"{LOCK_DIR}: {error.strerror}"
         return True
 
     def notes(self) -> list[str]:
@@ -67,6 +69,42 @@ class LabLock:
 
     def release(self) -> None:
         """Gives it back."""
+        try:
+            if self._is_held:
+                self._remove_files()
+        finally:
+            self._is_held = False
+            self._close()
+
+    def _open(self) -> None:
+        if not self._fds:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.makedirs(LOCK_DIR, mode=0o700, exist_ok=True)
+            for path, _ in self._files:
+                self._fds.append(os.open(path, flags, 0o600))
+
+    def _remove_files(self) -> None:
+        # Nobody else holds these locks now: alone with all labs' lock we may take the files of killed runs, too.
+        try:
+            for path in _left_over() if self._own is None else [self._own]:
+                os.unlink(path)
+        except OSError:  # not ours to remove: it stays, and is used again
+            pass
+
+    def _close(self) -> None:
         while self._fds:
-            with contextlib.suppress(OSError):
+            try:  # noqa: SIM105 - contextlib costs koko's command line more than this module
                 os.close(self._fds.pop())
+            except OSError:
+                pass
+
+
+def _leads_to(path: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _left_over() -> list[str]:
+    return [f"{LOCK_DIR}/{name}" for name in os.listdir(LOCK_DIR) if name.endswith(SUFFIX) and name != ALL]

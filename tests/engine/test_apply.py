@@ -496,10 +496,12 @@ async def test_a_dry_run_sends_nothing_and_tells(machine: Machine) -> None:
     assert result.status == "planned"
     assert kernel.requests == []
     assert kernel.state() == before
-    assert "+ namespace c" in result.notes
-    assert "+ veth a:e1--c:e0" in result.notes
-    assert any(note.startswith("~ a:e0 ") and "mtu 1300" in note for note in result.notes)
-    assert any(note.startswith("~ b:e0 ") and "down" in note for note in result.notes)
+    assert "+ namespace c" in result.planned
+    assert "+ veth a:e1--c:e0" in result.planned
+    assert any(line.startswith("~ a:e0 ") and "mac " in line for line in result.planned)
+    assert "~ a:e0 mtu 1400 -> 1300, -2001:db8::1/64" in result.planned
+    assert any(line.startswith("~ b:e0 ") and "down" in line for line in result.planned)
+    assert result.notes == []
 
 
 async def test_all_problems_are_shown_at_once_and_nothing_is_sent(make_kernel: KernelFactory) -> None:
@@ -531,7 +533,7 @@ async def test_all_problems_are_shown_at_once_and_nothing_is_sent(make_kernel: K
     ("options", "status", "notes"),
     [
         ({}, "applied", 1),
-        ({"dry_run": True}, "planned", 4),  # three lines of the plan before it
+        ({"dry_run": True}, "planned", 1),
         ({"refused": 1}, "rolled_back", 0),
         ({"refused": 1, "keep_going": True}, "partial", 1),
     ],

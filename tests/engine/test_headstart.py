@@ -451,7 +451,7 @@ async def test_nothing_to_do_is_done_without_a_loop(machine: Callable[[], FakeKe
             assert not head.is_to_do
         assert (head.result.status, kernel.closed, kernel.requests) == (status, True, [])
         assert bool(head.result.errors) == (status == "invalid")
-        assert bool(head.result.notes) == (status == "planned")
+        assert bool(head.result.planned) == (status == "planned")
 
 
 async def test_when_it_has_to_be_begun_by_apply(machine: Callable[[], FakeKernel]) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kokofast.host.lock import LabLock
+from kokofast.host.lock import LOCK_DIR, LabLock
 from tests.conftest import RunKokofast
-from tests.kernel.conftest import COMMAND, Lab, until
+from tests.kernel.conftest import COMMAND, PATIENCE, Lab, until
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -33,6 +34,34 @@ def test_a_lab_is_worked_on_by_one_run_at_a_time(lab: Lab, start: Start) -> None
         lock.release()
     output, _ = waiting.communicate(timeout=60)
     assert json.loads(output)["status"] == "applied"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--name", "{lab}"], "another run works on the lab {lab}"), (["--all"], "another run is")]
+)
+def test_a_run_that_waits_says_so(lab: Lab, start: Start, arguments: list[str], words: str) -> None:
+    lab.bundle(1)
+    lock = LabLock(lab.name)
+    assert lock.acquire()
+    try:
+        given = [text.format(lab=lab.name) for text in arguments]
+        waiting = start(*COMMAND, "destroy", *given, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert waiting.stderr is not None
+        assert select.select([waiting.stderr], [], [], PATIENCE)[0], "nothing is said"
+        assert waiting.stderr.readline().startswith(f"kokofast: {words.format(lab=lab.name)}")
+        quiet = start(*COMMAND, "destroy", "-q", *given, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        lock.release()
+    for run in (waiting, quiet):
+        assert run.communicate(timeout=60)[1] == "" or run is waiting
+        assert run.returncode == 0
+
+
+def test_the_lock_file_goes_with_the_lab(lab: Lab) -> None:
+    lab.chain(2)
+    lab.batch("--create")
+    lab.destroy()
+    assert not Path(LOCK_DIR, f"{lab.name}.lock").exists()
 
 
 def _targets(path: str) -> list[str]:

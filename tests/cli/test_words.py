@@ -1,0 +1,111 @@
+"""What helps a user who mistypes, and what goes to which stream."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from kokofast.cli.main import run as run_in_process
+from kokofast.cli.output import print_result
+from kokofast.cli.progress import progress_shown
+from kokofast.engine.result import Result
+from tests.conftest import RunKokofast
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "words"),
+    [
+        (["batch", "x", "--dryrun"], "kokofast batch", "unknown option '--dryrun'; did you mean '--dry-run'?"),
+        (["batch", "--dryrun"], "kokofast batch", "did you mean '--dry-run'?"),
+        (["batch", "x", "--job=4"], "kokofast batch", "unknown option '--job'; did you mean '--jobs'?"),
+        (["batch", "x", "--format", "jsn"], "kokofast batch", "unknown value 'jsn'; did you mean 'json'?"),
+        (["destroy", "--al"], "kokofast destroy", "did you mean '--all'?"),
+        (["destroy", "x", "-z"], "kokofast destroy", "unrecognized arguments: -z"),
+        (["validate", "x", "y"], "kokofast validate", "unrecognized arguments: y"),
+        (["generate", "chain", "--link", "5"], "kokofast generate chain", "did you mean '--links'?"),
+        (["generate", "--links=5", "chain", "--links", "5"], "kokofast generate", "unknown option '--links'"),
+        (["inspekt"], "kokofast", "unknown command 'inspekt'; did you mean 'inspect'?"),
+        (["--versio"], "kokofast", "did you mean '--version'?"),
+        (["--dry-run", "batch", "x", "--name", "y"], "kokofast", "unknown option '--dry-run'"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
+)
+def test_a_typing_error_gets_the_usage_of_its_command(
+    capfd: pytest.CaptureFixture[str], arguments: Sequence[str], usage: str, words: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run_in_process(arguments)
+    assert end.value.code == 2
+    output, errors = capfd.readouterr()
+    assert output == ""
+    assert errors.startswith(f"usage: {usage} ")
+    assert words in errors.splitlines()[-1]
+    assert errors.splitlines()[-1].startswith(f"{usage}: error: ")
+
+
+def test_destroy_of_a_lab_by_its_bare_name_is_told_of_name(kokofast: RunKokofast, tmp_path: Path) -> None:
+    done = kokofast("destroy", "fabric1")
+    assert done.returncode == 2
+    assert "kokofast destroy --name fabric1" in done.stderr
+    for other in (str(tmp_path / "fabric1"), "../fabric1"):
+        assert "--name" not in kokofast("destroy", other).stderr
+    assert "--name" not in kokofast("batch", "fabric1").stderr
+
+
+def test_remarks_go_to_standard_error_and_the_plan_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    result = Result("lab", "planned")
+    result.planned, result.notes = ["+ veth a:e0--b:e0"], ["3 are many"]
+    print_result(result, "table", quiet=False)
+    output, errors = capfd.readouterr()
+    assert output.splitlines()[0] == "+ veth a:e0--b:e0"
+    assert "many" not in output
+    assert errors == "kokofast: 3 are many\n"
+    print_result(result, "table", quiet=True)
+    assert capfd.readouterr() == ("", "")
+    print_result(result, "json", quiet=False)
+    assert json.loads(capfd.readouterr().out)["notes"] == ["+ veth a:e0--b:e0", "3 are many"]
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_q_is_quiet(kokofast: RunKokofast) -> None:
+    done = kokofast("batch", "-", "--sandbox", "-q", input='{"endpoints": ["a:e0", "b:e0"]}\n')
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert kokofast("destroy", "-q", "--help").returncode == 0
+
+
+class Terminal(io.StringIO):
+    """What is drawn."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_counts_links_and_has_no_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    with progress_shown(False, lambda: 40) as show:
+        assert show is not None
+        assert terminal.getvalue() == ""  # nothing is known yet
+        show("survey", 3, 3)
+        for done in (0, 50, 100):
+            show("apply", done, 100)
+    drawn = terminal.getvalue()
+    assert "?" not in drawn
+    assert "3/3 namespaces" in drawn
+    assert "0/40 links" in drawn
+    assert "20/40 links" in drawn
+    assert "op" not in drawn
+
+
+def test_the_bar_counts_steps_when_nobody_knows_the_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress_shown(False, lambda: 0) as show:
+        assert show is not None
+        show("delete", 0, 7)
+    assert "0/7 steps" in terminal.getvalue()
