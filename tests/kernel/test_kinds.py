@@ -405,7 +405,20 @@ class TestMany:
 
     def test_what_the_kernel_refuses_takes_all_of_them_back(self, lab: Lab, hosts: tuple[str, str]) -> None:
         names = [lab.node(f"c{number}") for number in range(3)]
-        stranger = ["link", "add", "theirs", "type", "vxlan", "id", "500", "remote", "192.0.2.2"]
+        # In a namespace that the file does not have.
+        stranger = [
+            "link",
+            "add",
+            "theirs",
+            "netns",
+            lab.node("x"),
+            "type",
+            "vxlan",
+            "id",
+            "500",
+            "remote",
+            "192.0.2.2",
+        ]
         ip(hosts[0], *stranger, "dev", "up0", "dstport", "4789")
         rows = mixture(lab, hosts, names)
         # The same vni, remote and port on one parent: only the kernel knows of the other one.
