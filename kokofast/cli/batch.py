@@ -127,6 +127,7 @@ def _begin_and_end(
             result,
             kernel=kernel,
             exclusive=exclusive,
+            keep_going=keep_going,
             dry_run=dry_run,
             progress=progress,
             problems=problems,

@@ -118,7 +118,7 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     batch.add_argument(
         "--keep-going",
         action="store_true",
-        help="keep the links that work when the kernel refuses others (exit 3)",
+        help="keep the links that work when the kernel refuses others, or their nodes are missing (exit 3)",
     )
     batch.add_argument(
         "--jobs", type=positive, metavar="N", help="worker threads (default: as many as are found to be worth it)"

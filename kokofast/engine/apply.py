@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from kokofast.engine.applied import Applied
-from kokofast.engine.count import count_done, succeed
+from kokofast.engine.count import count_done, count_lost, succeed
 from kokofast.engine.execute import Executor
 from kokofast.engine.failures import failures_of
-from kokofast.engine.groundwork import is_to_do, plan_of, see_for
+from kokofast.engine.groundwork import NO_GROUND, is_to_do, leave_out, plan_of, see_for
 from kokofast.engine.locking import POLL_SECONDS, lab_locked
 from kokofast.engine.pace import Pace
 from kokofast.engine.recheck import bereft, fail_the_misled, lost_to
@@ -55,13 +55,13 @@ async def apply(
     """Makes the kernel match the topology and returns what was done.
 
     When a link fails, or the caller's scope is cancelled, everything this run made is taken back first; with keep_going
-    the links that work stay. Never raises for what the kernel or the user's file is to blame for: see Result.status and
-    Result.errors. exclusive keeps other runs off the lab meanwhile. jobs is the number of worker threads, None for as
-    many as are found to be worth it, runtime_timeout how many seconds a container daemon may be silent. A result that
-    is given is filled in, so that a caller who cancels the run can see what became of it; its trace, if it has one, is
-    told what was done when. problems are those that reading the file found: then nothing is applied, but what the
-    kernel has to object is found and reported with them. waits is called once, when another run has kept the lab for
-    half a second.
+    the links that work stay, and those of a node that does not resolve are failed links. Never raises for what the
+    kernel or the user's file is to blame for: see Result.status and Result.errors. exclusive keeps other runs off the
+    lab meanwhile. jobs is the number of worker threads, None for as many as are found to be worth it, runtime_timeout
+    how many seconds a container daemon may be silent. A result that is given is filled in, so that a caller who cancels
+    the run can see what became of it; its trace, if it has one, is told what was done when. problems are those that
+    reading the file found: then nothing is applied, but what the kernel has to object is found and reported with them.
+    waits is called once, when another run has kept the lab for half a second.
     """
     result = result if result is not None else Result(topology.name, UNCHANGED)
     own = kernel is None
@@ -112,17 +112,24 @@ async def _run(
         timed=result.stage,
         progress=progress,
     )
+    missing: list[Problem] = []
+    lost: list[Failure] = []
     with result.stage("plan"):
+        if keep_going and survey.problems and not problems:
+            whole, failures = leave_out(topology, survey)
+            if whole.links:
+                topology, lost, missing, survey.problems = whole, failures, survey.problems, []
         plan = plan_of(topology, survey, kernel)
     plan.problems = list(dict.fromkeys([*problems, *plan.problems]))
-    if not is_to_do(topology, plan, result, dry_run):
-        return
-    result.notes += notes
-    applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
-    await _carry_out(applied, result, keep_going, Pace(jobs), progress)
-    if attempts > 1 and await _may_try_again(applied, result):
-        more = partial(_run, keep_going=keep_going, jobs=jobs, runtime_timeout=runtime_timeout, progress=progress)
-        await more(topology, result, kernel, notes=notes, attempts=attempts - 1)
+    if is_to_do(topology, plan, result, dry_run):
+        result.notes += notes
+        applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
+        await _carry_out(applied, result, keep_going, Pace(jobs), progress)
+        if attempts > 1 and await _may_try_again(applied, result):
+            more = partial(_run, keep_going=keep_going, jobs=jobs, runtime_timeout=runtime_timeout, progress=progress)
+            await more(topology, result, kernel, notes=notes, attempts=attempts - 1)
+    if missing:
+        count_lost(result, missing, lost)
 
 
 async def _may_try_again(applied: Applied, result: Result) -> bool:
@@ -227,7 +234,7 @@ async def _settle(applied: Applied, result: Result, keep_going: bool, progress: 
     if keep_going:
         lost = bereft(applied, failed)
         links = [applied.topology.links[number] for number in sorted(lost)]
-        result.errors += [Failure(link.place, f"{link.title()}: what it stands on was not made") for link in links]
+        result.errors += [Failure(link.place, f"{link.title()}: {NO_GROUND}") for link in links]
         failed |= lost
     await _roll_back(applied, result, failed if keep_going else None, progress)
     if keep_going:

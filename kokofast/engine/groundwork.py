@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from kokofast.plan.plan import Plan
     from kokofast.topology.model import Link, Node, Topology
 
+NO_GROUND = "what it stands on was not made"
+
 
 def see_for(topology: Topology) -> Callable[[Kernel, Handle], Namespace]:
     """How a batch looks into a namespace: who makes mirrors has to know all that are there (see topology.copies)."""
@@ -92,9 +94,7 @@ def plan_of(topology: Topology, survey: Survey, kernel: Kernel) -> Plan:
     """The plan, or the problems of nodes and links."""
     if survey.problems:
         # Links between nodes that do resolve are checked all the same: every error of the file is shown at once.
-        whole = [link for link in topology.links if _resolves(link, survey)]
-        nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
-        topology = type(topology)(topology.name, nodes, tuple(whole))
+        topology, _ = leave_out(topology, survey)
     situation = Situation(survey.places, survey.observed, kernel.boot_id())
     situation.nsids = _nsids(parents_elsewhere(topology, situation), survey, kernel)
     plan = make_plan(topology, situation)
@@ -113,10 +113,47 @@ def _nsids(pairs: Iterable[tuple[int, int]], survey: Survey, kernel: Kernel) -> 
     return found
 
 
-def _resolves(link: Link, survey: Survey) -> bool:
+def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, list[Failure]]:
+    """The topology without the nodes that do not resolve and the links that cannot be made without them; and a failure
+    for each of those links. Links whose parent, or what they mirror, is an end of such a link are among them."""
+    reasons: dict[int, str] = {}
+    waiting: list[int] = []
+    leaning: dict[tuple[int, str], list[int]] = {}
+    for number, link in enumerate(topology.links):
+        missing = [node for node in _nodes(link) if node not in survey.places]
+        if missing:
+            reasons[number] = f"node {missing[0]} does not resolve"
+            waiting.append(number)
+        for node, ifname in _needs(link):
+            if node in survey.places:
+                leaning.setdefault((survey.places[node], ifname), []).append(number)
+    while waiting:
+        for end in topology.links[waiting.pop()].ends:
+            ns = survey.places.get(end.node)
+            namespace = survey.observed[ns] if ns is not None else None
+            if ns is None or (namespace is not None and end.ifname in namespace.interfaces):
+                continue
+            for number in leaning.pop((ns, end.ifname), ()):
+                if number not in reasons:
+                    reasons[number] = NO_GROUND
+                    waiting.append(number)
+    links = [link for number, link in enumerate(topology.links) if number not in reasons]
+    nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
+    lost = [(topology.links[number], reason) for number, reason in sorted(reasons.items())]
+    failures = [Failure(link.place, f"{link.title()}: {reason}") for link, reason in lost]
+    return type(topology)(topology.name, nodes, tuple(links)), failures
+
+
+def _needs(link: Link) -> list[tuple[str, str]]:
+    """(node, interface) of what has to be there before the link: its parent, and what its ends mirror."""
     parent = parent_of(link)
-    nodes = [end.node for end in link.ends] + ([] if parent is None else [parent[0]])
-    return all(node in survey.places for node in nodes)
+    mirrored = [(end.node, end.mirror.source) for end in link.ends if end.mirror is not None]
+    return mirrored if parent is None else [parent, *mirrored]
+
+
+def _nodes(link: Link) -> list[str]:
+    parent = parent_of(link)
+    return [end.node for end in link.ends] + ([] if parent is None else [parent[0]])
 
 
 def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = False) -> bool:

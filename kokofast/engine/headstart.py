@@ -181,6 +181,7 @@ def head_start(
     *,
     kernel: Kernel | None = None,
     exclusive: bool = True,
+    keep_going: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
     problems: Sequence[Problem] = (),
@@ -189,7 +190,8 @@ def head_start(
     """Begins what apply() does, with the same arguments, up to where something is to be done; nothing is touched yet.
 
     None when it has to be begun by apply(): the lab is locked by another run, nodes are containers, which only an event
-    loop can ask for, or stopped() said so meanwhile. Raises OSError.
+    loop can ask for, nodes do not resolve and keep_going has the others wired, or stopped() said so meanwhile. Raises
+    OSError.
     """
     nodes = nodes_of(topology)
     if any(node.kind in CONTAINER_KINDS for node in nodes.values()):
@@ -200,7 +202,7 @@ def head_start(
     head = HeadStart(topology, result, kernel, lock)
     is_whole = False
     try:
-        is_whole = (lock is None or lock.acquire()) and _look_and_plan(head, progress, problems, stopped)
+        is_whole = (lock is None or lock.acquire()) and _look_and_plan(head, progress, problems, stopped, keep_going)
         if is_whole:
             head.is_to_do = is_to_do(topology, head.applied.plan, result, dry_run)
             if head.is_to_do and lock is not None:
@@ -212,7 +214,11 @@ def head_start(
 
 
 def _look_and_plan(
-    head: HeadStart, progress: Progress | None, problems: Sequence[Problem], stopped: Callable[[], bool]
+    head: HeadStart,
+    progress: Progress | None,
+    problems: Sequence[Problem],
+    stopped: Callable[[], bool],
+    keep_going: bool,
 ) -> bool:
     """Whether it came to its end."""
     kernel, nodes = head.kernel, nodes_of(head.topology)
@@ -227,6 +233,8 @@ def _look_and_plan(
             return False
         paths.take_in(survey, sights)
         blame(survey, nodes, paths.unresolved)
+    if survey.problems and keep_going:
+        return False
     with head.result.stage("plan"):
         plan = plan_of(head.topology, survey, kernel)
     plan.problems = list(dict.fromkeys([*problems, *plan.problems]))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import NETNS_DIRECTORY, NamespaceFactory, RunKokofast
+from tests.conftest import NETNS_DIRECTORY, NamespaceFactory, RunKokofast, links
 from tests.kernel.conftest import Lab
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -62,6 +62,18 @@ def test_a_stale_name_is_told_and_the_command_cures_it(
     assert subprocess.run(words, check=False, capture_output=True).returncode == 0
     assert not os.path.lexists(stale)
     assert lab.batch("--create")["status"] == "applied"
+
+
+def test_links_of_other_nodes_are_made_when_told_to_keep_going(lab: Lab, stale: Path, kokofast: RunKokofast) -> None:
+    leave(stale, "link")
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [f"{stale.name}:e0", f"{b}:e0"]}, {"endpoints": [f"{a}:e1", f"{b}:e1"]}])
+    done = kokofast("batch", lab.file, "--create", "--keep-going")
+    assert done.returncode == 3
+    first, second = done.stderr.splitlines()
+    assert LEFTOVERS["link"] in first
+    assert second.endswith(f"$.links[0]: {stale.name}:e0--{b}:e0: node {stale.name} does not resolve")
+    assert set(links(a)) == set(links(b)) == {"e1"}
 
 
 @pytest.mark.parametrize("what", LEFTOVERS)

@@ -139,6 +139,21 @@ def test_what_does_not_run_is_refused_with_its_place(engine: Docker, batch: Batc
     assert "eth1" not in engine("exec", running, "ip", "link")
 
 
+def test_what_does_not_run_does_not_keep_the_others_back(engine: Docker, batch: Batch, netns: NamespaceFactory) -> None:
+    running, stopped = engine.start(), engine.start()
+    engine("stop", "--time", "0", stopped)
+    nodes = {"a": node(engine, running), "b": node(engine, stopped), "c": {"netns": netns()}}
+    wires: list[object] = [{"endpoints": [f"{end}:eth1", f"c:eth{end}"]} for end in "ba"]
+    for _ in range(2):  # made, and then found as it is
+        result = batch(nodes, wires, "--keep-going", expect=3)
+        assert (result["status"], result["links"]["failed"]) == ("partial", 1)
+        assert [error["source"] for error in result["errors"]] == ["$.nodes.b", "$.links[0]"]
+        assert "eth1" in engine("exec", running, "ip", "link")
+    engine("start", stopped)
+    found = batch(nodes, wires, "--keep-going")["links"]
+    assert (found["created"], found["unchanged"], found["failed"]) == (1, 1, 0)
+
+
 class Meanwhile(Kernel):
     """A kernel in front of which something happens just before or after the namespaces are opened."""
 
