@@ -9,7 +9,7 @@ import _thread
 import errno
 
 from kokofast.engine.indexes import Indexes
-from kokofast.engine.observe import NO_MIRRORS, observe
+from kokofast.engine.observe import NO_MIRRORS, look_at, observe
 from kokofast.engine.requests import requests_of, requests_of_change
 from kokofast.plan.operations import (
     AddMirror,
@@ -22,7 +22,7 @@ from kokofast.plan.operations import (
     NsRef,
     RemoveMirror,
 )
-from kokofast.plan.ownership import first_address
+from kokofast.plan.ownership import first_address, is_our_group
 from kokofast.wire.addr import AF_INET, AF_INET6, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.message import KernelError, Request, prepare
 
@@ -226,8 +226,13 @@ class Executor:
         try:
             with self.kernel.using([self.handle(ns) for ns in by_namespace]):
                 for ns, numbers in by_namespace.items():
+                    handle = self.handle(ns)
                     try:
-                        self._change_in(self.handle(ns), [(number, *changes[number]) for number in numbers], results)
+                        for number in numbers:
+                            results[number] = self.replaced(handle, changes[number][0], ours=True)
+                        chosen = [(number, *changes[number]) for number in numbers if results[number] is None]
+                        if chosen:
+                            self._change_in(handle, chosen, results)
                     except OSError as error:  # of this namespace's socket
                         for number in numbers:
                             results[number] = results[number] or error
@@ -265,6 +270,18 @@ class Executor:
             if answer is not None and results[number] is None:
                 answer.request = request
                 results[number] = answer
+
+    def replaced(self, handle: Handle, reference: IfRef, *, ours: bool = False) -> KernelError | None:
+        """Why an interface that was seen before this run did anything is not to be touched: its number is another's by
+        now. The number of one that this run makes is its own (see engine.indexes). Raises OSError."""
+        if self.indexes.has_chosen(reference):
+            return None
+        found = look_at(self.kernel, handle, self.indexes.of(reference))
+        if found is not None and found.ifname == reference.ifname and (is_our_group(found.group) or not ours):
+            return None
+        return KernelError(
+            errno.ENODEV, f"{reference.ifname} has gone since it was looked at, or is another one by now"
+        )
 
     def set_sysctls_back(self, reference: IfRef) -> Refusal | None:
         """Gives an interface's sysctls that this run has changed their values of before."""

@@ -43,6 +43,9 @@ class Mirrors:
         source, target = executor.indexes.of(operation.source), executor.indexes.of(operation.target)
         try:
             with self._alone_at(operation.source), executor.kernel.using([handle]):
+                for reference in (operation.source, operation.target):
+                    if (replaced := executor.replaced(handle, reference)) is not None:
+                        return replaced
                 self._remove_bare(handle, operation.source)
                 mtu = operation.mtu if isinstance(operation, AddMirror) else None
                 if mtu is not None:
@@ -76,6 +79,8 @@ class Mirrors:
 
         try:
             with self._alone_at(operation.source), executor.kernel.using([handle]):
+                if (replaced := executor.replaced(handle, operation.source)) is not None:
+                    return replaced
                 rooms = self._rooms.get(self._place(operation.source), {})
                 if isinstance(operation, AddMirror) and operation.mtu is not None and operation in rooms:
                     set_mtu(executor.kernel, handle, source, self.mtu_without(operation, operation.mtu[1]))

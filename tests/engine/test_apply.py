@@ -19,7 +19,7 @@ from kokofast.plan.ownership import group_of
 from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
 from kokofast.wire.message import Request
 from tests.engine.conftest import KernelFactory
-from tests.engine.fake import FakeKernel
+from tests.engine.fake import FakeKernel, FakeLink
 from tests.engine.labs import BEFORE, MIXED, chain, lab, star, visible
 
 # One worker is enough for a plan's order to be the same in each run; two are what users have.
@@ -424,6 +424,37 @@ async def test_a_run_that_was_killed_after_any_request_is_completed(machine: Mac
         assert result.status in ("applied", "unchanged"), (number, result.errors)
         assert visible(kernel) == visible(wanted), number
         assert (await apply(lab(MIXED), kernel=kernel)).status == "unchanged"
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["when it is changed", "when it is taken back"])
+async def test_an_index_that_is_anothers_by_now_is_not_changed(machine: Machine, fails: bool) -> None:
+    total = await requests_of_the_mixed_run(machine)
+    kernel = await machine()
+    (index,) = [link.index for link in kernel["a"].links.values() if link.name == "e0"]
+
+    def swap() -> None:
+        kernel._unlink(kernel["a"], kernel["a"].links[index])
+        kernel["a"].add("theirs", index=index, group=group_of("lab"))
+
+    def looked(stage: str, done: int, total: int) -> None:
+        if stage == "survey" and done == total and not fails:
+            swap()
+
+    states: list[dict[str, object]] = []
+
+    def look(_: Request) -> None:
+        if len(kernel.requests) == total and fails:
+            swap()
+        states.extend(link.state() for link in kernel["a"].links.values() if link.name == "theirs")
+
+    kernel.before = look
+    if fails:
+        kernel.refuse[total] = errno.EPERM
+    result = await apply(lab(MIXED), kernel=kernel, jobs=1, progress=looked)
+    assert result.status == "rolled_back", result.left
+    assert states or not fails
+    assert all(state == {**FakeLink(index, "theirs").state(), "group": group_of("lab")} for state in states)
+    assert "theirs" in kernel.links_of("a")
 
 
 async def test_a_name_that_a_killed_run_claimed_is_taken_over(make_kernel: KernelFactory) -> None:

@@ -14,18 +14,20 @@ import os
 import random
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from kokofast.cli.batch import exit_code
 from kokofast.cli.command import PARTIAL
-from kokofast.engine import rollback, routes
+from kokofast.engine import indexes, rollback, routes
 from kokofast.engine.apply import apply, go_on
 from kokofast.engine.destroy import destroy
 from kokofast.engine.headstart import head_start
+from kokofast.engine.indexes import Indexes
 from kokofast.engine.result import UNCHANGED, Result
 from kokofast.host.kernel import Kernel
+from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.topology.model import Topology
 from kokofast.wire.tc import TC_H_MIN_EGRESS, TC_H_MIN_INGRESS
@@ -99,6 +101,22 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deletions in the same order every time, so that a number means the same call in each run."""
     monkeypatch.setattr(rollback, "DELETE_WORKERS", 1)
     monkeypatch.setattr(rollback, "REMOVE_WORKERS", 1)
+
+
+@pytest.fixture(autouse=True)
+def _same_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interfaces get the same numbers in each run, so that a request tells which one it is about."""
+    begin = Indexes.__init__
+
+    def begin_at_the_next(self: Indexes, observed: Sequence[Namespace | None]) -> None:
+        begin(self, observed)
+        numbers = itertools.count(1000, 1000)
+        monkeypatch.setattr(indexes, "_random_index", lambda: next(numbers))
+        for ns, namespace in enumerate(observed):
+            if namespace is not None:
+                self._next[ns] = 1 + max(interface.ifindex for interface in namespace.interfaces.values())
+
+    monkeypatch.setattr(Indexes, "__init__", begin_at_the_next)
 
 
 class Outcome:

@@ -262,6 +262,36 @@ async def test_a_strangers_interface_at_a_number_of_ours_when_taken_back(
         counts["rounds"] += 1
 
 
+async def test_a_strangers_interface_at_the_number_of_a_mirrored_one(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    ip(a, "link", "add", "up0", "index", "77", "type", "veth", "peer", "name", "up1")
+    end = {"node": a, "interface": "e0", "mirror": {"from": "up0", "direction": "ingress"}}
+    topology = load(lab.write([{"endpoints": [end, f"{b}:e0"]}]))
+    swapped: list[str] = []
+
+    def link_made(stage: str, done: int, total: int) -> None:
+        if stage == "apply" and not swapped:
+            ip(a, "link", "delete", "up0")
+            ip(a, "link", "add", "theirs", "index", "77", "type", "bridge")
+            swapped.append(tc(a))
+
+    kernel = Kernel(64)
+    try:
+        result = await apply(topology, kernel=kernel, jobs=1, progress=link_made)
+    finally:
+        kernel.close()
+    assert result.status == "rolled_back"
+    assert result.left == []
+    assert swapped == [tc(a)]
+    assert interfaces([a, b]) == {(a, "theirs")}
+
+
+def tc(name: str) -> str:
+    """The qdiscs of a namespace."""
+    done = subprocess.run(["tc", "-n", name, "qdisc", "show"], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 def test_an_end_that_was_moved_away_and_the_next_one(lab: Lab) -> None:
     """What container scripts do: make a link, move its end into the container, make the next one."""
     host, switch = lab.node("host"), lab.node("switch")
