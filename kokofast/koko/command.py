@@ -101,9 +101,14 @@ def _create(kernel: Kernel, topology: Topology) -> int:
 
     mirrors = any(end.mirror is not None for end in topology.links[0].ends)
     survey = look_at(kernel, nodes_of(topology).values(), mirrors=mirrors)
-    problems = survey.problems or _taken(topology, survey)
-    if problems:
-        return _complain_of(problems)
+    if survey.problems:
+        return _complain_of(survey.problems)
+    taken = _taken(topology, survey)
+    if taken:
+        if _is_there(kernel, topology):
+            complain(f"kokofast: {topology.links[0].title()} is there already; nothing to do")
+            return OK
+        return _complain_of(taken)
     situation = Situation(survey.places, survey.observed, kernel.boot_id())
     plan = make_plan(topology, situation)
     if plan.problems:
@@ -124,6 +129,17 @@ def _taken(topology: Topology, survey: Survey) -> list[Problem]:
         if namespace is not None and end.ifname in namespace.interfaces:
             problems.append(Problem(end.place, f"there is an interface {end.ifname} already"))
     return problems
+
+
+def _is_there(kernel: Kernel, topology: Topology) -> bool:
+    """Whether the link is there as ours, and in nothing different from what is asked for."""
+    from kokofast.engine.groundwork import plan_of
+    from kokofast.koko.look import look_at
+    from kokofast.plan.plan import nodes_of
+
+    survey = look_at(kernel, nodes_of(topology).values(), mirrors=True)  # it may have one that is not asked for
+    plan = plan_of(topology, survey, kernel)
+    return not plan.problems and not plan.operations
 
 
 def _choose_sender(plan: Plan, survey: Survey) -> None:

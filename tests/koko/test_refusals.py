@@ -115,7 +115,7 @@ def test_a_link_of_our_own_that_is_there_already(here: str, pair: tuple[str, str
     argv = ("-n", f"{a},link1", "-x", "up0,10.99.0.2,1")
     assert koko(here, *argv).returncode == 0
     before = state(*pair)
-    assert_one_sentence(koko(here, *argv), INVALID)
+    assert_one_sentence(koko(here, "-n", f"{a},link1", "-x", "up0,10.99.0.2,2"), INVALID)
     # The kernel has one tunnel of a kind in a namespace.
     answer = koko(here, "-n", f"{a},link2", "-x", "up0,10.99.0.2,1")
     assert_one_sentence(answer, FAILED)
