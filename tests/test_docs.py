@@ -116,6 +116,7 @@ def test_the_commands_for_contributors_work() -> None:
 def test_the_files_shown_are_valid() -> None:
     (text,) = blocks("json")
     assert len(load(text.encode(), filename="links.json").links) == 5
+    assert [len(load(text.encode(), filename="links.yaml").links) for text in blocks("yaml")] == [2, 1]
     (table,) = blocks("csv")
     assert len(load(table.encode(), filename="links.csv").links) == 2
 
@@ -128,6 +129,15 @@ def test_the_topology_shown_can_be_made(tmp_path: Path) -> None:
     done = private("kokofast batch links.json; kokofast batch links.json; kokofast destroy links.json", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 links created" in done.stdout
+    assert "unchanged" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_topology_in_yaml_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "links.yaml").write_text(blocks("yaml")[0], encoding="utf-8")
+    done = private("kokofast batch links.yaml; kokofast batch links.yaml; kokofast destroy links.yaml", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 links created" in done.stdout
     assert "unchanged" in done.stdout
 
 

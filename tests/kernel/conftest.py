@@ -126,6 +126,11 @@ def state(*names: str) -> str:
     return "\n".join(f"{name}:\n{ip(name, '-d', '-batch', '-', input=shown)}" for name in names)
 
 
+def answers(namespace: str, address: str) -> bool:
+    """Whether there is an answer to a packet, within a second."""
+    return run(["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "1", address]).returncode == 0
+
+
 def ping(namespace: str, address: str) -> None:
     """One packet there and back."""
     done = run(["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "5", address])

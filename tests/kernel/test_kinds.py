@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import addresses, ip, ip_batch, ip_json, links
-from tests.kernel.conftest import COMMAND, Lab, Watch, ping, run, state, until
+from tests.kernel.conftest import COMMAND, Lab, Watch, answers, ping, run, state, until
 from tests.vm.marker import IN_GUEST
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -604,3 +604,17 @@ def test_a_parent_of_the_same_index_in_another_namespace_is_another_parent(lab: 
     assert lab.batch()["status"] == "unchanged"
     lab.write([link])
     assert lab.kokofast("batch", lab.file).returncode == 2
+
+
+def test_a_macvlan_does_not_reach_its_parents_address_but_that_of_another_one(lab: Lab) -> None:
+    # As docs/running.md has it.
+    a, b = lab.bundle(1)
+    inside = {"type": "macvlan", "endpoint": f"{b}:eth0:192.0.2.11/24", "parent": f"{a}:e0"}
+    beside = {"type": "macvlan", "endpoint": f"{a}:lan0:192.0.2.10/24", "parent": f"{a}:e0"}
+    carrier = {"endpoints": [f"{a}:e0:192.0.2.1/24", f"{b}:e0"]}
+    lab.write([carrier, inside])
+    lab.batch()
+    assert not answers(b, "192.0.2.1")
+    lab.write([carrier, inside, beside])
+    lab.batch()
+    ping(b, "192.0.2.10")
