@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import ip
-from tests.koko.conftest import done, koko, state
+from tests.conftest import ip, ip_json
+from tests.koko.conftest import done, inside, koko
+
+
+def state(*namespaces: str) -> list[object]:
+    """What kokofast sets: no states, which settle by themselves a moment later."""
+    links = [link for name in namespaces for link in ip_json(name, "address", "show")]
+    fields = ("ifname", "ifindex", "address", "ifalias", "group", "mtu")
+    addresses = [sorted((one["local"], one["prefixlen"]) for one in link["addr_info"]) for link in links]
+    filters = [inside(name, ["tc", "filter", "show", "dev", "lo", "ingress"]).stdout for name in namespaces]
+    return [*([link.get(field) for field in fields] for link in links), addresses, filters]
+
 
 COMMANDS = {
     "veth": "-n {a},link1,10.0.0.1/24,2001:db8::1/64 -n {b},link2,10.0.0.2/24",
