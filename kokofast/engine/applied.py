@@ -33,6 +33,7 @@ class Applied:
         self.executor = executor
         self.done: set[int] = set()
         self.failures: dict[int, Refusal] = {}
+        self.notes: list[str] = []  # of the rollback
 
     def note(self, number: int, answer: Refusal | None) -> None:
         """What became of an operation."""

@@ -248,3 +248,4 @@ async def _roll_back(applied: Applied, result: Result, only: set[int] | None, pr
     with trio.CancelScope(shield=True), result.stage("rollback"):
         left = await take_back(applied, only, run_all, progress)
     result.end_rollback(left, whole=only is None)
+    result.notes += applied.notes

@@ -167,6 +167,7 @@ class HeadStart:
         with result.stage("rollback"):
             left = drive(take_back(applied, None, AtOnce()))
         result.end_rollback(left)
+        result.notes += applied.notes
 
     def close(self) -> None:
         """Gives the lab's lock back, and closes what is open."""

@@ -206,7 +206,8 @@ async def take_back(
 ) -> list[str]:
     """Takes back what a run made: all of it, or with ``only`` just these links (its namespaces then stay).
 
-    Returns a line for everything that could not be taken back.
+    Returns a line for everything that could not be taken back. Of namespaces that something else holds, which may let
+    them go at any time, only the notes tell.
     """
     executor = applied.executor
     left = undo_mirrors(applied, only) + undo_changes(applied, only)
@@ -224,7 +225,7 @@ async def take_back(
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in refused]
     stay = sorted(done.failed_namespaces.items())
     left += [f"namespace {name}: {getattr(refusal, 'strerror', None) or refusal}" for name, refusal in stay]
-    left += [f"namespace {name}: its name and its links are gone, but {HELD}" for name in sorted(done.held)]
+    applied.notes += [f"namespace {name}: its name and its links are gone, but {HELD}" for name in sorted(done.held)]
     return left
 
 

@@ -14,7 +14,7 @@ import time
 
 from kokofast.host.namespaces import make_scratch
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK
-from kokofast.wire.message import Request, prepare
+from kokofast.wire.message import KernelError, Request, prepare
 from kokofast.wire.netns import RTM_GETNSID, RTM_NEWNSID, numbered
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kokofast.host.namespaces import Identity
     from kokofast.wire.attributes import Resolve
-    from kokofast.wire.message import KernelError, Message
+    from kokofast.wire.message import Message
 
 # For each number that it gives, and for each of those namespaces that ends, the kernel walks the numbers there are.
 NUMBERS_EACH = 512
@@ -73,17 +73,32 @@ class Remote:
     ) -> list[KernelError | None]:
         """As Socket.send()."""
         with self._observer.lock:
-            return self._observer.socket.send([self._there(request) for request in requests], resolve, whole=whole)
+            answers = self._observer.socket.send([self._there(request) for request in requests], resolve, whole=whole)
+            return [answer if answer is None else self._or_gone(answer) for answer in answers]
 
     def dump(self, request: Request) -> list[Message]:
         """As Socket.dump()."""
         with self._observer.lock:
-            return self._observer.socket.dump(self._there(request))
+            try:
+                return self._observer.socket.dump(self._there(request))
+            except KernelError as error:
+                raise self._or_gone(error) from None
 
     def ask(self, request: Request) -> list[Message]:
         """As Socket.ask()."""
         with self._observer.lock:
-            return self._observer.socket.ask(self._there(request))
+            try:
+                return self._observer.socket.ask(self._there(request))
+            except KernelError as error:
+                raise self._or_gone(error) from None
+
+    def _or_gone(self, error: KernelError) -> KernelError:
+        # Who held the namespace may let it go at any time. To a number that leads nowhere the kernel says EINVAL.
+        if error.errno != errno.EINVAL:
+            return error
+        (refusal,) = self._observer.socket.send([_QUESTIONS[self._number]])
+        is_gone = refusal is not None and refusal.errno == errno.ENOENT
+        return KernelError(errno.ENODEV, "the namespace has ended") if is_gone else error
 
     def _there(self, request: Request) -> Request:
         if request.type not in _BY_NUMBER:

@@ -511,4 +511,5 @@ async def test_what_is_taken_back_leaves_no_link_in_what_something_holds(make_ke
     result = await apply(chain(3), kernel=kernel)
     assert made
     assert [list(namespace.links) for namespace in made] == [[1]] * len(made)
-    assert len([line for line in result.left if "lives on" in line]) == len(made)
+    assert (result.status, result.left) == ("rolled_back", [])
+    assert len([line for line in result.notes if "lives on" in line]) == len(made)

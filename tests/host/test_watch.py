@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -12,7 +13,7 @@ from kokofast.host.namespaces import make_scratch
 from kokofast.host.watch import Watch
 from kokofast.wire.addr import RTM_GETADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK
-from kokofast.wire.message import HEADER_SIZE, Request, pack
+from kokofast.wire.message import HEADER_SIZE, KernelError, Request, pack
 from kokofast.wire.netns import RTM_NEWNSID, numbered
 
 GROUP = 0x4B000001
@@ -57,5 +58,15 @@ def test_what_is_held_is_told_and_its_links_are_reached(requires_root: None, mon
         for number in held:
             made[number].socket.close()
         assert watch.wait([item.identity for item in made]) == []
+        # As it is when it was let go between the question and what is to be done there.
+        links = Request(RTM_GETLINK, {"index": 1})
+        with kernel.using([handle]):
+            (refusal,) = kernel.send(handle, [Request(RTM_DELLINK, {}, {"group": GROUP})])
+            assert refusal is not None
+            assert refusal.errno == errno.ENODEV
+            for question in (kernel.ask, kernel.dump):
+                with pytest.raises(KernelError, match="has ended") as found:
+                    question(handle, links)
+                assert found.value.errno == errno.ENODEV
         watch.close()
         kernel.close()
