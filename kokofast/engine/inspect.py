@@ -160,8 +160,8 @@ def _end(scene: Scene, owned: OwnedInterface) -> SeenEnd:
     if interface.alias and namespace is not None and namespace.mirrors:
         cookie = cookie_of(owned.lab, interface.alias)
         ways: dict[str, set[str]] = {}
-        for mirror in namespace.mirrors:
-            if mirror.target == interface.ifindex and mirror.belongs_to(cookie, mirror.ifname):
+        for mirror in namespace.mirrors_of(cookie):
+            if mirror.target == interface.ifindex:
                 ways.setdefault(mirror.ifname, set()).add(mirror.direction)
         end.mirrors = [(source, "both" if len(way) == 2 else min(way)) for source, way in sorted(ways.items())]
     return end

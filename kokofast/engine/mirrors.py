@@ -5,8 +5,9 @@ from __future__ import annotations
 import _thread
 import errno
 
-from kokofast.engine.mirror import BareQdisc, add_mirror, list_mirrors, remove_bare, remove_mirrors, set_mtu
-from kokofast.engine.observe import ADDRESSES, observe
+from kokofast.engine.mirror import BareQdisc, add_mirror, remove_bare, remove_everywhere, remove_mirrors, set_mtu
+from kokofast.engine.observe import ADDRESSES
+from kokofast.engine.traffic_control import TrafficControl
 from kokofast.plan.compare import IPV6_MIN_MTU
 from kokofast.plan.operations import AddMirror
 from kokofast.plan.ownership import cookie_owner, owner_in
@@ -29,8 +30,9 @@ class Mirrors:
         self._bare: dict[tuple[int, int], BareQdisc] = {}  # (namespace, ifindex) -> what is left of a mirror
         # One operation at a time on the qdiscs of an interface: one takes the qdisc away that another is about to use.
         self._locks: dict[tuple[int, int], _thread.LockType] = {}
-        # (namespace, ifindex) -> the MTU of each tunnel that it is copied into by this run
-        self._rooms: dict[tuple[int, int], dict[AddMirror, int]] = {}
+        self._controls: dict[tuple[int, int], TrafficControl] = {}
+        # (namespace, ifindex) -> the MTUs of the tunnels that it is copied into by this run, and by which mirrors
+        self._rooms: dict[tuple[int, int], dict[int, set[AddMirror]]] = {}
 
     def leaves_bare(self, source: IfRef) -> bool:
         """Whether a qdisc of ours without a mirror is left at the interface."""
@@ -46,20 +48,24 @@ class Mirrors:
                 for reference in (operation.source, operation.target):
                     if (replaced := executor.replaced(handle, reference)) is not None:
                         return replaced
-                self._remove_bare(handle, operation.source)
+                self._remove_bare(operation.source)
                 mtu = operation.mtu if isinstance(operation, AddMirror) else None
-                if mtu is not None:
+                rooms = self._rooms.setdefault(self._place(operation.source), {})
+                if mtu is not None and min(rooms, default=IPV6_MIN_MTU) >= IPV6_MIN_MTU:
                     _check_ipv6(executor.kernel, handle, source, mtu[0])
-                add_mirror(executor.kernel, handle, source, target, operation.directions, operation.cookie)
+                add_mirror(self._control(operation.source), target, operation.directions, operation.cookie)
                 if isinstance(operation, AddMirror) and mtu is not None:
                     # The narrowest tunnel counts, in whatever order they come.
-                    rooms = self._rooms.setdefault(self._place(operation.source), {})
-                    rooms[operation] = mtu[0]
-                    set_mtu(executor.kernel, handle, source, min(rooms.values()))
+                    rooms.setdefault(mtu[0], set()).add(operation)
+                    set_mtu(executor.kernel, handle, source, min(rooms))
         except BareQdisc as error:
+            self._control(operation.source).forget()
             self._bare[self._place(operation.source)] = error
             return error.refusal
-        except (KernelError, OSError) as error:
+        except KernelError as error:
+            return error
+        except OSError as error:
+            self._control(operation.source).forget()
             return error
         return None
 
@@ -82,18 +88,22 @@ class Mirrors:
                 if (replaced := executor.replaced(handle, operation.source)) is not None:
                     return replaced
                 rooms = self._rooms.get(self._place(operation.source), {})
-                if isinstance(operation, AddMirror) and operation.mtu is not None and operation in rooms:
-                    set_mtu(executor.kernel, handle, source, self.mtu_without(operation, operation.mtu[1]))
-                    del rooms[operation]
-                refusal = self._remove_bare(handle, operation.source)
-                return remove_mirrors(executor.kernel, handle, source, chosen) or refusal
+                mtu = operation.mtu if isinstance(operation, AddMirror) else None
+                if isinstance(operation, AddMirror) and mtu is not None and operation in rooms.get(mtu[0], ()):
+                    set_mtu(executor.kernel, handle, source, self.mtu_without(operation, mtu[1]))
+                    rooms[mtu[0]].remove(operation)
+                    if not rooms[mtu[0]]:
+                        del rooms[mtu[0]]
+                refusal = self._remove_bare(operation.source)
+                return remove_mirrors(self._control(operation.source), chosen, operation.cookie) or refusal
         except (KernelError, OSError) as error:
+            self._control(operation.source).forget()
             return error
 
     def mtu_without(self, operation: AddMirror, before: int) -> int:
         """The MTU that the mirrored interface has without this mirror, before this run's that of ``before``."""
         rooms = self._rooms.get(self._place(operation.source), {})
-        return min([before, *(room for other, room in rooms.items() if other is not operation)])
+        return min([before, *(room for room, mirrors in rooms.items() if mirrors != {operation})])
 
     def take_back(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
         """Undoes an operation that was done, whole or by half."""
@@ -105,16 +115,9 @@ class Mirrors:
         kernel, handle = self._executor.kernel, self._executor.handle(ns)
         try:
             with kernel.using([handle]):
-                names = {item.ifindex: item.ifname for item in observe(kernel, handle).interfaces.values()}
-                indexes = {name: index for index, name in names.items()}
-                found = list_mirrors(kernel, handle, names)
-                refusals = [
-                    remove_mirrors(kernel, handle, indexes[ifname], lambda item: _is_of(item.cookie, owner))
-                    for ifname in {item.ifname for item in found if _is_of(item.cookie, owner)}
-                ]
+                return remove_everywhere(kernel, handle, lambda item: _is_of(item.cookie, owner))
         except (KernelError, OSError) as error:
             return error
-        return next((refusal for refusal in refusals if refusal is not None), None)
 
     def _place(self, source: IfRef) -> tuple[int, int]:
         return source.ns, self._executor.indexes.of(source)
@@ -122,11 +125,18 @@ class Mirrors:
     def _alone_at(self, source: IfRef) -> _thread.LockType:
         return self._locks.setdefault(self._place(source), _thread.allocate_lock())
 
-    def _remove_bare(self, handle: Handle, source: IfRef) -> KernelError | None:
+    def _control(self, source: IfRef) -> TrafficControl:
+        """What is known of the interface's traffic control; for who is alone there."""
+        place = self._place(source)
+        if place not in self._controls:
+            self._controls[place] = TrafficControl(self._executor.kernel, self._executor.handle(source.ns), place[1])
+        return self._controls[place]
+
+    def _remove_bare(self, source: IfRef) -> KernelError | None:
         place = self._place(source)
         if place not in self._bare:
             return None
-        is_gone, refusal = remove_bare(self._executor.kernel, handle, place[1], self._bare[place])
+        is_gone, refusal = remove_bare(self._control(source), self._bare[place])
         if is_gone:
             del self._bare[place]
         return refusal

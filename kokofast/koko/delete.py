@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.engine.mirror import list_mirrors, remove_mirrors
+from kokofast.engine.mirror import remove_everywhere
 from kokofast.engine.observe import LINKS, Patience, observe
 from kokofast.engine.remove import delete_one
 from kokofast.engine.seen import look_into
@@ -77,21 +77,10 @@ def _by_hand(node: Node, handle: Handle, ifname: str) -> str:
 
 def _remove_mirrors(kernel: Kernel, handle: Handle, cookie: bytes) -> Refusal | None:
     try:
-        sight = look_into(kernel, handle)
-        if isinstance(sight, OSError):
-            return sight
-        names = {interface.ifindex: interface.ifname for interface in sight[1].interfaces.values()}
         with kernel.using([handle]):
-            found = list_mirrors(kernel, handle, names)
-            sources = {item.ifname for item in found if item.belongs_to(cookie, item.ifname)}
-            refusals = [
-                remove_mirrors(kernel, handle, index, lambda item: item.belongs_to(cookie, item.ifname))
-                for index, name in names.items()
-                if name in sources
-            ]
+            return remove_everywhere(kernel, handle, lambda _: True, cookie)
     except (KernelError, OSError) as error:
         return error
-    return next((refusal for refusal in refusals if refusal is not None), None)
 
 
 def _other_end(kernel: Kernel, interface: Interface, namespace: Namespace) -> Handle | None:

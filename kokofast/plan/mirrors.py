@@ -256,8 +256,8 @@ def _mirrors_of(prospect: Prospect, planned: PlannedEnd, cookie: bytes) -> dict[
     have: dict[str, set[str]] = {}
     observed = prospect.situation.observed[planned.reference.ns]
     if observed is not None and planned.interface is not None:
-        for mirror in observed.mirrors:
-            if mirror.belongs_to(cookie, mirror.ifname) and mirror.target == planned.interface.ifindex:
+        for mirror in observed.mirrors_of(cookie):
+            if mirror.target == planned.interface.ifindex:
                 have.setdefault(mirror.ifname, set()).add(mirror.direction)
     return have
 

@@ -127,7 +127,7 @@ class Namespace:
     mirrors are the filters of ours, and others' without a cookie, where they were asked for.
     """
 
-    __slots__ = ("identity", "interfaces", "loopback_alias", "mirrors")
+    __slots__ = ("_by_cookie", "_indexed", "identity", "interfaces", "loopback_alias", "mirrors")
 
     def __init__(
         self,
@@ -140,3 +140,14 @@ class Namespace:
         self.interfaces: Mapping[str, Interface] = interfaces if interfaces is not None else {}
         self.loopback_alias = loopback_alias
         self.mirrors = mirrors
+        self._by_cookie: dict[bytes, list[MirrorFilter]] = {}
+        self._indexed: tuple[MirrorFilter, ...] = ()
+
+    def mirrors_of(self, cookie: bytes) -> list[MirrorFilter]:
+        """The filters of the link with this cookie (the last byte holds flags)."""
+        if self._indexed is not self.mirrors:
+            self._by_cookie = {}
+            for mirror in self.mirrors:
+                self._by_cookie.setdefault(mirror.cookie[:-1], []).append(mirror)
+            self._indexed = self.mirrors
+        return self._by_cookie.get(cookie[:-1], [])

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kokofast.engine.observe import interface_of
 from kokofast.host.kernel import Handle, Kernel
@@ -21,6 +21,8 @@ from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, RTM_DELADDR, RTM_GETAD
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import HEADER_SIZE, NLM_F_REPLACE, KernelError, Message, Request, pack
 from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_KERNEL
+from kokofast.wire.tc import RTM_GETQDISC, RTM_GETTFILTER
+from tests.engine.fake_filters import CHANGES, FakeFilters
 
 if TYPE_CHECKING:
     from kokofast.wire.attributes import Resolve
@@ -50,6 +52,7 @@ class FakeLink:
         self.up = False
         self.peer: tuple[FakeNamespace, int] | None = None
         self.addresses: dict[tuple[int, bytes, int], bytes] = {}
+        self.control = FakeFilters()
 
     def state(self) -> dict[str, object]:
         """Everything that can be seen of it, to be compared."""
@@ -266,8 +269,16 @@ class FakeKernel(Kernel):
                 return [_link_message(link) for link in namespace.links.values()]
             if request.type == RTM_GETROUTE:
                 return [_route_message(index) for index in namespace.routes]
-            if request.type != RTM_GETADDR:
-                return []  # no qdiscs nor filters here
+            if request.type == RTM_GETQDISC:
+                return [
+                    message for link in namespace.links.values() for message in link.control.show_qdiscs(link.index)
+                ]
+            if request.type == RTM_GETTFILTER:
+                index, parent, info = (cast("int", request.header.get(name, 0)) for name in ("index", "parent", "info"))
+                return (
+                    namespace.links[index].control.show_filters(index, parent, info) if index in namespace.links else []
+                )
+            assert request.type == RTM_GETADDR, request
             return [
                 _address_message(link.index, key, proto)
                 for link in namespace.links.values()
@@ -275,13 +286,15 @@ class FakeKernel(Kernel):
             ]
 
     def ask(self, handle: Handle, request: Request) -> list[Message]:
-        assert request.type == RTM_GETLINK, request
+        assert request.type in (RTM_GETLINK, RTM_GETQDISC), request
         with self._world:
             index = request.header["index"]
             assert isinstance(index, int)
             link = self._of[handle.identity].links.get(index)
             if link is None:
                 raise KernelError(errno.ENODEV)
+            if request.type == RTM_GETQDISC:
+                return link.control.show_qdiscs(index, cast("int", request.header["parent"]))
             return [_link_message(link)]
 
     # How requests are carried out
@@ -345,6 +358,8 @@ class FakeKernel(Kernel):
         link = namespace.links.get(header["index"])
         if link is None:
             return KernelError(errno.ENODEV)
+        if request.type in CHANGES:
+            return link.control.carry_out(request.type, header, attributes)
         if request.type == RTM_SETLINK:
             return self._set(link, header, attributes)
         assert request.type in (RTM_NEWADDR, RTM_DELADDR), request

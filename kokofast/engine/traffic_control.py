@@ -1,0 +1,339 @@
+"""The traffic control of one interface: the qdiscs that can hold our filters, and our filters in them. Blocking."""
+
+from __future__ import annotations
+
+import errno
+from heapq import heappop, heappush
+
+from kokofast.plan.observed import MirrorFilter
+from kokofast.plan.ownership import MADE_QDISC, owner_in
+from kokofast.wire import tc
+from kokofast.wire.message import NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, KernelError, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.wire.message import Message
+
+# Where each kind of qdisc keeps the filters of a direction, relative to its handle.
+PARENTS: dict[str, dict[str, int]] = {
+    "clsact": {"ingress": tc.TC_H_MIN_INGRESS, "egress": tc.TC_H_MIN_EGRESS},
+    "ingress": {"ingress": tc.TC_H_MIN_INGRESS},
+    "prio": {"egress": 0},
+}
+
+# Before the priorities that tc(8) chooses by itself (from 49152 on), behind the first few that users type. Even ones
+# for ingress, odd ones for egress: u32 keeps the tables of both hooks of a qdisc in one list and tells them apart by
+# priority only, so a dump of one would show the filters of the other (u32_dump() in net/sched/cls_u32.c).
+FIRST_PRIORITY = {"ingress": 16, "egress": 17}
+_LAST_PRIORITY = 0xBFFF
+
+_QDISC_OF = 0xFFFF0000  # of the parent of a filter: the qdisc's handle
+_U32_NODE = 0xFFF  # TC_U32_NODE: what a handle has of it names a filter, without it a hash table
+
+# What the kernel says of a qdisc or a classifier that it does not have.
+UNKNOWN_KIND = (errno.ENOENT, errno.EOPNOTSUPP)
+_GONE = (errno.EINVAL, errno.ENODEV, errno.ENOENT)  # a qdisc, or its interface
+
+_KIND_ONLY = frozenset(("kind",))
+
+
+class Qdisc:
+    """A qdisc that can hold our filters."""
+
+    __slots__ = ("handle", "kind", "parent")
+
+    def __init__(self, kind: str, handle: int, parent: int) -> None:
+        self.kind = kind
+        self.handle = handle
+        self.parent = parent
+
+
+class _Priorities:
+    """The free priorities of a direction of a qdisc, the lowest first."""
+
+    def __init__(self, first: int, taken: set[int]) -> None:
+        self._next = first
+        self._taken = taken
+        self._released: list[int] = []  # all below _next
+
+    def choose(self) -> int | None:
+        if self._released:
+            return heappop(self._released)
+        while self._next in self._taken:
+            self._next += 2
+        if self._next >= _LAST_PRIORITY:
+            return None
+        self._next += 2
+        return self._next - 2
+
+    def release(self, priority: int) -> None:
+        if priority < self._next:
+            heappush(self._released, priority)
+        self._taken.discard(priority)
+
+
+class TrafficControl:
+    """What the last look at an interface has shown, and what we have changed since.
+
+    An interface can have thousands of filters, and a look reads all of them, so many operations share one. Others may
+    change something meanwhile: before a filter of ours is deleted, or believed to be there still, its priority alone
+    is read again.
+    """
+
+    def __init__(self, kernel: Kernel, handle: Handle, index: int) -> None:
+        self.kernel = kernel
+        self.handle = handle
+        self.index = index
+        self.is_fresh = False  # whether the operation that goes on has looked
+        self.is_outdated = True  # whether the next operation has to look
+        self.qdiscs: list[Qdisc] = []
+        self._classifiers: Sequence[str] = ("matchall", "u32")  # until it is known which one the kernel has
+
+    def begin(self) -> None:
+        """Begins an operation, with a look where that is needed."""
+        if self.is_outdated:
+            self.look()
+        else:
+            self.is_fresh = False
+
+    def forget(self) -> None:
+        """Has the next operation look: what became of the last request is not known."""
+        self.is_outdated = True
+
+    def look(self) -> None:
+        """Reads all. Raises KernelError, OSError."""
+        self._by_cookie: dict[bytes, dict[MirrorFilter, None]] = {}
+        self._ours: dict[int, int] = {}  # handle of a qdisc -> how many of our filters it has
+        self._marked: dict[int, dict[MirrorFilter, None]] = {}  # those that say that the qdisc is ours, too
+        self._strange: set[int] = set()  # handles of qdiscs in which something else is
+        self._priorities: dict[tuple[int, str], _Priorities] = {}
+        self.is_outdated = True  # should this fail
+        found = list(_qdiscs_of(self.kernel, self.handle, self.index))
+        for qdisc in found:
+            for direction in PARENTS[qdisc.kind]:
+                parent = qdisc.handle | PARENTS[qdisc.kind][direction]
+                messages = filters(self.kernel, self.handle, self.index, parent)
+                ours = [item for item in mirrors_in("", direction, messages) if item.cookie]
+                for item in ours:
+                    self._learn(item)
+                if _holds_others(messages, ours):
+                    self._strange.add(qdisc.handle)
+                taken = {tc.priority_of(message.header["info"]) for message in messages}
+                self._priorities[qdisc.handle, direction] = _Priorities(FIRST_PRIORITY[direction], taken)
+        self.qdiscs = found
+        self.is_fresh, self.is_outdated = True, False
+
+    def qdisc_for(self, direction: str) -> Qdisc | None:
+        """A qdisc that can hold filters for the direction."""
+        return next((qdisc for qdisc in self.qdiscs if direction in PARENTS[qdisc.kind]), None)
+
+    def ours(self, cookie: bytes | None = None) -> list[MirrorFilter]:
+        """Our filters, those with this cookie or all."""
+        if cookie is not None:
+            return list(self._by_cookie.get(cookie[:-1], ()))
+        return [item for items in self._by_cookie.values() for item in items]
+
+    def holds_only(self, qdisc: Qdisc, known: Sequence[MirrorFilter]) -> bool:
+        """Whether, at the last look, the qdisc had no filter besides these of ours."""
+        inside = sum(is_in(item, qdisc) for item in known)
+        return qdisc.handle not in self._strange and inside == self._ours.get(qdisc.handle, 0)
+
+    def is_made_by_us(self, qdisc: Qdisc, *, besides: Sequence[MirrorFilter] = ()) -> bool:
+        """Whether a filter besides these says that the qdisc is ours; it is there still."""
+        apart = set(besides)
+        for item in list(self._marked.get(qdisc.handle, ())):
+            if item in apart:
+                continue
+            if self.is_fresh or self._read(item)[0] is not None:
+                return True
+            self._drop(item)
+        return False
+
+    def add(self, qdisc: Qdisc, direction: str, target: int, cookie: bytes) -> None:
+        """Adds a filter with a priority of its own. Raises KernelError, OSError."""
+        parent = qdisc.handle | PARENTS[qdisc.kind][direction]
+        priorities = self._priorities[qdisc.handle, direction]
+        while (priority := priorities.choose()) is not None:
+            for request in shapes(self.index, parent, priority, target, cookie, self._classifiers):
+                (refusal,) = self.kernel.send(self.handle, [request])
+                kind = str(request.attributes["kind"])
+                if refusal is None:
+                    self._classifiers = (kind,)
+                    info = tc.filter_info(priority)
+                    self._learn(MirrorFilter("", direction, cookie, kind=kind, parent=parent, info=info, target=target))
+                    return
+                if refusal.errno == errno.EEXIST:  # someone else took the priority meanwhile
+                    break
+                if refusal.errno not in UNKNOWN_KIND or kind == self._classifiers[-1]:
+                    priorities.release(priority)
+                    raise refusal
+        raise KernelError(errno.ENOSPC, "all filter priorities of the interface are taken")
+
+    def delete(self, item: MirrorFilter) -> KernelError | None:
+        """Deletes a filter of ours, if it is there still. Raises KernelError, OSError when it cannot be read."""
+        now, is_shared = self._read(item)
+        refusal = None
+        if now is not None:
+            header = {"index": self.index, "parent": now.parent, "info": now.info, "handle": now.handle}
+            if now.kind == "u32" and not is_shared:
+                # u32_delete() takes the hash tables of a priority along with its last filter only when no other
+                # priority of the qdisc, in either direction, is of u32. Without a handle all of the priority goes.
+                del header["handle"]
+            refusal = self.ask(Request(tc.RTM_DELTFILTER, header, {"kind": now.kind}))
+        if refusal is None:
+            self._drop(item)
+            if not is_shared:
+                priorities = self._priorities.get((item.parent & _QDISC_OF, item.direction))
+                if priorities is not None:
+                    priorities.release(tc.priority_of(item.info))
+        return refusal
+
+    def delete_qdisc(self, qdisc: Qdisc) -> KernelError | None:
+        """Deletes a qdisc with all that is in it."""
+        self.is_outdated = True
+        return self.ask(qdisc_request(tc.RTM_DELQDISC, self.index, qdisc))
+
+    def ask(self, request: Request) -> KernelError | None:
+        """Has something deleted. Returns the refusal, None where it is gone already."""
+        (refusal,) = self.kernel.send(self.handle, [request])
+        return None if refusal is None or refusal.errno in _GONE else refusal
+
+    def _read(self, item: MirrorFilter) -> tuple[MirrorFilter | None, bool]:
+        """A filter of ours as it is now, None when it is gone; and whether another one has the same priority."""
+        messages = filters(self.kernel, self.handle, self.index, item.parent, item.info)
+        found = [one for one in mirrors_in("", item.direction, messages) if one.belongs_to(item.cookie, "")]
+        now = next((one for one in found if item.handle in (0, one.handle)), None)
+        if now is None:
+            return None, bool(messages)
+        return now, any(_is_filter(message) and message.header["handle"] != now.handle for message in messages)
+
+    def _learn(self, item: MirrorFilter) -> None:
+        handle = item.parent & _QDISC_OF
+        self._by_cookie.setdefault(item.cookie[:-1], {})[item] = None
+        self._ours[handle] = self._ours.get(handle, 0) + 1
+        if item.cookie[-1] & MADE_QDISC:
+            self._marked.setdefault(handle, {})[item] = None
+
+    def _drop(self, item: MirrorFilter) -> None:
+        handle = item.parent & _QDISC_OF
+        if item in self._by_cookie.get(item.cookie[:-1], ()):
+            del self._by_cookie[item.cookie[:-1]][item]
+            self._ours[handle] -= 1
+            self._marked.get(handle, {}).pop(item, None)
+
+
+def is_in(item: MirrorFilter, qdisc: Qdisc) -> bool:
+    """Whether a filter is in this qdisc."""
+    return item.parent & _QDISC_OF == qdisc.handle
+
+
+def all_qdiscs(kernel: Kernel, handle: Handle) -> list[tuple[int, Qdisc]]:
+    """(ifindex, qdisc) of those of a namespace that can hold our filters. Raises KernelError, OSError."""
+    return list(_known(kernel.dump(handle, Request(tc.RTM_GETQDISC, {}, only=_KIND_ONLY))))
+
+
+def _qdiscs_of(kernel: Kernel, handle: Handle, index: int) -> Iterator[Qdisc]:
+    # A dump is of all interfaces of the namespace. The kernel answers this question only with NLM_F_ECHO.
+    for parent in (tc.TC_H_ROOT, tc.TC_H_CLSACT):
+        header = {"index": index, "parent": parent}
+        try:
+            found = kernel.ask(handle, Request(tc.RTM_GETQDISC, header, {}, NLM_F_ECHO, only=_KIND_ONLY))
+        except KernelError as error:
+            if error.errno not in _GONE:
+                raise
+            continue
+        yield from (qdisc for _, qdisc in _known(found))
+
+
+def _known(messages: Iterable[Message]) -> Iterator[tuple[int, Qdisc]]:
+    for message in messages:
+        kind, header = message.attributes.get("kind", ""), message.header
+        if kind in PARENTS and (kind != "prio" or header["parent"] == tc.TC_H_ROOT):
+            yield header["index"], Qdisc(kind, header["handle"], header["parent"])
+
+
+def filters(kernel: Kernel, handle: Handle, index: int, parent: int, info: int = 0) -> list[Message]:
+    """What a dump shows of a direction of a qdisc, or of one priority of it. Raises KernelError, OSError."""
+    try:
+        found = kernel.dump(handle, Request(tc.RTM_GETTFILTER, {"index": index, "parent": parent, "info": info}))
+    except KernelError as error:
+        if error.errno in _GONE:
+            return []
+        raise
+    return [message for message in found if info in (0, message.header["info"])]
+
+
+def _holds_others(messages: Iterable[Message], ours: Iterable[MirrorFilter]) -> bool:
+    known = {(item.info, item.handle) for item in ours}
+    priorities = {info for info, _ in known}
+    return any(
+        message.header["info"] not in priorities
+        or (_is_filter(message) and (message.header["info"], message.header["handle"]) not in known)
+        for message in messages
+    )
+
+
+def _is_filter(message: Message) -> bool:
+    # The priority itself, and u32's hash tables, are shown as filters too.
+    number: int = message.header["handle"]
+    return bool(number & _U32_NODE if message.attributes.get("kind") == "u32" else number)
+
+
+def mirrors_in(ifname: str, direction: str, messages: Iterable[Message]) -> list[MirrorFilter]:
+    """The filters of ours, and without a cookie those of others that send packets to an interface."""
+    found: list[MirrorFilter] = []
+    for message in messages:
+        options = message.attributes.get("options")
+        if not isinstance(options, dict):
+            continue
+        action = options.get("act", {}).get("first", {})
+        cookie = action.get("cookie", b"")
+        is_ours = owner_in(cookie) is not None
+        if is_ours or _target_of(action):
+            header = message.header
+            found.append(
+                MirrorFilter(
+                    ifname,
+                    direction,
+                    cookie if is_ours else b"",
+                    kind=message.attributes["kind"],
+                    parent=header["parent"],
+                    info=header["info"],
+                    handle=header["handle"],
+                    target=_target_of(action),
+                )
+            )
+    return found
+
+
+def _target_of(action: Mapping[str, object]) -> int:
+    options = action.get("options")
+    return tc.mirred_target(options.get("parms", b"")) if isinstance(options, dict) else 0
+
+
+def qdisc_request(type: int, index: int, qdisc: Qdisc) -> Request:
+    """Makes or deletes a qdisc."""
+    attributes: dict[str, object] = {"kind": qdisc.kind}
+    if qdisc.kind == "prio" and type == tc.RTM_NEWQDISC:
+        attributes["options"] = tc.PRIO_OPTIONS
+    header = {"index": index, "handle": qdisc.handle, "parent": qdisc.parent}
+    return Request(type, header, attributes, NLM_F_CREATE | NLM_F_EXCL if type == tc.RTM_NEWQDISC else 0)
+
+
+def shapes(
+    index: int, parent: int, priority: int, target: int, cookie: bytes, kinds: Sequence[str] = ("matchall", "u32")
+) -> list[Request]:
+    """The filter, by each classifier that can be it; the better one first."""
+    actions = {"first": {"kind": "mirred", "options": {"parms": tc.mirred(target)}, "cookie": cookie}}
+    header = {"index": index, "parent": parent, "info": tc.filter_info(priority)}
+    options: dict[str, dict[str, object]] = {
+        "matchall": {"act": actions},
+        "u32": {"sel": tc.U32_MATCH_ALL, "act": actions},
+    }
+    return [
+        Request(tc.RTM_NEWTFILTER, header, {"kind": kind, "options": options[kind]}, NLM_F_CREATE | NLM_F_EXCL)
+        for kind in kinds
+    ]
