@@ -142,14 +142,17 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
 
 def _wider(topology: Topology, prospect: Prospect, source: IfRef, room: int) -> str:
     """A link of the file that stands on an interface and is given an MTU of more than this; empty for none."""
-    places = prospect.situation.places
-    for link in topology.links:
-        parent = parent_of(link)
-        if parent is not None and (places[parent[0]], parent[1]) == (source.ns, source.ifname):
-            mtu = link.ends[0].mtu
-            if mtu is not None and mtu > room - KINDS[link.kind].overhead(link):
-                return link.title()
-    return ""
+    if prospect.widest is None:  # by parent, what the widest link on it needs
+        prospect.widest = {}
+        for link in topology.links:
+            parent, mtu = parent_of(link), link.ends[0].mtu
+            if parent is not None and mtu is not None:
+                place = prospect.situation.places[parent[0]], parent[1]
+                needed = mtu + KINDS[link.kind].overhead(link)
+                if place not in prospect.widest or needed > prospect.widest[place][0]:
+                    prospect.widest[place] = needed, link
+    needed, widest = prospect.widest.get((source.ns, source.ifname), (0, None))
+    return widest.title() if widest is not None and needed > room else ""
 
 
 def _lower_other_end(

@@ -41,6 +41,7 @@ class Prospect:
         self._rooms: dict[tuple[int, str], int] = {}
         self.lowered_peers: dict[tuple[int, str], PlannedEnd] = {}
         self._other_ends: dict[tuple[int, str], PlannedEnd] | None = None
+        self.widest: dict[tuple[int, str], tuple[int, Link]] | None = None  # see plan.mirrors
         self.mirrors_last: list[tuple[AddMirror, tuple[int, ...]]] = []  # and what each waits for
 
     def exists(self, reference: IfRef) -> bool:

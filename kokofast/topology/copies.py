@@ -44,8 +44,8 @@ class Flows:
         self._titles = titles
         self._problems: list[Problem] = []
         self._copies: dict[Point, list[Copy]] = {}
-        # point -> (next point, the tag that passes or ANY, the tag that frames have there or ANY: the same)
-        self._edges: dict[Point, list[tuple[Point, Hashable, Hashable]]] = {}
+        # point, the tag that passes or ANY -> (next point, the tag that frames have there or ANY: the same)
+        self._edges: dict[State, list[tuple[Point, Hashable]]] = {}
         self._standing: dict[Place, list[Place]] = {}  # on a shared parent, those that reach each other
         self._tagged: dict[Hashable, list[tuple[Place, Place]]] = {}  # tag -> (interface, parent)
         self._remotes: list[tuple[Place, Hashable, bytes]] = []
@@ -84,20 +84,25 @@ class Flows:
         """A problem for each loop that a mirror of the file is in, at the mirror. addresses tells in which namespaces
         an address is."""
         self._finish(addresses)
-        ringed = _ringed({state: list(self._after(state)) for state in self._states()})
+        after = {state: list(self._after(state)) for state in self._states()}
+        ring_of = _rings(after)
+        states: dict[Point, list[State]] = {}
+        for state in after:
+            states.setdefault(state[0], []).append(state)
         problems = list(dict.fromkeys(self._problems))  # once for both directions
         told: set[tuple[Point, Point]] = set()
         for copy in [copy for copies in self._copies.values() for copy in copies if copy.where is not None]:
-            for start in [state for state in ringed if state[0] == copy.source] if len(problems) < LOOPS_MAX else ():
-                path = _path_back(ringed, start, copy.target)
-                if path and (copy.source, copy.target) not in told:
+            for start in states[copy.source] if len(problems) < LOOPS_MAX else ():
+                is_ringed = ring_of[start] == ring_of[copy.target, start[1]]
+                if is_ringed and (copy.source, copy.target) not in told:
+                    path = _path_back(after, start, copy.target)
                     steps = list(zip(path, [*path[1:], path[0]], strict=True))
                     told.update((here[0], there[0]) for here, there in steps)
                     problems.append(Problem(copy.where or "", self._tell([here[0] for here in path])))
         return problems
 
     def _edge(self, here: Point, there: Point, passes: Hashable = ANY, gives: Hashable = ANY) -> None:
-        self._edges.setdefault(here, []).append((there, passes, gives))
+        self._edges.setdefault((here, passes), []).append((there, gives))
 
     def _finish(self, addresses: Mapping[bytes, set[Hashable]]) -> None:
         """The edges that only all interfaces together tell."""
@@ -134,8 +139,8 @@ class Flows:
         point, tag = state
         for copy in self._copies.get(point, ()):
             yield copy.target, tag
-        for there, passes, gives in self._edges.get(point, ()):
-            if passes in (ANY, tag):
+        for passes in dict.fromkeys((ANY, tag)):
+            for there, gives in self._edges.get((point, passes), ()):
                 yield there, tag if gives == ANY else gives
 
     def _states(self) -> Iterable[State]:
@@ -172,26 +177,37 @@ class Flows:
         return f"{node}:{point[1]}" if node else point[1]
 
 
-def _ringed(after: dict[State, list[State]]) -> dict[State, list[State]]:
-    """Of a graph what lies on rings, or between two of them."""
-    for _ in range(2):  # once from the front, once from the back
-        before: dict[State, list[State]] = {state: [] for state in after}
-        for state, following in after.items():
-            for one in following:
-                before[one].append(state)
-        missing = {state: len(following) for state, following in after.items()}
-        waiting = [state for state, count in missing.items() if not count]
-        gone = set(waiting)
+def _rings(after: Mapping[State, Sequence[State]]) -> dict[State, int]:
+    """A number for each state of a graph, the same for those that lead to each other (Kosaraju's algorithm)."""
+    before: dict[State, list[State]] = {state: [] for state in after}
+    for state, following in after.items():
+        for one in following:
+            before[one].append(state)
+    left: list[State] = []  # in the order in which all that they lead to was seen
+    seen: set[State] = set()
+    for first in after:
+        waiting = [] if first in seen else [(first, iter(after[first]))]
+        seen.add(first)
         while waiting:
-            for one in before[waiting.pop()]:
-                missing[one] -= 1
-                if not missing[one]:
-                    gone.add(one)
-                    waiting.append(one)
-        after = {
-            state: [one for one in found if one not in gone] for state, found in before.items() if state not in gone
-        }
-    return after
+            state, rest = waiting[-1]
+            for one in rest:
+                if one not in seen:
+                    seen.add(one)
+                    waiting.append((one, iter(after[one])))
+                    break
+            else:
+                left.append(state)
+                waiting.pop()
+    ring_of: dict[State, int] = {}
+    for number, first in enumerate(reversed(left)):
+        members = [] if first in ring_of else [first]
+        ring_of.setdefault(first, number)
+        while members:
+            for one in before[members.pop()]:
+                if one not in ring_of:
+                    ring_of[one] = number
+                    members.append(one)
+    return ring_of
 
 
 def _path_back(after: Mapping[State, Sequence[State]], start: State, first: Point) -> list[State]:

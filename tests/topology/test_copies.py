@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 
 from kokofast.topology import TopologyError, load
+from kokofast.topology.copies import Flows
+from tests.steps import Steps
 
 
 def end(title: str, source: str = "", direction: str = "ingress", **more: Any) -> dict[str, Any]:
@@ -168,3 +171,29 @@ def test_a_ring_of_a_thousand() -> None:
     ((_, members),) = loops(*ring)
     assert members.count("=>") == 1000
     assert loops(*ring[:-1], veth("n999:n", "n0:p")) == []
+
+
+@pytest.mark.parametrize("shape", ["between two loops", "many tags on one parent"])
+def test_a_mirror_costs_the_same_among_many(shape: str) -> None:
+    def cost(count: int) -> int:
+        flows = Flows({})
+        if shape == "between two loops":  # on a way from one ring to another, and on none itself
+            for ring in ("first", "last"):
+                flows.copies((ring, "a"), "egress", (ring, "b"), None)
+                flows.copies((ring, "b"), "egress", (ring, "a"), None)
+            chain = [("first", "a"), *((str(number), "x") for number in range(count)), ("last", "a")]
+            for here, there in itertools.pairwise(chain):
+                flows.copies(here, "egress", there, "a mirror")
+        else:
+            flows.joins(("a", "e0"), ("b", "e0"))
+            for number in range(count):
+                for node in "ab":
+                    data = {"id": number, "protocol": 0x8100}
+                    flows.stands_on((node, f"v{number}"), (node, "e0"), "vlan", data)
+                flows.copies(("a", "up0"), "ingress", ("a", f"v{number}"), "a mirror")
+        with Steps() as steps:
+            assert flows.loops({}) == []
+        return steps.count
+
+    few, many = cost(100), cost(200)
+    assert many < 2.2 * few, (few, many)
