@@ -111,6 +111,8 @@ def _hint(link: Link, end: End, refusal: Refusal) -> str:
         return f"; dad: false takes IPv6, which is off there, or an mtu of {IPV6_MIN_MTU} at least"
     if request.header.get("flags", 0) and (limit := KINDS[link.kind].limit(link, refusal.errno or 0)):  # set up
         return f"; {limit}"
-    if request.header.get("family") != AF_INET6 or end.mtu is None or end.mtu >= IPV6_MIN_MTU:
+    if request.header.get("family") != AF_INET6 or refusal.errno != errno.EINVAL:
         return ""
-    return f"; IPv6 takes an mtu of {IPV6_MIN_MTU} at least, this end has {end.mtu}"
+    if end.mtu is None:
+        return f"; IPv6 takes an mtu of {IPV6_MIN_MTU} at least, and this end is given none"
+    return f"; IPv6 takes an mtu of {IPV6_MIN_MTU} at least, this end has {end.mtu}" if end.mtu < IPV6_MIN_MTU else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.kinds.fields import Field
-from kokofast.kinds.kind import Kind
+from kokofast.kinds.kind import PARENT, Kind, Rivalry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ def cause(link: Link, code: int) -> str:
     return "the parent is a port of a bridge, bond or the like, or has macvlans on it, maybe in another namespace"
 
 
+def sort(link: Link) -> tuple[str, str, object]:
+    """ipvlan_link_new() sets the mode of all that are on the parent. A macvlan takes the same place there."""
+    return PARENT, "receiver", ("ipvlan", link.options["mode"])
+
+
+RIVALRY = Rivalry("mode", "the ipvlans of a parent have one mode, and no macvlan is beside them", sort)
+
 # ipvlan_link_new() gives every interface its parent's MAC address, whatever was asked for.
 KIND = Kind(
     "ipvlan",
@@ -44,6 +51,7 @@ KIND = Kind(
     fields=FIELDS,
     mtu=(68, 65535),
     create=create,
+    rivalry=RIVALRY,
     own_mac=lambda _: False,
     shares_parent=True,
     reaches_siblings=lambda _: True,

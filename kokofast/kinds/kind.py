@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from kokofast.kinds.fields import Field
     from kokofast.topology.model import Link
@@ -22,6 +22,28 @@ def no_overhead(link: Link) -> int:
 def always(options: Mapping[str, object]) -> bool:
     """A kind whose interfaces all have MAC addresses of their own."""
     return True
+
+
+def no_contradiction(link: Link) -> tuple[str, str] | None:
+    """A link whose own fields all go together."""
+    return None
+
+
+# What links may have in common that keeps them apart: their parent, or the namespace of their parents.
+PARENT, NAMESPACE = "parent", "namespace"
+
+
+class Rivalry:
+    """Which links of a file the kernel does not take beside each other. of(link) is (PARENT or NAMESPACE, key, sort):
+    of links that have the first two in common all must be of one sort, and that not None. field is the one to name in
+    the second link, rule a sentence."""
+
+    __slots__ = ("field", "of", "rule")
+
+    def __init__(self, field: str, rule: str, of: Callable[[Link], tuple[str, Hashable, Hashable | None]]) -> None:
+        self.field = field
+        self.rule = rule
+        self.of = of
 
 
 def no_limit(link: Link, code: int) -> str:
@@ -52,12 +74,14 @@ class Kind:
     name of the field that became an attribute, fields_of(data) the fields that the kernel shows. numbers has the
     kernel's number of each word of a choice. alone(data) tells whether an interface takes its parent for itself,
     cause(link, errno) is a sentence on why the kernel may have refused to make one, empty where it says so itself.
-    article is what English puts before the name.
+    contradiction(link) is (field, sentence) where two of its fields do not go together, rivalry tells which other links
+    it does not go together with. article is what English puts before the name.
     """
 
     __slots__ = (
         "alone",
         "cause",
+        "contradiction",
         "create",
         "ends",
         "fields",
@@ -71,6 +95,7 @@ class Kind:
         "own_mac",
         "random_mac",
         "reaches_siblings",
+        "rivalry",
         "shares_parent",
         "tag",
     )
@@ -85,6 +110,8 @@ class Kind:
         create: CreateFunction,
         overhead: Callable[[Link], int] = no_overhead,
         limit: Callable[[Link, int], str] = no_limit,
+        contradiction: Callable[[Link], tuple[str, str] | None] = no_contradiction,
+        rivalry: Rivalry | None = None,
         own_mac: Callable[[Mapping[str, object]], bool] = always,
         random_mac: bool = False,
         shares_parent: bool = False,
@@ -103,6 +130,8 @@ class Kind:
         self.create = create
         self.overhead = overhead
         self.limit = limit
+        self.contradiction = contradiction
+        self.rivalry = rivalry
         self.own_mac = own_mac
         self.random_mac = random_mac
         self.shares_parent = shares_parent

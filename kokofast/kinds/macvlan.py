@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.kinds.fields import Field
-from kokofast.kinds.kind import Kind
+from kokofast.kinds.kind import PARENT, Kind, Rivalry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,12 +68,19 @@ def limit(link: Link, code: int) -> str:
     return "its MAC address is that of its parent, or of another macvlan on it, maybe in another namespace"
 
 
+def sort(link: Link) -> tuple[str, str, str | None]:
+    """macvlan_common_newlink(): one with passthru is alone. ipvlan takes the same handler of the parent."""
+    return PARENT, "receiver", "macvlan" if own_mac(link.options) else None
+
+
+RIVALRY = Rivalry("mode", "a parent has one macvlan with mode passthru, or any number without, and no ipvlan", sort)
 KIND = Kind(
     "macvlan",
     ends=1,
     fields=FIELDS,
     mtu=(68, 65535),
     create=create,
+    rivalry=RIVALRY,
     own_mac=own_mac,
     shares_parent=True,
     reaches_siblings=reaches_siblings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.kinds.fields import Field
-from kokofast.kinds.kind import Kind
+from kokofast.kinds.kind import PARENT, Kind, Rivalry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,12 +46,19 @@ def limit(link: Link, code: int) -> str:
     return "its parent is down, set it up first" if code == errno.ENETDOWN else ""
 
 
+def sort(link: Link) -> tuple[str, object, None]:
+    """vlan_check_real_dev(): the ids of each protocol are told apart."""
+    return PARENT, (link.options["protocol"], link.options["id"]), None
+
+
+RIVALRY = Rivalry("id", "a parent has each vlan id once", sort)
 KIND = Kind(
     "vlan",
     ends=1,
     fields=FIELDS,
     mtu=(68, 65535),
     create=create,
+    rivalry=RIVALRY,
     module="8021q",
     tag=("id", "protocol"),
     limit=limit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.kinds.fields import Field
-from kokofast.kinds.kind import Kind
+from kokofast.kinds.kind import NAMESPACE, PARENT, Kind, Rivalry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +84,27 @@ def limit(link: Link, code: int) -> str:
 
 
 NAMES = {"id": "vni", "group": "remote", "group6": "remote", "local6": "local"}
+
+
+def contradiction(link: Link) -> tuple[str, str] | None:
+    """vxlan_config_validate(): both ends of the tunnel are of one family."""
+    remote: Address = link.options["remote"]  # type: ignore[assignment]
+    local: Address | None = link.options.get("local")  # type: ignore[assignment]
+    if local is None or local.family == remote.family:
+        return None
+    return "local", f"{local.text} and the remote {remote.text} are not both IPv4, nor both IPv6"
+
+
+def sort(link: Link) -> tuple[str, object, None]:
+    """vxlan_vni_in_use(): by the family of the addresses; link-local ones by their interface, too."""
+    options = link.options
+    remote: Address = options["remote"]  # type: ignore[assignment]
+    is_link_local = len(remote.packed) == 16 and remote.packed[0] == 0xFE and remote.packed[1] & 0xC0 == 0x80
+    key = options["vni"], options["port"], remote.family
+    return PARENT if is_link_local else NAMESPACE, key, None
+
+
+RIVALRY = Rivalry("vni", "a namespace has each vni once on a port", sort)
 KIND = Kind(
     "vxlan",
     ends=1,
@@ -92,6 +113,8 @@ KIND = Kind(
     create=create,
     overhead=overhead,
     limit=limit,
+    contradiction=contradiction,
+    rivalry=RIVALRY,
     names=NAMES,
     tag=("id", "port"),
 )

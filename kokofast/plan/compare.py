@@ -63,16 +63,19 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
         yield link.where(field), f"{title} is there with another {field}, which batch does not change; destroy it first"
 
 
-def unbearable(end: End, interface: Interface, most: int | None) -> Iterator[tuple[str, str]]:
+def unbearable(
+    end: End, interface: Interface, most: int | None, follows: int | None = None
+) -> Iterator[tuple[str, str]]:
     """(place, sentence) for all that the kernel would do beside what it is asked for, and nobody could undo; most is
-    the largest MTU that the end can have."""
+    the largest MTU that the end can have, follows what its parent gives it where the file gives none."""
     title = f"{end.node}:{end.ifname}"
-    mtu = _mtu_of(end, most)
+    mtu = _mtu_of(end, most, follows)
     present = [
         one for one in (*interface.addresses, *interface.temporary) if one.family == AF_INET6 and not is_link_local(one)
     ]
     if present and mtu is not None and mtu < IPV6_MIN_MTU <= interface.mtu:
-        why = "" if mtu == end.mtu else f" (it is copied into a tunnel with an mtu of {most})"
+        why = f" (it is copied into a tunnel with an mtu of {most})" if mtu == most else ""
+        why = " (its parent leaves no more)" if mtu == follows else why
         yield (
             end.where("mtu"),
             f"with an mtu of {mtu}{why} the kernel takes the IPv6 addresses of {title} away, which need "
@@ -93,12 +96,12 @@ def unbearable(end: End, interface: Interface, most: int | None) -> Iterator[tup
             )
 
 
-def is_right(end: End, interface: Interface, alias: str, most: int | None = None) -> bool:
+def is_right(end: End, interface: Interface, alias: str, most: int | None = None, follows: int | None = None) -> bool:
     """Whether nothing has to be done to an interface that is this end already: so it is with most in a second run."""
     have = interface.addresses
     if interface.alias != alias or interface.up != end.up or end.mac not in (None, interface.mac):
         return False
-    if end.txqlen not in (None, interface.txqlen) or _mtu_of(end, most) not in (None, interface.mtu):
+    if end.txqlen not in (None, interface.txqlen) or _mtu_of(end, most, follows) not in (None, interface.mtu):
         return False
     for address in end.addresses:
         if address not in have and address not in interface.temporary:
@@ -117,8 +120,9 @@ def is_link_local(address: Address) -> bool:
     return address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
 
 
-def _mtu_of(end: End, most: int | None) -> int | None:
-    return end.mtu if end.mtu is None or most is None else min(end.mtu, most)
+def _mtu_of(end: End, most: int | None, follows: int | None) -> int | None:
+    mtu = end.mtu if end.mtu is not None else follows
+    return mtu if mtu is None or most is None else min(mtu, most)
 
 
 def _is_given(address: object) -> bool:
@@ -138,10 +142,17 @@ class Difference:
 
 
 def difference(
-    end: End, interface: Interface, alias: str, *, most: int | None = None, carries: bool = False
+    end: End,
+    interface: Interface,
+    alias: str,
+    *,
+    most: int | None = None,
+    follows: int | None = None,
+    carries: bool = False,
 ) -> Difference:
     """What has to be done to an interface that is this end already. most is the largest MTU that it can have, whatever
-    the file says; carries tells whether a link is to be made on it.
+    the file says; follows what its parent gives it where the file says nothing; carries tells whether a link is to be
+    made on it.
 
     What costs more than it says comes last, as it cannot be given back: going down takes the routes through an
     interface along, a new MAC address its neighbours, a smaller MTU lowers what stands on it, and the kernel may
@@ -153,7 +164,7 @@ def difference(
     if end.mac is not None:
         # One that is down has no neighbours, and makes its link-local address of it when it comes up.
         (pairs_last if interface.up else pairs)["address"] = end.mac, interface.mac
-    mtu = _mtu_of(end, most)
+    mtu = _mtu_of(end, most, follows)
     if mtu is not None:
         # What is to stand on it takes its MTU from it when it is made.
         (pairs_final if mtu < interface.mtu and not carries else pairs)["mtu"] = mtu, interface.mtu

@@ -154,6 +154,8 @@ class _LinkPlanner:
             lower = Change({"mtu": self.prospect.room_of(peer.reference)})
             undo = Change({"mtu": peer.interface.mtu}) if peer.interface is not None else None
             self.plan.add(ConfigureEnd(peer.number, peer.position, peer.reference, lower, undo))
+        if self.prospect.mirrors_last:
+            self._follow_lowered_parents()
         for operation in self.final:
             change = operation.change
             room = self.prospect.room_of(operation.interface)
@@ -161,6 +163,27 @@ class _LinkPlanner:
                 mtu = min(room, change.attributes["mtu"])  # type: ignore[call-overload]
                 change = Change({**change.attributes, "mtu": mtu}, change.up, change.add, change.remove)
             self.plan.add(ConfigureEnd(operation.link, operation.end, operation.interface, change, operation.undo))
+
+    def _follow_lowered_parents(self) -> None:
+        """Lowers what has its MTU from a parent that a mirror lowers."""
+        for planned in self.prospect.ends:  # parents first
+            parent = self._parent(planned.link)
+            room = None if parent is None else self.prospect.room_of(parent)
+            before = self.prospect.mtu_of(planned.reference)
+            if room is None or before is None or planned.link.ends[planned.position].mtu is not None:
+                continue
+            kind = KINDS[planned.link.kind]
+            overhead = kind.overhead(planned.link)
+            mtu = max(room - overhead, kind.mtu[0])
+            if mtu < before:
+                self.prospect.lowers(planned.reference, mtu)
+                if not overhead:  # the kernel lowers it together with its parent
+                    continue
+                undo = None if planned.interface is None else Change({"mtu": planned.interface.mtu})
+                change = Change({"mtu": mtu})
+                self.final.append(ConfigureEnd(planned.number, planned.position, planned.reference, change, undo))
+                if self.plan.actions[planned.number] == UNCHANGED:
+                    self.plan.actions[planned.number] = UPDATE
 
     def _parent(self, link: Link) -> IfRef | None:
         parent = parent_of(link)
@@ -187,20 +210,23 @@ class _LinkPlanner:
                 )
 
     def _check_fields(self, link: Link, parent: IfRef | None) -> None:
-        kind = KINDS[link.kind]
         room = self._room(link, parent)
         for end in link.ends:
             if end.mtu is not None and parent is not None and room is not None and end.mtu > room:
                 self._problem(
                     end.where("mtu"),
-                    f"mtu {end.mtu} does not fit on {parent.ifname}: its mtu is {room + kind.overhead(link)}, "
+                    f"mtu {end.mtu} does not fit on {parent.ifname}: its mtu is {self.prospect.mtu_of(parent)}, "
                     f"which leaves {room}",
                 )
 
     def _room(self, link: Link, parent: IfRef | None) -> int | None:
-        """The largest MTU that the link can have on its parent; None when nothing is known to limit it."""
+        """The largest MTU that the link can have on its parent, which is what the kernel gives it where the file says
+        nothing; None when nothing is known to limit it."""
         mtu = self.prospect.mtu_of(parent) if parent is not None else None
-        return None if mtu is None else mtu - KINDS[link.kind].overhead(link)
+        if mtu is None:
+            return None
+        kind = KINDS[link.kind]
+        return min(max(mtu - kind.overhead(link), kind.mtu[0]), kind.mtu[1])
 
     def _is_apart(self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], alias: str) -> bool:
         """Whether an end of this link, which is there, is not where the file has it; then says so."""
@@ -357,15 +383,16 @@ class _LinkPlanner:
     ) -> None:
         parent = self._parent(link)
         wait = () if parent is None else self.prospect.ready((parent,))
+        follows = self._room(link, parent)
         for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):
             end = self._with_link_local(end, alias, interface)
             place = reference.ns, reference.ifname
             most, carries = self.rooms.get(place), place in self.carriers
-            if not is_right(end, interface, alias, most):
-                for where, message in unbearable(end, interface, most):
+            if not is_right(end, interface, alias, most, follows):
+                for where, message in unbearable(end, interface, most, follows):
                     self._problem(where, message)
                 self.plan.actions[number] = UPDATE
-                found = difference(end, interface, alias, most=most, carries=carries)
+                found = difference(end, interface, alias, most=most, follows=follows, carries=carries)
                 now, last, final = (
                     ConfigureEnd(number, position, reference, *step) for step in (found.now, found.last, found.final)
                 )
@@ -373,8 +400,9 @@ class _LinkPlanner:
                 self.final += [final] if final.change else []
                 if now.change:
                     self.prospect.completes(self.plan.add(now, wait), reference)
-            if end.mtu is not None:
-                mtu = end.mtu if most is None else min(end.mtu, most)
+            mtu = end.mtu if end.mtu is not None else follows
+            if mtu is not None:
+                mtu = mtu if most is None else min(mtu, most)
                 self.prospect.sets_mtu(reference, mtu, at_first=max(mtu, interface.mtu) if not carries else mtu)
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface, alias))
 

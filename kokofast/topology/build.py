@@ -13,10 +13,11 @@ import msgspec
 
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
+from kokofast.topology.checks import check_links
 from kokofast.topology.copies import Flows, add_links, addresses_of
 from kokofast.topology.document import Document, describe
 from kokofast.topology.model import CALLER, End, Link, Node, Topology
-from kokofast.topology.nodes import Nodes, identity
+from kokofast.topology.nodes import Identity, Nodes, identity
 from kokofast.topology.places import At, Origins
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.repair import fits, repair_link
@@ -78,12 +79,13 @@ class _Builder:
         if default_kind is not None:
             self._kind_defaults(default_kind)  # so that wrong defaults are seen even when no link uses them
         links = [link for index, raw in enumerate(self._links) if (link := self._link(index, raw)) is not None]
+        identities = {CALLER: identity(Node(CALLER, "host", "")), **self._nodes.identity}
+        check_links(links, identities, self._note)
         if any(end.mirror is not None for link in links for end in link.ends):
-            self._check_mirrors(links)
+            self._check_mirrors(links, identities)
         return Topology(name, self._nodes.table, tuple(links))
 
-    def _check_mirrors(self, links: list[Link]) -> None:
-        identities = {CALLER: identity(Node(CALLER, "host", "")), **self._nodes.identity}
+    def _check_mirrors(self, links: list[Link], identities: dict[str, Identity]) -> None:
         flows = Flows({identities[name]: name for name in reversed(identities)})
         add_links(flows, links, identities)
         for problem in flows.loops(addresses_of(links, identities)):

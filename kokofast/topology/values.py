@@ -169,8 +169,12 @@ def parse_address(text: str) -> Address:
     # What inet_insert_ifa() would silently drop and ipv6_add_addr() refuses on anything but lo.
     if not any(packed):
         raise ValueError(f"{quote(text)} is the unspecified address; an interface cannot have it")
-    if family == AF_INET6 and (packed[0] == 0xFF or packed == _IPV6_LOOPBACK):
-        raise ValueError(f"{quote(text)} is a multicast or loopback address; a link's end cannot have it")
+    if packed[0] == 0xFF if family == AF_INET6 else 224 <= packed[0] < 240:
+        raise ValueError(f"{quote(text)} is a multicast address; a link's end cannot have it")
+    if packed == _IPV6_LOOPBACK if family == AF_INET6 else packed[0] == 127:
+        raise ValueError(f"{quote(text)} is a loopback address; a link's end cannot have it")
+    if packed == _IPV4_BROADCAST:
+        raise ValueError(f"{quote(text)} is the broadcast address; a link's end cannot have it")
     return Address(family, packed, prefixlen, text)
 
 
@@ -188,6 +192,7 @@ def parse_ip(text: str) -> Address:
 # five times as fast as ipaddress, which matters at two addresses a link, and as strict (the tests compare them).
 _OCTETS = {str(number): number for number in range(256)}
 _IPV6_LOOPBACK = bytes(15) + b"\x01"
+_IPV4_BROADCAST = b"\xff" * 4
 
 
 def _parse_ip(host: str, text: str) -> tuple[int, bytes]:

@@ -41,6 +41,7 @@ class Strangers:
                 self._link(home)
         for home, name, kind in self.links:
             self._dress(home, name, kind)
+        self.ip["s1"].append("link add narrow mtu 1000 up type veth peer name narrow-peer")
         for home in HOMES:
             self.ip[home] += [
                 f"route add blackhole 198.51.{chance.randrange(256)}.0/24",
@@ -169,7 +170,7 @@ def changed(links: list[dict[str, Any]], chance: random.Random) -> list[dict[str
 
 
 # IPv6 takes an MTU of 1,280 at least: the kernel refuses the address when the interface is there already.
-REFUSED = {"endpoints": ["s1:k8", "c0:k8:2001:db8:8::1/64"], "mtu": 1000}
+REFUSED = {"type": "macvlan", "endpoint": "c0:k8:2001:db8:8::1/64", "parent": "s1:narrow"}
 TAKEN = {"endpoints": ["s1:k8", "s0:m0"]}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.conftest import COMMAND, Lab, run, state
+from tests.kernel.conftest import COMMAND, Lab, refused_by_the_kernel, run, state
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -48,10 +48,9 @@ def test_a_run_that_fails_is_taken_back(
     lab: Lab, limited: Callable[[int], list[str]], counts: Counter[str], threads: int
 ) -> None:
     names = [lab.node(f"n{number}") for number in range(LINKS)]
+    bad = refused_by_the_kernel(names[0])
     before = state(*names)
     ring = [{"endpoints": [f"{a}:e0", f"{b}:e1"]} for a, b in zip(names, [*names[1:], names[0]], strict=True)]
-    # Only the kernel finds out, and last.
-    bad = {"endpoints": [f"{names[0]}:x:2001:db8::1/64", f"{names[1]}:x"], "mtu": 1000}
     lab.write([*ring, bad])
     for more in ([], ["--jobs", "4"]):
         done = run([*limited(threads), *COMMAND, "batch", lab.file, "--format", "json", *more])

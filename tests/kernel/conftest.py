@@ -35,6 +35,19 @@ def until(condition: Callable[[], object], what: str, patience: float = PATIENCE
         time.sleep(0.002)
 
 
+def refused_by_the_kernel(node: str, ifname: str = "x", address: str = "2001:db8::1/64") -> dict[str, object]:
+    """A link of which only the kernel finds out that it cannot be, when its interface is there: IPv6 needs an MTU of
+    1280, and its parent, which is made here, leaves 1000."""
+    if "narrow" not in ip(node, "-o", "link", "show"):
+        # Without IPv6, which would make link-local addresses that are tentative for a while.
+        peer = ("peer", "name", "narrow-peer", "mtu", "1000")
+        ip(node, "link", "add", "narrow", "mtu", "1000", "up", "type", "veth", *peer)
+        ip(node, "link", "set", "narrow-peer", "up")
+        for name in ("narrow", "narrow-peer"):
+            until(lambda name=name: "state UP" in ip(node, "link", "show", name), "it is up")  # type: ignore[misc]
+    return {"type": "macvlan", "endpoint": f"{node}:{ifname}:{address}", "parent": f"{node}:narrow"}
+
+
 def stand_still(process: subprocess.Popen[str]) -> bool:
     """Stops a process with all its threads (SIGSTOP); False when it has ended before."""
     process.send_signal(signal.SIGSTOP)

@@ -217,6 +217,25 @@ class TestVxlan:
         assert links(b)["vx0"]["mtu"] == 8950
 
 
+@pytest.mark.parametrize("kind", ["vxlan", "macvlan"])
+@pytest.mark.parametrize("mtu", [1300, 4000])
+def test_the_same_file_gives_the_same_state_when_its_parent_has_changed(
+    lab: Lab, hosts: tuple[str, str], kind: str, mtu: int
+) -> None:
+    a, parent = lab.node("ca"), f"{hosts[0]}:up0"
+    link = {"type": "macvlan", "endpoint": f"{a}:x0", "parent": parent}
+    lab.write([tunnel(f"{a}:x0", hosts[0], "192.0.2.2") if kind == "vxlan" else link])
+    lab.batch()
+    for name in hosts:
+        ip(name, "link", "set", "up0", "mtu", str(mtu))
+    lab.batch()
+    assert lab.batch()["status"] == "unchanged"
+    followed = links(a)["x0"]["mtu"]
+    lab.destroy()
+    lab.batch()
+    assert links(a)["x0"]["mtu"] == followed == mtu - (50 if kind == "vxlan" else 0)
+
+
 class TestMacvlan:
     @pytest.mark.parametrize("mode", [*MACVLAN_MODES, "default", None])
     def test_modes(self, lab: Lab, hosts: tuple[str, str], mode: str | None) -> None:

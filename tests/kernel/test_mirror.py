@@ -19,7 +19,7 @@ from kokofast.engine.apply import apply
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.wire.message import KernelError
 from tests.conftest import ip, ip_batch, ip_json, links
-from tests.kernel.conftest import COMMAND, Lab, ping, run, state, until
+from tests.kernel.conftest import COMMAND, Lab, ping, refused_by_the_kernel, run, state, until
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -455,9 +455,8 @@ class TestVxlan:
         assert (again["status"], again.get("notes", [])) == ("unchanged", [])
 
     def test_the_mtu_comes_back_when_the_run_fails(self, lab: Lab, tapped: Tapped, link: dict[str, object]) -> None:
+        bad = refused_by_the_kernel(tapped.s)
         before = tapped.state()
-        # An MTU of 1000 is too small for IPv6; only the kernel finds out.
-        bad = {"endpoints": [f"{tapped.s}:x:2001:db8::1/64", f"{tapped.w}:x"], "mtu": 1000}
         for rows in ([link, bad], [bad, link]):
             lab.write(rows)
             done = lab.kokofast("batch", lab.file)
@@ -581,8 +580,8 @@ class TestVxlan:
         self, lab: Lab, tapped: Tapped, link: dict[str, object]
     ) -> None:
         ip(tapped.r, "link", "add", "um", "link", "eth0", "type", "macvlan")
+        bad = refused_by_the_kernel(tapped.s)
         before = tapped.state()
-        bad = {"endpoints": [f"{tapped.s}:x:2001:db8::1/64", f"{tapped.w}:x"], "mtu": 1000}
         lab.write([link, bad])
         assert lab.kokofast("batch", lab.file).returncode == 1
         assert tapped.state() == before
@@ -691,8 +690,8 @@ def test_a_run_that_fails_takes_its_mirrors_back(lab: Lab, tapped: Tapped) -> No
         # A filter that went and came back has another number of its action, which is the kernel's to give.
         return re.sub(r"\tindex \d+ ", "", tapped.state())
 
+    bad = refused_by_the_kernel(tapped.s)
     before = look()
-    bad = {"endpoints": [f"{tapped.s}:x:2001:db8::1/64", f"{tapped.w}:x"], "mtu": 1000}
     for direction in ("both", "egress"):
         more = [tapped.row("both", f"more{number}") for number in range(4)]
         lab.write([tapped.row(direction, "tap1"), *more, bad])

@@ -180,10 +180,69 @@ class TestMtu:
         assert (first.interface.ifname, first.change.attributes) == ("up0", {"mtu": 9000})
 
 
+class TestFollowingTheParent:
+    """What a link without an mtu gets from its parent when it is made, it has after every run."""
+
+    @pytest.mark.parametrize("parent", [1300, 9000])
+    @pytest.mark.parametrize(("kind", "overhead"), [("vxlan", 50), ("macvlan", 0), ("vlan", 0), ("ipvlan", 0)])
+    def test_a_parent_that_somebody_has_set(self, kind: str, overhead: int, parent: int) -> None:
+        link = on(kind, "c:x0", "h:up0", **({"id": 5} if kind == "vlan" else {}))
+        found = plan(nodes(link), namespace(0, made(link, 1500 - overhead)), host(1, up0=parent))
+        assert (texts(found), found.actions) == ([], [UPDATE])
+        (change,) = [item for item in found.operations if isinstance(item, ConfigureEnd)]
+        assert change.change.attributes == {"mtu": parent - overhead}
+        assert change.undo is not None
+        assert change.undo.attributes == {"mtu": 1500 - overhead}
+        again = plan(nodes(link), namespace(0, made(link, parent - overhead)), host(1, up0=parent))
+        assert (texts(again), again.operations) == ([], [])
+
+    def test_an_mtu_of_the_file_stays(self) -> None:
+        link = on("vxlan", end("c:x0", mtu=1000), "h:up0")
+        assert plan(nodes(link), namespace(0, made(link, 1000)), host(1, up0=1300)).operations == []
+
+    @pytest.mark.parametrize(("mtu", "final"), [(1300, True), (9000, False)])
+    def test_a_parent_of_the_same_file(self, mtu: int, final: bool) -> None:
+        carrier = veth(end("a:up0", mtu=mtu), end("b:up0", mtu=mtu))
+        link = on("vxlan", "c:x0", "a:up0")
+        there = [interface("up0", 2, 2, link_alias(carrier)) for _ in range(2)]
+        found = plan(
+            nodes(link, carrier), namespace(0, made(link, 1450)), namespace(1, there[0]), namespace(2, there[1])
+        )
+        assert texts(found) == []
+        order = [(item.interface.ifname, item.change.attributes) for item in found.operations]  # type: ignore[union-attr]
+        assert order.index(("up0", {"mtu": mtu})) < order.index(("x0", {"mtu": mtu - 50})) or final
+        assert found.final == (0 if final else 3)
+
+    def test_ipv6_addresses_that_would_go(self) -> None:
+        link = on("vxlan", end("c:x0", addresses=["2001:db8::1/64"]), "h:up0")
+        there = made(link, 1450, addresses={"2001:db8::1/64": True})
+        assert texts(plan(nodes(link), namespace(0, there), host(1, up0=1300))) == [
+            "c:x0.mtu: with an mtu of 1250 (its parent leaves no more) the kernel takes the IPv6 addresses of c:x0 "
+            "away, which need 1280, and it has 1; remove them first"
+        ]
+
+    def test_a_parent_that_a_mirror_lowers(self) -> None:
+        """The first run gives what the second one would."""
+        carrier = veth("h:up0", "b:up0")
+        tap = on("vxlan", end("h:tap", mirror=Mirror("up0", "both")), "h:eth0")
+        links = carrier, on("macvlan", "c:m0", "h:up0"), on("vxlan", "c:x0", "c:m0"), tap
+        found = plan(nodes(*links), host(0, eth0=1500), namespace(1), namespace(2))
+        assert texts(found) == []
+        last = found.operations[found.final :]
+        assert ("x0", {"mtu": 1400}) in [(item.interface.ifname, item.change.attributes) for item in last]  # type: ignore[union-attr]
+
+
+def made(link: Link, mtu: int, **fields: Any) -> Interface:
+    """The interface of a link of one end as it is after a run, on the interface with index 2."""
+    linkinfo: Any = KINDS[link.kind].create(link, ({},), 2)["linkinfo"]
+    data = {"ttl": 0, **linkinfo["data"]}
+    return interface(link.ends[0].ifname, 9, 2, link_alias(link), kind=link.kind, data=data, mtu=mtu, **fields)
+
+
 def stands(link: Link, data: Mapping[str, object] = MappingProxyType({}), parent: int = 2) -> Interface:
     """The interface of a vxlan link as it is after a run."""
     made: Any = KINDS["vxlan"].create(link, ({},), parent)["linkinfo"]
-    return interface("vx0", 9, 0, link_alias(link), kind="vxlan", data={"ttl": 0, **made["data"], **data})
+    return interface("vx0", 9, 0, link_alias(link), kind="vxlan", mtu=1450, data={"ttl": 0, **made["data"], **data})
 
 
 class TestAnotherRun:

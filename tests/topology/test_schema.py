@@ -53,7 +53,7 @@ GOOD: list[Any] = [
             "me": {"host": True},
         },
         "links": [
-            LINK | {"type": "veth", "mtu": 68, "txqlen": 0, "queues": 2, "up": False, "addresses": ["10.0.0.1"]},
+            LINK | {"type": "veth", "mtu": 68, "txqlen": 0, "queues": 2, "up": False, "addresses": []},
             {"endpoints": [END | {"mirror": {"from": "e", "direction": "egress"}, "mac": "02-00-00-00-00-01"}, "r1:x"]},
         ],
     },
@@ -63,7 +63,7 @@ VXLAN = {"type": "vxlan", "endpoint": "a:x", "parent": "eth0", "remote": "192.0.
 GOOD += [
     {"$schema": "kokofast.schema.json", "links": []},
     [VXLAN],
-    {"defaults": {"remote": "192.0.2.9", "vni": 7}, "links": [VXLAN | {"endpoint": "a:y"}, {k: VXLAN[k] for k in ("type", "endpoint", "parent")}]},
+    {"defaults": {"remote": "192.0.2.9", "vni": 7}, "links": [VXLAN | {"endpoint": "a:y", "vni": 8}, {k: VXLAN[k] for k in ("type", "endpoint", "parent")}]},
     {"defaults": {"type": "vxlan", "vni": 7}, "links": [{k: VXLAN[k] for k in ("endpoint", "parent", "remote")}]},
 ]  # fmt: skip
 

@@ -1,0 +1,54 @@
+"""What a file alone shows to be wrong, although each of its values is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+
+from kokofast.kinds import KINDS
+from kokofast.kinds.kind import NAMESPACE
+from kokofast.topology.model import AF_INET6, CALLER, Link
+
+IPV6_MIN_MTU = 1280  # include/uapi/linux/ipv6.h: an interface with less has no IPv6
+
+Report = Callable[[str, str], None]
+
+
+def check_links(links: Iterable[Link], namespaces: Mapping[str, Hashable], report: Report) -> None:
+    """Reports (place, sentence) of what the kernel would refuse, or what could not work. namespaces tells nodes apart
+    by where they lead; CALLER is among them."""
+    first: dict[Hashable, tuple[Link, Hashable | None]] = {}
+    for link in links:
+        _check_ends(link, report)
+        kind = KINDS[link.kind]
+        if not kind.fields or any(field.required and link.options[field.name] is None for field in kind.fields):
+            continue
+        if (wrong := kind.contradiction(link)) is not None:
+            report(link.where(wrong[0]), wrong[1])
+        parent = link.options.get("parent")
+        if kind.rivalry is None or not isinstance(parent, str):
+            continue
+        node, _, ifname = parent.rpartition(":")
+        scope, key, sort = kind.rivalry.of(link)
+        home = namespaces.get(node or CALLER)
+        where: Hashable = (home, key) if scope == NAMESPACE else (home, ifname, key)
+        other, others = first.setdefault(where, (link, sort))
+        if other is link:
+            continue
+        if sort is None or sort != others:
+            report(link.where(kind.rivalry.field), f"{kind.rivalry.rule}: see {other.title()} at {other.place}")
+
+
+def _check_ends(link: Link, report: Report) -> None:
+    for end in link.ends:
+        if end.mtu is not None and end.mtu < IPV6_MIN_MTU:
+            for address in end.addresses:
+                if address.family == AF_INET6:
+                    words = f"{end.mtu} is too small for the IPv6 address {address.text}, which needs {IPV6_MIN_MTU}"
+                    report(end.where("mtu"), words)
+                    break
+    if len(link.ends) == 2:
+        one, two = link.ends
+        taken = {address.packed for address in one.addresses} if two.addresses else ()
+        for number, address in enumerate(two.addresses if taken else ()):
+            if address.packed in taken:
+                report(two.where(f"addresses[{number}]"), f"both ends of the link have the address {address.text}")

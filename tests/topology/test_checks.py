@@ -1,0 +1,88 @@
+"""What the file alone shows to be wrong, although each value is right: found by load(), so by validate as well."""
+
+# ruff: noqa: E501 - a table row is one line, so that file and words are read together
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from kokofast.topology import TopologyError, load
+
+
+def problems(links: list[dict[str, Any]], **more: Any) -> list[str]:
+    try:
+        load(json.dumps({"links": links, **more}).encode(), filename="links.json")
+    except TopologyError as error:
+        return [f"{problem.place}: {problem.message}" for problem in error.problems]
+    return []
+
+
+def on(kind: str, name: str, parent: str = "h:up0", **fields: Any) -> dict[str, Any]:
+    needed: dict[str, dict[str, Any]] = {"vxlan": {"remote": "192.0.2.1", "vni": 7}, "vlan": {"id": 5}}
+    required = needed.get(kind, {})
+    return {"type": kind, "endpoint": f"a:{name}", "parent": parent, **required, **fields}
+
+
+IPV6 = ["a:e0:2001:db8::1/64", "b:e0"]
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        ([{"endpoints": IPV6, "mtu": 1280}], []),
+        ([{"endpoints": ["a:e0:10.0.0.1/24", "b:e0"], "mtu": 68}], []),
+        ([{"endpoints": IPV6, "mtu": 1279}], ["$.links[0].mtu: 1279 is too small for the IPv6 address 2001:db8::1/64, which needs 1280"]),
+        ([{"endpoints": [{"node": "a", "interface": "e0", "mtu": 1000, "addresses": ["10.0.0.1/8", "fe80::1/64"]}, "b:e0"]}],
+         ["$.links[0].endpoints[0].mtu: 1000 is too small for the IPv6 address fe80::1/64, which needs 1280"]),
+        ([on("macvlan", "m0", mtu=1000, addresses=["2001:db8::1/64"])], ["$.links[0].mtu: 1000 is too small for the IPv6 address 2001:db8::1/64, which needs 1280"]),
+        ([{"endpoints": ["a:e0:10.0.0.1/24", "b:e0:10.0.0.2/24"]}], []),
+        ([{"endpoints": ["a:e0:10.0.0.1/24", "b:e0:10.0.0.2/24,10.0.0.1/32"]}], ["$.links[0].endpoints[1]: both ends of the link have the address 10.0.0.1/32"]),
+        ([{"endpoints": ["a:e0", "b:e0"], "addresses": ["2001:db8::1/64"]}], ["$.links[0].addresses[0]: both ends of the link have the address 2001:db8::1/64"]),
+        ([on("vxlan", "x0", local="192.0.2.2")], []),
+        ([on("vxlan", "x0", local="2001:db8::1")], ["$.links[0].local: 2001:db8::1 and the remote 192.0.2.1 are not both IPv4, nor both IPv6"]),
+        ([on("vxlan", "x0", local="192.0.2.2", remote="2001:db8::1")], ["$.links[0].local: 192.0.2.2 and the remote 2001:db8::1 are not both IPv4, nor both IPv6"]),
+        # What kernels do not take beside each other.
+        ([on("vlan", "v0"), on("vlan", "v1", "h:up1"), on("vlan", "v2", id=6), on("vlan", "v3", protocol="802.1ad")], []),
+        ([on("vlan", "v0"), on("vlan", "v1")], ["$.links[1].id: a parent has each vlan id once: see a:v0 at $.links[0]"]),
+        ([on("vlan", "v0", "up0"), on("vlan", "v1", "me:up0")], ["$.links[1].id: a parent has each vlan id once: see a:v0 at $.links[0]"]),
+        ([on("vlan", "v0", "other:up0"), on("vlan", "v1")], ["$.links[1].id: a parent has each vlan id once: see a:v0 at $.links[0]"]),
+        ([on("vxlan", "x0"), on("vxlan", "x1", "b:up0"), on("vxlan", "x2", port=4790), on("vxlan", "x3", vni=8), on("vxlan", "x4", remote="2001:db8::1")], []),
+        ([on("vxlan", "x0"), on("vxlan", "x1", "h:up1", remote="192.0.2.9")], ["$.links[1].vni: a namespace has each vni once on a port: see a:x0 at $.links[0]"]),
+        ([on("vxlan", "x0", remote="fe80::1"), on("vxlan", "x1", "h:up1", remote="fe80::1")], []),
+        ([on("macvlan", "m0"), on("macvlan", "m1", mode="private"), on("macvlan", "m2", "h:up1", mode="passthru")], []),
+        ([on("macvlan", "m0", mode="passthru"), on("macvlan", "m1", mode="passthru")], ["$.links[1].mode: a parent has one macvlan with mode passthru, or any number without, and no ipvlan: see a:m0 at $.links[0]"]),
+        ([on("macvlan", "m0"), on("macvlan", "m1", mode="passthru")], ["$.links[1].mode: a parent has one macvlan with mode passthru, or any number without, and no ipvlan: see a:m0 at $.links[0]"]),
+        ([on("macvlan", "m0", mode="passthru"), on("macvlan", "m1")], ["$.links[1]: a parent has one macvlan with mode passthru, or any number without, and no ipvlan: see a:m0 at $.links[0]"]),
+        ([on("ipvlan", "i0"), on("ipvlan", "i1")], []),
+        ([on("ipvlan", "i0"), on("ipvlan", "i1", mode="l3")], ["$.links[1].mode: the ipvlans of a parent have one mode, and no macvlan is beside them: see a:i0 at $.links[0]"]),
+        ([on("macvlan", "m0"), on("ipvlan", "i1")], ["$.links[1]: the ipvlans of a parent have one mode, and no macvlan is beside them: see a:m0 at $.links[0]"]),
+    ],
+)  # fmt: skip
+def test_links(links: list[dict[str, Any]], expected: list[str]) -> None:
+    nodes = {"me": {"host": True}, "other": {"path": "/run/netns/h"}}
+    assert problems(links, nodes=nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("224.0.0.1/24", "multicast"), ("127.0.0.5/8", "loopback"), ("255.255.255.255/32", "broadcast")],
+)
+def test_addresses_that_no_end_can_have(text: str, word: str) -> None:
+    (problem,) = problems([{"endpoints": [f"a:e0:{text}", "b:e0"]}])
+    assert word in problem
+
+
+def test_what_is_common_to_all_links_is_one_problem() -> None:
+    links = [{"endpoints": [f"a:e{number}", f"b:e{number}"]} for number in range(3)]
+    assert problems(links, defaults={"addresses": ["10.0.0.1/24"]}) == [
+        "$.defaults.addresses[0]: both ends of the link have the address 10.0.0.1/24"
+    ]
+
+
+def test_a_link_that_lacks_what_is_checked() -> None:
+    assert problems([{"type": "vxlan", "endpoint": "a:x0", "parent": "up0", "local": "192.0.2.1", "vni": 1}]) == [
+        "$.links[0]: a vxlan link needs 'remote'"
+    ]
