@@ -86,8 +86,12 @@ def complain(text: str) -> None:
 
 
 def complain_of(errors: Sequence[Failure], fold: bool = True) -> None:
-    """Errors for the user. Of many that differ in names and numbers only (2,000 namespaces that are not there) a few,
-    and how many more there are."""
+    """Errors for the user. Many that say the same are one line. Of many that differ in names and numbers only (2,000
+    namespaces that are not there) a few, and how many more there are."""
+    same: dict[str, list[Failure]] = {}
+    for error in errors:
+        same.setdefault(error.message, []).append(error)
+    errors = [error for error in errors if len(same[error.message]) <= FOLDED + 1 or error is same[error.message][0]]
     kinds = [_constant_words(error.message) for error in errors]
     times: dict[tuple[str, ...], int] = {}
     for kind in kinds:
@@ -95,7 +99,11 @@ def complain_of(errors: Sequence[Failure], fold: bool = True) -> None:
     shown = dict.fromkeys(times, 0)
     for error, kind in zip(errors, kinds, strict=True):
         shown[kind] += 1
-        if not fold or shown[kind] <= FOLDED or times[kind] <= FOLDED + 1:
+        if len(others := same[error.message]) > FOLDED + 1:
+            complain(
+                f"kokofast: {error} (the same at {len(others) - 1:,} more places, the last is {others[-1].source})"
+            )
+        elif not fold or shown[kind] <= FOLDED or times[kind] <= FOLDED + 1:
             complain(f"kokofast: {error}")
         elif shown[kind] == FOLDED + 1:
             complain(f"kokofast: ... and {times[kind] - FOLDED:,} more like this; --format json lists them all")

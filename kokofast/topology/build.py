@@ -32,7 +32,7 @@ from kokofast.topology.rules import (
     parse_addresses,
     shape,
 )
-from kokofast.topology.values import NODE_NAME_BYTES, check_ifname
+from kokofast.topology.values import NODE_NAME_BYTES, check_ifname, quote
 
 check_end_name = one(check_ifname)
 
@@ -73,6 +73,8 @@ class _Builder:
         self._nodes = Nodes(document, create or self._defaults.get("create") is True, problems)
         # namespace and interface -> number of the link and path of the end that has it
         self._taken: dict[tuple[object, str], tuple[int, str]] = {}
+        # Of the link that is being built: place, title, and who has it, of each end that is taken already.
+        self._repeated: list[tuple[str, str, tuple[int, str]]] = []
 
     def topology(self, name: str) -> Topology:
         default_kind = KINDS.get(str(self._defaults.get("type", DEFAULT_KIND)))
@@ -165,7 +167,11 @@ class _Builder:
             options = self._inherit(options, record, source, of_kind.options, at)
             values = self._options(of_kind, options, raw, at)
             origins = options.origins | origins
+        self._repeated.clear()
         made = self._ends(index, of_kind, record, source, ends)
+        if self._repeated:
+            self._note_repeated(index)
+            return None  # what is left of the file is looked at further: it has each end once
         if made is None:
             return None
         for end in made if not of_kind.kind.own_mac(values) else ():
@@ -208,6 +214,17 @@ class _Builder:
         return {key: given.values.get(key, rule.field.default) for key, rule in of_kind.options.items()}
 
     # Ends
+
+    def _note_repeated(self, index: int) -> None:
+        others = {first[0] for _, _, first in self._repeated}
+        if len(self._repeated) == 2 and len(others) == 1 and index not in others:
+            title = "--".join(title for _, title, _ in self._repeated)
+            self._note(
+                self._places.link(index), f"the link {quote(title)} is there already at {self._places.link(*others)}"
+            )
+            return
+        for place, title, first in self._repeated:
+            self._note(place, f"{quote(title)} is already the end at {self._places.at(*first)}")
 
     def _end(
         self, index: int, path: str, record: Any, source: Iterable[str], of_kind: Shape, given: Given
@@ -265,7 +282,7 @@ class _Builder:
         key = (self._nodes.identity[name], ifname)
         first = self._taken.setdefault(key, (index, path))
         if first != (index, path):
-            self._note(place, f"{describe(f'{name}:{ifname}')} is already the end at {self._places.at(*first)}")
+            self._repeated.append((place, f"{name}:{ifname}", first))
         return End(name, ifname, place=place, places=places, **given.values)
 
     # Values

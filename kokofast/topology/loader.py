@@ -87,7 +87,7 @@ def _guess(text: str, filename: str) -> str:
     start = text.lstrip()
     if start[0] in "{[":
         return "jsonl" if start[0] == "{" and looks_like_lines(text) else "json"
-    return "csv" if "a_node" in start.partition("\n")[0] else "yaml"
+    return "csv" if "a_node" in start.partition("\n")[0].lower() else "yaml"
 
 
 def _read(text: str, format: str, title: str, problems: list[Problem]) -> Document:

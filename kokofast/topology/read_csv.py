@@ -19,6 +19,7 @@ END_COLUMNS = ("a_node", "a_if", "a_ip", "b_node", "b_if", "b_ip")
 # The contract's columns. "type" aside, each is the key that JSON has, and belongs to the kind that declares it.
 LINK_COLUMNS = ("type", "mtu", "parent", "remote", "vni", "port", "id", "mode")
 REQUIRED_COLUMNS = ("a_node", "a_if")
+DELIMITERS = (",", ";", "\t")
 
 Row = dict[str, str]
 
@@ -64,7 +65,7 @@ def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:
 
 def _rows(text: str, filename: str, problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, stripped, each with the line it starts at."""
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
     while True:
         line = rows.line_num + 1
         try:
@@ -77,6 +78,17 @@ def _rows(text: str, filename: str, problems: list[Problem]) -> Iterator[tuple[i
             return
         if any(cells):
             yield line, cells
+
+
+def _delimiter(text: str) -> str:
+    """What separates the columns that are known: a comma, or as spreadsheets write it, a semicolon or a tab."""
+    header = text.lstrip().partition("\n")[0]
+    known = columns()
+
+    def count(delimiter: str) -> int:
+        return sum(cell.strip(' \r"').lower() in known for cell in header.split(delimiter))
+
+    return max(DELIMITERS, key=count)  # of equal ones the first
 
 
 class _Reader:
@@ -92,6 +104,7 @@ class _Reader:
         """The header. Where a column that every row needs is missing, the rows mean nothing and the reading ends; what
         stands in a column that is not known is passed over."""
         place = f"{self._filename}:{line}"
+        header = [column.lower() if column.lower() in self.columns else column for column in header]
         for column, times in Counter(header).items():
             if column not in self.columns:
                 self._problems.append(Problem(place, unknown("column", column, self.columns)))
@@ -128,7 +141,7 @@ class _Reader:
             "interface": row.get(f"{side}_if", ""),
         }
         if addresses := row.get(f"{side}_ip"):
-            end["addresses"] = addresses.replace(";", " ").split()
+            end["addresses"] = addresses.replace(";", " ").replace(",", " ").split()
         return end
 
     def _node(self, line: int, column: str, cell: str) -> str:

@@ -118,6 +118,32 @@ def test_errors_that_say_different_things_are_not_folded(capfd: pytest.CaptureFi
     assert "more" not in capfd.readouterr().err
 
 
+def test_many_errors_that_say_the_same_are_one_line(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "wrong.json"
+    links = [{"endpoints": [f"a{n}:x", f"b{n}:x"], "labels": {}} for n in range(413)]
+    file.write_text(json.dumps([*links, {"endpoints": 5}]))
+    words = "unknown key 'labels'; known: "
+    for command in (["validate"], ["batch", "--sandbox"]):
+        assert run([*command, str(file)]) == 2
+        first, second = capfd.readouterr().err.splitlines()
+        assert f"$[0].labels: {words}" in first
+        assert first.endswith(" (the same at 412 more places, the last is $[412].labels)")
+        assert "$[413].endpoints: " in second
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_an_end_that_is_given_twice_is_one_line(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "twice.json"
+    here = {"host": True}
+    for second in (["a:k5x", "a:k5z"], ["a:k5x", "a:k5y"]):
+        file.write_text(
+            json.dumps({"nodes": {"a": here}, "links": [{"endpoints": ["a:k5x", "a:k5y"]}, {"endpoints": second}]})
+        )
+        for command in (["validate"], ["batch", "--dry-run"]):
+            assert run([*command, str(file)]) == 2
+            assert len(capfd.readouterr().err.splitlines()) == 1
+
+
 def test_a_file_of_wrong_links(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "wrong.json"
     file.write_text(json.dumps([{"endpoints": [f"a{n}:x", f"b{n}:x"], "mtu": n} for n in range(60)]))
