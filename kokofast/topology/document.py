@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from kokofast.topology import foreign
 from kokofast.topology.order import in_tree_order
 from kokofast.topology.places import Places, TreePlaces, below
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
@@ -68,6 +69,8 @@ def tree_node_at(name: str, key: str) -> str:
 
 def from_tree(tree: object, problems: list[Problem]) -> Document:
     """A document from what JSON or YAML held."""
+    if (other := foreign.tree_of(tree)) is not None:
+        raise TopologyError([Problem("$", foreign.refusal(other))])
     document = Document([], TreePlaces("$.links"))
     document.in_order = lambda found: in_tree_order(found, tree, "$", ".")
     if isinstance(tree, list):

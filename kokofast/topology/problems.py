@@ -72,6 +72,6 @@ def unknown(what: str, key: str, known: Iterable[str]) -> str:
     from kokofast.topology.values import quote
 
     names = list(known)
-    near = get_close_matches(key[:PLACE_KEY_CHARACTERS], names, n=1)
+    near = get_close_matches(key[:PLACE_KEY_CHARACTERS].lower(), names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else "known: " + ", ".join(sorted(names))
     return f"unknown {what} {quote(key)}; {hint}"

@@ -16,6 +16,10 @@ from kokofast.topology.document import (
 )
 from kokofast.topology.problems import Problem, TopologyError
 
+# In characters. The parser makes half a second of each MiB, without libyaml ten times as much.
+YAML_BYTES_MAX = 16 << 20
+YAML_BYTES_MAX_WITHOUT_LIBYAML = 2 << 20
+
 STRING_TAG = "tag:yaml.org,2002:str"
 
 # YAML 1.2.2, 10.3.2 (core schema). So 12:34:56:10:20:30 is text, not a number of base 60, and "on" and "no" are text.
@@ -26,6 +30,7 @@ _OTHER_NUMBER = re.compile(
     r"0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
     re.ASCII,
 )
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what libyaml counts lines by
 # What a plain scalar that is not text can start with (null, true, false and their capitals, numbers).
 _FIRST = frozenset("~nNtTfF+-.0123456789")
 
@@ -34,13 +39,19 @@ def read_yaml(text: str, filename: str, problems: list[Problem]) -> Document:
     """A whole file: a mapping, or a bare list of links."""
     import yaml  # only who has a YAML file pays for it
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = getattr(yaml, "CSafeLoader", None)
+    most = YAML_BYTES_MAX if loader is not None else YAML_BYTES_MAX_WITHOUT_LIBYAML
+    if len(text) > most:
+        without = "" if loader is not None else ", as PyYAML was built without libyaml"
+        words = f"is larger than {most >> 20} MiB, the limit of YAML{without}; JSON may have 64 MiB, and is read faster"
+        raise TopologyError([*problems, Problem(filename, words)])
+    loader = loader or yaml.SafeLoader
     builder = _Builder(filename, yaml)
     try:
         for event in yaml.parse(text, Loader=loader):
             builder.take(event)
     except yaml.YAMLError as error:
-        raise TopologyError([*problems, _syntax_problem(filename, error)]) from None
+        raise TopologyError([*problems, _syntax_problem(filename, text, error)]) from None
     except _Refused as refused:
         raise TopologyError([*problems, refused.problem]) from None
     if builder.repeated:
@@ -48,9 +59,17 @@ def read_yaml(text: str, filename: str, problems: list[Problem]) -> Document:
     return from_tree(builder.tree, problems)
 
 
-def _syntax_problem(filename: str, error: Exception) -> Problem:
+def _syntax_problem(filename: str, text: str, error: Exception) -> Problem:
     mark = getattr(error, "problem_mark", None)
     place = f"{filename}:{mark.line + 1}:{mark.column + 1}" if mark is not None else filename
+    if mark is not None:
+        lines = _BREAK.split(text, mark.line + 1)
+        line = lines[mark.line] if mark.line < len(lines) else ""  # it may be behind the last one
+        indentation = line[: len(line) - len(line.lstrip())]
+        tab = indentation.find("\t") if "\t" in indentation else mark.column if line[mark.column :][:1] == "\t" else -1
+        if tab >= 0:
+            place = f"{filename}:{mark.line + 1}:{tab + 1}"
+            return Problem(place, "not YAML: there is a tab, which YAML does not allow here; indent by spaces")
     words = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
     # The parser's words can hold a character of the file.
     return Problem(place, f"not YAML: {ascii(words)[1:-1]}")

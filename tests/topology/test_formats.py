@@ -12,6 +12,7 @@ import yaml
 
 from kokofast.topology import document, dump_csv, dump_json, generate_chain, load, loader, read_csv, read_json
 from kokofast.topology import problems as problems_module
+from kokofast.topology import read_yaml as read_yaml_module
 from kokofast.topology.model import Topology
 from kokofast.topology.read_yaml import resolve
 from tests.topology.test_load import HOST_WORDS, problems
@@ -225,6 +226,87 @@ def test_csv_nodes_and_cells() -> None:
 )  # fmt: skip
 def test_csv_problems(text: str, expected: list[str]) -> None:
     assert problems(text, "l.csv") == expected
+
+
+ROW = "a_node,a_if,a_ip,b_node,b_if,b_ip,mtu\na,x,10.0.0.1/24 2001:db8::1/64,b,y,10.0.0.2/24,1400\n"
+
+
+@pytest.mark.parametrize("filename", ["l.csv", "-"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        ROW.replace(",", ";"),
+        ROW.replace(",", "\t"),
+        "\n" + ROW.replace(",", " ; ").replace("\n", "\r\n"),
+        ROW.replace("a_node,a_if", "A_Node,A_IF").replace("mtu", "MTU"),
+        ROW.replace("10.0.0.1/24 2001:db8::1/64", '"10.0.0.1/24,2001:db8::1/64"'),
+        ROW.replace("10.0.0.1/24 2001:db8::1/64", "10.0.0.1/24; 2001:db8::1/64"),
+        ROW.replace(",", ";").replace("10.0.0.1/24 2001:db8::1/64", '"10.0.0.1/24; 2001:db8::1/64"'),
+        ROW.replace(",", ";").replace("a_node", '"a_node"'),
+    ],
+)
+def test_csv_as_others_write_it(text: str, filename: str) -> None:
+    assert content(load(text.encode(), filename=filename, name="l")) == content(load(ROW.encode(), filename="l.csv"))
+
+
+def test_unknown_columns_are_named_as_they_are_written() -> None:
+    assert problems("A_node;a_if;Mtuu\n", "l.csv") == ["l.csv:1: unknown column 'Mtuu'; did you mean 'mtu'?"]
+    assert problems("a_node,A_Node,a_if\n", "l.csv") == ["l.csv:1: the column 'a_node' is there more than once"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("links:\n\t- endpoints: [a:x, b:x]\n", "l.yaml:2:1"),
+        ("links:\n- endpoints:\n  \t- a:x\n  - b:x\n", "l.yaml:3:3"),
+        ("links:\n- mtu:\t1500\n\tendpoints: [a:x, b:x]\n", "l.yaml:3:1"),
+    ],
+)
+def test_a_tab_in_yaml_is_named(text: str, place: str) -> None:
+    assert problems(text, "l.yaml") == [
+        f"{place}: not YAML: there is a tab, which YAML does not allow here; indent by spaces"
+    ]
+
+
+def test_the_limit_of_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "# " + "x" * (2 << 20) + "\n- endpoints: [a:x, b:x]\n"
+    assert len(load(text.encode(), filename="l.yaml").links) == 1
+    monkeypatch.setattr(read_yaml_module, "YAML_BYTES_MAX", 1 << 20)
+    assert problems(text, "l.yaml") == [
+        "l.yaml: is larger than 1 MiB, the limit of YAML; JSON may have 64 MiB, and is read faster"
+    ]
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    assert problems(text, "l.yaml") == [
+        "l.yaml: is larger than 2 MiB, the limit of YAML, as PyYAML was built without libyaml; JSON may have 64 MiB, and is read faster"
+    ]
+
+
+FOREIGN = {
+    "GraphML": '<?xml version="1.0" encoding="UTF-8"?>\n<!-- by yEd -->\n<graphml xmlns="http://graphml.graphdrawing.org/xmlns">\n</graphml>\n',
+    "XML": '<?xml version="1.0"?>\n<topology><node/></topology>\n',
+    "GML": 'Creator "Topology Zoo Toolset"\nVersion 1.0\ngraph [\n  DateObtained "22/10/10"\n  node [ id 0 ]\n]\n',
+    "Graphviz (DOT)": "# made by hand\nstrict graph lab {\n  a -- b;\n}\n",
+    "a lab.conf of Kathara or Netkit": 'LAB_DESCRIPTION="two routers"\nLAB_VERSION=1.0\n\nr1[0]="A"\nr2[0]="A"\n',
+    "Pajek": "*Vertices 2\n1 a\n2 b\n*Edges\n1 2\n",
+    "a topology of containerlab": 'name: srl\ntopology:\n  nodes:\n    r1: {kind: linux}\n  links:\n    - endpoints: ["r1:eth1", "r2:eth1"]\n',
+    "node-link JSON, as networkx and d3 have it": '{"directed": false, "nodes": [{"id": "a"}], "links": [{"source": "a", "target": "b"}]}',
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("extension", ["", ".yaml", ".json", ".csv", ".gml"])
+def test_formats_of_others_are_recognised(name: str, extension: str) -> None:
+    is_tree = "containerlab" in name or "node-link" in name
+    if is_tree and extension not in ("", ".yaml", *([".json"] if "JSON" in name else [])):
+        return
+    (problem,) = problems(FOREIGN[name], f"lab{extension}")
+    place = "$" if is_tree else f"lab{extension}"
+    assert problem.startswith(f"{place}: this is {name}, which is not read; ")
+
+
+def test_what_only_looks_like_a_format_of_others() -> None:
+    for text in ('{"nodes": {}, "links": []}', "links:\n- endpoints: [graph:x, node:x]\n", "# graph {\n[]\n"):
+        assert load(text.encode(), filename="x.yaml").name == "x"
 
 
 def test_json_lines_in_the_order_of_the_file() -> None:
