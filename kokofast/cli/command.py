@@ -36,9 +36,9 @@ class CommandError(Exception):
 
 def failures_of(error: CommandError) -> list[Failure]:
     """The errors as a result has them."""
-    from kokofast.engine.result import Failure
+    from kokofast.engine.result import Failure, failure_of
 
-    return [Failure("", one) if isinstance(one, str) else Failure(one.place, one.message) for one in error.errors]
+    return [Failure("", one) if isinstance(one, str) else failure_of(one) for one in error.errors]
 
 
 def load_file(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.engine.result import Failure
+from kokofast.engine.result import Failure, failure_of
 from kokofast.kinds import KINDS
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace, RemoveMirror
 from kokofast.topology.model import AF_INET6
+from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
 
 IPV6_MIN_MTU = 1280  # include/uapi/linux/ipv6.h; below it the kernel takes IPv6 off the interface
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 def failures_of(applied: Applied) -> list[Failure]:
     """One entry for each operation that was refused."""
-    return [
-        Failure(_place(applied, applied.plan.operations[number], refusal), _sentence(applied, number, refusal), code)
-        for number, refusal in sorted(applied.failures.items())
-        for code in (refusal.errno,)
-    ]
+    found = []
+    for number, refusal in sorted(applied.failures.items()):
+        place = _place(applied, applied.plan.operations[number], refusal)
+        found.append((Problem(place, _sentence(applied, number, refusal)), refusal.errno))
+    applied.topology.in_order([problem for problem, _ in found])  # gives them their positions
+    return [failure_of(problem)._replace(errno=code) for problem, code in found]
 
 
 # The kernel's attribute -> the field of an endpoint that it came from.

@@ -11,7 +11,7 @@ from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
 from kokofast.engine.crowd import crowded
 from kokofast.engine.observe import ALL_MIRRORS, BESIDE_OURS, observe
-from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, Failure
+from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, failure_of
 from kokofast.host import namespaces as host
 from kokofast.host.lock import is_locked
 from kokofast.plan.operations import AddMirror, CreateLink, MakeNamespace, RemoveMirror
@@ -161,7 +161,7 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
     _count(result, plan)
     if plan.problems:
         result.status = INVALID
-        result.errors = [Failure(problem.place, problem.message) for problem in plan.problems]
+        result.errors = list(map(failure_of, topology.in_order(plan.problems)))
         if dry_run:
             result.planned = _rest_of(plan)
         return False

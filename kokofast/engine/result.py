@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kokofast.engine.trace import Trace
+    from kokofast.topology.problems import Problem
 
 # (stage, done, total) whenever it changes; called in the thread that begins the run, must not block.
 Progress = Callable[[str, int, int], None]
@@ -26,14 +27,26 @@ DESTROYED: Final = "destroyed"
 
 
 class Failure(NamedTuple):
-    """One thing that went wrong: its place in the user's file, a sentence, the errno (None when there is none)."""
+    """One thing that went wrong: its place in the user's file, a sentence, the errno (None when there is none), and
+    file:line:column of the place where that is known."""
 
     source: str
     message: str
     errno: int | None = None
+    position: str = ""
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.message}" if self.source else self.message
+        where = f"{self.position} {self.source}".strip()
+        return f"{where}: {self.message}" if where else self.message
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON object of the contract."""
+        return {key: value for key, value in self._asdict().items() if key != "position" or value}
+
+
+def failure_of(problem: Problem) -> Failure:
+    """A problem as a result has it."""
+    return Failure(problem.place, problem.message, position=problem.position)
 
 
 class Result:
@@ -65,7 +78,7 @@ class Result:
             "links": self.links,
             "namespaces": self.namespaces,
             "seconds": {**rounded, "total": round(sum(self.seconds.values()), 6)},
-            "errors": [error._asdict() for error in self.errors],
+            "errors": [error.as_dict() for error in self.errors],
         }
         if self.workers is not None:
             found["workers"] = self.workers

@@ -58,6 +58,7 @@ def build(document: Document, name: str, create: bool, problems: list[Problem]) 
         topology = _Builder(document, create, problems).topology(name)
     except TopologyError as error:  # there are too many
         raise TopologyError(document.in_order(error.problems)) from None
+    topology.in_order = document.in_order
     if problems:
         raise TopologyError(document.in_order(problems), topology)
     return topology

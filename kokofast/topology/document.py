@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from kokofast.topology import foreign
 from kokofast.topology.order import in_tree_order
 from kokofast.topology.places import Places, TreePlaces, below
+from kokofast.topology.positions import Position
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.rules import FILE_KEYS, SCHEMA_KEY
 from kokofast.topology.values import quote
@@ -67,12 +68,14 @@ def tree_node_at(name: str, key: str) -> str:
     return f"$.nodes{step(name)}" + (step(key) if key else "")
 
 
-def from_tree(tree: object, problems: list[Problem]) -> Document:
-    """A document from what JSON or YAML held."""
+def from_tree(
+    tree: object, problems: list[Problem], title: str, locate: Callable[[set[str]], Mapping[str, Position]]
+) -> Document:
+    """A document from what JSON or YAML held. locate finds the positions of places in the text."""
     if (other := foreign.tree_of(tree)) is not None:
         raise TopologyError([Problem("$", foreign.refusal(other))])
     document = Document([], TreePlaces("$.links"))
-    document.in_order = lambda found: in_tree_order(found, tree, "$", ".")
+    document.in_order = lambda found: in_tree_order(found, locate, title)
     if isinstance(tree, list):
         document.links, document.places = tree, TreePlaces("$")
         return document

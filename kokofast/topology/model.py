@@ -8,7 +8,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from kokofast.topology.problems import Problem
 
 AF_INET = 2
 AF_INET6 = 10
@@ -192,14 +194,18 @@ class Link:
 
 
 class Topology:
-    """A lab: its name, its nodes by name (declared or just used), its links in the order of the file."""
+    """A lab: its name, its nodes by name (declared or just used), its links in the order of the file.
 
-    __slots__ = ("links", "name", "nodes")
+    in_order puts problems into the order of that file, and gives them their positions in it.
+    """
+
+    __slots__ = ("in_order", "links", "name", "nodes")
 
     def __init__(self, name: str, nodes: Mapping[str, Node], links: tuple[Link, ...]) -> None:
         self.name = name
         self.nodes = nodes
         self.links = links
+        self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
 
     def __repr__(self) -> str:
         return f"Topology({self.name!r}, {len(self.nodes)} nodes, {len(self.links)} links)"

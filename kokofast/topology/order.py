@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from kokofast.topology.places import below
 from kokofast.topology.problems import Problem
 
 BEFORE_ALL = -1
 
 
-def in_tree_order(problems: Iterable[Problem], tree: object, root: str, joint: str) -> list[Problem]:
-    """As their places follow each other below tree. Those of no place in it (the file's name, say) come first, those
-    without a place last.
-
-    Only the branches that lead to a problem are walked: a file of a million links may have one.
-    """
+def in_tree_order(
+    problems: Iterable[Problem], locate: Callable[[set[str]], Mapping[str, tuple[int, int]]], title: str = ""
+) -> list[Problem]:
+    """As their places follow each other in the text, where locate() finds them. Those of no place in it (the file's
+    name, say) come first, those without a place last. Each gets its position, below the title of the file."""
     problems = list(problems)
-    wanted = {part for problem in problems for part in ancestors(problem.place)}
-    order: dict[str, int] = {}
-    waiting: list[tuple[object, str]] = [(tree, root)]
-    while waiting:
-        value, place = waiting.pop()
-        order[place] = len(order)
-        children: list[tuple[object, str]] = []
-        if isinstance(value, dict):
-            children = [(child, below(place, key, root, joint)) for key, child in value.items()]
-        elif isinstance(value, list):
-            children = [(child, f"{place}[{index}]") for index, child in enumerate(value)]
-        waiting += reversed([child for child in children if child[1] in wanted])
-
-    def position(problem: Problem) -> int:
-        if not problem.place:
-            return len(order)
+    found = locate({part for problem in problems for part in ancestors(problem.place)})
+    keys: list[tuple[int, int]] = []
+    for problem in problems:
         # What is missing has no place of its own: it stands with what it is missing from.
-        return max(order.get(part, BEFORE_ALL) for part in ancestors(problem.place))
-
-    return sorted(problems, key=position)
+        at = max((found[part] for part in ancestors(problem.place) if part in found), default=None)
+        keys.append((BEFORE_ALL, 0) if at is None else at)
+        if at is not None and title:
+            problem.position = f"{title}:{at[0]}:{at[1]}"
+    order = sorted(range(len(problems)), key=lambda number: (not problems[number].place, keys[number]))
+    return [problems[number] for number in order]
 
 
 def in_line_order(

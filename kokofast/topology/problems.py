@@ -13,16 +13,19 @@ PLACE_KEY_CHARACTERS = 40  # a key longer than this is cut in a place
 
 
 class Problem:
-    """One thing wrong with the file: where, and what, in one printable line. Frozen by custom."""
+    """One thing wrong with the file: where, and what, in one printable line. position is file:line:column of the place
+    in JSON and YAML, where that is known; it is no part of what a problem is."""
 
-    __slots__ = ("message", "place")
+    __slots__ = ("message", "place", "position")
 
     def __init__(self, place: str, message: str) -> None:
         self.place = place
         self.message = message
+        self.position = ""
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" if self.place else self.message
+        where = f"{self.position} {self.place}".strip()
+        return f"{where}: {self.message}" if where else self.message
 
     def __repr__(self) -> str:
         return f"Problem({self.place!r}, {self.message!r})"

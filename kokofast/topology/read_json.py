@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import partial
 
 from kokofast.topology.document import (
     LINKS_MAX,
@@ -22,6 +23,7 @@ from kokofast.topology.document import (
 )
 from kokofast.topology.order import in_line_order, in_tree_order
 from kokofast.topology.places import LinePlaces
+from kokofast.topology.positions import in_json
 from kokofast.topology.problems import Problem, TopologyError
 
 # What json scans recursively ends in a RecursionError before it ends the stack; the format itself is 6 deep.
@@ -68,7 +70,7 @@ def read_json(text: str, filename: str, problems: list[Problem]) -> Document:
         raise TopologyError([*problems, Problem(filename, TOO_DEEP)]) from None
     if decoder.repeated:
         report_repeated(tree, "$", ".", problems)
-    return from_tree(tree, problems)
+    return from_tree(tree, problems, filename, partial(in_json, text))
 
 
 def read_json_lines(text: str, filename: str, problems: list[Problem]) -> Document:
@@ -96,9 +98,12 @@ def read_json_lines(text: str, filename: str, problems: list[Problem]) -> Docume
     document = Document(links, LinePlaces(filename, lines))
 
     def within(line: int, found: list[Problem]) -> list[Problem]:
+        root = f"{filename}:{line}"
         index = bisect_left(lines, line)
-        link = links[index] if index < len(lines) and lines[index] == line else None
-        return in_tree_order(found, link, f"{filename}:{line}", " ")
+        if index == len(lines) or lines[index] != line:
+            return found
+        source = text.split("\n", line)[line - 1]
+        return in_tree_order(found, lambda wanted: in_json(source, wanted, root, " "))
 
     document.in_order = lambda found: in_line_order(found, filename, within)
     return document

@@ -4,6 +4,7 @@ tags refused, and plain scalars mean what YAML 1.2 says they mean. libyaml is us
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from kokofast.topology.document import (
     DEPTH_MAX,
@@ -14,6 +15,7 @@ from kokofast.topology.document import (
     from_tree,
     report_repeated,
 )
+from kokofast.topology.positions import in_yaml
 from kokofast.topology.problems import Problem, TopologyError
 
 # In characters. The parser makes half a second of each MiB, without libyaml ten times as much.
@@ -56,7 +58,7 @@ def read_yaml(text: str, filename: str, problems: list[Problem]) -> Document:
         raise TopologyError([*problems, refused.problem]) from None
     if builder.repeated:
         report_repeated(builder.tree, "$", ".", problems)
-    return from_tree(builder.tree, problems)
+    return from_tree(builder.tree, problems, filename, partial(in_yaml, text))
 
 
 def _syntax_problem(filename: str, text: str, error: Exception) -> Problem:

@@ -190,7 +190,7 @@ def test_the_json_of_a_refused_file_has_the_contracts_keys(capfd: pytest.Capture
     assert "created" in result["namespaces"]
     assert "total" in result["seconds"]
     (error,) = result["errors"]
-    assert error.keys() == {"source", "message", "errno"}
+    assert error.keys() == {"source", "message", "errno", "position"}
     assert error["source"] == "$.links[0].mtu"
 
 

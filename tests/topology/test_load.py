@@ -27,7 +27,9 @@ def problems(data: bytes | str, filename: str, **options: Any) -> list[str]:
     raw = data.encode() if isinstance(data, str) else data
     with pytest.raises(TopologyError) as caught:
         load(raw, filename=filename, **options)
-    found = [str(problem) for problem in caught.value.problems]
+    found = [
+        f"{problem.place}: {problem.message}" if problem.place else problem.message for problem in caught.value.problems
+    ]
     assert all(text.isprintable() for text in found)
     return found
 
