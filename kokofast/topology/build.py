@@ -179,6 +179,8 @@ class _Builder:
             if end.mac is not None:
                 what = f"{of_kind.kind.article} {of_kind.kind.name} interface"
                 self._note(end.where("mac"), f"{what} has its parent's MAC address; leave mac out")
+        if any(rule.field.required and values[key] is None for key, rule in of_kind.options.items()):
+            return None  # nothing of what is looked at further has to expect a link without its parent
         places = Origins(origins) if origins else None
         return Link(kind.name, made, options=values, place=at(""), places=places)
 

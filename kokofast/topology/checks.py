@@ -20,7 +20,7 @@ def check_links(links: Iterable[Link], namespaces: Mapping[str, Hashable], repor
     for link in links:
         _check_ends(link, report)
         kind = KINDS[link.kind]
-        if not kind.fields or any(field.required and link.options[field.name] is None for field in kind.fields):
+        if not kind.fields:
             continue
         if (wrong := kind.contradiction(link)) is not None:
             report(link.where(wrong[0]), wrong[1])

@@ -82,6 +82,14 @@ def test_what_is_common_to_all_links_is_one_problem() -> None:
     ]
 
 
+@pytest.mark.parametrize("missing", ["parent", "remote", "vni"])
+def test_a_link_that_lacks_what_it_needs_beside_a_mirror(missing: str) -> None:
+    tunnel = on("vxlan", "x0", local="192.0.2.2", mtu=1000)
+    del tunnel[missing]
+    tap = {"endpoints": [{"node": "a", "interface": "t", "mirror": {"from": "e"}}, "b:t"]}
+    assert problems([tunnel, tap]) == [f"$.links[0]: a vxlan link needs '{missing}'"]
+
+
 def test_a_link_that_lacks_what_is_checked() -> None:
     assert problems([{"type": "vxlan", "endpoint": "a:x0", "parent": "up0", "local": "192.0.2.1", "vni": 1}]) == [
         "$.links[0]: a vxlan link needs 'remote'"
