@@ -11,7 +11,7 @@ from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
 from kokofast.engine.crowd import crowded
 from kokofast.engine.observe import ALL_MIRRORS, BESIDE_OURS, observe
-from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, failure_of
+from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, Failure, failure_of
 from kokofast.host import namespaces as host
 from kokofast.host.lock import is_locked
 from kokofast.plan.operations import AddMirror, CreateLink, MakeNamespace, RemoveMirror
@@ -141,7 +141,7 @@ def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, list[Failur
     nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
     lost = [(topology.links[number], reason) for number, reason in sorted(reasons.items())]
     failures = [Failure(link.place, f"{link.title()}: {reason}") for link, reason in lost]
-    return type(topology)(topology.name, nodes, tuple(links)), failures
+    return topology.part(nodes, tuple(links)), failures
 
 
 def _needs(link: Link) -> list[tuple[str, str]]:

@@ -207,6 +207,12 @@ class Topology:
         self.links = links
         self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
 
+    def part(self, nodes: Mapping[str, Node], links: tuple[Link, ...]) -> Topology:
+        """The lab with these of its nodes and links."""
+        part = Topology(self.name, nodes, links)
+        part.in_order = self.in_order
+        return part
+
     def __repr__(self) -> str:
         return f"Topology({self.name!r}, {len(self.nodes)} nodes, {len(self.links)} links)"
 
