@@ -123,7 +123,7 @@ def test_a_namespace_that_its_owner_hinders_us_to_read(
     long: bool,
     way: str,
 ) -> None:
-    script, number = (FLUX, 2500 if long else 500) if way == "flux" else (MALFORMED, 6000)
+    script, number = (FLUX, 1000 if long else 500) if way == "flux" else (MALFORMED, 6000)
     with tenant(machine, "bash", "-c", script, "bash", str(number)) as (pid, _):
         for _ in range(5 if long else 1):
             run(machine, "batch", "-", "--create", file=OTHER)
