@@ -55,6 +55,28 @@ class AtOnce:
                 report(number, answer)
 
 
+def unstoppable(run: RunAll) -> RunAll:
+    """The same run, which neither stopped() nor a cancelled scope ends before all its items are done."""
+    if isinstance(run, AtOnce):
+        return AtOnce()
+
+    async def shielded(
+        items: Sequence[Item],
+        execute: Callable[[Sequence[Item]], Sequence[Answer]],
+        *,
+        workers: int,
+        chunk: int,
+        report: Callable[[int, Answer], None],
+    ) -> None:
+        import trio
+
+        if items:
+            with trio.CancelScope(shield=True):
+                await run(items, execute, workers=workers, chunk=chunk, report=report)
+
+    return shielded
+
+
 def drive(job: Coroutine[Any, Any, T]) -> T:
     """Runs a job that waits for nothing but an AtOnce, and returns its result."""
     try:

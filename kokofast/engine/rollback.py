@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, TypeGuard
 
 from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
+from kokofast.engine.at_once import unstoppable
 from kokofast.engine.observe import MARKS, Patience
 from kokofast.engine.remove import give_back_if_used, remove
 from kokofast.host import namespaces as host
@@ -30,6 +31,9 @@ DELETE_WORKERS = 64
 # each other's locks, and take twice as long.
 REMOVE_WORKERS = 1
 REMOVE_CHUNK = 64
+
+# Of up to so many namespaces each is watched, and a note names all that live on; of more, those that the links need.
+WATCH_ALL = 64
 
 HELD = "it lives on until what holds it (a process, an open file or socket, another mount of it) lets go"
 
@@ -74,28 +78,61 @@ async def tear_down(
 
     workers = workers or DELETE_WORKERS
     await _delete_links(executor, deletions, done, run, workers, step)
-    unwatched = await _remove_namespaces(executor, removals, done, run, step, watch=watch, lab=lab)
-    gone = {
-        number for number, name in removable.items() if name not in done.failed_namespaces and number not in unwatched
-    }
-    # Only now does the kernel end them: it would take the processors, and unmounting waits for those (RCU).
-    _forget(executor, gone)
-    held = await _outlived(executor, gone, run) if watch else set()
-    ended = gone - held
-    done.links.update(end.link for end in ends if end.ns in ended and end.link not in done.failed_links)
-    # Where the namespaces stay, or something else holds them, the links between them have not been asked for.
-    stay = [end for end in ends if end.link not in done.links and end.link not in done.failed_links]
+    watched = _to_watch(ends, removable) if watch else set()
+    unwatched: dict[int, RemoveNamespace] = {}
+    to_the_end = unstoppable(run)
+    try:
+        await _remove_namespaces(executor, removals, done, run, step, watched, unwatched, lab=lab)
+    finally:
+        # Nobody finds a namespace without its name: what was begun is ended, also when the run is stopped now.
+        names = set(done.namespaces)
+        gone = {number for number, name in removable.items() if name in names}
+        # Only now does the kernel end them: it would take the processors, and unmounting waits for those (RCU).
+        _forget(executor, gone)
+        asked = gone & watched
+        held = await _outlived(executor, asked, to_the_end)
+        ended = asked - held
+        done.links.update(end.link for end in ends if end.ns in ended and end.link not in done.failed_links)
+        settled = done.links | done.failed_links.keys()
+        alive = [end for end in ends if end.ns in held and end.link not in settled]
+        deletions, _ = plan_teardown(alive, {})
+        total += len(deletions)
+        await _delete_links(executor, deletions, done, to_the_end, workers, step)
+    # Where namespaces stay, the links between them have not been asked for.
+    settled = done.links | done.failed_links.keys()
+    stay = [end for end in ends if end.link not in settled and end.ns not in gone]
     if stay:
         deletions, _ = plan_teardown(stay, {})
         total += len(deletions)
         await _delete_links(executor, deletions, done, run, workers, step)
     if unwatched:
-        await _remove_namespaces(executor, list(unwatched.values()), done, run, step, watch=False, lab=lab)
+        await _remove_namespaces(executor, list(unwatched.values()), done, run, step, (), {}, lab=lab)
         _forget(executor, unwatched)
     if held:
         living = executor.kernel.outlived([executor.handle(number) for number in held], patient=False)
         done.held = [removable[number] for number in sorted(held) if executor.handle(number) in living]
     return done
+
+
+def _to_watch(ends: Sequence[OwnedEnd], removable: Mapping[int, str]) -> set[int]:
+    """Those of the namespaces to remove that have to be asked for afterwards. A link lives on only where both of its
+    namespaces do, so one of the two is enough: the one with more links."""
+    if len(removable) <= WATCH_ALL:
+        return set(removable)
+    by_link: dict[int, list[int]] = {}
+    count = dict.fromkeys(removable, 0)
+    for end in ends:
+        if end.ns in count:
+            by_link.setdefault(end.link, []).append(end.ns)
+            count[end.ns] += 1
+    watched: set[int] = set()
+    for places in by_link.values():
+        if len(places) > 2:  # which go together cannot be told
+            watched.update(places)
+        elif len(places) == 2 and watched.isdisjoint(places):
+            first, second = places
+            watched.add(first if count[first] > count[second] else second)
+    return watched
 
 
 def _forget(executor: Executor, numbers: Iterable[int]) -> None:
@@ -146,14 +183,14 @@ async def _remove_namespaces(
     done: TornDown,
     run: RunAll,
     step: Callable[[], None],
+    watched: Collection[int],
+    unwatched: dict[int, RemoveNamespace],
     *,
-    watch: bool = True,
     lab: str | None = None,
-) -> dict[int, RemoveNamespace]:
-    """Takes the names away. Returns, by number, the removals that were not begun: whether those namespaces live on
-    could not be told afterwards, so their links have to be deleted first."""
+) -> None:
+    """Takes the names away. Adds to unwatched, by number, the removals that were not begun: whether those namespaces
+    live on could not be told afterwards, so their links have to be deleted first."""
     kernel = executor.kernel
-    unwatched: dict[int, RemoveNamespace] = {}
     patience = Patience(MARKS)
 
     def report(number: int, refusal: Refusal | None) -> None:
@@ -170,9 +207,10 @@ async def _remove_namespaces(
     def remove_each(chosen: Sequence[RemoveNamespace]) -> list[Refusal | None]:
         handles = [executor.handle(operation.ns) for operation in chosen]
         with kernel.using(handles):  # those that were closed in between are opened again all at once
-            if watch:
+            asked = [handle for operation, handle in zip(chosen, handles, strict=True) if operation.ns in watched]
+            if asked:
                 try:
-                    kernel.watch(handles)
+                    kernel.watch(asked)
                 except (KernelError, OSError):
                     return [_UNWATCHED] * len(chosen)
             return [remove(executor, operation)[0][1] or spare(operation) for operation in chosen]
@@ -194,7 +232,6 @@ async def _remove_namespaces(
 
     chunk = max(min(REMOVE_CHUNK, kernel.capacity), 1)
     await run(removals, remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
-    return unwatched
 
 
 def _is_ours(operation: Operation, executor: Executor) -> TypeGuard[MakeNamespace]:

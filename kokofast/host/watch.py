@@ -14,8 +14,8 @@ import time
 
 from kokofast.host.namespaces import make_scratch
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK
-from kokofast.wire.message import KernelError, Request, prepare
-from kokofast.wire.netns import RTM_GETNSID, RTM_NEWNSID, numbered
+from kokofast.wire.message import KernelError, Request
+from kokofast.wire.netns import RTM_GETNSID, RTM_NEWNSID, asked, numbered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,16 +32,12 @@ NUMBERS_EACH = 512
 ATTEMPTS = 30
 PAUSE_SECONDS = 0.01
 
-_QUESTIONS = [Request(RTM_GETNSID, {}, {"nsid": number}) for number in range(NUMBERS_EACH)]
-for _question in _QUESTIONS:
-    prepare(_question)
-
 _BY_NUMBER = (RTM_GETLINK, RTM_DELLINK)
 
 
-def _numbering(number: int, fd: int) -> Request:
-    request = Request(RTM_NEWNSID, {})
-    request.body = numbered(number, fd)
+def _ready(type: int, body: bytes) -> Request:
+    request = Request(type, {})
+    request.body = body
     return request
 
 
@@ -96,7 +92,7 @@ class Remote:
         # Who held the namespace may let it go at any time. To a number that leads nowhere the kernel says EINVAL.
         if error.errno != errno.EINVAL:
             return error
-        (refusal,) = self._observer.socket.send([_QUESTIONS[self._number]])
+        (refusal,) = self._observer.socket.send([_ready(RTM_GETNSID, asked(self._number))])
         is_gone = refusal is not None and refusal.errno == errno.ENOENT
         return KernelError(errno.ENODEV, "the namespace has ended") if is_gone else error
 
@@ -129,7 +125,9 @@ class Watch:
                 # Downwards: the kernel ends the last one first, and finds it at the start of its walk.
                 numbers = range(NUMBERS_EACH - observer.numbers - 1, -1, -1)
                 observer.numbers += len(chosen)
-                requests = [_numbering(number, fd) for number, (_, fd) in zip(numbers, chosen, strict=False)]
+                requests = [
+                    _ready(RTM_NEWNSID, numbered(number, fd)) for number, (_, fd) in zip(numbers, chosen, strict=False)
+                ]
                 with observer.lock:
                     refusals = observer.socket.send(requests)
                 for number, (found, _), refusal in zip(numbers, chosen, refusals, strict=False):
@@ -146,7 +144,7 @@ class Watch:
         living: list[Identity] = []
         for observer, places in by_observer.items():
             with observer.lock:
-                refusals = observer.socket.send([_QUESTIONS[number] for _, number in places])
+                refusals = observer.socket.send([_ready(RTM_GETNSID, asked(number)) for _, number in places])
             for (found, _), refusal in zip(places, refusals, strict=True):
                 if refusal is None or refusal.errno != errno.ENOENT:
                     living.append(found)

@@ -20,6 +20,12 @@ RTGENMSG = Header("rtgenmsg", "B3x", "family")
 NSID = Table("nsid", {"nsid": Attr(1, S32), "pid": Attr(2, U32), "fd": Attr(3, U32)})
 
 _NUMBERED = struct.Struct("=4xHHiHHI")
+_ASKED = struct.Struct("=4xHHi")
+
+
+def asked(nsid: int) -> bytes:
+    """The body of an RTM_GETNSID, likewise."""
+    return _ASKED.pack(8, 1, nsid)
 
 
 def numbered(nsid: int, fd: int) -> bytes:

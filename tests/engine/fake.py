@@ -109,7 +109,7 @@ class FakeKernel(Kernel):
         self.sysctls: list[tuple[str, str]] = []
         self.closed = False
         self.unwatchable = False
-        self._watched: set[Identity] = set()
+        self.watched: set[Identity] = set()
         self._count = 0
         self._numbers = 0
         self._world = threading.RLock()
@@ -174,13 +174,13 @@ class FakeKernel(Kernel):
     def watch(self, handles: Sequence[Handle]) -> None:
         if self.unwatchable:
             raise OSError(errno.ENOSPC, "No space left on device")
-        self._watched.update(handle.identity for handle in handles)
+        self.watched.update(handle.identity for handle in handles)
 
     def reach(self, handle: Handle) -> None:
-        assert self.unwatchable or handle.identity in self._watched
+        assert self.unwatchable or handle.identity in self.watched
 
     def outlived(self, handles: Sequence[Handle], *, patient: bool = True) -> list[Handle]:
-        assert all(handle.identity in self._watched and handle.fd not in self._fds for handle in handles if patient)
+        assert all(handle.identity in self.watched and handle.fd not in self._fds for handle in handles if patient)
         living = [handle for handle in handles if self._of[handle.identity].held or self._of[handle.identity].inhabited]
         for handle in living:
             assert handle.fd is not None

@@ -4,9 +4,11 @@ import errno
 from collections.abc import Sequence
 
 import pytest
+import trio
 
 from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
+from kokofast.engine.at_once import AtOnce, Stopped, drive
+from kokofast.engine.destroy import Destruction, destroy
 from kokofast.engine.inspect import inspect
 from kokofast.host.kernel import Handle
 from kokofast.host.netlink import UnreadableError
@@ -513,3 +515,57 @@ async def test_what_is_taken_back_leaves_no_link_in_what_something_holds(make_ke
     assert [list(namespace.links) for namespace in made] == [[1]] * len(made)
     assert (result.status, result.left) == ("rolled_back", [])
     assert len([line for line in result.notes if "lives on" in line]) == len(made)
+
+
+async def test_who_is_stopped_leaves_no_link_in_what_has_lost_its_name(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(130))
+    held = [kernel[f"n{number}"] for number in range(131)]
+    for namespace in held:
+        namespace.held = True
+    with trio.CancelScope() as scope:
+        take_name = kernel.remove
+
+        def stop(name: str, expected: tuple[int, int] | None) -> None:
+            trio.from_thread.run_sync(scope.cancel)
+            take_name(name, expected)
+
+        kernel.remove = stop  # type: ignore[method-assign]
+        await destroy("lab", kernel=kernel)
+    assert scope.cancelled_caught
+    _assert_stopped_early_and_clean(kernel, held)
+
+
+async def test_so_does_a_run_without_an_event_loop(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(130))
+    held = [kernel[f"n{number}"] for number in range(131)]
+    for namespace in held:
+        namespace.held = True
+    kernel.removed.clear()
+    found = Destruction("lab", kernel)
+    drive(found.look(AtOnce(), None, None))
+    with pytest.raises(Stopped):
+        drive(found.carry_out(AtOnce(lambda: bool(kernel.removed))))
+    _assert_stopped_early_and_clean(kernel, held)
+
+
+def _assert_stopped_early_and_clean(kernel: FakeKernel, held: list[FakeNamespace]) -> None:
+    nameless = [namespace for namespace in held if namespace not in kernel.namespaces.values()]
+    assert 0 < len(nameless) < len(held)
+    peers = [link.peer[0] for namespace in nameless for link in namespace.links.values() if link.peer is not None]
+    # What has its other end in a namespace with a name is found by the next destroy.
+    assert [peer for peer in peers if peer in nameless] == []
+
+
+async def test_of_many_namespaces_one_of_each_link_is_watched(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(130))
+    held = [kernel[f"n{number}"] for number in range(50, 80)]
+    for namespace in held:
+        namespace.held = True
+    result = await destroy("lab", kernel=kernel)
+    assert (result.status, result.errors) == ("destroyed", [])
+    assert (result.links, result.namespaces) == ({"removed": 130, "failed": 0}, {"removed": 131, "failed": 0})
+    assert [sorted(namespace.links) for namespace in held] == [[1]] * 30
+    assert len(kernel.watched) <= 66
