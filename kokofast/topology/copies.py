@@ -52,9 +52,9 @@ class Flows:
 
     def copies(self, source: Place, direction: str, target: Place, where: str | None) -> None:
         """A mirror of one direction, "ingress" or "egress"."""
-        if source == target:
+        if source == target and where is not None:  # what others have there is not for the file to mend
             message = f"{source[1]} is the copy's own target, not an interface to mirror"
-            self._problems.append(Problem(where or "", message))
+            self._problems.append(Problem(where, message))
             return
         way = "in" if direction == "ingress" else "out"
         self._copies.setdefault((*source, way), []).append(Copy((*source, way), (*target, "out"), where))

@@ -166,6 +166,14 @@ def test_each_loop_once() -> None:
     assert [place for place, _ in loops(*links)] == [f"$.links[{number}].endpoints[1].mirror" for number in (0, 2, 4)]
 
 
+@pytest.mark.parametrize("direction", ["ingress", "egress"])
+def test_what_others_send_back_to_themselves_is_theirs(direction: str) -> None:
+    flows = Flows({"a": "a"})
+    flows.copies(("a", "x"), direction, ("a", "x"), None)
+    flows.copies(("a", "x"), "ingress", ("a", "y"), "$.links[0].endpoints[0].mirror")
+    assert flows.loops({}) == []
+
+
 def test_a_ring_of_a_thousand() -> None:
     ring = [veth(end(f"n{number}:n", "p"), f"n{(number + 1) % 1000}:p") for number in range(1000)]
     ((_, members),) = loops(*ring)
