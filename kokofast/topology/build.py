@@ -14,7 +14,6 @@ import msgspec
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
 from kokofast.topology.checks import check_links
-from kokofast.topology.copies import Flows, add_links, addresses_of
 from kokofast.topology.document import Document, describe
 from kokofast.topology.model import CALLER, End, Link, Node, Topology
 from kokofast.topology.nodes import Identity, Nodes, identity
@@ -89,6 +88,8 @@ class _Builder:
         return Topology(name, self._nodes.table, tuple(links))
 
     def _check_mirrors(self, links: list[Link], identities: dict[str, Identity]) -> None:
+        from kokofast.topology.copies import Flows, add_links, addresses_of  # only who has mirrors pays for it
+
         flows = Flows({identities[name]: name for name in reversed(identities)})
         add_links(flows, links, identities)
         for problem in flows.loops(addresses_of(links, identities)):

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from kokofast.topology import foreign
 from kokofast.topology.order import in_tree_order
 from kokofast.topology.places import Places, TreePlaces, below
-from kokofast.topology.positions import Position
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.rules import FILE_KEYS, SCHEMA_KEY
 from kokofast.topology.values import quote
@@ -69,11 +67,14 @@ def tree_node_at(name: str, key: str) -> str:
 
 
 def from_tree(
-    tree: object, problems: list[Problem], title: str, locate: Callable[[set[str]], Mapping[str, Position]]
+    tree: object, problems: list[Problem], title: str, locate: Callable[[set[str]], Mapping[str, tuple[int, int]]]
 ) -> Document:
     """A document from what JSON or YAML held. locate finds the positions of places in the text."""
-    if (other := foreign.tree_of(tree)) is not None:
-        raise TopologyError([Problem("$", foreign.refusal(other))])
+    if not _has_our_links(tree):
+        from kokofast.topology import foreign
+
+        if (other := foreign.tree_of(tree)) is not None:
+            raise TopologyError([Problem("$", foreign.refusal(other))])
     document = Document([], TreePlaces("$.links"))
     document.in_order = lambda found: in_tree_order(found, locate, title)
     if isinstance(tree, list):
@@ -102,6 +103,12 @@ def from_tree(
     else:
         problems.append(Problem("$", "has no 'links'"))
     return document
+
+
+def _has_our_links(tree: object) -> bool:
+    links = tree.get("links") if isinstance(tree, dict) else tree
+    first = links[0] if isinstance(links, list) and links else None
+    return isinstance(first, dict) and ("endpoints" in first or "endpoint" in first)
 
 
 def report_repeated(tree: object, root: str, joint: str, problems: list[Problem]) -> None:

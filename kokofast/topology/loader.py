@@ -6,7 +6,6 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kokofast.topology import foreign
 from kokofast.topology.build import build
 from kokofast.topology.document import LINKS_MAX, Document, describe, refuse_too_many
 from kokofast.topology.model import Topology
@@ -45,8 +44,11 @@ def load(
         if len(data) > FILE_BYTES_MAX:
             raise TopologyError([Problem(title, f"is larger than {FILE_BYTES_MAX >> 20} MiB")])
         text = _decode(data, title)
-        if (other := foreign.text_of(text)) is not None:
-            raise TopologyError([Problem(title, foreign.refusal(other))])
+        if text.lstrip()[0] not in "{[":
+            from kokofast.topology import foreign
+
+            if (other := foreign.text_of(text)) is not None:
+                raise TopologyError([Problem(title, foreign.refusal(other))])
         document = _read(text, format or _guess(text, filename), title, problems)
         if len(document.links) > LINKS_MAX:
             raise refuse_too_many(title)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Mapping
 
 from kokofast.topology.document import (
     LINKS_MAX,
@@ -23,7 +22,6 @@ from kokofast.topology.document import (
 )
 from kokofast.topology.order import in_line_order, in_tree_order
 from kokofast.topology.places import LinePlaces
-from kokofast.topology.positions import in_json
 from kokofast.topology.problems import Problem, TopologyError
 
 # What json scans recursively ends in a RecursionError before it ends the stack; the format itself is 6 deep.
@@ -70,7 +68,7 @@ def read_json(text: str, filename: str, problems: list[Problem]) -> Document:
         raise TopologyError([*problems, Problem(filename, TOO_DEEP)]) from None
     if decoder.repeated:
         report_repeated(tree, "$", ".", problems)
-    return from_tree(tree, problems, filename, partial(in_json, text))
+    return from_tree(tree, problems, filename, lambda wanted: _positions(text, wanted))
 
 
 def read_json_lines(text: str, filename: str, problems: list[Problem]) -> Document:
@@ -103,10 +101,16 @@ def read_json_lines(text: str, filename: str, problems: list[Problem]) -> Docume
         if index == len(lines) or lines[index] != line:
             return found
         source = text.split("\n", line)[line - 1]
-        return in_tree_order(found, lambda wanted: in_json(source, wanted, root, " "))
+        return in_tree_order(found, lambda wanted: _positions(source, wanted, root, " "))
 
     document.in_order = lambda found: in_line_order(found, filename, within)
     return document
+
+
+def _positions(text: str, wanted: set[str], root: str = "$", joint: str = ".") -> Mapping[str, tuple[int, int]]:
+    from kokofast.topology.positions import in_json  # only a file with problems pays for it
+
+    return in_json(text, wanted, root, joint)
 
 
 def looks_like_lines(text: str) -> bool:
