@@ -6,7 +6,6 @@ from kokofast.kinds import KINDS
 from kokofast.plan.compare import IPV6_MIN_MTU, are_peers, is_link_local
 from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
 from kokofast.plan.ownership import cookie_of, lab_of
-from kokofast.plan.parents import other_name
 from kokofast.plan.plan import UNCHANGED, UPDATE
 from kokofast.topology.copies import Flows, add_links, addresses_of
 from kokofast.topology.model import AF_INET6, parent_of
@@ -114,7 +113,7 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
         source = IfRef(target.ns, ifname)
         place = end.where("mirror")
         if not prospect.exists(source):
-            name = other_name(observed, ifname)
+            name = prospect.standing(target.ns).altnames.get(ifname)
             hint = f"; it is another name (altname) of {name}, take that" if name else ""
             plan.problems.append(Problem(place, f"there is no interface {ifname} in {end.node} to mirror{hint}"))
         else:

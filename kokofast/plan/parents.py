@@ -10,11 +10,10 @@ from kokofast.kinds import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
+    from kokofast.kinds.kind import Kind
     from kokofast.plan.observed import Interface, Namespace
-    from kokofast.plan.operations import IfRef
-    from kokofast.plan.plan import Situation
     from kokofast.topology.model import Link
 
 LOOPBACK_IFINDEX = 1
@@ -22,65 +21,73 @@ LOOPBACK_IFINDEX = 1
 HARMLESS_MASTERS = ("vrf", "")
 
 
-def other_name(namespace: Namespace | None, ifname: str) -> str:
-    """The name of the interface that has this as an alternative name (ip link property); empty for none."""
-    interfaces = namespace.interfaces.values() if namespace is not None else ()
-    return next((interface.ifname for interface in interfaces if ifname in interface.altnames), "")
+class Standing:
+    """The interfaces of a namespace by what keeps others away: looked through once, not for each link."""
+
+    __slots__ = ("alone", "altnames", "by_index", "by_kind", "tagged")
+
+    def __init__(self, namespace: Namespace | None) -> None:
+        interfaces = namespace.interfaces.values() if namespace is not None else ()
+        self.altnames = {name: item.ifname for item in interfaces for name in item.altnames}
+        self.by_index = {item.ifindex: item for item in interfaces}
+        # By kind, tag, family of the addresses, and the index of the parent, also without that.
+        self.tagged: dict[tuple[object, ...], Interface] = {}
+        # By the index of the parent: the first interface of each kind, and the first that takes it for itself.
+        self.by_kind: dict[int, dict[str, Interface]] = {}
+        self.alone: dict[int, Interface] = {}
+        for item in interfaces:
+            kind = KINDS.get(item.kind)
+            if kind is None or kind.ends != 1 or item.peer_nsid is not None:  # its parent is elsewhere
+                continue
+            if kind.tag:
+                for parent in (None, item.peer):
+                    self.tagged.setdefault((*_tag(kind, item.data), parent), item)
+            if kind.shares_parent:
+                self.by_kind.setdefault(item.peer, {}).setdefault(item.kind, item)
+                if kind.alone(item.data):
+                    self.alone.setdefault(item.peer, item)
 
 
-def obstacle(link: Link, parent: IfRef, situation: Situation) -> tuple[str, str] | None:
-    """(field, sentence) on what keeps a link that is to be made away from a parent that is there; None for nothing."""
-    kind, carrier, namespace = KINDS[link.kind], situation.find(parent), situation.observed[parent.ns]
-    if carrier is None or namespace is None:
-        return None
+def _tag(kind: Kind, data: Mapping[str, object]) -> tuple[object, ...]:
+    group = data.get("group6")
+    is_ipv6 = isinstance(group, bytes) and any(group)
+    return kind.name, is_ipv6, *(data.get(name) for name in kind.tag)
+
+
+def obstacle(link: Link, carrier: Interface, standing: Standing) -> tuple[str, str] | None:
+    """(field, sentence) on what keeps a link that is to be made away from its parent, which is there; None for nothing.
+    standing is what is in the parent's namespace."""
+    kind = KINDS[link.kind]
     data = kind.create(link, ({},), carrier.ifindex)["linkinfo"]["data"]  # type: ignore[index]
-    tag = [data.get(name) for name in kind.tag]
     if kind.tag:
-        for other in _standing(namespace):
-            is_tunnel = bool(kind.overhead(link))  # those are told apart in their whole namespace, others on a parent
-            beside = is_tunnel or other.peer == carrier.ifindex
-            same_family = ("group6" in data) == ("group6" in other.data and any(_bytes(other.data["group6"])))
-            if (
-                other.kind == link.kind
-                and beside
-                and same_family
-                and tag == [other.data.get(name) for name in kind.tag]
-            ):
-                what = kind.field_of(kind.tag[0])
-                where = "in the parent's namespace" if is_tunnel else f"on {carrier.ifname}"
-                return what, f"{other.ifname}, a {link.kind} {where}, has this {what} already"
-        return None
+        is_tunnel = bool(kind.overhead(link))  # those are told apart in their whole namespace, others on a parent
+        other = standing.tagged.get((*_tag(kind, data), None if is_tunnel else carrier.ifindex))
+        if other is None:
+            return None
+        what = kind.field_of(kind.tag[0])
+        where = "in the parent's namespace" if is_tunnel else f"on {carrier.ifname}"
+        return what, f"{other.ifname}, a {link.kind} {where}, has this {what} already"
     if not kind.shares_parent or carrier.kind == link.kind:
         return None
     if carrier.ifindex == LOOPBACK_IFINDEX:
         return "parent", f"a loopback interface carries no {link.kind}"
-    master = next((one for one in namespace.interfaces.values() if one.ifindex == carrier.master), None)
+    master = standing.by_index.get(carrier.master)
     if master is not None and master.kind not in HARMLESS_MASTERS:
         return "parent", (
             f"{carrier.ifname} is a port of the {master.kind} {master.ifname}, and carries no {link.kind}: take "
             f"{master.ifname} as the parent, or {carrier.ifname} out of it (ip link set {carrier.ifname} nomaster)"
         )
-    for other in _standing(namespace):
-        if other.peer != carrier.ifindex or not KINDS[other.kind].shares_parent:
-            continue
-        if other.kind != link.kind:
-            return "parent", f"{carrier.ifname} carries the {other.kind} {other.ifname}, and no {link.kind} beside it"
-        own = kind.own_mac(link.options)
-        if kind.alone(data) or kind.alone(other.data):
-            which = "this one" if kind.alone(data) else "that one"
-            return ("parent" if own else "mode"), (
-                f"{carrier.ifname} carries the {other.kind} {other.ifname} already, and mode passthru of {which} "
-                "takes the parent for itself"
-            )
-    return None
-
-
-def _standing(namespace: Namespace) -> Iterator[Interface]:
-    """The interfaces whose parents are in their own namespace."""
-    for interface in namespace.interfaces.values():
-        if interface.kind in KINDS and KINDS[interface.kind].ends == 1 and interface.peer_nsid is None:
-            yield interface
-
-
-def _bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else b""
+    for name, other in standing.by_kind.get(carrier.ifindex, {}).items():
+        if name != link.kind:
+            return "parent", f"{carrier.ifname} carries the {name} {other.ifname}, and no {link.kind} beside it"
+    is_alone = kind.alone(data)
+    beside = (
+        standing.by_kind.get(carrier.ifindex, {}).get(link.kind) if is_alone else standing.alone.get(carrier.ifindex)
+    )
+    if beside is None:
+        return None
+    which = "this one" if is_alone else "that one"
+    return ("parent" if kind.own_mac(link.options) else "mode"), (
+        f"{carrier.ifname} carries the {beside.kind} {beside.ifname} already, and mode passthru of {which} takes the "
+        "parent for itself"
+    )

@@ -24,7 +24,7 @@ from kokofast.plan.operations import (
 )
 from kokofast.plan.order import parents_first
 from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of, own_link_local
-from kokofast.plan.parents import obstacle, other_name
+from kokofast.plan.parents import obstacle
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.plan.prospect import PlannedEnd, Prospect
 from kokofast.topology.model import AF_INET6, Link, parent_of
@@ -111,7 +111,7 @@ class _LinkPlanner:
             if (parent.ns, parent.ifname) not in self.unmade:
                 node, _, _ = str(link.options["parent"]).rpartition(":")
                 where = f"in {node}" if node else "in this namespace"
-                name = other_name(self.situation.observed[parent.ns], parent.ifname)
+                name = self.prospect.standing(parent.ns).altnames.get(parent.ifname)
                 hint = f"; it is another name (altname) of {name}, take that" if name else ""
                 self._problem(link.where("parent"), f"there is no interface {parent.ifname} {where} to stand on{hint}")
             self.unmade.update((self.situation.places[end.node], end.ifname) for end in link.ends)
@@ -135,7 +135,9 @@ class _LinkPlanner:
         if not present:
             self.plan.actions[number] = CREATE
             self._check_names(link, places)
-            found_obstacle = None if parent is None else obstacle(link, parent, self.situation)
+            carrier = None if parent is None else self.situation.find(parent)
+            standing = None if parent is None else self.prospect.standing(parent.ns)
+            found_obstacle = obstacle(link, carrier, standing) if carrier is not None and standing is not None else None
             if found_obstacle is not None:
                 self._problem(link.where(found_obstacle[0]), found_obstacle[1])
             self._create(number, link, references, parent, alias)
@@ -204,7 +206,7 @@ class _LinkPlanner:
 
     def _check_names(self, link: Link, places: list[int]) -> None:
         for ns, end in zip(places, link.ends, strict=True):
-            if name := other_name(self.situation.observed[ns], end.ifname):
+            if name := self.prospect.standing(ns).altnames.get(end.ifname):
                 self._problem(
                     end.where("ifname"), f"{end.ifname} is another name (altname) of the interface {name} in {end.node}"
                 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kokofast.plan.parents import Standing
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +37,7 @@ class Prospect:
     def __init__(self, situation: Situation) -> None:
         self.situation = situation
         self.ends: list[PlannedEnd] = []
+        self._standing: dict[int, Standing] = {}
         self._ready: dict[tuple[int, str], int] = {}
         self._mtus: dict[tuple[int, str], int | None] = {}
         self._mtus_at_first: dict[tuple[int, str], int] = {}
@@ -43,6 +46,12 @@ class Prospect:
         self._other_ends: dict[tuple[int, str], PlannedEnd] | None = None
         self.widest: dict[tuple[int, str], tuple[int, Link]] | None = None  # see plan.mirrors
         self.mirrors_last: list[tuple[AddMirror, tuple[int, ...]]] = []  # and what each waits for
+
+    def standing(self, ns: int) -> Standing:
+        """The interfaces that are in a namespace, by what keeps others away."""
+        if ns not in self._standing:
+            self._standing[ns] = Standing(self.situation.observed[ns])
+        return self._standing[ns]
 
     def exists(self, reference: IfRef) -> bool:
         """Whether the interface is there or planned."""

@@ -117,7 +117,7 @@ class TestParents:
             "link.parent: parent cycle: c:m0 -> c:m1 -> c:m2 -> c:m3 -> c:m4 -> c:m5 -> c:m6 -> c:m7 -> 92 more -> c:m0"
         )
 
-    @pytest.mark.parametrize("form", ["a cycle", "in reverse order", "nowhere", "on one parent"])
+    @pytest.mark.parametrize("form", ["a cycle", "in reverse order", "nowhere", "on one parent", "beside others"])
     def test_the_work_grows_with_the_number_of_links(self, form: str) -> None:
         taken = []
         for count in (100, 200, 400):
@@ -126,11 +126,19 @@ class TestParents:
                 "a cycle": [f"m{(number + 1) % count}" for number in numbers],
                 "in reverse order": [f"m{number}" for number in numbers[1:]] + ["up0"],
                 "nowhere": [f"m{number + 1}" for number in numbers],
+                "beside others": ["up0"] * count,
                 "on one parent": [f"m{number + 1}" if number % 2 else "up0" for number in numbers],
             }[form]
             rows = [on("macvlan", f"c:m{number}", f"c:{parents[number]}") for number in numbers]
+            others = count if form == "beside others" else 0
+            there = host(0, up0=1500)
+            data = {"mode": 4}
+            there.interfaces = {
+                **there.interfaces,
+                **{f"o{n}": Interface(n, f"o{n}", kind="macvlan", peer=2, data=data) for n in range(10, 10 + others)},
+            }
             with Steps() as steps:
-                plan(nodes(*rows), host(0, up0=1500))
+                plan(nodes(*rows), there)
             taken.append(steps.count)
         assert taken[2] - taken[1] < 2.2 * (taken[1] - taken[0])
 
