@@ -106,8 +106,13 @@ async def tear_down(
         total += len(deletions)
         await _delete_links(executor, deletions, done, run, workers, step)
     if unwatched:
-        await _remove_namespaces(executor, list(unwatched.values()), done, run, step, (), {}, lab=lab)
-        _forget(executor, unwatched)
+        # With links that cannot be deleted a namespace keeps its name, so that they can be found again.
+        refused = {end.ns: done.failed_links[end.link] for end in ends if end.link in done.failed_links}
+        kept = {ns: refused[ns] for ns in unwatched if ns in refused}
+        done.failed_namespaces |= {unwatched[ns].name: refusal for ns, refusal in kept.items()}
+        rest = [removal for ns, removal in unwatched.items() if ns not in kept]
+        await _remove_namespaces(executor, rest, done, run, step, (), {}, lab=lab)
+        _forget(executor, (removal.ns for removal in rest))
     if held:
         living = executor.kernel.outlived([executor.handle(number) for number in held], patient=False)
         done.held = [removable[number] for number in sorted(held) if executor.handle(number) in living]

@@ -42,7 +42,9 @@ NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
+SO_MEMINFO = 55
 SO_NETNS_COOKIE = 71
+MEMINFO_RMEM_ALLOC_SIZE = 4  # the first number of include/uapi/linux/sock_diag.h SK_MEMINFO_*: bytes in the queue
 
 # Only the last message of a send is acknowledged when all goes well; room is for the case that all are refused.
 RECEIVE_BUFFER = 1 << 20
@@ -107,8 +109,9 @@ class Socket:
                 self._messages = min(max(room // ANSWER, 1), MAX_MESSAGES)
             self._socket = sock
             self._seq = 0
-            # The kernel gives the socket its port before it is connected: what came in between.
-            self._forget()
+            # The kernel gives the socket its port before it is connected: what came in between is thrown away.
+            if any(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO_RMEM_ALLOC_SIZE)):
+                self._forget()
         except BaseException:
             sock.close()
             raise

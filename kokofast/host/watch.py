@@ -105,6 +105,17 @@ class Remote:
         )
 
 
+def _ask(observer: _Observer, numbers: Sequence[int]) -> Sequence[KernelError | None]:
+    """Ask for namespaces by their numbers. A refusal with ENOENT says that one has ended."""
+    for _ in range(2):  # a lost answer is no reason to give up: nobody else finds what has no name
+        try:
+            with observer.lock:
+                return observer.socket.send([_ready(RTM_GETNSID, asked(number)) for number in numbers])
+        except OSError:
+            continue
+    return [None] * len(numbers)
+
+
 class Watch:
     """Namespaces that are about to be let go, by (device, inode). Any thread may call."""
 
@@ -136,15 +147,14 @@ class Watch:
                     self._places[found] = observer, number
 
     def living(self, namespaces: Iterable[Identity]) -> list[Identity]:
-        """Those of these that something holds."""
+        """Those of these that something holds, or of which the kernel does not say."""
         by_observer: dict[_Observer, list[tuple[Identity, int]]] = {}
         for found in namespaces:
             observer, number = self._places[found]
             by_observer.setdefault(observer, []).append((found, number))
         living: list[Identity] = []
         for observer, places in by_observer.items():
-            with observer.lock:
-                refusals = observer.socket.send([_ready(RTM_GETNSID, asked(number)) for _, number in places])
+            refusals = _ask(observer, [number for _, number in places])
             for (found, _), refusal in zip(places, refusals, strict=True):
                 if refusal is None or refusal.errno != errno.ENOENT:
                     living.append(found)
