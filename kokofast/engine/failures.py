@@ -28,7 +28,10 @@ def failures_of(applied: Applied) -> list[Failure]:
     for number, refusal in sorted(applied.failures.items()):
         place = _place(applied, applied.plan.operations[number], refusal)
         found.append((Problem(place, _sentence(applied, number, refusal)), refusal.errno))
-    applied.topology.in_order([problem for problem, _ in found])  # gives them their positions
+    try:
+        applied.topology.in_order([problem for problem, _ in found])  # gives them their positions
+    except (OSError, MemoryError):  # without a descriptor or memory left the places have to do: the rollback is to come
+        pass
     return [failure_of(problem)._replace(errno=code) for problem, code in found]
 
 
