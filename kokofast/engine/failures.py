@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 
 from kokofast.engine.result import Failure, failure_of
 from kokofast.kinds import KINDS
@@ -28,10 +29,9 @@ def failures_of(applied: Applied) -> list[Failure]:
     for number, refusal in sorted(applied.failures.items()):
         place = _place(applied, applied.plan.operations[number], refusal)
         found.append((Problem(place, _sentence(applied, number, refusal)), refusal.errno))
-    try:
-        applied.topology.in_order([problem for problem, _ in found])  # gives them their positions
-    except (OSError, MemoryError):  # without a descriptor or memory left the places have to do: the rollback is to come
-        pass
+    # Gives them their positions. Without a descriptor or memory left the places have to do: the rollback is to come.
+    with suppress(OSError, MemoryError):
+        applied.topology.in_order([problem for problem, _ in found])
     return [failure_of(problem)._replace(errno=code) for problem, code in found]
 
 
