@@ -25,6 +25,10 @@ from tests.vm.warm import Warm
 # A shell starts background jobs with SIGINT ignored, and what we start would inherit that: the tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# So does nohup with SIGHUP. That must not end us, but what we start has to have it as it is elsewhere: exec(2) sets a
+# handler back, and leaves what is ignored.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def _interrupt(number: int, _: object) -> None:
