@@ -18,9 +18,8 @@ from kokofast.cli.command import (
     finish,
     load_file,
     need_capabilities,
-    tell_of_wait,
 )
-from kokofast.cli.output import clean, complain
+from kokofast.cli.output import clean, complain, sentence_of, tell_of_wait
 from kokofast.cli.progress import progress_shown
 from kokofast.cli.signals import HeldSignals, import_engine, listen_no_more, with_signals
 
@@ -63,6 +62,8 @@ def batch(options: argparse.Namespace) -> int:
     if options.sandbox:
         _enter_sandbox()
     caught = _carry_out(topology, problems, result, options)
+    if result.namespaces.get("created") and not options.sandbox and result.status in ("applied", "partial"):
+        _note_private_names(result)
     code = finish(result, options, exit_code(result, options, interrupted=caught is not None))
     listen_no_more()
     if (
@@ -84,9 +85,9 @@ def _carry_out(
     caught = None
     try:
         caught = _begin_and_end(topology, problems, result, options)
-    except (CommandError, OSError, KernelError) as error:
+    except (CommandError, OSError, KernelError, MemoryError) as error:
         # The machine failed us in the midst: what became of the run is told all the same.
-        result.errors += failures_of(error) if isinstance(error, CommandError) else [Failure("", str(error))]
+        result.errors += failures_of(error) if isinstance(error, CommandError) else [Failure("", sentence_of(error))]
         if result.status == UNCHANGED:
             result.status = ROLLED_BACK
     if caught is not None and result.status != "applied":
@@ -166,6 +167,16 @@ def _begin_and_end(
             else:
                 return None
             return with_signals(job, signals)
+
+
+def _note_private_names(result: Result) -> None:
+    from kokofast.host.namespaces import NETNS_DIR, names_are_private
+
+    if names_are_private():
+        result.notes.append(
+            f"{NETNS_DIR} is not the machine's here ('ip netns exec', a container): the namespaces that were made are "
+            "seen from here only, and end with it"
+        )
 
 
 def _enter_sandbox() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
-from kokofast.cli.output import clean, complain, lose_output, print_result, summary
+from kokofast.cli.output import WRITING, OutputError, clean, lacking, lose_output, print_result, summary
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from kokofast.engine.result import Failure, Result
     from kokofast.topology.model import Topology
@@ -84,23 +84,14 @@ def _is_lab_name(text: str) -> bool:
         return False
 
 
-def tell_of_wait(lab: str | None, quiet: bool) -> Callable[[], None] | None:
-    """What to call when another run keeps the lab (None: any lab) from this one."""
-    what = f"works on the lab {lab}, or on all labs" if lab else "is at work"
-    return None if quiet else lambda: complain(f"kokofast: another run {what}; waiting until it ends")
-
-
 def need_capabilities(*, looks_only: bool = False) -> None:
     """Raises CommandError when we may not do what is asked."""
     from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
 
     missing = missing_capabilities(TO_LOOK if looks_only else TO_WIRE)
     if missing:
-        raise CommandError(
-            FAILED,
-            f"this needs root, or {' and '.join(missing)}: run it with sudo; "
-            "'kokofast batch FILE --sandbox' works without, in namespaces of its own",
-        )
+        sandbox = "" if os.geteuid() == 0 else "; 'batch FILE --sandbox' works without, in namespaces of its own"
+        raise CommandError(FAILED, lacking(missing) + sandbox)
 
 
 def finish(result: Result, options: argparse.Namespace, code: int) -> int:
@@ -108,8 +99,10 @@ def finish(result: Result, options: argparse.Namespace, code: int) -> int:
     is no failure that was taken back."""
     try:
         print_result(result, options.format, options.quiet)
-        sys.stdout.flush()
-    except OSError as error:
+        with WRITING:
+            sys.stdout.flush()
+    except OutputError as lost:
+        error = lost.error
         if result.status in ("applied", "partial", "destroyed") and not getattr(options, "sandbox", False):
             lose_output(f"what was done stays ({summary(result)}), but the result cannot be written", error)
             return PARTIAL

@@ -19,9 +19,18 @@ from kokofast.cli.command import (
     finish,
     load_file,
     need_capabilities,
-    tell_of_wait,
 )
-from kokofast.cli.output import clean, complain, complain_of, print_json, say, with_streams
+from kokofast.cli.output import (
+    WRITING,
+    clean,
+    complain,
+    complain_of,
+    print_json,
+    say,
+    sentence_of,
+    tell_of_wait,
+    with_streams,
+)
 from kokofast.cli.parser import build_parser
 from kokofast.cli.progress import progress_shown
 from kokofast.cli.signals import HeldSignals, import_engine, with_signals
@@ -57,6 +66,9 @@ def _run(argv: Sequence[str]) -> int:
     except CommandError as error:
         _tell(error, options)
         return error.code
+    except (OSError, MemoryError, ImportError) as error:  # before there was a run
+        _tell(CommandError(FAILED, sentence_of(error)), options)
+        return FAILED
     except KeyboardInterrupt:
         _tell(CommandError(FAILED, "interrupted"), options)
         return FAILED
@@ -150,8 +162,8 @@ def _destroy(options: argparse.Namespace) -> int:
                     caught = with_signals(job, signals)
     except CommandError as error:
         raise CommandError(PARTIAL, *error.errors) from error
-    except (OSError, KernelError) as error:
-        raise CommandError(PARTIAL, str(error)) from error
+    except (OSError, KernelError, MemoryError) as error:
+        raise CommandError(PARTIAL, sentence_of(error)) from error
     if not found:
         name = caught.name if caught is not None else "a signal"
         raise CommandError(PARTIAL, f"interrupted by {name}; {again}")
@@ -181,7 +193,7 @@ def _inspect(options: argparse.Namespace) -> int:
     except Stopped:
         found = []
     except OSError as error:
-        raise CommandError(FAILED, str(error)) from error
+        raise CommandError(FAILED, sentence_of(error)) from error
     if signals.caught:
         raise CommandError(FAILED, "interrupted")
     if options.format == "json":
@@ -224,8 +236,9 @@ def _generate(options: argparse.Namespace) -> int:
         chain = generate_chain(options.links, options.subnet)
     except ValueError as error:
         raise CommandError(INVALID, str(error)) from None
-    for part in dump_csv(chain) if options.format == "csv" else dump_json(chain):
-        sys.stdout.write(part + "\n")
+    with WRITING:
+        for part in dump_csv(chain) if options.format == "csv" else dump_json(chain):
+            sys.stdout.write(part + "\n")
     return OK
 
 

@@ -25,6 +25,59 @@ def clean(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def sentence_of(error: BaseException) -> str:
+    """What the machine has failed us with, without Python's errno."""
+    if isinstance(error, MemoryError):
+        return "there is not memory enough"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def tell_of_wait(lab: str | None, quiet: bool) -> Callable[[], None] | None:
+    """What to call when another run keeps the lab (None: any lab) from this one."""
+    what = f"works on the lab {lab}, or on all labs" if lab else "is at work"
+    return None if quiet else lambda: complain(f"kokofast: another run {what}; waiting until it ends")
+
+
+def lacking(capabilities: Sequence[str]) -> str:
+    """That these are missing, and what gives them to this user."""
+    names = " and ".join(capabilities)
+    if os.geteuid() == 0:
+        options = " ".join(f"--cap-add {name.removeprefix('CAP_')}" for name in capabilities)
+        return (
+            f"this needs {names}, which root does not have here: a container gets it with {options}, and the system "
+            "calls setns, unshare and mount from its seccomp and AppArmor profiles"
+        )
+    from shlex import quote
+
+    program = quote(os.path.abspath(sys.argv[0]))
+    command = f"{quote(sys.executable)} -m kokofast" if program.endswith("/__main__.py") else program
+    # The full path: sudo looks for commands in its own secure_path only.
+    return f"this needs root, or {names}: run it with sudo, as 'sudo {command} ...'"
+
+
+class OutputError(Exception):
+    """Standard output cannot be written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Writing:
+    # A block that writes to standard output and does nothing else: its OSError is one of the output.
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError):
+            raise OutputError(error) from error
+
+
+WRITING = _Writing()
+
+
 def prepare_streams() -> None:
     """Makes the standard streams fit to write to, whatever we were started with."""
     for fd in range(3):
@@ -48,19 +101,32 @@ def with_streams(job: Callable[[], int]) -> int:
         try:
             return job()
         finally:
-            sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our data has enough
-        _give_up(1)
+            with WRITING:
+                sys.stdout.flush()
+    except OutputError as lost:
+        if isinstance(lost.error, BrokenPipeError):  # whoever read our data has enough
+            _give_up(1)
+        else:
+            lose_output("the output cannot be written", lost.error)
         return 1
-    except OSError as error:
-        lose_output("the output cannot be written", error)
+    except (OSError, MemoryError) as error:
+        complain(f"kokofast: {sentence_of(error)}")
         return 1
 
 
 def lose_output(sentence: str, error: OSError) -> None:
     """Says that standard output cannot be written, and lets nothing more be written to it."""
+    where = _output_file()
     _give_up(1)
-    complain(f"kokofast: {sentence}: {error.strerror}")
+    complain(f"kokofast: {where}{sentence}: {error.strerror}")
+
+
+def _output_file() -> str:
+    try:
+        path = os.readlink("/proc/self/fd/1")
+    except OSError:
+        return ""
+    return f"{path}: " if path.startswith("/") else ""
 
 
 def _give_up(fd: int) -> None:
@@ -72,7 +138,8 @@ def _give_up(fd: int) -> None:
 
 def say(text: str) -> None:
     """A line of data, on standard output."""
-    sys.stdout.write(clean(text) + "\n")
+    with WRITING:
+        sys.stdout.write(clean(text) + "\n")
 
 
 def complain(text: str) -> None:
@@ -130,8 +197,9 @@ def print_json(value: object) -> None:
     """A JSON document, on standard output."""
     import json
 
-    json.dump(value, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    with WRITING:
+        json.dump(value, sys.stdout, indent=2)
+        sys.stdout.write("\n")
 
 
 def print_result(result: Result, format: str, quiet: bool) -> None:
@@ -164,8 +232,10 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Columns as wide as what is in them."""
     cleaned = [tuple(clean(cell) for cell in row) for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cleaned, strict=True)]
-    for row in cleaned:
-        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+    with WRITING:
+        for row in cleaned:
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            sys.stdout.write(line.rstrip() + "\n")
 
 
 def print_links(links: Sequence[SeenLink], namespaces: Mapping[str, str]) -> None:

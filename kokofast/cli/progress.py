@@ -45,7 +45,7 @@ class _Bar:
 
     def show(self, stage: str, done: int, total: int) -> None:
         # A terminal that was closed is no reason to take back what is being made.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, MemoryError):
             if self.bar is None or stage != self.stage:
                 self._begin(stage, total)
             assert self.bar is not None

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import FAILED, PARTIAL, CommandError
-from kokofast.cli.output import complain
+from kokofast.cli.output import complain, sentence_of
 from kokofast.host.threads import Running
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ def import_engine() -> None:
     try:
         import kokofast.engine.apply  # noqa: F401
     except Exception as error:
-        raise CommandError(FAILED, f"the event loop cannot be imported: {type(error).__name__}: {error}") from error
+        why = sentence_of(error) if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+        raise CommandError(FAILED, f"the event loop cannot be imported: {why}") from error
 
 
 def with_signals(job: Callable[[], Awaitable[object]], signals: Heed | None = None) -> signal.Signals | None:
@@ -185,6 +186,8 @@ def with_signals(job: Callable[[], Awaitable[object]], signals: Heed | None = No
         trio.run(main)
     except BaseExceptionGroup as group:
         raise _explain(group) from group
+    except trio.TrioInternalError as error:  # for want of memory, most likely
+        raise CommandError(FAILED, f"the event loop broke down: {error.__cause__!r}") from error
     return signals.caught[0] if signals.caught else None
 
 
@@ -194,7 +197,7 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
     if group.split(KeyboardInterrupt)[1] is None:
         return KeyboardInterrupt()
-    blamed, rest = group.split((OSError, KernelError))
+    blamed, rest = group.split((OSError, KernelError, MemoryError))
     if blamed is None or rest is not None:
         return group
     sentences: dict[str, None] = {}
@@ -204,5 +207,5 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> BaseException:
         if isinstance(error, BaseExceptionGroup):
             waiting += error.exceptions
         else:
-            sentences[str(error)] = None
+            sentences[sentence_of(error)] = None
     return CommandError(FAILED, *sentences)

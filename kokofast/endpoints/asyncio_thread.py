@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import contextlib
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
 import trio
+
+from kokofast.host.threads import LOST_SECONDS, Running
 
 T = TypeVar("T")
 
@@ -21,22 +23,26 @@ class AsyncioThread:
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._loop = self._runner.get_loop()
         self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._body, name="kokofast-asyncio", daemon=True)
+        self._ended = trio.Event()
+        self._thread: Running
 
     def _body(self) -> None:
         with self._runner as runner:
             runner.run(self._stop.wait())
 
     async def __aenter__(self) -> AsyncioThread:
-        self._thread.start()
+        token = trio.lowlevel.current_trio_token()
+        self._thread = Running(self._body, lambda: token.run_sync_soon(self._ended.set))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with contextlib.suppress(RuntimeError):  # closed: the thread has broken off
+            self._loop.call_soon_threadsafe(self._stop.set)
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._thread.join)
+            await self._wait(self._ended, lambda: False)
+        self._thread.wait()
 
     async def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
         """Runs an asyncio function to its end. When the caller is cancelled, so is the asyncio task, and its end is
@@ -44,20 +50,39 @@ class AsyncioThread:
         token = trio.lowlevel.current_trio_token()
         finished = trio.Event()
         tasks: list[asyncio.Task[T]] = []
+        failures: list[BaseException] = []
 
         def begin() -> None:
-            task = self._loop.create_task(function(*arguments))
-            tasks.append(task)
-            task.add_done_callback(lambda _: token.run_sync_soon(finished.set))
+            try:
+                task = self._loop.create_task(function(*arguments))
+                tasks.append(task)
+                task.add_done_callback(lambda _: token.run_sync_soon(finished.set))
+            except BaseException as error:
+                failures.append(error)
+
+        def is_over() -> bool:
+            return bool(failures) or any(task.done() for task in tasks)
 
         self._loop.call_soon_threadsafe(begin)
         try:
-            await finished.wait()
+            await self._wait(finished, is_over)
         except BaseException:  # cancelled; or Ctrl-C where trio has not been told to treat it otherwise
             self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
             with trio.CancelScope(shield=True):
-                await finished.wait()
+                await self._wait(finished, is_over)
             if not tasks[0].cancelled():
                 tasks[0].result()  # an error on the way out is not to be lost
             raise
+        if failures:
+            raise failures[0]
+        if not tasks or not tasks[0].done():
+            self._thread.wait()
+            raise MemoryError("a thread died")
         return tasks[0].result()
+
+    async def _wait(self, event: trio.Event, is_over: Callable[[], bool]) -> None:
+        await trio.lowlevel.checkpoint()
+        # Without memory the event is not set by who should have, nor by a thread that dies.
+        while not (event.is_set() or is_over() or self._thread.has_ended()):
+            with trio.move_on_after(LOST_SECONDS):
+                await event.wait()

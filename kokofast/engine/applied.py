@@ -14,18 +14,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kokofast.engine.execute import Executor, Refusal
+    from kokofast.engine.result import Result
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import Change
     from kokofast.plan.plan import Plan
     from kokofast.plan.teardown import OwnedEnd
     from kokofast.topology.model import Topology
 
+# Memory that is kept from the run, in bytes: for what has to be taken back when there is no more of it.
+RESERVE = 16 << 20
+RESERVE_EACH = 512  # of an operation
+
 # The namespace or the interface is gone already, or nothing stands under the name: what was wanted.
 GONE = (errno.ENODEV, errno.ENOENT)
 
 
 class Applied:
-    """What a run did, in a form that it can take back: the numbers of the operations that were done."""
+    """What a run did, in a form that it can take back: the numbers of the operations that were done.
+
+    is_settled: whether the run has come to an end, all done or what was done taken back."""
 
     def __init__(self, topology: Topology, plan: Plan, executor: Executor) -> None:
         self.topology = topology
@@ -34,6 +41,13 @@ class Applied:
         self.done: set[int] = set()
         self.failures: dict[int, Refusal] = {}
         self.notes: list[str] = []  # of the rollback
+        self.is_settled = False
+        # Mapped by calloc(3), and never touched.
+        self._reserve = bytes(RESERVE + RESERVE_EACH * len(plan.operations))
+
+    def spend_reserve(self) -> None:
+        """Gives back the memory that was kept: what comes now must come to its end."""
+        self._reserve = b""
 
     def note(self, number: int, answer: Refusal | None) -> None:
         """What became of an operation."""
@@ -42,9 +56,13 @@ class Applied:
         else:
             self.failures[number] = answer
 
-    def count_failed(self) -> int:
-        """How many links were refused."""
-        return len({getattr(self.plan.operations[number], "link", -1) for number in self.failures})
+    def count_failed(self, result: Result) -> None:
+        """Puts into the result how many links were refused, and how many namespaces, where there are some."""
+        refused = [self.plan.operations[number] for number in self.failures]
+        namespaces = sum(isinstance(operation, MakeNamespace) for operation in refused)
+        result.links["failed"] = len({item.link for item in refused if not isinstance(item, MakeNamespace)})
+        if namespaces:
+            result.namespaces["failed"] = namespaces
 
     def failed_links(self, stop: int | None = None) -> set[int]:
         """The links that are not as the file wants them: refused, or never reached; by the operations before stop."""

@@ -21,6 +21,7 @@ from kokofast.engine.scheduler import Scheduler, run_all
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
 from kokofast.host.lock import is_locked
+from kokofast.host.trio_threads import is_cancelled
 from kokofast.plan.operations import CreateLink
 from kokofast.plan.plan import nodes_of
 
@@ -168,7 +169,7 @@ async def _carry_out(
     """answers are those of operations that were carried out already, by their numbers in the plan."""
     answered = answers if answers is not None else {}
     plan, executor, trace = applied.plan, applied.executor, result.trace
-    executor.stopped = _is_cancelled
+    executor.stopped = is_cancelled
     total = len(plan.operations)
 
     def report(numbers: Sequence[int], answers: Sequence[Refusal | None]) -> None:
@@ -200,6 +201,7 @@ async def _carry_out(
         )
         await scheduler.run()
 
+    result.begin_rollback()  # should the event loop itself break down, that is what is known
     try:
         with result.stage("apply"):
             for start, stop in plan.stages():
@@ -215,20 +217,12 @@ async def _carry_out(
     await _settle(applied, result, keep_going, progress)
 
 
-def _is_cancelled() -> bool:
-    """In a worker thread: whether the run is to end."""
-    try:
-        trio.from_thread.check_cancelled()
-    except trio.Cancelled:
-        return True
-    return False
-
-
 async def _settle(applied: Applied, result: Result, keep_going: bool, progress: Progress | None) -> None:
     """After a run that came to its end: counts what was done, names what failed, and takes that or all of it back."""
     result.errors = failures_of(applied)
     if not applied.failures:
         succeed(applied, result)
+        applied.is_settled = True
         return
     failed = applied.failed_links()
     if keep_going:
@@ -240,7 +234,7 @@ async def _settle(applied: Applied, result: Result, keep_going: bool, progress: 
     if keep_going:
         count_done(applied, result, failed)
     else:
-        result.links["failed"] = applied.count_failed()
+        applied.count_failed(result)
 
 
 async def _roll_back(applied: Applied, result: Result, only: set[int] | None, progress: Progress | None) -> None:
@@ -249,3 +243,4 @@ async def _roll_back(applied: Applied, result: Result, only: set[int] | None, pr
         left = await take_back(applied, only, run_all, progress)
     result.end_rollback(left, whole=only is None)
     result.notes += applied.notes
+    applied.is_settled = True

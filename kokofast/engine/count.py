@@ -45,4 +45,5 @@ def count_lost(result: Result, missing: Sequence[Problem], lost: Sequence[Failur
 def succeed(applied: Applied, result: Result) -> None:
     """All went well."""
     result.status = APPLIED
+    result.left = []
     count_done(applied, result, set())

@@ -20,6 +20,7 @@ from kokofast.engine.ready import Ready
 from kokofast.engine.recheck import fail_the_misled
 from kokofast.engine.seen import Survey, look
 from kokofast.host.kernel import Kernel
+from kokofast.host.limits import need_room
 from kokofast.host.lock import LabLock
 from kokofast.host.threads import Running
 from kokofast.plan.operations import CreateLink
@@ -40,8 +41,8 @@ FEW_OPERATIONS = 1000
 
 
 class HeadStart:
-    """A run that has begun: a block, at whose end what is not done, and not taken over by apply.go_on(), is taken back,
-    and the lock and all descriptors are given back.
+    """A run that has begun: a block, at whose end what was not brought to an end, by carry_out() or apply.go_on(), is
+    taken back, and the lock and all descriptors are given back.
 
     is_to_do: whether there is work still; the result is whole when there is none. answers: what became of operations
     that were carried out, by their numbers in the plan.
@@ -90,6 +91,7 @@ class HeadStart:
         while ready:
             if stopped():
                 return False
+            need_room()
             numbers = [start + number for number in ready.take(size)]
             answers = execute([plan.operations[number] for number in numbers])
             self.answers.update(zip(numbers, answers, strict=True))
@@ -130,6 +132,7 @@ class HeadStart:
                 for start in range(0, len(ready), size):
                     if stopped() or (start and job.has_ended()):
                         break
+                    need_room()
                     numbers = ready[start : start + size]
                     answers = execute([plan.operations[number] for number in numbers])
                     self.answers.update(zip(numbers, answers, strict=True))
@@ -148,21 +151,26 @@ class HeadStart:
 
     def __exit__(self, *_: object) -> None:
         try:
-            if self.is_to_do and not self.is_taken_over:
+            if self.is_to_do and not self.applied.is_settled:
                 self._take_back()
         finally:
             self.close()
 
     def _take_back(self) -> None:
+        self.applied.spend_reserve()
         from kokofast.engine.failures import failures_of
         from kokofast.engine.rollback import take_back
 
+        if self.is_taken_over:  # and the event loop has broken down
+            from kokofast.host.trio_threads import wait_for_all
+
+            wait_for_all()
         applied, result = self.applied, self.result
         for number, answer in self.answers.items():
             applied.note(number, answer)
         fail_the_misled(applied)
         result.errors += failures_of(applied)
-        result.links["failed"] = applied.count_failed()
+        applied.count_failed(result)
         result.begin_rollback()
         with result.stage("rollback"):
             left = drive(take_back(applied, None, AtOnce()))

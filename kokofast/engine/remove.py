@@ -136,6 +136,7 @@ def take_back_at_once(applied: Applied) -> list[str]:
     from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
     from kokofast.plan.teardown import plan_teardown
 
+    applied.spend_reserve()
     left = undo_mirrors(applied, None) + undo_changes(applied, None)
     ends, unseen = ends_made(applied)
     left += unseen

@@ -9,6 +9,7 @@ from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
 from kokofast.engine.at_once import unstoppable
 from kokofast.engine.observe import MARKS, Patience
 from kokofast.engine.remove import give_back_if_used, remove
+from kokofast.engine.seen import look_into
 from kokofast.host import namespaces as host
 from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.teardown import plan_teardown
@@ -251,6 +252,7 @@ async def take_back(
     Returns a line for everything that could not be taken back. Of namespaces that something else holds, which may let
     them go at any time, only the notes tell.
     """
+    applied.spend_reserve()
     executor = applied.executor
     left = undo_mirrors(applied, only) + undo_changes(applied, only)
     ends, unseen = ends_made(applied, only)
@@ -258,24 +260,50 @@ async def take_back(
     if only is None:
         made = [applied.plan.operations[number] for number in applied.done]
         removable = {item.ns: item.name for item in made if _is_ours(item, executor)}
+        removable |= _made_unheard(applied)
     done = await tear_down(executor, ends, removable, run, progress=progress, lab=applied.topology.name)
     links = applied.topology.links
     left += unseen + _remove_claims(applied)
+    # Under the name of a namespace of ours somebody has made another one: ours ends with the last descriptor of it.
+    stay = {name: why for name, why in done.failed_namespaces.items() if why.errno != errno.ESTALE}
     # What is in a namespace that is left need not be named too.
-    seen = {end.link for end in ends if removable.get(end.ns) not in done.failed_namespaces}
+    seen = {end.link for end in ends if removable.get(end.ns) not in stay}
     refused = [(link, refusal) for link, refusal in sorted(done.failed_links.items()) if link in seen]
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in refused]
-    stay = sorted(done.failed_namespaces.items())
-    left += [f"namespace {name}: {getattr(refusal, 'strerror', None) or refusal}" for name, refusal in stay]
+    left += [f"namespace {name}: {getattr(why, 'strerror', None) or why}" for name, why in sorted(stay.items())]
     applied.notes += [f"namespace {name}: its name and its links are gone, but {HELD}" for name in sorted(done.held)]
     return left
+
+
+def _unheard(applied: Applied) -> list[MakeNamespace]:
+    """The making of namespaces that was begun, and whose answer was lost: a thread broke off for want of memory."""
+    return [
+        operation
+        for number, operation in enumerate(applied.plan.operations)
+        if isinstance(operation, MakeNamespace)
+        and operation in applied.executor.begun
+        and number not in applied.done
+        and number not in applied.failures
+    ]
+
+
+def _made_unheard(applied: Applied) -> dict[int, str]:
+    """Those of them that were made all the same: there was no such name before, and now one has the lab's mark."""
+    executor = applied.executor
+    found: dict[int, str] = {}
+    for operation in _unheard(applied):
+        sight = look_into(executor.kernel, executor.kernel.open_all([host.named(operation.name)])[0])
+        if not isinstance(sight, OSError) and sight[1].loopback_alias == operation.alias:
+            executor.handles[operation.ns] = sight[0]
+            found[operation.ns] = operation.name
+    return found
 
 
 def _remove_claims(applied: Applied) -> list[str]:
     """Takes away the names that were claimed for namespaces that then could not be made."""
     left: list[str] = []
-    for number in applied.failures:
-        operation = applied.plan.operations[number]
+    refused = [applied.plan.operations[number] for number in applied.failures]
+    for operation in (*refused, *_unheard(applied)):
         if isinstance(operation, MakeNamespace) and host.claimed(host.named(operation.name)) == operation.alias:
             try:
                 applied.executor.kernel.remove(operation.name, None)

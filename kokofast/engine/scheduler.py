@@ -13,7 +13,8 @@ import trio
 
 from kokofast.engine.pace import Pace
 from kokofast.engine.ready import Ready
-from kokofast.host.threads import no_thread
+from kokofast.host.limits import HEADROOM, need_room, no_room
+from kokofast.host.trio_threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,6 @@ AHEAD = 3
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-T = TypeVar("T")
 
 
 class Scheduler(Generic[Item, Answer]):
@@ -71,14 +71,13 @@ class Scheduler(Generic[Item, Answer]):
 
     async def run(self) -> None:
         """Returns when nothing more can be done."""
-        limiter = trio.CapacityLimiter(self._pace.most)
         if self._answered:
             self._finish(list(self._answered), list(self._answered.values()))
         async with trio.open_nursery() as nursery:
             for worker in range(min(self._pace.most, max(len(self._operations), 1))):
-                nursery.start_soon(self._work, worker, limiter)
+                nursery.start_soon(self._work, worker)
 
-    async def _work(self, worker: int, limiter: trio.CapacityLimiter) -> None:
+    async def _work(self, worker: int) -> None:
         while True:
             async with self._wake:
                 while worker >= self._pace.workers or not (numbers := self._next()):
@@ -90,12 +89,16 @@ class Scheduler(Generic[Item, Answer]):
             answers: Sequence[Answer] = ()
             chunk = [self._operations[number] for number in numbers]
             try:
-                if self._prepare is None or not isinstance(chunk[0], self._beside):
-                    answers = await _in_thread(self._execute, chunk, limiter=limiter, else_here=self._else_here)
+                if not self._else_here:
+                    need_room()
+                if self._else_here and no_room(HEADROOM) is not None:
+                    answers = self._execute(chunk)
+                elif self._prepare is None or not isinstance(chunk[0], self._beside):
+                    answers = await in_thread(self._execute, chunk, else_here=self._else_here)
                 else:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._look_ahead, self._prepare, chunk, numbers)
-                        answers = await _in_thread(self._execute, chunk, limiter=limiter)
+                        answers = await in_thread(self._execute, chunk)
             finally:
                 self._running -= 1
                 self._pace.done(len(answers))
@@ -109,7 +112,8 @@ class Scheduler(Generic[Item, Answer]):
         # In a task of its own: when it runs, the chunk is on its way.
         behind = self._ready.upcoming(numbers, self._chunk * AHEAD)
         upcoming = [self._operations[number] for number in behind]
-        await _in_thread(prepare, chunk, upcoming, limiter=self._preparing)
+        async with self._preparing:
+            await in_thread(prepare, chunk, upcoming)
 
     def _next(self) -> list[int]:
         if self._stopped:
@@ -124,18 +128,6 @@ class Scheduler(Generic[Item, Answer]):
                 self._stopped = self._stopped or self._stop_on_failure
             else:
                 self._ready.done(number)
-
-
-async def _in_thread(
-    job: Callable[..., T], *arguments: object, limiter: trio.CapacityLimiter, else_here: bool = False
-) -> T:
-    try:
-        return await trio.to_thread.run_sync(job, *arguments, limiter=limiter)
-    except RuntimeError as error:
-        refusal = no_thread(error)
-        if not else_here:
-            raise refusal from error
-    return job(*arguments)
 
 
 async def run_all(

@@ -16,6 +16,8 @@ TO_WIRE = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN")
 # Kept free for the standard streams, the event loop, the user's file and imports.
 RESERVED = 64
 
+# What must be left, of memory, before more work is begun: a chunk of it takes a megabyte.
+HEADROOM = 8 << 20
 
 # The sysctl behind an errno, by the system call that gives it; unshare(2), mount(2), open(2).
 _SYSCTLS = {
@@ -23,6 +25,8 @@ _SYSCTLS = {
     ("mount", errno.ENOSPC): ("fs.mount-max", "mounts of a mount namespace"),
     ("open", errno.ENFILE): ("fs.file-max", "open files of the machine"),
 }
+
+_MEMORY = ((resource.RLIMIT_AS, "address space", "-v"), (resource.RLIMIT_DATA, "data", "-d"))
 
 
 def explained(error: OSError, call: str = "open") -> OSError:
@@ -88,8 +92,40 @@ def make_room(descriptors: int) -> None:
         os.close(fd)
 
 
+def no_room(size: int) -> str | None:
+    """What keeps this process from having so much more memory, as the end of a sentence; None when nothing does.
+    0 stands for the stack of a thread. Nothing is spent: the memory is mapped, and never touched."""
+    import mmap  # koko's command line does not ask
+
+    if size == 0:
+        soft, _ = resource.getrlimit(resource.RLIMIT_STACK)
+        size = 8 << 20 if soft == resource.RLIM_INFINITY else max(soft, 1 << 16)
+    try:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE).close()
+    except (OSError, MemoryError):
+        limits = [
+            f"the limit on {what} (ulimit {option}) is {limit >> 20} MB; raise it"
+            for number, what, option in _MEMORY
+            for limit in resource.getrlimit(number)[:1]
+            if limit != resource.RLIM_INFINITY
+        ]
+        return f": {' and '.join(limits) or 'the machine has no more; close other programs'}"
+    return None
+
+
+def need_room() -> None:
+    """Raises OSError ENOMEM when there is not memory enough to begin more work: better now than in the middle of it."""
+    shortage = no_room(HEADROOM)
+    if shortage is not None:
+        raise OSError(errno.ENOMEM, f"there is not memory enough{shortage}")
+
+
 def missing_capabilities(needed: tuple[str, ...] = TO_WIRE) -> list[str]:
     """Which of these capabilities this process lacks; capabilities(7)."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+    try:
+        status = open("/proc/self/status", encoding="ascii", errors="replace")  # noqa: SIM115
+    except FileNotFoundError:
+        raise OSError(errno.ENOENT, "there is no /proc here; mount it: mount -t proc proc /proc") from None
+    with status:
         effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
     return [name for name in needed if not effective >> CAPABILITIES[name] & 1]

@@ -15,7 +15,9 @@ import jsonschema
 import pytest
 
 from kokofast.cli import batch
+from kokofast.cli.main import _COMMANDS
 from kokofast.cli.main import run as run_in_process
+from kokofast.cli.output import lacking
 from kokofast.cli.parser import build_parser
 from kokofast.engine.result import Result, Status
 from kokofast.topology.model import Topology
@@ -307,3 +309,34 @@ def test_generate_makes_no_more_than_a_file_may_have(kokofast: RunKokofast) -> N
     done = kokofast("generate", "chain", "--links", "1000001")
     check_sentence(done, 2)
     assert "1000000" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "command"), [("/a b/kokofast", "'/a b/kokofast'"), ("/x/kokofast/__main__.py", "{python} -m kokofast")]
+)
+def test_what_to_run_by_sudo_is_named_in_full(monkeypatch: pytest.MonkeyPatch, program: str, command: str) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(sys, "argv", [program, "batch"])
+    said = lacking(["CAP_NET_ADMIN"])
+    assert said == (
+        f"this needs root, or CAP_NET_ADMIN: run it with sudo, as 'sudo {command.format(python=sys.executable)} ...'"
+    )
+
+
+def test_memory_that_runs_out_before_a_run_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_out(*_: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setitem(_COMMANDS, "schema", run_out)
+    assert run_in_process(["schema"]) == 1
+    assert capsys.readouterr().err == "kokofast: there is not memory enough\n"
+
+
+def test_a_full_disk_is_told_with_its_path() -> None:
+    done = shell("kokofast schema > /dev/full")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "kokofast: /dev/full: the output cannot be written: No space left on device\n",
+    )

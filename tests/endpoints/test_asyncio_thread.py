@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 import pytest
 import trio
 
 from kokofast.endpoints.asyncio_thread import AsyncioThread
-
-
-def names() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "kokofast-asyncio"]
 
 
 async def test_calls_share_one_loop_and_the_thread_ends_with_the_block() -> None:
@@ -25,8 +22,8 @@ async def test_calls_share_one_loop_and_the_thread_ends_with_the_block() -> None
         assert (first[0], second[0]) == ("a", "b")
         assert first[1:] == second[1:]
         assert first[2] != threading.get_ident()
-        assert len(names()) == 1
-    assert names() == []
+        assert not thread._thread.has_ended()
+    assert thread._thread.has_ended()
 
 
 async def test_an_exception_comes_through() -> None:
@@ -37,6 +34,19 @@ async def test_an_exception_comes_through() -> None:
     async with AsyncioThread() as thread:
         with pytest.raises(ZeroDivisionError, match="boom"):
             await thread.call(fail)
+
+
+async def test_a_thread_that_dies_is_noticed() -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async def call() -> None:
+        async with AsyncioThread() as thread:
+            thread._loop.call_soon_threadsafe(sys.exit)
+            await thread.call(never)
+
+    with pytest.raises(SystemExit):
+        await call()
 
 
 async def test_concurrent_calls_wait_for_each_other() -> None:
@@ -108,4 +118,4 @@ async def test_a_call_that_is_cancelled_from_the_start_does_nothing() -> None:
             scope.cancel()
             await thread.call(act)
         assert scope.cancelled_caught
-    assert names() == []
+    assert thread._thread.has_ended()

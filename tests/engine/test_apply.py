@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import itertools
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -651,6 +651,51 @@ async def test_keep_going_keeps_what_is_not_in_the_replaced_namespace(machine: M
     assert result.links == {"total": 4, "created": 2, "updated": 1, "unchanged": 0, "failed": 1}
     assert kernel.links_of("d") == []
     assert kernel.links_of("c") == ["e0"]
+
+
+async def test_what_is_replaced_before_a_rollback_is_not_left(machine: Machine) -> None:
+    kernel = await machine()
+
+    class Halt(Exception):
+        pass
+
+    def halt(stage: str, done: int, total: int) -> None:
+        if stage == "apply" and done == total:
+            kernel.replace("d")
+            raise Halt
+
+    result = Result("lab", "unchanged")
+    with pytest.RaisesGroup(Halt, flatten_subgroups=True):
+        await apply(lab(MIXED), kernel=kernel, jobs=1, progress=halt, result=result)
+    assert (result.status, result.left) == ("rolled_back", [])
+
+
+async def test_namespaces_whose_making_was_not_heard_of_are_taken_back(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = await machine()
+    before = kernel.state()
+    make = kernel.make
+
+    def break_off(jobs: Sequence[tuple[str, str]]) -> list[Any]:
+        make(jobs)
+        raise MemoryError
+
+    monkeypatch.setattr(kernel, "make", break_off)
+    result = Result("lab", "unchanged")
+    with pytest.RaisesGroup(MemoryError, flatten_subgroups=True):
+        await apply(lab(MIXED), kernel=kernel, jobs=1, result=result)
+    assert (result.status, result.left) == ("rolled_back", [])
+    assert kernel.made
+    assert kernel.state() == before
+
+
+async def test_where_all_namespaces_fail_no_link_does(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    kernel.refuse_to_make.update({number: OSError(errno.EACCES, "no") for number in range(1, 8)})
+    result = await apply(chain(6), kernel=kernel, jobs=1)
+    assert result.status == "rolled_back"
+    assert (result.links["failed"], result.namespaces) == (0, {"created": 0, "failed": len(result.errors)})
 
 
 @pytest.mark.parametrize("keep_going", [False, True])

@@ -496,3 +496,21 @@ def test_it_needs_no_trio() -> None:
     script = "import sys, kokofast.engine.headstart, kokofast.cli.batch; print('trio' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert answer.stdout == "False\n"
+
+
+async def test_an_event_loop_that_breaks_down_leaves_nothing(
+    machine: Callable[[], FakeKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = machine()
+    before = kernel.state()
+
+    async def break_down(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    head = begun(kernel)
+    monkeypatch.setattr("kokofast.engine.apply.take_back", break_down)
+    monkeypatch.setattr("kokofast.engine.apply.Scheduler.run", break_down)
+    with pytest.raises(MemoryError):
+        await whole(head)
+    assert (head.result.status, head.result.left) == ("rolled_back", [])
+    assert kernel.state() == before

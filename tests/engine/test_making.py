@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from kokofast.engine.apply import ATTEMPTS, apply
 from kokofast.host import lock
 from kokofast.host.kernel import Handle
 from kokofast.host.lock import LabLock
+from kokofast.host.trio_threads import is_cancelled
 from kokofast.plan.ownership import group_of
 from kokofast.wire.message import KernelError, Request
 from tests.engine.conftest import KernelFactory
@@ -102,11 +104,14 @@ async def test_a_run_that_waits_for_names_can_be_ended(
 ) -> None:
     kernel = meddling(make_kernel(), Claimer)
     pauses: list[float] = []
+    token, moment = trio.lowlevel.current_trio_token(), threading.Event()
     with trio.CancelScope() as scope:
 
         def sleep(seconds: float) -> None:
             pauses.append(seconds)
-            trio.from_thread.run_sync(scope.cancel)
+            trio.from_thread.run_sync(scope.cancel, trio_token=token)
+            while not is_cancelled():
+                moment.wait(0.001)
 
         monkeypatch.setattr(time, "sleep", sleep)
         await apply(chain(250), kernel=kernel)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import _thread
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -9,6 +11,7 @@ import trio.testing
 
 from kokofast.engine.pace import WINDOW, Pace
 from kokofast.engine.scheduler import Scheduler, run_all
+from kokofast.host import limits
 from tests.engine.fake import PATIENCE
 
 
@@ -235,15 +238,63 @@ async def test_where_there_are_no_threads_run_all_works_in_its_own(monkeypatch: 
     threads: list[int] = []
     reported: list[tuple[int, int]] = []
 
-    async def refuse(*_: object, **__: object) -> None:
-        await trio.lowlevel.checkpoint()
+    def refuse(*_: object) -> int:
         raise RuntimeError("can't start new thread")
 
     def execute(chunk: Sequence[int]) -> list[int]:
         threads.append(threading.get_ident())
         return [2 * item for item in chunk]
 
-    monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
     await run_all(range(10), execute, workers=3, chunk=2, report=lambda *what: reported.append(what))
     assert sorted(reported) == [(number, 2 * number) for number in range(10)]
     assert set(threads) == {home}
+
+
+@pytest.mark.parametrize("dies", [1, 2])
+async def test_a_thread_that_dies_without_a_word_ends_the_run(monkeypatch: pytest.MonkeyPatch, dies: int) -> None:
+    # As it does without memory for its first line of Python; the interpreter only prints that.
+    start, started = _thread.start_new_thread, itertools.count(1)
+
+    def start_to_die(job: Callable[[], object], arguments: tuple[()]) -> int:
+        if next(started) == dies:
+            keeps = [job]
+            return start(keeps.clear, arguments)
+        return start(job, arguments)
+
+    monkeypatch.setattr(_thread, "start_new_thread", start_to_die)
+    recorder = Recorder()
+    with trio.fail_after(PATIENCE), pytest.RaisesGroup(pytest.RaisesExc(OSError, match="memory")):
+        await recorder.scheduler([()] * 4).run()
+    assert recorder.started == list(range(dies - 1))
+
+
+async def test_a_dead_thread_s_work_is_done_here_by_run_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = _thread.start_new_thread
+
+    def start_to_die(job: Callable[[], object], _: tuple[()]) -> int:
+        keeps = [job]
+        return start(keeps.clear, ())
+
+    monkeypatch.setattr(_thread, "start_new_thread", start_to_die)
+    reported: list[tuple[int, int]] = []
+    await run_all([1, 2, 3], list, workers=2, chunk=1, report=lambda *what: reported.append(what))
+    assert sorted(reported) == [(0, 1), (1, 2), (2, 3)]
+
+
+async def test_who_is_not_woken_looks_for_himself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forget(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(trio.lowlevel.TrioToken, "run_sync_soon", forget, raising=True)
+    recorder = Recorder()
+    await recorder.scheduler([()] * 2).run()
+    assert recorder.reported == [(0, True), (1, True)]
+
+
+async def test_memory_that_is_short_is_told_before_more_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    recorder.inside = lambda _: monkeypatch.setattr(limits, "no_room", lambda _: ": the limit is 1 MB")
+    with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="the limit is 1 MB")):
+        await recorder.scheduler([()] * 3).run()
+    assert recorder.reported == [(0, True)]

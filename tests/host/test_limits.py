@@ -91,6 +91,24 @@ def test_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.errno == errno.EAGAIN
 
 
+def test_no_memory_for_a_thread_is_not_taken_for_too_many_threads() -> None:
+    script = """
+import resource
+from kokofast.host.threads import Running
+from kokofast.host.limits import no_room
+assert no_room(1 << 20) is None
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20),) * 2)
+try:
+    Running(lambda: None)
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert "there is no memory for one more thread: the limit on address space (ulimit -v) is" in done.stdout
+
+
 def test_another_defect_is_not_taken_for_a_limit() -> None:
     with pytest.raises(RuntimeError, match="something else"):
         no_thread(RuntimeError("something else"))

@@ -1,0 +1,75 @@
+"""Threads that trio waits for.
+
+Not trio.to_thread: where memory is short its threads die without a word, and whoever waits for them waits for ever.
+"""
+
+from __future__ import annotations
+
+import _thread
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from kokofast.host.threads import LOST_SECONDS, NO_THREAD, Running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_waited_for: set[Running] = set()
+_own = _thread._local()
+
+
+@trio.lowlevel.enable_ki_protection
+async def in_thread(job: Callable[..., T], *arguments: object, else_here: bool = False) -> T:
+    """Runs a job in a thread of its own; once it has begun it is waited for, also when the scope is cancelled.
+
+    Raises OSError EAGAIN or ENOMEM when there can be no thread; with else_here the calling one does the job then.
+    """
+    await trio.lowlevel.checkpoint_if_cancelled()
+    result: list[T] = []
+    cancelled: list[bool] = []
+    ended = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def body() -> None:
+        _own.cancelled = cancelled
+        result.append(job(*arguments))
+
+    running: Running | None = None
+    try:
+        running = Running(body, lambda: token.run_sync_soon(ended.set))
+        _waited_for.add(running)
+        await _wait_for(running, ended, cancelled)
+        _waited_for.discard(running)
+        running.wait()
+    except OSError as error:
+        if not else_here or error.errno not in NO_THREAD or (running is not None and running.has_begun):
+            raise
+        return job(*arguments)
+    return result[0]
+
+
+async def _wait_for(running: Running, ended: trio.Event, cancelled: list[bool]) -> None:
+    while not running.has_ended():
+        try:
+            # When it dies it does not set the event.
+            with trio.CancelScope(shield=bool(cancelled)), trio.move_on_after(LOST_SECONDS):
+                await ended.wait()
+        except trio.Cancelled:  # the next checkpoint behind the job raises it again
+            cancelled.append(True)
+
+
+def is_cancelled() -> bool:
+    """In a thread of in_thread(): whether who waits for its end has been cancelled."""
+    return bool(getattr(_own, "cancelled", ()))
+
+
+def wait_for_all() -> None:
+    """Waits for the threads that are left when trio itself has broken down."""
+    while _waited_for:
+        try:
+            _waited_for.pop().wait()
+        except BaseException:  # nobody is there to hear it
+            continue
