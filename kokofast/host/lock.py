@@ -27,6 +27,8 @@ def is_locked(lab: str) -> bool:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # a seccomp filter without flock(2): then nobody can have it
+        return False
     finally:
         os.close(fd)
     return False
@@ -34,7 +36,8 @@ def is_locked(lab: str) -> bool:
 
 class LabLock:
     """The lock of a lab, or with None of all labs, held from acquire() to release(). Where it cannot be had (a user
-    without CAP_DAC_OVERRIDE, a read-only /run) nobody is waited for, and refusal says why."""
+    without CAP_DAC_OVERRIDE, a read-only /run, a seccomp filter without flock(2)) nobody is waited for, and refusal
+    says why."""
 
     def __init__(self, lab: str | None) -> None:
         # A lab's name has no slash and does not start with a dot.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 
 from kokofast import __version__
-from kokofast.cli.output import complain, say, with_streams
+from kokofast.cli.output import complain, lacking, say, sentence_of, tell_of_wait, with_streams
 from kokofast.koko.grammar import HELP, Create, Show, UsageError, parse
 
 TYPE_CHECKING = False
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kokofast.engine.execute import Refusal
     from kokofast.engine.seen import Survey
     from kokofast.host.kernel import Kernel
+    from kokofast.host.lock import LabLock
     from kokofast.plan.plan import Plan
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
@@ -25,6 +26,8 @@ OK, FAILED, INVALID, PARTIAL = 0, 1, 2, 3
 
 # Two namespaces, the caller's, and one to send from: a link needs no more, whatever the limit on open files.
 DESCRIPTORS = 32
+POLL_SECONDS = 0.05
+POLLS_UNTIL_TOLD = 10
 
 
 def run(argv: Sequence[str]) -> int:
@@ -43,18 +46,20 @@ def _run(argv: list[str]) -> int:
         return _show(action)
     missing = _missing_capabilities()
     if missing:
-        complain(f"kokofast: this needs root, or {' and '.join(missing)}: run it with sudo")
+        complain(f"kokofast: {lacking(missing)}")
         return FAILED
     from kokofast.host.kernel import Kernel
     from kokofast.wire.message import KernelError
 
     kernel = Kernel(DESCRIPTORS)
+    locks: list[LabLock] = []
     try:
         if isinstance(action, Create):
+            locks.append(_lock(action.topology.name))
             return _create(kernel, action.topology)
         from kokofast.koko.delete import delete
 
-        problems, refusal = delete(kernel, action, _hold_signals)
+        problems, refusal = delete(kernel, action, lambda lab: locks.append(_lock(lab)), _hold_signals)
         if refusal is not None:
             complain(f"kokofast: {action.place}: {action.ifname} cannot be deleted: {refusal}")
             return FAILED
@@ -62,11 +67,31 @@ def _run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         complain("kokofast: interrupted")
         return FAILED
-    except (OSError, KernelError) as error:
-        complain(f"kokofast: {getattr(error, 'strerror', None) or error}")
+    except (OSError, KernelError, MemoryError) as error:
+        complain(f"kokofast: {sentence_of(error)}")
         return FAILED
     finally:
         kernel.close()
+        for lock in locks:
+            lock.release()
+
+
+def _lock(lab: str | None) -> LabLock:
+    """Keeps other runs off the lab, or off all labs; waits for one that has it."""
+    from time import sleep
+
+    from kokofast.host.lock import LabLock
+
+    lock = LabLock(lab)
+    polls = 0
+    while not lock.acquire():
+        if polls == POLLS_UNTIL_TOLD and (tell := tell_of_wait(lab, quiet=False)) is not None:
+            tell()
+        polls += 1
+        sleep(POLL_SECONDS)
+    for note in lock.notes():
+        complain(f"kokofast: {note}")
+    return lock
 
 
 def _show(action: Show) -> int:
@@ -170,6 +195,9 @@ def _carry_out(applied: Applied) -> bool:
                 applied.failures[number] = answer
                 return False
             applied.done.add(number)
+        from kokofast.engine.recheck import fail_the_misled
+
+        fail_the_misled(applied)
     except BaseException:
         _take_back(applied)
         raise

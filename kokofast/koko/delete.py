@@ -25,27 +25,21 @@ if TYPE_CHECKING:
 HERE = "/proc/self/ns/net"
 
 
-def delete(kernel: Kernel, action: Delete, hold_signals: Callable[[], object]) -> tuple[list[Problem], Refusal | None]:
+def delete(
+    kernel: Kernel, action: Delete, lock: Callable[[str | None], object], hold_signals: Callable[[], object]
+) -> tuple[list[Problem], Refusal | None]:
     """Deletes the interface. Returns what stands in the way (nothing was touched), and why the kernel refused.
 
-    hold_signals is called when what follows should not be left in the middle.
+    lock is called with the lab whose interface it is, None when that does not show. hold_signals is called when what
+    follows should not be left in the middle.
     """
-    survey = look_at(kernel, [action.node])
-    if survey.problems:
-        return survey.problems, None
-    handle, namespace = survey.handles[0], survey.observed[0]
-    assert handle is not None
-    assert namespace is not None
-    interface = namespace.interfaces.get(action.ifname)
-    if interface is None:
-        return [Problem(action.place, f"there is no interface {action.ifname}")], None
-    lab = lab_of(interface, namespace, kernel.boot_id())
-    if lab is None:
-        sentence = (
-            f"{action.ifname} was not made by kokofast, so it stays; to delete it all the same: "
-            f"{_by_hand(action.node, handle, action.ifname)}"
-        )
-        return [Problem(action.place, sentence)], None
+    found = _find(kernel, action)
+    if isinstance(found, tuple):
+        lock(found[3] or None)
+        found = _find(kernel, action)  # another run may have had the lab until now
+    if not isinstance(found, tuple):
+        return found, None
+    handle, namespace, interface, lab = found
     places = [handle]
     other = _other_end(kernel, interface, namespace)
     if other is not None:
@@ -63,6 +57,27 @@ def delete(kernel: Kernel, action: Delete, hold_signals: Callable[[], object]) -
 def _is_same(now: Interface, before: Interface) -> bool:
     marks = ((item.ifname, item.group, item.alias, item.mac) for item in (now, before))
     return len(set(marks)) == 1
+
+
+def _find(kernel: Kernel, action: Delete) -> tuple[Handle, Namespace, Interface, str] | list[Problem]:
+    """The interface, where it is, and the lab that it belongs to; or what stands in the way."""
+    survey = look_at(kernel, [action.node])
+    if survey.problems:
+        return survey.problems
+    handle, namespace = survey.handles[0], survey.observed[0]
+    assert handle is not None
+    assert namespace is not None
+    interface = namespace.interfaces.get(action.ifname)
+    if interface is None:
+        return [Problem(action.place, f"there is no interface {action.ifname}")]
+    lab = lab_of(interface, namespace, kernel.boot_id())
+    if lab is None:
+        sentence = (
+            f"{action.ifname} was not made by kokofast, so it stays; to delete it all the same: "
+            f"{_by_hand(action.node, handle, action.ifname)}"
+        )
+        return [Problem(action.place, sentence)]
+    return handle, namespace, interface, lab
 
 
 def _by_hand(node: Node, handle: Handle, ifname: str) -> str:

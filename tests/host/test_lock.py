@@ -1,0 +1,23 @@
+"""The lock of a lab, where it cannot be had."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from kokofast.host import lock
+from kokofast.host.lock import LabLock
+
+
+def test_a_filter_that_refuses_flock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(lock, "LOCK_DIR", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    refused = LabLock("lab")
+    assert refused.acquire()
+    assert refused.notes() == [f"other runs are not kept off meanwhile: {tmp_path}: Operation not permitted"]

@@ -1,0 +1,71 @@
+"""koko's command line and batch keep off each other, and neither works in a namespace that has lost its name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kokofast.engine.execute import Executor
+from kokofast.host.lock import LOCK_DIR, LabLock
+from tests.conftest import NamespaceFactory, ip, links
+from tests.faults.test_koko_faults import koko
+from tests.kernel.conftest import until
+
+if TYPE_CHECKING:
+    from kokofast.engine.execute import Refusal
+    from kokofast.plan.operations import Operation
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+
+def waits_or_ended(process: subprocess.Popen[bytes], lock: str) -> bool:
+    """Whether it has the lock's file open, or is no more."""
+    descriptors = f"/proc/{process.pid}/fd"
+    try:
+        return any(os.readlink(f"{descriptors}/{fd}") == lock for fd in os.listdir(descriptors))
+    except OSError:
+        return process.poll() is not None
+
+
+def test_a_link_waits_for_whoever_has_the_lab(netns: NamespaceFactory) -> None:
+    a, b = netns("a"), netns("b")
+    for command, before, after in (
+        (["-n", f"{a},k0", "-n", f"{b},k0"], set(), {"k0"}),
+        (["-N", f"{a},k0"], {"k0"}, set()),
+    ):
+        lock = LabLock("koko")
+        until(lock.acquire, "nobody else has the lock")
+        process = subprocess.Popen([sys.executable, "-m", "kokofast", *command])
+        try:
+            until(partial(waits_or_ended, process, f"{LOCK_DIR}/koko.lock"), "it waits")
+            assert process.poll() is None
+            assert set(links(a)) == before
+        finally:
+            lock.release()
+            code = process.wait()
+        assert code == 0
+        assert set(links(a)) == after
+
+
+def test_a_namespace_that_was_replaced_meanwhile(
+    netns: NamespaceFactory, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    a, b = netns("a"), netns("b")
+    execute: Callable[[Executor, Sequence[Operation]], list[Refusal | None]] = Executor.execute
+
+    def replace(executor: Executor, operations: Sequence[Operation]) -> list[Refusal | None]:
+        if not executor.begun:
+            ip(None, "netns", "delete", a)
+            ip(None, "netns", "add", a)
+        return execute(executor, operations)
+
+    monkeypatch.setattr(Executor, "execute", replace)
+    assert koko(["-n", f"{a},k0", "-n", f"{b},k0"]) == 1
+    assert f"/run/netns/{a} leads to another network namespace by now" in capfd.readouterr().err
+    assert (links(a), links(b)) == ({}, {})
