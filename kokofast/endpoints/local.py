@@ -79,6 +79,7 @@ def explain(node: Node, error: OSError) -> str:
         return f"{error.filename or node.target!r} is not a network namespace"
     if error.errno == errno.ESRCH:
         return f"process {node.target} has ended"
-    if error.errno == errno.EACCES and node.kind == "pid":
-        return f"process {node.target} is another user's: to look into it takes root, or CAP_SYS_PTRACE"
+    if error.errno == errno.EACCES and (node.kind == "pid" or node.kind in CONTAINER_KINDS):
+        whose = f"process {node.target} is" if node.kind == "pid" else f"the processes of container {node.target!r} are"
+        return f"{whose} another user's: to look into it takes root, or CAP_SYS_PTRACE"
     return f"the namespace cannot be opened: {os.strerror(error.errno or 0)}"

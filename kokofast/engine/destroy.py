@@ -413,12 +413,24 @@ def pair(interfaces: list[OwnedInterface]) -> list[OwnedEnd]:
     for number, owned in enumerate(interfaces):
         by_alias.setdefault(owned.interface.alias, []).append(number)
     link = list(range(len(interfaces)))
+    paired: set[int] = set()
     for alias, numbers in by_alias.items():
         # An alias can be copied by anyone: only two, and only true peers, are taken for one link.
         if alias and len(numbers) == 2:
             first, second = (interfaces[number].interface for number in numbers)
             if first.peer == second.ifindex and second.peer == first.ifindex:
                 link[numbers[1]] = numbers[0]
+                paired.update(numbers)
+    # A killed run sets an alias at one end, or at none. Of such ends two are a link when no others could be it.
+    by_indexes: dict[tuple[int, int], list[int]] = {}
+    for number, owned in enumerate(interfaces):
+        if number not in paired and owned.interface.peer:
+            indexes = owned.interface.ifindex, owned.interface.peer
+            by_indexes.setdefault((min(indexes), max(indexes)), []).append(number)
+    for numbers in by_indexes.values():
+        ends = [interfaces[number].interface for number in numbers]
+        if len(ends) == 2 and ends[0].ifindex == ends[1].peer and not all(end.alias for end in ends):
+            link[numbers[1]] = numbers[0]
     return [
         OwnedEnd(owned.ns, owned.interface.ifindex, owned.interface.group, owned.lab or None, link[number])
         for number, owned in enumerate(interfaces)

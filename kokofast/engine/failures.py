@@ -6,6 +6,7 @@ import errno
 from contextlib import suppress
 
 from kokofast.engine.result import Failure, failure_of
+from kokofast.host.namespaces import NETNS_DIR
 from kokofast.kinds import KINDS
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace, RemoveMirror
 from kokofast.topology.model import AF_INET6
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from kokofast.plan.operations import Operation
     from kokofast.topology.model import End, Link
     from kokofast.wire.message import Request
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def failures_of(applied: Applied) -> list[Failure]:
@@ -85,6 +88,8 @@ def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
     text = str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
     if isinstance(operation, MakeNamespace):
         hint = "; names there take root, or CAP_DAC_OVERRIDE" if refusal.errno == errno.EACCES else ""
+        if refusal.errno in _FULL and "sysctl" not in text:  # of the file system, no limit of the kernel
+            text = f"{NETNS_DIR}: {text}"
         return f"namespace {operation.name} cannot be made: {text}{hint}"
     link = applied.topology.links[operation.link]
     if isinstance(operation, (ConfigureEnd, AddMirror, RemoveMirror)):

@@ -319,6 +319,7 @@ class Kernel:
             if self._scratch is None:
                 made = make_scratch()
                 self._scratch = Handle("(scratch)", made.identity, made.fd, made.socket)
+                self._open += 1
             return self._scratch
 
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
@@ -328,6 +329,11 @@ class Kernel:
             if not self._prepared:
                 prepare_directory()
                 self._prepared = True
+        try:  # noqa: SIM105 - see threads.py: no contextlib
+            # Links need it: where the kernel allows few namespaces more, it must not be the one too many.
+            self.scratch()
+        except OSError:  # to whoever needs it
+            pass
         self._reserve(len(jobs))
         results: list[Handle | OSError | KernelError] = []
         ready: list[Handle] = []
@@ -365,6 +371,7 @@ class Kernel:
                 self._close(handle)
             if self._scratch is not None:
                 scratch, self._scratch = self._scratch, None
+                self._open -= 1
                 if scratch.fd is not None:
                     os.close(scratch.fd)
                 if scratch.socket is not None:

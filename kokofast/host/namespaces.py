@@ -326,6 +326,8 @@ def remove_namespace(name: str, expected: Identity | None) -> None:
             raise OSError(errno.ESTALE, "the name leads to another namespace by now", path)
         # The mount takes a capability, the name the right to write: either both go, or none.
         if not os.access(NETNS_DIR, os.W_OK, effective_ids=True):
+            if os.statvfs(NETNS_DIR).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, f"{NETNS_DIR} is read-only", path)
             raise OSError(errno.EACCES, "names there take root, or CAP_DAC_OVERRIDE, to be removed", path)
         libc.umount2(path, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
     elif claimed(path) is None:
@@ -347,6 +349,30 @@ def list_named() -> dict[str, bool]:
     except FileNotFoundError:
         return {}
     return {name: symlink for symlink, name in found}
+
+
+# include/linux/proc_ns.h PROC_PID_INIT_INO: the process namespace that the machine starts with.
+FIRST_PID_NAMESPACE = 0xEFFFFFFC
+
+
+def names_are_private() -> bool:
+    """Whether names in NETNS_DIR are seen in this mount namespace only, and their namespaces end with it: under ``ip
+    netns exec``, or in a container that was not given the machine's directory."""
+    try:
+        if os.stat("/proc/self/ns/mnt").st_ino != os.stat("/proc/1/ns/mnt").st_ino:
+            return not _peer_groups("self") & _peer_groups("1")
+        if os.stat("/proc/self/ns/pid").st_ino == FIRST_PID_NAMESPACE:
+            return False
+        # Bound on itself, as prepare_directory() does, it is a part of the file system around it.
+        return os.stat(NETNS_DIR).st_dev == os.stat(os.path.dirname(NETNS_DIR)).st_dev
+    except OSError:  # it does not show
+        return False
+
+
+def _peer_groups(process: str) -> set[str]:
+    with open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        mounts = [line.split() for line in file]
+    return {field for mount in mounts if mount[4] == NETNS_DIR for field in mount[6:] if field.startswith("shared:")}
 
 
 def count_named() -> int:

@@ -43,7 +43,10 @@ def enter() -> None:
     sys.stderr.flush()
     # None may arrive between the fork and the moment when both know what to do with it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        raise _refusal(error, unprivileged=False) from error
     if child:
         _pass_on_signals([child])
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

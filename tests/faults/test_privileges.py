@@ -26,7 +26,7 @@ Start = Callable[..., subprocess.Popen[str]]
 AS_USER = """
 import ctypes, importlib, os, pkgutil, resource, sys
 import encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8_sig
-import ipaddress, json, msgspec, tqdm, trio, trio._core._thread_cache, yaml, kokofast
+import ipaddress, json, mmap, msgspec, shlex, tqdm, trio, trio._core._thread_cache, yaml, kokofast
 for module in pkgutil.walk_packages(kokofast.__path__, "kokofast."):
     importlib.import_module(module.name)
 NUMBERS = dict(CAP_DAC_OVERRIDE=1, CAP_NET_ADMIN=12, CAP_SYS_PTRACE=19, CAP_SYS_ADMIN=21)
