@@ -29,7 +29,7 @@ def refused(directory: Path, kind: str, path: Path, counts: Counter[str]) -> str
     done = run(["prlimit", f"--as={MEMORY}", *COMMAND, "batch", str(file), "--runtime-timeout", "60"])
     counts["faults injected"] += 1
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    assert done.stderr.startswith("kokofast: $.nodes.c: node c: the ")
+    assert done.stderr.startswith(f"kokofast: {file}:1:12 $.nodes.c: node c: the ")
     return done.stderr
 
 

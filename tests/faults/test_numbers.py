@@ -28,7 +28,7 @@ from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Message, Request
 from tests.conftest import ip, links
 from tests.faults.test_races import begin, end
-from tests.kernel.conftest import COMMAND, Lab, ping
+from tests.kernel.conftest import COMMAND, Lab, ping, refused_by_the_kernel
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -240,9 +240,8 @@ async def test_a_strangers_interface_at_a_number_of_ours_when_taken_back(
     lab: Lab, counts: Counter[str], long: bool, stranger: bool
 ) -> None:
     theft = Theft(lab, counts, stranger)
-    one, other = theft.homes[4:]
-    # An MTU that IPv6 does not have: the last link of all is refused its address.
-    refused = {"endpoints": [f"{one}:e8", f"{other}:e8:2001:db8::1/64"], "mtu": 1000}
+    refused = refused_by_the_kernel(theft.homes[4])  # the last link of all
+    theft.strangers |= {(theft.homes[4], name) for name in ("narrow", "narrow-peer")}
 
     class Told(Result):
         def begin_rollback(self) -> None:
