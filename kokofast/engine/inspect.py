@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -181,37 +182,44 @@ class _Parents:
     def __init__(self, links: list[SeenLink], scene: Scene, kernel: Kernel) -> None:
         self.survey = scene.survey
         self.nsid = partial(scene.survey.nsid, kernel)
-        self.titles = dict(scene.titles) | {end.ns: end.node for link in links for end in link.ends}
-        self.caller = next((number for number, title in scene.titles.items() if title == "host"), -1)
+        # What most ends in a namespace say: one that was moved there still has the name of its node.
+        said: dict[int, Counter[str]] = {}
+        for link in links:
+            for end in link.ends:
+                said.setdefault(end.ns, Counter())[end.node] += 1
+        self.titles = scene.titles | {ns: max(nodes, key=nodes.__getitem__) for ns, nodes in said.items()}
+        self.caller = next((number for number, title in scene.titles.items() if title == "host"), None)
         self.names = [
             {} if namespace is None else {item.ifindex: item.ifname for item in namespace.interfaces.values()}
             for namespace in scene.survey.observed
         ]
-        self.known: dict[tuple[int, int], int] = {}  # (namespace, its number for another one) -> that one
-        self.lately: list[int] = [self.caller]
+        # (namespace, its number for another one) -> that one, None when it was not seen
+        self.known: dict[tuple[int, int], int | None] = {}
+        self.lately: list[int] = [] if self.caller is None else [self.caller]
 
     def name_of(self, end: SeenEnd) -> str | None:
         # Tunnels tell of their parent among their own data.
         index = end.interface.data.get("link", end.interface.peer)
         nsid = end.interface.peer_nsid
         there = end.ns if nsid is None else self._find(end.ns, nsid)
-        if not isinstance(index, int) or index not in self.names[there]:
+        if there is None or not isinstance(index, int) or index not in self.names[there]:
             return None
         name = self.names[there][index]
         return name if there == self.caller else f"{self.titles[there]}:{name}"
 
-    def _find(self, here: int, nsid: int) -> int:
-        """The namespace that another one calls by this number; -1 when it was not seen."""
+    def _find(self, here: int, nsid: int) -> int | None:
+        """The namespace that another one calls by this number; None when it was not seen."""
         if (here, nsid) not in self.known:
             # Mostly many links have their parents in one namespace: the last ones found are tried first.
             candidates = dict.fromkeys([*self.lately, *range(len(self.names))])
-            self.known[here, nsid] = next((there for there in candidates if self._calls(here, there, nsid)), -1)
-            if self.known[here, nsid] not in self.lately:
-                self.lately = [self.known[here, nsid], *self.lately[:3]]
+            found = next((there for there in candidates if self._calls(here, there, nsid)), None)
+            self.known[here, nsid] = found
+            if found is not None and found not in self.lately:
+                self.lately = [found, *self.lately[:3]]
         return self.known[here, nsid]
 
     def _calls(self, here: int, there: int, nsid: int) -> bool:
         try:
-            return there >= 0 and there != here and self.nsid(here, there) == nsid
+            return there != here and self.nsid(here, there) == nsid
         except (KernelError, OSError):
             return False

@@ -115,6 +115,36 @@ def test_a_macvlan_shows_its_mode_and_a_parent_of_the_callers_namespace_bears_no
     assert link["parent"] == f"{here}:up0"
 
 
+def test_a_parent_is_named_by_where_it_is(lab: Lab, tmp_path: Path) -> None:
+    a, b, hidden = (lab.node(name) for name in "abh")
+    file = tmp_path / "hidden"
+    file.touch()
+    # A namespace without a name and without a process: inspect cannot find it.
+    subprocess.run(["mount", "--bind", f"/run/netns/{hidden}", str(file)], check=True)
+    try:
+        ip(None, "netns", "delete", hidden)
+        vxlan = {"type": "vxlan", "remote": "192.0.2.1"}
+        links = [
+            {"endpoints": [f"{a}:e0", f"{b}:e0"]},
+            {"endpoints": [f"{a}:e1", f"{b}:e1"]},
+            {**vxlan, "endpoint": f"{b}:v0", "parent": f"{a}:e0", "vni": 5},
+            {**vxlan, "endpoint": f"{b}:v1", "parent": "h:lo", "vni": 6},
+        ]
+        lab.write(links, nodes={"h": {"path": str(file)}})
+        lab.batch()
+        ip(b, "link", "set", "e1", "name", "moved", "netns", a)
+        parents = {
+            end["interface"]: link["parent"]
+            for link in lab.inspect()
+            for end in link["endpoints"][:1]
+            if link["type"] == "vxlan"
+        }
+        assert parents == {"v0": f"{a}:e0", "v1": None}
+        assert lab.kokofast("destroy", lab.file).returncode == 0
+    finally:
+        subprocess.run(["umount", str(file)], check=True)
+
+
 @pytest.mark.guest
 def test_vlan_and_ipvlan_show_their_fields(lab: Lab) -> None:
     a, b = lab.bundle(2)
