@@ -115,7 +115,7 @@ def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
 
 
 # A namespace that has ended, and another one under its path.
-_ENDED = (errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ESTALE)
+ENDED = (errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ESTALE)
 
 
 def _look(executor: Executor, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace | None:
@@ -124,7 +124,7 @@ def _look(executor: Executor, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespac
         try:
             return executor.look(ns, mirrors=mirrors)
         except OSError as error:
-            if error.errno in _ENDED:
+            if error.errno in ENDED:
                 return None
             if not attempts_left:
                 raise

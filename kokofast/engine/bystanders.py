@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kokofast.engine.applied import ENDED
 from kokofast.engine.observe import observe
 from kokofast.engine.result import Failure
 from kokofast.wire.message import KernelError
@@ -78,8 +79,9 @@ class _Parents:
         try:
             with self.kernel.using([handle]):
                 now = observe(self.kernel, handle)
-        except OSError:  # the namespace has ended meanwhile
-            return []
+        except OSError as error:
+            # What cannot be read may lose its parent: that takes --force. What has ended has nothing left to lose.
+            return [] if error.errno in ENDED else list(numbers)
         by_index = {interface.ifindex: interface for interface in now.interfaces.values()}
         found = ((number, by_index.get(self.scene.others[number].interface.ifindex)) for number in numbers)
         return [number for number, interface in found if interface is not None and self._goes(here, interface)]

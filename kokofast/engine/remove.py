@@ -107,9 +107,11 @@ def give_back_if_used(executor: Executor, operation: RemoveNamespace, lab: str, 
     """
     handle = executor.handle(operation.ns)
     try:
-        with executor.kernel.using([handle], to_ask=False):
+        with executor.kernel.using([handle], to_ask=not executor.kernel.watches(handle)):
             executor.kernel.reach(handle)
             reason = _used_by_others(executor, handle, lab, patience)
+            if reason is not None and reason.errno == errno.ENODEV:  # it has ended
+                return None
             if reason is not None:
                 executor.kernel.give_name(operation.name, handle, namespace_alias(lab))
             return reason

@@ -248,15 +248,20 @@ class Kernel:
         for handle in handles:
             _close_socket(handle)
 
+    def watches(self, handle: Handle) -> bool:
+        """Whether outlived() can tell of this namespace."""
+        return self._watch is not None and self._watch.knows(handle.identity)
+
     def reach(self, handle: Handle) -> None:
         """Has the links of a namespace, held by using(), asked for without a socket in it where that is closed."""
-        if handle.socket is None and self._watch is not None:
+        if handle.socket is None and self._watch is not None and self._watch.knows(handle.identity):
             handle.remote = self._watch.remote(handle.identity)
 
     def outlived(self, handles: Sequence[Handle], *, patient: bool = True) -> list[Handle]:
         """Those of these namespaces, watched, unnamed and forgotten, that something else holds. Their links can still
         be asked for and deleted. patient: those that end by themselves are given a moment."""
-        assert self._watch is not None
+        if self._watch is None:
+            return []
         by_identity = {handle.identity: handle for handle in handles}
         ask = self._watch.wait if patient else self._watch.living
         living = [by_identity[found] for found in ask(by_identity)]

@@ -89,8 +89,11 @@ class LabLock:
     def _remove_files(self) -> None:
         # Nobody else holds these locks now: alone with all labs' lock we may take the files of killed runs, too.
         try:
-            for path in _left_over() if self._own is None else [self._own]:
-                os.unlink(path)
+            if self._own is None:
+                for path in _left_over():
+                    os.unlink(path)
+            elif _leads_to(self._own, self._fds[-1]):  # else somebody has put another file there
+                os.unlink(self._own)
         except OSError:  # not ours to remove: it stays, and is used again
             pass
 

