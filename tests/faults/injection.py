@@ -21,7 +21,7 @@ import pytest
 
 from kokofast.host import kernel, libc, namespaces
 from kokofast.host.netlink import SO_NETNS_COOKIE, Socket
-from kokofast.wire import addr, link, route, tc
+from kokofast.wire import addr, link, netns, route, tc
 
 REQUEST, SEND, RECEIVE, SOCKET = "request", "send", "receive", "socket"
 
@@ -33,7 +33,7 @@ FAILS, LOST, SHORT, TRUNCATED = "fails", "lost", "short", "truncated"
 _HEADER = struct.Struct("=IHHII")
 _TYPES = {
     value: name
-    for module in (link, addr, route, tc)
+    for module in (link, addr, netns, route, tc)
     for name, value in vars(module).items()
     if name.startswith("RTM_") and isinstance(value, int)
 }

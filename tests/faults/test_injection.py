@@ -13,8 +13,9 @@ import itertools
 import os
 import random
 import struct
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
@@ -27,6 +28,7 @@ from kokofast.engine.headstart import head_start
 from kokofast.engine.indexes import Indexes
 from kokofast.engine.result import UNCHANGED, Result
 from kokofast.host.kernel import Kernel
+from kokofast.host.watch import Watch
 from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.topology.model import Topology
@@ -101,6 +103,13 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deletions in the same order every time, so that a number means the same call in each run."""
     monkeypatch.setattr(rollback, "DELETE_WORKERS", 1)
     monkeypatch.setattr(rollback, "REMOVE_WORKERS", 1)
+
+    def wait(self: Watch, found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        # How often it is asked depends on RCU: long enough afterwards once is enough, and the same in each run.
+        time.sleep(0.15)
+        return self.living(list(found))
+
+    monkeypatch.setattr(Watch, "wait", wait)
 
 
 @pytest.fixture(autouse=True)
