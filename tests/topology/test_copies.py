@@ -203,5 +203,6 @@ def test_a_mirror_costs_the_same_among_many(shape: str) -> None:
             assert flows.loops({}) == []
         return steps.count
 
+    cost(10)  # Python 3.13 counts the instructions of a function from its second call on
     few, many = cost(100), cost(200)
     assert many < 2.2 * few, (few, many)
