@@ -61,6 +61,11 @@ def closed_pipe() -> int:
     return writing
 
 
+def prefix(fault: str, full_disk: Path) -> str:
+    """What a sentence about that output begins with: a pipe has no path."""
+    return {"device": "kokofast: /dev/full: ", "disk": f"kokofast: {full_disk}: "}.get(fault, "kokofast: ")
+
+
 def into(fault: str, full_disk: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """kokofast with a standard output that cannot be written."""
     place = {"device": "/dev/full", "disk": str(full_disk)}.get(fault)
@@ -82,26 +87,27 @@ def test_a_result_that_cannot_be_written(lab: Lab, full_disk: Path, counts: Coun
     a, b = lab.node("a"), lab.node("b")
     lab.write([{"endpoints": [f"{a}:e0", f"{b}:e0"]}])
     why = "Broken pipe" if fault == "pipe" else "No space left on device"
+    start = prefix(fault, full_disk)
     counts["faults injected"] += 5
 
     planned = into(fault, full_disk, "batch", lab.file, "--dry-run", "--exit-code")
-    assert (planned.returncode, planned.stderr) == (1, f"kokofast: the result cannot be written: {why}\n")
+    assert (planned.returncode, planned.stderr) == (1, f"{start}the result cannot be written: {why}\n")
     assert not links(a)
 
     done = into(fault, full_disk, "batch", lab.file, "--format", "json")
     stays = f"what was done stays ({lab.name}: applied, 1 link created), but the result cannot be written"
-    assert (done.returncode, done.stderr) == (3, f"kokofast: {stays}: {why}\n")
+    assert (done.returncode, done.stderr) == (3, f"{start}{stays}: {why}\n")
     assert set(links(a)) == {"e0"}
 
     again = into(fault, full_disk, "batch", lab.file)
-    assert (again.returncode, again.stderr) == (1, f"kokofast: the result cannot be written: {why}\n")
+    assert (again.returncode, again.stderr) == (1, f"{start}the result cannot be written: {why}\n")
 
     quiet = into(fault, full_disk, "batch", lab.file, "--quiet")
     assert (quiet.returncode, quiet.stderr) == (0, "")
 
     gone = into(fault, full_disk, "destroy", lab.file)
     stays = f"what was done stays ({lab.name}: destroyed, 1 link removed), but the result cannot be written"
-    assert (gone.returncode, gone.stderr) == (3, f"kokofast: {stays}: {why}\n")
+    assert (gone.returncode, gone.stderr) == (3, f"{start}{stays}: {why}\n")
     assert not links(a)
 
 
@@ -122,7 +128,8 @@ def test_a_refused_batch_whose_result_cannot_be_written(lab: Lab, full_disk: Pat
 
 @pytest.mark.parametrize("fault", ["device", "disk", "pipe"])
 def test_data_that_cannot_be_written(full_disk: Path, counts: Counter[str], fault: str) -> None:
-    message = "" if fault == "pipe" else "kokofast: the output cannot be written: No space left on device\n"
+    start = prefix(fault, full_disk)
+    message = "" if fault == "pipe" else f"{start}the output cannot be written: No space left on device\n"
     commands = [["schema"], ["generate", "chain", "--links", "2000"], ["inspect"], ["-h"]]
     for command in commands:
         done = into(fault, full_disk, *command)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("requires_root")
 AS_NOBODY = """
 import ctypes, importlib, mmap, os, pkgutil, shlex, sys
 import encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8_sig
-import ipaddress, json, subprocess, msgspec, tqdm, trio, yaml, kokofast
+import ipaddress, json, mmap, shlex, subprocess, msgspec, tqdm, trio, yaml, kokofast
 for module in pkgutil.walk_packages(kokofast.__path__, "kokofast."):
     importlib.import_module(module.name)
 os.chdir("/")
