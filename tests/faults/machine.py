@@ -6,6 +6,7 @@ import json
 import os
 import random
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -132,14 +133,19 @@ def _lasting(shown: Entry) -> Entry:
     return found
 
 
+TENTATIVE_SECONDS = 3.0
+
+
 def settled(namespaces: Sequence[str], prefix: Sequence[str] = ()) -> Dump:
     """A dump that a second look finds the same: a bridge's and an address's state come some time after they
-    were asked for."""
+    were asked for. Addresses that are tentative get some seconds: without a carrier they stay so."""
     last: list[Dump] = [dump(namespaces, prefix)]
+    patience = time.monotonic() + TENTATIVE_SECONDS
 
     def same() -> bool:
         last.append(dump(namespaces, prefix))
-        return last[-1] == last[-2]
+        at_rest = "tentative" not in str(last[-1]) or time.monotonic() > patience
+        return at_rest and last[-1] == last[-2]
 
     try:
         until(same, "the namespaces come to rest")
