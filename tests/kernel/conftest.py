@@ -78,6 +78,7 @@ class Lab:
     def write(self, links: Sequence[object], **more: object) -> str:
         """The lab's file with these links."""
         Path(self.file).write_text(json.dumps({"name": self.name, "links": links, **more}))
+        os.chmod(self.file, 0o644)  # other users read it in some tests, whatever the umask
         return self.file
 
     def batch(self, *arguments: str) -> dict[str, Any]:
