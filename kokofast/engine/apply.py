@@ -120,7 +120,7 @@ async def _run(
             whole, failures = leave_out(topology, survey)
             if whole.links:
                 topology, lost, missing, survey.problems = whole, failures, survey.problems, []
-        plan = plan_of(topology, survey, kernel)
+        plan = plan_of(topology, survey, kernel, dry_run)
     plan.problems = list(dict.fromkeys([*problems, *plan.problems]))
     if is_to_do(topology, plan, result, dry_run):
         result.notes += notes

@@ -29,13 +29,23 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 def failures_of(applied: Applied) -> list[Failure]:
     """One entry for each operation that was refused."""
     found = []
+    told = _obstacles(applied)
     for number, refusal in sorted(applied.failures.items()):
-        place = _place(applied, applied.plan.operations[number], refusal)
-        found.append((Problem(place, _sentence(applied, number, refusal)), refusal.errno))
+        field, cause = told.get(number, ("", ""))
+        place = _place(applied, applied.plan.operations[number], refusal, field)
+        found.append((Problem(place, _sentence(applied, number, refusal, cause)), refusal.errno))
     # Gives them their positions. Without a descriptor or memory left the places have to do: the rollback is to come.
     with suppress(OSError, MemoryError):
         applied.topology.in_order([problem for problem, _ in found])
     return [failure_of(problem)._replace(errno=code) for problem, code in found]
+
+
+def _obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
+    with suppress(OSError, MemoryError):  # the kernel's own words have to do
+        from kokofast.engine.elsewhere import obstacles  # only failures pay for it
+
+        return obstacles(applied)
+    return {}
 
 
 # The kernel's attribute -> the field of an endpoint that it came from.
@@ -50,7 +60,7 @@ _FIELDS = {
 }
 
 
-def _place(applied: Applied, operation: Operation, refusal: Refusal) -> str:
+def _place(applied: Applied, operation: Operation, refusal: Refusal, known: str) -> str:
     topology = applied.topology
     if isinstance(operation, MakeNamespace):
         nodes = [node for node in topology.nodes.values() if node.kind == "netns" and node.target == operation.name]
@@ -62,6 +72,8 @@ def _place(applied: Applied, operation: Operation, refusal: Refusal) -> str:
         end = link.ends[1] if "peer" in path else link.ends[0]
         if field is not None:
             return end.where(field)
+        if known:
+            return link.where(known)
         if _lacks_kind(refusal):
             return link.where("type")
         if not path and KINDS[link.kind].cause(link, refusal.errno or 0):
@@ -83,7 +95,7 @@ def _address_place(end: End, request: Request) -> str:
     return end.where("addresses" if end.addresses or end.dad is None else "dad")
 
 
-def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
+def _sentence(applied: Applied, number: int, refusal: Refusal, known: str) -> str:
     operation = applied.plan.operations[number]
     text = str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
     if isinstance(operation, MakeNamespace):
@@ -95,8 +107,8 @@ def _sentence(applied: Applied, number: int, refusal: Refusal) -> str:
     if isinstance(operation, (ConfigureEnd, AddMirror, RemoveMirror)):
         end = link.ends[operation.end]
         return f"{end.node}:{end.ifname}: {text}{_hint(link, end, refusal)}"
-    cause = KINDS[link.kind].cause(link, refusal.errno or 0)
-    if cause and isinstance(refusal, KernelError) and not refusal.message:
+    cause = known or KINDS[link.kind].cause(link, refusal.errno or 0)
+    if cause and isinstance(refusal, KernelError) and (known or not refusal.message):
         text = f"{text}: {cause}"
     if _lacks_kind(refusal):
         text = f"this kernel has no {link.kind} links (try: modprobe {KINDS[link.kind].module})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from kokofast.engine.result import Result
     from kokofast.engine.seen import Sight, Survey
     from kokofast.host.kernel import Handle, Kernel
-    from kokofast.plan.observed import Namespace
+    from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import ConfigureEnd, Operation
     from kokofast.plan.plan import Plan
     from kokofast.topology.model import Link, Node, Topology
@@ -90,13 +91,16 @@ def blame(survey: Survey, nodes: Mapping[str, Node], unresolved: Mapping[str, st
             survey.problems.append(Problem(node.place, f"node {node.name}: {unresolved[node.name]}"))
 
 
-def plan_of(topology: Topology, survey: Survey, kernel: Kernel) -> Plan:
-    """The plan, or the problems of nodes and links."""
+def plan_of(topology: Topology, survey: Survey, kernel: Kernel, dry_run: bool = False) -> Plan:
+    """The plan, or the problems of nodes and links. That of a dry run knows what is on parents from any namespace, else
+    it is those of the file: what the kernel refuses is looked for then."""
     if survey.problems:
         # Links between nodes that do resolve are checked all the same: every error of the file is shown at once.
         topology, _ = leave_out(topology, survey)
     situation = Situation(survey.places, survey.observed, kernel.boot_id())
-    situation.nsids = _nsids(parents_elsewhere(topology, situation), survey, kernel)
+    pairs, new = parents_elsewhere(topology, situation)
+    situation.nsids = _nsids(pairs, survey, kernel)
+    situation.elsewhere = _elsewhere(new, survey, kernel, everywhere=dry_run) if new else {}
     plan = make_plan(topology, situation)
     plan.problems[:0] = survey.problems
     return plan
@@ -111,6 +115,22 @@ def _nsids(pairs: Iterable[tuple[int, int]], survey: Survey, kernel: Kernel) -> 
             except (KernelError, OSError):  # then the index has to do
                 continue
     return found
+
+
+def _elsewhere(
+    parents: Iterable[int], survey: Survey, kernel: Kernel, *, everywhere: bool
+) -> dict[int, list[tuple[str, Interface]]]:
+    from kokofast.engine import elsewhere  # only who makes links on parents pays for it
+
+    titles = {number: name for name, number in reversed([*survey.places.items()])}
+    seen = [
+        (titles.get(number) or "this namespace", handle, namespace)
+        for number, (handle, namespace) in enumerate(zip(survey.handles, survey.observed, strict=True))
+        if handle is not None and namespace is not None
+    ]
+    handles = {number: handle for number in parents if (handle := survey.handles[number]) is not None}
+    more = elsewhere.everywhere(kernel, {handle.identity for _, handle, _ in seen}) if everywhere else ()
+    return elsewhere.on_parents(kernel, handles, chain(seen, more))
 
 
 def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, list[Failure]]:

@@ -211,7 +211,9 @@ def head_start(
     head = HeadStart(topology, result, kernel, lock)
     is_whole = False
     try:
-        is_whole = (lock is None or lock.acquire()) and _look_and_plan(head, progress, problems, stopped, keep_going)
+        is_whole = (lock is None or lock.acquire()) and _look_and_plan(
+            head, progress, problems, stopped, keep_going, dry_run
+        )
         if is_whole:
             head.is_to_do = is_to_do(topology, head.applied.plan, result, dry_run)
             if head.is_to_do and lock is not None:
@@ -228,6 +230,7 @@ def _look_and_plan(
     problems: Sequence[Problem],
     stopped: Callable[[], bool],
     keep_going: bool,
+    dry_run: bool,
 ) -> bool:
     """Whether it came to its end."""
     kernel, nodes = head.kernel, nodes_of(head.topology)
@@ -245,7 +248,7 @@ def _look_and_plan(
     if survey.problems and keep_going:
         return False
     with head.result.stage("plan"):
-        plan = plan_of(head.topology, survey, kernel)
+        plan = plan_of(head.topology, survey, kernel, dry_run)
     plan.problems = list(dict.fromkeys([*problems, *plan.problems]))
     head.applied = Applied(head.topology, plan, Executor(kernel, survey.handles, survey.observed))
     return not stopped()

@@ -1,7 +1,7 @@
 """What is on a parent interface, or is that interface itself, that keeps a new link away from it.
 
-The kernel refuses such a link with a bare EBUSY, EINVAL or EEXIST. It is only looked at what is in the namespaces of
-the file; of other ones the kernel's refusal tells (see Kind.cause).
+The kernel refuses such a link with a bare EBUSY, EINVAL or EEXIST. A plan knows what is in the namespaces of the file,
+that of a dry run all that can be found; after a refusal it is looked for too (see engine.elsewhere).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from kokofast.kinds import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kokofast.kinds.kind import Kind
     from kokofast.plan.observed import Interface, Namespace
@@ -22,30 +22,32 @@ HARMLESS_MASTERS = ("vrf", "")
 
 
 class Standing:
-    """The interfaces of a namespace by what keeps others away: looked through once, not for each link."""
+    """The interfaces of a namespace, and those elsewhere that have their parent in it, each with its name for people,
+    by what keeps others away. They are looked through once, not for each link."""
 
     __slots__ = ("alone", "altnames", "by_index", "by_kind", "tagged")
 
-    def __init__(self, namespace: Namespace | None) -> None:
+    def __init__(self, namespace: Namespace | None, elsewhere: Iterable[tuple[str, Interface]] = ()) -> None:
         interfaces = namespace.interfaces.values() if namespace is not None else ()
         self.altnames = {name: item.ifname for item in interfaces for name in item.altnames}
         self.by_index = {item.ifindex: item for item in interfaces}
         # By kind, tag, family of the addresses, and the index of the parent, also without that.
-        self.tagged: dict[tuple[object, ...], Interface] = {}
+        self.tagged: dict[tuple[object, ...], str] = {}
         # By the index of the parent: the first interface of each kind, and the first that takes it for itself.
-        self.by_kind: dict[int, dict[str, Interface]] = {}
-        self.alone: dict[int, Interface] = {}
-        for item in interfaces:
+        self.by_kind: dict[int, dict[str, str]] = {}
+        self.alone: dict[int, str] = {}
+        here = [(item.ifname, item) for item in interfaces if item.peer_nsid is None]
+        for name, item in (*here, *elsewhere):
             kind = KINDS.get(item.kind)
-            if kind is None or kind.ends != 1 or item.peer_nsid is not None:  # its parent is elsewhere
+            if kind is None or kind.ends != 1:
                 continue
             if kind.tag:
                 for parent in (None, item.peer):
-                    self.tagged.setdefault((*_tag(kind, item.data), parent), item)
+                    self.tagged.setdefault((*_tag(kind, item.data), parent), name)
             if kind.shares_parent:
-                self.by_kind.setdefault(item.peer, {}).setdefault(item.kind, item)
+                self.by_kind.setdefault(item.peer, {}).setdefault(item.kind, name)
                 if kind.alone(item.data):
-                    self.alone.setdefault(item.peer, item)
+                    self.alone.setdefault(item.peer, name)
 
 
 def _tag(kind: Kind, data: Mapping[str, object]) -> tuple[object, ...]:
@@ -65,8 +67,8 @@ def obstacle(link: Link, carrier: Interface, standing: Standing) -> tuple[str, s
         if other is None:
             return None
         what = kind.field_of(kind.tag[0])
-        where = "in the parent's namespace" if is_tunnel else f"on {carrier.ifname}"
-        return what, f"{other.ifname}, a {link.kind} {where}, has this {what} already"
+        where = "whose parent is in the same namespace" if is_tunnel else f"on {carrier.ifname}"
+        return what, f"{other}, a {link.kind} {where}, has this {what} already"
     if not kind.shares_parent or carrier.kind == link.kind:
         return None
     if carrier.ifindex == LOOPBACK_IFINDEX:
@@ -79,7 +81,7 @@ def obstacle(link: Link, carrier: Interface, standing: Standing) -> tuple[str, s
         )
     for name, other in standing.by_kind.get(carrier.ifindex, {}).items():
         if name != link.kind:
-            return "parent", f"{carrier.ifname} carries the {name} {other.ifname}, and no {link.kind} beside it"
+            return "parent", f"{carrier.ifname} carries the {name} {other}, and no {link.kind} beside it"
     is_alone = kind.alone(data)
     beside = (
         standing.by_kind.get(carrier.ifindex, {}).get(link.kind) if is_alone else standing.alone.get(carrier.ifindex)
@@ -88,6 +90,6 @@ def obstacle(link: Link, carrier: Interface, standing: Standing) -> tuple[str, s
         return None
     which = "this one" if is_alone else "that one"
     return ("parent" if kind.own_mac(link.options) else "mode"), (
-        f"{carrier.ifname} carries the {beside.kind} {beside.ifname} already, and mode passthru of {which} takes the "
+        f"{carrier.ifname} carries the {link.kind} {beside} already, and mode passthru of {which} takes the "
         "parent for itself"
     )

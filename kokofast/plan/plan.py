@@ -48,9 +48,10 @@ class Plan:
 class Situation:
     """What is decided on. places maps each node's name to the number of its namespace; observed has what is
     in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_address). nsids has the
-    number by which the first namespace calls the second (None: it has none), where that was asked for."""
+    number by which the first namespace calls the second (None: it has none), where that was asked for. elsewhere has,
+    by the number of a namespace, what of others is on an interface in it, each with a name for people."""
 
-    __slots__ = ("boot", "nsids", "observed", "places")
+    __slots__ = ("boot", "elsewhere", "nsids", "observed", "places")
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Situation:
         nsids: Mapping[tuple[int, int], int | None] | None = None,
     ) -> None:
         self.nsids = nsids if nsids is not None else {}
+        self.elsewhere: Mapping[int, Sequence[tuple[str, Interface]]] = {}
         self.places = places
         self.observed = observed
         self.boot = boot
@@ -70,19 +72,22 @@ class Situation:
         return observed.interfaces.get(reference.ifname) if observed is not None else None
 
 
-def parents_elsewhere(topology: Topology, situation: Situation) -> set[tuple[int, int]]:
+def parents_elsewhere(topology: Topology, situation: Situation) -> tuple[set[tuple[int, int]], set[int]]:
     """(namespace, namespace of the parent) of the links that are there and whose parent is to be in another one: an
-    index alone does not tell whether it is."""
+    index alone does not tell whether it is. And the namespaces of the parents of links that are to be made."""
     found: set[tuple[int, int]] = set()
+    new: set[int] = set()
     for link in topology.links:
         parent = parent_of(link)
         if parent is None:
             continue
         here, there = situation.places[link.ends[0].node], situation.places[parent[0]]
         observed = situation.observed[here]
-        if here != there and observed is not None and link.ends[0].ifname in observed.interfaces:
+        if observed is None or link.ends[0].ifname not in observed.interfaces:
+            new.add(there)
+        elif here != there:
             found.add((here, there))
-    return found
+    return found, new
 
 
 def nodes_of(topology: Topology) -> dict[str, Node]:

@@ -50,7 +50,7 @@ class Prospect:
     def standing(self, ns: int) -> Standing:
         """The interfaces that are in a namespace, by what keeps others away."""
         if ns not in self._standing:
-            self._standing[ns] = Standing(self.situation.observed[ns])
+            self._standing[ns] = Standing(self.situation.observed[ns], self.situation.elsewhere.get(ns, ()))
         return self._standing[ns]
 
     def exists(self, reference: IfRef) -> bool:

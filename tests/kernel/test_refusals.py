@@ -207,22 +207,44 @@ def test_what_keeps_a_macvlan_from_its_parent_is_found_by_a_dry_run(lab: Lab) ->
             "$.links[2].parent: alone carries the macvlan m1 already, and mode passthru of that one",
             f"$.links[3].parent: there is no interface brief in {a} to stand on; it is another name (altname) of named",
             f"$.links[4].endpoints[0]: short is another name (altname) of the interface named in {a}",
-            "$.links[5].vni: v0, a vxlan in the parent's namespace, has this vni already",
+            "$.links[5].vni: v0, a vxlan whose parent is in the same namespace, has this vni already",
         ):
             assert said in done.stderr
     assert state(a) == before
 
 
-def test_what_only_the_kernel_knows_of_a_parent_is_told_with_its_cause(lab: Lab) -> None:
-    """The interface that is in the way is in a namespace that the file does not have."""
+MOVED = [
+    (["macvlan", "mode", "bridge"], "up0 carries the macvlan x0 in {b} already, and mode passthru of this one takes"),
+    (
+        ["vxlan", "id", "5", "remote", "192.0.2.1", "dstport", "4789"],
+        "x0 in {b}, a vxlan whose parent is in the same namespace, has this vni already",
+    ),
+]
+
+
+@pytest.mark.parametrize(("made", "said"), MOVED, ids=["macvlan", "vxlan"])
+@pytest.mark.parametrize("is_node", [False, True], ids=["strange", "node"])
+def test_what_is_on_a_parent_from_another_namespace_is_named(
+    lab: Lab, made: list[str], said: str, is_node: bool
+) -> None:
+    """A dry run looks into all namespaces, a batch into those of its file; else the kernel refuses, and then it looks
+    for what is in the way."""
     a, b = lab.node("a"), lab.node("b")
     ip(a, "link", "add", "up0", "type", "veth", "peer", "name", "up1")
-    ip(a, "link", "add", "m0", "link", "up0", "netns", b, "type", "macvlan", "mode", "bridge")
-    lab.write([parented(a, "e0", "up0", "passthru")])
-    done = lab.kokofast("batch", lab.file)
-    assert done.returncode == 1
-    assert "$.links[0].parent: " in done.stderr
-    assert "Invalid argument (EINVAL): a macvlan with mode passthru takes a parent for itself" in done.stderr
+    on = ["dev", "up0"] if made[0] == "vxlan" else []
+    ip(a, "link", "add", *([] if on else ["link", "up0"]), "name", "x0", "type", *made, *on)
+    ip(a, "link", "set", "x0", "netns", b)
+    tunnel = {"type": "vxlan", "endpoint": f"{a}:e0", "parent": f"{a}:up0", "remote": "192.0.2.2", "vni": 5}
+    link, place = (tunnel, "vni") if on else (parented(a, "e0", "up0", "passthru"), "mode")
+    lab.write([link], nodes={b: {"netns": b}} if is_node else {})
+    before = state(a)
+    told = said.format(b=b)
+    for options, code in ((["--dry-run"], 2), ([], 2 if is_node else 1)):
+        done = lab.kokofast("batch", lab.file, *options)
+        assert done.returncode == code, done.stderr
+        assert f"$.links[0].{place}: " in done.stderr
+        assert told in done.stderr
+    assert state(a) == before
 
 
 def test_a_mac_address_that_is_taken_on_the_parent_is_told(lab: Lab) -> None:

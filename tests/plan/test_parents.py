@@ -538,7 +538,7 @@ class TestWhatKeepsALinkFromItsParent:
         link = on("vxlan", "c:e0", "h:up0")
         made: Any = KINDS["vxlan"].create(link, ({},), 2)["linkinfo"]
         data = {**made["data"], "link": 5}  # on another parent: a namespace has each number once
-        said = ["link.vni: x0, a vxlan in the parent's namespace, has this vni already"]
+        said = ["link.vni: x0, a vxlan whose parent is in the same namespace, has this vni already"]
         assert obstacles(link, theirs("x0", 9, "vxlan", 0, **data)) == said
         assert obstacles(link, theirs("x0", 9, "vxlan", 0, **{**data, "id": 8})) == []
         assert obstacles(link, theirs("x0", 9, "vxlan", 0, **{**data, "group6": bytes(15) + b"\1"})) == []

@@ -1,0 +1,126 @@
+"""Interfaces whose parent is in another namespace than they are: what is in a parent's own namespace does not show
+them, and yet they keep new links away from it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from kokofast.engine.observe import LINKS, Patience, observe
+from kokofast.engine.seen import look_into
+from kokofast.host import namespaces as host
+from kokofast.kinds import KINDS
+from kokofast.plan.operations import CreateLink
+from kokofast.plan.parents import Standing, obstacle
+from kokofast.topology.model import parent_of
+from kokofast.wire.message import KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Set
+
+    from kokofast.engine.applied import Applied
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.observed import Interface, Namespace
+
+    Sighted = tuple[str, Handle, Namespace]  # a namespace with its title
+
+CHUNK = 64
+# Each namespace has its own number for each other one, and has to be asked for it.
+QUESTIONS_MAX = 10_000
+
+
+def on_parents(
+    kernel: Kernel, parents: Mapping[int, Handle], others: Iterable[Sighted]
+) -> dict[int, list[tuple[str, Interface]]]:
+    """What of these other namespaces is on an interface of the parents' namespaces, by the numbers of those: each with
+    a name for people. Of very many namespaces the first ones."""
+    found: dict[int, list[tuple[str, Interface]]] = {}
+    questions = 0
+    for title, handle, namespace in others:
+        moved = [item for item in namespace.interfaces.values() if _has_parent_elsewhere(item)]
+        if not moved:
+            continue
+        numbers: dict[int, int] = {}
+        for there, other in parents.items():
+            questions += 1
+            try:
+                with kernel.using([handle, other]):
+                    nsid = kernel.nsid(handle, other)
+            except (KernelError, OSError):
+                continue
+            if nsid is not None:
+                numbers[nsid] = there
+        for item in moved:
+            if item.peer_nsid in numbers:
+                found.setdefault(numbers[item.peer_nsid], []).append((f"{item.ifname} in {title}", item))
+        if questions > QUESTIONS_MAX:
+            break
+    return found
+
+
+def _has_parent_elsewhere(interface: Interface) -> bool:
+    kind = KINDS.get(interface.kind)
+    return kind is not None and kind.ends == 1 and interface.peer_nsid is not None
+
+
+def everywhere(kernel: Kernel, known: Set[tuple[int, int]] = frozenset()) -> Iterator[Sighted]:
+    """Every namespace that can be found and looked into, but for those that are known; each is held open only while it
+    is the current one."""
+    paths = {"/proc/self/ns/net": "host"}
+    paths.update((host.named(name), name) for name in host.list_named())
+    paths.update((f"/proc/{pid}/ns/net", f"pid:{pid}") for pid, _ in host.list_processes())
+    seen = set(known)
+    fresh = [path for path in paths if _is_new(path, seen)]
+    patience = Patience(LINKS)
+    for start in range(0, len(fresh), CHUNK):
+        for item in kernel.open_all(fresh[start : start + CHUNK]):
+            sight = look_into(kernel, item, lambda kernel, handle: observe(kernel, handle, patience=patience))
+            if not isinstance(sight, OSError):
+                yield (paths[sight[0].path], *sight)
+            if not isinstance(item, OSError):
+                kernel.forget(item)
+
+
+def _is_new(path: str, seen: set[tuple[int, int]]) -> bool:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    here = found.st_dev, found.st_ino
+    is_new = here not in seen
+    seen.add(here)
+    return is_new
+
+
+def obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
+    """(field, sentence) on what kept links from their parents that the kernel has refused, by the numbers of the
+    operations, as far as it is there to be seen. Raises OSError."""
+    executor, links = applied.executor, applied.topology.links
+    refused: dict[int, tuple[int, CreateLink]] = {}
+    for number, refusal in applied.failures.items():
+        operation = applied.plan.operations[number]
+        if (
+            isinstance(operation, CreateLink)
+            and operation.sender is not None
+            and parent_of(links[operation.link]) is not None
+            and isinstance(refusal, KernelError)
+            and refusal.errno in (errno.EBUSY, errno.EEXIST, errno.EINVAL)
+            and not refusal.path
+        ):
+            refused[number] = operation.sender, operation
+    if not refused:
+        return {}
+    parents = {sender: executor.handle(sender) for sender, _ in refused.values()}
+    elsewhere = on_parents(executor.kernel, parents, everywhere(executor.kernel))
+    namespaces = {sender: executor.look(sender) for sender in parents}
+    standings = {sender: Standing(namespace, elsewhere.get(sender, ())) for sender, namespace in namespaces.items()}
+    found: dict[int, tuple[str, str]] = {}
+    for number, (sender, operation) in refused.items():
+        link = links[operation.link]
+        _, ifname = parent_of(link)  # type: ignore[misc]
+        carrier = namespaces[sender].interfaces.get(ifname)
+        told = obstacle(link, carrier, standings[sender]) if carrier is not None else None
+        if told is not None:
+            found[number] = told
+    return found
