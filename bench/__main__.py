@@ -146,7 +146,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n{figures.markdown(found)}")
     if lines:
         print(f"\n{scale.markdown(lines)}")
-    document = report.as_json(results, found, lines)
+    document = report.as_json(
+        results, [{**one._asdict(), "met": one.met} for one in found], [one._asdict() for one in lines]
+    )
     if options.json:
         options.json.write_text(json.dumps(document, indent=2) + "\n")
     if options.plots:

@@ -10,18 +10,14 @@ import resource
 import shutil
 import statistics
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.contender import PHASES
 from bench.measure import Measurement
 from bench.scenario import SCENARIOS
-
-if TYPE_CHECKING:
-    from bench.figures import Figure
-    from bench.scale import Line
 
 BASELINE = "floor"
 GROWTH_FROM, GROWTH_POINTS = 1_000, 3  # below, the start of a process counts for more than the links
@@ -163,8 +159,9 @@ def seconds(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
-def mib(one: Row | Line) -> str:
-    return f"{'≤ ' if one.peak_is_bound else ''}{one.peak_kib / 1024:.0f}"
+def mib(kib: int, is_bound: bool) -> str:
+    """A peak of memory as the tables have it."""
+    return f"{'≤ ' if is_bound else ''}{kib / 1024:.0f}"
 
 
 def markdown(results: Results) -> str:
@@ -181,7 +178,7 @@ def markdown(results: Results) -> str:
         lines.append(
             f"| {row.scenario} | {row.links} | {row.phase} | {row.contender} | {row.runs} "
             f"| {row.median:.3f} ({row.low:.3f}..{row.high:.3f}) | {row.ms_per_link:.3f} | {times} "
-            f"| {row.cpu_median:.2f} | {mib(row)} |"
+            f"| {row.cpu_median:.2f} | {mib(row.peak_kib, row.peak_is_bound)} |"
         )
     remarks = [*growth(results), *results.notes]
     lines += ["", *(f"- {one}" for one in remarks)] if remarks else []
@@ -198,14 +195,16 @@ def describe(machine: dict[str, Any]) -> str:
     )
 
 
-def as_json(results: Results, figures: Sequence[Figure] = (), scale: Sequence[Line] = ()) -> dict[str, Any]:
+def as_json(
+    results: Results, figures: Sequence[Mapping[str, Any]] = (), scale: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """For programs: the rows of the table, the figures, the scale, and every single measurement."""
     return {
         "machine": results.machine,
         "rows": [dataclasses.asdict(row) for row in rows(results)],
         "growth": list(growth(results)),
-        "figures": [{**one._asdict(), "met": one.met} for one in figures],
-        "scale": [one._asdict() for one in scale],
+        "figures": figures,
+        "scale": scale,
         "measurements": [
             {"scenario": scenario, "links": size, "phase": phase, "contender": contender, **dataclasses.asdict(one)}
             for (scenario, size, phase, contender), taken in results.measurements.items()

@@ -50,6 +50,7 @@ def markdown(found: Sequence[Line]) -> str:
     ]
     for one in found:
         times = [f"{seconds(phase)} s" if phase is not None else "-" for phase in (one.up, one.unchanged, one.destroy)]
-        cells = [f"{one.links:,}", one.scenario, one.contender, f"{one.open_files:,}", *times, f"{mib(one)} MiB"]
+        peak = f"{mib(one.peak_kib, one.peak_is_bound)} MiB"
+        cells = [f"{one.links:,}", one.scenario, one.contender, f"{one.open_files:,}", *times, peak]
         table.append(f"| {' | '.join(cells)} |")
     return "\n".join(table)

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from kokofast.wire.decode import Layout
-
     Buffer = bytes | bytearray | memoryview
     # A typed reference (an interface whose index is not known yet) -> the int or bytes it stands for now.
     Resolve = Callable[[object], Any]
@@ -166,27 +164,17 @@ class Attr:
 
 
 class Table:
-    """The attributes that may stand together. Rows may be added after creation, so that tables can hold each other."""
+    """The attributes that may stand together, by name and by number. Raises ValueError where two have one number."""
 
-    __slots__ = ("_types", "by_type", "layouts", "name", "rows")
+    __slots__ = ("_types", "by_type", "name", "rows")
 
     def __init__(self, name: str, rows: Mapping[str, Attr]) -> None:
         self.name = name
-        self.rows: dict[str, Attr] = {}
-        self.by_type: dict[int, tuple[str, Attr]] = {}
-        # What decode() knows of bytes that it has read by this table: their length and the names asked for -> a Layout.
-        self.layouts: dict[tuple[int, frozenset[str] | None], Layout] = {}
+        self.rows = rows
+        self.by_type = {attr.type: (name, attr) for name, attr in rows.items()}
         self._types: dict[frozenset[str], frozenset[int]] = {}
-        self.add(rows)
-
-    def add(self, rows: Mapping[str, Attr]) -> None:
-        """Adds rows; a number or a name that is taken is a defect of the table and raises ValueError."""
-        for name, attr in rows.items():
-            if name in self.rows or attr.type in self.by_type:
-                raise ValueError(f"{self.name}: {name} ({attr.type}) is there already")
-            self.rows[name] = attr
-            self.by_type[attr.type] = (name, attr)
-        self.layouts.clear()
+        if len(self.by_type) < len(rows):
+            raise ValueError(f"{name}: two attributes have one number")
 
     def types_of(self, names: frozenset[str]) -> frozenset[int]:
         """The numbers of these attributes."""

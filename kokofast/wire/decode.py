@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 # The kernel's own parsers stop at a handful of levels; a limit keeps hostile input from exhausting the stack.
 MAX_DEPTH = 16
-MAX_LAYOUTS = 256  # of one table
+MAX_LAYOUTS = 1024
 MAX_LAYOUT_ATTRIBUTES = 256  # an interface has some seventy; what has thousands is not worth the memory
+
+
+# (table, length of the bytes, names asked for) -> where the attributes stood in such bytes.
+LAYOUTS: dict[tuple[Table, int, frozenset[str] | None], Layout] = {}
 
 
 def decode(table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | None = None) -> dict[Any, Any]:
@@ -26,7 +30,7 @@ def decode(table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | No
     """
     if depth > MAX_DEPTH:
         raise DecodeError(f"attributes nested deeper than {MAX_DEPTH}")
-    layout = table.layouts.get((len(data), only))
+    layout = LAYOUTS.get((table, len(data), only))
     if layout is not None and layout.headers.unpack_from(data) == layout.numbers:
         return layout.read(data, depth)
     view = memoryview(data)
@@ -125,10 +129,9 @@ class Layout:
         self._values = struct.Struct("=" + "".join(formats))
         # The sibling that says what is inside comes first.
         self._rest.sort(key=lambda one: one[1].select is not None)
-        layouts = self.table.layouts
-        if len(layouts) >= MAX_LAYOUTS:
-            layouts.clear()
-        layouts[size, only] = self
+        if len(LAYOUTS) >= MAX_LAYOUTS:
+            LAYOUTS.clear()
+        LAYOUTS[self.table, size, only] = self
 
     def read(self, data: Buffer, depth: int) -> dict[Any, Any]:
         """What decode() returns for bytes of this layout."""

@@ -33,6 +33,15 @@ PROPERTIES = Table("properties", {"alt_ifname": Attr(53, STRING, many=True)})
 ADDR_GEN_MODE_EUI64, ADDR_GEN_MODE_NONE = 0, 1
 AF_SPEC = Table("af_spec", {"inet6": Attr(10, NEST, Table("inet6", {"addr_gen_mode": Attr(8, U8)}))})
 
+LINKINFO = Table(
+    "linkinfo",
+    {
+        "kind": Attr(1, STRING),
+        "data": Attr(2, NEST, select="kind", tables=INFO_DATA),
+        "slave_kind": Attr(4, STRING),
+    },
+)
+
 LINK = Table(
     "link",
     {
@@ -46,6 +55,7 @@ LINK = Table(
         "txqlen": Attr(13, U32),
         "operstate": Attr(16, U8),
         "linkmode": Attr(17, U8),
+        "linkinfo": Attr(18, NEST, LINKINFO),
         "net_ns_pid": Attr(19, U32),
         "ifalias": Attr(20, STRING),
         "af_spec": Attr(26, NEST, AF_SPEC),
@@ -66,16 +76,7 @@ LINK = Table(
     },
 )
 
+# The other end is a whole link message, so this table stands here and not beside those of the other kinds.
 VETH = Table("veth", {"peer": Attr(1, NEST, LINK, header=IFINFOMSG)})
 
 INFO_DATA["veth"] = VETH
-
-LINKINFO = Table(
-    "linkinfo",
-    {
-        "kind": Attr(1, STRING),
-        "data": Attr(2, NEST, select="kind", tables=INFO_DATA),
-        "slave_kind": Attr(4, STRING),
-    },
-)
-LINK.add({"linkinfo": Attr(18, NEST, LINKINFO)})

@@ -709,14 +709,14 @@ def test_every_wrong_length(name: str, counts: Counter[str]) -> None:
 def test_what_is_remembered_of_answers_is_bounded() -> None:
     """Hundreds of answers, each of its own form, some as large as a datagram can be."""
     limit = decode.MAX_LAYOUT_ATTRIBUTES
-    table = attributes.Table(
-        "anything", {f"n{number}": attributes.Attr(number, attributes.U32) for number in range(9000)}
-    )
-    for count in [*range(1, limit + 100), 8000]:
-        found = decode.decode(table, b"".join(struct.pack("=HHI", 8, number, 7) for number in range(count)))
-        assert len(found) == count
-    assert 0 < len(table.layouts) <= decode.MAX_LAYOUTS
-    assert max(len(layout.places) for layout in table.layouts.values()) <= limit
+    rows = {f"n{number}": attributes.Attr(number, attributes.U32) for number in range(9000)}
+    tables = [attributes.Table("anything", rows) for _ in range(decode.MAX_LAYOUTS // limit + 1)]
+    for table in tables:
+        for count in [*range(1, limit + 100), 8000]:
+            found = decode.decode(table, b"".join(struct.pack("=HHI", 8, number, 7) for number in range(count)))
+            assert len(found) == count
+    assert 0 < len(decode.LAYOUTS) <= decode.MAX_LAYOUTS
+    assert max(len(layout.places) for layout in decode.LAYOUTS.values()) <= limit
 
 
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from(EVIL + BIDI), max_size=20)

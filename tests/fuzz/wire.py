@@ -8,11 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from kokofast.wire.attributes import DecodeError, EncodeError, encode
-from kokofast.wire.decode import decode, path_at
+from kokofast.wire.decode import LAYOUTS, decode, path_at
 from kokofast.wire.link import LINK
 from kokofast.wire.message import FORMATS, HEADER_SIZE, Ack, explain, short_ack, split, unpack, unpack_ack
 from tests import golden
-from tests.wire.layouts import forget
 
 GOLDEN = {path.stem: golden.read(path.stem) for path in sorted(Path(golden.__file__).parent.glob("*.hex"))}
 REQUEST = GOLDEN["newlink_veth"]
@@ -53,7 +52,7 @@ def message(choice: int, data: bytes) -> None:
     except EncodeError:  # a text with a NUL inside, which the kernel cannot have either
         return
     assert decode(table, again) == found.attributes
-    forget(table)
+    LAYOUTS.clear()
     assert decode(table, again) == found.attributes
 
 
