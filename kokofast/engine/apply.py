@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,12 @@ import trio
 from kokofast.engine.applied import Applied
 from kokofast.engine.count import count_done, count_lost, succeed
 from kokofast.engine.execute import Executor
-from kokofast.engine.failures import failures_of
-from kokofast.engine.groundwork import NO_GROUND, is_to_do, leave_out, plan_of, see_for
+from kokofast.engine.failures import failures_of, failures_of_bereft
+from kokofast.engine.groundwork import is_to_do, leave_out, plan_of, see_for
 from kokofast.engine.locking import POLL_SECONDS, lab_locked
 from kokofast.engine.pace import Pace
 from kokofast.engine.recheck import bereft, fail_the_misled, lost_to
-from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure, Result
+from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Result
 from kokofast.engine.rollback import take_back
 from kokofast.engine.scheduler import Scheduler, run_all
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
@@ -114,13 +115,15 @@ async def _run(
         progress=progress,
     )
     missing: list[Problem] = []
-    lost: list[Failure] = []
+    lost: Counter[str] = Counter()
     with result.stage("plan"):
         if keep_going and survey.problems and not problems:
-            whole, failures = leave_out(topology, survey)
+            whole, lost = leave_out(topology, survey)
             if whole.links:
-                topology, lost, missing, survey.problems = whole, failures, survey.problems, []
+                topology, missing, survey.problems = whole, survey.problems, []
         plan = plan_of(topology, survey, kernel, dry_run)
+    if plan.problems:  # all of them are told, in the file's order
+        plan.problems[:0], missing = missing, []
     plan.problems = list(dict.fromkeys([*problems, *plan.problems]))
     if is_to_do(topology, plan, result, dry_run):
         result.notes += notes
@@ -130,7 +133,7 @@ async def _run(
             more = partial(_run, keep_going=keep_going, jobs=jobs, runtime_timeout=runtime_timeout, progress=progress)
             await more(topology, result, kernel, notes=notes, attempts=attempts - 1)
     if missing:
-        count_lost(result, missing, lost)
+        count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
 
 
 async def _may_try_again(applied: Applied, result: Result) -> bool:
@@ -227,8 +230,7 @@ async def _settle(applied: Applied, result: Result, keep_going: bool, progress: 
     failed = applied.failed_links()
     if keep_going:
         lost = bereft(applied, failed)
-        links = [applied.topology.links[number] for number in sorted(lost)]
-        result.errors += [Failure(link.place, f"{link.title()}: {NO_GROUND}") for link in links]
+        result.errors += failures_of_bereft(applied, lost)
         failed |= lost
     await _roll_back(applied, result, failed if keep_going else None, progress)
     if keep_going:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kokofast.engine.crowd import crowded
-from kokofast.engine.result import APPLIED, INVALID, PARTIAL, PLANNED, UNCHANGED, Failure
+from kokofast.engine.result import APPLIED, PARTIAL, PLANNED, UNCHANGED, failure_of
 from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.plan import CREATE, UPDATE
+from kokofast.topology.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from kokofast.engine.applied import Applied
     from kokofast.engine.result import Result
-    from kokofast.topology.problems import Problem
+    from kokofast.topology.model import Topology
 
 
 def count_done(applied: Applied, result: Result, failed: set[int]) -> None:
@@ -30,14 +31,17 @@ def count_done(applied: Applied, result: Result, failed: set[int]) -> None:
     result.notes += crowded(applied.topology)
 
 
-def count_lost(result: Result, missing: Sequence[Problem], lost: Sequence[Failure]) -> None:
-    """Adds what was left out of a run that keeps going: nodes that do not resolve, and the links that need them."""
-    result.errors[:0] = [Failure(problem.place, problem.message) for problem in missing]
-    if result.status == INVALID:
-        return
-    result.errors += lost
-    result.links["total"] += len(lost)
-    result.links["failed"] += len(lost)
+def count_lost(topology: Topology, result: Result, missing: Mapping[str, Problem], lost: Mapping[str, int]) -> None:
+    """Add what was left out of a run that keeps going: nodes that do not resolve, by their names, and how many links
+    each of them takes along."""
+    counted = [
+        Problem(problem.place, problem.message + (f"; links that need it: {lost[node]:,}" if node in lost else ""))
+        for node, problem in missing.items()
+    ]
+    result.errors[:0] = map(failure_of, topology.in_order(counted))
+    number = sum(lost.values())
+    result.links["total"] += number
+    result.links["failed"] += number
     if result.status in (APPLIED, UNCHANGED, PLANNED):
         result.status = PARTIAL
 

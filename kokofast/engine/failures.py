@@ -17,6 +17,8 @@ IPV6_MIN_MTU = 1280  # include/uapi/linux/ipv6.h; below it the kernel takes IPv6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Refusal
     from kokofast.plan.operations import Operation
@@ -34,10 +36,26 @@ def failures_of(applied: Applied) -> list[Failure]:
         field, cause = told.get(number, ("", ""))
         place = _place(applied, applied.plan.operations[number], refusal, field)
         found.append((Problem(place, _sentence(applied, number, refusal, cause)), refusal.errno))
-    # Gives them their positions. Without a descriptor or memory left the places have to do: the rollback is to come.
-    with suppress(OSError, MemoryError):
-        applied.topology.in_order([problem for problem, _ in found])
+    _locate(applied, [problem for problem, _ in found])
     return [failure_of(problem)._replace(errno=code) for problem, code in found]
+
+
+def failures_of_bereft(applied: Applied, links: Collection[int]) -> list[Failure]:
+    """One entry for all links that were done, and go with what was refused."""
+    if not links:
+        return []
+    first = applied.topology.links[min(links)]
+    more = f"; the same is true of {len(links) - 1:,} more links" if len(links) > 1 else ""
+    problem = Problem(first.place, f"{first.title()}: what it stands on was not made{more}")
+    _locate(applied, [problem])
+    return [failure_of(problem)]
+
+
+def _locate(applied: Applied, problems: list[Problem]) -> None:
+    """Give problems their positions. Without a descriptor or memory left the places have to do: the rollback is to
+    come."""
+    with suppress(OSError, MemoryError):
+        applied.topology.in_order(problems)
 
 
 def _obstacles(applied: Applied) -> dict[int, tuple[str, str]]:

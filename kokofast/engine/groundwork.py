@@ -4,6 +4,7 @@ head start has no loop yet."""
 from __future__ import annotations
 
 import os
+from collections import Counter
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
 from kokofast.engine.crowd import crowded
 from kokofast.engine.observe import ALL_MIRRORS, BESIDE_OURS, observe
-from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, Failure, failure_of
+from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, failure_of
 from kokofast.host import namespaces as host
 from kokofast.host.lock import is_locked
 from kokofast.plan.operations import AddMirror, CreateLink, MakeNamespace, RemoveMirror
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from kokofast.plan.operations import ConfigureEnd, Operation
     from kokofast.plan.plan import Plan
     from kokofast.topology.model import Link, Node, Topology
-
-NO_GROUND = "what it stands on was not made"
 
 
 def see_for(topology: Topology) -> Callable[[Kernel, Handle], Namespace]:
@@ -88,6 +87,7 @@ def blame(survey: Survey, nodes: Mapping[str, Node], unresolved: Mapping[str, st
     for node in nodes.values():
         if node.name in unresolved:
             survey.places.pop(node.name, None)
+            survey.unresolved.append(node.name)
             survey.problems.append(Problem(node.place, f"node {node.name}: {unresolved[node.name]}"))
 
 
@@ -133,35 +133,34 @@ def _elsewhere(
     return elsewhere.on_parents(kernel, handles, chain(seen, more))
 
 
-def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, list[Failure]]:
-    """The topology without the nodes that do not resolve and the links that cannot be made without them; and a failure
-    for each of those links. Links whose parent, or what they mirror, is an end of such a link are among them."""
+def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, Counter[str]]:
+    """The topology without the nodes that do not resolve and the links that cannot be made without them; and how many
+    of those each node has. Links whose parent, or what they mirror, is an end of such a link are among them."""
     reasons: dict[int, str] = {}
     waiting: list[int] = []
     leaning: dict[tuple[int, str], list[int]] = {}
     for number, link in enumerate(topology.links):
         missing = [node for node in _nodes(link) if node not in survey.places]
         if missing:
-            reasons[number] = f"node {missing[0]} does not resolve"
+            reasons[number] = missing[0]
             waiting.append(number)
         for node, ifname in _needs(link):
             if node in survey.places:
                 leaning.setdefault((survey.places[node], ifname), []).append(number)
     while waiting:
-        for end in topology.links[waiting.pop()].ends:
+        lost = waiting.pop()
+        for end in topology.links[lost].ends:
             ns = survey.places.get(end.node)
             namespace = survey.observed[ns] if ns is not None else None
             if ns is None or (namespace is not None and end.ifname in namespace.interfaces):
                 continue
             for number in leaning.pop((ns, end.ifname), ()):
                 if number not in reasons:
-                    reasons[number] = NO_GROUND
+                    reasons[number] = reasons[lost]
                     waiting.append(number)
     links = [link for number, link in enumerate(topology.links) if number not in reasons]
     nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
-    lost = [(topology.links[number], reason) for number, reason in sorted(reasons.items())]
-    failures = [Failure(link.place, f"{link.title()}: {reason}") for link, reason in lost]
-    return topology.part(nodes, tuple(links)), failures
+    return topology.part(nodes, tuple(links)), Counter(reasons.values())
 
 
 def _needs(link: Link) -> list[tuple[str, str]]:

@@ -30,6 +30,7 @@ class Survey:
         self.handles: list[Handle | None] = []
         self.observed: list[Namespace | None] = []
         self.problems: list[Problem] = []
+        self.unresolved: list[str] = []  # the nodes that those are about
         self._numbers: dict[tuple[int, int], int] = {}
 
     def add(self, handle: Handle, namespace: Namespace) -> int:

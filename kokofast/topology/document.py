@@ -74,7 +74,7 @@ def from_tree(
         from kokofast.topology import foreign
 
         if (other := foreign.tree_of(tree)) is not None:
-            raise TopologyError([Problem("$", foreign.refusal(other))])
+            raise TopologyError(in_tree_order([Problem("$", foreign.refusal(other))], locate, title))
     document = Document([], TreePlaces("$.links"))
     document.in_order = lambda found: in_tree_order(found, locate, title)
     if isinstance(tree, list):

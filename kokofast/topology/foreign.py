@@ -10,7 +10,7 @@ BEGINNING = 4096  # characters that are looked at
 # What starts a file, below its comments, and whose it is.
 _TEXTS = (
     (re.compile(r"<\?xml[^>]*>\s*(<!--.*?-->\s*)?<graphml\b|<graphml\b", re.DOTALL), "GraphML"),
-    (re.compile(r"<"), "XML"),
+    (re.compile(r"<[?!A-Za-z]"), "XML"),
     (re.compile(r"(Creator\s+\"[^\"]*\"\s*|Version\s+\S+\s*|comment\s+\"[^\"]*\"\s*)*(graph|node)\s*\["), "GML"),
     (re.compile(r"(strict\s+)?(di)?graph\b[^{\n]*\{"), "Graphviz (DOT)"),
     (re.compile(r"(LAB_[A-Z]+=.*\n\s*)*[\w.-]+\[\w+\]\s*="), "a lab.conf of Kathara or Netkit"),
@@ -18,6 +18,16 @@ _TEXTS = (
     (re.compile(r"\*(vertices|network)\b", re.IGNORECASE), "Pajek"),
 )
 _COMMENT = re.compile(r"(\s|#[^\n]*(\n|$))*")
+
+
+# git(1), where two branches have changed the same lines. No line of ours can start like this.
+_CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
+
+
+def conflict_in(text: str) -> int | None:
+    """The line of the first conflict that git has left in the text."""
+    found = _CONFLICT.search(text) if "<<<<<<< " in text else None
+    return None if found is None else text.count("\n", 0, found.start()) + 1
 
 
 def text_of(text: str) -> str | None:

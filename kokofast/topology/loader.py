@@ -44,9 +44,12 @@ def load(
         if len(data) > FILE_BYTES_MAX:
             raise TopologyError([Problem(title, f"is larger than {FILE_BYTES_MAX >> 20} MiB")])
         text = _decode(data, title)
-        if text.lstrip()[0] not in "{[":
+        if text.lstrip()[0] not in "{[" or "<<<<<<< " in text:
             from kokofast.topology import foreign
 
+            if (line := foreign.conflict_in(text)) is not None:
+                message = "a conflict marker of git (<<<<<<<): the two versions were not merged yet"
+                raise TopologyError([Problem(f"{title}:{line}", message)])
             if (other := foreign.text_of(text)) is not None:
                 raise TopologyError([Problem(title, foreign.refusal(other))])
         document = _read(text, format or _guess(text, filename), title, problems)

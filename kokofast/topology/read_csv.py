@@ -19,6 +19,7 @@ END_COLUMNS = ("a_node", "a_if", "a_ip", "b_node", "b_if", "b_ip")
 # The contract's columns. "type" aside, each is the key that JSON has, and belongs to the kind that declares it.
 LINK_COLUMNS = ("type", "mtu", "parent", "remote", "vni", "port", "id", "mode")
 REQUIRED_COLUMNS = ("a_node", "a_if")
+EXAMPLE_COLUMNS = (*END_COLUMNS, "type", "mtu")
 DELIMITERS = (",", ";", "\t")
 
 Row = dict[str, str]
@@ -37,11 +38,14 @@ def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:
     links: list[object] = []
     lines: list[int] = []
     header: list[str] | None = None
-    for line, cells in _rows(text, filename, problems):
+    delimiter = _delimiter(text)
+    for line, cells in _rows(text, filename, problems, delimiter):
         if header is None:
             header = reader.check_header(line, cells)
         elif len(cells) != len(header):
-            problems.append(Problem(f"{filename}:{line}", f"has {len(cells)} cells, the header has {len(header)}"))
+            hint = _hint(cells, len(header), delimiter)
+            told = f"has {len(cells)} cell{'s' * (len(cells) != 1)}, the header has {len(header)}{hint}"
+            problems.append(Problem(f"{filename}:{line}", told))
         else:
             if len(links) == LINKS_MAX:
                 raise refuse_too_many(filename)
@@ -63,9 +67,21 @@ def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:
     return document
 
 
-def _rows(text: str, filename: str, problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
+def _hint(cells: list[str], columns: int, delimiter: str) -> str:
+    """Why a row may have another number of cells than the header, and the cure."""
+    name = {"\t": "a tab"}.get(delimiter, f"'{delimiter}'")
+    if len(cells) > columns:
+        return f"; a cell with {name} in it needs double quotes, several addresses may be separated by spaces"
+    others = [other for other in DELIMITERS if other != delimiter and cells[0].count(other) == columns - 1]
+    if len(cells) == 1 and others:
+        other = {"\t": "a tab"}.get(others[0], f"'{others[0]}'")
+        return f"; it is separated by {other}, the header by {name}"
+    return "; a cell may be blank, but must be there"
+
+
+def _rows(text: str, filename: str, problems: list[Problem], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, stripped, each with the line it starts at."""
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     while True:
         line = rows.line_num + 1
         try:
@@ -105,6 +121,9 @@ class _Reader:
         stands in a column that is not known is passed over."""
         place = f"{self._filename}:{line}"
         header = [column.lower() if column.lower() in self.columns else column for column in header]
+        if not any(column in self.columns for column in header):
+            message = f"there is no header: the first line names the columns, as in '{','.join(EXAMPLE_COLUMNS)}'"
+            raise TopologyError([*self._problems, Problem(place, message)])
         for column, times in Counter(header).items():
             if column not in self.columns:
                 self._problems.append(Problem(place, unknown("column", column, self.columns)))

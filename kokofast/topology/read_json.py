@@ -62,8 +62,9 @@ def read_json(text: str, filename: str, problems: list[Problem]) -> Document:
     try:
         tree = decoder.decode(text)
     except json.JSONDecodeError as error:
-        place = f"{filename}:{error.lineno}:{error.colno}"
-        raise TopologyError([*problems, Problem(place, _explain(error))]) from None
+        message, at = _explain(error)
+        line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+        raise TopologyError([*problems, Problem(f"{filename}:{line}:{column}", message)]) from None
     except RecursionError:
         raise TopologyError([*problems, Problem(filename, TOO_DEEP)]) from None
     if decoder.repeated:
@@ -81,7 +82,8 @@ def read_json_lines(text: str, filename: str, problems: list[Problem]) -> Docume
         try:
             link = decoder.decode(line)
         except json.JSONDecodeError as error:
-            problems.append(Problem(f"{place}:{error.pos + 1}", _explain(error)))
+            message, at = _explain(error)
+            problems.append(Problem(f"{place}:{at + 1}", message))
             continue
         except RecursionError:
             problems.append(Problem(place, TOO_DEEP))
@@ -130,6 +132,17 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line and not line.isspace())
 
 
-def _explain(error: json.JSONDecodeError) -> str:
+def _explain(error: json.JSONDecodeError) -> tuple[str, int]:
+    """A sentence, and the offset that it is about."""
+    text = error.doc
+    before = len(text[: error.pos].rstrip()) - 1
+    here = error.pos + len(text[error.pos :]) - len(text[error.pos :].lstrip())
+    # Until Python 3.13 the error is about what follows the comma, from then on about the comma.
+    comma = error.pos if text[error.pos : error.pos + 1] == "," else before
+    follows = text[comma + 1 :].lstrip()[:1] if comma >= 0 and text[comma] == "," else ""
+    if follows and follows in "]}":
+        return f"not JSON: a comma too many before the '{follows}'", comma
+    if text.startswith(("//", "/*", "#"), here):
+        return "not JSON: there are no comments in JSON; YAML has them, behind a #", here
     # json's own words hold nothing of the file's, so they are safe to print.
-    return f"not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+    return f"not JSON: {error.msg[:1].lower()}{error.msg[1:]}", error.pos

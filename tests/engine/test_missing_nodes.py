@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from kokofast.engine.apply import apply
+from kokofast.engine.failures import failures_of_bereft
 from kokofast.engine.groundwork import leave_out
 from kokofast.engine.seen import Survey
 from kokofast.plan.observed import Namespace
@@ -33,12 +35,10 @@ async def test_links_of_nodes_that_are_there_are_made(make_kernel: KernelFactory
         result = await apply(wanted(), kernel=kernel, keep_going=True)
         assert result.status == "partial"
         assert result.links == {"total": 4, "created": 0, "updated": 0, "unchanged": 0, "failed": 2, status: 2}
-        first, *others = result.errors
-        assert (first.source, first.message[: len(MISSING)]) == ("$.links[0].endpoints[1]", MISSING)
-        assert [tuple(error)[:3] for error in others] == [
-            ("$.links[0]", "a:e0--b:e0: node b does not resolve", None),
-            ("$.links[2]", "b:e2--b:e3: node b does not resolve", None),
-        ]
+        (told,) = result.errors
+        assert (told.source, told.message[: len(MISSING)]) == ("$.links[0].endpoints[1]", MISSING)
+        assert told.message.endswith("; links that need it: 2")
+        assert (told.position, told.errno) == ("lab.json:1:81", None)
         assert kernel.links_of("a") == ["e1", "e4"]
         assert result.left == []
     kernel.namespaces["/run/netns/b"] = kernel._new()
@@ -56,7 +56,7 @@ async def test_without_keep_going_nothing_is_touched(make_kernel: KernelFactory)
 async def test_a_dry_run_shows_the_rest(make_kernel: KernelFactory) -> None:
     kernel = make_kernel("a", "c")
     result = await apply(wanted(), kernel=kernel, keep_going=True, dry_run=True)
-    assert (result.status, len(result.errors)) == ("partial", 3)
+    assert (result.status, len(result.errors)) == ("partial", 1)
     assert result.planned == ["+ veth a:e1--c:e1", "+ veth c:e4--a:e4"]
     assert kernel.links_of("a") == []
 
@@ -71,12 +71,16 @@ async def test_what_else_is_wrong_is_told_with_it(make_kernel: KernelFactory) ->
     kernel["a"].add("e1")
     result = await apply(wanted(), kernel=kernel, keep_going=True)
     assert result.status == "invalid"
-    assert [error.message for error in result.errors][1:] == ["a already has an interface e1, not ours"]
+    assert [error.message[: len(MISSING)] for error in result.errors] == [
+        MISSING,
+        "a already has an interface e1, not ours",
+    ]
+    assert all(error.position for error in result.errors)
     assert kernel.links_of("a") == ["e1"]
 
 
-def survey(links: Links, *missing: str, **there: Any) -> tuple[list[str], list[str]]:
-    """The links that are left, and why not the others."""
+def survey(links: Links, *missing: str, **there: Any) -> tuple[list[str], dict[str, int]]:
+    """The links that are left, and how many each node takes along."""
     topology = lab(links, create=False)
     found = Survey()
     for name in topology.nodes:
@@ -84,9 +88,9 @@ def survey(links: Links, *missing: str, **there: Any) -> tuple[list[str], list[s
             found.places[name] = len(found.observed)
             found.handles.append(None)
             found.observed.append(Namespace((4, len(found.observed)), there.get(name, {})))
-    rest, failures = leave_out(topology, found)
+    rest, lost = leave_out(topology, found)
     assert not set(missing) & set(rest.nodes)
-    return [link.title() for link in rest.links], [failure.message for failure in failures]
+    return [link.title() for link in rest.links], lost
 
 
 STACKED: Links = [
@@ -99,24 +103,29 @@ STACKED: Links = [
 
 
 def test_links_that_stand_on_one_that_is_left_out_are_left_out() -> None:
-    rest, reasons = survey(STACKED, "b")
-    assert rest == ["c:m2"]
-    assert reasons == [
-        "c:m1: what it stands on was not made",
-        "a:m0: what it stands on was not made",
-        "a:e0--b:e0: node b does not resolve",
-        "c:x--a:x: what it stands on was not made",
-    ]
+    assert survey(STACKED, "b") == (["c:m2"], {"b": 4})
 
 
 def test_what_is_there_bears_them_all_the_same() -> None:
-    rest, reasons = survey(STACKED, "b", a={"e0": object()})
+    rest, lost = survey(STACKED, "b", a={"e0": object()})
     assert len(rest) == 4
-    assert reasons == ["a:e0--b:e0: node b does not resolve"]
+    assert lost == {"b": 1}
 
 
 def test_a_long_stack_is_left_out() -> None:
     count = 2000
     stack: Links = [{"type": "macvlan", "endpoint": f"a:m{n}", "parent": f"a:m{n + 1}"} for n in range(count)]
-    rest, reasons = survey([*stack, {"endpoints": [f"a:m{count}", "b:e0"]}, {"endpoints": ["a:y", "a:z"]}], "b")
-    assert (rest, len(reasons)) == (["a:y--a:z"], count + 1)
+    rest, lost = survey([*stack, {"endpoints": [f"a:m{count}", "b:e0"]}, {"endpoints": ["a:y", "a:z"]}], "b")
+    assert (rest, lost) == (["a:y--a:z"], {"b": count + 1})
+
+
+def test_what_goes_with_a_refused_link_is_one_error_with_its_position() -> None:
+    topology = lab([{"endpoints": [f"a:x{number}", f"b:x{number}"]} for number in range(9)])
+    applied: Any = SimpleNamespace(topology=topology)
+    assert failures_of_bereft(applied, set()) == []
+    (told,) = failures_of_bereft(applied, {7, 3, 4})
+    assert (told.source, told.message) == (
+        "$.links[3]",
+        "a:x3--b:x3: what it stands on was not made; the same is true of 2 more links",
+    )
+    assert told.position.startswith("lab.json:1:")

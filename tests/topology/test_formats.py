@@ -10,12 +10,25 @@ from typing import Any
 import pytest
 import yaml
 
-from kokofast.topology import document, dump_csv, dump_json, generate_chain, load, loader, read_csv, read_json
+from kokofast.topology import (
+    TopologyError,
+    document,
+    dump_csv,
+    dump_json,
+    generate_chain,
+    load,
+    loader,
+    read_csv,
+    read_json,
+)
 from kokofast.topology import problems as problems_module
 from kokofast.topology import read_yaml as read_yaml_module
 from kokofast.topology.model import Topology
 from kokofast.topology.read_yaml import resolve
 from tests.topology.test_load import HOST_WORDS, problems
+
+BLANK = "; a cell may be blank, but must be there"
+QUOTES = "; a cell with {} in it needs double quotes, several addresses may be separated by spaces"
 
 pytestmark = pytest.mark.usefixtures("veth_only")
 
@@ -197,7 +210,7 @@ def test_csv_nodes_and_cells() -> None:
         ("a_node,a_if,b_node,b_if,mtuu\na,b,c/,d,1\na,x\n",
          ["l.csv:1: unknown column 'mtuu'; did you mean 'mtu'?",
           "l.csv:2 b_node: the namespace name 'c/' is not a file name: no '/', not '.' or '..'",
-          "l.csv:3: has 2 cells, the header has 5"]),
+          f"l.csv:3: has 2 cells, the header has 5{BLANK}"]),
         ("b_if,mtu,a_node,a_if,b_node\ne/,x,a,b,c:d\n",
          ["l.csv:2 b_if: the interface name 'e/' has a slash or a colon in it",
           "l.csv:2 mtu: must be a whole number from 68 to 65535, not 'x'",
@@ -205,8 +218,8 @@ def test_csv_nodes_and_cells() -> None:
         ("a_node,a_if,b_node,b_if\nhost,x,c,d\n", [f"l.csv:2 a_node: {HOST_WORDS}"]),
         ("a_node,a_if,a_if\n", ["l.csv:1: the column 'a_if' is there more than once"]),
         ("a_node,b_node\n", ["l.csv:1: the column 'a_if' is missing"]),
-        ("a_node,a_if,b_node,b_if\na,b,c\n", ["l.csv:2: has 3 cells, the header has 4"]),
-        ("a_node,a_if,b_node,b_if\na,b,c,d,e\n", ["l.csv:2: has 5 cells, the header has 4"]),
+        ("a_node,a_if,b_node,b_if\na,b,c\n", [f"l.csv:2: has 3 cells, the header has 4{BLANK}"]),
+        ("a_node,a_if,b_node,b_if\na,b,c,d,e\n", ["l.csv:2: has 5 cells, the header has 4" + QUOTES.format("','")]),
         ("a_node,a_if,b_node,b_if\na,b,c,\n", ["l.csv:2 b_if: the interface name is empty"]),
         ("a_node,a_if,b_node,b_if\n,b,c,d\n", ["l.csv:2 a_node: the node name is empty"]),
         ("a_node,a_if,b_node,b_if\na,b/,c,d\n", ["l.csv:2 a_if: the interface name 'b/' has a slash or a colon in it"]),
@@ -299,9 +312,62 @@ def test_formats_of_others_are_recognised(name: str, extension: str) -> None:
     is_tree = "containerlab" in name or "node-link" in name
     if is_tree and extension not in ("", ".yaml", *([".json"] if "JSON" in name else [])):
         return
-    (problem,) = problems(FOREIGN[name], f"lab{extension}")
-    place = "$" if is_tree else f"lab{extension}"
-    assert problem.startswith(f"{place}: this is {name}, which is not read; ")
+    with pytest.raises(TopologyError) as caught:
+        load(FOREIGN[name].encode(), filename=f"lab{extension}")
+    (problem,) = caught.value.problems
+    place = f"lab{extension}:1:1 $" if is_tree else f"lab{extension}"
+    assert str(problem).startswith(f"{place}: this is {name}, which is not read; ")
+
+
+@pytest.mark.parametrize("filename", ["l.json", "l.yaml", "l.csv", "l", "l.jsonl"])
+@pytest.mark.parametrize("before", ["", "[\n", "a_node,a_if\n", "links:\n"])
+def test_a_conflict_that_git_has_left(filename: str, before: str) -> None:
+    text = before + "<<<<<<< HEAD\n=======\n>>>>>>> theirs\n"
+    line = 2 if before else 1
+    (problem,) = problems(text, filename)
+    assert problem == f"{filename}:{line}: a conflict marker of git (<<<<<<<): the two versions were not merged yet"
+
+
+def test_what_starts_like_a_tag_is_not_taken_for_xml() -> None:
+    for text in ("<<: {}\n", "<<<\n", "< 5\n"):
+        assert not any("XML" in problem for problem in problems(text, "l.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[{"endpoints": ["a:b", "c:d"]},\n]', "1:31: not JSON: a comma too many before the ']'"),
+        ('{"links": [] ,\n\n }', "1:14: not JSON: a comma too many before the '}'"),
+        ("[,]", "1:2: not JSON: a comma too many before the ']'"),
+        ("[1,", "1:4: not JSON: expecting value"),
+        ("// links\n[]", "1:1: not JSON: there are no comments in JSON; YAML has them, behind a #"),
+        ('{"name": "x", # y\n"links": []}', "1:15: not JSON: there are no comments in JSON; YAML has them, behind a #"),
+    ],
+)
+def test_what_people_write_in_json(text: str, expected: str) -> None:
+    assert problems(text, "l.json") == [f"l.json:{expected}"]
+    if "\n" not in text:
+        assert problems(text, "l.jsonl") == [f"l.jsonl:{expected}"]
+
+
+def test_csv_without_a_header() -> None:
+    for row in ("r1,eth1,10.0.0.0/31,r2,eth1,10.0.0.1/31,veth,1400\n", "node_a;if_a;node_b;if_b\na;b;c;d\n"):
+        assert problems(row, "l.csv") == [
+            "l.csv:1: there is no header: the first line names the columns, as in "
+            "'a_node,a_if,a_ip,b_node,b_if,b_ip,type,mtu'"
+        ]
+
+
+def test_csv_cells_with_a_separator_in_them() -> None:
+    header, row = "a_node,a_if,a_ip,b_node,b_if", "a,b,10.0.0.1/24;10.0.1.1/24,c,d"
+    (link,) = load(f"{header}\n{row}\n".encode(), filename="l.csv").links
+    assert [address.text for address in link.ends[0].addresses] == ["10.0.0.1/24", "10.0.1.1/24"]
+    for delimiter, name in ((";", "';'"), ("\t", "a tab")):
+        other = header.replace(",", delimiter)
+        more = problems(f"{other}\n{row.replace(';', delimiter).replace(',', delimiter)}\n", "l.csv")
+        assert more == [f"l.csv:2: has 6 cells, the header has 5{QUOTES.format(name)}"]
+        mixed = problems(f"{other}\na,b,,c,d\n", "l.csv")
+        assert mixed == [f"l.csv:2: has 1 cell, the header has 5; it is separated by ',', the header by {name}"]
 
 
 def test_what_only_looks_like_a_format_of_others() -> None:
