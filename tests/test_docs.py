@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_the_commands_that_install_work(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("requires_root")
 def test_the_commands_for_contributors_work() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    script, _ = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     assert script == "make setup\nmake lint\nmake test ROOM=plan\n"
     targets = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for command in re.findall(r"`make ([a-z]+)", text):
@@ -111,6 +112,18 @@ def test_the_commands_for_contributors_work() -> None:
     for command in (["make", "setup"], ["make", python, "lint"], ["make", python, "test", "ROOM=plan"]):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_recipe_to_see_a_request_works(tmp_path: Path) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    _, script = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    done = private(textwrap.dedent(script), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = re.findall(r"# (\S+)", done.stdout)
+    (example,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    assert shown[:4] == re.findall(r"# (\S+)", example) == ["RTM_NEWADDR", "ifaddrmsg", "local", "proto"]
 
 
 def test_the_files_shown_are_valid() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 # The C part of socket alone has all that is used here, without the enums that cost koko's command line 3 ms.
 import _socket as socket
 import errno
+import os
 import struct
 import sys
 import time
@@ -70,6 +71,13 @@ _ON = struct.pack("=i", 1)
 _TIMEVAL = struct.pack("@ll", TIMEOUT_SECONDS, 0)
 
 
+_raw_socket: type[socket.socket] = socket.socket
+if os.environ.get("KOKOFAST_DEBUG") == "wire":  # see CONTRIBUTING.md; asked once, so that no send pays for it
+    from kokofast.host.debug import PrintingSocket
+
+    _raw_socket = PrintingSocket
+
+
 class _TruncatedError(DecodeError):
     """A datagram that did not fit; there is no other way to the rest of it than to ask again."""
 
@@ -93,7 +101,7 @@ class Socket:
     __slots__ = ("_longest", "_messages", "_seq", "_socket")
 
     def __init__(self) -> None:
-        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        sock = _raw_socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self._messages = MAX_MESSAGES
         self._longest = DATAGRAM
         try:

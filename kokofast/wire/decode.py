@@ -34,7 +34,7 @@ def decode(table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | No
     if layout is not None and layout.headers.unpack_from(data) == layout.numbers:
         return layout.read(data, depth)
     view = memoryview(data)
-    layout = Layout(table, *_walk(view, None if only is None else table.types_of(only)))
+    layout = Layout(table, *walk(view, None if only is None else table.types_of(only)))
     values: dict[Any, Any] = {}
     later: list[tuple[str, Attr, memoryview]] = []
     for raw_type, start, stop in layout.places:
@@ -49,18 +49,18 @@ def decode(table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | No
             values[name] = None
             later.append((name, attr, payload))
             continue
-        value = _decode_one(name, attr, attr.table, payload, depth)
+        value = decode_one(name, attr, attr.table, payload, depth)
         if attr.many:
             values.setdefault(name, []).append(value)
         else:
             values[name] = value
     for name, attr, payload in later:
-        values[name] = _decode_one(name, attr, attr.inside(values), payload, depth)
+        values[name] = decode_one(name, attr, attr.inside(values), payload, depth)
     layout.keep(len(view), only)
     return values
 
 
-def _walk(view: memoryview, types: frozenset[int] | None) -> tuple[list[int], list[tuple[int, int, int]]]:
+def walk(view: memoryview, types: frozenset[int] | None) -> tuple[list[int], list[tuple[int, int, int]]]:
     """nla_len and nla_type of each attribute in turn; and (nla_type with its flags, start and end of the payload) of
     each, or of those of some types. Raises DecodeError on a length that cannot be."""
     end = len(view)
@@ -140,7 +140,7 @@ class Layout:
             values[name] = _text(values[name])
         for name, attr in self._rest:
             table = attr.table if attr.select is None else attr.inside(values)
-            values[name] = _decode_one(name, attr, table, memoryview(values[name]), depth)
+            values[name] = decode_one(name, attr, table, memoryview(values[name]), depth)
         return values
 
 
@@ -149,7 +149,7 @@ def _text(raw: bytes) -> str:
     return (raw[:-1] if raw.endswith(b"\0") else raw).decode("utf-8", "surrogateescape")
 
 
-def _decode_one(name: str, attr: Attr, table: Table | None, payload: memoryview, depth: int) -> object:
+def decode_one(name: str, attr: Attr, table: Table | None, payload: memoryview, depth: int) -> object:
     codec = attr.codec
     if codec.format is not None:
         if len(payload) != codec.format.size:

@@ -76,7 +76,7 @@ FORMATS: dict[int, tuple[Header, Table]] = {
     tc.RTM_GETTFILTER: (tc.TCMSG, tc.FILTER),
 }
 
-_EXT_ACK = Table("extended ACK", {"message": Attr(1, STRING), "offset": Attr(2, U32), "miss_type": Attr(5, U32)})
+EXT_ACK = Table("extended ACK", {"message": Attr(1, STRING), "offset": Attr(2, U32), "miss_type": Attr(5, U32)})
 
 
 class Request:
@@ -237,20 +237,24 @@ def unpack_ack(flags: int, seq: int, body: Buffer, *, echoes: bool = True) -> Ac
         raise DecodeError(f"an acknowledgement with the impossible error {-code}")
     if not flags & NLM_F_ACK_TLVS:
         return Ack(seq, code)
+    found = decode(EXT_ACK, view[ack_attributes(flags, view, echoes=echoes) :])
+    return Ack(seq, code, found.get("message", ""), found.get("offset"))
+
+
+def ack_attributes(flags: int, body: Buffer, *, echoes: bool) -> int:
+    """Return where the attributes of an acknowledgement begin; its end when it has none. Raises DecodeError."""
+    view = memoryview(body)
+    if not flags & NLM_F_ACK_TLVS:
+        return len(view)
     if not echoes:
-        return _ext_ack(seq, code, view[4:])
+        return 4
     if len(view) < 4 + HEADER_SIZE:
         raise DecodeError(f"an extended acknowledgement of {len(view)} bytes")
     echoed = HEADER_SIZE if flags & NLM_F_CAPPED else _NLMSGHDR.unpack_from(view, 4)[0]
     start = 4 + ((echoed + 3) & ~3)
     if echoed < HEADER_SIZE or start > len(view):
         raise DecodeError(f"an acknowledgement that echoes {echoed} of {len(view)} bytes")
-    return _ext_ack(seq, code, view[start:])
-
-
-def _ext_ack(seq: int, code: int, attributes: Buffer) -> Ack:
-    found = decode(_EXT_ACK, attributes)
-    return Ack(seq, code, found.get("message", ""), found.get("offset"))
+    return int(start)
 
 
 def explain(request: Buffer, ack: Ack) -> KernelError:
