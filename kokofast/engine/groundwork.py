@@ -3,6 +3,7 @@ head start has no loop yet."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from functools import partial
@@ -14,6 +15,7 @@ from kokofast.endpoints.process import namespace_path
 from kokofast.engine.crowd import crowded
 from kokofast.engine.observe import ALL_MIRRORS, BESIDE_OURS, observe
 from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, failure_of
+from kokofast.engine.seen import look
 from kokofast.host import namespaces as host
 from kokofast.host.lock import is_locked
 from kokofast.plan.operations import AddMirror, CreateLink, MakeNamespace, RemoveMirror
@@ -29,7 +31,8 @@ from kokofast.wire.message import KernelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from kokofast.engine.result import Result
+    from kokofast.engine.at_once import RunAll
+    from kokofast.engine.result import Progress, Result
     from kokofast.engine.seen import Sight, Survey
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Interface, Namespace
@@ -37,8 +40,10 @@ if TYPE_CHECKING:
     from kokofast.plan.plan import Plan
     from kokofast.topology.model import Link, Node, Topology
 
+    See = Callable[[Kernel, Handle], Namespace]
 
-def see_for(topology: Topology) -> Callable[[Kernel, Handle], Namespace]:
+
+def see_for(topology: Topology) -> See:
     """How a batch looks into a namespace: who makes mirrors has to know all that are there (see topology.copies)."""
     mirrors = any(end.mirror is not None for link in topology.links for end in link.ends)
     return partial(observe, mirrors=ALL_MIRRORS if mirrors else BESIDE_OURS)
@@ -60,26 +65,40 @@ class Paths:
             except ValueError as error:
                 self.unresolved[node.name] = str(error)
 
+    async def look(self, kernel: Kernel, run: RunAll, see: See, progress: Progress | None) -> list[Sight]:
+        """What is to be seen at each path."""
+        return await look(kernel, list(self.nodes), run, see=see, settle=self._settle, progress=progress)
+
     def take_in(self, survey: Survey, sights: Sequence[Sight]) -> None:
         """Puts what was seen at each path into the survey."""
         for (path, same), sight in zip(self.nodes.items(), sights, strict=True):
             if not isinstance(sight, OSError):
                 number = survey.add(*sight)
                 survey.places.update((node.name, number) for node in same)
-            elif any(node.create for node in same) and self._is_free(path, sight):
+            elif (
+                isinstance(sight, FileNotFoundError) and any(node.create for node in same) and not os.path.islink(path)
+            ):
                 number = survey.add_missing()
                 survey.places.update((node.name, number) for node in same)
             else:
                 self.unresolved |= {node.name: local.explain(node, sight) for node in same}
 
-    def _is_free(self, path: str, error: OSError) -> bool:
-        """Whether a namespace can be made here."""
-        if isinstance(error, FileNotFoundError):
-            return not os.path.islink(path)
-        # What a killed run of this lab has claimed is taken over; what another run is about to make is waited for.
+    def _settle(self, path: str, error: OSError) -> OSError | None:
+        """Why there is no namespace at a path: ENOENT where one can be made. None while somebody is making or removing
+        one there, so that a second look is needed."""
+        nodes = self.nodes[path]
+        if error.errno not in (errno.EINVAL, errno.ESTALE) or all(node.kind != "netns" for node in nodes):
+            return error
+        if error.errno == errno.ESTALE:
+            return None
         claim = host.claimed(path)
-        lab = None if claim is None else lab_of_alias(claim)
-        return lab is not None and (lab == self._lab or is_locked(lab))
+        if claim is None:  # gone or a namespace by now; or empty, as 'ip netns add' makes it first
+            return None if host.read_plain(path) in (None, "") else error
+        lab = lab_of_alias(claim)
+        # What a killed run of this lab has claimed is taken over; what another run is about to make is waited for.
+        if lab is not None and (lab == self._lab or is_locked(lab)):
+            return FileNotFoundError(errno.ENOENT, claim, path) if any(node.create for node in nodes) else error
+        return error if host.claimed(path) == claim else None
 
 
 def blame(survey: Survey, nodes: Mapping[str, Node], unresolved: Mapping[str, str]) -> None:

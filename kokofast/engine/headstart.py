@@ -18,7 +18,7 @@ from kokofast.engine.groundwork import Paths, blame, is_to_do, plan_of, see_for
 from kokofast.engine.pace import Pace
 from kokofast.engine.ready import Ready
 from kokofast.engine.recheck import fail_the_misled
-from kokofast.engine.seen import Survey, look
+from kokofast.engine.seen import Survey
 from kokofast.host.kernel import Kernel
 from kokofast.host.limits import need_room
 from kokofast.host.lock import LabLock
@@ -238,9 +238,7 @@ def _look_and_plan(
     with head.result.stage("survey"):
         paths = Paths(head.topology.name, nodes, {})
         try:
-            sights = drive(
-                look(kernel, list(paths.nodes), AtOnce(stopped), see=see_for(head.topology), progress=progress)
-            )
+            sights = drive(paths.look(kernel, AtOnce(stopped), see_for(head.topology), progress))
         except Stopped:
             return False
         paths.take_in(survey, sights)

@@ -7,6 +7,7 @@ import os
 import time
 
 from kokofast.endpoints.local import stale
+from kokofast.engine.seen import ATTEMPTS, PAUSE_SECONDS
 from kokofast.host.namespaces import named
 
 TYPE_CHECKING = False
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from kokofast.plan.operations import MakeNamespace
 
     Operations = dict[int, MakeNamespace]
-
-ATTEMPTS = 50
-PAUSE_SECONDS = 0.01  # from a name to its namespace it takes a run some microseconds
 
 
 def make_namespaces(executor: Executor, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
@@ -76,8 +74,10 @@ def _adopt(executor: Executor, taken: Operations, answers: dict[int, Refusal | N
         if isinstance(item, FileNotFoundError):
             gone[number] = taken.pop(number)
         elif not isinstance(item, OSError):
-            answers[number] = executor.adopt(operation.ns, item)
+            answers[number] = error = executor.adopt(operation.ns, item)
             del taken[number]
+            if error is not None and error.errno == errno.ESTALE:  # it was closed in between, and its name has gone
+                gone[number] = operation
         elif item.errno != errno.EINVAL:  # that is a name without a namespace yet
             answers[number] = item
             del taken[number]

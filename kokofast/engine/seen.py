@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from kokofast.engine.observe import observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from kokofast.engine.at_once import RunAll
     from kokofast.engine.result import Progress
@@ -20,6 +22,11 @@ LOOK_CHUNK = 512  # namespaces that are opened together
 # Looking is a dozen short system calls a namespace: two threads hand the interpreter's lock to and fro, and take
 # twice as long as one.
 LOOK_WORKERS = 1
+
+# How long a name is waited for that another program makes a namespace of, or takes away, just now: that takes it some
+# microseconds, or milliseconds where processors are short.
+ATTEMPTS = 50
+PAUSE_SECONDS = 0.01
 
 
 class Survey:
@@ -73,15 +80,24 @@ async def look(
     run: RunAll,
     *,
     see: Callable[[Kernel, Handle], Namespace] = observe,
+    settle: Callable[[str, OSError], OSError | None] = lambda _, error: error,
     progress: Progress | None = None,
 ) -> list[Sight]:
-    """Opens the namespace at each path and looks into it in the way of ``see``; an OSError for those that cannot be."""
+    """Opens the namespace at each path and looks into it in the way of ``see``; an OSError for those that cannot be.
+
+    settle() is called with a path and its error, and says which error it comes to; None to look there again, for half
+    a second.
+    """
     kernel.expect(len(paths))
     sights: list[Sight] = [OSError()] * len(paths)
     done = 0
 
     def execute(chosen: Sequence[str]) -> list[Sight]:
         return [look_into(kernel, item, see) for item in kernel.open_all(chosen)]
+
+    def look_again(chosen: Sequence[str]) -> list[Sight]:
+        time.sleep(PAUSE_SECONDS)
+        return execute(chosen)
 
     def report(number: int, sight: Sight) -> None:
         nonlocal done
@@ -92,4 +108,32 @@ async def look(
 
     chunk = max(min(LOOK_CHUNK, kernel.capacity // LOOK_WORKERS), 1)
     await run(paths, execute, workers=LOOK_WORKERS, chunk=chunk, report=report)
+    waiting = _settle(paths, sights, range(len(paths)), settle)
+    for _ in range(ATTEMPTS):
+        if not waiting:
+            break
+        again: dict[int, Sight] = {}
+        await run([paths[number] for number in waiting], look_again, workers=1, chunk=chunk, report=again.__setitem__)
+        for place, number in enumerate(waiting):
+            sights[number] = again[place]
+        waiting = _settle(paths, sights, waiting, settle)
     return sights
+
+
+def _settle(
+    paths: Sequence[str],
+    sights: list[Sight],
+    numbers: Iterable[int],
+    settle: Callable[[str, OSError], OSError | None],
+) -> list[int]:
+    """Those of these numbers to look at again."""
+    waiting: list[int] = []
+    for number in numbers:
+        sight = sights[number]
+        if isinstance(sight, OSError):
+            error = settle(paths[number], sight)
+            if error is None:
+                waiting.append(number)
+            else:
+                sights[number] = error
+    return waiting

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.engine.groundwork import Paths, blame
 from kokofast.engine.scheduler import run_all
-from kokofast.engine.seen import Survey, look
+from kokofast.engine.seen import Survey
 from kokofast.topology.model import CONTAINER_KINDS
 
 if TYPE_CHECKING:
@@ -71,5 +71,5 @@ async def _survey(
     progress: Progress | None,
 ) -> None:
     """Puts the nodes' namespaces into survey, and why there are none into unresolved."""
-    paths.take_in(survey, await look(kernel, list(paths.nodes), run_all, see=see, progress=progress))
+    paths.take_in(survey, await paths.look(kernel, run_all, see, progress))
     unresolved |= paths.unresolved

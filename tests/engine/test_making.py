@@ -7,15 +7,18 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from kokofast.engine import making
+from kokofast.engine import groundwork, seen
 from kokofast.engine.apply import ATTEMPTS, apply
+from kokofast.engine.headstart import head_start
+from kokofast.engine.result import Result
 from kokofast.host import lock
+from kokofast.host import namespaces as host
 from kokofast.host.kernel import Handle
 from kokofast.host.lock import LabLock
 from kokofast.host.trio_threads import is_cancelled
@@ -94,7 +97,7 @@ async def test_names_without_a_namespace_are_waited_for_together(
     result = await apply(chain(250), kernel=kernel, jobs=1)
     assert result.status == "rolled_back"
     assert kernel.calls == [251]
-    assert len(pauses) <= making.ATTEMPTS
+    assert len(pauses) <= seen.ATTEMPTS
     assert len(result.errors) == 251
     assert all(error.message.endswith("'kokofast destroy --name other'") for error in result.errors)
 
@@ -151,6 +154,120 @@ async def test_a_claim_of_a_run_that_works_is_waited_for(make_kernel: KernelFact
     finally:
         other.release()
     assert (result.status, result.namespaces) == ("applied", {"created": 2})
+    assert len(pauses) == 3
+
+
+class Hasty(FakeKernel):
+    """At the first look n1 has a name and no namespace; ``become`` says what it is from then on."""
+
+    looks: int
+    become: Callable[[Hasty], object]
+
+    def open_all(self, paths: Sequence[str]) -> list[Handle | OSError]:
+        found = super().open_all(paths)
+        if "/run/netns/n1" in paths:
+            self.looks += 1
+            self.become(self)
+        return found
+
+
+def hasty(kernel: FakeKernel, become: Callable[[Hasty], object]) -> Hasty:
+    kernel.__class__ = Hasty
+    assert isinstance(kernel, Hasty)
+    kernel.looks, kernel.become = 0, become
+    return kernel
+
+
+def mounted(kernel: FakeKernel) -> None:
+    if kernel.claims.pop("/run/netns/n1", ""):
+        kernel.namespaces["/run/netns/n1"] = made = kernel._new()
+        made.links[1].alias = OTHER
+
+
+def given_up(kernel: FakeKernel) -> None:
+    kernel.claims.pop("/run/netns/n1", "")
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(("become", "created"), [(mounted, 2), (given_up, 3)])
+async def test_a_name_that_changes_while_it_is_looked_at_is_looked_at_again(
+    make_kernel: KernelFactory,
+    pauses: list[float],
+    become: Callable[[Hasty], object],
+    created: int,
+    dry_run: bool,
+) -> None:
+    kernel = hasty(make_kernel(), become)
+    kernel.claims["/run/netns/n1"] = OTHER
+    result = await apply(chain(2), kernel=kernel, dry_run=dry_run)
+    assert result.errors == []
+    assert result.status == ("planned" if dry_run else "applied")
+    if not dry_run:
+        assert result.namespaces == {"created": created}
+    assert len(pauses) == 1
+
+
+async def test_a_claim_whose_run_ends_while_it_is_looked_at_is_looked_at_again(
+    make_kernel: KernelFactory, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel()
+    kernel.claims["/run/netns/n1"] = OTHER
+
+    def ended(lab: str) -> bool:
+        assert lab == "other"
+        given_up(kernel)
+        return False
+
+    monkeypatch.setattr(groundwork, "is_locked", ended)
+    result = await apply(chain(2), kernel=kernel)
+    assert (result.status, result.namespaces) == ("applied", {"created": 3})
+    assert len(pauses) == 1
+
+
+def empty(path: str) -> str | None:
+    return "" if path == "/run/netns/n1" else None
+
+
+async def test_an_empty_file_is_waited_for_and_then_told(
+    make_kernel: KernelFactory, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel()
+    kernel.claims["/run/netns/n1"] = ""
+    monkeypatch.setattr(host, "claimed", lambda _: None)
+    monkeypatch.setattr(host, "read_plain", empty)
+    result = await apply(chain(2), kernel=kernel)
+    assert result.status == "invalid"
+    assert "is an empty file and no namespace" in result.errors[0].message
+    assert len(pauses) == seen.ATTEMPTS
+
+
+async def test_a_namespace_that_ip_is_making_is_waited_for(
+    make_kernel: KernelFactory, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made_at_last(kernel: Hasty) -> None:
+        if kernel.looks == 3:
+            del kernel.claims["/run/netns/n1"]
+            kernel.namespaces["/run/netns/n1"] = kernel._new()
+
+    kernel = hasty(make_kernel(), made_at_last)
+    kernel.claims["/run/netns/n1"] = ""
+    monkeypatch.setattr(host, "claimed", lambda _: None)
+    monkeypatch.setattr(host, "read_plain", empty)
+    result = await apply(chain(2), kernel=kernel)
+    assert (result.status, result.namespaces) == ("applied", {"created": 2})
+    assert len(pauses) == 3
+
+
+def test_the_wait_for_a_name_can_be_ended(
+    make_kernel: KernelFactory, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel()
+    kernel.claims["/run/netns/n1"] = ""
+    monkeypatch.setattr(host, "claimed", lambda _: None)
+    monkeypatch.setattr(host, "read_plain", empty)
+    topology = chain(2)
+    head = head_start(topology, Result(topology.name, "unchanged"), kernel=kernel, stopped=lambda: len(pauses) > 2)
+    assert head is None
     assert len(pauses) == 3
 
 

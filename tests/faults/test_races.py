@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ from typing import Any
 
 import pytest
 
+from kokofast.host.lock import LabLock
+from kokofast.host.namespaces import NewNamespace, make_namespaces, prepare_directory, remove_namespace
+from kokofast.plan.ownership import namespace_alias
 from tests.conftest import NETNS_DIRECTORY, RunKokofast, ip, links, namespaces
 from tests.kernel.conftest import COMMAND, Lab, Watch, identity, present, run, stand_still, until
 from tests.runtimes.conftest import docker  # noqa: F401
@@ -188,6 +192,44 @@ def finish_or_told(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]
         assert re.fullmatch(r"namespace \S+: links of (the lab \S+|another lab) are in it", line)
     assert (process.returncode == 3) == ("left" in result)
     return process.returncode, result
+
+
+def test_names_that_another_lab_makes_and_takes_away_all_the_time(
+    lab: Lab, chance: random.Random, counts: Counter[str], tmp_path: Path, kokofast: RunKokofast, long: bool
+) -> None:
+    """Whatever a look finds of them (a file without a namespace, nothing) is over by the next one, and is no error."""
+    names = lab.chain(12)
+    prepare_directory()
+    other = LabLock(f"{lab.name}-other")
+    assert other.acquire()
+    ended = threading.Event()
+    toggles = 0
+
+    def toggle() -> None:
+        nonlocal toggles
+        claim = namespace_alias(f"{lab.name}-other")
+        while not ended.is_set():
+            found = make_namespaces([(name, claim) for name in names], lambda *_: None)
+            for name, made in zip(names, found, strict=True):
+                assert isinstance(made, NewNamespace)
+                remove_namespace(name, made.identity)
+                made.socket.close()
+                os.close(made.fd)
+                toggles += 1
+
+    thread = threading.Thread(target=toggle)
+    thread.start()
+    try:
+        for _ in range(200 if long else 15):
+            done = kokofast("batch", lab.file, "--create", "--dry-run")
+            assert (done.returncode, done.stderr) == (0, "")
+            counts["rounds"] += 1
+    finally:
+        ended.set()
+        thread.join()
+        other.release()
+    assert toggles
+    counts["races"] += toggles
 
 
 def test_batch_against_destroy(lab: Lab, start: Start, chance: random.Random, counts: Counter[str], long: bool) -> None:
