@@ -39,7 +39,6 @@ CIRCLES = {
     ("kokofast.topology.model", "kokofast.topology.problems", "kokofast.topology.values"),
     # Both take the executor, which imports them.
     ("kokofast.engine.execute", "kokofast.engine.making", "kokofast.engine.mirrors"),
-    ("kokofast.engine.bystanders", "kokofast.engine.destroy"),
     ("kokofast.engine.inspect", "kokofast.engine.names"),
 }
 

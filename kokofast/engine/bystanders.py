@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kokofast.engine.at_once import RunAll
-    from kokofast.engine.destroy import OwnedInterface, Scene
+    from kokofast.engine.scene import OwnedInterface, Scene
     from kokofast.host.kernel import Kernel
     from kokofast.plan.observed import Interface
     from kokofast.plan.teardown import OwnedEnd

@@ -7,8 +7,8 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kokofast.engine.destroy import hindered_notes, pair, scan
 from kokofast.engine.names import name_ends
+from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.host.kernel import Kernel
 from kokofast.kinds import KINDS
 from kokofast.plan.ownership import cookie_of
@@ -16,8 +16,8 @@ from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
     from kokofast.engine.at_once import RunAll
-    from kokofast.engine.destroy import OwnedInterface, Scene
     from kokofast.engine.result import Progress
+    from kokofast.engine.scene import OwnedInterface, Scene
     from kokofast.plan.observed import Interface
 
 LOWER_LAYER_DOWN = "lower-layer-down"

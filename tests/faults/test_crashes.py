@@ -25,7 +25,8 @@ import trio
 
 from kokofast import load
 from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy, scan
+from kokofast.engine.destroy import destroy
+from kokofast.engine.scene import scan
 from kokofast.engine.scheduler import run_all
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.host.namespaces import claimed, named

@@ -1,0 +1,186 @@
+"""Everything of ours on this machine, wherever it is: what destroy and inspect look at."""
+
+from __future__ import annotations
+
+import errno
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kokofast.endpoints import local
+from kokofast.engine.observe import BESIDE_OURS, LINKS, MARKS, HinderedError, Patience, observe, observe_marks
+from kokofast.engine.seen import Survey, look
+from kokofast.host import namespaces as host
+from kokofast.plan.ownership import lab_of, lab_of_alias, lab_of_namespace, namespace_alias
+from kokofast.plan.teardown import OwnedEnd
+from kokofast.topology.model import CONTAINER_KINDS
+
+if TYPE_CHECKING:
+    from kokofast.engine.at_once import RunAll
+    from kokofast.engine.result import Progress
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.observed import Interface, Namespace
+    from kokofast.topology.model import Topology
+
+# A name without a namespace (a link that leads nowhere, a socket), or a process that has ended since; and one that is
+# not ours to look at.
+_GONE = (errno.ENOENT, errno.EINVAL, errno.ESRCH, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV)
+_NOT_FOR_US = (*_GONE, errno.EACCES, errno.EPERM)
+
+HERE = "/proc/self/ns/net"
+
+
+class OwnedInterface:
+    """An interface that carries our mark. lab is "" while its alias is not set yet."""
+
+    __slots__ = ("interface", "lab", "ns")
+
+    def __init__(self, ns: int, lab: str, interface: Interface) -> None:
+        self.ns = ns
+        self.lab = lab
+        self.interface = interface
+
+
+class Scene:
+    """Everything of ours on this machine: interfaces, namespaces (number -> lab), how each namespace is called."""
+
+    def __init__(self, survey: Survey) -> None:
+        self.survey = survey
+        self.interfaces: list[OwnedInterface] = []
+        self.others: list[OwnedInterface] = []  # of other labs than the one that was asked for
+        self.namespaces: dict[int, str] = {}
+        self.titles: dict[int, str] = {}
+        self.names: dict[int, str] = {}  # those that have one in /run/netns
+        self.other_names: dict[str, int] = {}  # further names of them there, by the same mount
+        self.inhabited: set[tuple[int, int]] = set()
+        self.claims: dict[str, str] = {}  # names that a killed run claimed -> lab
+        self.unseen: dict[str, OSError] = {}  # namespaces that are there, and that cannot be looked into
+        # Those of them that their owners hinder us to read, and in which nothing of the lab is known to be.
+        self.hindered: dict[tuple[int, int], tuple[str, OSError]] = {}
+
+
+async def scan(
+    kernel: Kernel,
+    run: RunAll,
+    *,
+    lab: str | None = None,
+    topology: Topology | None = None,
+    to_remove: bool = False,
+    progress: Progress | None = None,
+) -> Scene:
+    """Looks into every namespace that can be found: this one, the named ones, those of all processes, those of the
+    topology. With lab only what belongs to it is returned. to_remove: of interfaces only the marks are read; and our
+    mirror filters, but for those that go with their namespace. Otherwise all is read that inspect shows."""
+    paths = {HERE: "host"}
+    listed = host.list_named()
+    names = {host.named(name): name for name in listed}
+    paths.update(names)
+    expected = {HERE}  # where a lab is known to be, or nobody but us could hinder us
+    if topology is not None:
+        for node in topology.nodes.values():
+            # A container that runs has processes, which are looked into below: its daemon need not even be there.
+            if node.kind not in CONTAINER_KINDS:
+                paths.setdefault(path := local.path_of(node), node.name)
+                expected.add(path)
+    processes = dict(host.list_processes())
+    paths.update({f"/proc/{pid}/ns/net": f"pid:{pid}" for pid in processes})
+    survey = Survey()
+    scene = Scene(survey)
+    boot = kernel.boot_id()
+    patience = Patience(MARKS if to_remove else LINKS)
+    scene.inhabited = set(processes.values())
+
+    def goes(namespace: Namespace, path: str) -> bool:
+        # As _delete() decides it.
+        owner = lab_of_namespace(namespace)
+        has_name = path in names and not listed[names[path]]
+        return has_name and namespace.identity not in scene.inhabited and owner is not None and lab in (None, owner)
+
+    def see_marks(kernel: Kernel, handle: Handle) -> Namespace:
+        return observe_marks(kernel, handle, lambda namespace: goes(namespace, handle.path), patience)
+
+    see = see_marks if to_remove else partial(observe, mirrors=BESIDE_OURS, patience=patience)
+    known: set[tuple[int, int]] = set()
+    sights = await look(kernel, list(paths), run, see=see, progress=progress)
+    for (path, title), sight in zip(paths.items(), sights, strict=True):
+        if isinstance(sight, OSError):
+            claim = host.claimed(path) if path in names else None
+            owner = lab_of_alias(claim) if claim is not None else None
+            owner = owner if owner is not None and claim == namespace_alias(owner) else None
+            if owner is not None and lab in (None, owner):
+                scene.claims[names[path]] = owner
+            elif isinstance(sight, HinderedError):
+                there = sight.namespace.identity
+                scene.hindered.setdefault(there, (title, sight))
+                if path in expected or _has_marks(sight.namespace, boot, lab):
+                    known.add(there)
+            elif claim is None and sight.errno not in (_GONE if path in names else _NOT_FOR_US):
+                scene.unseen[title] = sight
+            continue
+        number = survey.add(*sight)
+        if survey.handles[number] is not sight[0]:
+            kernel.forget(sight[0])  # one is enough, and as long as it is open the namespace lives
+        scene.titles.setdefault(number, title)
+        if path in names and not listed[names[path]]:
+            name = names[path]
+            if scene.names.setdefault(number, name) != name:
+                scene.other_names[name] = number
+    scene.unseen.update(scene.hindered.pop(there) for there in known)
+    _find_ours(scene, boot, lab)
+    return scene
+
+
+def _find_ours(scene: Scene, boot: str, lab: str | None) -> None:
+    for number, namespace in enumerate(scene.survey.observed):
+        assert namespace is not None
+        owner = lab_of_namespace(namespace)
+        if owner is not None and lab in (None, owner):
+            scene.namespaces[number] = owner
+        for interface in namespace.interfaces.values():
+            found = lab_of(interface, namespace, boot, lab)
+            if found is not None:
+                of_lab = scene.interfaces if lab in (None, found) else scene.others
+                of_lab.append(OwnedInterface(number, found, interface))
+
+
+def _has_marks(namespace: Namespace, boot: str, lab: str | None) -> bool:
+    """Whether the lab, or any, made the namespace or has an interface in it."""
+    found = [lab_of(item, namespace, boot, lab) for item in namespace.interfaces.values()]
+    return any(owner is not None and lab in (None, owner) for owner in (lab_of_namespace(namespace), *found))
+
+
+def hindered_notes(scene: Scene, what: str) -> list[str]:
+    """A line for each namespace that its owner keeps from being read."""
+    return [
+        f"namespace {title} was passed over: {error.strerror}; nothing of {what} was seen in it"
+        for title, error in scene.hindered.values()
+    ]
+
+
+def pair(interfaces: list[OwnedInterface]) -> list[OwnedEnd]:
+    """The interfaces with the number of the link they belong to: the same for two that are each other's peer."""
+    by_alias: dict[str, list[int]] = {}
+    for number, owned in enumerate(interfaces):
+        by_alias.setdefault(owned.interface.alias, []).append(number)
+    link = list(range(len(interfaces)))
+    paired: set[int] = set()
+    for alias, numbers in by_alias.items():
+        # An alias can be copied by anyone: only two, and only true peers, are taken for one link.
+        if alias and len(numbers) == 2:
+            first, second = (interfaces[number].interface for number in numbers)
+            if first.peer == second.ifindex and second.peer == first.ifindex:
+                link[numbers[1]] = numbers[0]
+                paired.update(numbers)
+    # A killed run sets an alias at one end, or at none. Of such ends two are a link when no others could be it.
+    by_indexes: dict[tuple[int, int], list[int]] = {}
+    for number, owned in enumerate(interfaces):
+        if number not in paired and owned.interface.peer:
+            indexes = owned.interface.ifindex, owned.interface.peer
+            by_indexes.setdefault((min(indexes), max(indexes)), []).append(number)
+    for numbers in by_indexes.values():
+        ends = [interfaces[number].interface for number in numbers]
+        if len(ends) == 2 and ends[0].ifindex == ends[1].peer and not all(end.alias for end in ends):
+            link[numbers[1]] = numbers[0]
+    return [
+        OwnedEnd(owned.ns, owned.interface.ifindex, owned.interface.group, owned.lab or None, link[number])
+        for number, owned in enumerate(interfaces)
+    ]
