@@ -21,14 +21,14 @@ from types import FrameType
 from typing import NoReturn
 
 from bench import figures, measure, report, scale
-from bench.contender import PHASES, ROOT, UP
+from bench.contender import FLOOR, OURS, PHASES, ROOT, UP
 from bench.contenders import UP_THREADS, Floor, compile_floor, contenders
 from bench.peers.golang import Go
 from bench.plot import plot
 from bench.runner import Block, Runner, say
 from bench.scenario import SCENARIOS, Chain, Single
 
-DEFAULT = ("floor", "kokofast", "ip-batch")
+DEFAULT = (FLOOR, OURS, "ip-batch")
 WARM_UP_LINKS = 4
 TRIAL_THREADS = (1, 2, 4)
 TRIAL_LINKS = 1_000
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         compileall.compile_dir(ROOT / "kokofast", quiet=2)
         # File caches, kernel modules: paid once here, by nobody.
         warm_up = Runner(directory, report.Results({}), 1, quiet=True)
-        warm_up.in_turns(Chain(prefix, WARM_UP_LINKS), [everyone["kokofast"], everyone["floor"]])
+        warm_up.in_turns(Chain(prefix, WARM_UP_LINKS), [everyone[OURS], everyone[FLOOR]])
         threads = options.floor_threads or best_floor_threads(floor, directory, prefix)
         for one in everyone.values():
             if isinstance(one, Floor):

@@ -11,6 +11,7 @@ from bench.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
 UP, UNCHANGED, DESTROY = PHASES = ("up", "unchanged", "destroy")
+OURS, FLOOR = "kokofast", "floor"
 # Existing namespaces and nothing but veth.
 VETH = frozenset({"chain", "star", "bundle", "mesh", "docker", "single"})
 

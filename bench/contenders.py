@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.contender import DESTROY, UNCHANGED, UP, VETH, Contender
+from bench.contender import DESTROY, FLOOR, OURS, UNCHANGED, UP, VETH, Contender
 from bench.peers.golang import Go
 from bench.peers.iproute2 import Ip, IpBatch
 from bench.peers.koko import Koko
@@ -31,7 +31,7 @@ FEW_FILES = 1_024  # what an ordinary user may have open; two a namespace in use
 
 
 class Kokofast(Contender):
-    name = "kokofast"
+    name = OURS
     scenarios = frozenset(SCENARIOS)
     expected: ClassVar[dict[str, str]] = {UP: "applied", UNCHANGED: "unchanged", DESTROY: "destroyed"}
 
@@ -123,7 +123,7 @@ class Floor(Contender):
 
     def __init__(self, binary: Path | None, group: int = 0, threads: int = UP_THREADS, name: str = "") -> None:
         self.binary = binary
-        self.name = name or ("floor-group" if group else "floor")
+        self.name = name or (f"{FLOOR}-group" if group else FLOOR)
         self.group = group
         if group:  # otherwise it does as the other one
             self.phases = (DESTROY,)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bench.contender import DESTROY, UNCHANGED, UP
+from bench.contender import DESTROY, FLOOR, OURS, UNCHANGED, UP
 from bench.report import Results, exponent
 from bench.runner import Block
 
 GROWTH = (1_000, 2_000, 5_000, 10_000)
 SINGLE_RUNS = 3  # times the runs of the others: it is short
 
-OURS, FLOOR, BY_GROUP, GO, NOTHING = "kokofast", "floor", "floor-group", "go-8", "python-pass"
+BY_GROUP, GO, NOTHING = f"{FLOOR}-group", "go-8", "python-pass"
 _BOTH, _UP = (UP, DESTROY), (UP,)
 
 BLOCKS = (

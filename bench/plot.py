@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.contender import OURS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-OURS = "kokofast"
 MARKERS = "osD^vP*X"
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, and it can be searched

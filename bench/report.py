@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.contender import PHASES
+from bench.contender import FLOOR, PHASES
 from bench.measure import Measurement
 from bench.scenario import SCENARIOS
 
-BASELINE = "floor"
 GROWTH_FROM, GROWTH_POINTS = 1_000, 3  # below, the start of a process counts for more than the links
 
 
@@ -75,7 +74,7 @@ def rows(results: Results) -> list[Row]:
     for key, taken in results.measurements.items():
         scenario, size, phase, contender = key
         median = statistics.median(one.seconds for one in taken)
-        floor = results.median(scenario, size, phase, BASELINE)
+        floor = results.median(scenario, size, phase, FLOOR)
         highest = max(taken, key=lambda one: one.peak_kib)
         table.append(
             Row(
@@ -170,7 +169,7 @@ def markdown(results: Results) -> str:
         "",
         "Whole process, median (lowest..highest) of the runs, taken in turns on fresh namespaces.",
         "",
-        f"| scenario | links | phase | contender | runs | s | ms a link | x {BASELINE} | CPU s | peak MiB |",
+        f"| scenario | links | phase | contender | runs | s | ms a link | x {FLOOR} | CPU s | peak MiB |",
         "|---|--:|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows(results):

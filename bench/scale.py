@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bench.contender import DESTROY, PHASES, UP
+from bench.contender import DESTROY, FLOOR, OURS, PHASES, UP
 from bench.contenders import FEW_FILES
 from bench.report import Results, mib, rows, seconds
 from bench.runner import Block
 
-OURS, LIMITED, FLOOR = "kokofast", f"kokofast-{FEW_FILES}", "floor"
+LIMITED = f"{OURS}-{FEW_FILES}"
 
 BLOCKS = (
     Block("chain-create", 10_000, {FLOOR: (UP, DESTROY), OURS: PHASES, LIMITED: PHASES}),

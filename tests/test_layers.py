@@ -6,11 +6,10 @@ import ast
 import io
 import tokenize
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
 
 # A room may import from itself and from these. The command lines (cli, koko), and the modules beside the rooms, may
 # import anything.

@@ -35,8 +35,8 @@ class Go(Contender):
     def _command(self, action: str, file: str) -> list[str]:
         return [str(self.binary), "-goroutines", str(self.goroutines), action, file]
 
-    @classmethod
-    def compile(cls, directory: Path) -> Path | None:
+    @staticmethod
+    def compile(directory: Path) -> Path | None:
         """The compiled links.go, None when this machine cannot compile it. Nothing is fetched."""
         if shutil.which("go") is None or not LIBRARY.is_dir():
             return None

@@ -29,6 +29,9 @@ def no_contradiction(link: Link) -> tuple[str, str] | None:
     return None
 
 
+# ETH_MIN_MTU and ETH_MAX_MTU in include/uapi/linux/if_ether.h: the limits that most drivers set, in bytes.
+ETHERNET_MTU = (68, 65535)
+
 # What links may have in common that keeps them apart: their parent, or the namespace of their parents.
 PARENT, NAMESPACE = "parent", "namespace"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.kinds.kind import Kind
+from kokofast.kinds.kind import ETHERNET_MTU, Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,5 +17,5 @@ def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> M
     return {**first, "linkinfo": {"kind": "veth", "data": {"peer": second}}}
 
 
-# ETH_MIN_MTU, ETH_MAX_MTU: veth_setup() leaves the bounds of ether_setup() and raises max_mtu to ETH_MAX_MTU.
-KIND = Kind("veth", ends=2, fields=(), mtu=(68, 65535), create=create, random_mac=True)
+# veth_setup() raises max_mtu to ETH_MAX_MTU; ether_setup() sets a smaller one.
+KIND = Kind("veth", ends=2, fields=(), mtu=ETHERNET_MTU, create=create, random_mac=True)

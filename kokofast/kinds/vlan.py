@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.kinds.fields import Field
-from kokofast.kinds.kind import PARENT, Kind, Rivalry
+from kokofast.kinds.kind import ETHERNET_MTU, PARENT, Kind, Rivalry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ KIND = Kind(
     "vlan",
     ends=1,
     fields=FIELDS,
-    mtu=(68, 65535),
+    mtu=ETHERNET_MTU,
     create=create,
     rivalry=RIVALRY,
     module="8021q",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.kinds.fields import Field
-from kokofast.kinds.kind import NAMESPACE, PARENT, Kind, Rivalry
+from kokofast.kinds.kind import ETHERNET_MTU, NAMESPACE, PARENT, Kind, Rivalry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ KIND = Kind(
     "vxlan",
     ends=1,
     fields=FIELDS,
-    mtu=(68, 65535),
+    mtu=ETHERNET_MTU,
     create=create,
     overhead=overhead,
     limit=limit,

@@ -15,22 +15,17 @@ RTM_GETLINK = 18
 RTM_SETLINK = 19
 
 IFF_UP = 0x1
-IFF_RUNNING = 0x40
 IFF_LOWER_UP = 0x10000
 
 # IFLA_EXT_MASK: leave the statistics, a third of each answer, out of a dump.
 RTEXT_FILTER_SKIP_STATS = 1 << 3
-
-IFNAMSIZ = 16  # with the NUL
-IFALIASZ = 256  # ifla_policy takes IFALIASZ - 1 bytes of IFLA_IFALIAS, and counts a NUL among them
 
 IFINFOMSG = Header("ifinfomsg", "BxHiII", "family type index flags change")
 
 # IFLA_PROP_LIST: the alternative names of an interface (Linux 5.5).
 PROPERTIES = Table("properties", {"alt_ifname": Attr(53, STRING, many=True)})
 
-# IFLA_AF_SPEC: enum in6_addr_gen_mode is what the kernel makes an interface's link-local address of.
-ADDR_GEN_MODE_EUI64, ADDR_GEN_MODE_NONE = 0, 1
+# IFLA_AF_SPEC. enum in6_addr_gen_mode says how the kernel makes an interface's link-local address: 0 is EUI-64, 1 none.
 AF_SPEC = Table("af_spec", {"inet6": Attr(10, NEST, Table("inet6", {"addr_gen_mode": Attr(8, U8)}))})
 
 LINKINFO = Table(

@@ -21,7 +21,7 @@ import pytest
 
 from kokofast.host import kernel, libc, namespaces
 from kokofast.host.netlink import SO_NETNS_COOKIE, Socket
-from kokofast.wire import addr, link, netns, route, tc
+from kokofast.wire.debug import TYPES
 
 REQUEST, SEND, RECEIVE, SOCKET = "request", "send", "receive", "socket"
 
@@ -31,12 +31,6 @@ REQUEST, SEND, RECEIVE, SOCKET = "request", "send", "receive", "socket"
 FAILS, LOST, SHORT, TRUNCATED = "fails", "lost", "short", "truncated"
 
 _HEADER = struct.Struct("=IHHII")
-_TYPES = {
-    value: name
-    for module in (link, addr, netns, route, tc)
-    for name, value in vars(module).items()
-    if name.startswith("RTM_") and isinstance(value, int)
-}
 
 _OS_CALLS = ("open", "link", "unlink", "write", "read", "pwrite", "fstat", "stat", "makedirs")
 _LIBC_CALLS = ("setns", "unshare", "mount", "umount2")
@@ -161,7 +155,7 @@ class _Wire:
         kept: list[bytes] = []
         messages = list(messages_of(data))
         for position, (message, type, seq) in enumerate(messages, 1):
-            refusal = self._faults.visit(REQUEST, _TYPES.get(type, str(type)), Sent(self._cookie, message))
+            refusal = self._faults.visit(REQUEST, TYPES.get(type, str(type)), Sent(self._cookie, message))
             if refusal is None:
                 kept.append(message)
                 continue

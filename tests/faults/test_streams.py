@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.conftest import RunKokofast, links, namespaces
 from tests.kernel.conftest import COMMAND, Lab, present, refused_by_the_kernel, run, until
 from tests.runtimes.engines import mounts_below, processes_of
@@ -28,7 +29,6 @@ from tests.runtimes.engines import mounts_below, processes_of
 pytestmark = pytest.mark.usefixtures("requires_root")
 
 Start = Callable[..., subprocess.Popen[str]]
-ROOT = Path(__file__).resolve().parent.parent.parent
 CHAIN = '{"endpoints": ["r0:e0:10.0.0.0/31", "r1:e0:10.0.0.1/31"]}\n'
 
 

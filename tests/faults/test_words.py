@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests import ROOT
 from tests.faults.machine import Machine
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
-ROOT = Path(__file__).resolve().parents[2]
 KOKOFAST = (sys.executable, "-m", "kokofast")
 # A chain of 7 namespaces.
 CHAIN = [{"endpoints": [f"r{i}:e1", f"r{i + 1}:e0"]} for i in range(6)]

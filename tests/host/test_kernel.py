@@ -18,10 +18,10 @@ from kokofast.host.kernel import Handle, Kernel
 from kokofast.host.namespaces import identity, named, open_namespace
 from kokofast.wire.link import RTM_GETLINK, RTM_SETLINK
 from kokofast.wire.message import Request
+from tests import ROOT
 from tests.conftest import NamespaceFactory, ip
 from tests.host.helpers import descriptors, open_namespaces, own_namespace
 
-ROOT = Path(__file__).resolve().parents[2]
 ALIAS = "kokofast:lab:namespace"
 LINKS = Request(RTM_GETLINK, {})
 

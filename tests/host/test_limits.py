@@ -14,8 +14,8 @@ import pytest
 from kokofast.host.limits import explained, neighbours
 from kokofast.host.namespaces import enter_new_namespace
 from kokofast.host.threads import in_own_thread, no_thread
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("requires_root")
 
 

@@ -6,15 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kokofast.host.limits import RESERVED, missing_capabilities
+from tests import ROOT
 from tests.conftest import namespaces
 
-ROOT = Path(__file__).resolve().parents[2]
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
+from tests import ROOT
 from tests.koko.conftest import inside
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 HEAVY = frozenset(
     {

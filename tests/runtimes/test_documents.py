@@ -9,10 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import ROOT
 from tests.conftest import NamespaceFactory, RunKokofast, links
 from tests.runtimes.engines import IMAGE, Docker
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def block(document: str, language: str, word: str) -> str:

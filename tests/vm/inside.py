@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.vm.marker import ROOT
+from tests import ROOT
 from tests.vm.uml import EXCHANGE, Guest, GuestError
 
 RESULTS = "results.xml"

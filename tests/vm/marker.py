@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests import ROOT
+
 # What runs in the guest; those of these tests that are not marked run natively too.
 SELECTION = (ROOT / "tests" / "vm" / "guest", ROOT / "tests" / "kernel")
 IN_GUEST = os.environ.get("KOKOFAST_GUEST") == "1"

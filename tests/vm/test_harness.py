@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.vm.inside import GuestRun, Outcome, merged, read_results, run_tests
-from tests.vm.marker import ROOT
 from tests.vm.uml import EXCHANGE, Card, Guest, GuestError, GuestTimeout, cause_of
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.marker import ROOT
+from tests import ROOT
 
 VAGRANT = ROOT / "vagrant"
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from tests.vm.marker import ROOT
+from tests import ROOT
 
 LENGTH = 4  # bytes in front of each request and answer
 
