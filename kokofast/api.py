@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import math
 import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -24,7 +25,7 @@ from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
 from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
 from kokofast.topology import load as load_bytes
 from kokofast.topology.model import Topology
-from kokofast.topology.values import check_lab_name
+from kokofast.topology.values import check_lab_name, quote
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -119,15 +120,50 @@ def _lab(name: object) -> str | None:
     return None if name is None else check_lab_name(name)
 
 
+def _check_flags(**flags: object) -> None:
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} is True or False, not {quote(value)}")
+
+
+def _check_jobs(jobs: object) -> None:
+    if jobs is None:
+        return
+    if not isinstance(jobs, int) or isinstance(jobs, bool):
+        raise TypeError(f"jobs is a whole number or None, not {quote(jobs)}")
+    if jobs < 1:
+        raise ValueError(f"jobs is a whole number from 1, or None, not {jobs}")
+
+
+def _check_timeout(seconds: object) -> None:
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise TypeError(f"runtime_timeout is a number of seconds, not {quote(seconds)}")
+    if not 0 < seconds < math.inf:  # nan is neither
+        raise ValueError(f"runtime_timeout is a number of seconds above 0, not {seconds}")
+
+
+def _check_outputs(progress: object, **outputs: tuple[object, type]) -> None:
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress is a function of (stage, done, total) or None, not {quote(progress)}")
+    for name, (value, kind) in outputs.items():
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} is a {kind.__name__} or None, not {quote(value)}")
+
+
 def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool = False) -> Topology:
     """Read a topology from a .json, .jsonl, .yaml or .csv file.
 
     name is the lab's name (by default the file's own, or its stem); create makes missing network namespaces.
-    Raises OSError, and TopologyError with every problem of the file in ``problems``.
+    Raises OSError, TopologyError with every problem of the file in ``problems``, TypeError for an argument of another
+    type, and ValueError for a name that cannot be a lab's.
     """
     filename = os.fspath(path)
+    if not isinstance(filename, str):
+        raise TypeError(f"path is a string or a path, not {type(filename).__name__}")
+    _check_flags(create=create)
+    name = _lab(name)
     data = read_file(filename, FILE_BYTES_MAX)
-    return load_bytes(data, filename=filename, name=name, create=create)
+    return load_bytes(data, filename=filename, name=name, create=create, name_option="name=")
 
 
 @_public
@@ -149,12 +185,18 @@ async def apply(
     runtime_timeout is how many seconds a container daemon may be silent. A result that is given is filled in, so that
     a caller who cancels the run can see what became of it.
 
-    Raises PermissionError without the capabilities it takes, OSError when the machine fails, RuntimeError outside of
-    trio, ValueError for a lab's name that is none.
+    Raises TypeError for an argument of another type, ValueError for a number out of its range or a lab's name that is
+    none, PermissionError without the capabilities it takes, OSError when the machine fails, RuntimeError outside of
+    trio.
     """
+    _topology(topology)
+    _check_flags(keep_going=keep_going, dry_run=dry_run)
+    _check_jobs(jobs)
+    _check_timeout(runtime_timeout)
+    _check_outputs(progress, result=(result, Result))
     _need(TO_LOOK if dry_run else TO_WIRE, "apply")
     return await _apply.apply(
-        _topology(topology),
+        topology,
         keep_going=keep_going,
         dry_run=dry_run,
         jobs=jobs,
@@ -182,16 +224,19 @@ async def destroy(
     A lab stays, and the status is "invalid", when links of other labs would go with it: those in a namespace that the
     lab made, or on one of its links. force takes them along.
 
-    Raises ValueError for a name that cannot be a lab's, or for neither a lab nor all_labs; PermissionError, OSError and
-    RuntimeError as apply().
+    Raises ValueError for neither a lab nor all_labs, or for both; else as apply().
     """
+    _check_flags(all_labs=all_labs, force=force)
+    _check_jobs(jobs)
+    _check_outputs(progress, topology=(topology, Topology))
     if isinstance(lab, Topology):
         topology = lab
     name = topology.name if topology is not None and not isinstance(lab, str) else lab
     if (name is None) != all_labs:
         raise ValueError("kokofast.destroy() takes a lab's name, its topology, or all_labs=True")
+    lab = _lab(name)
     _need(TO_WIRE, "destroy")
-    return await _destroy.destroy(_lab(name), topology=topology, force=force, jobs=jobs, progress=progress)
+    return await _destroy.destroy(lab, topology=topology, force=force, jobs=jobs, progress=progress)
 
 
 @_public
@@ -206,10 +251,12 @@ async def inspect(
 
     unseen is filled with the namespaces that are there and could not be looked into, by title, and why; namespaces with
     the lab of each named namespace that a lab made.
-    Raises ValueError for a name that cannot be a lab's; PermissionError, OSError and RuntimeError as apply().
+    Raises as apply().
     """
+    name = _lab(lab)
+    _check_outputs(progress, unseen=(unseen, dict), namespaces=(namespaces, dict))
     _need(TO_LOOK, "inspect")
-    return await _inspect.inspect(_lab(lab), progress=progress, unseen=unseen, namespaces=namespaces)
+    return await _inspect.inspect(name, progress=progress, unseen=unseen, namespaces=namespaces)
 
 
 @asynccontextmanager
@@ -217,10 +264,12 @@ async def deployed(topology: Topology, **options: Any) -> AsyncIterator[Result]:
     """Apply the topology, run the block with the result, and destroy the lab, however the block ends: all of it, also
     what was there before.
 
-    options are those of apply(). With keep_going the block runs with the links that work, and result.errors has the
-    others. Raises ApplyError when the topology cannot be applied, DestroyError when something of the lab is left; where
-    the block itself raised, that exception stays, with a note of what is left.
+    options are those of apply(), but for dry_run. With keep_going the block runs with the links that work, and
+    result.errors has the others. Raises ApplyError when the topology cannot be applied, DestroyError when something of
+    the lab is left; where the block itself raised, that exception stays, with a note of what is left.
     """
+    if "dry_run" in options:
+        raise TypeError("kokofast.deployed() takes no dry_run: it makes the lab")
     result = await apply(topology, **options)
     works = result.status in (APPLIED, UNCHANGED) or (result.status == PARTIAL and options.get("keep_going", False))
     if not works:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import os
 import pydoc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +66,90 @@ async def test_what_is_no_topology_or_name_is_refused() -> None:
     for call in (kokofast.apply, kokofast.destroy, kokofast.inspect):
         with pytest.raises(TypeError, match="list"):
             await call(wrong)
+
+
+LAB = Topology("lab1", {}, ())
+
+
+async def called(_name: str, **options: Any) -> None:
+    function: Callable[..., Any] = getattr(kokofast, _name)
+    if _name == "load":
+        function(**options)
+    elif _name == "deployed":
+        async with function(**options):
+            raise AssertionError
+    else:
+        await function(**options)
+
+
+@pytest.mark.parametrize(
+    ("call", "options", "kind", "said"),
+    [
+        (call, {name: value}, TypeError, f"^{name} is True or False, not ")
+        for call, names in (
+            ("load", ["create"]),
+            ("apply", ["keep_going", "dry_run"]),
+            ("destroy", ["force", "all_labs"]),
+        )
+        for name in names
+        for value in ("no", 1, None)
+    ]
+    + [
+        (call, {"jobs": value}, kind, "^jobs is a whole number")
+        for call in ("apply", "destroy", "deployed")
+        for value, kind in ((0, ValueError), (-1, ValueError), ("x", TypeError), (1.0, TypeError), (True, TypeError))
+    ]
+    + [
+        (call, {"runtime_timeout": value}, kind, "^runtime_timeout is a number of seconds")
+        for call in ("apply", "deployed")
+        for value, kind in (
+            (0, ValueError),
+            (-1, ValueError),
+            (float("nan"), ValueError),
+            (float("inf"), ValueError),
+            ("1", TypeError),
+            (None, TypeError),
+        )
+    ]
+    + [(call, {"progress": 5}, TypeError, "^progress is a function") for call in ("apply", "destroy", "inspect")]
+    + [
+        ("load", {"name": 3}, TypeError, "a lab's name is a string, not a int"),
+        ("load", {"name": "a/b"}, ValueError, "cannot be the lab's name.*letter or digit first$"),
+        ("load", {"path": 5}, TypeError, "not int"),
+        ("load", {"path": b"x.json"}, TypeError, "not bytes"),
+        ("apply", {"result": {}}, TypeError, "^result is a Result or None, not {}"),
+        ("destroy", {"topology": "x.json"}, TypeError, "^topology is a Topology or None, not 'x.json'"),
+        ("inspect", {"lab": 3}, TypeError, "a lab's name is a string"),
+        ("inspect", {"unseen": []}, TypeError, "^unseen is a dict or None"),
+        ("inspect", {"namespaces": True}, TypeError, "^namespaces is a dict or None"),
+        ("deployed", {"dry_run": True}, TypeError, "takes no dry_run"),
+        ("deployed", {"nosuch": True}, TypeError, "nosuch"),
+    ],
+)
+async def test_an_argument_is_checked_as_the_command_line_checks_it(
+    monkeypatch: pytest.MonkeyPatch, call: str, options: dict[str, Any], kind: type[Exception], said: str
+) -> None:
+    """Also before anybody asks for rights."""
+    monkeypatch.setattr(api, "missing_capabilities", lambda _: ["CAP_SYS_ADMIN"])
+    first = {"load": {"path": "/nowhere.json"}, "inspect": {}, "destroy": {"lab": "lab1"}}.get(call, {"topology": LAB})
+    with pytest.raises(kind, match=said):
+        await called(call, **{**first, **options})
+
+
+def test_every_argument_is_checked() -> None:
+    """One that is added here is also added to the table above."""
+    known = {"path", "name", "create", "topology", "keep_going", "dry_run", "jobs", "runtime_timeout", "progress"}
+    known |= {"result", "lab", "all_labs", "force", "unseen", "namespaces", "options"}
+    for name in ("load", "apply", "destroy", "inspect", "deployed"):
+        assert set(inspect.signature(getattr(kokofast, name)).parameters) <= known
+
+
+def test_a_file_that_is_called_like_no_lab(tmp_path: Path) -> None:
+    file = tmp_path / "my lab.json"
+    file.write_text("[]")
+    with pytest.raises(kokofast.TopologyError, match=r"cannot be the lab.s name.*; give another one with name=$"):
+        kokofast.load(file)
+    assert kokofast.load(file, name="mine").name == "mine"
 
 
 async def test_destroy_takes_a_topology(monkeypatch: pytest.MonkeyPatch) -> None:

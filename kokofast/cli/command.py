@@ -53,8 +53,8 @@ def load_file(
         return load(data, filename=options.file, name=getattr(options, "name", None), create=create)
     except OSError as error:
         sentence = error.strerror or str(error)
-        if isinstance(error, FileNotFoundError) and options.command == "destroy" and _is_lab_name(options.file):
-            sentence += f"; to remove the lab of that name: kokofast destroy --name {options.file}"
+        if isinstance(error, FileNotFoundError):
+            sentence += _instead_of(options.file, is_destroy=options.command == "destroy")
         raise CommandError(INVALID, Problem(clean(options.file), sentence)) from None
     except MemoryError:
         raise CommandError(INVALID, Problem(clean(options.file), "there is not memory enough to read it")) from None
@@ -63,6 +63,51 @@ def load_file(
             keep_problems += error.problems
             return error.topology
         raise CommandError(INVALID, *error.problems) from None
+
+
+def _instead_of(path: str, *, is_destroy: bool) -> str:
+    """What may be meant by a file that is not there: one that is called nearly like it, or a lab."""
+    from difflib import get_close_matches
+
+    from kokofast.topology.loader import EXTENSIONS
+
+    folder, base = os.path.split(path)
+    try:
+        names = [name for name in os.listdir(folder or ".") if name.rpartition(".")[2].lower() in EXTENSIONS]
+    except OSError:
+        names = []
+    stems = {name.rpartition(".")[0]: name for name in names}
+    file = next(iter(get_close_matches(base, names, n=1)), None) or stems.get(
+        next(iter(get_close_matches(base, stems, n=1)), "")
+    )
+    hint = f"; did you mean {clean(os.path.join(folder, file))}?" if file is not None else ""
+    if not is_destroy or not _is_lab_name(path):
+        return hint
+    labs = _labs_there()
+    lab = path if path in labs else next(iter(get_close_matches(path, labs, n=1)), path)
+    what = "the lab of that name" if lab == path else f"the lab {lab}"
+    return f"{hint}; to remove {what}: kokofast destroy --name {lab}"
+
+
+def _labs_there() -> set[str]:
+    """The labs of this machine, as far as we may look."""
+    from contextlib import closing
+
+    from kokofast.engine.at_once import AtOnce, drive
+    from kokofast.engine.inspect import inspect
+    from kokofast.host.kernel import kernel_for
+    from kokofast.host.limits import TO_LOOK, missing_capabilities
+    from kokofast.host.namespaces import count_named
+
+    if missing_capabilities(TO_LOOK):
+        return set()
+    namespaces: dict[str, str] = {}
+    try:
+        with closing(kernel_for(count_named())) as kernel:
+            links = drive(inspect(kernel=kernel, run=AtOnce(), namespaces=namespaces))
+    except OSError:
+        return set()
+    return {link.lab for link in links if link.lab} | set(namespaces.values())
 
 
 def check_lab(name: str | None) -> str | None:

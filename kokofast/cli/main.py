@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
@@ -99,7 +101,9 @@ def _split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
 
 
 def _destroy(options: argparse.Namespace) -> int:
+    start = time.perf_counter()
     topology = load_file(options) if options.file is not None else None
+    read = time.perf_counter() - start
     need_capabilities()
     from kokofast.engine.at_once import AtOnce, Stopped, drive
     from kokofast.engine.destroy import begin_destroy, destroy
@@ -168,12 +172,19 @@ def _destroy(options: argparse.Namespace) -> int:
         name = caught.name if caught is not None else "a signal"
         raise CommandError(PARTIAL, f"interrupted by {name}; {again}")
     result = found[0]
+    if topology is not None:
+        result.seconds = {"read": read, **result.seconds}
     result.errors = [Failure(clean(error.source), error.message, error.errno) for error in result.errors]
     code = INVALID if result.status == "invalid" else PARTIAL if result.errors else OK
     return finish(result, options, code)
 
 
+_NO_FILE = ": inspect takes the name of a lab, not a file"
+
+
 def _inspect(options: argparse.Namespace) -> int:
+    if options.lab is not None and "/" in options.lab:
+        raise CommandError(INVALID, f"{clean(options.lab)}{_NO_FILE}")
     check_lab(options.lab)
     need_capabilities(looks_only=True)
     from kokofast.cli.output import print_links, unlinked
@@ -209,7 +220,8 @@ def _inspect(options: argparse.Namespace) -> int:
     for title, why in unseen.items():
         complain(f"kokofast: {title}: the namespace cannot be looked into: {why.strerror or why}")
     if options.lab is not None and not found and not namespaces:
-        complain(f"kokofast: nothing of the lab {options.lab} is there; 'kokofast inspect' shows all labs")
+        hint = _NO_FILE if os.path.isfile(options.lab) else ""
+        complain(f"kokofast: nothing of the lab {options.lab} is there{hint}; 'kokofast inspect' shows all labs")
         return FAILED
     return FAILED if unseen else OK
 

@@ -222,8 +222,14 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
 
 def summary(result: Result) -> str:
     """``fabric1: applied, 2 links created``."""
-    counts = [f"{count(number, 'link')} {what}" for what, number in result.links.items() if number and what != "total"]
-    counts += [f"{count(number, 'namespace')} {what}" for what, number in result.namespaces.items() if number]
+    done = {"created": "to create", "updated": "to update"} if result.planned else {}
+    told = (("link", result.links), ("namespace", result.namespaces))
+    counts = [
+        f"{count(number, noun)} {done.get(what, what)}"
+        for noun, counted in told
+        for what, number in counted.items()
+        if number and what != "total"
+    ]
     title = f"{result.lab}: " if result.lab else ""
     return f"{title}{', '.join([result.status, *counts])}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kokofast import __version__
@@ -16,6 +17,9 @@ exit codes: 0 done, or nothing to do; 1 failed, everything this run made was tak
 one that does not fit this machine, nothing was touched; 3 partly done: some links failed with --keep-going, or
 something could not be taken back, or removed, or all was done but the result or the trace could not be written; 4 with
 --dry-run --exit-code: there is something to change; others: the sandbox's command"""
+
+
+_Commands = argparse._SubParsersAction
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,23 +41,31 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             from kokofast.topology.problems import unknown
 
-            what = "command" if isinstance(action, argparse._SubParsersAction) else "value"
+            what = "command" if isinstance(action, _Commands) else "value"
             raise argparse.ArgumentError(action, unknown(what, str(value), action.choices))
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("the following arguments are required"):  # what is missing may be there, mistyped
             self._refuse(self._given)
+        if message.startswith("argument COMMAND"):  # what is taken for the command may be the value of an option
+            self._refuse(list(itertools.takewhile(lambda text: text.startswith("-"), self._given)))
         super().error(clean(message))
 
     def _refuse(self, given: Sequence[str]) -> None:
-        """Ends with an error when one of these is an option that there is not."""
+        """Ends with an error when one of these is an option that there is not, or one of a command behind it."""
         known = [name for name in self._option_string_actions if name.startswith("--")]
         names = [text.partition("=")[0] for text in given if text.startswith("--")]
         mistyped = [name for name in names if name not in known]
         if mistyped:
             from kokofast.topology.problems import unknown
 
-            super().error(clean("; ".join(unknown("option", name, known) for name in mistyped)))
+            early = [name for name in mistyped if name in self._options_of_commands()]
+            told = [f"the option {name} goes behind the command" for name in early]
+            super().error(clean("; ".join(told or [unknown("option", name, known) for name in mistyped])))
+
+    def _options_of_commands(self) -> set[str]:
+        parsers = [action.choices.values() for action in self._actions if isinstance(action, _Commands)]
+        return {name for parser in itertools.chain(*parsers) for name in parser._option_string_actions}
 
 
 def build_parser() -> argparse.ArgumentParser:

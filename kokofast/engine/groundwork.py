@@ -20,8 +20,8 @@ from kokofast.host import namespaces as host
 from kokofast.host.lock import is_locked
 from kokofast.plan.operations import AddMirror, CreateLink, MakeNamespace, RemoveMirror
 from kokofast.plan.ownership import lab_of_alias
+from kokofast.plan.plan import CREATE, UPDATE, Situation, parents_elsewhere
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
-from kokofast.plan.plan import UPDATE, Situation, parents_elsewhere
 from kokofast.plan.planner import make_plan
 from kokofast.topology.model import CONTAINER_KINDS, parent_of
 from kokofast.topology.order import ancestors
@@ -205,6 +205,9 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
         return False
     if dry_run:
         result.status = PLANNED if plan.operations else UNCHANGED
+        result.links["created"] = plan.actions.count(CREATE)
+        result.links["updated"] = plan.actions.count(UPDATE)
+        result.namespaces["created"] = sum(isinstance(one, MakeNamespace) for one in plan.operations)
         result.planned = describe(plan, plan.operations)
         result.notes = plan.notes + (crowded(topology) if plan.operations else [])
         return False

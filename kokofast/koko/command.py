@@ -128,7 +128,7 @@ def _create(kernel: Kernel, topology: Topology) -> int:
     survey = look_at(kernel, nodes_of(topology).values(), mirrors=mirrors)
     if survey.problems:
         return _complain_of(survey.problems)
-    taken = _taken(topology, survey)
+    taken = _taken(kernel, topology, survey)
     if taken:
         if _is_there(kernel, topology):
             complain(f"kokofast: {topology.links[0].title()} is there already; nothing to do")
@@ -144,15 +144,23 @@ def _create(kernel: Kernel, topology: Topology) -> int:
     return _report(applied, interrupted)
 
 
-def _taken(topology: Topology, survey: Survey) -> list[Problem]:
+def _taken(kernel: Kernel, topology: Topology, survey: Survey) -> list[Problem]:
     """Interfaces that are there already, even as ours: koko's command line makes links, it does not complete them."""
+    from kokofast.plan.ownership import lab_of
+    from kokofast.plan.planner import deletion
     from kokofast.topology.problems import Problem
 
     problems: list[Problem] = []
     for end in topology.links[0].ends:
         namespace = survey.observed[survey.places[end.node]]
         if namespace is not None and end.ifname in namespace.interfaces:
-            problems.append(Problem(end.place, f"there is an interface {end.ifname} already"))
+            lab = lab_of(namespace.interfaces[end.ifname], namespace, kernel.boot_id())
+            command = deletion(topology.nodes[end.node], end.ifname) if lab is not None else ""
+            ours = "of a link that differs" if lab == topology.name else f"of the lab {lab}"
+            whose = "not ours" if lab is None else ours
+            cure = f"delete it ({command})" if command else "delete it"
+            text = f"there is an interface {end.ifname} already, {whose}; {cure} or take another name"
+            problems.append(Problem(end.place, text))
     return problems
 
 

@@ -36,6 +36,7 @@ PARENT_SYNTAX = {
     "vlan": "PARENT,ID",
     "macvlan": "PARENT,MODE",
 }
+COMMANDS = frozenset(("batch", "destroy", "inspect", "validate", "schema", "generate"))  # of the other command line
 DIRECTIONS = ("ingress", "egress", "both")
 MACVLAN_MODES = ("default", "private", "vepa", "bridge", "passthru")
 MIRROR = "mirror"
@@ -115,7 +116,13 @@ def _split(argv: list[str]) -> list[tuple[str, str]]:
             found.append((letter, ""))
             continue
         if letter not in PARENTS and letter.lower() not in ENDPOINTS:
-            raise UsageError(f"there is no option {quote(word if letter == '-' else word[:2])}")
+            command = next((item for item in argv if item in COMMANDS), None)
+            hint = (
+                ""
+                if command is None
+                else f" in front of a command; options go behind it: kokofast {command} {word} ..."
+            )
+            raise UsageError(f"there is no option {quote(word if letter == '-' else word[:2])}{hint}")
         if not rest:
             following = next(words, None)
             if following is None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kokofast.kinds.kind import Kind
     from kokofast.plan.observed import Interface
     from kokofast.plan.plan import Situation
-    from kokofast.topology.model import End, Topology
+    from kokofast.topology.model import End, Node, Topology
 
 LOOPBACK = "lo"
 # The options of koko's command line that delete a link, by the kind of node.
@@ -70,6 +70,14 @@ def _plan_namespaces(plan: Plan, topology: Topology, situation: Situation) -> di
         if situation.observed[ns] is None and ns not in made and node.create:
             made[ns] = plan.add(MakeNamespace(ns, node.target, alias))
     return made
+
+
+def deletion(node: Node, ifname: str) -> str:
+    """The command that deletes a link of ours by its end in a node; empty where a shell would need quotes."""
+    letter = DELETES.get(node.kind)
+    if letter is None or not SHELL_SAFE.issuperset(node.target + ifname):
+        return ""
+    return f"kokofast -{letter} {node.target + ',' if node.target else ''}{ifname}"
 
 
 class _LinkPlanner:
@@ -266,11 +274,8 @@ class _LinkPlanner:
 
     def _deletion(self, ns: int, ifname: str) -> str:
         """The command that deletes a link of ours by one of its ends."""
-        for node in (node for name, node in self.nodes.items() if self.situation.places.get(name) == ns):
-            letter = DELETES.get(node.kind)
-            if letter is not None and SHELL_SAFE.issuperset(node.target + ifname):
-                return f"kokofast -{letter} {node.target + ',' if node.target else ''}{ifname}"
-        return f"ip link delete {ifname}"
+        nodes = (node for name, node in self.nodes.items() if self.situation.places.get(name) == ns)
+        return next(filter(None, (deletion(node, ifname) for node in nodes)), f"ip link delete {ifname}")
 
     def _with_alias(self, alias: str) -> list[tuple[int, Interface]]:
         """(namespace, interface) of each interface of this lab that has the alias."""

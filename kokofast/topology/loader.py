@@ -28,12 +28,19 @@ FILE_BYTES_MAX = 64 << 20
 
 
 def load(
-    data: bytes, *, filename: str, format: str | None = None, name: str | None = None, create: bool = False
+    data: bytes,
+    *,
+    filename: str,
+    format: str | None = None,
+    name: str | None = None,
+    create: bool = False,
+    name_option: str = "--name",
 ) -> Topology:
     """The topology in data.
 
     filename is what places and the lab's name come from, "-" for standard input; format one of FORMATS, by the
     file's extension when None; name overrides the lab's name; create makes missing namespaces unless a node says no.
+    name_option is what the caller calls name.
     Raises TopologyError with all problems of the file.
     """
     if format is not None and format not in FORMATS:
@@ -55,7 +62,7 @@ def load(
         document = _read(text, format or _guess(text, filename), title, problems)
         if len(document.links) > LINKS_MAX:
             raise refuse_too_many(title)
-        lab = _lab_name(document, filename, title, name, problems)
+        lab = _lab_name(document, filename, title, name, name_option, problems)
         return build(document, lab, create, problems)
 
 
@@ -112,9 +119,11 @@ def _read(text: str, format: str, title: str, problems: list[Problem]) -> Docume
     return read_yaml(text, title, problems)
 
 
-def _lab_name(document: Document, filename: str, title: str, name: str | None, problems: list[Problem]) -> str:
-    """--name, or the file's own name for the lab, or the file's stem."""
-    found, place = name, "--name"
+def _lab_name(
+    document: Document, filename: str, title: str, name: str | None, name_option: str, problems: list[Problem]
+) -> str:
+    """The name that was given, or the file's own name for the lab, or the file's stem."""
+    found, place, cure = name, name_option, ""
     if name is None and document.name_given:
         if not isinstance(document.name, str):
             problems.append(Problem("$.name", f"must be text, not {describe(document.name)}"))
@@ -123,8 +132,9 @@ def _lab_name(document: Document, filename: str, title: str, name: str | None, p
     if found is None:
         base = filename.rpartition("/")[2]
         found, place = "stdin" if filename == STDIN else base.rpartition(".")[0] or base, title
+        cure = f"; give another one with {name_option}"
     try:
         return check_lab_name(found)
     except ValueError as error:
-        problems.append(Problem(place, str(error)))
+        problems.append(Problem(place, f"{error}{cure}"))
         return ""

@@ -95,7 +95,7 @@ def check_lab_name(name: str) -> str:
     if not _is_plain(name, LAB_NAME_BYTES):
         raise ValueError(
             f"{quote(name)} cannot be the lab's name: 1 to {LAB_NAME_BYTES} letters, digits, '.', '_' or '-', "
-            "a letter or digit first; give another one with --name"
+            "a letter or digit first"
         )
     return name
 

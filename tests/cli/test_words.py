@@ -27,10 +27,13 @@ from tests.conftest import RunKokofast
         (["destroy", "x", "-z"], "kokofast destroy", "unrecognized arguments: -z"),
         (["validate", "x", "y"], "kokofast validate", "unrecognized arguments: y"),
         (["generate", "chain", "--link", "5"], "kokofast generate chain", "did you mean '--links'?"),
-        (["generate", "--links=5", "chain", "--links", "5"], "kokofast generate", "unknown option '--links'"),
+        (["generate", "--links=5", "chain", "--links", "5"], "kokofast generate", "the option --links goes behind"),
         (["inspekt"], "kokofast", "unknown command 'inspekt'; did you mean 'inspect'?"),
         (["--versio"], "kokofast", "did you mean '--version'?"),
-        (["--dry-run", "batch", "x", "--name", "y"], "kokofast", "unknown option '--dry-run'"),
+        (["--dry-run", "batch", "x", "--name", "y"], "kokofast", "the option --dry-run goes behind the command"),
+        (["--format", "json", "batch", "x"], "kokofast", "the option --format goes behind the command"),
+        (["--quiet", "batch", "x"], "kokofast", "the option --quiet goes behind the command"),
+        (["inspekt", "--all"], "kokofast", "unknown command 'inspekt'"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else "",
 )
@@ -54,6 +57,23 @@ def test_destroy_of_a_lab_by_its_bare_name_is_told_of_name(kokofast: RunKokofast
     for other in (str(tmp_path / "fabric1"), "../fabric1"):
         assert "--name" not in kokofast("destroy", other).stderr
     assert "--name" not in kokofast("batch", "fabric1").stderr
+
+
+def test_an_option_of_one_letter_in_front_of_its_command(kokofast: RunKokofast) -> None:
+    done = kokofast("-q", "batch", "x.json")
+    assert done.returncode == 2
+    assert "there is no option '-q' in front of a command; options go behind it: kokofast batch -q ..." in done.stderr
+    assert "command" not in kokofast("-q", "x").stderr
+
+
+@pytest.mark.parametrize("command", ["batch", "validate", "destroy"])
+def test_a_file_that_is_called_nearly_like_it_is_named(kokofast: RunKokofast, tmp_path: Path, command: str) -> None:
+    (tmp_path / "chain.json").write_text("[]")
+    for name in ("chian", "chian.json", "chain.jsn", "chain"):
+        done = kokofast(command, f"{tmp_path}/{name}")
+        assert done.returncode == 2
+        assert f"did you mean {tmp_path}/chain.json?" in done.stderr
+    assert "did you mean" not in kokofast(command, f"{tmp_path}/other").stderr
 
 
 def test_remarks_go_to_standard_error_and_the_plan_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:

@@ -525,6 +525,8 @@ async def test_a_dry_run_sends_nothing_and_tells(machine: Machine) -> None:
     before = kernel.state()
     result = await apply(lab(MIXED), kernel=kernel, dry_run=True)
     assert result.status == "planned"
+    assert result.links == {"total": 4, "created": 3, "updated": 1, "unchanged": 0, "failed": 0}
+    assert result.namespaces == {"created": 2}
     assert kernel.requests == []
     assert kernel.state() == before
     assert "+ namespace c" in result.planned
@@ -533,6 +535,35 @@ async def test_a_dry_run_sends_nothing_and_tells(machine: Machine) -> None:
     assert "~ a:e0 mtu 1400 -> 1300, -2001:db8::1/64" in result.planned
     assert any(line.startswith("~ b:e0 ") and "down" in line for line in result.planned)
     assert result.notes == []
+
+
+LINK_STATES = ("created", "updated", "unchanged", "failed")
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({}, "applied"),
+        ({"dry_run": True}, "planned"),
+        ({"keep_going": True, "refused": 3}, "partial"),
+        ({"keep_going": True, "missing": True}, "partial"),
+        ({"keep_going": True, "missing": True, "dry_run": True}, "partial"),
+    ],
+)
+async def test_the_counts_of_links_add_up(machine: Machine, options: dict[str, Any], status: str) -> None:
+    kernel = await machine()
+    if options.pop("refused", None):
+        kernel.refuse[3] = errno.EPERM
+    nodes = {"p": {"pid": 4194304}} if options.pop("missing", False) else {}
+    more: list[dict[str, object]] = [{"endpoints": ["p:e0", "a:e9"]}] if nodes else []
+    result = await apply(lab([*MIXED, *more], nodes=nodes), kernel=kernel, jobs=1, **options)
+    assert result.status == status
+    assert result.links["total"] == len(MIXED) + len(more)
+    assert result.links["total"] == sum(result.links[state] for state in LINK_STATES)
+    if status == "applied":
+        for dry_run in (False, True):
+            again = await apply(lab(MIXED), kernel=kernel, dry_run=dry_run)
+            assert (again.status, again.links["unchanged"], again.links["total"]) == ("unchanged", 4, 4)
 
 
 async def test_all_problems_are_shown_at_once_and_nothing_is_sent(make_kernel: KernelFactory) -> None:

@@ -196,3 +196,19 @@ def test_a_lab_that_is_not_there(lab: Lab, kokofast: RunKokofast) -> None:
         done = kokofast("inspect", lab.name, "--format", form)
         assert (done.returncode, done.stdout) == (1, output)
         assert done.stderr == f"kokofast: nothing of the lab {lab.name} is there; 'kokofast inspect' shows all labs\n"
+
+
+def test_a_lab_that_is_called_nearly_like_it_is_named(lab: Lab) -> None:
+    lab.bundle(1)
+    lab.batch()
+    done = lab.kokofast("destroy", lab.name + "x")
+    assert done.returncode == 2
+    assert f"to remove the lab {lab.name}: kokofast destroy --name {lab.name}\n" in done.stderr
+
+
+def test_inspect_takes_no_file(lab: Lab) -> None:
+    lab.write([])
+    for name in (lab.file, f"./{Path(lab.file).name}"):
+        done = lab.kokofast("inspect", name)
+        assert (done.returncode, "inspect takes the name of a lab, not a file" in done.stderr) == (2, True)
+    assert "not a file" not in lab.kokofast("inspect", "nosuch").stderr

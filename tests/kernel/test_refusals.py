@@ -170,6 +170,9 @@ def test_destroy_by_file_needs_no_namespace_of_it(lab: Lab, kokofast: RunKokofas
     done = kokofast("destroy", lab.file)
     assert done.returncode == 0, done.stderr
     assert "unchanged" in done.stdout
+    seconds = json.loads(kokofast("destroy", lab.file, "--format", "json").stdout)["seconds"]
+    assert seconds["total"] >= seconds["read"] > 0
+    assert "read" not in json.loads(kokofast("destroy", "--name", lab.name, "--format", "json").stdout)["seconds"]
 
 
 def parented(a: str, name: str, parent: str, mode: str = "bridge") -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.conftest import ip, ip_json
@@ -54,8 +56,20 @@ def test_what_differs_is_refused(here: str, pair: tuple[str, str], command: str)
     before = state(here, a, b)
     answer = koko(here, *command.format(a=a, b=b).split())
     assert answer.returncode == 2, answer.stderr
-    assert "there is an interface link1 already" in answer.stderr
+    assert "there is an interface link1 already, of a link that differs; delete it (" in answer.stderr
     assert state(here, a, b) == before
+    cure = re.search(r"link1 already, .*; delete it \(kokofast (-N .*)\) or take another name", answer.stderr)
+    assert cure is not None, answer.stderr
+    done(here, *cure[1].split())
+    done(here, *command.format(a=a, b=b).split())
+
+
+def test_what_others_have_made_is_told_as_theirs(here: str, pair: tuple[str, str]) -> None:
+    a, b = pair
+    ip(a, "link", "add", "link1", "type", "veth", "peer", "name", "other")
+    answer = koko(here, "-n", f"{a},link1", "-n", f"{b},link2")
+    assert answer.returncode == 2
+    assert answer.stderr.endswith("link1 already, not ours; delete it or take another name\n")
 
 
 def test_a_mirror_less_and_a_link_that_was_set_down_are_refused(here: str, pair: tuple[str, str]) -> None:
