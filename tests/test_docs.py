@@ -155,6 +155,17 @@ def test_the_topology_in_yaml_can_be_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_topology_of_macvlans_can_be_made(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "running.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "lan.yaml").write_text(text, encoding="utf-8")
+    parent = "ip link add eth0 type veth peer name wire\nip link set eth0 up\nip link set wire up\n"
+    ping = "ip netns exec r1 ping -c 1 -W 5 192.0.2.10\n"
+    done = private(f"{parent}kokofast batch lan.yaml\n{ping}kokofast destroy lan.yaml", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 links created, 1 namespace created" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_library_example_runs(tmp_path: Path) -> None:
     (code,) = blocks("python")
     (tmp_path / "example.py").write_text(code, encoding="utf-8")

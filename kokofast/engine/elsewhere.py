@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kokofast.engine.observe import LINKS, Patience, observe
+from kokofast.engine.scene import HERE
 from kokofast.engine.seen import look_into
 from kokofast.host import namespaces as host
 from kokofast.kinds import KINDS
@@ -67,7 +68,7 @@ def _has_parent_elsewhere(interface: Interface) -> bool:
 def everywhere(kernel: Kernel, known: Set[tuple[int, int]] = frozenset()) -> Iterator[Sighted]:
     """Every namespace that can be found and looked into, but for those that are known; each is held open only while it
     is the current one."""
-    paths = {"/proc/self/ns/net": "host"}
+    paths = {HERE: "host"}
     paths.update((host.named(name), name) for name in host.list_named())
     paths.update((f"/proc/{pid}/ns/net", f"pid:{pid}") for pid, _ in host.list_processes())
     seen = set(known)
