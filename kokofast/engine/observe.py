@@ -70,7 +70,17 @@ def _given(messages: list[Message]) -> set[tuple[object, ...]]:
     }
 
 
-ADDRESSES = Request(RTM_GETADDR, {}, only=frozenset(("address", "flags", "local", "proto")), believe=_same_addresses)
+def _not_of_loopback(header: Mapping[str, int]) -> bool:
+    return header["index"] != LOOPBACK_IFINDEX
+
+
+ADDRESSES = Request(
+    RTM_GETADDR,
+    {},
+    only=frozenset(("address", "flags", "local", "proto")),
+    where=_not_of_loopback,
+    believe=_same_addresses,
+)
 
 
 class HinderedError(OSError):
@@ -91,7 +101,9 @@ class Patience:
 
     def __init__(self, links: Request) -> None:
         self.links = Request(links.type, links.header, links.attributes, only=links.only, believe=self._no_more)
-        self.addresses = Request(ADDRESSES.type, ADDRESSES.header, only=ADDRESSES.only, believe=self._same_addresses)
+        self.addresses = Request(
+            ADDRESSES.type, {}, only=ADDRESSES.only, where=ADDRESSES.where, believe=self._same_addresses
+        )
         self._attempts = 0
         self._messages = 0
 

@@ -40,6 +40,14 @@ _GONE = (errno.EINVAL, errno.ENODEV, errno.ENOENT)  # a qdisc, or its interface
 _KIND_ONLY = frozenset(("kind",))
 
 
+def _has_handle(header: Mapping[str, int]) -> bool:
+    # Those that the kernel gives to an interface by itself have none, and hold no filters.
+    return header["handle"] != 0
+
+
+_ALL_QDISCS = Request(tc.RTM_GETQDISC, {}, only=_KIND_ONLY, where=_has_handle)
+
+
 class Qdisc:
     """A qdisc that can hold our filters."""
 
@@ -232,7 +240,7 @@ def is_in(item: MirrorFilter, qdisc: Qdisc) -> bool:
 
 def all_qdiscs(kernel: Kernel, handle: Handle) -> list[tuple[int, Qdisc]]:
     """(ifindex, qdisc) of those of a namespace that can hold our filters. Raises KernelError, OSError."""
-    return list(_known(kernel.dump(handle, Request(tc.RTM_GETQDISC, {}, only=_KIND_ONLY))))
+    return list(_known(kernel.dump(handle, _ALL_QDISCS)))
 
 
 def _qdiscs_of(kernel: Kernel, handle: Handle, index: int) -> Iterator[Qdisc]:

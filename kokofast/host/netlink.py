@@ -19,7 +19,6 @@ from kokofast.wire.message import (
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
-    Ack,
     KernelError,
     explain,
     pack,
@@ -68,6 +67,7 @@ FORGET_ATTEMPTS = 10_000  # pieces of a dump: more than the interfaces of a name
 TIMEOUT_SECONDS = 120
 
 _ON = struct.pack("=i", 1)
+_SUCCESS = struct.pack("=i", 0)  # all that the end of a dump says when it went well
 _TIMEVAL = struct.pack("@ll", TIMEOUT_SECONDS, 0)
 
 
@@ -287,14 +287,15 @@ class Socket:
                     continue
                 consistent = consistent and not flags & NLM_F_DUMP_INTR
                 if type in (NLMSG_ERROR, NLMSG_DONE):
-                    ack = unpack_ack(flags, seq, body, echoes=type == NLMSG_ERROR) if len(body) else Ack(seq, 0)
-                    if ack.errno:
-                        raise explain(data, ack)
+                    if len(body) and body != _SUCCESS:
+                        ack = unpack_ack(flags, seq, body, echoes=type == NLMSG_ERROR)
+                        if ack.errno:
+                            raise explain(data, ack)
                     if malformed is not None:
                         raise malformed
                     return consistent
                 try:
-                    messages.append(unpack(type, flags, seq, pid, body, request.only))
+                    messages.append(unpack(type, flags, seq, pid, body, request.only, request.where))
                 except DecodeError as error:  # of one interface, say, whose attributes are too many for their lengths
                     malformed = error
             if len(messages) > DUMP_MESSAGES:

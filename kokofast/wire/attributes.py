@@ -81,17 +81,14 @@ NEST = Codec("NEST")
 class Header:
     """A fixed struct in front of attributes. Fields have names; those not given are 0, padding is ``x``."""
 
-    __slots__ = ("_positions", "fields", "name", "struct")
+    __slots__ = ("_positions", "fields", "name", "size", "struct")
 
     def __init__(self, name: str, format: str, fields: str) -> None:
         self.name = name
         self.struct = struct.Struct("=" + format)
+        self.size = self.struct.size
         self.fields = tuple(fields.split())
         self._positions = {name: position for position, name in enumerate(self.fields)}
-
-    @property
-    def size(self) -> int:
-        return self.struct.size
 
     def row(self, values: Mapping[str, object], resolve: Resolve | None = None) -> list[Any]:
         """The fields in order. Raises EncodeError on an unknown one."""

@@ -16,24 +16,30 @@ if TYPE_CHECKING:
 MAX_DEPTH = 16
 MAX_LAYOUTS = 1024
 MAX_LAYOUT_ATTRIBUTES = 256  # an interface has some seventy; what has thousands is not worth the memory
+# Values of an attribute that were read before: thousands of interfaces are called eth0, and are of one kind.
+MAX_KNOWN = 64
+MAX_KNOWN_BYTES = 64
 
 
 # (table, length of the bytes, names asked for) -> where the attributes stood in such bytes.
 LAYOUTS: dict[tuple[Table, int, frozenset[str] | None], Layout] = {}
 
 
-def decode(table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | None = None) -> dict[Any, Any]:
-    """The mapping that these bytes stand for. Raises DecodeError on anything that is not a list of attributes.
+def decode(
+    table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | None = None, start: int = 0
+) -> dict[Any, Any]:
+    """The mapping that these bytes stand for, from start on. Raises DecodeError on anything that is not a list of
+    attributes.
 
     Of an attribute that stands twice without being ``many`` the last wins, as in the kernel's nla_parse(). With only,
     attributes of other names are passed over: a dump of ten thousand namespaces has half a million of them.
     """
     if depth > MAX_DEPTH:
         raise DecodeError(f"attributes nested deeper than {MAX_DEPTH}")
-    layout = LAYOUTS.get((table, len(data), only))
-    if layout is not None and layout.headers.unpack_from(data) == layout.numbers:
-        return layout.read(data, depth)
-    view = memoryview(data)
+    layout = LAYOUTS.get((table, len(data) - start, only))
+    if layout is not None and layout.headers.unpack_from(data, start) == layout.numbers:
+        return layout.read(data, depth, start)
+    view = memoryview(data)[start:]
     layout = Layout(table, *walk(view, None if only is None else table.types_of(only)))
     values: dict[Any, Any] = {}
     later: list[tuple[str, Attr, memoryview]] = []
@@ -86,7 +92,7 @@ class Layout:
     A dump of thousands of namespaces has few layouts. Checking one is a single call instead of fifty, and another one
     takes out all numbers, strings and bytes."""
 
-    __slots__ = ("_names", "_rest", "_strings", "_values", "headers", "numbers", "places", "table")
+    __slots__ = ("_names", "_rest", "_values", "headers", "numbers", "places", "table")
 
     def __init__(self, table: Table, numbers: list[int], places: list[tuple[int, int, int]]) -> None:
         self.table = table
@@ -106,8 +112,7 @@ class Layout:
             return
         names: list[str] = []
         formats: list[str] = []
-        self._strings: list[str] = []
-        self._rest: list[tuple[str, Attr]] = []
+        self._rest: list[tuple[str, Attr, dict[bytes, object]]] = []
         position = 0
         for type, start, stop in self.places:
             name, attr = self.table.by_type.get(type & NLA_TYPE_MASK, ("", None))
@@ -119,10 +124,8 @@ class Layout:
                 payload = native.format[1:]
             else:
                 payload = f"{stop - start}s"
-                if attr.codec is STRING:
-                    self._strings.append(name)
-                elif attr.codec is not BYTES:
-                    self._rest.append((name, attr))
+                if attr.codec is not BYTES:
+                    self._rest.append((name, attr, {}))
             formats.append(f"{start - position}x{payload}")
             position = stop
         self._names = tuple(names)
@@ -133,14 +136,19 @@ class Layout:
             LAYOUTS.clear()
         LAYOUTS[self.table, size, only] = self
 
-    def read(self, data: Buffer, depth: int) -> dict[Any, Any]:
-        """What decode() returns for bytes of this layout."""
-        values: dict[Any, Any] = dict(zip(self._names, self._values.unpack_from(data), strict=True))
-        for name in self._strings:
-            values[name] = _text(values[name])
-        for name, attr in self._rest:
-            table = attr.table if attr.select is None else attr.inside(values)
-            values[name] = decode_one(name, attr, table, memoryview(values[name]), depth)
+    def read(self, data: Buffer, depth: int, start: int) -> dict[Any, Any]:
+        """What decode() returns for bytes of this layout. Nobody changes it: what is nested in it may be shared."""
+        values: dict[Any, Any] = dict(zip(self._names, self._values.unpack_from(data, start), strict=True))
+        for name, attr, known in self._rest:
+            raw = values[name]
+            # Inside others it may be deeper than MAX_DEPTH, which is for decode() to find.
+            value = known.get(raw) if depth == 0 else None
+            if value is None:
+                table = attr.table if attr.select is None else attr.inside(values)
+                value = decode_one(name, attr, table, raw, depth)
+                if depth == 0 and attr.select is None and len(known) < MAX_KNOWN and len(raw) <= MAX_KNOWN_BYTES:
+                    known[raw] = value
+            values[name] = value
         return values
 
 
@@ -149,7 +157,7 @@ def _text(raw: bytes) -> str:
     return (raw[:-1] if raw.endswith(b"\0") else raw).decode("utf-8", "surrogateescape")
 
 
-def decode_one(name: str, attr: Attr, table: Table | None, payload: memoryview, depth: int) -> object:
+def decode_one(name: str, attr: Attr, table: Table | None, payload: bytes | memoryview, depth: int) -> object:
     codec = attr.codec
     if codec.format is not None:
         if len(payload) != codec.format.size:

@@ -83,12 +83,13 @@ class Request:
     """One message to send, as data: its type, its flags beyond NLM_F_REQUEST, its header fields and attributes.
 
     Values may be typed references (an interface that has no index yet), resolved when the bytes are made.
-    only: of the answers to a dump, the attributes that are wanted; None for all. believe: whether a dump that was
-    changed while it was read (NLM_F_DUMP_INTR) will do, given it and the attempt before it (None: there was none);
-    without, none will. body: what prepare() has made.
+    only: of the answers to a dump, the attributes that are wanted; None for all. where: whether those of an answer with
+    this fixed header are wanted at all. believe: whether a dump that was changed while it was read (NLM_F_DUMP_INTR)
+    will do, given it and the attempt before it (None: there was none); without, none will. body: what prepare() has
+    made.
     """
 
-    __slots__ = ("_dump", "attributes", "believe", "body", "flags", "header", "only", "type")
+    __slots__ = ("_dump", "attributes", "believe", "body", "flags", "header", "only", "type", "where")
 
     def __init__(
         self,
@@ -98,9 +99,11 @@ class Request:
         flags: int = 0,
         *,
         only: frozenset[str] | None = None,
+        where: Callable[[dict[str, int]], bool] | None = None,
         believe: Callable[[list[Message], list[Message] | None], bool] | None = None,
     ) -> None:
         self.only = only
+        self.where = where
         self.believe = believe
         self.body: bytes | None = None
         self._dump: bytes | None = None
@@ -204,8 +207,17 @@ def split(data: Buffer) -> Iterator[tuple[int, int, int, int, memoryview]]:
         offset += (length + 3) & ~3
 
 
-def unpack(type: int, flags: int, seq: int, pid: int, body: Buffer, only: frozenset[str] | None = None) -> Message:
-    """One message of a type that FORMATS knows, with only some of its attributes where that is enough.
+def unpack(
+    type: int,
+    flags: int,
+    seq: int,
+    pid: int,
+    body: Buffer,
+    only: frozenset[str] | None = None,
+    where: Callable[[dict[str, int]], bool] | None = None,
+) -> Message:
+    """One message of a type that FORMATS knows, with only some of its attributes where that is enough, and with none
+    where its fixed header does not pass.
 
     Raises DecodeError for other types and for malformed bodies.
     """
@@ -214,7 +226,9 @@ def unpack(type: int, flags: int, seq: int, pid: int, body: Buffer, only: frozen
     except KeyError:
         raise DecodeError(f"message type {type} is not known") from None
     fields = header.unpack(body)
-    return Message(type, flags, seq, pid, fields, decode(table, memoryview(body)[header.size :], 0, only))
+    if where is not None and not where(fields):
+        return Message(type, flags, seq, pid, fields, {})
+    return Message(type, flags, seq, pid, fields, decode(table, body, 0, only, header.size))
 
 
 def short_ack(data: Buffer) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kokofast.wire.addr import ADDR
+from kokofast.wire.addr import ADDR, RTM_NEWADDR
 from kokofast.wire.attributes import (
     BYTES,
     FLAG,
@@ -31,7 +31,7 @@ from kokofast.wire.attributes import (
     Table,
     encode,
 )
-from kokofast.wire.decode import LAYOUTS, MAX_DEPTH, decode, path_at
+from kokofast.wire.decode import LAYOUTS, MAX_DEPTH, MAX_KNOWN, decode, path_at
 from kokofast.wire.link import IFINFOMSG, LINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import FORMATS, Request, pack, split, unpack, unpack_ack
 from tests import golden
@@ -392,6 +392,25 @@ def test_bytes_of_a_known_layout_are_read_the_same(only: frozenset[str] | None, 
         wanted = {name: value for name, value in values.items() if only is None or name in only}
         assert decode(OUTER, encode(OUTER, values), 0, only) == wanted
     assert sum(table is OUTER for table, *_ in LAYOUTS) == (1 if "numbers" in leave_out else 0)
+
+
+def test_values_that_were_read_before_are_not_taken_for_others() -> None:
+    """Short ones are remembered: those of another attribute, of another length, and of as many as there may be."""
+    LAYOUTS.clear()
+    for number in (*range(MAX_KNOWN + 10), 0, 1):
+        values = {"string": f"{number:03}", "kind": "inner", "nest": {"word": f"{number:03}"}}
+        assert decode(OUTER, encode(OUTER, values)) == values
+    # What is inside depends on the sibling, also where the bytes are the same.
+    data = encode(INNER, {"number": 7})
+    for kind, inside in (("inner", {"number": 7}), ("other", data), ("inner", {"number": 7})):
+        assert decode(OUTER, encode(OUTER, {"kind": kind, "data": data})) == {"kind": kind, "data": inside}
+
+
+def test_of_a_message_whose_header_does_not_pass_no_attribute_is_read() -> None:
+    header, table = FORMATS[RTM_NEWADDR]
+    bodies = [header.pack({"index": index}) + encode(table, {"local": bytes(4)}) for index in (1, 2)]
+    found = [unpack(RTM_NEWADDR, 0, 1, 0, body, None, lambda fields: fields["index"] != 1) for body in bodies]
+    assert [(message.header["index"], message.attributes) for message in found] == [(1, {}), (2, {"local": bytes(4)})]
 
 
 def test_a_layout_is_not_used_for_another_one_of_its_length() -> None:
