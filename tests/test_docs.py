@@ -17,7 +17,14 @@ from kokofast.topology import load
 from tests import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / folder / "README.md" for folder in ("bench", "vagrant")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+# A file or folder of the project, named in a document: kokofast/plan/plan.py, engine/pace.py, tests/kernel.
+FOLDERS = {path.name for top in (ROOT, ROOT / "kokofast") for path in top.iterdir() if path.is_dir()}
+NAMED_FILE = re.compile(rf"`((?:{'|'.join(sorted(FOLDERS))})/[\w./*]*)`")
 
 
 def blocks(language: str) -> list[str]:
@@ -175,11 +182,46 @@ def test_the_library_example_runs(tmp_path: Path) -> None:
     assert "2 links are up" in done.stdout
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def anchors(document: Path) -> set[str]:
+    """What a link may have behind its #: the headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def name_of(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", document.read_text(encoding="utf-8")):
         if "://" not in target:
-            assert (document.parent / target).exists(), target
+            file = document.parent / target if target else document
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
+
+
+def test_the_index_has_every_document() -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = re.findall(r"\]\(([^)#]+)\)", index.read_text(encoding="utf-8"))
+    assert {(index.parent / target).resolve() for target in listed} | {index} == set(DOCUMENTS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_files_that_a_document_names_exist(document: Path) -> None:
+    for named in NAMED_FILE.findall(document.read_text(encoding="utf-8")):
+        roots = (ROOT, ROOT / "kokofast", document.parent)
+        assert "NAME" in named or any(list(root.glob(named)) for root in roots), named
+
+
+def test_messages_with_a_cure_are_messages_of_the_program() -> None:
+    (table,) = re.findall(
+        r"^\| message .*\n\|.*\n((?:\|.*\n)+)", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE
+    )
+    sources = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "kokofast").rglob("*.py"))
+    for row in table.splitlines():
+        for phrase in re.findall(r"`([^`]+)`", row.split(" | ")[0]):
+            assert phrase in sources, phrase
 
 
 def test_every_picture_is_shown() -> None:

@@ -138,7 +138,9 @@ def commands(document: str) -> list[argparse.Namespace]:
     return [program.arguments(one.split(), list(contenders())) for one in shown]
 
 
-@pytest.mark.parametrize(("document", "number"), [("bench/README.md", 4), ("README.md", 1), ("docs/performance.md", 1)])
+@pytest.mark.parametrize(
+    ("document", "number"), [("bench/README.md", 4), ("README.md", 1), ("docs/notes/performance.md", 1)]
+)
 def test_the_commands_of_a_document_are_understood(document: str, number: int) -> None:
     assert len(commands(document)) == number
 

@@ -1,6 +1,6 @@
 """Of a lab with more ends than the machine keeps neighbours this is said.
 
-That packets are lost then is not tested, the table is that of the whole machine; docs/performance.md has what was
+That packets are lost then is not tested, the table is that of the whole machine; docs/limits.md has what was
 measured.
 """
 

@@ -1,6 +1,6 @@
 """What kernels differ in, asked of the one that runs, by ip and tc: not a line of kokofast is in between.
 
-Each fact is a name and a short answer. docs/kernels.md has those of two kernels; test_kernels.py compares.
+Each fact is a name and a short answer. docs/notes/kernels.md has those of two kernels; test_kernels.py compares.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def kinds(netns: NamespaceFactory) -> Iterator[tuple[str, str]]:
     possible = Path("/sys/devices/system/cpu/possible")
     count = int(possible.read_text().rpartition("-")[2]) + 1 if possible.exists() else os.cpu_count()
     queues = ip_json(name, "link", "show", "up0")[0]["num_tx_queues"]
-    yield "queue pairs of a veth that is told nothing", "1 for each processor" if queues == count else str(queues)
+    yield "queue pairs of a veth by default", "1 for each processor" if queues == count else str(queues)
 
 
 def control(netns: NamespaceFactory) -> Iterator[tuple[str, str]]:
@@ -141,7 +141,7 @@ def marks(netns: NamespaceFactory) -> Iterator[tuple[str, str]]:
     name = _plain(netns)
     done(name, "link add a0 alias given group 77 type veth peer name a1")
     (end,) = ip_json(name, "link", "show", "a0")
-    yield "an alias is heeded when an interface is made", YES if end.get("ifalias") == "given" else NO
-    yield "a group is heeded when an interface is made", YES if end["group"] == "77" else NO
+    yield "an alias takes effect when an interface is created", YES if end.get("ifalias") == "given" else NO
+    yield "a group takes effect when an interface is created", YES if end["group"] == "77" else NO
     done(name, "link delete group 77")
     yield "one request deletes a group", NO if "a0" in links(name) else YES

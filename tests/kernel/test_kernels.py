@@ -1,4 +1,4 @@
-"""docs/kernels.md tells the truth about the kernel that runs."""
+"""docs/notes/kernels.md tells the truth about the kernel that runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import NamespaceFactory
 from tests.kernel.facts import measured
 
 OLD, NEW = (6, 1), (6, 18)
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "kernels.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "notes" / "kernels.md"
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
