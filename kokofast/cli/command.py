@@ -77,10 +77,8 @@ def _instead_of(path: str, *, is_destroy: bool) -> str:
     except OSError:
         names = []
     stems = {name.rpartition(".")[0]: name for name in names}
-    file = next(iter(get_close_matches(base, names, n=1)), None) or stems.get(
-        next(iter(get_close_matches(base, stems, n=1)), "")
-    )
-    hint = f"; did you mean {clean(os.path.join(folder, file))}?" if file is not None else ""
+    near = get_close_matches(base.rpartition(".")[0] or base, stems, n=1, cutoff=0.75)
+    hint = f"; did you mean {clean(os.path.join(folder, stems[near[0]]))}?" if near else ""
     if not is_destroy or not _is_lab_name(path):
         return hint
     labs = _labs_there()

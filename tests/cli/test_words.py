@@ -73,7 +73,8 @@ def test_a_file_that_is_called_nearly_like_it_is_named(kokofast: RunKokofast, tm
         done = kokofast(command, f"{tmp_path}/{name}")
         assert done.returncode == 2
         assert f"did you mean {tmp_path}/chain.json?" in done.stderr
-    assert "did you mean" not in kokofast(command, f"{tmp_path}/other").stderr
+    for name in ("other", "other.json", "x.json"):
+        assert "did you mean" not in kokofast(command, f"{tmp_path}/{name}").stderr
 
 
 def test_remarks_go_to_standard_error_and_the_plan_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
