@@ -329,7 +329,7 @@ def test_preparing_the_directory_again_adds_no_mount(requires_root: None) -> Non
     prepare_directory()
     before = Path("/proc/self/mountinfo").read_text().count(" /run/netns ")
     prepare_directory()
-    assert Path("/proc/self/mountinfo").read_text().count(" /run/netns ") == before == 1
+    assert Path("/proc/self/mountinfo").read_text().count(" /run/netns ") == before >= 1
 
 
 # -- removing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from typing import Any
@@ -12,32 +11,17 @@ import pytest
 
 from kokofast.host.limits import RESERVED, missing_capabilities
 from tests import ROOT
-from tests.conftest import namespaces
-
-NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+from tests.conftest import BECOME_NOBODY, namespaces
 
 
-def run(script: str, *before: str) -> Any:
+def run(script: str) -> Any:
     """What the script prints, as JSON."""
     done = subprocess.run(
-        [*before, sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def nobody(requires_root: None) -> list[str]:
-    """The command in front that makes an ordinary user of us."""
-    if shutil.which("setpriv") is None:
-        pytest.skip("there is no setpriv here")
-    probe = subprocess.run(
-        [*NOBODY, sys.executable, "-c", "import kokofast.host"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if probe.returncode != 0:
-        pytest.skip(f"an ordinary user cannot read this interpreter or checkout: {probe.stderr.strip()[-200:]}")
-    return NOBODY
 
 
 LIMITS = """
@@ -60,11 +44,11 @@ def test_root_lacks_nothing(requires_root: None) -> None:
     assert missing_capabilities() == []
 
 
-def test_an_ordinary_user_lacks_both(nobody: list[str]) -> None:
+def test_an_ordinary_user_lacks_both(requires_root: None) -> None:
     script = (
         "import json; from kokofast.host.limits import missing_capabilities; print(json.dumps(missing_capabilities()))"
     )
-    assert run(script, *nobody) == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
+    assert run(BECOME_NOBODY + script) == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
 
 
 SANDBOX = """
@@ -119,20 +103,21 @@ def test_root_enters_a_sandbox(requires_root: None) -> None:
     assert not {"one", "two"} & (namespaces() - before)
 
 
-def user_namespaces_are_forbidden(nobody: list[str]) -> bool:
+def user_namespaces_are_forbidden() -> bool:
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     probe = [*nobody, "unshare", "--user", "--map-root-user", "--net", "--mount", "true"]
     return subprocess.run(probe, capture_output=True, check=False).returncode != 0
 
 
-def test_an_ordinary_user_enters_a_sandbox(nobody: list[str]) -> None:
-    if user_namespaces_are_forbidden(nobody):
+def test_an_ordinary_user_enters_a_sandbox(requires_root: None) -> None:
+    if user_namespaces_are_forbidden():
         pytest.skip("this system forbids user namespaces to ordinary users")
     before = namespaces()
-    assert run(SANDBOX, *nobody) == ENTERED
+    assert run(BECOME_NOBODY + SANDBOX) == ENTERED
     assert not {"one", "two"} & (namespaces() - before)
 
 
-def test_where_there_can_be_no_sandbox_it_says_what_helps(nobody: list[str]) -> None:
+def test_where_there_can_be_no_sandbox_it_says_what_helps(requires_root: None) -> None:
     script = """
 import errno, json
 from kokofast.host import libc, sandbox
@@ -144,5 +129,5 @@ try:
 except sandbox.SandboxError as error:
     print(json.dumps(str(error)))
 """
-    assert "user.max_user_namespaces" in run(script, *nobody)
+    assert "user.max_user_namespaces" in run(BECOME_NOBODY + script)
     assert "user.max_user_namespaces" not in run(script)

@@ -9,24 +9,12 @@ import sys
 
 import pytest
 
-from tests.conftest import RunKokofast, namespaces
+from tests.conftest import BECOME_NOBODY, RunKokofast, namespaces
 from tests.kernel.conftest import COMMAND, run
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
-# The interpreter may stand where only root can read: everything is imported before root is given up. A process that
-# has given it up does not own its /proc files until it is made dumpable again, which exec would do.
-AS_NOBODY = """
-import ctypes, importlib, mmap, os, pkgutil, shlex, sys
-import encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8_sig
-import ipaddress, json, mmap, shlex, subprocess, msgspec, tqdm, trio, yaml, kokofast
-for module in pkgutil.walk_packages(kokofast.__path__, "kokofast."):
-    importlib.import_module(module.name)
-os.chdir("/")
-os.setgroups([])
-os.setresgid(65534, 65534, 65534)
-os.setresuid(65534, 65534, 65534)
-ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+AS_NOBODY = f"""{BECOME_NOBODY}
 from kokofast.__main__ import main
 sys.exit(main())
 """
