@@ -133,6 +133,21 @@ def test_the_recipe_to_see_a_request_works(tmp_path: Path) -> None:
     assert shown[:4] == re.findall(r"# (\S+)", example) == ["RTM_NEWADDR", "ifaddrmsg", "local", "proto"]
 
 
+@pytest.mark.usefixtures("requires_root")
+def test_the_recipe_to_see_a_refusal_works(tmp_path: Path) -> None:
+    (script,) = re.findall(
+        r"```bash\n(.*?KOKOFAST_DEBUG.*?)```", (ROOT / "docs" / "troubleshooting.md").read_text("utf-8"), re.DOTALL
+    )
+    mac = "02:00:00:00:00:07"
+    link = {"type": "macvlan", "endpoint": "r1:m0", "parent": "up0", "mac": mac}
+    (tmp_path / "links.json").write_text(json.dumps({"defaults": {"create": True}, "links": [link]}), encoding="utf-8")
+    parent = f"ip link add up0 address {mac} type veth peer far0\nip link set up0 up\n"
+    recipe = textwrap.dedent(script).replace("sudo ", "").replace("\ngrep", " || test $? = 1\ngrep")
+    done = private(parent + recipe, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\n# refused: Address already in use (EADDRINUSE)\n" in done.stdout
+
+
 def test_the_files_shown_are_valid() -> None:
     (text,) = blocks("json")
     assert len(load(text.encode(), filename="links.json").links) == 5
