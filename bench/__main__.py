@@ -1,8 +1,9 @@
-"""``python -m bench``: runs the contenders in turns and prints a Markdown table. Needs root.
+"""``python -m bench``: run the contenders in turns, and print a Markdown table. Needs root.
 
     python -m bench --links 200 2000 --repeat 5 --contenders floor,kokofast,ip-batch --json result.json
 
-Progress goes to standard error. Namespaces and links are named after this process; they go when it ends, however.
+Progress goes to standard error. Namespaces and links are named after this process; they go when it ends, however it
+ends.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ FILES_A_LINK = 3  # kokofast takes two descriptors a namespace
 
 
 def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; exit with a message when it makes no sense.
+
+    Args:
+        argv: Without the program's name; None: that of the process.
+        names: The contenders there are.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="kokofast against the floor in C and its peers: same links, side by side, the end state verified",
@@ -77,6 +84,7 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
 
 
 def listed(parser: argparse.ArgumentParser, what: str, text: str, known: Sequence[str]) -> list[str]:
+    """Split a list that is separated by commas, and exit with a message when it names something unknown."""
     chosen = list(known) if text == "all" else text.split(",")
     if unknown := set(chosen) - set(known):
         parser.error(f"unknown {what} {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -84,7 +92,7 @@ def listed(parser: argparse.ArgumentParser, what: str, text: str, known: Sequenc
 
 
 def best_floor_threads(floor: Path | None, directory: Path, prefix: str) -> int:
-    """Of TRIAL_THREADS, by a short trial on this machine."""
+    """Find the best of TRIAL_THREADS by a short trial on this machine."""
     trial = Runner(directory, report.Results({}), TRIAL_RUNS, quiet=True)
     floors = [Floor(floor, threads=threads, name=str(threads)) for threads in TRIAL_THREADS]
     trial.in_turns(Chain(prefix, TRIAL_LINKS), floors, {one.name: (UP,) for one in floors})
@@ -94,7 +102,7 @@ def best_floor_threads(floor: Path | None, directory: Path, prefix: str) -> int:
 
 
 def plan(options: argparse.Namespace) -> list[Block]:
-    """Every scenario and size that was asked for, with its contenders."""
+    """Return every scenario and size that was asked for, with its contenders."""
     if options.figures or options.scale:
         blocks = figures.BLOCKS if options.figures else scale.BLOCKS
         return [one._replace(links=max(1, one.links // options.divide)) for one in blocks]
@@ -107,6 +115,7 @@ def plan(options: argparse.Namespace) -> list[Block]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code: 0, 1 when a contender failed, 2 without root."""
     options = arguments(argv, list(contenders()))
     if os.geteuid() != 0:
         say("python -m bench: needs root, it makes network namespaces")
@@ -158,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
+    """Exit on a signal as a shell reports it, so that everything is cleaned up."""
     sys.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""What every contender tells of itself."""
+"""What every contender implements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VETH = frozenset({"chain", "star", "bundle", "mesh", "docker", "single"})
 
 
 class Contender:
-    """Gives ONE command for a phase; files it needs are written before the clock runs."""
+    """A program to measure. It gives one command for each phase, and writes its files before the clock starts."""
 
     name: str
     scenarios: frozenset[str] = VETH
@@ -29,28 +29,44 @@ class Contender:
     estimate: float = 0.0
 
     def missing(self) -> str | None:
-        """What is missing on this machine and how to get it, or None."""
+        """Return what is missing on this machine and how to get it; None when nothing is."""
         return None
 
     def up(self, scenario: Scenario, directory: Path) -> list[str]:
+        """Return the command that creates the links. Files go into the directory."""
         raise NotImplementedError
 
     def unchanged(self, scenario: Scenario, directory: Path) -> list[str] | None:
-        """The same again, with nothing to do; None: it cannot."""
+        """Return the command that finds the links there and changes nothing; None when there is none."""
         return None
 
     def destroy(self, scenario: Scenario, directory: Path) -> list[str]:
+        """Return the command that deletes the links."""
         raise NotImplementedError
 
     def stages(self, phase: str, output: str) -> dict[str, float]:
-        """Seconds of each stage by its own account, when it gives one. ValueError: it did not do its part."""
+        """Return the seconds of each stage by the contender's own account; empty without one.
+
+        Args:
+            phase: One of PHASES.
+            output: What the command wrote to standard output.
+
+        Raises:
+            ValueError: By its own account the command did not do its part.
+        """
         return {}
 
     def tidy(self, scenario: Scenario) -> None:
-        """Removes what it leaves outside of the scenario's namespaces."""
+        """Remove what it leaves outside of the scenario's namespaces."""
 
     def too_slow(self, scenario: Scenario, patience: float, measured: float | None = None) -> str | None:
-        """Why it would take longer than patience, in seconds, or None. measured: ms a link in a run before."""
+        """Explain why one run would take too long; None when it would not.
+
+        Args:
+            scenario: What to run.
+            patience: The most that a run may take, in seconds.
+            measured: Milliseconds a link in an earlier run; None: take the estimate.
+        """
         seconds = (self.estimate if measured is None else measured) * scenario.size / 1000
         if seconds > patience:
             return f"left out: one run would take about {seconds:.0f} s (--patience {patience:g})"
@@ -58,12 +74,13 @@ class Contender:
 
 
 def write(file: Path, lines: list[str]) -> str:
+    """Write lines to a file, and return its path."""
     file.write_text("\n".join(lines) + "\n")
     return str(file)
 
 
 def plain(links: list[Link]) -> list[str]:
-    """For small programs: ``NAMESPACE INTERFACE ADDRESS`` of both ends, a veth link a line."""
+    """Return lines ``NAMESPACE INTERFACE ADDRESS`` of both ends, a veth link a line, for small programs."""
     lines = []
     for a, b, *_ in links:
         assert b is not None

@@ -1,4 +1,4 @@
-"""Who competes: kokofast, the floor, an interpreter that does nothing; the peers have files of their own."""
+"""The contenders: kokofast, the floor, an interpreter that does nothing; the peers have modules of their own."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ FEW_FILES = 1_024  # what an ordinary user may have open; two a namespace in use
 
 
 class Kokofast(Contender):
+    """kokofast itself, as a whole process.
+
+    Args:
+        open_files: The limit on open files; None: that of the machine.
+    """
+
     name = OURS
     scenarios = frozenset(SCENARIOS)
     expected: ClassVar[dict[str, str]] = {UP: "applied", UNCHANGED: "unchanged", DESTROY: "destroyed"}
@@ -85,13 +91,16 @@ def _name(end: Any) -> str:
 
 
 def remove_locks(prefix: str) -> None:
-    """kokofast's locks of labs that begin so. It leaves them: to remove one is a race, unless nobody will use it."""
+    """Remove the locks of labs with this prefix.
+
+    kokofast leaves them where to remove one would be a race. Here nobody will use them.
+    """
     for file in Path("/run/kokofast").glob(f"{prefix}*.lock"):
         file.unlink(missing_ok=True)
 
 
 def topology(scenario: Scenario) -> dict[str, Any]:
-    """The scenario as kokofast's file."""
+    """Return the scenario as a topology file of kokofast."""
     links: list[dict[str, Any]] = []
     for link in scenario.links():
         ends: list[Any] = [f"{end.namespace}:{end.interface}:{end.address}/31" for end in link.ends]
@@ -117,7 +126,14 @@ def topology(scenario: Scenario) -> dict[str, Any]:
 
 
 class Floor(Contender):
-    """floor.c. With a group it destroys by group, in as few namespaces as it can; without, link by link."""
+    """floor.c: the cheapest known requests. With a group it destroys by group, else link by link.
+
+    Args:
+        binary: The compiled floor.c; None: it could not be compiled.
+        group: The interface group; 0: none.
+        threads: How many create links.
+        name: Another name, to compare it with itself.
+    """
 
     scenarios = VETH | {"chain-create", "vxlan", "mirror"}
 
@@ -152,7 +168,7 @@ class Floor(Contender):
 
 
 class PythonPass(Contender):
-    """The interpreter's own start and end: what no program in it can be faster than."""
+    """The interpreter's own start and end: no program in Python can be faster."""
 
     name = "python-pass"
     scenarios = frozenset({"single"})
@@ -166,7 +182,12 @@ class PythonPass(Contender):
 
 
 def contenders(floor: Path | None = None, go: Path | None = None) -> dict[str, Contender]:
-    """All that there are, present or not, by name. floor, go: what was compiled of them."""
+    """Return all contenders by name, present on this machine or not.
+
+    Args:
+        floor: The compiled floor.c.
+        go: The compiled links.go.
+    """
     every: list[Contender] = [
         Floor(floor),
         Floor(floor, group=GROUP),
@@ -185,7 +206,7 @@ def contenders(floor: Path | None = None, go: Path | None = None) -> dict[str, C
 
 
 def compile_floor(directory: Path) -> Path | None:
-    """The compiled floor.c, None when this machine cannot compile it."""
+    """Compile floor.c into the directory; None when this machine cannot."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return None

@@ -28,6 +28,16 @@ BLOCKS = (
 
 
 class Figure(NamedTuple):
+    """A number that kokofast is held to.
+
+    Args:
+        text: What it measures.
+        limit: The most that it may be.
+        measured: None: not measured.
+        unit: "" for a ratio.
+        detail: What the number was made of.
+    """
+
     text: str
     limit: float
     measured: float | None
@@ -36,11 +46,17 @@ class Figure(NamedTuple):
 
     @property
     def met(self) -> bool:
+        """Whether it was measured and is within the limit."""
         return self.measured is not None and self.measured <= self.limit
 
 
 def figures(results: Results, divide: int = 1) -> Iterator[Figure]:
-    """Every figure, measured or not."""
+    """Yield every figure, measured or not.
+
+    Args:
+        results: The measurements.
+        divide: By what the sizes were divided.
+    """
 
     def ratio(
         text: str, limit: float, scenario: str, size: int, over: str, phase: str = UP, over_phase: str = ""
@@ -70,6 +86,7 @@ def figures(results: Results, divide: int = 1) -> Iterator[Figure]:
 
 
 def star(results: Results, size: int) -> Figure:
+    """Return the figure of a star, destroyed."""
     text, limit = "star of 2,000 links, destroy", 0.5
     seconds = results.median("star", size, DESTROY, OURS)
     if seconds is None:
@@ -78,7 +95,7 @@ def star(results: Results, size: int) -> Figure:
 
 
 def growth(results: Results, sizes: Sequence[int]) -> Figure:
-    """The difference of the two exponents: the kernel itself is not linear."""
+    """Return the difference of the two growth exponents: the kernel itself is not linear."""
     text = "growth exponent of a batch from 1,000 to 10,000 links in a chain, kokofast - C floor"
     found = []
     for contender in (OURS, FLOOR):
@@ -91,6 +108,7 @@ def growth(results: Results, sizes: Sequence[int]) -> Figure:
 
 
 def memory(results: Results, size: int) -> Figure:
+    """Return the figure of the peak of memory."""
     text, limit = "peak memory, 10,000 links", 150.0
     taken = [one for phase in (UP, UNCHANGED) for one in results.measurements.get(("chain", size, phase, OURS), [])]
     if not taken:
@@ -101,6 +119,7 @@ def memory(results: Results, size: int) -> Figure:
 
 
 def markdown(found: Sequence[Figure]) -> str:
+    """Return the figures as a Markdown table."""
     lines = ["| figure | at most | measured | | of |", "|---|--:|--:|---|---|"]
     for one in found:
         unit = f" {one.unit}" if one.unit else ""

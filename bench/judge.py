@@ -22,7 +22,13 @@ DATAGRAM_TIMEOUT = 5.0
 
 
 def check_ends(namespace: str, expected: Sequence[End]) -> None:
-    """Compares the ethN interfaces of a namespace, which the calling thread enters and does not leave."""
+    """Compare the ethN interfaces of a namespace with what should be there.
+
+    Enters the namespace with the calling thread, which must end afterwards.
+
+    Raises:
+        WrongState: Something differs.
+    """
     netns.enter(namespace)
     names = {name for _, name in socket.if_nameindex() if name.startswith("eth")}
     wanted = {end.interface for end in expected}
@@ -51,13 +57,17 @@ def _some(names: set[str]) -> list[str]:
 
 
 def check_no_names(namespaces: Sequence[str]) -> None:
+    """Raise WrongState when one of these namespaces is still there."""
     there = sorted(name for name in namespaces if (netns.DIRECTORY / name).exists())
     if there:
         raise WrongState(f"{len(there)} namespaces are still there, {there[0]} among them")
 
 
 def check_queues(end: End, queues: int | None) -> None:
-    """So many queue pairs, or the comparison is not fair: a pair for each processor costs much more. None: any."""
+    """Raise WrongState unless an end has so many queue pairs; None: any number.
+
+    A pair for each processor costs much more, and the comparison would not be fair.
+    """
     link = _link(end)
     found = link["num_tx_queues"], link["num_rx_queues"]
     if queues is not None and found != (queues, queues):
@@ -65,13 +75,14 @@ def check_queues(end: End, queues: int | None) -> None:
 
 
 def check_peer(a: End, b: End) -> None:
-    """Both in one namespace."""
+    """Raise WrongState unless two ends in one namespace are peers."""
     found = _link(a).get("link")
     if found != b.interface:
         raise WrongState(f"{a.namespace}: the other end of {a.interface} is {found}, should be {b.interface}")
 
 
 def check_vxlan(link: Link) -> None:
+    """Raise WrongState unless the end is the vxlan that the link describes."""
     assert link.tunnel is not None
     seen = _link(link.a)
     data = seen.get("linkinfo", {}).get("info_data", {})
@@ -85,7 +96,7 @@ def check_vxlan(link: Link) -> None:
 
 
 def check_traffic(a: End, b: End) -> None:
-    """The two ends are the two ends of one link: what goes in at one comes out at the other."""
+    """Raise WrongState unless a datagram that is sent at one end arrives at the other."""
     with netns.socket_in(a.namespace) as sender, netns.socket_in(b.namespace) as receiver:
         receiver.settimeout(DATAGRAM_TIMEOUT)
         try:
@@ -99,7 +110,7 @@ def check_traffic(a: End, b: End) -> None:
 
 
 def check_mirror(a: End, b: End) -> None:
-    """A datagram over lo of a's namespace is seen at b twice: as it leaves lo and as it comes in again."""
+    """Raise WrongState unless b gets a datagram on lo of a's namespace twice: as it leaves, and as it comes in."""
     netns.ip("-n", a.namespace, "link", "set", "lo", "up")
     mark = f"copy for {b.namespace}".encode()
     with (
@@ -122,7 +133,7 @@ def check_mirror(a: End, b: End) -> None:
 
 
 def check_no_mirror(a: End) -> None:
-    """Its filters, and the qdisc made for them, are gone as well."""
+    """Raise WrongState when the qdisc of a mirror is still there; its filters go with it."""
     done = subprocess.run(
         ["tc", "-n", a.namespace, "qdisc", "show", "dev", "lo"], check=True, capture_output=True, text=True, timeout=60
     )

@@ -8,13 +8,15 @@ UPLINK, UPLINK_INDEX = "up0", 4242  # what a vxlan stands on; floor.c knows the 
 
 
 class End(NamedTuple):
+    """One end of a link. The prefix length of its address is /31 everywhere."""
+
     namespace: str
     interface: str
     address: str  # without its prefix length, which is /31 everywhere
 
 
 class Tunnel(NamedTuple):
-    """What a vxlan has in place of a second end; it stands on UPLINK of that namespace."""
+    """What a vxlan has in place of a second end. Its parent is UPLINK of that namespace."""
 
     namespace: str
     remote: str
@@ -22,6 +24,15 @@ class Tunnel(NamedTuple):
 
 
 class Link(NamedTuple):
+    """A link to make.
+
+    Args:
+        a: The first end.
+        b: The second end; None for a vxlan.
+        tunnel: Of a vxlan.
+        mirror: Copy the traffic of lo, in both directions, to a.
+    """
+
     a: End
     b: End | None  # None: a vxlan
     tunnel: Tunnel | None = None
@@ -29,6 +40,7 @@ class Link(NamedTuple):
 
     @property
     def ends(self) -> list[End]:
+        """The ends that there are."""
         return [self.a] if self.b is None else [self.a, self.b]
 
 

@@ -1,4 +1,4 @@
-"""One command, from its start to its exit: time, processor time, memory."""
+"""Run one command, and measure it from start to exit: time, processor time, memory."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class ContenderFailed(Exception):
 
 @dataclass(frozen=True)
 class Measurement:
+    """What one run of a command took. Processor time and memory include the processes that it waited for."""
+
     seconds: float
     cpu_seconds: float  # user + system, of the command and all that it waited for
     peak_kib: int  # resident, of the largest of these processes
@@ -30,7 +32,7 @@ class Measurement:
 
 
 def allow_open_files(number: int) -> None:
-    """Raises the limit up to which commands may raise theirs of open files, to this number, where that is allowed."""
+    """Raise the hard limit on open files to this number, where that is allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < number:
         with contextlib.suppress(OSError, ValueError):
@@ -38,7 +40,17 @@ def allow_open_files(number: int) -> None:
 
 
 def run(command: list[str], cwd: Path, stages: Callable[[str], dict[str, float]] | None = None) -> Measurement:
-    """stages gets the command's output; its ValueError means that the command did not do its part."""
+    """Run a command and measure it.
+
+    Args:
+        command: The command.
+        cwd: Where to run it.
+        stages: Gets the output, and returns the seconds of each stage. Its ValueError means that the command did not do
+            its part.
+
+    Raises:
+        ContenderFailed: The command failed, or did not do its part.
+    """
     with TemporaryFile() as output, TemporaryFile() as complaints:
         started = time.perf_counter()
         process = subprocess.Popen(

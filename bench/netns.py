@@ -31,7 +31,7 @@ def _check(result: int, what: str) -> None:
 
 
 def enter(name: str) -> None:
-    """Moves the calling thread into the namespace; only for the threads of for_each(), which end afterwards."""
+    """Move the calling thread into a namespace. Only for the threads of for_each(), which end afterwards."""
     descriptor = os.open(DIRECTORY / name, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(_libc.setns(descriptor, _CLONE_NEWNET), f"setns {name}")
@@ -40,7 +40,10 @@ def enter(name: str) -> None:
 
 
 def for_each(count: int, job: Callable[[int], None], threads: int = 2) -> None:
-    """job(0) .. job(count - 1) in threads that end with it; raises the first exception, after all have ended."""
+    """Call job(0) to job(count - 1) in threads, and wait until they have ended.
+
+    Raises the first exception of a job, when all threads have ended.
+    """
     errors: list[BaseException] = []
 
     def work(start: int) -> None:
@@ -70,7 +73,7 @@ def for_each(count: int, job: Callable[[int], None], threads: int = 2) -> None:
 def socket_in(
     name: str, family: int = socket.AF_INET, kind: int = socket.SOCK_DGRAM, protocol: int = 0
 ) -> socket.socket:
-    """A socket of the namespace: it stays there whichever thread uses it."""
+    """Open a socket in a namespace. It stays there whichever thread uses it."""
     made: list[socket.socket] = []
 
     def make(_: int) -> None:
@@ -82,12 +85,12 @@ def socket_in(
 
 
 def ip(*arguments: str) -> None:
-    """Runs ``ip``; CalledProcessError when it fails, with its complaint on our standard error."""
+    """Run ``ip``. Raises CalledProcessError when it fails; its message goes to standard error."""
     subprocess.run(["ip", *arguments], check=True, timeout=REMOVAL_TIMEOUT)
 
 
 def remove_interfaces(name: str, prefix: str) -> None:
-    """Deletes the namespace's interfaces that begin so."""
+    """Delete the interfaces of a namespace whose names have this prefix."""
 
     def remove(_: int) -> None:
         enter(name)
@@ -99,7 +102,7 @@ def remove_interfaces(name: str, prefix: str) -> None:
 
 
 class Namespaces:
-    """Named namespaces that the benchmark made, and nothing else: remove() touches no other."""
+    """Named namespaces that the benchmark makes. remove() touches no others."""
 
     def __init__(self, names: Sequence[str], watch: str) -> None:
         self._names = names
@@ -107,7 +110,11 @@ class Namespaces:
         self._made: set[str] = set()
 
     def make(self, only_watch: bool = False) -> None:
-        """only_watch: somebody else makes the others, and perhaps removes them."""
+        """Make the namespaces.
+
+        Args:
+            only_watch: The contender makes them, and perhaps removes them; make only those that remove() watches.
+        """
         for name in self._watch:
             # By ip, and first: it makes /run/netns a mount point of its own, as everybody expects it.
             self._made.add(name)  # before: Ctrl-C may come while ip is at work
@@ -129,11 +136,11 @@ class Namespaces:
         _check(_libc.mount(b"/proc/thread-self/ns/net", os.fsencode(path), None, _MS_BIND, None), f"mount {path}")
 
     def remove(self) -> None:
-        """Removes what make() made, also after it failed half-way, and waits until the kernel is done with it.
+        """Remove what make() made, also after it failed half-way, and wait until the kernel has ended it.
 
-        The kernel cleans namespaces up later, batch by batch, and would be busy with it in the next measurement.
-        When a namespace goes, so do its links: the first one watched goes in the last batch of ours, the second,
-        deleted only then, in a later one - which begins when the one before is completely done.
+        The kernel ends namespaces later, in batches, and would be busy with that during the next measurement. When a
+        namespace ends, so do its links. The first one watched ends with the last batch. The second one is deleted only
+        then, and ends with a later batch, which begins when the one before is complete.
         """
         watched = self._can_watch()
         for name in sorted(self._made - set(self._watch)):

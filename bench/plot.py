@@ -27,10 +27,15 @@ SETTINGS: dict[Any, Any] = {
 
 
 def plot(result: dict[str, Any], directory: Path, suffix: str = "svg") -> list[Path]:
-    """Writes all pictures of a result (report.as_json) into the directory; their paths.
+    """Write all pictures of a result into a directory, and return their paths.
 
-    ``SCENARIO-PHASE``: time against links, a line a contender, log axes, where there is more than one size;
+    ``SCENARIO-PHASE``: time against links, a line for each contender, log axes, where there is more than one size.
     ``stages-PHASE``: where kokofast's time goes, for each scenario and size.
+
+    Args:
+        result: As report.as_json() returns it.
+        directory: Made when it is missing.
+        suffix: svg or png.
     """
     import matplotlib
 
@@ -54,7 +59,7 @@ def plot(result: dict[str, Any], directory: Path, suffix: str = "svg") -> list[P
 
 
 def times(rows: list[dict[str, Any]], looks: dict[str, int], file: Path) -> Path:
-    """Rows of one scenario and phase. The bars are from the fastest to the slowest run."""
+    """Draw rows of one scenario and phase. The error bars are from the fastest to the slowest run."""
     from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(figsize=(8, 4.5))
@@ -89,7 +94,7 @@ def times(rows: list[dict[str, Any]], looks: dict[str, int], file: Path) -> Path
 
 
 def stages(rows: list[dict[str, Any]], file: Path) -> Path:
-    """A bar a row, ms a link, its stages one above the other."""
+    """Draw a bar for each row, in ms a link, its stages one above the other."""
     from matplotlib import pyplot
 
     contenders = list(_distinct(rows, "contender"))

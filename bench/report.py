@@ -1,4 +1,4 @@
-"""Measurements -> medians, ratios, a Markdown table and JSON. Nothing here measures."""
+"""Turn measurements into medians, ratios, a Markdown table and JSON. Nothing here measures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GROWTH_FROM, GROWTH_POINTS = 1_000, 3  # below, the start of a process counts fo
 
 @dataclass
 class Results:
-    """Everything one run of the program found out."""
+    """Everything that one run of the program found out."""
 
     machine: dict[str, Any]
     measurements: dict[tuple[str, int, str, str], list[Measurement]] = field(default_factory=dict)
@@ -32,24 +32,32 @@ class Results:
     failed: bool = False
 
     def add(self, scenario: str, size: int, phase: str, contender: str, measurement: Measurement) -> None:
+        """Add a measurement."""
         self.measurements.setdefault((scenario, size, phase, contender), []).append(measurement)
 
     def median(self, scenario: str, size: int, phase: str, contender: str) -> float | None:
-        """Seconds; None when it was not measured."""
+        """Return the median in seconds; None when it was not measured."""
         taken = self.measurements.get((scenario, size, phase, contender))
         return statistics.median(one.seconds for one in taken) if taken else None
 
     def note(self, text: str) -> None:
+        """Add a remark for the reader, once."""
         if text not in self.notes:
             self.notes.append(text)
 
     def fail(self, text: str) -> None:
+        """Add the failure of a contender."""
         self.failed = True
         self.notes.append(text)
 
 
 @dataclass(frozen=True)
 class Row:
+    """One line of the table: a contender in a phase of a scenario of one size. Times are in seconds.
+
+    ``stages`` has the medians of the contender's own account, and under REST the remainder of its time.
+    """
+
     scenario: str
     links: int
     phase: str
@@ -70,6 +78,7 @@ REST = "start and end"
 
 
 def rows(results: Results) -> list[Row]:
+    """Return a row for each scenario, size, phase and contender, sorted."""
     table = []
     for key, taken in results.measurements.items():
         scenario, size, phase, contender = key
@@ -99,6 +108,7 @@ def rows(results: Results) -> list[Row]:
 
 
 def stages(taken: list[Measurement]) -> dict[str, float]:
+    """Return the median seconds of each stage, and of the remainder; empty when the contender has no account."""
     names = {name: None for one in taken for name in one.stages}
     if not names:
         return {}
@@ -107,7 +117,7 @@ def stages(taken: list[Measurement]) -> dict[str, float]:
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """k of seconds = c * size ** k, by least squares on the logarithms."""
+    """Return k of seconds = c * size ** k, by least squares on the logarithms."""
     x, y = [math.log(one) for one in sizes], [math.log(one) for one in seconds]
     middle_x, middle_y = sum(x) / len(x), sum(y) / len(y)
     spread = sum((one - middle_x) ** 2 for one in x)
@@ -115,7 +125,7 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 
 def by_contender(table: Iterable[Row]) -> dict[tuple[str, str], dict[str, list[Row]]]:
-    """Of each (scenario, phase), each contender's rows, by size."""
+    """Group the rows: (scenario, phase) -> contender -> its rows, in their order."""
     found: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in table:
         found.setdefault((row.scenario, row.phase), {}).setdefault(row.contender, []).append(row)
@@ -123,7 +133,7 @@ def by_contender(table: Iterable[Row]) -> dict[tuple[str, str], dict[str, list[R
 
 
 def growth(results: Results) -> Iterator[str]:
-    """A line for each scenario and phase that was measured at three sizes or more, from GROWTH_FROM links."""
+    """Yield a line for each scenario and phase that was measured at three sizes or more, from GROWTH_FROM links."""
     large = [row for row in rows(results) if row.links >= GROWTH_FROM]
     for (scenario, phase), contenders in by_contender(large).items():
         found = [
@@ -137,8 +147,10 @@ def growth(results: Results) -> Iterator[str]:
 
 
 def by_size(results: Results) -> Iterator[str]:
-    """A table for each scenario and phase that was measured at two sizes or more: a line a contender, those that were
-    left out at large sizes last, the others by their time at the largest."""
+    """Yield a table for each scenario and phase that was measured at two sizes or more, a line for each contender.
+
+    They are sorted by their time at the largest size; those that were left out there come last.
+    """
     for (scenario, phase), contenders in by_contender(rows(results)).items():
         sizes = sorted({row.links for taken in contenders.values() for row in taken})
         if len(sizes) < 2:
@@ -154,16 +166,17 @@ def by_size(results: Results) -> Iterator[str]:
 
 
 def seconds(value: float) -> str:
-    """Three digits that count: 0.0123, 12.3, 1234."""
+    """Return a number with three significant digits: 0.0123, 12.3, 1234."""
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
 def mib(kib: int, is_bound: bool) -> str:
-    """A peak of memory as the tables have it."""
+    """Return a peak of memory in MiB, with its sign where it is only a bound."""
     return f"{'≤ ' if is_bound else ''}{kib / 1024:.0f}"
 
 
 def markdown(results: Results) -> str:
+    """Return the whole report in Markdown."""
     lines = [
         describe(results.machine),
         "",
@@ -187,6 +200,7 @@ def markdown(results: Results) -> str:
 
 
 def describe(machine: dict[str, Any]) -> str:
+    """Return the machine in one sentence."""
     return (
         f"{machine['processor']}, {machine['processors']} processors, {machine['memory_gib']} GiB, "
         f"Linux {machine['kernel']}, Python {machine['python']}, {machine['ip']}; "
@@ -197,7 +211,7 @@ def describe(machine: dict[str, Any]) -> str:
 def as_json(
     results: Results, figures: Sequence[Mapping[str, Any]] = (), scale: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """For programs: the rows of the table, the figures, the scale, and every single measurement."""
+    """Return the rows of the table, the figures, the scale, and every single measurement, for programs."""
     return {
         "machine": results.machine,
         "rows": [dataclasses.asdict(row) for row in rows(results)],
@@ -215,6 +229,7 @@ def as_json(
 
 
 def describe_machine() -> dict[str, Any]:
+    """Find out what a reader must know of the machine. Memory is in GiB, rounded."""
     processor = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.machine(),

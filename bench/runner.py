@@ -1,4 +1,4 @@
-"""Runs contenders in turns, each time on fresh namespaces, and lets the judge look before a time counts."""
+"""Run contenders in turns, each time on fresh namespaces. A time counts only when the judge has seen the links."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.scenario import Scenario
 
 
 class Block(NamedTuple):
-    """Contenders that are measured in turns, with what is measured of each."""
+    """Contenders that are measured in turns, with the phases that are measured of each."""
 
     scenario: str
     links: int
@@ -27,6 +27,17 @@ class Block(NamedTuple):
 
 @dataclass
 class Runner:
+    """Run contenders and collect their measurements.
+
+    Args:
+        directory: For the files of contenders.
+        results: Where the measurements go.
+        repeat: How many runs each.
+        patience: The most that one run may take, in seconds.
+        quiet: Print no progress.
+        measured: (scenario, contender) -> milliseconds a link, of the last size.
+    """
+
     directory: Path  # for the files of contenders
     results: Results
     repeat: int = 5
@@ -43,8 +54,14 @@ class Runner:
         phases: Mapping[str, Sequence[str]] | None = None,
         repeat: int = 0,
     ) -> None:
-        """Round after round, so that a busy minute of the machine hits all contenders alike. phases: what to measure of
-        a contender, all by default."""
+        """Run contenders round after round, so that a busy minute of the machine hits all of them alike.
+
+        Args:
+            scenario: What to run.
+            contenders: Who runs. Those that are missing or too slow are left out, with a note.
+            phases: What to measure of each; None: all.
+            repeat: How many rounds; 0: as many as the runner has.
+        """
         about = f"{scenario.name} {scenario.size}"
         if reason := scenario.absent():
             self.results.note(f"{scenario.name}: absent: {reason}")
@@ -75,7 +92,7 @@ class Runner:
                         self._say(self.results.notes[-1])
 
     def once(self, scenario: Scenario, contender: Contender, phases: Sequence[str]) -> None:
-        """Up and, when asked for, the same again and destroy."""
+        """Run up and, when asked for, the same again and destroy."""
         try:
             with scenario.fresh():
                 self._phases(scenario, contender, phases)
@@ -111,5 +128,5 @@ class Runner:
 
 
 def say(text: str) -> None:
-    """To standard error: the result alone goes to standard output."""
+    """Print a line to standard error: standard output has the result only."""
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a topology of tens of thousands of links takes, namespaces included, and what few open files add to that."""
+"""What a topology of tens of thousands of links takes, with its namespaces, and what a low limit on open files adds."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ BLOCKS = (
 
 
 class Line(NamedTuple):
+    """All phases of one contender, in seconds; None: not measured. ``open_files`` is the limit."""
+
     scenario: str
     links: int
     contender: str
@@ -32,7 +34,7 @@ class Line(NamedTuple):
 
 
 def lines(results: Results) -> Iterator[Line]:
-    """All phases of each scenario, size and contender, in the order in which they were measured."""
+    """Yield all phases of each scenario, size and contender, in the order in which they were measured."""
     table = {(row.scenario, row.links, row.phase, row.contender): row for row in rows(results)}
     for scenario, links, contender in dict.fromkeys((a, b, d) for a, b, _, d in results.measurements):
         phases = {phase: row for phase in PHASES if (row := table.get((scenario, links, phase, contender)))}
@@ -44,6 +46,7 @@ def lines(results: Results) -> Iterator[Line]:
 
 
 def markdown(found: Sequence[Line]) -> str:
+    """Return the lines as a Markdown table."""
     table = [
         "| links | scenario | contender | open files | batch | batch again | destroy | peak memory |",
         "|--:|---|---|--:|--:|--:|--:|--:|",

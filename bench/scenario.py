@@ -1,4 +1,4 @@
-"""What is to be made, and whether it was: a scenario brings its namespaces, its links and its judge."""
+"""What is to be made, and whether it was: a scenario has its namespaces, its links and its judge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ CONTAINERS = 10
 
 
 class Scenario:
-    """prefix: what all names begin with. size: the number of links. /31 addresses, ends up, one queue pair each."""
+    """Links to make. Addresses are /31, ends are up and have one queue pair.
+
+    Args:
+        prefix: What all names begin with.
+        size: The number of links.
+    """
 
     name: ClassVar[str]
     creates: ClassVar[bool] = False  # the contender makes and removes the namespaces as well
@@ -35,23 +40,27 @@ class Scenario:
         self.size = size
 
     def link(self, number: int) -> Link:
+        """Return the link of this number."""
         raise NotImplementedError
 
     def namespaces(self) -> list[str]:
-        """They are there before the clock runs, unless ``creates``."""
+        """Return the names of the namespaces. They exist before the clock starts, unless ``creates``."""
         raise NotImplementedError
 
     def absent(self) -> str | None:
-        """Why it cannot be run here, or None."""
+        """Explain why it cannot be run here; None when it can."""
         return None
 
     def setting(self) -> AbstractContextManager[None]:
-        """What stays for all its runs."""
+        """Set up what stays for all runs."""
         return contextlib.nullcontext()
 
     @contextmanager
     def fresh(self) -> Iterator[None]:
-        """New for every run: what a kernel remembers of former links (peer ids, say) is no contender's advantage."""
+        """Make the namespaces for one run, and remove them.
+
+        They are new for every run: what a kernel remembers of former links (peer ids, say) is no contender's advantage.
+        """
         namespaces = netns.Namespaces(self.namespaces(), watch=self.prefix)
         try:
             namespaces.make(only_watch=self.creates)
@@ -62,9 +71,10 @@ class Scenario:
                 namespaces.remove()
 
     def prepare(self) -> None:
-        """In the fresh namespaces."""
+        """Set up what a run needs in the fresh namespaces."""
 
     def links(self) -> Iterator[Link]:
+        """Return all links, in order."""
         return (self.link(number) for number in range(self.size))
 
     @cached_property
@@ -77,10 +87,20 @@ class Scenario:
         return inside
 
     def sample(self) -> list[Link]:
+        """Return the links that are checked closely."""
         return [self.link(one) for one in sorted({round(k * (self.size - 1) / (SAMPLE - 1)) for k in range(SAMPLE)})]
 
     def verify_up(self, queues: int | None = 1) -> None:
-        """Every end's name, flag, address and mask; of a sample also the queues, and that its ends belong together."""
+        """Check every end, and a sample of the links more closely.
+
+        Of every end: name, flag, address and mask. Of the sample: the queues, and that its ends are joined.
+
+        Args:
+            queues: How many queue pairs an end must have; None: any number.
+
+        Raises:
+            WrongState: Something differs.
+        """
         inside = list(self.ends.items())
         netns.for_each(len(inside), lambda number: judge.check_ends(*inside[number]))
         for link in self.sample():
@@ -89,10 +109,12 @@ class Scenario:
             self.check(link)
 
     def check(self, link: Link) -> None:
+        """Raise WrongState unless the ends of a link are joined."""
         assert link.b is not None
         judge.check_traffic(link.a, link.b)
 
     def verify_gone(self) -> None:
+        """Raise WrongState when something is still there."""
         if self.creates:
             judge.check_no_names(self.namespaces())
             return
@@ -249,8 +271,11 @@ class Vxlan(Scenario):
 
 
 class Containers(Mesh):
-    """A mesh of containers of a dockerd of the benchmark's own. They stay for all runs, and have names as namespaces
-    (``ip netns attach``) for the judge and for contenders that do not ask dockerd."""
+    """A mesh of containers, in a dockerd of the benchmark's own.
+
+    The containers stay for all runs. They have names as namespaces, too (``ip netns attach``), for the judge and for
+    contenders that do not ask dockerd.
+    """
 
     name = "docker"
     socket: Path  # of the daemon, while it is there

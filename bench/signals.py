@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while something must not be interrupted."""
+"""Keep Ctrl-C and SIGTERM from interrupting a cleanup."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the cleaning up is done."""
+    """Hold back SIGINT and SIGTERM until the block is done."""
     came: list[int] = []
     former = {
         number: signal.signal(number, lambda which, _: came.append(which)) for number in (signal.SIGINT, signal.SIGTERM)

@@ -17,6 +17,13 @@ PACKAGES = "golang-go golang-github-vishvananda-netlink-dev"
 
 
 class Go(Contender):
+    """links.go, as a whole process.
+
+    Args:
+        binary: The compiled program; None: it could not be compiled.
+        goroutines: How many send requests.
+    """
+
     def __init__(self, binary: Path | None, goroutines: int) -> None:
         self.binary = binary
         self.goroutines = goroutines
@@ -37,7 +44,7 @@ class Go(Contender):
 
     @staticmethod
     def compile(directory: Path) -> Path | None:
-        """The compiled links.go, None when this machine cannot compile it. Nothing is fetched."""
+        """Compile links.go into the directory; None when this machine cannot. It fetches nothing."""
         if shutil.which("go") is None or not LIBRARY.is_dir():
             return None
         binary = directory / "links-go"

@@ -15,7 +15,7 @@ HOOKS = ("ingress", "egress")
 
 
 def make(link: Link) -> tuple[str | None, str]:
-    """(namespace or None for the caller's, the command that makes the link in place)."""
+    """Return (namespace, command that creates the link in place); None is the namespace of the caller."""
     a, b = link.a, link.b
     if link.tunnel is not None:
         where, remote, vni = link.tunnel
@@ -27,7 +27,7 @@ def make(link: Link) -> tuple[str | None, str]:
 
 
 def bring_up(link: Link) -> list[tuple[str, str]]:
-    """(namespace, command) of what follows."""
+    """Return (namespace, command) of all that follows the creation."""
     return [
         (end.namespace, command)
         for end in link.ends
@@ -36,7 +36,10 @@ def bring_up(link: Link) -> list[tuple[str, str]]:
 
 
 def mirror(link: Link) -> list[str]:
-    """tc's commands in the namespace of the first end. The hooks share u32's tables: a priority each."""
+    """Return the commands of tc for the namespace of the first end.
+
+    The hooks of clsact share the tables of u32, so each has a priority of its own.
+    """
     if not link.mirror:
         return []
     copy = f"u32 match u32 0 0 action mirred egress mirror dev {link.a.interface}"
@@ -45,6 +48,8 @@ def mirror(link: Link) -> list[str]:
 
 
 class Ip(Contender):
+    """A process of ``ip`` for each command."""
+
     name = "ip"
     scenarios = VETH | {"chain-create", "vxlan", "mirror"}
     estimate = 56.0

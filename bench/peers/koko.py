@@ -11,6 +11,12 @@ from bench.scenario import Containers, Scenario
 
 
 class Koko(Contender):
+    """koko, a process for each link.
+
+    Args:
+        at_once: How many processes run at a time.
+    """
+
     queues = None
     remark = "cannot choose the number of queues: the kernel's default"
 
@@ -45,8 +51,10 @@ class Koko(Contender):
 
 
 def kind(scenario: Scenario) -> str:
+    """Return koko's letter for the nodes of a scenario."""
     return "d" if isinstance(scenario, Containers) else "n"
 
 
 def name(end: End) -> str:
+    """Return an end as koko wants it."""
     return f"{end.namespace},{end.interface}"

@@ -1,4 +1,4 @@
-"""Makes or deletes veth links by pyroute2: one socket a namespace after setns(2), which is faster than its NetNS.
+"""Make or delete veth links by pyroute2: one socket a namespace after setns(2), which is faster than its NetNS.
 
 python links_pyroute2.py up|destroy FILE    FILE: the lines of bench.contender.plain
 """
@@ -20,6 +20,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def route_in(namespace: str) -> Iterator[Any]:
+    """Open an IPRoute in a namespace."""
     with open(f"/run/netns/{namespace}", "rb") as descriptor:
         if libc.setns(descriptor.fileno(), 0x40000000) != 0:
             raise OSError(ctypes.get_errno(), f"setns {namespace}")
@@ -28,6 +29,7 @@ def route_in(namespace: str) -> Iterator[Any]:
 
 
 def main(action: str, file: str) -> None:
+    """Run an action on the links of a file."""
     links = [line.split() for line in Path(file).read_text().splitlines()]
     if action == "destroy":
         by_namespace: dict[str, list[str]] = {}

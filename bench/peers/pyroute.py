@@ -13,6 +13,8 @@ PROGRAM = Path(__file__).with_name("links_pyroute2.py")
 
 
 class Pyroute2(Contender):
+    """links_pyroute2.py, as a whole process."""
+
     name = "pyroute2"
     estimate = 30.0
 

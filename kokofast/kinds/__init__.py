@@ -1,4 +1,4 @@
-"""Link kinds: one file each says which fields it adds to a link and how they become netlink attributes. Pure."""
+"""Link kinds: one module each declares the fields of a link, and turns them into netlink attributes. Pure."""
 
 from __future__ import annotations
 

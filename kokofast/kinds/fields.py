@@ -1,5 +1,8 @@
-"""How a link kind declares the fields it adds to a link in the user's file. Pure data, no import on purpose: the
-topology room turns these into its decoder and the JSON Schema, koko's command line checks its options by them."""
+"""How a link kind declares its fields. Pure data.
+
+It imports nothing, because all read it: the topology package makes its decoder and the JSON Schema of it, and koko's
+command line checks options by it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,16 @@ from __future__ import annotations
 class Field:
     """One field of a link kind.
 
-    type is "int" (with minimum and maximum, both inclusive), "str", "bool", "choice" (one of choices), "ip" (an
-    IPv4 or IPv6 address without prefix length), or "interface" (an interface name, ``node:interface`` for one
-    elsewhere).
-    A field without default is None when absent, or an error when required. The name is the key in JSON and the
-    column in CSV.
+    Args:
+        name: The key in JSON and YAML, and the column in CSV.
+        type: "int", "str", "bool", "choice", "ip" (an IPv4 or IPv6 address without prefix length), or "interface" (an
+            interface name, ``node:interface`` for one in another namespace).
+        doc: One line for the JSON Schema.
+        minimum: Of an int, inclusive.
+        maximum: Of an int, inclusive.
+        choices: Of a choice.
+        default: What an absent field has; None without a default.
+        required: Absent is an error.
     """
 
     __slots__ = ("choices", "default", "doc", "maximum", "minimum", "name", "required", "type")

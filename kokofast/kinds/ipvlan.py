@@ -25,20 +25,23 @@ FIELDS = (
 
 
 def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
-    """One interface; IFLA_LINK is looked up in the sender's namespace."""
+    """Return the attributes of one interface. The kernel looks for IFLA_LINK in the sender's namespace."""
     data = {"mode": MODES[str(link.options["mode"])]}
     return {**ends[0], "link": parent, "linkinfo": {"kind": "ipvlan", "data": data}}
 
 
 def cause(link: Link, code: int) -> str:
-    """ipvlan_port_create(); older kernels give no reason."""
+    """Explain EBUSY of ipvlan_port_create(); older kernels give no reason."""
     if code != errno.EBUSY:
         return ""
     return "the parent is a port of a bridge, bond or the like, or has macvlans on it, maybe in another namespace"
 
 
 def sort(link: Link) -> tuple[str, str, object]:
-    """ipvlan_link_new() sets the mode of all that are on the parent. A macvlan takes the same place there."""
+    """Keep ipvlans of different modes apart: ipvlan_link_new() sets the mode of all on the parent.
+
+    macvlan uses the same receive handler of the parent.
+    """
     return PARENT, "receiver", ("ipvlan", link.options["mode"])
 
 

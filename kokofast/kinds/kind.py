@@ -1,4 +1,4 @@
-"""What the other rooms may ask of a link kind."""
+"""What the other packages may ask of a link kind."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def no_overhead(link: Link) -> int:
-    """A link whose packets are as large as its parent's."""
+    """Return 0: its packets are as large as its parent's."""
     return 0
 
 
 def always(options: Mapping[str, object]) -> bool:
-    """A kind whose interfaces all have MAC addresses of their own."""
+    """Return True: all its interfaces have MAC addresses of their own."""
     return True
 
 
 def no_contradiction(link: Link) -> tuple[str, str] | None:
-    """A link whose own fields all go together."""
+    """Return None: its fields never contradict each other."""
     return None
 
 
@@ -37,9 +37,14 @@ PARENT, NAMESPACE = "parent", "namespace"
 
 
 class Rivalry:
-    """Which links of a file the kernel does not take beside each other. of(link) is (PARENT or NAMESPACE, key, sort):
-    of links that have the first two in common all must be of one sort, and that not None. field is the one to name in
-    the second link, rule a sentence."""
+    """Which links of a file the kernel does not accept beside each other.
+
+    Args:
+        field: The field to name in the error of the second link.
+        rule: A sentence for that error.
+        of: Returns (PARENT or NAMESPACE, key, sort) of a link. All links that share that parent or namespace and have
+            the same key must have the same sort, and a sort of None tolerates no other.
+    """
 
     __slots__ = ("field", "of", "rule")
 
@@ -50,35 +55,46 @@ class Rivalry:
 
 
 def no_limit(link: Link, code: int) -> str:
-    """A kind whose errnos, as an interface of it is set up, stand for no limit."""
+    """Return "": its errnos stand for no limit."""
     return ""
 
 
 def never(data: Mapping[str, object]) -> bool:
-    """A kind whose interfaces on one parent do not reach each other."""
+    """Return False: its interfaces on one parent do not reach each other."""
     return False
 
 
 def no_cause(link: Link, code: int) -> str:
-    """A kind whose refused creations need no explanation."""
+    """Return "": the kernel's errors need no explanation."""
     return ""
 
 
 class Kind:
-    """A link kind: its name (also IFLA_INFO_KIND), how many ends it has, its own fields, its limits, its request.
+    """A link kind: its name, its ends, its fields, its limits, its request.
 
-    mtu is (minimum, maximum) in bytes, as the kernel's driver sets dev->min_mtu and dev->max_mtu. overhead(link) says
-    how much smaller than its parent's the MTU of a link must be. own_mac(options) tells whether an interface has a MAC
-    address of its own, random_mac whether the kernel would choose one by chance; shares_parent whether one that is made
-    on another of its kind gets that one's parent. tag has the attributes of the kind's data that tell its packets on
-    the parent from those of others, empty for one whose packets are the parent's own; reaches_siblings(data) tells
-    whether what an interface sends comes to others on its parent. limit(link, errno) is a sentence on the limit that
-    setting it up has met, empty where it is none. module is the kernel's name of the driver; field_of(attribute) the
-    name of the field that became an attribute, fields_of(data) the fields that the kernel shows. numbers has the
-    kernel's number of each word of a choice. alone(data) tells whether an interface takes its parent for itself,
-    cause(link, errno) is a sentence on why the kernel may have refused to make one, empty where it says so itself.
-    contradiction(link) is (field, sentence) where two of its fields do not go together, rivalry tells which other links
-    it does not go together with. article is what English puts before the name.
+    ``options`` below are the values of its fields, ``data`` is IFLA_INFO_DATA as the kernel shows it.
+
+    Args:
+        name: The type in the file, and IFLA_INFO_KIND.
+        ends: How many: 1, or 2.
+        fields: Its own fields, beside those of every end.
+        mtu: (minimum, maximum) in bytes: the driver's dev->min_mtu and dev->max_mtu.
+        create: Returns the attributes of its RTM_NEWLINK.
+        overhead: By how many bytes its MTU must be smaller than its parent's.
+        limit: (link, errno) -> a sentence on the limit that was reached when an interface was set up; "" for none.
+        contradiction: (link) -> (field, sentence) when two of its fields contradict each other; None otherwise.
+        rivalry: Which other links exclude it.
+        own_mac: (options) -> whether an interface has a MAC address of its own.
+        random_mac: Whether the kernel chooses that address at random.
+        shares_parent: Whether an interface made on another one of this kind gets that one's parent.
+        tag: The attributes of data that tell its packets on the parent from others; empty when they are the parent's
+            own packets.
+        reaches_siblings: (data) -> whether its packets reach other interfaces on its parent.
+        alone: (data) -> whether it tolerates no other interface on its parent.
+        cause: (link, errno) -> why the kernel may have refused to create it; "" where the kernel says so itself.
+        module: The kernel module of the driver; its name by default.
+        names: Attribute -> field, where the names differ.
+        numbers: Field -> word -> the kernel's number, of each field that is a choice.
     """
 
     __slots__ = (
@@ -148,15 +164,15 @@ class Kind:
 
     @property
     def article(self) -> str:
-        """a or an."""
+        """The word for messages: "a" or "an"."""
         return "an" if self.name[0] in "aeiou" else "a"
 
     def field_of(self, attribute: str) -> str:
-        """The field whose value an attribute of the link's own data holds; most bear its name."""
+        """Return the name of the field that became an attribute of data; most have the same name."""
         return self.names.get(attribute, "parent" if attribute == "link" else attribute)
 
     def fields_of(self, data: Mapping[str, object]) -> dict[str, object]:
-        """The fields that the kernel shows of a link (IFLA_INFO_DATA), as a file has them; not its parent."""
+        """Return the fields that data shows, as a file has them, without the parent."""
         found: dict[str, object] = {}
         for attribute, value in data.items():
             field = next((one for one in self.fields if one.name == self.field_of(attribute)), None)

@@ -30,29 +30,32 @@ FIELDS = (
 
 
 def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
-    """One interface; IFLA_LINK is looked up in the sender's namespace."""
+    """Return the attributes of one interface. The kernel looks for IFLA_LINK in the sender's namespace."""
     mode = str(link.options["mode"])
     data = {"mode": MODES["vepa" if mode == KERNEL_DEFAULT else mode]}
     return {**ends[0], "link": parent, "linkinfo": {"kind": "macvlan", "data": data}}
 
 
 def own_mac(options: Mapping[str, object]) -> bool:
-    """macvlan_open(), macvlan_set_mac_address(): passthru has its parent's, and sets it there."""
+    """Return whether it has its own MAC address.
+
+    In passthru mode it shares its parent's: macvlan_open(), macvlan_set_mac_address().
+    """
     return options.get("mode") != "passthru"
 
 
 def reaches_siblings(data: Mapping[str, object]) -> bool:
-    """macvlan_queue_xmit(): those in mode bridge do."""
+    """Return whether its packets reach others on the parent: in bridge mode (macvlan_queue_xmit())."""
     return data.get("mode") == MODES["bridge"]
 
 
 def alone(data: Mapping[str, object]) -> bool:
-    """macvlan_common_newlink(): one with passthru has no other beside it."""
+    """Return whether it tolerates no other on its parent: in passthru mode (macvlan_common_newlink())."""
     return data.get("mode") == MODES["passthru"]
 
 
 def cause(link: Link, code: int) -> str:
-    """macvlan_port_create(), macvlan_common_newlink(), which give no reason."""
+    """Explain errors of macvlan_port_create() and macvlan_common_newlink(), which give no reason."""
     return {
         errno.EBUSY: "the parent is a port of a bridge, bond or the like, or has ipvlans on it, maybe in another "
         "namespace",
@@ -62,14 +65,17 @@ def cause(link: Link, code: int) -> str:
 
 
 def limit(link: Link, code: int) -> str:
-    """macvlan_open()."""
+    """Explain EADDRINUSE of macvlan_open()."""
     if code != errno.EADDRINUSE:
         return ""
     return "its MAC address is that of its parent, or of another macvlan on it, maybe in another namespace"
 
 
 def sort(link: Link) -> tuple[str, str, str | None]:
-    """macvlan_common_newlink(): one with passthru is alone. ipvlan takes the same handler of the parent."""
+    """Keep one in passthru mode apart from all others: macvlan_common_newlink().
+
+    ipvlan uses the same receive handler of the parent.
+    """
     return PARENT, "receiver", "macvlan" if own_mac(link.options) else None
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
-    """The first end is the message itself, the second travels inside it as VETH_INFO_PEER."""
+    """Return the attributes of both ends. The second end is nested in the first one, as VETH_INFO_PEER."""
     first, second = ends
     return {**first, "linkinfo": {"kind": "veth", "data": {"peer": second}}}
 

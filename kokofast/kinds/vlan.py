@@ -36,18 +36,18 @@ FIELDS = (
 
 
 def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
-    """One interface; IFLA_LINK is looked up in the sender's namespace."""
+    """Return the attributes of one interface. The kernel looks for IFLA_LINK in the sender's namespace."""
     data = {"id": link.options["id"], "protocol": PROTOCOLS[str(link.options["protocol"])]}
     return {**ends[0], "link": parent, "linkinfo": {"kind": "vlan", "data": data}}
 
 
 def limit(link: Link, code: int) -> str:
-    """vlan_dev_open()."""
+    """Explain ENETDOWN of vlan_dev_open()."""
     return "its parent is down, set it up first" if code == errno.ENETDOWN else ""
 
 
 def sort(link: Link) -> tuple[str, object, None]:
-    """vlan_check_real_dev(): the ids of each protocol are told apart."""
+    """Keep equal ids of one protocol apart (vlan_check_real_dev())."""
     return PARENT, (link.options["protocol"], link.options["id"]), None
 
 

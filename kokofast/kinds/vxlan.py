@@ -35,7 +35,7 @@ FIELDS = (
 
 
 def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
-    """One interface; IFLA_VXLAN_LINK is looked up in the sender's namespace."""
+    """Return the attributes of one interface. The kernel looks for IFLA_VXLAN_LINK in the sender's namespace."""
     options = link.options
     data: dict[str, object] = {
         "id": options["vni"],
@@ -53,7 +53,7 @@ def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> M
 
 
 def overhead(link: Link) -> int:
-    """Bytes that the tunnel puts around each packet."""
+    """Return how many bytes the tunnel adds to each packet."""
     remote: Address = link.options["remote"]  # type: ignore[assignment]
     return HEADROOM[len(remote.packed)]
 
@@ -68,7 +68,10 @@ LIMITS = {
 
 
 def limit(link: Link, code: int) -> str:
-    """The limit on multicast groups, where the tunnel has one. A group counts once, however many tunnels are in it."""
+    """Explain a taken UDP port (vxlan_socket_create()), or the limit on multicast groups.
+
+    A group counts once, however many tunnels are in it.
+    """
     if code == errno.EADDRINUSE:  # vxlan_socket_create()
         port = link.options["port"]
         return f"another program has UDP port {port} in the parent's namespace ('ss -ulnp' shows it): give another port"
@@ -87,7 +90,7 @@ NAMES = {"id": "vni", "group": "remote", "group6": "remote", "local6": "local"}
 
 
 def contradiction(link: Link) -> tuple[str, str] | None:
-    """vxlan_config_validate(): both ends of the tunnel are of one family."""
+    """Report a remote and a local address of different families (vxlan_config_validate())."""
     remote: Address = link.options["remote"]  # type: ignore[assignment]
     local: Address | None = link.options.get("local")  # type: ignore[assignment]
     if local is None or local.family == remote.family:
@@ -96,7 +99,10 @@ def contradiction(link: Link) -> tuple[str, str] | None:
 
 
 def sort(link: Link) -> tuple[str, object, None]:
-    """vxlan_vni_in_use(): by the family of the addresses; link-local ones by their interface, too."""
+    """Keep equal vnis of one port and address family apart (vxlan_vni_in_use()).
+
+    Tunnels with link-local addresses are told apart by their parent, too.
+    """
     options = link.options
     remote: Address = options["remote"]  # type: ignore[assignment]
     is_link_local = len(remote.packed) == 16 and remote.packed[0] == 0xFE and remote.packed[1] & 0xC0 == 0x80

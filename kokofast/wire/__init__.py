@@ -1,5 +1,5 @@
-"""rtnetlink bytes: attribute tables, encode, decode, acknowledgements. Pure; imports struct and nothing else.
+"""Encode and decode rtnetlink messages: attribute tables, requests, acknowledgements. Pure.
 
-One sentence of contract: ``encode`` turns names into the bytes the kernel reads and refuses what it does not know,
-``decode`` turns the kernel's bytes into names, keeps what it does not know, and raises DecodeError and nothing else.
+``encode`` turns names into the bytes that the kernel reads, and refuses names that it does not know. ``decode`` turns
+the kernel's bytes into names, keeps attributes that it does not know, and raises DecodeError only.
 """

@@ -12,15 +12,14 @@ codec      Python value
 U8 .. U64  int; in encode also a typed reference, which the caller's ``resolve`` turns into one
 S32        int, signed
 U16_BE ..  int, in network byte order on the wire
-STRING     str, a NUL at the end on the wire; bytes the kernel holds that are not UTF-8 keep their value by
-           surrogateescape
+STRING     str, with a NUL at its end on the wire; bytes that are not UTF-8 are kept by surrogateescape
 BYTES      bytes; in encode also a typed reference
-FLAG       True; present without payload
-NEST       mapping, by the table of the Attr (or the one chosen by a sibling attribute, see Attr.select)
+FLAG       True; an attribute without payload
+NEST       mapping, by the table of the Attr (or the one that a sibling attribute chooses, see Attr.select)
 =========  =============================================================================================
 
-An attribute the table does not know is decoded as ``{int(nla_type): bytes}`` with its flag bits, and encodes back
-to the same bytes.
+An attribute that the table does not have is decoded as ``{int(nla_type): bytes}``, flag bits included, and encodes to
+the same bytes.
 """
 
 from __future__ import annotations
@@ -45,15 +44,20 @@ _PAD = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
 class EncodeError(ValueError):
-    """A request that cannot be written: an unknown name, or a value that does not fit. A defect of the caller."""
+    """A request that cannot be encoded: an unknown name, or a value that does not fit. A defect of the caller."""
 
 
 class DecodeError(ValueError):
-    """Bytes that are not what the kernel would send."""
+    """Bytes that the kernel would not send."""
 
 
 class Codec:
-    """How one kind of payload is written and read; scalars carry their struct format."""
+    """How one kind of payload is encoded and decoded.
+
+    Args:
+        name: As the tables call it; for messages.
+        format: The struct format of a number; None for the other codecs.
+    """
 
     __slots__ = ("format", "name")
 
@@ -79,7 +83,13 @@ NEST = Codec("NEST")
 
 
 class Header:
-    """A fixed struct in front of attributes. Fields have names; those not given are 0, padding is ``x``."""
+    """A fixed struct in front of attributes. Fields that are not given are 0.
+
+    Args:
+        name: The kernel's name of the struct.
+        format: As in the module struct, host byte order without padding of its own; ``x`` is padding.
+        fields: The names of the fields, separated by spaces.
+    """
 
     __slots__ = ("_positions", "fields", "name", "size", "struct")
 
@@ -91,7 +101,11 @@ class Header:
         self._positions = {name: position for position, name in enumerate(self.fields)}
 
     def row(self, values: Mapping[str, object], resolve: Resolve | None = None) -> list[Any]:
-        """The fields in order. Raises EncodeError on an unknown one."""
+        """Return the values of all fields, in order.
+
+        Raises:
+            EncodeError: A field is not known.
+        """
         row: list[Any] = [0] * len(self.fields)
         positions = self._positions
         for name, value in values.items():
@@ -102,14 +116,22 @@ class Header:
         return row
 
     def pack(self, values: Mapping[str, object], resolve: Resolve | None = None) -> bytes:
-        """The header's bytes. Raises EncodeError on an unknown field or a value that does not fit."""
+        """Encode the header.
+
+        Raises:
+            EncodeError: A field is not known, or a value does not fit.
+        """
         try:
             return self.struct.pack(*self.row(values, resolve))
         except struct.error as error:
             raise EncodeError(f"{self.name} {dict(values)}: {error}") from error
 
     def unpack(self, data: Buffer, offset: int = 0) -> dict[str, int]:
-        """The fields at offset. Raises DecodeError when the bytes end before the header does."""
+        """Decode the header at an offset.
+
+        Raises:
+            DecodeError: The bytes end before the header does.
+        """
         try:
             return dict(zip(self.fields, self.struct.unpack_from(data, offset), strict=True))
         except struct.error as error:
@@ -117,14 +139,19 @@ class Header:
 
 
 class Attr:
-    """One line of a table: the attribute's number, its codec and, for NEST, what is inside.
+    """One line of a table: an attribute's number, its codec and, for NEST, what is inside.
 
-    header: a fixed struct that stands before the nested attributes (VETH_INFO_PEER holds an ifinfomsg); its fields
-    are given under the key "header" of the nested mapping.
-    select: the name of a sibling attribute whose value chooses the table out of ``tables`` (IFLA_INFO_KIND chooses
-    what IFLA_INFO_DATA holds); with an unknown value the payload stays bytes.
-    many: the attribute may repeat; its value is a list.
-    flagged: the kernel sets NLA_F_NESTED on this nest, as it does on those that came to be late.
+    Args:
+        type: The number: nla_type without flags.
+        codec: How the payload is encoded.
+        table: Of a NEST, the attributes inside; None when select chooses them.
+        header: A fixed struct before the nested attributes (VETH_INFO_PEER holds an ifinfomsg). The nested mapping has
+            its fields under the key "header".
+        select: The sibling attribute whose value chooses one of ``tables`` (IFLA_INFO_KIND chooses what IFLA_INFO_DATA
+            holds). With an unknown value the payload stays bytes.
+        tables: What select chooses from.
+        many: The attribute may repeat; its value is a list.
+        flagged: The kernel wants NLA_F_NESTED on this nest. It does so for nests that were added late.
     """
 
     __slots__ = ("codec", "flags", "header", "known", "many", "select", "table", "tables", "type")
@@ -153,7 +180,11 @@ class Attr:
         self.known: dict[object, bytes] = {}
 
     def inside(self, siblings: Mapping[Any, object]) -> Table | None:
-        """The table of a nested attribute, given the attributes beside it; None when it is not known."""
+        """Return the table of a nested attribute; None when it is not known.
+
+        Args:
+            siblings: The decoded attributes beside it.
+        """
         if self.select is None:
             return self.table
         chosen = siblings.get(self.select)
@@ -161,7 +192,11 @@ class Attr:
 
 
 class Table:
-    """The attributes that may stand together, by name and by number. Raises ValueError where two have one number."""
+    """The attributes that may stand together.
+
+    Raises:
+        ValueError: Two attributes have one number.
+    """
 
     __slots__ = ("_types", "by_type", "name", "rows")
 
@@ -174,7 +209,7 @@ class Table:
             raise ValueError(f"{name}: two attributes have one number")
 
     def types_of(self, names: frozenset[str]) -> frozenset[int]:
-        """The numbers of these attributes."""
+        """Return the numbers of these attributes."""
         types = self._types.get(names)
         if types is None:
             types = self._types[names] = frozenset(self.rows[name].type for name in names)
@@ -182,9 +217,15 @@ class Table:
 
 
 def encode(table: Table, values: Mapping[Any, object], resolve: Resolve | None = None) -> bytes:
-    """The attributes of a mapping, in its order.
+    """Encode the attributes of a mapping, in its order.
 
-    Raises EncodeError on a name that the table does not have or a value that its codec cannot hold.
+    Args:
+        table: What the names mean.
+        values: The attributes; see the table of codecs above.
+        resolve: Turns a typed reference into the int or bytes that it stands for.
+
+    Raises:
+        EncodeError: The table does not have a name, or a codec cannot hold its value.
     """
     parts: list[bytes] = []
     rows = table.rows

@@ -1,4 +1,4 @@
-"""The decoder of netlink attributes: by a table, and fast where bytes of the same layout were read before."""
+"""Decode netlink attributes by a table; fast where bytes of the same layout were decoded before."""
 
 from __future__ import annotations
 
@@ -28,11 +28,23 @@ LAYOUTS: dict[tuple[Table, int, frozenset[str] | None], Layout] = {}
 def decode(
     table: Table, data: Buffer, depth: int = 0, only: frozenset[str] | None = None, start: int = 0
 ) -> dict[Any, Any]:
-    """The mapping that these bytes stand for, from start on. Raises DecodeError on anything that is not a list of
-    attributes.
+    """Decode a list of attributes.
 
-    Of an attribute that stands twice without being ``many`` the last wins, as in the kernel's nla_parse(). With only,
-    attributes of other names are passed over: a dump of ten thousand namespaces has half a million of them.
+    An attribute that repeats without being ``many`` has its last value, as in the kernel's nla_parse().
+
+    Args:
+        table: What the numbers mean.
+        data: The attributes, with their padding.
+        depth: How many nests these are in.
+        only: Skip attributes of other names: a dump of ten thousand namespaces has half a million of them.
+        start: Where the attributes begin in data.
+
+    Returns:
+        The values by name; by number where the table does not have the attribute. Do not change it: results may share
+        nested values.
+
+    Raises:
+        DecodeError: data is not a list of attributes.
     """
     if depth > MAX_DEPTH:
         raise DecodeError(f"attributes nested deeper than {MAX_DEPTH}")
@@ -67,8 +79,19 @@ def decode(
 
 
 def walk(view: memoryview, types: frozenset[int] | None) -> tuple[list[int], list[tuple[int, int, int]]]:
-    """nla_len and nla_type of each attribute in turn; and (nla_type with its flags, start and end of the payload) of
-    each, or of those of some types. Raises DecodeError on a length that cannot be."""
+    """Find the attributes in a list of them.
+
+    Args:
+        view: The attributes.
+        types: Return the places of these numbers only; None for all.
+
+    Returns:
+        nla_len and nla_type of every attribute, in one flat list; and its place: nla_type with its flags, start and end
+        of the payload.
+
+    Raises:
+        DecodeError: A length is impossible.
+    """
     end = len(view)
     offset = 0
     numbers: list[int] = []
@@ -87,10 +110,12 @@ def walk(view: memoryview, types: frozenset[int] | None) -> tuple[list[int], lis
 
 
 class Layout:
-    """Where attributes stood in bytes seen before: those of the same length with the same headers have them there too.
+    """Where the attributes are in bytes that were decoded before.
 
-    A dump of thousands of namespaces has few layouts. Checking one is a single call instead of fifty, and another one
-    takes out all numbers, strings and bytes."""
+    Bytes of the same length with the same attribute headers have them in the same places. A dump of thousands of
+    namespaces has few layouts. One call compares a layout, instead of fifty; another one extracts all numbers, strings
+    and bytes.
+    """
 
     __slots__ = ("_names", "_rest", "_values", "headers", "numbers", "places", "table")
 
@@ -100,8 +125,14 @@ class Layout:
         self.places = places
 
     def keep(self, size: int, only: frozenset[str] | None) -> None:
-        """Notes how to read all bytes of this layout, this many, when it is one that will come again; those that it was
-        made of have been read without an error."""
+        """Remember how to read bytes of this layout, unless it is too long or not worth it.
+
+        Call it only after these bytes were decoded without an error.
+
+        Args:
+            size: The length of the bytes.
+            only: The names that were asked for.
+        """
         if len(self.numbers) > 2 * MAX_LAYOUT_ATTRIBUTES:
             return
         headers: list[str] = []
@@ -137,7 +168,7 @@ class Layout:
         LAYOUTS[self.table, size, only] = self
 
     def read(self, data: Buffer, depth: int, start: int) -> dict[Any, Any]:
-        """What decode() returns for bytes of this layout. Nobody changes it: what is nested in it may be shared."""
+        """Decode bytes of this layout, as decode() would. Results may share nested values."""
         values: dict[Any, Any] = dict(zip(self._names, self._values.unpack_from(data, start), strict=True))
         for name, attr, known in self._rest:
             raw = values[name]
@@ -158,6 +189,18 @@ def _text(raw: bytes) -> str:
 
 
 def decode_one(name: str, attr: Attr, table: Table | None, payload: bytes | memoryview, depth: int) -> object:
+    """Decode the payload of one attribute.
+
+    Args:
+        name: For the error.
+        attr: Its line in the table.
+        table: Of a NEST, what is inside; None leaves bytes.
+        payload: Without padding.
+        depth: How many nests it is in.
+
+    Raises:
+        DecodeError: The payload does not have the codec's size, or is no list of attributes.
+    """
     codec = attr.codec
     if codec.format is not None:
         if len(payload) != codec.format.size:
@@ -176,10 +219,16 @@ def decode_one(name: str, attr: Attr, table: Table | None, payload: bytes | memo
 
 
 def path_at(table: Table, data: Buffer, offset: int, depth: int = 0) -> tuple[str, ...]:
-    """The names on the way to the attribute that stands at this offset, outermost first; () when none does. Never
-    raises: deeper than MAX_DEPTH the path just ends.
+    """Return the names on the way to the attribute at an offset, outermost first; () when there is none.
 
-    This is what an extended ACK's NLMSGERR_ATTR_OFFS asks for: the offset of an attribute's header in our request.
+    An extended ACK has the offset of a refused attribute's header (NLMSGERR_ATTR_OFFS). Never raises: deeper than
+    MAX_DEPTH the path ends.
+
+    Args:
+        table: What the numbers mean.
+        data: The attributes of a request.
+        offset: In bytes, from the start of data.
+        depth: How many nests these are in.
     """
     view = memoryview(data)
     position = 0

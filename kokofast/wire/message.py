@@ -80,13 +80,21 @@ EXT_ACK = Table("extended ACK", {"message": Attr(1, STRING), "offset": Attr(2, U
 
 
 class Request:
-    """One message to send, as data: its type, its flags beyond NLM_F_REQUEST, its header fields and attributes.
+    """One message to send, as data.
 
-    Values may be typed references (an interface that has no index yet), resolved when the bytes are made.
-    only: of the answers to a dump, the attributes that are wanted; None for all. where: whether those of an answer with
-    this fixed header are wanted at all. believe: whether a dump that was changed while it was read (NLM_F_DUMP_INTR)
-    will do, given it and the attempt before it (None: there was none); without, none will. body: what prepare() has
-    made.
+    Values may be typed references (an interface that has no index yet). They are resolved when the request is encoded.
+
+    Args:
+        type: nlmsg_type, one of FORMATS.
+        header: Fields of the fixed header.
+        attributes: By name, as in attributes.encode().
+        flags: nlmsg_flags without NLM_F_REQUEST, NLM_F_ACK and NLM_F_DUMP.
+        only: Of the answers to a dump, decode these attributes; None for all.
+        where: Of the answers to a dump, decode only attributes of those whose fixed header passes.
+        believe: Whether to accept a dump that changed while it was read (NLM_F_DUMP_INTR), given it and the attempt
+            before it (None: there was none). Without believe no such dump is accepted.
+
+    ``body`` has the bytes that prepare() has made.
     """
 
     __slots__ = ("_dump", "attributes", "believe", "body", "flags", "header", "only", "type", "where")
@@ -117,7 +125,7 @@ class Request:
 
 
 class Message:
-    """One message received: nlmsghdr's fields, the fixed header's fields, the attributes by name."""
+    """A received message: the fields of nlmsghdr, those of the fixed header, and the attributes by name."""
 
     __slots__ = ("attributes", "flags", "header", "pid", "seq", "type")
 
@@ -133,8 +141,14 @@ class Message:
 
 
 class Ack:
-    """The kernel's answer to one request: errno 0 for success, else the number, its sentence (may be empty), and
-    the offset in the request of the attribute that it refused (None when it did not say)."""
+    """The kernel's answer to one request.
+
+    Args:
+        seq: The number of the request.
+        errno: 0 for success.
+        message: The kernel's sentence; may be empty.
+        offset: In bytes, of the refused attribute in the request; None when the kernel did not say.
+    """
 
     __slots__ = ("errno", "message", "offset", "seq")
 
@@ -146,8 +160,15 @@ class Ack:
 
 
 class KernelError(Exception):
-    """A request that the kernel refused. path names the refused attribute from the outside in; may be empty.
-    request is what was refused, where the sender noted it."""
+    """A request that the kernel refused.
+
+    Args:
+        errno: The kernel's number.
+        message: The kernel's sentence; may be empty.
+        path: The names of the refused attribute, outermost first; may be empty.
+
+    ``request`` is the refused request, where the sender noted it.
+    """
 
     def __init__(self, errno: int, message: str = "", path: tuple[str, ...] = ()) -> None:
         super().__init__(errno, message, path)
@@ -162,8 +183,13 @@ class KernelError(Exception):
 
 
 def prepare(request: Request, resolve: Resolve | None = None) -> None:
-    """Makes all bytes of a request but those of its struct nlmsghdr, and keeps them for pack(): its references stand
-    for what they stand for now. Raises EncodeError on what the tables do not know."""
+    """Encode a request except for its struct nlmsghdr, and keep the bytes for pack().
+
+    References are resolved now.
+
+    Raises:
+        EncodeError: The tables do not know a name, or a value does not fit.
+    """
     request.body = _pack_body(request, resolve)
 
 
@@ -176,7 +202,17 @@ def _pack_body(request: Request, resolve: Resolve | None) -> bytes:
 
 
 def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = None) -> bytes:
-    """The bytes of one request. Raises EncodeError on what the tables do not know."""
+    """Encode a request.
+
+    Args:
+        request: The request; bytes that prepare() has made are used as they are.
+        seq: nlmsg_seq.
+        ack: Ask for an acknowledgement. (The kernel always reports refusals.)
+        resolve: Turns a typed reference into the int or bytes that it stands for.
+
+    Raises:
+        EncodeError: The tables do not know a name, or a value does not fit.
+    """
     body = request.body
     if body is None:
         body = _pack_body(request, resolve)
@@ -185,7 +221,10 @@ def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = Non
 
 
 def pack_dump(request: Request, seq: int) -> bytes:
-    """The bytes that ask for a dump. All but the number is kept: the same question goes to thousands of namespaces."""
+    """Encode a request for a dump.
+
+    All bytes but the number are kept: the same request goes to thousands of namespaces.
+    """
     rest = request._dump
     if rest is None:
         asked = Request(request.type, request.header, request.attributes, request.flags | NLM_F_DUMP)
@@ -194,7 +233,11 @@ def pack_dump(request: Request, seq: int) -> bytes:
 
 
 def split(data: Buffer) -> Iterator[tuple[int, int, int, int, memoryview]]:
-    """(type, flags, seq, pid, body) of each message in a datagram. Raises DecodeError on impossible lengths."""
+    """Yield (type, flags, seq, pid, body) of each message in a datagram.
+
+    Raises:
+        DecodeError: A length is impossible.
+    """
     view = memoryview(data)
     offset, end = 0, len(view)
     while offset < end:
@@ -216,10 +259,19 @@ def unpack(
     only: frozenset[str] | None = None,
     where: Callable[[dict[str, int]], bool] | None = None,
 ) -> Message:
-    """One message of a type that FORMATS knows, with only some of its attributes where that is enough, and with none
-    where its fixed header does not pass.
+    """Decode one message.
 
-    Raises DecodeError for other types and for malformed bodies.
+    Args:
+        type: nlmsg_type.
+        flags: nlmsg_flags.
+        seq: nlmsg_seq.
+        pid: nlmsg_pid.
+        body: What follows struct nlmsghdr.
+        only: Decode these attributes; None for all.
+        where: Decode no attributes unless the fixed header passes.
+
+    Raises:
+        DecodeError: FORMATS does not have the type, or the body is malformed.
     """
     try:
         header, table = FORMATS[type]
@@ -232,8 +284,11 @@ def unpack(
 
 
 def short_ack(data: Buffer) -> tuple[int, int] | None:
-    """(sequence number, errno) of a datagram that is one acknowledgement without words (NETLINK_CAP_ACK); None for all
-    else."""
+    """Decode a datagram that is one acknowledgement without attributes (NETLINK_CAP_ACK).
+
+    Returns:
+        (sequence number, errno); None when it is anything else.
+    """
     if len(data) != _CAPPED_ACK.size:
         return None
     length, type, _, seq, _, error = _CAPPED_ACK.unpack(data)
@@ -241,8 +296,17 @@ def short_ack(data: Buffer) -> tuple[int, int] | None:
 
 
 def unpack_ack(flags: int, seq: int, body: Buffer, *, echoes: bool = True) -> Ack:
-    """The content of an NLMSG_ERROR, or with echoes=False of an NLMSG_DONE, in which no header of the request stands
-    between the error and its attributes. Raises DecodeError."""
+    """Decode an acknowledgement: the body of NLMSG_ERROR or NLMSG_DONE.
+
+    Args:
+        flags: nlmsg_flags.
+        seq: nlmsg_seq.
+        body: What follows struct nlmsghdr.
+        echoes: Whether the header of the request follows the error, as in NLMSG_ERROR.
+
+    Raises:
+        DecodeError: The body is malformed.
+    """
     view = memoryview(body)
     if len(view) < 4:
         raise DecodeError(f"an acknowledgement of {len(view)} bytes")
@@ -256,7 +320,11 @@ def unpack_ack(flags: int, seq: int, body: Buffer, *, echoes: bool = True) -> Ac
 
 
 def ack_attributes(flags: int, body: Buffer, *, echoes: bool) -> int:
-    """Return where the attributes of an acknowledgement begin; its end when it has none. Raises DecodeError."""
+    """Return the offset of the attributes in the body of an acknowledgement; its length when there are none.
+
+    Raises:
+        DecodeError: The body is malformed.
+    """
     view = memoryview(body)
     if not flags & NLM_F_ACK_TLVS:
         return len(view)
@@ -272,7 +340,12 @@ def ack_attributes(flags: int, body: Buffer, *, echoes: bool) -> int:
 
 
 def explain(request: Buffer, ack: Ack) -> KernelError:
-    """The error of a refused request, with the offset turned into the names of the attribute it points at."""
+    """Return the error of a refused request, with the names of the attribute that the kernel refused.
+
+    Args:
+        request: The bytes of the request, struct nlmsghdr included.
+        ack: The answer.
+    """
     view = memoryview(request)
     type = _NLMSGHDR.unpack_from(view)[1]
     path: tuple[str, ...] = ()

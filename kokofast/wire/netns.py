@@ -24,10 +24,15 @@ _ASKED = struct.Struct("=4xHHi")
 
 
 def asked(nsid: int) -> bytes:
-    """The body of an RTM_GETNSID, likewise."""
+    """Encode the body of an RTM_GETNSID by number: as the tables would, but for thousands of namespaces."""
     return _ASKED.pack(8, 1, nsid)
 
 
 def numbered(nsid: int, fd: int) -> bytes:
-    """The body of an RTM_NEWNSID, as the tables would make it, for thousands of namespaces."""
+    """Encode the body of an RTM_NEWNSID: as the tables would, but for thousands of namespaces.
+
+    Args:
+        nsid: The number that the sender's namespace is to have for the other.
+        fd: A descriptor of the other namespace.
+    """
     return _NUMBERED.pack(8, 1, nsid, 8, 3, fd)

@@ -92,13 +92,19 @@ QDISC = Table(
 
 
 def mirred(ifindex: object) -> bytes:
-    """struct tc_mirred: copy each packet to the egress of the interface, then go on as if nothing had been."""
+    """Encode a struct tc_mirred: copy each packet to the egress of an interface, and go on with the next filter.
+
+    Args:
+        ifindex: The interface.
+    """
     return _MIRRED.pack(0, 0, TC_ACT_UNSPEC, 0, 0, TCA_EGRESS_MIRROR, ifindex)
 
 
 def mirred_target(parms: bytes) -> int:
-    """The ifindex in a struct tc_mirred by which packets are sent out, copied or not; 0 when that interface is gone,
-    they go another way, or the bytes are too few."""
+    """Return the ifindex to which a struct tc_mirred sends packets, copied or redirected.
+
+    0 when the interface is gone, when packets go to an ingress, or when the bytes are too few.
+    """
     if len(parms) < _MIRRED.size:
         return 0
     *_, action, ifindex = _MIRRED.unpack_from(parms)
@@ -106,10 +112,10 @@ def mirred_target(parms: bytes) -> int:
 
 
 def filter_info(priority: int) -> int:
-    """tcm_info of a filter: its priority and the protocol it looks at (all), the latter in network order."""
+    """Return tcm_info of a filter: its priority, and the protocol that it matches (all) in network order."""
     return priority << 16 | int.from_bytes(_TYPE_BE.pack(ETH_P_ALL), "big")
 
 
 def priority_of(info: int) -> int:
-    """The priority in a tcm_info."""
+    """Return the priority in a tcm_info."""
     return info >> 16
