@@ -233,7 +233,11 @@ def _rest_of(plan: Plan) -> list[str]:
     links = plan.topology.links
     return describe(
         plan,
-        [one for one in plan.rest if isinstance(one, MakeNamespace) or links[one.link].place not in faulty],
+        [
+            one
+            for one in plan.rest or plan.operations  # those, where the plan itself has no problems
+            if isinstance(one, MakeNamespace) or links[one.link].place not in faulty
+        ],
     )
 
 
