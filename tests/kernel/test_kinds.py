@@ -444,7 +444,7 @@ class TestMany:
         rows.insert(40, tunnel(f"{names[0]}:bad", hosts[0], "192.0.2.2", vni=500))
         lab.write(rows)
         before = state(*hosts, *names)
-        refused(lab, "$.links[40]", "bad", code=1)
+        refused(lab, "$.links[40].vni", "bad", "theirs in ", code=1)
         assert state(*hosts, *names) == before
 
     def test_killed_and_destroyed(
