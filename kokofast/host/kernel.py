@@ -12,6 +12,7 @@ import os
 from kokofast.host.namespaces import (
     NewNamespace,
     identity,
+    list_processes,
     make_namespaces,
     make_scratch,
     misled,
@@ -31,7 +32,7 @@ from kokofast.wire.netns import NETNSA_NSID_NOT_ASSIGNED, RTM_GETNSID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Protocol
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 
 DESCRIPTORS_EACH = 2  # the namespace and a netlink socket in it
+_NOWHERE = (errno.ENOENT, errno.ESRCH, errno.EINVAL)
 LOOPBACK_IFINDEX = 1  # include/net/net_namespace.h LOOPBACK_IFINDEX: the first device of every namespace
 
 
@@ -181,11 +183,9 @@ class Kernel:
         fds: list[int] = []
         sockets: list[Socket] = []
         try:
+            processes: dict[tuple[int, int], int] = {}
             for handle in closed:
-                fd, found_there = _open(handle.path)
-                fds.append(fd)
-                if found_there != handle.identity:
-                    raise _stale(handle)
+                fds.append(_open_again(handle, processes))
             sockets = open_sockets(fds)
             for handle, socket in zip(closed, sockets, strict=True):
                 if socket.namespace_cookie() != handle.cookie:
@@ -429,6 +429,32 @@ def _open(path: str) -> tuple[int, tuple[int, int]]:
     except BaseException:
         os.close(fd)
         raise
+
+
+def _open_again(handle: Handle, processes: dict[tuple[int, int], int]) -> int:
+    """Opens a namespace by its path, or, where that leads nowhere or elsewhere by now, by a process that lives in it.
+    processes, by namespace, are listed when they are needed. Raises OSError."""
+    refusal: OSError | None = None
+    for path in _paths_of(handle, processes):
+        try:
+            fd, found = _open(path)
+        except OSError as error:
+            if error.errno not in _NOWHERE:
+                raise
+            refusal = refusal or error
+            continue
+        if found == handle.identity:
+            return fd
+        os.close(fd)
+    raise refusal or _stale(handle)
+
+
+def _paths_of(handle: Handle, processes: dict[tuple[int, int], int]) -> Iterator[str]:
+    yield handle.path
+    if not processes:
+        processes.update((identity, pid) for pid, identity in list_processes())
+    if handle.identity in processes:
+        yield f"/proc/{processes[handle.identity]}/ns/net"
 
 
 def _all_open_files() -> int:

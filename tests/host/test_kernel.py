@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from kokofast.wire.message import Request
 from tests import ROOT
 from tests.conftest import NamespaceFactory, ip
 from tests.host.helpers import descriptors, open_namespaces, own_namespace
+from tests.kernel.conftest import until
 
 ALIAS = "kokofast:lab:namespace"
 LINKS = Request(RTM_GETLINK, {})
@@ -205,6 +207,33 @@ def test_a_name_that_leads_elsewhere_by_now(netns: NamespaceFactory) -> None:
     with kernel.using([kept]):
         assert kernel.dump(kept, LINKS)
     kernel.close()
+
+
+def test_a_process_that_has_ended_and_another_one_in_its_namespace(netns: NamespaceFactory) -> None:
+    name = netns()
+    command = ["ip", "netns", "exec", name, "sleep", "60"]
+    with subprocess.Popen(command) as first, subprocess.Popen(command) as second:
+        kernel = Kernel(budget=16)
+        try:
+            path = f"/proc/{first.pid}/ns/net"
+            for one in (first, second):
+                until(partial(os.path.samefile, named(name), f"/proc/{one.pid}/ns/net"), "it is in there")
+            (handle,) = kernel.open_all([path])
+            assert isinstance(handle, Handle)
+            kernel.close()  # as where descriptors are short
+            first.kill()
+            first.wait()
+            with kernel.using([handle]):
+                assert kernel.send(handle, [Request(RTM_SETLINK, {"index": 1}, {"txqlen": 5})]) == [None]
+            kernel.close()
+            second.kill()
+            second.wait()
+            with pytest.raises(FileNotFoundError), kernel.using([handle]):
+                pytest.fail("no process lives in it")
+        finally:
+            first.kill()
+            second.kill()
+            kernel.close()
 
 
 def test_after_a_failure_the_budget_is_what_it_was(netns: NamespaceFactory) -> None:
