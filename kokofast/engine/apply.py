@@ -84,6 +84,7 @@ async def apply(
                 progress=progress,
                 problems=problems,
                 notes=unlocked,
+                is_alone=needed and not unlocked,
             )
         return result
     finally:
@@ -103,6 +104,7 @@ async def _run(
     progress: Progress | None = None,
     problems: Sequence[Problem] = (),
     notes: Sequence[str] = (),
+    is_alone: bool,
     attempts: int = ATTEMPTS,
 ) -> None:
     survey = await survey_nodes(
@@ -127,11 +129,11 @@ async def _run(
     plan.problems = list(dict.fromkeys([*problems, *plan.problems]))
     if is_to_do(topology, plan, result, dry_run):
         result.notes += notes
-        applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
+        applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed, is_alone=is_alone))
         await _carry_out(applied, result, keep_going, Pace(jobs), progress)
         if attempts > 1 and await _may_try_again(applied, result):
             more = partial(_run, keep_going=keep_going, jobs=jobs, runtime_timeout=runtime_timeout, progress=progress)
-            await more(topology, result, kernel, notes=notes, attempts=attempts - 1)
+            await more(topology, result, kernel, notes=notes, is_alone=is_alone, attempts=attempts - 1)
     if missing:
         count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
 
@@ -157,7 +159,9 @@ async def go_on(
     head.is_taken_over = True
     await _carry_out(head.applied, head.result, keep_going, Pace(jobs), progress, head.answers)
     if await _may_try_again(head.applied, head.result):
-        await _run(head.topology, head.result, head.kernel, keep_going=keep_going, jobs=jobs, progress=progress)
+        is_alone = head.applied.executor.is_alone
+        more = partial(_run, keep_going=keep_going, jobs=jobs, progress=progress, is_alone=is_alone)
+        await more(head.topology, head.result, head.kernel)
     return head.result
 
 

@@ -48,14 +48,24 @@ INDEX_ATTEMPTS = 8
 
 
 class Executor:
-    """The state of one run: the namespaces by number, the ifindex of every interface, and what was made so far."""
+    """The state of one run: the namespaces by number, the ifindex of every interface, and what was made so far.
 
-    def __init__(self, kernel: Kernel, handles: list[Handle | None], observed: Sequence[Namespace | None]) -> None:
+    is_alone: whether the lab's lock keeps other runs off, so that no new link is one of theirs."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        handles: list[Handle | None],
+        observed: Sequence[Namespace | None],
+        *,
+        is_alone: bool = True,
+    ) -> None:
         self.kernel = kernel
         self.handles = handles
         self.boot = kernel.boot_id()
         self.begun: set[Operation] = set()
         self.adopted: dict[int, Namespace] = {}  # that were to be made, and that somebody else made
+        self.is_alone = is_alone
         self.observed = observed
         self.stopped: Callable[[], bool] = lambda: False  # whether what waits is to give up
         self.indexes = Indexes(observed)

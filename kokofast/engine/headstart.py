@@ -248,5 +248,6 @@ def _look_and_plan(
     with head.result.stage("plan"):
         plan = plan_of(head.topology, survey, kernel, dry_run)
     plan.problems = list(dict.fromkeys([*problems, *plan.problems]))
-    head.applied = Applied(head.topology, plan, Executor(kernel, survey.handles, survey.observed))
+    is_alone = head.lock is not None and not head.lock.refusal
+    head.applied = Applied(head.topology, plan, Executor(kernel, survey.handles, survey.observed, is_alone=is_alone))
     return not stopped()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, TypeGuard
 
-from kokofast.engine.applied import GONE, ends_made, undo_changes, undo_mirrors
+from kokofast.engine.applied import ENDED, ends_made, undo_changes, undo_mirrors
 from kokofast.engine.at_once import unstoppable
+from kokofast.engine.execute import Executor
 from kokofast.engine.observe import MARKS, Patience
-from kokofast.engine.remove import give_back_if_used, remove
+from kokofast.engine.remove import give_back_if_used, remove, used_by_others
+from kokofast.engine.scene import scan
 from kokofast.engine.seen import look_into
 from kokofast.host import namespaces as host
 from kokofast.plan.operations import MakeNamespace
-from kokofast.plan.teardown import plan_teardown
+from kokofast.plan.teardown import OwnedEnd, plan_teardown
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
@@ -20,11 +22,10 @@ if TYPE_CHECKING:
 
     from kokofast.engine.applied import Applied
     from kokofast.engine.at_once import RunAll
-    from kokofast.engine.execute import Executor, Refusal
+    from kokofast.engine.execute import Refusal
     from kokofast.engine.result import Progress
     from kokofast.host.kernel import Handle
     from kokofast.plan.operations import DeleteGroup, Operation, RemoveNamespace
-    from kokofast.plan.teardown import OwnedEnd
 
 # Deleting is waiting for RCU with little work in between: many requests in flight share the grace periods.
 DELETE_WORKERS = 64
@@ -39,6 +40,7 @@ WATCH_ALL = 64
 HELD = "it lives on until what holds it (a process, an open file or socket, another mount of it) lets go"
 
 
+_MOVED = "it was moved to another namespace while it was to be deleted, and again"
 _UNWATCHED = OSError(errno.ENOSPC, "nothing tells whether the namespace lives on")
 
 
@@ -47,6 +49,7 @@ class TornDown:
 
     def __init__(self) -> None:
         self.links: set[int] = set()
+        self.missed: set[int] = set()  # links of which an end was not where it was to be deleted
         self.namespaces: list[str] = []
         self.failed_links: dict[int, Refusal] = {}
         self.failed_namespaces: dict[str, Refusal] = {}
@@ -93,7 +96,8 @@ async def tear_down(
         asked = gone & watched
         held = await _outlived(executor, asked, to_the_end)
         ended = asked - held
-        done.links.update(end.link for end in ends if end.ns in ended and end.link not in done.failed_links)
+        settled = done.missed | done.failed_links.keys()
+        done.links.update(end.link for end in ends if end.ns in ended and end.link not in settled)
         settled = done.links | done.failed_links.keys()
         alive = [end for end in ends if end.ns in held and end.link not in settled]
         deletions, _ = plan_teardown(alive, {})
@@ -114,6 +118,9 @@ async def tear_down(
         rest = [removal for ns, removal in unwatched.items() if ns not in kept]
         await _remove_namespaces(executor, rest, done, run, step, (), {}, lab=lab)
         _forget(executor, (removal.ns for removal in rest))
+    missed = [end for end in ends if end.link in done.missed - done.links]
+    if missed:
+        await _delete_moved(executor, missed, done, run, workers, step)
     if held:
         living = executor.kernel.outlived([executor.handle(number) for number in held], patient=False)
         done.held = [removable[number] for number in sorted(held) if executor.handle(number) in living]
@@ -171,8 +178,10 @@ async def _delete_links(
 ) -> None:
     def report(_: int, answers: list[tuple[int, Refusal | None]]) -> None:
         for link, refusal in answers:
-            if refusal is None or refusal.errno in GONE:
+            if refusal is None:
                 done.links.add(link)
+            elif refusal.errno == errno.ENODEV or (isinstance(refusal, OSError) and refusal.errno in ENDED):
+                done.missed.add(link)
             else:
                 done.failed_links[link] = refusal
         step()
@@ -181,6 +190,44 @@ async def _delete_links(
         return [remove(executor, operation) for operation in chosen]
 
     await run(deletions, delete, workers=max(min(workers, executor.kernel.capacity), 1), chunk=1, report=report)
+
+
+async def _delete_moved(
+    executor: Executor,
+    ends: Sequence[OwnedEnd],
+    done: TornDown,
+    run: RunAll,
+    workers: int,
+    step: Callable[[], None],
+) -> None:
+    """Looks once more, everywhere, for links that were not where they were to be deleted, and deletes those that are
+    elsewhere now. One that keeps its mark keeps its number too, a random one (see engine.indexes)."""
+    lost = {end.ifindex: end.link for end in ends}
+    links = {end.link for end in ends}
+    labs = {end.lab for end in ends}
+    scene = await scan(executor.kernel, run, lab=labs.pop() if len(labs) == 1 else None, to_remove=True)
+    again = Executor(executor.kernel, scene.survey.handles, scene.survey.observed, is_alone=executor.is_alone)
+    places = {(executor.handle(end.ns).identity, end.ifindex) for end in ends}
+    # With the same number by chance: a link that was there before, and is looked at no more.
+    others = {
+        (namespace.identity, interface.ifindex)
+        for namespace in executor.observed
+        if namespace is not None
+        for interface in namespace.interfaces.values()
+    } - places
+    found = [
+        OwnedEnd(item.ns, item.interface.ifindex, item.interface.group, item.lab or None, lost[item.interface.ifindex])
+        for item in scene.interfaces
+        if item.interface.ifindex in lost and (again.handle(item.ns).identity, item.interface.ifindex) not in others
+    ]
+    deleted = TornDown()
+    await _delete_links(again, plan_teardown(found, {})[0], deleted, run, workers, step)
+    _forget(again, range(len(again.handles)))
+    moved = {end.link for end in found} - deleted.links
+    done.failed_links |= dict.fromkeys(moved, OSError(errno.EBUSY, _MOVED)) | deleted.failed_links
+    for unseen in scene.unseen.values():  # it may be there
+        done.failed_links |= dict.fromkeys(links - done.failed_links.keys() - deleted.links, unseen)
+    done.links |= links - done.failed_links.keys()
 
 
 async def _remove_namespaces(
@@ -204,7 +251,7 @@ async def _remove_namespaces(
         if refusal is _UNWATCHED:
             unwatched[removals[number].ns] = removals[number]
             return
-        if refusal is None or refusal.errno in GONE:
+        if refusal is None or refusal.errno in (errno.ENODEV, errno.ENOENT):  # it is gone already
             done.namespaces.append(name)
         else:
             done.failed_namespaces[name] = refusal
@@ -213,13 +260,22 @@ async def _remove_namespaces(
     def remove_each(chosen: Sequence[RemoveNamespace]) -> list[Refusal | None]:
         handles = [executor.handle(operation.ns) for operation in chosen]
         with kernel.using(handles):  # those that were closed in between are opened again all at once
-            asked = [handle for operation, handle in zip(chosen, handles, strict=True) if operation.ns in watched]
+            # Before the name goes, too: killed in between, we would leave links in what nobody finds.
+            used = [None if lab is None else used_by_others(executor, handle, lab, patience) for handle in handles]
+            asked = [
+                handle
+                for operation, handle, why in zip(chosen, handles, used, strict=True)
+                if why is None and operation.ns in watched
+            ]
             if asked:
                 try:
                     kernel.watch(asked)
                 except (KernelError, OSError):
                     return [_UNWATCHED] * len(chosen)
-            return [remove(executor, operation)[0][1] or spare(operation) for operation in chosen]
+            return [
+                why or remove(executor, operation)[0][1] or spare(operation)
+                for operation, why in zip(chosen, used, strict=True)
+            ]
 
     def spare(operation: RemoveNamespace) -> Refusal | None:
         return None if lab is None else give_back_if_used(executor, operation, lab, patience)

@@ -56,7 +56,7 @@ def _run(argv: list[str]) -> int:
     try:
         if isinstance(action, Create):
             locks.append(_lock(action.topology.name))
-            return _create(kernel, action.topology)
+            return _create(kernel, action.topology, is_alone=not locks[0].refusal)
         from kokofast.koko.delete import delete
 
         problems, refusal = delete(kernel, action, lambda lab: locks.append(_lock(lab)), _hold_signals)
@@ -117,7 +117,7 @@ def _complain_of(problems: Sequence[Problem]) -> int:
     return INVALID if problems else OK
 
 
-def _create(kernel: Kernel, topology: Topology) -> int:
+def _create(kernel: Kernel, topology: Topology, *, is_alone: bool) -> int:
     from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Executor
     from kokofast.koko.look import look_at
@@ -139,7 +139,7 @@ def _create(kernel: Kernel, topology: Topology) -> int:
     if plan.problems:
         return _complain_of(plan.problems)
     _choose_sender(plan, survey)
-    applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed))
+    applied = Applied(topology, plan, Executor(kernel, survey.handles, survey.observed, is_alone=is_alone))
     interrupted = _carry_out(applied)
     return _report(applied, interrupted)
 
@@ -240,6 +240,7 @@ def _report(applied: Applied, interrupted: bool) -> int:
 
 
 def _take_back(applied: Applied) -> list[str]:
-    from kokofast.engine.remove import take_back_at_once  # only who has to delete pays
+    from kokofast.engine.at_once import AtOnce, drive  # only who has to delete pays
+    from kokofast.engine.rollback import take_back
 
-    return take_back_at_once(applied)
+    return drive(take_back(applied, None, AtOnce()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 from kokofast.engine.mirror import remove_everywhere
 from kokofast.engine.observe import LINKS, Patience, observe
-from kokofast.engine.remove import delete_one
+from kokofast.engine.remove import ANOTHER, GONE, delete_one
 from kokofast.engine.seen import look_into
 from kokofast.host import namespaces as host
 from kokofast.koko.look import look_at
@@ -47,11 +49,29 @@ def delete(
     hold_signals()
     with kernel.using([handle]):
         refusal = delete_one(kernel, handle, interface.ifindex, lambda now: _is_same(now, interface))
+    if refusal is ANOTHER:
+        words = "it was renamed or changed since it was looked at, and stays; run the command again with its new name"
+        return [], KernelError(errno.ESTALE, words)
+    if refusal is GONE:
+        place = _moved_to(kernel, interface, lab)
+        words = f"it was moved to {place} since it was looked at, and stays; run the command again for that namespace"
+        refusal = None if place is None else KernelError(errno.ENODEV, words)
     if refusal is not None:
         return [], refusal
     # The link first: a filter without its target lets the traffic pass, a link without its filter would be half of one.
     refusals = [_remove_mirrors(kernel, place, cookie_of(lab, interface.alias)) for place in places if interface.alias]
     return [], next((refusal for refusal in refusals if refusal is not None), None)
+
+
+def _moved_to(kernel: Kernel, interface: Interface, lab: str) -> str | None:
+    """Where an interface is now that is gone from where it was seen; None when it was deleted."""
+    from kokofast.engine.at_once import AtOnce, drive
+    from kokofast.engine.scene import scan
+
+    scene = drive(scan(kernel, AtOnce(), lab=lab or None, to_remove=True))
+    marks = interface.ifindex, interface.alias
+    places = [item.ns for item in scene.interfaces if (item.interface.ifindex, item.interface.alias) == marks]
+    return scene.titles[places[0]] if places else None
 
 
 def _is_same(now: Interface, before: Interface) -> bool:

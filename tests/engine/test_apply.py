@@ -4,6 +4,7 @@ import errno
 import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -769,3 +770,25 @@ async def test_going_down_is_refused_where_the_addresses_cannot_be_kept(
     code = errno.EROFS
     result = await apply(topology, kernel=kernel)
     assert (result.status, result.errors) == ("applied", [])
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+async def test_without_the_labs_lock_links_go_one_by_one(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_locked: bool
+) -> None:
+    """Another run of the lab, which nothing keeps off, makes a link between our look and the deletion."""
+    kernel = make_kernel("a", "b")
+    if not is_locked:
+        (tmp_path / "file").write_text("")
+        monkeypatch.setattr("kokofast.host.lock.LOCK_DIR", str(tmp_path / "file" / "locks"))
+
+    def make_theirs(request: Request) -> None:
+        if request.type == RTM_DELLINK and kernel["a"].by_name("theirs") is None:
+            kernel["a"].add("theirs", index=99, group=group_of("lab"), alias="kokofast:lab:a:theirs--c:d")
+
+    kernel.before = make_theirs
+    kernel.refuse[5] = errno.EPERM
+    result = await apply(lab([{"endpoints": [f"a:e{n}", f"b:e{n}"]} for n in range(3)]), kernel=kernel)
+    assert result.status == "rolled_back", result.left
+    assert kernel.links_of("b") == []
+    assert kernel.links_of("a") == ([] if is_locked else ["theirs"])

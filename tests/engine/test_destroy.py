@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Sequence
 
 import pytest
 import trio
 
+from kokofast.engine import scene
 from kokofast.engine.apply import apply
 from kokofast.engine.at_once import AtOnce, Stopped, drive
 from kokofast.engine.destroy import Destruction, destroy
 from kokofast.engine.inspect import inspect
+from kokofast.engine.scene import Scene
 from kokofast.host.kernel import Handle
 from kokofast.host.netlink import UnreadableError
 from kokofast.plan.ownership import group_of
@@ -575,3 +578,81 @@ async def test_of_many_namespaces_one_of_each_link_is_watched(make_kernel: Kerne
     assert (result.links, result.namespaces) == ({"removed": 130, "failed": 0}, {"removed": 131, "failed": 0})
     assert [sorted(namespace.links) for namespace in held] == [[1]] * 30
     assert len(kernel.watched) <= 66
+
+
+def move(kernel: FakeKernel, ifname: str, origin: str, target: str) -> None:
+    """As ``ip link set netns``: number, marks and peer stay."""
+    link = kernel[origin].by_name(ifname)
+    assert link is not None
+    del kernel[origin].links[link.index]
+    kernel[target].links[link.index] = link
+    if link.peer is not None:
+        other, index = link.peer
+        other.links[index].peer = kernel[target], link.index
+
+
+@pytest.mark.parametrize("create", [False, True], ids=["namespaces that stay", "one that goes"])
+async def test_a_link_that_was_moved_since_the_look_is_looked_for_again(
+    make_kernel: KernelFactory, create: bool
+) -> None:
+    kernel = make_kernel("a", "b", "c", "d") if not create else make_kernel("b", "c", "d")
+    topology = lab([{"endpoints": ["a:e0", "b:e0"]}, {"endpoints": ["a:e1", "b:e1"]}])
+    await apply_and_count(kernel, topology)
+    with Destruction("lab", kernel) as destruction:
+        drive(destruction.look(AtOnce(), None, None))
+        move(kernel, "e0", "a", "c")
+        move(kernel, "e0", "b", "d")
+        result = drive(destruction.carry_out(AtOnce()))
+    assert (result.status, result.errors) == ("destroyed", [])
+    assert result.links == {"removed": 2, "failed": 0}
+    assert kernel.links_of("c") == kernel.links_of("d") == kernel.links_of("b") == []
+
+
+async def test_a_link_that_is_moved_on_and_on_is_not_counted_as_removed(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel("a", "b", "c", "d")
+    await apply_and_count(kernel, lab([{"endpoints": ["a:e0", "b:e0"]}]))
+    steps = iter([("a", "b", "c", "d"), ("c", "d", "a", "b")])
+    look = scene.scan
+
+    async def look_and_move(*arguments: object, **options: object) -> Scene:
+        found = await look(*arguments, **options)  # type: ignore[arg-type]
+        a, b, c, d = next(steps)
+        move(kernel, "e0", a, c)
+        move(kernel, "e0", b, d)
+        return found
+
+    for module in ("destroy", "rollback"):
+        monkeypatch.setattr(f"kokofast.engine.{module}.scan", look_and_move)
+    result = await destroy("lab", kernel=kernel)
+    assert result.status == "partial"
+    assert result.links == {"removed": 0, "failed": 1}
+    (error,) = result.errors
+    assert "it was moved to another namespace while it was to be deleted" in error.message
+    assert kernel.links_of("a") == kernel.links_of("b") == ["e0"]
+
+
+async def test_a_link_that_somebody_deleted_since_the_look_is_gone(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    await apply_and_count(kernel, lab([{"endpoints": ["a:e0", "b:e0"]}]))
+    with Destruction("lab", kernel) as destruction:
+        drive(destruction.look(AtOnce(), None, None))
+        for name in "ab":
+            link = kernel[name].by_name("e0")
+            assert link is not None
+            del kernel[name].links[link.index]
+        result = drive(destruction.carry_out(AtOnce()))
+    assert result.links == {"removed": 1, "failed": 0}
+    assert result.errors == []
+
+
+async def test_no_second_look_where_all_was_found(make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = make_kernel(*"abcdef")
+    links: list[dict[str, object]] = [
+        {"endpoints": [f"{a}:{b}", f"{b}:{a}"]} for a, b in itertools.combinations("abcdef", 2)
+    ]
+    await apply_and_count(kernel, lab(links))
+    monkeypatch.setattr("kokofast.engine.rollback.scan", None)
+    result = await destroy("lab", kernel=kernel)
+    assert result.links == {"removed": 15, "failed": 0}

@@ -305,17 +305,29 @@ async def test_namespaces_that_another_lab_takes_back_are_made(
     assert bool(result.errors) == (status == "rolled_back")
 
 
+@pytest.mark.parametrize("is_late", [False, True])
 async def test_a_namespace_in_which_another_lab_has_links_is_not_taken_back(
-    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch, is_late: bool
 ) -> None:
     kernel = make_kernel()
 
-    def settle(_: Request) -> None:
-        if kernel["n1"].by_name("theirs") is None:
+    def settle(_: Request | None = None) -> None:
+        if "/run/netns/n1" in kernel.namespaces and kernel["n1"].by_name("theirs") is None:
             kernel["n1"].add("theirs", index=99, group=group_of("other"), alias="kokofast:other:a:b--c:d")
 
     kernel.before = settle
     monkeypatch.setattr(kernel, "_unlink", lambda *_: None)  # while it is held it lives on without its name
+    if is_late:  # between the look and the end of the name
+        kernel.before = None
+        remove = kernel.remove
+
+        def settle_and_remove(name: str, expected: tuple[int, int] | None) -> None:
+            settle()
+            remove(name, expected)
+
+        monkeypatch.setattr(kernel, "remove", settle_and_remove)
+    else:  # who is killed now leaves it its name
+        monkeypatch.setattr(kernel, "give_name", None)
     kernel.refuse[3] = errno.EPERM
     result = await apply(chain(2), kernel=kernel)
     assert result.status == "partial"

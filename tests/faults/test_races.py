@@ -21,6 +21,9 @@ from typing import Any
 
 import pytest
 
+from kokofast import load
+from kokofast.engine.apply import apply
+from kokofast.engine.destroy import destroy
 from kokofast.host.lock import LabLock
 from kokofast.host.namespaces import NewNamespace, make_namespaces, prepare_directory, remove_namespace
 from kokofast.plan.ownership import namespace_alias
@@ -514,3 +517,32 @@ def test_containers_that_end_and_restart(
 
 def no_links_or_all(a: str, total: int) -> bool:
     return len(links(a)) in (0, total)
+
+
+@pytest.mark.parametrize("create", [False, True], ids=["namespaces that stay", "some that go"])
+async def test_links_that_are_moved_while_a_lab_is_destroyed(
+    lab: Lab, chance: random.Random, counts: Counter[str], long: bool, create: bool
+) -> None:
+    """Both ends of some, one end of others, when all have been looked at and none is deleted."""
+    size = 30 if long else 6
+    hub, *away = [lab.node(name) for name in ("hub", "x", "y")]
+    others = [lab.new(f"o{number}") if create else lab.node(f"o{number}") for number in range(size)]
+    wanted: list[dict[str, object]] = [{"endpoints": [f"{hub}:h{n}", f"{name}:o{n}"]} for n, name in enumerate(others)]
+    for _ in range(100 if long else 2):
+        topology = load(lab.write(wanted, defaults={"create": True}))
+        assert (await apply(topology)).errors == []
+
+        def move(stage: str, done: int, total: int) -> None:
+            if stage == "survey" and done == total:
+                for number, name in enumerate(others):
+                    ends = [(hub, f"h{number}"), (name, f"o{number}")]
+                    for home, ifname in chance.sample(ends, chance.choice((1, 1 if create else 2))):
+                        if home == hub or not create:
+                            ip(home, "link", "set", ifname, "netns", chance.choice(away))
+
+        result = await destroy(lab.name, topology=topology, progress=move)
+        left = sum(len(links(name)) for name in (hub, *away, *(() if create else others)))
+        counts["left over"] += left
+        counts["rounds"] += 1
+        assert (left, result.errors) == (0, [])
+        assert result.links == {"removed": size, "failed": 0}

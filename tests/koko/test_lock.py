@@ -1,4 +1,5 @@
-"""koko's command line and batch keep off each other, and neither works in a namespace that has lost its name."""
+"""koko's command line and batch keep off each other, and neither works in a namespace that has lost its name, or on an
+interface that is another one by now."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kokofast.engine.execute import Executor
+from kokofast.engine.remove import delete_one
 from kokofast.host.lock import LOCK_DIR, LabLock
 from tests.conftest import NamespaceFactory, ip, links
 from tests.faults.test_koko_faults import koko
@@ -69,3 +71,38 @@ def test_a_namespace_that_was_replaced_meanwhile(
     assert koko(["-n", f"{a},k0", "-n", f"{b},k0"]) == 1
     assert f"/run/netns/{a} leads to another network namespace by now" in capfd.readouterr().err
     assert (links(a), links(b)) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "stays", "code", "words"),
+    [
+        ("name k1", {"k1"}, 1, "k0 cannot be deleted: it was renamed or changed since it was looked at"),
+        ("netns {c}", set(), 1, "k0 cannot be deleted: it was moved to {c} since it was looked at"),
+        ("", set(), 0, ""),
+    ],
+    ids=["renamed", "moved", "deleted"],
+)
+def test_an_interface_that_changes_just_before_it_is_deleted(
+    netns: NamespaceFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    change: str,
+    stays: set[str],
+    code: int,
+    words: str,
+) -> None:
+    a, b, c = netns("a"), netns("b"), netns("c")
+    assert koko(["-n", f"{a},k0", "-n", f"{b},k0"]) == 0
+
+    def meddle(*arguments: Any) -> Refusal | None:
+        if change:
+            ip(a, "link", "set", "k0", *change.format(c=c).split())
+        else:
+            ip(a, "link", "delete", "k0")
+        return delete_one(*arguments)
+
+    monkeypatch.setattr("kokofast.koko.delete.delete_one", meddle)
+    assert koko(["-N", f"{a},k0"]) == code
+    assert set(links(a)) == stays
+    assert set(links(b)) == ({"k0"} if code else set())
+    assert words.format(c=c) in capfd.readouterr().err
