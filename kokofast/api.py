@@ -116,7 +116,7 @@ def _topology(topology: Topology) -> Topology:
 
 def _lab(name: object) -> str | None:
     if name is not None and not isinstance(name, str):
-        raise TypeError(f"a lab's name is a string, not a {type(name).__name__}")
+        raise TypeError(f"a lab's name is a string, not {type(name).__name__}")
     return None if name is None else check_lab_name(name)
 
 

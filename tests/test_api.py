@@ -113,7 +113,7 @@ async def called(_name: str, **options: Any) -> None:
     ]
     + [(call, {"progress": 5}, TypeError, "^progress is a function") for call in ("apply", "destroy", "inspect")]
     + [
-        ("load", {"name": 3}, TypeError, "a lab's name is a string, not a int"),
+        ("load", {"name": 3}, TypeError, "a lab's name is a string, not int"),
         ("load", {"name": "a/b"}, ValueError, "cannot be the lab's name.*letter or digit first$"),
         ("load", {"path": 5}, TypeError, "not int"),
         ("load", {"path": b"x.json"}, TypeError, "not bytes"),

@@ -74,8 +74,9 @@ def everywhere(kernel: Kernel, known: Set[tuple[int, int]] = frozenset()) -> Ite
     seen = set(known)
     fresh = [path for path in paths if _is_new(path, seen)]
     patience = Patience(LINKS)
-    for start in range(0, len(fresh), CHUNK):
-        for item in kernel.open_all(fresh[start : start + CHUNK]):
+    chunk = max(min(CHUNK, kernel.capacity), 1)
+    for start in range(0, len(fresh), chunk):
+        for item in kernel.open_all(fresh[start : start + chunk]):
             sight = look_into(kernel, item, lambda kernel, handle: observe(kernel, handle, patience=patience))
             if not isinstance(sight, OSError):
                 yield (paths[sight[0].path], *sight)

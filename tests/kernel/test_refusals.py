@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunKokofast, ip, links
-from tests.kernel.conftest import Lab, present, refused_by_the_kernel, state, until
+from tests.conftest import RunKokofast, ip, links, run
+from tests.kernel.conftest import COMMAND, Lab, present, refused_by_the_kernel, state, until
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -248,6 +249,19 @@ def test_what_is_on_a_parent_from_another_namespace_is_named(
         assert f"$.links[0].{place}: " in done.stderr
         assert told in done.stderr
     assert state(a) == before
+
+
+def test_one_of_many_namespaces_has_what_is_in_the_way(lab: Lab) -> None:
+    """More than may be open at a time."""
+    a, *names = (lab.node(f"n{number}") for number in range(80))
+    ip(a, "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    ip(a, "link", "add", "x0", "type", "vxlan", "id", "5", "remote", "192.0.2.1", "dstport", "4789", "dev", "up0")
+    ip(a, "link", "set", "x0", "netns", names[-1])
+    lab.write([{"type": "vxlan", "endpoint": f"{a}:e0", "parent": f"{a}:up0", "remote": "192.0.2.2", "vni": 5}])
+    command = f"ulimit -n 64; exec {shlex.join([*COMMAND, 'batch', lab.file])} --dry-run"
+    done = run(["sh", "-c", command])
+    assert done.returncode == 2
+    assert f"$.links[0].vni: x0 in {names[-1]}, a vxlan" in done.stderr
 
 
 def test_a_mac_address_that_is_taken_on_the_parent_is_told(lab: Lab) -> None:
