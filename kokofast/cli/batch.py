@@ -123,6 +123,7 @@ def _begin_and_end(
         ) as signals,
         progress_shown(options.quiet or options.format == "json", links) as progress,
     ):
+        kernel.waits = waits = tell_of_wait(topology.name, options.quiet)
         head = head_start(
             topology,
             result,
@@ -152,7 +153,7 @@ def _begin_and_end(
                 progress=progress,
                 result=result,
                 problems=problems,
-                waits=tell_of_wait(topology.name, options.quiet),
+                waits=waits,
             )
 
         with head if head is not None else nullcontext():

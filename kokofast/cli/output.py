@@ -34,10 +34,11 @@ def sentence_of(error: BaseException) -> str:
     return str(error)
 
 
-def tell_of_wait(lab: str | None, quiet: bool) -> Callable[[], None] | None:
-    """What to call when another run keeps the lab (None: any lab) from this one."""
+def tell_of_wait(lab: str | None, quiet: bool) -> Callable[..., None] | None:
+    """What to call when another run keeps the lab (None: any lab) from this one; with a text, when that is why."""
     what = f"works on the lab {lab}, or on all labs" if lab else "is at work"
-    return None if quiet else lambda: complain(f"kokofast: another run {what}; waiting until it ends")
+    default = f"another run {what}; waiting until it ends"
+    return None if quiet else lambda text=default: complain(f"kokofast: {text}")
 
 
 def lacking(capabilities: Sequence[str]) -> str:

@@ -8,16 +8,21 @@ import time
 
 from kokofast.endpoints.local import stale
 from kokofast.engine.seen import ATTEMPTS, PAUSE_SECONDS
-from kokofast.host.namespaces import named
+from kokofast.host.namespaces import DirectoryLockedError, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kokofast.engine.execute import Executor, Refusal
+    from kokofast.host.kernel import Handle
     from kokofast.plan.operations import MakeNamespace
+    from kokofast.wire.message import KernelError
 
     Operations = dict[int, MakeNamespace]
+
+# Ten seconds: 'ip netns add' has the lock for some microseconds, but any user can hold it.
+LOCK_ATTEMPTS = 1000
 
 
 def make_namespaces(executor: Executor, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
@@ -49,7 +54,7 @@ def _make(executor: Executor, missing: Operations, answers: dict[int, Refusal | 
     if not missing:
         return taken
     try:
-        made = executor.kernel.make([(operation.name, operation.alias) for operation in missing.values()])
+        made = _as_soon_as_unlocked(executor, [(operation.name, operation.alias) for operation in missing.values()])
     except OSError as error:  # not one of them, but the directory of all
         answers.update(dict.fromkeys(missing, error))
         return taken
@@ -62,6 +67,20 @@ def _make(executor: Executor, missing: Operations, answers: dict[int, Refusal | 
             executor.handles[operation.ns] = item
             answers[number] = None
     return taken
+
+
+def _as_soon_as_unlocked(executor: Executor, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
+    """Kernel.make(), which is tried again while somebody else prepares the directory of all."""
+    for attempts_left in reversed(range(LOCK_ATTEMPTS)):
+        try:
+            return executor.kernel.make(jobs)
+        except DirectoryLockedError as error:
+            if not attempts_left or executor.stopped():
+                raise
+            if attempts_left == LOCK_ATTEMPTS - ATTEMPTS and executor.kernel.waits is not None:
+                executor.kernel.waits(f"another program has locked {error.filename}; waiting until it lets go")
+        time.sleep(PAUSE_SECONDS)
+    raise AssertionError("unreachable")
 
 
 def _adopt(executor: Executor, taken: Operations, answers: dict[int, Refusal | None]) -> Operations:

@@ -32,7 +32,7 @@ from kokofast.wire.netns import NETNSA_NSID_NOT_ASSIGNED, RTM_GETNSID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Protocol
 
@@ -79,6 +79,7 @@ class Kernel:
 
     closings = 0
     trace: Trace | None = None
+    waits: Callable[[str], object] | None = None  # called with what is waited for, when that takes half a second
 
     def __init__(self, budget: int | None = None) -> None:
         self.budget = _all_open_files() if budget is None else budget
@@ -329,7 +330,7 @@ class Kernel:
 
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
         """Makes named namespaces from (name, alias), each marked with the alias before it has its name, its loopback
-        up. One result each, in order."""
+        up. One result each, in order. Raises DirectoryLockedError, for another attempt."""
         with self._lock:
             if not self._prepared:
                 prepare_directory()

@@ -154,23 +154,41 @@ def write_sysctl(namespace: int, path: str, value: str) -> str:
     return in_own_thread(job)
 
 
+class DirectoryLockedError(OSError):
+    """Somebody else holds the lock of NETNS_DIR."""
+
+
 def prepare_directory() -> None:
     """Makes NETNS_DIR as ip-netns does: a mount of its own, shared, so that namespaces named here are seen in other
-    mount namespaces too. Harmless when it is so already."""
+    mount namespaces too. Harmless when it is so already. Raises DirectoryLockedError while somebody else prepares it.
+    """
     os.makedirs(NETNS_DIR, mode=0o755, exist_ok=True)
+    if _share():
+        return
     lock = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # ip-netns takes the same lock: two that bind the directory on itself would stack mounts.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        # ip-netns takes the same lock: two that bind the directory on itself would stack mounts. Any user can hold it.
         try:
-            libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # EINVAL: not a mount point yet
-                raise
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            words = "another program holds its lock (flock(2)); 'fuser -v' shows which"
+            raise DirectoryLockedError(errno.EBUSY, words, NETNS_DIR) from None
+        if not _share():
             libc.mount(NETNS_DIR, NETNS_DIR, "none", libc.MS_BIND | libc.MS_REC)
             libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
     finally:
         os.close(lock)
+
+
+def _share() -> bool:
+    """Makes NETNS_DIR a shared mount; False where it is no mount yet."""
+    try:
+        libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
 
 
 class NewNamespace:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from kokofast.engine import groundwork, seen
+from kokofast.engine import groundwork, making, seen
 from kokofast.engine.apply import ATTEMPTS, apply
 from kokofast.engine.headstart import head_start
 from kokofast.engine.result import Result
@@ -269,6 +269,35 @@ def test_the_wait_for_a_name_can_be_ended(
     head = head_start(topology, Result(topology.name, "unchanged"), kernel=kernel, stopped=lambda: len(pauses) > 2)
     assert head is None
     assert len(pauses) == 3
+
+
+class Locked(FakeKernel):
+    """Somebody holds the lock of the directory for so many attempts."""
+
+    times: int
+
+    def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
+        self.times -= 1
+        if self.times >= 0:
+            raise host.DirectoryLockedError(errno.EBUSY, "another program holds its lock", "/run/netns")
+        return super().make(jobs)
+
+
+@pytest.mark.parametrize(("times", "status"), [(3, "applied"), (100, "applied"), (10**6, "rolled_back")])
+async def test_the_lock_of_the_directory_is_waited_for(
+    make_kernel: KernelFactory, pauses: list[float], times: int, status: str
+) -> None:
+    kernel = make_kernel()
+    kernel.__class__ = Locked
+    assert isinstance(kernel, Locked)
+    kernel.times = times
+    told: list[str] = []
+    kernel.waits = told.append
+    result = await apply(chain(2), kernel=kernel, jobs=1)
+    assert result.status == status
+    assert len(pauses) == min(times, making.LOCK_ATTEMPTS - 1)
+    assert told == ["another program has locked /run/netns; waiting until it lets go"] * (times > 50)
+    assert all("another program holds its lock" in error.message for error in result.errors)
 
 
 class Retreat(FakeKernel):

@@ -291,6 +291,36 @@ def test_batch_against_destroy_all(counts: Counter[str], long: bool) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "waited: 1\n", "")
 
 
+# On a machine of its own: any user can hold the lock of /run/netns.
+LOCKED = """
+mount -t tmpfs none /run; mkdir /run/netns
+kokofast() { "$PYTHON" -m kokofast "$@"; }
+kokofast generate chain --links 3 >/run/c.json
+exec 9</run/netns; flock 9
+"$PYTHON" -m kokofast batch /run/c.json --create >/run/out 2>/run/said & batch=$!
+timeout 20 sh -c 'until grep -q locked /run/said; do sleep 0.02; done'
+kill -TERM $batch; timeout 5 tail --pid=$batch -f /dev/null || { echo "deaf"; kill -KILL $batch; }
+wait $batch; echo "first: $?"
+grep -c 'another program has locked /run/netns; waiting until it lets go' /run/said
+ls /run/netns
+exec 9<&-
+ip netns add last; ip netns delete last
+exec 9</run/netns; flock 9
+timeout 20 "$PYTHON" -m kokofast batch /run/c.json --create --quiet; echo "where it is a mount: $?"
+kokofast destroy --all --quiet
+"""
+
+
+def test_who_holds_the_lock_of_the_directory_of_names(counts: Counter[str]) -> None:
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "bash", "-c", LOCKED],
+        env={**os.environ, "PYTHON": sys.executable},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    counts["rounds"] += 1
+    assert (done.stdout, done.stderr) == ("first: 1\n1\nwhere it is a mount: 0\n", "")
+
+
 def test_a_namespace_that_is_replaced_under_its_name(
     lab: Lab, start: Start, watch: WatchNamespace, chance: random.Random, counts: Counter[str], long: bool
 ) -> None:
