@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -187,6 +188,40 @@ def test_imports_make_no_circle() -> None:
 def test_a_circle_is_seen(sources: tuple[str, ...], found: tuple[str, ...]) -> None:
     named = dict(zip(("a/x.py", "a/y.py", "a/z.py"), sources, strict=True))
     assert circles(arrows({"a/__init__.py": "", **named})) == ({found} if found else set())
+
+
+def unused_constants(sources: Mapping[str, str]) -> list[str]:
+    """The constants at the top of these modules that no module names again, from path -> source.
+
+    Exempt are names that are read off a module, as those of message types are.
+    """
+    trees = {path: ast.parse(source) for path, source in sources.items()}
+    words = Counter(
+        node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else node.name
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Name, ast.Attribute, ast.alias))
+    )
+    return [
+        f"{path}: {target.id}"
+        for path, tree in trees.items()
+        for node in tree.body
+        if isinstance(node, (ast.Assign, ast.AnnAssign))
+        for part in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        for target in (part.elts if isinstance(part, ast.Tuple) else [part])
+        if isinstance(target, ast.Name) and target.id.isupper() and words[target.id] == 1
+        if not target.id.startswith(("RTM_", "NLMSG_"))
+    ]
+
+
+def test_each_constant_is_used() -> None:
+    files = [file for top in ("kokofast", "bench", "tests") for file in (ROOT / top).rglob("*.py")]
+    assert unused_constants({file.relative_to(ROOT).as_posix(): file.read_text() for file in files}) == []
+
+
+def test_an_unused_constant_is_seen() -> None:
+    sources = {"a.py": "A, B = 1, 2\nC: int = 3\nRTM_D = 4\nE = 5\nprint(A, E)\n", "b.py": "from a import C\n"}
+    assert unused_constants(sources) == ["a.py: B"]
 
 
 @pytest.mark.parametrize(
