@@ -23,7 +23,6 @@ from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.kernel import Kernel
 from kokofast.host.lock import is_locked
 from kokofast.host.trio_threads import is_cancelled
-from kokofast.plan.operations import CreateLink
 from kokofast.plan.plan import nodes_of
 
 if TYPE_CHECKING:
@@ -202,8 +201,6 @@ async def _carry_out(
             workers=pace,
             chunk=pace.chunk(executor.kernel.capacity),
             stop_on_failure=not keep_going,
-            prepare=executor.prepare if trace is None else trace.of(executor.prepare),
-            beside=CreateLink,
             answered={place: answered[number] for place, number in enumerate(numbers) if number in answered},
         )
         await scheduler.run()

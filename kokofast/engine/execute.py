@@ -24,7 +24,7 @@ from kokofast.plan.operations import (
 )
 from kokofast.plan.ownership import first_address, is_our_group
 from kokofast.wire.addr import AF_INET, AF_INET6, RTM_DELADDR, RTM_NEWADDR
-from kokofast.wire.message import KernelError, Request, prepare
+from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,8 +72,6 @@ class Executor:
         self._mirrors: Mirrors | None = None
         self._lock = _thread.allocate_lock()  # not threading: see host.threads
         self._sysctls: dict[tuple[int, str], dict[str, str]] = {}  # of interfaces: what was changed, as it was before
-        # Requests whose bytes were made ahead, and what must be as it was then (see _stamp).
-        self._ahead: dict[Operation, tuple[tuple[int, int], list[Request]]] = {}
 
     @property
     def mirrors(self) -> Mirrors:
@@ -122,36 +120,6 @@ class Executor:
             return [self.mirrors.remove(item) for item in operations if isinstance(item, RemoveMirror)]
         return self._configure([item for item in operations if isinstance(item, ConfigureEnd)])
 
-    def prepare(self, running: Sequence[Operation], upcoming: Sequence[Operation]) -> None:
-        """Makes the bytes of operations that come next, while creations of links are in the kernel.
-
-        Many of those are one long call. The short ones of other operations would each wait for the interpreter's lock
-        until this lets it go.
-        """
-        stamp = self._stamp()
-        self.indexes.choose([item for item in (*running, *upcoming) if isinstance(item, CreateLink)])
-        for operation in upcoming:
-            if operation in self._ahead:
-                continue
-            if not isinstance(operation, (CreateLink, ConfigureEnd)):
-                continue
-            requests = requests_of(operation)
-            try:
-                for request in requests:
-                    prepare(request, self.resolve)
-            except OSError:  # a descriptor that is closed for now
-                continue
-            self._ahead[operation] = stamp, requests
-
-    def _stamp(self) -> tuple[int, int]:
-        return self.indexes.revision, self.kernel.closings
-
-    def _requests_of(self, operation: CreateLink | ConfigureEnd) -> list[Request]:
-        stamp, requests = self._ahead.pop(operation, (None, []))
-        if stamp == self._stamp():
-            return requests
-        return requests_of(operation)
-
     def adopt(self, ns: int, handle: Handle) -> OSError | None:
         """Takes a namespace that somebody else has made since we looked, for the one of this number."""
         try:
@@ -192,7 +160,7 @@ class Executor:
         self.indexes.choose(operations)
         results: list[Refusal | None] = [None] * len(operations)
         for sender, numbers in by_sender.items():
-            requests = [request for number in numbers for request in self._requests_of(operations[number])]
+            requests = [request for number in numbers for request in requests_of(operations[number])]
             answers: Sequence[Refusal | None]
             try:
                 handle = self.kernel.scratch() if sender is None else self.handle(sender)
@@ -219,7 +187,7 @@ class Executor:
 
     def _configure(self, operations: Sequence[ConfigureEnd]) -> list[Refusal | None]:
         return self._change(
-            [(operation.interface, operation.change, self._requests_of(operation)) for operation in operations]
+            [(operation.interface, operation.change, requests_of(operation)) for operation in operations]
         )
 
     def change(self, changes: Sequence[tuple[IfRef, Change]]) -> list[Refusal | None]:

@@ -123,8 +123,6 @@ class HeadStart:
             for number, operation in enumerate(plan.operations[: plan.last])
             if isinstance(operation, CreateLink) and not plan.after[number]
         ]
-        # Made while nobody wants the interpreter: what follows is one long call.
-        executor.prepare((), [plan.operations[number] for number in ready[:size]])
         execute = executor.execute if trace is None else trace.of(executor.execute)
         job = Running(beside if trace is None else trace.around("import", beside))
         try:

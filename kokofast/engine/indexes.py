@@ -27,7 +27,6 @@ class Indexes:
     """Of all interfaces in namespaces that are known by number. Any thread may call."""
 
     def __init__(self, observed: Sequence[Namespace | None]) -> None:
-        self.revision = 0  # goes up when an index that was chosen no longer holds
         self._lock = _thread.allocate_lock()  # not threading: see host.threads
         self._index: dict[tuple[int, str], int] = {}
         self._salt: dict[tuple[int, str], int] = {}  # of those that were chosen
@@ -70,7 +69,6 @@ class Indexes:
     def drop(self, operations: Collection[CreateLink]) -> None:
         """The ends of these links are to be given other indexes, elsewhere."""
         with self._lock:
-            self.revision += 1
             for operation in operations:
                 for reference in operation.ends:
                     self._salt.pop((reference.ns, reference.ifname), None)

@@ -45,12 +45,3 @@ class Ready(Generic[Item]):
             self._waiting[follower] -= 1
             if self._waiting[follower] == 0 and follower not in self._answered:
                 heapq.heappush(self._ready, follower)
-
-    def upcoming(self, running: Sequence[int], size: int) -> list[int]:
-        """What will be ready first when these are done, at most so many."""
-        met: dict[int, int] = {}
-        for number in running:
-            for follower in self._followers[number]:
-                met[follower] = met.get(follower, 0) + 1
-        behind = [number for number, count in met.items() if self._waiting[number] == count]
-        return sorted([*self._ready, *behind])[:size]

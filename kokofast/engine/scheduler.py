@@ -19,9 +19,6 @@ from kokofast.host.trio_threads import in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-# Behind a chunk of links come two of their ends, and the next one of links.
-AHEAD = 3
-
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -31,9 +28,8 @@ class Scheduler(Generic[Item, Answer]):
 
     execute(chunk) runs in a worker thread and returns one answer an operation; failed(answer) tells a failure.
     report(numbers, answers) is called in the trio thread for every finished chunk. With stop_on_failure nothing new
-    is started after the first failure. prepare(chunk, next) runs in another thread while a chunk of the type
-    beside is executed, with those that will probably come behind it. answered are those that were carried out before,
-    by their numbers; they are reported first. With else_here the trio thread does what no thread can be had for.
+    is started after the first failure. answered are those that were carried out before, by their numbers; they are
+    reported first. With else_here the trio thread does what no thread can be had for.
     """
 
     def __init__(
@@ -47,15 +43,11 @@ class Scheduler(Generic[Item, Answer]):
         workers: int | Pace,
         chunk: int,
         stop_on_failure: bool = True,
-        prepare: Callable[[Sequence[Item], Sequence[Item]], None] | None = None,
-        beside: type = object,
         answered: Mapping[int, Answer] | None = None,
         else_here: bool = False,
     ) -> None:
         self._else_here = else_here
         self._operations = operations
-        self._prepare = prepare
-        self._beside = beside
         self._execute = execute
         self._failed = failed
         self._report = report
@@ -67,7 +59,6 @@ class Scheduler(Generic[Item, Answer]):
         self._answered = answered if answered is not None else {}
         self._ready = Ready(operations, after, self._answered)
         self._wake = trio.Condition()
-        self._preparing = trio.CapacityLimiter(1)
 
     async def run(self) -> None:
         """Returns when nothing more can be done."""
@@ -93,27 +84,14 @@ class Scheduler(Generic[Item, Answer]):
                     need_room()
                 if self._else_here and no_room(HEADROOM) is not None:
                     answers = self._execute(chunk)
-                elif self._prepare is None or not isinstance(chunk[0], self._beside):
-                    answers = await in_thread(self._execute, chunk, else_here=self._else_here)
                 else:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._look_ahead, self._prepare, chunk, numbers)
-                        answers = await in_thread(self._execute, chunk)
+                    answers = await in_thread(self._execute, chunk, else_here=self._else_here)
             finally:
                 self._running -= 1
                 self._pace.done(len(answers))
                 self._finish(numbers, answers)
             async with self._wake:
                 self._wake.notify_all()
-
-    async def _look_ahead(
-        self, prepare: Callable[[Sequence[Item], Sequence[Item]], None], chunk: Sequence[Item], numbers: Sequence[int]
-    ) -> None:
-        # In a task of its own: when it runs, the chunk is on its way.
-        behind = self._ready.upcoming(numbers, self._chunk * AHEAD)
-        upcoming = [self._operations[number] for number in behind]
-        async with self._preparing:
-            await in_thread(prepare, chunk, upcoming)
 
     def _next(self) -> list[int]:
         if self._stopped:

@@ -14,11 +14,10 @@ from contextlib import contextmanager
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import IO, Concatenate, ParamSpec, TypeVar
+    from typing import IO, TypeVar
 
     from kokofast.plan.operations import Operation
 
-    P = ParamSpec("P")
     T = TypeVar("T")
 
 
@@ -40,14 +39,12 @@ class Trace:
             end = time.perf_counter_ns()
             self._spans.append((name, category, _thread.get_native_id(), start, end, details))
 
-    def of(
-        self, job: Callable[Concatenate[Sequence[Operation], P], T]
-    ) -> Callable[Concatenate[Sequence[Operation], P], T]:
-        """job(operations, ...), with a span around each call, named after both."""
+    def of(self, job: Callable[[Sequence[Operation]], T]) -> Callable[[Sequence[Operation]], T]:
+        """job(operations), with a span around each call, named after both."""
 
-        def traced(operations: Sequence[Operation], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        def traced(operations: Sequence[Operation]) -> T:
             with self.span(f"{job.__name__}: {operations[0].verb}", "worker", operations=len(operations)):
-                return job(operations, *args, **kwargs)
+                return job(operations)
 
         return traced
 

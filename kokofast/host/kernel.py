@@ -73,11 +73,8 @@ class Handle:
 
 
 class Kernel:
-    """budget is how many descriptors may be open at a time; None raises the limit on open files and takes it.
+    """budget is how many descriptors may be open at a time; None raises the limit on open files and takes it."""
 
-    closings counts the namespaces that were closed: what was made of the number of a descriptor is void after it."""
-
-    closings = 0
     trace: Trace | None = None
     waits: Callable[[str], object] | None = None  # called with what is waited for, when that takes half a second
 
@@ -222,7 +219,6 @@ class Kernel:
             self._close(handle)
 
     def _close(self, handle: Handle) -> None:
-        self.closings += 1
         if handle.fd is not None:
             os.close(handle.fd)
         _close_socket(handle)

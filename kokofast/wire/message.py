@@ -94,7 +94,7 @@ class Request:
         believe: Whether to accept a dump that changed while it was read (NLM_F_DUMP_INTR), given it and the attempt
             before it (None: there was none). Without believe no such dump is accepted.
 
-    ``body`` has the bytes that prepare() has made.
+    ``body``: what stands behind struct nlmsghdr, where a caller has encoded it. It goes before header and attributes.
     """
 
     __slots__ = ("_dump", "attributes", "believe", "body", "flags", "header", "only", "type", "where")
@@ -180,17 +180,6 @@ class KernelError(Exception):
     def __str__(self) -> str:
         name = errno.errorcode.get(self.errno, str(self.errno))
         return f"{self.message or os.strerror(self.errno)} ({name})"
-
-
-def prepare(request: Request, resolve: Resolve | None = None) -> None:
-    """Encode a request except for its struct nlmsghdr, and keep the bytes for pack().
-
-    References are resolved now.
-
-    Raises:
-        EncodeError: The tables do not know a name, or a value does not fit.
-    """
-    request.body = _pack_body(request, resolve)
 
 
 def _pack_body(request: Request, resolve: Resolve | None) -> bytes:

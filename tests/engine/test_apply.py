@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -281,35 +280,21 @@ async def test_an_index_that_is_taken_meanwhile_is_chosen_anew(make_kernel: Kern
     assert link.index in starts[2:]
 
 
-@pytest.mark.parametrize("taken", [False, True])
-async def test_bytes_that_were_made_ahead_are_those_of_the_moment_they_are_sent(
-    make_kernel: KernelFactory, taken: bool, starts: range
+async def test_after_an_index_was_taken_all_chunks_name_their_links_by_the_new_ones(
+    make_kernel: KernelFactory, starts: range
 ) -> None:
-    # The fake kernel compares them. With an index taken meanwhile, all that was made ahead is made again.
     kernel = make_kernel("a", "b")
 
     def take(request: Request) -> None:
-        if taken and request.type == RTM_NEWLINK and len(kernel.requests) == 1:
-            assert kernel.ahead == 0
+        if request.type == RTM_NEWLINK and len(kernel.requests) == 1:
             kernel["a"].add("x", index=starts[0])
 
     kernel.before = take
     links = 2 * CHUNK + 5
     result = await apply(star(links), kernel=kernel, jobs=1)
     assert (result.status, result.links["created"]) == ("applied", links)
-    # Of the second and third chunk at least; of the first the ends, unless they were made before the index was taken.
-    assert kernel.ahead >= links - CHUNK
-
-
-async def test_what_was_made_ahead_of_a_closed_descriptor_is_void(
-    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Whenever it is asked, a descriptor was closed since.
-    closings = itertools.count()
-    monkeypatch.setattr(FakeKernel, "closings", property(lambda _: next(closings)), raising=False)
-    kernel = make_kernel("a", "b")
-    assert (await apply(star(2 * CHUNK), kernel=kernel, jobs=1)).status == "applied"
-    assert kernel.ahead == 0
+    ends = [kernel["a"].by_name(f"e{number}") for number in range(links)]
+    assert all(end is not None and end.alias and end.up for end in ends)
 
 
 @pytest.mark.parametrize("where", ["a", "b"])

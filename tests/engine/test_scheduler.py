@@ -52,7 +52,6 @@ class Recorder:
         workers: int | Pace = 1,
         chunk: int = 1,
         stop: bool = True,
-        prepare: Callable[[Sequence[int], Sequence[int]], None] | None = None,
     ) -> Scheduler[int, bool]:
         return Scheduler(
             range(len(after)),
@@ -63,7 +62,6 @@ class Recorder:
             workers=workers,
             chunk=chunk,
             stop_on_failure=stop,
-            prepare=prepare,
         )
 
 
@@ -130,28 +128,6 @@ async def test_those_behind_a_failure_never_start_but_all_others_do() -> None:
     assert sorted(recorder.started) == [0, 3, 4]
 
 
-async def test_what_comes_next_is_prepared_beside_what_runs() -> None:
-    recorder = Recorder()
-    foreseen: list[tuple[list[int], list[int]]] = []
-    prepared = threading.Event()
-
-    def prepare(chunk: Sequence[int], upcoming: Sequence[int]) -> None:
-        foreseen.append((list(chunk), list(upcoming)))
-        prepared.set()
-
-    def inside(_: Sequence[int]) -> None:
-        assert prepared.wait(PATIENCE)  # by another thread, while this one is busy
-        prepared.clear()
-
-    recorder.inside = inside
-    # 1 and 3 wait for the first chunk, 5 for more than that.
-    scheduler = recorder.scheduler([(), (0,), (), (2, 0), (), (1, 4), ()], chunk=2, prepare=prepare)
-    await scheduler.run()
-    assert foreseen[0] == ([0, 2], [1, 3, 4, 6])
-    assert [chunk for chunk, _ in foreseen] == recorder.chunks == [[0, 2], [1, 3], [4, 6], [5]]
-    assert foreseen[1:] == [([1, 3], [4, 6]), ([4, 6], [5]), ([5], [])]
-
-
 async def test_a_worker_more_works_when_the_pace_allows_it() -> None:
     recorder = Recorder()
     pace = Pace(first=1, most=2, clock=lambda: float(len(recorder.chunks)))
@@ -165,17 +141,6 @@ async def test_a_worker_more_works_when_the_pace_allows_it() -> None:
     await recorder.scheduler([()] * 40, workers=pace).run()
     assert recorder.most == 2
     assert sorted(recorder.started) == list(range(40))
-
-
-async def test_a_defect_in_preparing_is_raised_when_the_chunk_has_ended() -> None:
-    recorder = Recorder()
-
-    def prepare(*_: object) -> None:
-        raise RuntimeError("defect")
-
-    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="defect"), flatten_subgroups=True):
-        await recorder.scheduler([(), ()], prepare=prepare).run()
-    assert recorder.reported == [(0, True)]
 
 
 async def test_no_operation_at_all() -> None:

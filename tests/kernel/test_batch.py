@@ -50,7 +50,7 @@ def test_a_trace_of_a_run(lab: Lab, tmp_path: Path) -> None:
     names = [event["name"] for event in spans]
     assert [event["name"] for event in spans if event["cat"] == "stage"] == ["read", "survey", "plan", "apply"]
     assert {"execute: make namespace", "execute: create link", "execute: configure"} <= set(names)
-    assert {"prepare: create link", "send"} <= set(names)
+    assert "send" in names
     (stage,) = [event for event in spans if event["name"] == "apply"]
     for event in spans:
         assert event["dur"] > 0
