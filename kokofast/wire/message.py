@@ -194,7 +194,7 @@ def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = Non
     """Encode a request.
 
     Args:
-        request: The request; bytes that prepare() has made are used as they are.
+        request: The request. Where ``body`` has bytes, they are used as they are.
         seq: nlmsg_seq.
         ack: Ask for an acknowledgement. (The kernel always reports refusals.)
         resolve: Turns a typed reference into the int or bytes that it stands for.
