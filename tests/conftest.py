@@ -166,6 +166,9 @@ def requires_root() -> None:
 @pytest.fixture
 def netns(requires_root: None) -> Iterator[NamespaceFactory]:
     """A factory of real network namespaces, removed at teardown whatever the test did."""
+    if not NETNS_DIRECTORY.exists():
+        NETNS_DIRECTORY.mkdir()
+        NETNS_DIRECTORY.chmod(0o755)  # other users enter it in some tests, whatever the umask
     factory = NamespaceFactory()
     try:
         yield factory
