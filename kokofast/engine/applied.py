@@ -86,14 +86,18 @@ def ends_made(applied: Applied, only: set[int] | None = None) -> tuple[list[Owne
     for number, operation in enumerate(applied.plan.operations):
         if isinstance(operation, CreateLink) and (only is None or operation.link in only):
             was_made = number in applied.done
-            try:
-                ends += [
-                    OwnedEnd(reference.ns, executor.indexes.of(reference), group, lab, operation.link)
-                    for reference in operation.ends
-                    if was_made or (operation in executor.begun and _came_to_be(applied, number, reference))
-                ]
-            except OSError as error:
-                left.append(f"link {applied.topology.links[operation.link].title()}: {error}")
+            found: list[OwnedEnd] = []
+            refusal: OSError | None = None
+            for reference in operation.ends:
+                try:
+                    if was_made or (operation in executor.begun and _came_to_be(applied, number, reference)):
+                        index = executor.indexes.of(reference)
+                        found.append(OwnedEnd(reference.ns, index, group, lab, operation.link))
+                except OSError as error:
+                    refusal = error
+            ends += found  # with one of its ends the link goes
+            if refusal is not None and not found:
+                left.append(f"link {applied.topology.links[operation.link].title()}: {refusal}")
     return ends, left
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kokofast.engine.applied import ENDED
-from kokofast.engine.observe import observe
+from kokofast.engine.observe import LINKS, Patience, observe
 from kokofast.engine.result import Failure
 from kokofast.wire.message import KernelError
 
@@ -60,6 +60,7 @@ class _Parents:
     def __init__(self, scene: Scene, kernel: Kernel) -> None:
         self.scene = scene
         self.kernel = kernel
+        self.patience = Patience(LINKS)
         self.going = {number for number in scene.namespaces if number in scene.names}
         self.deleted = {(owned.ns, owned.interface.ifindex) for owned in scene.interfaces}
         self.by_index: dict[int, list[int]] = {}  # index -> namespaces in which an interface of that index goes
@@ -78,7 +79,7 @@ class _Parents:
         assert handle is not None
         try:
             with self.kernel.using([handle]):
-                now = observe(self.kernel, handle)
+                now = observe(self.kernel, handle, patience=self.patience)
         except OSError as error:
             # What cannot be read may lose its parent: that takes --force. What has ended has nothing left to lose.
             return [] if error.errno in ENDED else list(numbers)

@@ -166,14 +166,16 @@ class HeadStart:
         applied, result = self.applied, self.result
         for number, answer in self.answers.items():
             applied.note(number, answer)
-        fail_the_misled(applied)
-        result.errors += failures_of(applied)
-        applied.count_failed(result)
         result.begin_rollback()
-        with result.stage("rollback"):
-            left = drive(take_back(applied, None, AtOnce()))
-        result.end_rollback(left)
-        result.notes += applied.notes
+        try:  # whatever becomes of the words, what was made is taken back
+            fail_the_misled(applied)
+            result.errors += failures_of(applied)
+            applied.count_failed(result)
+        finally:
+            with result.stage("rollback"):
+                left = drive(take_back(applied, None, AtOnce()))
+            result.end_rollback(left)
+            result.notes += applied.notes
 
     def close(self) -> None:
         """Gives the lab's lock back, and closes what is open."""

@@ -89,12 +89,17 @@ class Mirrors:
                     return replaced
                 rooms = self._rooms.get(self._place(operation.source), {})
                 mtu = operation.mtu if isinstance(operation, AddMirror) else None
+                refusal: KernelError | None = None
                 if isinstance(operation, AddMirror) and mtu is not None and operation in rooms.get(mtu[0], ()):
-                    set_mtu(executor.kernel, handle, source, self.mtu_without(operation, mtu[1]))
-                    rooms[mtu[0]].remove(operation)
-                    if not rooms[mtu[0]]:
-                        del rooms[mtu[0]]
-                refusal = self._remove_bare(operation.source)
+                    try:
+                        set_mtu(executor.kernel, handle, source, self.mtu_without(operation, mtu[1]))
+                    except KernelError as error:  # no reason to keep the filter
+                        refusal = error
+                    else:
+                        rooms[mtu[0]].remove(operation)
+                        if not rooms[mtu[0]]:
+                            del rooms[mtu[0]]
+                refusal = self._remove_bare(operation.source) or refusal
                 return remove_mirrors(self._control(operation.source), chosen, operation.cookie) or refusal
         except (KernelError, OSError) as error:
             self._control(operation.source).forget()

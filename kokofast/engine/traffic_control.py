@@ -12,7 +12,7 @@ from kokofast.wire.message import NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, KernelEr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.wire.message import Message
@@ -119,7 +119,7 @@ class TrafficControl:
         self._strange: set[int] = set()  # handles of qdiscs in which something else is
         self._priorities: dict[tuple[int, str], _Priorities] = {}
         self.is_outdated = True  # should this fail
-        found = list(_qdiscs_of(self.kernel, self.handle, self.index))
+        found = self._qdiscs()
         for qdisc in found:
             for direction in PARENTS[qdisc.kind]:
                 parent = qdisc.handle | PARENTS[qdisc.kind][direction]
@@ -190,7 +190,8 @@ class TrafficControl:
                 # u32_delete() takes the hash tables of a priority along with its last filter only when no other
                 # priority of the qdisc, in either direction, is of u32. Without a handle all of the priority goes.
                 del header["handle"]
-            refusal = self.ask(Request(tc.RTM_DELTFILTER, header, {"kind": now.kind}))
+            request = Request(tc.RTM_DELTFILTER, header, {"kind": now.kind})
+            refusal = self._delete(request, lambda: self._read(item)[0] is not None)
         if refusal is None:
             self._drop(item)
             if not is_shared:
@@ -202,12 +203,16 @@ class TrafficControl:
     def delete_qdisc(self, qdisc: Qdisc) -> KernelError | None:
         """Deletes a qdisc with all that is in it."""
         self.is_outdated = True
-        return self.ask(qdisc_request(tc.RTM_DELQDISC, self.index, qdisc))
+        request = qdisc_request(tc.RTM_DELQDISC, self.index, qdisc)
+        return self._delete(request, lambda: any(one.kind == qdisc.kind for one in self._qdiscs()))
 
-    def ask(self, request: Request) -> KernelError | None:
-        """Has something deleted. Returns the refusal, None where it is gone already."""
+    def _delete(self, request: Request, is_there: Callable[[], bool]) -> KernelError | None:
+        """Has something deleted. Returns the refusal, None where it is gone already: EINVAL may say that, too."""
         (refusal,) = self.kernel.send(self.handle, [request])
-        return None if refusal is None or refusal.errno in _GONE else refusal
+        return None if refusal is None or (refusal.errno in _GONE and not is_there()) else refusal
+
+    def _qdiscs(self) -> list[Qdisc]:
+        return list(_qdiscs_of(self.kernel, self.handle, self.index))
 
     def _read(self, item: MirrorFilter) -> tuple[MirrorFilter | None, bool]:
         """A filter of ours as it is now, None when it is gone; and whether another one has the same priority."""

@@ -56,8 +56,9 @@ class LabLock:
                 self._open()
                 for fd, (_, way) in zip(self._fds, self._files, strict=True):
                     fcntl.flock(fd, way | fcntl.LOCK_NB)
-                self._is_held = self._own is None or _leads_to(self._own, self._fds[-1])
-                if not self._is_held:  # its last holder has removed the file meanwhile
+                pairs = zip(self._fds, self._files, strict=True)
+                self._is_held = all(_leads_to(path, fd) for fd, (path, _) in pairs)
+                if not self._is_held:  # its last holder, or somebody else, has removed the file meanwhile
                     self._close()
         except BlockingIOError:
             return False

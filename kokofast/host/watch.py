@@ -50,7 +50,11 @@ class _Observer:
         made = make_scratch()
         os.close(made.fd)
         self.socket = made.socket
-        self.socket.be_short()
+        try:
+            self.socket.be_short()
+        except BaseException:
+            self.socket.close()
+            raise
         self.lock = _thread.allocate_lock()
         self.numbers = 0
 

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 OK, FAILED, INVALID, PARTIAL = 0, 1, 2, 3
 
+
+class _PartlyDone(Exception):
+    """Something failed (the cause), and not all could be taken back."""
+
+
 # Two namespaces, the caller's, and one to send from: a link needs no more, whatever the limit on open files.
 DESCRIPTORS = 32
 POLL_SECONDS = 0.05
@@ -67,6 +72,9 @@ def _run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         complain("kokofast: interrupted")
         return FAILED
+    except _PartlyDone as error:
+        complain(f"kokofast: {sentence_of(error.__cause__ or error)}")
+        return PARTIAL
     except (OSError, KernelError, MemoryError) as error:
         complain(f"kokofast: {sentence_of(error)}")
         return FAILED
@@ -206,8 +214,9 @@ def _carry_out(applied: Applied) -> bool:
         from kokofast.engine.recheck import fail_the_misled
 
         fail_the_misled(applied)
-    except BaseException:
-        _take_back(applied)
+    except BaseException as error:
+        if _take_back(applied):
+            raise _PartlyDone from error
         raise
     return False
 
@@ -226,7 +235,7 @@ def _report(applied: Applied, interrupted: bool) -> int:
         for note in applied.plan.notes:
             complain(f"kokofast: {note}")
         return OK
-    left = _take_back(applied)
+    is_partly_done = _take_back(applied)
     if interrupted:
         complain("kokofast: interrupted; what was made has been taken back")
     if applied.failures:
@@ -234,13 +243,19 @@ def _report(applied: Applied, interrupted: bool) -> int:
 
         for failure in failures_of(applied):
             complain(f"kokofast: {failure}")
-    for line in left:
-        complain(f"kokofast: could not be taken back: {line}")
-    return PARTIAL if left else FAILED
+    return PARTIAL if is_partly_done else FAILED
 
 
-def _take_back(applied: Applied) -> list[str]:
+def _take_back(applied: Applied) -> bool:
+    """Takes all back; whether something is left, which is told."""
     from kokofast.engine.at_once import AtOnce, drive  # only who has to delete pays
     from kokofast.engine.rollback import take_back
+    from kokofast.wire.message import KernelError
 
-    return drive(take_back(applied, None, AtOnce()))
+    try:
+        left = drive(take_back(applied, None, AtOnce()))
+    except (OSError, KernelError, MemoryError) as error:
+        left = [f"{sentence_of(error)}; 'kokofast destroy --name {applied.topology.name}' removes what is left"]
+    for line in left:
+        complain(f"kokofast: could not be taken back: {line}")
+    return bool(left)

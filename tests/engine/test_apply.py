@@ -15,9 +15,10 @@ from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
 from kokofast.engine.pace import CHUNK
 from kokofast.engine.result import Result
+from kokofast.host.kernel import Handle
 from kokofast.plan.ownership import group_of
 from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
-from kokofast.wire.message import Request
+from kokofast.wire.message import Message, Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel, FakeLink
 from tests.engine.labs import BEFORE, MIXED, chain, lab, star, visible
@@ -777,3 +778,21 @@ async def test_without_the_labs_lock_links_go_one_by_one(
     assert result.status == "rolled_back", result.left
     assert kernel.links_of("b") == []
     assert kernel.links_of("a") == ([] if is_locked else ["theirs"])
+
+
+async def test_an_end_that_cannot_be_looked_for_costs_nothing_where_the_other_one_is_found(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel("a", "b")
+    kernel.lose[1] = True
+    dump = kernel.dump
+
+    def refuse_b(handle: Handle, request: Request) -> list[Message]:
+        if kernel.sends and handle.path.endswith("/b"):
+            raise OSError(errno.ENOBUFS, "no room")
+        return dump(handle, request)
+
+    monkeypatch.setattr(kernel, "dump", refuse_b)
+    result = await apply(lab([{"endpoints": ["a:e0", "b:e0"]}]), kernel=kernel)
+    assert (result.status, result.left) == ("rolled_back", [])
+    assert kernel.links_of("a") == kernel.links_of("b") == []

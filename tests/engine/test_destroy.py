@@ -12,13 +12,14 @@ from kokofast.engine.apply import apply
 from kokofast.engine.at_once import AtOnce, Stopped, drive
 from kokofast.engine.destroy import Destruction, destroy
 from kokofast.engine.inspect import inspect
+from kokofast.engine.observe import Patience
 from kokofast.engine.scene import Scene
 from kokofast.host.kernel import Handle
 from kokofast.host.netlink import UnreadableError
 from kokofast.plan.ownership import group_of
 from kokofast.wire.addr import RTM_GETADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK
-from kokofast.wire.message import Request
+from kokofast.wire.message import Message, Request
 from kokofast.wire.tc import RTM_GETQDISC
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel, FakeNamespace
@@ -656,3 +657,24 @@ async def test_no_second_look_where_all_was_found(make_kernel: KernelFactory, mo
     monkeypatch.setattr("kokofast.engine.rollback.scan", None)
     result = await destroy("lab", kernel=kernel)
     assert result.links == {"removed": 15, "failed": 0}
+
+
+async def test_the_look_for_what_others_would_lose_has_an_end(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel("a", "b")
+    await apply_and_count(kernel, lab([{"endpoints": ["a:e0", "b:e0"]}]))
+    kernel["a"].add("mv0", group=group_of("other"), alias="kokofast:other:a:mv0")
+    asked: list[Request] = []
+    dump = kernel.dump
+
+    def note(handle: Handle, request: Request) -> list[Message]:
+        asked.append(request)
+        return dump(handle, request)
+
+    monkeypatch.setattr(kernel, "dump", note)
+    with Destruction("lab", kernel) as destruction:
+        drive(destruction.look(AtOnce(), None, None))
+    looks = [request.believe for request in asked if request.type == RTM_GETLINK]
+    assert len(looks) == 4
+    assert all(isinstance(getattr(believe, "__self__", None), Patience) for believe in looks)

@@ -404,6 +404,39 @@ async def test_a_namespace_that_was_replaced_is_told_also_when_there_is_no_loop(
     assert sorted(kernel.removed) == ["n0", "n2", "n3"]
 
 
+async def test_all_is_taken_back_where_the_last_look_fails(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel("a", "b")
+    before = kernel.state()
+
+    def fail(_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(headstart, "fail_the_misled", fail)
+    with pytest.raises(OSError, match="Too many"), begun(kernel, star(3)) as head:
+        head.carry_out()
+    assert (head.result.status, head.result.left) == ("rolled_back", [])
+    assert kernel.state() == before
+
+
+async def test_what_breaks_off_the_rollback_is_told(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("kokofast.engine.rollback.take_back", fail)
+    with pytest.raises(OSError, match="Too many"), begun(make_kernel("a", "b"), star(3)):
+        pass
+    head = begun(make_kernel("a", "b"), star(3))
+    monkeypatch.setattr("kokofast.engine.failures.failures_of", fail)
+    with pytest.raises(OSError, match="Too many"), head:
+        pass
+    assert head.result.status == "partial"
+    assert "did not come to its end" in head.result.left[0]
+
+
 async def test_what_is_a_short_plan(make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     with begun(make_kernel("a", "b"), star(3)) as head:
         operations = len(head.applied.plan.operations)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,11 +12,14 @@ from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
 from kokofast.host.kernel import Handle
 from kokofast.topology.model import Topology
-from kokofast.wire.message import Message, Request
+from kokofast.wire.message import KernelError, Message, Request
 from kokofast.wire.tc import CLSACT_HANDLE, RTM_DELQDISC, RTM_GETTFILTER, RTM_NEWTFILTER, TC_H_CLSACT
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import lab, visible
+
+if TYPE_CHECKING:
+    from kokofast.wire.attributes import Resolve
 
 Count = Callable[[FakeKernel], int]
 
@@ -125,3 +129,32 @@ async def test_a_refused_mirror_leaves_no_qdisc(make_kernel: KernelFactory, numb
     kernel.before = None
     await destroy("lab", kernel=kernel)
     assert visible(kernel) == before
+
+
+class Refusing(FakeKernel):
+    """Refuses the requests that ``refuses`` says, and does not carry them out."""
+
+    refuses: Callable[[Request], int]
+
+    def send(
+        self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None, *, whole: bool = False
+    ) -> list[KernelError | None]:
+        if len(requests) == 1 and (code := self.refuses(requests[0])):
+            return [KernelError(code)]
+        return super().send(handle, requests, resolve, whole=whole)
+
+
+def refusing(kernel: FakeKernel, refuses: Callable[[Request], int]) -> Refusing:
+    kernel.__class__ = Refusing
+    assert isinstance(kernel, Refusing)
+    kernel.refuses = refuses
+    return kernel
+
+
+async def test_a_qdisc_that_is_there_still_was_refused_and_is_not_gone(make_kernel: KernelFactory) -> None:
+    kernel = counting(make_kernel)
+    assert (await apply(mirrors(1), kernel=kernel)).status == "applied"
+    refusing(kernel, lambda request: errno.EINVAL if request.type == RTM_DELQDISC else 0)
+    result = await destroy("lab", kernel=kernel)
+    assert result.status == "partial"
+    assert [error.errno for error in result.errors] == [errno.EINVAL]

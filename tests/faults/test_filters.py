@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 
 from kokofast import load
+from kokofast.engine.applied import Applied
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
+from kokofast.engine.mirror import set_mtu
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.topology.model import Topology
-from kokofast.wire.message import Message, Request
+from kokofast.wire.message import KernelError, Message, Request
 from kokofast.wire.tc import RTM_DELTFILTER, RTM_GETTFILTER, TC_H_MIN_EGRESS
 from tests.conftest import ip
 from tests.kernel.conftest import Lab
@@ -116,3 +119,33 @@ async def test_a_filter_that_takes_the_place_of_ours_stays(
     assert (result.status, result.errors) == ("destroyed", [])
     counts["strangers compared"] += 1
     assert len(filters(home, "up0")) == 4 * MANY - 1
+
+
+async def test_an_mtu_that_cannot_be_given_back_keeps_no_filter(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = lab.node("a")
+    for first, second in (("up0", "up1"), ("p0", "p1")):
+        ip(a, "link", "add", first, "type", "veth", "peer", "name", second)
+    before = qdiscs(a, "up0")
+    mirror = {"from": "up0", "direction": "both"}
+    end = {"node": a, "interface": "vx", "mirror": mirror, "mtu": 1400}
+    file = lab.write([{"type": "vxlan", "endpoint": end, "parent": f"{a}:p0", "remote": "192.0.2.9", "vni": 1}])
+    mtus: list[int] = []
+
+    def set_once(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
+        mtus.append(mtu)
+        if len(mtus) > 1:
+            raise KernelError(errno.EPERM)
+        set_mtu(kernel, handle, index, mtu)
+
+    def fail_all(applied: Applied) -> None:
+        assert qdiscs(a, "up0") != before
+        applied.failures[0] = OSError(errno.ESTALE, "another one")
+
+    monkeypatch.setattr("kokofast.engine.mirrors.set_mtu", set_once)
+    monkeypatch.setattr("kokofast.engine.apply.fail_the_misled", fail_all)
+    result = await apply(load(file))
+    assert mtus[:2] == [1400, 1500], result.errors
+    assert result.status == "partial"
+    (left,) = result.left
+    assert left.startswith(f"the mirror of {a}:up0: ")
+    assert qdiscs(a, "up0") == before

@@ -35,3 +35,17 @@ def test_only_the_file_that_is_held_is_removed(monkeypatch: pytest.MonkeyPatch, 
     assert third.acquire()
     third.release()
     assert not (tmp_path / "lab.lock").exists()
+
+
+def test_who_has_opened_a_file_of_all_labs_that_is_gone_opens_the_new_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(lock, "LOCK_DIR", str(tmp_path))
+    run, all_labs = LabLock("lab"), LabLock(None)
+    run._open()
+    (tmp_path / lock.ALL).unlink()  # by hand
+    assert run.acquire()
+    assert not all_labs.acquire()
+    run.release()
+    assert all_labs.acquire()
+    all_labs.release()

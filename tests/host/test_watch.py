@@ -10,6 +10,7 @@ import pytest
 from kokofast.host import watch as watching
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.host.namespaces import make_scratch
+from kokofast.host.netlink import Socket
 from kokofast.host.watch import Watch
 from kokofast.wire.addr import RTM_GETADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK
@@ -73,3 +74,22 @@ def test_what_is_held_is_told_and_its_links_are_reached(requires_root: None, mon
         assert watch.living([(0, 0)]) == []
         watch.close()
         kernel.close()
+
+
+def test_an_observer_that_cannot_be_had_leaves_no_descriptor(
+    requires_root: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Socket) -> None:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    made = make_scratch()
+    monkeypatch.setattr(Socket, "be_short", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    kept: list[BaseException] = []
+    for _ in range(3):
+        with pytest.raises(OSError, match="no memory") as caught:
+            Watch().add([(made.identity, made.fd)])
+        kept.append(caught.value)  # and its frames
+    assert len(os.listdir("/proc/self/fd")) == before
+    made.socket.close()
+    os.close(made.fd)

@@ -3,6 +3,7 @@ interface that is another one by now."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -106,3 +107,19 @@ def test_an_interface_that_changes_just_before_it_is_deleted(
     assert set(links(a)) == stays
     assert set(links(b)) == ({"k0"} if code else set())
     assert words.format(c=c) in capfd.readouterr().err
+
+
+def test_a_rollback_that_breaks_off_is_told(
+    netns: NamespaceFactory, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    a, b = netns("a"), netns("b")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("kokofast.engine.recheck.fail_the_misled", fail)
+    monkeypatch.setattr("kokofast.engine.rollback.tear_down", fail)
+    assert koko(["-n", f"{a},k0", "-n", f"{b},k0"]) == 3
+    assert "'kokofast destroy --name koko' removes what is left" in capfd.readouterr().err
+    monkeypatch.undo()
+    assert koko(["-N", f"{a},k0"]) == 0
