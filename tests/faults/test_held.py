@@ -7,9 +7,12 @@ import contextlib
 import itertools
 import json
 import os
+import signal
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,8 +21,8 @@ from kokofast.host import libc
 from kokofast.host.namespaces import NETNS_DIR, open_sockets
 from kokofast.wire.link import RTM_GETLINK
 from kokofast.wire.message import Request
-from tests.conftest import RunKokofast
-from tests.kernel.conftest import Lab
+from tests.conftest import RunKokofast, links
+from tests.kernel.conftest import COMMAND, Lab, present, until
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -143,3 +146,53 @@ def test_links_do_not_outlive_their_namespaces_names(
         assert result["links"] == {"removed": len(names) - 1, "failed": 0}
         assert result["namespaces"] == {"removed": len(names), "failed": 0}
         assert len([note for note in result["notes"] if "lives on" in note]) == len(names)
+
+
+def some_gone(names: list[str], process: subprocess.Popen[str]) -> bool:
+    return present(names) < len(names) or process.poll() is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_midst_leaves_no_link_in_what_has_lost_its_name(
+    lab: Lab, start: Callable[..., subprocess.Popen[str]], counts: Counter[str], tmp_path: Path, long: bool, number: int
+) -> None:
+    names = chain_of(lab, 400 if long else 80)
+    for _ in range(20 if long else 2):
+        lab.batch()
+        with contextlib.ExitStack() as held:
+            looks = [held.enter_context(by_descriptor(f"{NETNS_DIR}/{name}", tmp_path)) for name in names]
+            command = [*COMMAND, "destroy", "--name", lab.name]
+            process = start(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            until(partial(some_gone, names, process), "names go")
+            process.send_signal(number)
+            assert process.wait(60) in (0, 3)
+            there = set(os.listdir(NETNS_DIR))
+            nameless = [look for name, look in zip(names, looks, strict=True) if name not in there]
+            left = sum(len(look()) - 1 for look in nameless)
+            counts["namespaces held"] += len(nameless)
+            counts["left over"] += left
+            assert nameless
+            assert left == 0
+            lab.destroy()
+
+
+def test_force_takes_another_labs_links_along_but_not_from_what_is_held(
+    lab: Lab, kokofast: RunKokofast, tmp_path: Path
+) -> None:
+    held, free = chain_of(lab, 2)
+    lab.batch()
+    aside = lab.node("aside")
+    other, file = f"{lab.name}-other", tmp_path / "other.json"
+    wanted = [{"endpoints": [f"{name}:{end}", f"{aside}:{end}"]} for name, end in ((held, "held"), (free, "free"))]
+    file.write_text(json.dumps({"name": other, "links": wanted}))
+    assert kokofast("batch", str(file)).returncode == 0
+    try:
+        with by_descriptor(f"{NETNS_DIR}/{held}", tmp_path) as look:
+            assert kokofast("destroy", "--name", lab.name).returncode == 2
+            assert sorted(look()) == ["e1", "held", "lo"]
+            assert kokofast("destroy", "--name", lab.name, "--force").returncode == 0
+            assert sorted(look()) == ["held", "lo"]
+            until(lambda: set(links(aside)) == {"held"}, "the kernel has ended the other one")
+        until(lambda: not links(aside), "it is let go, and ends")
+    finally:
+        kokofast("destroy", "--name", other)
