@@ -14,7 +14,6 @@ from kokofast.host import namespaces as host
 from kokofast.kinds import KINDS
 from kokofast.plan.operations import CreateLink
 from kokofast.plan.parents import Standing, obstacle
-from kokofast.topology.model import parent_of
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
         if (
             isinstance(operation, CreateLink)
             and operation.sender is not None
-            and parent_of(links[operation.link]) is not None
+            and links[operation.link].parent is not None
             and isinstance(refusal, KernelError)
             and refusal.errno in (errno.EBUSY, errno.EEXIST, errno.EINVAL)
             and not refusal.path
@@ -120,8 +119,7 @@ def obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
     found: dict[int, tuple[str, str]] = {}
     for number, (sender, operation) in refused.items():
         link = links[operation.link]
-        _, ifname = parent_of(link)  # type: ignore[misc]
-        carrier = namespaces[sender].interfaces.get(ifname)
+        carrier = namespaces[sender].interfaces.get(link.parent[1]) if link.parent is not None else None
         told = obstacle(link, carrier, standings[sender]) if carrier is not None else None
         if told is not None:
             found[number] = told

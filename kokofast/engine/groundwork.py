@@ -23,7 +23,7 @@ from kokofast.plan.ownership import lab_of_alias
 from kokofast.plan.plan import CREATE, UPDATE, Situation, parents_elsewhere
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
 from kokofast.plan.planner import make_plan
-from kokofast.topology.model import CONTAINER_KINDS, parent_of
+from kokofast.topology.model import CONTAINER_KINDS
 from kokofast.topology.order import ancestors
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
@@ -184,13 +184,13 @@ def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, Counter[str
 
 def _needs(link: Link) -> list[tuple[str, str]]:
     """(node, interface) of what has to be there before the link: its parent, and what its ends mirror."""
-    parent = parent_of(link)
+    parent = link.parent
     mirrored = [(end.node, end.mirror.source) for end in link.ends if end.mirror is not None]
     return mirrored if parent is None else [parent, *mirrored]
 
 
 def _nodes(link: Link) -> list[str]:
-    parent = parent_of(link)
+    parent = link.parent
     return [end.node for end in link.ends] + ([] if parent is None else [parent[0]])
 
 

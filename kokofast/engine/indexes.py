@@ -55,6 +55,7 @@ class Indexes:
 
     def choose(self, operations: Collection[CreateLink]) -> None:
         """Chooses the indexes of the links' ends that have none yet."""
+        salts = iter(os.urandom(sum(len(operation.ends) for operation in operations)))
         with self._lock:
             for operation in operations:
                 for reference in operation.ends:
@@ -62,7 +63,7 @@ class Indexes:
                     if key not in self._salt:
                         start = self._next.get(reference.ns)
                         index = start if start is not None else _random_index()
-                        self._salt[key] = os.urandom(1)[0]
+                        self._salt[key] = next(salts)
                         self._index[key] = index
                         self._next[reference.ns] = index + 1
 

@@ -66,6 +66,8 @@ def lost_to(applied: Applied) -> set[str]:
 def _fail_on_replaced_parents(applied: Applied) -> None:
     """Of the links that were made, those count as failed whose parent has lost its name meanwhile: the kernel takes a
     parent by its index, and that may be another interface's by now. One dump of each namespace with such parents."""
+    if all(link.parent is None for link in applied.topology.links):
+        return
     executor = applied.executor
     names: dict[int, dict[str, int] | OSError] = {}
     for number in sorted(applied.done):

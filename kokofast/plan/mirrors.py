@@ -8,7 +8,7 @@ from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
 from kokofast.plan.ownership import cookie_of, lab_of
 from kokofast.plan.plan import UNCHANGED, UPDATE
 from kokofast.topology.copies import Flows, add_links, addresses_of
-from kokofast.topology.model import AF_INET6, parent_of
+from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 def plan_mirrors(plan: Plan, prospect: Prospect, topology: Topology) -> None:
     """Adds the operations to the plan, or the problems."""
+    is_wanted = any(end.mirror is not None for link in topology.links for end in link.ends)
+    if not is_wanted and not any(one is not None and one.mirrors for one in prospect.situation.observed):
+        return
     for end in prospect.ends:
         _plan_mirror(plan, prospect, topology, end)
-    _note_losses(plan, prospect)
-    if any(end.mirror is not None for link in topology.links for end in link.ends):
+    if is_wanted:
+        _note_losses(plan, prospect)
         plan.problems += _loops(prospect, topology)
 
 
@@ -89,7 +92,7 @@ def rooms_of_tunnels(links: Iterable[Link], situation: Situation) -> dict[tuple[
 
 def _carrier(link: Link, situation: Situation) -> tuple[int, str] | None:
     """The parent of a link, by its namespace."""
-    parent = parent_of(link)
+    parent = link.parent
     return None if parent is None else (situation.places[parent[0]], parent[1])
 
 
@@ -144,7 +147,7 @@ def _wider(topology: Topology, prospect: Prospect, source: IfRef, room: int) -> 
     if prospect.widest is None:  # by parent, what the widest link on it needs
         prospect.widest = {}
         for link in topology.links:
-            parent, mtu = parent_of(link), link.ends[0].mtu
+            parent, mtu = link.parent, link.ends[0].mtu
             if parent is not None and mtu is not None:
                 place = prospect.situation.places[parent[0]], parent[1]
                 needed = mtu + KINDS[link.kind].overhead(link)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from kokofast.topology.model import parent_of
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,13 +12,15 @@ if TYPE_CHECKING:
 def parents_first(links: Sequence[Link], places: Mapping[str, int]) -> tuple[list[int], list[list[int]]]:
     """The numbers of the links, parents first, else in the order of the file; and the cycles, each from the link that
     the file has first. What depends on a cycle is in neither. places maps nodes to namespaces."""
+    if all(link.parent is None for link in links):
+        return list(range(len(links))), []
     makers: dict[tuple[int, str], int] = {}
     for number, link in enumerate(links):
         for end in link.ends:
             makers.setdefault((places[end.node], end.ifname), number)
     waits_for: dict[int, int] = {}
     for number, link in enumerate(links):
-        parent = parent_of(link)
+        parent = link.parent
         if parent is not None and (parent_place := (places[parent[0]], parent[1])) in makers:
             waits_for[number] = makers[parent_place]
     children: dict[int, list[int]] = {}

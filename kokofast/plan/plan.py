@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.topology.model import CALLER, Node, parent_of
+from kokofast.topology.model import CALLER, Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def parents_elsewhere(topology: Topology, situation: Situation) -> tuple[set[tup
     found: set[tuple[int, int]] = set()
     new: set[int] = set()
     for link in topology.links:
-        parent = parent_of(link)
+        parent = link.parent
         if parent is None:
             continue
         here, there = situation.places[link.ends[0].node], situation.places[parent[0]]
@@ -94,7 +94,7 @@ def nodes_of(topology: Topology) -> dict[str, Node]:
     """All namespaces that a plan has to know: the nodes of the topology, and the caller's where a parent is there."""
     nodes = dict(topology.nodes)
     for link in topology.links:
-        parent = parent_of(link)
+        parent = link.parent
         if parent is not None and parent[0] == CALLER:
             nodes[CALLER] = Node(CALLER, "host", "", place=link.where("parent"))
             break

@@ -27,7 +27,7 @@ from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, names
 from kokofast.plan.parents import obstacle
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.plan.prospect import PlannedEnd, Prospect
-from kokofast.topology.model import AF_INET6, Link, parent_of
+from kokofast.topology.model import AF_INET6, Link
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -97,9 +97,9 @@ class _LinkPlanner:
         self.final: list[ConfigureEnd] = []
         # What links that are to be made stand on.
         self.carriers = {
-            (situation.places[parent[0]], parent[1])
-            for link, parent in zip(topology.links, map(parent_of, topology.links), strict=True)
-            if parent is not None
+            (situation.places[link.parent[0]], link.parent[1])
+            for link in topology.links
+            if link.parent is not None
             and situation.find(IfRef(situation.places[link.ends[0].node], link.ends[0].ifname)) is None
         }
         self.rooms = rooms_of_tunnels(topology.links, situation)
@@ -150,7 +150,7 @@ class _LinkPlanner:
                 self._problem(link.where(found_obstacle[0]), found_obstacle[1])
             self._create(number, link, references, parent, alias)
         elif self._is_this_link(link, references, present, parent, alias):
-            self._update(number, link, references, present, alias)
+            self._update(number, link, references, present, parent, alias)
 
     def plan_last(self) -> None:
         """Adds what cannot be given back as it was, behind everything that may fail."""
@@ -196,8 +196,9 @@ class _LinkPlanner:
                     self.plan.actions[planned.number] = UPDATE
 
     def _parent(self, link: Link) -> IfRef | None:
-        parent = parent_of(link)
-        return None if parent is None else IfRef(self.situation.places[parent[0]], parent[1])
+        if link.parent is None:
+            return None
+        return IfRef(self.situation.places[link.parent[0]], link.parent[1])
 
     def _check_taken(self, link: Link, places: list[int]) -> None:
         # Two nodes may be one namespace; the file alone cannot show that.
@@ -214,6 +215,8 @@ class _LinkPlanner:
 
     def _check_names(self, link: Link, places: list[int]) -> None:
         for ns, end in zip(places, link.ends, strict=True):
+            if self.situation.observed[ns] is None:
+                continue
             if name := self.prospect.standing(ns).altnames.get(end.ifname):
                 self._problem(
                     end.where("ifname"), f"{end.ifname} is another name (altname) of the interface {name} in {end.node}"
@@ -296,9 +299,10 @@ class _LinkPlanner:
         self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], parent: IfRef | None, alias: str
     ) -> bool:
         """Whether what is there is this link; else says what stands in the way."""
+        is_named = all(interface.alias == alias and interface.group == self.group for interface in present)
         strangers = [
             (reference, end)
-            for reference, end in zip(references, link.ends, strict=True)
+            for reference, end in (() if is_named else zip(references, link.ends, strict=True))
             if self._is_a_strangers(reference)
         ]
         for reference, end in strangers:
@@ -386,9 +390,14 @@ class _LinkPlanner:
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, None, alias))
 
     def _update(
-        self, number: int, link: Link, references: Sequence[IfRef], present: Sequence[Interface], alias: str
+        self,
+        number: int,
+        link: Link,
+        references: Sequence[IfRef],
+        present: Sequence[Interface],
+        parent: IfRef | None,
+        alias: str,
     ) -> None:
-        parent = self._parent(link)
         wait = () if parent is None else self.prospect.ready((parent,))
         follows = self._room(link, parent)
         for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):

@@ -48,7 +48,9 @@ def _check_ends(link: Link, report: Report) -> None:
                     break
     if len(link.ends) == 2:
         one, two = link.ends
-        taken = {address.packed for address in one.addresses} if two.addresses else ()
-        for number, address in enumerate(two.addresses if taken else ()):
+        if not one.addresses or not two.addresses:
+            return
+        taken = {address.packed for address in one.addresses}
+        for number, address in enumerate(two.addresses):
             if address.packed in taken:
                 report(two.where(f"addresses[{number}]"), f"both ends of the link have the address {address.text}")

@@ -8,7 +8,6 @@ interface (a VLAN, a tunnel) is tagged on its parent, and comes in again only by
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
-from kokofast.topology.model import parent_of
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -232,7 +231,7 @@ def add_links(flows: Flows, links: Iterable[Link], namespaces: Mapping[str, Hash
     """The links of a file, with their mirrors. namespaces has one for each node."""
     for link in links:
         places = [(namespaces[end.node], end.ifname) for end in link.ends]
-        parent = parent_of(link)
+        parent = link.parent
         if parent is None:
             flows.joins(places[0], places[1])
         else:

@@ -38,10 +38,15 @@ class Address:
         return self.family, self.packed, self.prefixlen
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Address) and self.key() == other.key()
+        return (
+            isinstance(other, Address)
+            and self.packed == other.packed
+            and self.prefixlen == other.prefixlen
+            and self.family == other.family
+        )
 
     def __hash__(self) -> int:
-        return hash(self.key())
+        return hash(self.packed)
 
     def __repr__(self) -> str:
         return f"Address({self.text!r})"
@@ -160,9 +165,10 @@ class End:
 
 class Link:
     """One link: its kind, its ends (two for veth, one for kinds that stand on a parent interface), and the kind's
-    own fields in ``options`` (names and types as the kind declares them)."""
+    own fields in ``options`` (names and types as the kind declares them). parent is (node, interface name) of the
+    interface that it stands on, None for kinds that stand on none."""
 
-    __slots__ = ("ends", "kind", "options", "place", "places")
+    __slots__ = ("ends", "kind", "options", "parent", "place", "places")
 
     def __init__(
         self,
@@ -176,6 +182,7 @@ class Link:
         self.kind = kind
         self.ends = ends
         self.options: Mapping[str, object] = options or {}
+        self.parent = _parent_in(options) if options else None
         self.place = place
         self.places = places
 
@@ -217,9 +224,8 @@ class Topology:
         return f"Topology({self.name!r}, {len(self.nodes)} nodes, {len(self.links)} links)"
 
 
-def parent_of(link: Link) -> tuple[str, str] | None:
-    """(node, interface name) of the interface that a link stands on; None for kinds that stand on none."""
-    parent = link.options.get("parent")
+def _parent_in(options: Mapping[str, object]) -> tuple[str, str] | None:
+    parent = options.get("parent")
     if not isinstance(parent, str):
         return None
     node, _, ifname = parent.rpartition(":")

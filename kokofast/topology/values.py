@@ -166,6 +166,12 @@ def parse_address(text: str) -> Address:
     prefixlen = _OCTETS.get(length) if slash else bits
     if prefixlen is None or prefixlen > bits:
         raise ValueError(f"the prefix length of {quote(text)} is not a number from 0 to {bits}")
+    if family == AF_INET6 or packed[0] in _SPECIAL_OCTETS:
+        _refuse_special(family, packed, text)
+    return Address(family, packed, prefixlen, text)
+
+
+def _refuse_special(family: int, packed: bytes, text: str) -> None:
     # What inet_insert_ifa() would silently drop and ipv6_add_addr() refuses on anything but lo.
     if not any(packed):
         raise ValueError(f"{quote(text)} is the unspecified address; an interface cannot have it")
@@ -175,7 +181,6 @@ def parse_address(text: str) -> Address:
         raise ValueError(f"{quote(text)} is a loopback address; a link's end cannot have it")
     if packed == _IPV4_BROADCAST:
         raise ValueError(f"{quote(text)} is the broadcast address; a link's end cannot have it")
-    return Address(family, packed, prefixlen, text)
 
 
 def parse_ip(text: str) -> Address:
@@ -191,6 +196,7 @@ def parse_ip(text: str) -> Address:
 # The one decimal spelling of each number: no sign, no leading zero, no digit of another script. Looking octets up is
 # five times as fast as ipaddress, which matters at two addresses a link, and as strict (the tests compare them).
 _OCTETS = {str(number): number for number in range(256)}
+_SPECIAL_OCTETS = frozenset((0, 127, *range(224, 256)))  # the first ones of addresses that may not be a host's
 _IPV6_LOOPBACK = bytes(15) + b"\x01"
 _IPV4_BROADCAST = b"\xff" * 4
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 16
 MAX_LAYOUTS = 1024
 MAX_LAYOUT_ATTRIBUTES = 256  # an interface has some seventy; what has thousands is not worth the memory
-# Values of an attribute that were read before: thousands of interfaces are called eth0, and are of one kind.
+# Values of a nested attribute that were read before: thousands of interfaces are of one kind.
 MAX_KNOWN = 64
 MAX_KNOWN_BYTES = 64
 
@@ -117,7 +117,7 @@ class Layout:
     and bytes.
     """
 
-    __slots__ = ("_names", "_rest", "_values", "headers", "numbers", "places", "table")
+    __slots__ = ("_names", "_rest", "_strings", "_values", "headers", "numbers", "places", "table")
 
     def __init__(self, table: Table, numbers: list[int], places: list[tuple[int, int, int]]) -> None:
         self.table = table
@@ -143,6 +143,7 @@ class Layout:
             return
         names: list[str] = []
         formats: list[str] = []
+        self._strings: list[str] = []
         self._rest: list[tuple[str, Attr, dict[bytes, object]]] = []
         position = 0
         for type, start, stop in self.places:
@@ -155,7 +156,9 @@ class Layout:
                 payload = native.format[1:]
             else:
                 payload = f"{stop - start}s"
-                if attr.codec is not BYTES:
+                if attr.codec is STRING:
+                    self._strings.append(name)
+                elif attr.codec is not BYTES:
                     self._rest.append((name, attr, {}))
             formats.append(f"{start - position}x{payload}")
             position = stop
@@ -170,6 +173,8 @@ class Layout:
     def read(self, data: Buffer, depth: int, start: int) -> dict[Any, Any]:
         """Decode bytes of this layout, as decode() would. Results may share nested values."""
         values: dict[Any, Any] = dict(zip(self._names, self._values.unpack_from(data, start), strict=True))
+        for name in self._strings:
+            values[name] = _text(values[name])
         for name, attr, known in self._rest:
             raw = values[name]
             # Inside others it may be deeper than MAX_DEPTH, which is for decode() to find.
