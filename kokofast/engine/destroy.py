@@ -90,7 +90,7 @@ class Destruction:
 
     def count(self) -> int:
         """How many links there are to take away."""
-        return len({end.link for end in pair(self.scene.interfaces)})
+        return len({end.link for end in self.scene.ends()})
 
     @property
     def is_short(self) -> bool:
@@ -98,7 +98,7 @@ class Destruction:
         if self.refusals:
             return True
         empty = _empty(self.scene)
-        deletions, _ = plan_teardown(pair(self.scene.interfaces), empty)
+        deletions, _ = plan_teardown(self.scene.ends(), empty)
         return len(deletions) <= FEW_DELETIONS and not _mirrored(self.scene, self.result.lab, empty)
 
     async def carry_out(self, run: RunAll, *, jobs: int | None = None, progress: Progress | None = None) -> Result:
@@ -181,7 +181,7 @@ async def _delete(
     scene: Scene, kernel: Kernel, result: Result, run: RunAll, jobs: int | None, progress: Progress | None
 ) -> None:
     executor = Executor(kernel, scene.survey.handles, scene.survey.observed)
-    ends = pair(scene.interfaces)
+    ends = scene.ends()
     empty = _empty(scene)
     inhabited = {
         number: scene.names[number] for number in scene.namespaces if number in scene.names and number not in empty

@@ -56,6 +56,13 @@ class Scene:
         self.unseen: dict[str, OSError] = {}  # namespaces that are there, and that cannot be looked into
         # Those of them that their owners hinder us to read, and in which nothing of the lab is known to be.
         self.hindered: dict[tuple[int, int], tuple[str, OSError]] = {}
+        self._ends: list[OwnedEnd] | None = None
+
+    def ends(self) -> list[OwnedEnd]:
+        """The interfaces as pair() has them, once all were found."""
+        if self._ends is None:
+            self._ends = pair(self.interfaces)
+        return self._ends
 
 
 async def scan(

@@ -154,7 +154,8 @@ class Kernel:
                 self._idle.pop(handle, None)
         try:
             closed = [handle for handle in handles if handle.socket is None and handle.remote is None]
-            self._reopen([handle for handle in closed if to_ask or handle.fd is None])
+            if closed:
+                self._reopen([handle for handle in closed if to_ask or handle.fd is None])
         except BaseException:
             self._give_back(handles)
             raise

@@ -58,7 +58,7 @@ def plan_teardown(
         _cover({number: members for number, members in links.items() if len(members) <= 2}, removable)
     )
     present: dict[tuple[int, int], list[OwnedEnd]] = {}
-    for end in ends:
+    for end in ends if places else ():
         present.setdefault((end.ns, end.group), []).append(end)
     # All that we know to be in the group: also both ends of one link, and ends whose link goes elsewhere.
     deletions = [_deletion(*place, present[place]) for place in places]
