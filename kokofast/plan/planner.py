@@ -89,7 +89,7 @@ class _LinkPlanner:
         self.prospect = Prospect(situation)
         self.made = made
         self.group = group_of(self.lab)
-        self.number = number_of(self.lab)
+        self.mark = self.group, number_of(self.lab)
         self.taken: dict[tuple[int, str], End] = {}
         # The interfaces of links whose parent is nowhere.
         self.unmade: set[tuple[int, str]] = set()
@@ -369,18 +369,16 @@ class _LinkPlanner:
         return lab_of(interface, observed, self.situation.boot, self.lab)
 
     def _create(self, number: int, link: Link, references: tuple[IfRef, ...], parent: IfRef | None, alias: str) -> None:
-        kind = KINDS[link.kind]
-        ends = zip(references, link.ends, strict=True)
-        common = tuple(self._attributes(kind, reference, end) for reference, end in ends)
+        random_mac = KINDS[link.kind].random_mac
         wait = {self.made[reference.ns] for reference in references if reference.ns in self.made}
         wait.update(() if parent is None else self.prospect.ready((parent,)))
-        attributes = kind.create(link, common, parent)
         sender = None if parent is None else parent.ns
-        created = self.plan.add(CreateLink(number, references, attributes, sender), tuple(sorted(wait)))
+        operation = CreateLink(number, references, _creation, (link, references, parent, self.mark), sender)
+        created = self.plan.add(operation, tuple(sorted(wait)))
         for position, (reference, end) in enumerate(zip(references, link.ends, strict=True)):
             end = self._with_link_local(end, alias)
             settings: dict[str, object] = {"ifalias": alias, **(NO_LINK_LOCAL if end.dad is False else {})}
-            if "broadcast" in common[position]:
+            if not _is_marked_by_mac(end, random_mac):
                 settings["broadcast"] = BROADCAST
             change = Change(settings, up=True if end.up else None, add=end.addresses)
             done = self.plan.add(ConfigureEnd(number, position, reference, change), (created,))
@@ -442,24 +440,39 @@ class _LinkPlanner:
             )
         return end.with_addresses((*end.addresses, own))
 
-    def _attributes(self, kind: Kind, reference: IfRef, end: End) -> dict[str, object]:
-        attributes: dict[str, object] = {
-            "header": {"index": reference},
-            "ifname": end.ifname,
-            "group": self.group,
-            "net_ns_fd": NsRef(reference.ns),
-        }
-        by = "address" if end.mac is None and kind.random_mac else "broadcast"
-        attributes[by] = MarkRef(reference, self.group, self.number)
-        if end.queues is not None:
-            attributes["num_tx_queues"] = attributes["num_rx_queues"] = end.queues
-        if end.mtu is not None:
-            attributes["mtu"] = end.mtu
-        if end.mac is not None:
-            attributes["address"] = end.mac
-        if end.txqlen is not None:
-            attributes["txqlen"] = end.txqlen
-        return attributes
-
     def _problem(self, place: str, message: str) -> None:
         self.plan.problems.append(Problem(place, message))
+
+
+def _creation(
+    link: Link, references: Sequence[IfRef], parent: IfRef | None, mark: tuple[int, int]
+) -> Mapping[str, object]:
+    """The attributes that a link is made with; mark is the group and the number of its lab."""
+    kind = KINDS[link.kind]
+    ends = zip(references, link.ends, strict=True)
+    return kind.create(link, tuple(_attributes(kind, reference, end, mark) for reference, end in ends), parent)
+
+
+def _attributes(kind: Kind, reference: IfRef, end: End, mark: tuple[int, int]) -> dict[str, object]:
+    group, number = mark
+    attributes: dict[str, object] = {
+        "header": {"index": reference},
+        "ifname": end.ifname,
+        "group": group,
+        "net_ns_fd": NsRef(reference.ns),
+    }
+    by = "address" if _is_marked_by_mac(end, kind.random_mac) else "broadcast"
+    attributes[by] = MarkRef(reference, group, number)
+    if end.queues is not None:
+        attributes["num_tx_queues"] = attributes["num_rx_queues"] = end.queues
+    if end.mtu is not None:
+        attributes["mtu"] = end.mtu
+    if end.mac is not None:
+        attributes["address"] = end.mac
+    if end.txqlen is not None:
+        attributes["txqlen"] = end.txqlen
+    return attributes
+
+
+def _is_marked_by_mac(end: End, random_mac: bool) -> bool:
+    return end.mac is None and random_mac
