@@ -9,18 +9,22 @@ import errno
 import functools
 import math
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import trio
 
+from kokofast.drivers.trio_driver import TrioDriver
+from kokofast.drivers.warmup import leaves
 from kokofast.engine import apply as _apply
 from kokofast.engine import destroy as _destroy
 from kokofast.engine import inspect as _inspect
 from kokofast.engine.inspect import SeenLink
-from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED, Failure, Progress, Result, Status
+from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED, Failure, Result
+from kokofast.engine.result_types import Progress, Status
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.host.files import read_file
+from kokofast.host.kernel import Kernel
 from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
 from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
 from kokofast.topology import load as load_bytes
@@ -28,7 +32,7 @@ from kokofast.topology.model import Topology
 from kokofast.topology.values import check_lab_name, quote
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 __all__ = [
     "ApplyError",
@@ -67,14 +71,6 @@ class DestroyError(_RunError):
     """A lab could not be destroyed whole. result.errors says what is left, and why."""
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
-
-
 def _public(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     """Give a function of the library what every caller needs: a plain exception where trio has a group of one, a
     KeyboardInterrupt as itself, and a clear error outside of trio."""
@@ -92,10 +88,10 @@ def _public(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         try:
             return await function(*arguments, **options)
         except BaseExceptionGroup as group:
-            leaves = list(_leaves(group))
-            interrupts = [error for error in leaves if isinstance(error, KeyboardInterrupt)]
-            if interrupts or len(leaves) == 1:
-                raise (interrupts or leaves)[0] from None
+            found = list(leaves(group))
+            interrupts = [error for error in found if isinstance(error, KeyboardInterrupt)]
+            if interrupts or len(found) == 1:
+                raise (interrupts or found)[0] from None
             raise
 
     return called
@@ -195,15 +191,18 @@ async def apply(
     _check_timeout(runtime_timeout)
     _check_outputs(progress, result=(result, Result))
     _need(TO_LOOK if dry_run else TO_WIRE, "apply")
-    return await _apply.apply(
-        topology,
-        keep_going=keep_going,
-        dry_run=dry_run,
-        jobs=jobs,
-        runtime_timeout=runtime_timeout,
-        progress=progress,
-        result=result,
-    )
+    with closing(Kernel()) as kernel:
+        return await _apply.apply(
+            topology,
+            TrioDriver(),
+            kernel,
+            keep_going=keep_going,
+            dry_run=dry_run,
+            jobs=jobs,
+            runtime_timeout=runtime_timeout,
+            progress=progress,
+            result=result,
+        )
 
 
 @_public
@@ -236,7 +235,10 @@ async def destroy(
         raise ValueError("kokofast.destroy() takes a lab's name, its topology, or all_labs=True")
     lab = _lab(name)
     _need(TO_WIRE, "destroy")
-    return await _destroy.destroy(lab, topology=topology, force=force, jobs=jobs, progress=progress)
+    with closing(Kernel()) as kernel:
+        return await _destroy.destroy(
+            lab, TrioDriver(), kernel, topology=topology, force=force, jobs=jobs, progress=progress
+        )
 
 
 @_public
@@ -256,7 +258,10 @@ async def inspect(
     name = _lab(lab)
     _check_outputs(progress, unseen=(unseen, dict), namespaces=(namespaces, dict))
     _need(TO_LOOK, "inspect")
-    return await _inspect.inspect(name, progress=progress, unseen=unseen, namespaces=namespaces)
+    with closing(Kernel()) as kernel:
+        return await _inspect.inspect(
+            name, TrioDriver(), kernel, progress=progress, unseen=unseen, namespaces=namespaces
+        )
 
 
 @asynccontextmanager

@@ -155,7 +155,7 @@ def test_a_file_that_is_called_like_no_lab(tmp_path: Path) -> None:
 async def test_destroy_takes_a_topology(monkeypatch: pytest.MonkeyPatch) -> None:
     topology, seen = Topology("lab1", {}, ()), []
 
-    async def destroyed(lab: str | None, **options: object) -> Result:
+    async def destroyed(lab: str | None, *_: object, **options: object) -> Result:
         seen.append((lab, options["topology"]))
         return Result("lab1", "destroyed")
 

@@ -22,7 +22,7 @@ DOCUMENTS = [
     *(ROOT / folder / "README.md" for folder in ("bench", "vagrant")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-# A file or folder of the project, named in a document: kokofast/plan/plan.py, engine/pace.py, tests/kernel.
+# A file or folder of the project, named in a document: kokofast/plan/plan.py, engine/execute.py, tests/kernel.
 FOLDERS = {path.name for top in (ROOT, ROOT / "kokofast") for path in top.iterdir() if path.is_dir()}
 NAMED_FILE = re.compile(rf"`((?:{'|'.join(sorted(FOLDERS))})/[\w./*]*)`")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import (
@@ -14,18 +14,16 @@ from kokofast.cli.command import (
     STDIN,
     WITH_RESULT,
     CommandError,
-    failures_of,
     finish,
     load_file,
     need_capabilities,
 )
 from kokofast.cli.output import clean, complain, sentence_of, tell_of_wait
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import HeldSignals, import_engine, listen_no_more, with_signals
+from kokofast.cli.signals import HeldSignals, listen_no_more
 
 if TYPE_CHECKING:
     import argparse
-    import signal
     from typing import IO
 
     from kokofast.engine.result import Result
@@ -61,10 +59,10 @@ def batch(options: argparse.Namespace) -> int:
     trace_file = _open_trace(options)  # where the user's paths are: before the sandbox
     if options.sandbox:
         _enter_sandbox()
-    caught = _carry_out(topology, problems, result, options)
+    interrupted = _carry_out(topology, problems, result, options)
     if result.namespaces.get("created") and not options.sandbox and result.status in ("applied", "partial"):
         _note_private_names(result)
-    code = finish(result, options, exit_code(result, options, interrupted=caught is not None))
+    code = finish(result, options, exit_code(result, options, interrupted=interrupted))
     listen_no_more()
     if (
         result.trace is not None
@@ -75,99 +73,69 @@ def batch(options: argparse.Namespace) -> int:
     return _run_inside(options.exec) if code == OK and options.exec else code
 
 
-def _carry_out(
-    topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace
-) -> signal.Signals | None:
-    """Fills result in; returns the signal that cancelled it."""
+def _carry_out(topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace) -> bool:
+    """Fill the result in; return whether a signal came before the end."""
+    from kokofast.drivers.driver import Stopped
+    from kokofast.drivers.inline import drive
+    from kokofast.drivers.warmup import LoopError, WarmupDriver
+    from kokofast.engine.apply import apply
     from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure
+    from kokofast.host.kernel import kernel_for
     from kokofast.wire.message import KernelError
 
-    caught = None
-    try:
-        caught = _begin_and_end(topology, problems, result, options)
-    except (CommandError, OSError, KernelError, MemoryError) as error:
-        # The machine failed us in the midst: what became of the run is told all the same.
-        result.errors += failures_of(error) if isinstance(error, CommandError) else [Failure("", sentence_of(error))]
-        if result.status == UNCHANGED:
-            result.status = ROLLED_BACK
-    if caught is not None and result.status != "applied":
-        if result.status == UNCHANGED:  # before there was a plan: that all is as the file wants it is not known
-            result.status = ROLLED_BACK
-        # Of a partial run whose rest is known, what works was to be kept.
-        kept = "what failed has been taken back, the links that work stay"
-        rest = kept if result.status == "partial" else "what was made has been taken back"
-        rest = "what is left is listed below" if result.left else rest
-        result.errors.append(Failure("", f"interrupted by {caught.name}; {rest}"))
-    return caught
-
-
-def _begin_and_end(
-    topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace
-) -> signal.Signals | None:
-    """The run, without an event loop as far as that goes. Raises CommandError, OSError, KernelError."""
-    from kokofast.engine.headstart import head_start
-    from kokofast.host.kernel import kernel_for
-
-    keep_going, jobs, dry_run = options.keep_going, options.jobs, options.dry_run
-    exclusive = not options.sandbox
+    signals = HeldSignals(
+        still="still ending what has begun and taking back what was made",
+        rest=f"'kokofast destroy --name {topology.name}' removes what is left",
+    )
 
     def links() -> int:
         return result.links["total"] - result.links["unchanged"]
 
-    with (
-        closing(kernel_for(len(topology.nodes))) as kernel,
-        HeldSignals(
-            still="still ending what has begun and taking back what was made",
-            rest=f"'kokofast destroy --name {topology.name}' removes what is left",
-            then_tells=True,
-        ) as signals,
-        progress_shown(options.quiet or options.format == "json", links) as progress,
-    ):
-        kernel.waits = waits = tell_of_wait(topology.name, options.quiet)
-        head = head_start(
-            topology,
-            result,
-            kernel=kernel,
-            exclusive=exclusive,
-            keep_going=keep_going,
-            dry_run=dry_run,
-            progress=progress,
-            problems=problems,
-            stopped=signals.came,
-        )
-
-        async def job() -> None:
-            from kokofast.engine.apply import apply, go_on
-
-            if head is not None:
-                await go_on(head, keep_going=keep_going, jobs=jobs, progress=progress)
-                return
-            await apply(
+    try:
+        with (
+            closing(kernel_for(len(topology.nodes))) as kernel,
+            signals,
+            progress_shown(options.quiet or options.format == "json", links) as progress,
+            suppress(Stopped),
+        ):
+            kernel.waits = waits = tell_of_wait(topology.name, options.quiet)
+            driver = WarmupDriver(signals) if result.trace is None else WarmupDriver(signals, result.trace.around)
+            run = apply(
                 topology,
-                kernel=kernel,
-                keep_going=keep_going,
-                dry_run=dry_run,
-                jobs=jobs,
-                exclusive=exclusive,
+                driver,
+                kernel,
+                keep_going=options.keep_going,
+                dry_run=options.dry_run,
+                exclusive=not options.sandbox,
+                jobs=options.jobs,
                 runtime_timeout=options.runtime_timeout,
                 progress=progress,
                 result=result,
                 problems=problems,
                 waits=waits,
             )
+            drive(run)
+    except (LoopError, OSError, KernelError, MemoryError) as error:
+        # The machine failed: still report what was done.
+        result.errors.append(Failure("", sentence_of(error)))
+        if result.status == UNCHANGED:
+            result.status = ROLLED_BACK
+    if signals.caught and result.status != "applied":
+        _note_interruption(result, signals.name)
+    return signals.came()
 
-        with head if head is not None else nullcontext():
-            if head is None:
-                import_engine()
-            elif head.is_to_do and head.is_short(jobs):
-                if head.carry_out(progress=progress, stopped=signals.came):
-                    return signals.caught[0] if signals.caught else None
-                (import_engine if result.trace is None else result.trace.around("import", import_engine))()
-            elif head.is_to_do:
-                head.make_first_links(import_engine, jobs=jobs, progress=progress, stopped=signals.came)
-            else:
-                return None
-            return with_signals(job, signals)
+
+def _note_interruption(result: Result, name: str) -> None:
+    from kokofast.engine.result import PARTIAL as STATUS_PARTIAL
+    from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure
+
+    if result.status == UNCHANGED:  # before there was a plan: that all is as the file wants it is not known
+        result.status = ROLLED_BACK
+    # Of a partial run whose rest is known, what works was to be kept.
+    kept = "what failed has been taken back, the links that work stay"
+    rest = kept if result.status == STATUS_PARTIAL else "what was made has been taken back"
+    rest = "what is left is listed below" if result.left else rest
+    result.errors.append(Failure("", f"interrupted by {name}; {rest}"))
 
 
 def _note_private_names(result: Result) -> None:

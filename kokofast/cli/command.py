@@ -91,7 +91,7 @@ def _labs_there() -> set[str]:
     """The labs of this machine, as far as we may look."""
     from contextlib import closing
 
-    from kokofast.engine.at_once import AtOnce, drive
+    from kokofast.drivers.inline import InlineDriver, drive
     from kokofast.engine.inspect import inspect
     from kokofast.host.kernel import kernel_for
     from kokofast.host.limits import TO_LOOK, missing_capabilities
@@ -102,7 +102,7 @@ def _labs_there() -> set[str]:
     namespaces: dict[str, str] = {}
     try:
         with closing(kernel_for(count_named())) as kernel:
-            links = drive(inspect(kernel=kernel, run=AtOnce(), namespaces=namespaces))
+            links = drive(inspect(None, InlineDriver(), kernel, namespaces=namespaces))
     except OSError:
         return set()
     return {link.lab for link in links if link.lab} | set(namespaces.values())

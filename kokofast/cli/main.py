@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import closing, nullcontext
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from kokofast.cli.batch import batch
@@ -35,15 +35,13 @@ from kokofast.cli.output import (
 )
 from kokofast.cli.parser import build_parser
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import HeldSignals, import_engine, with_signals
+from kokofast.cli.signals import HeldSignals
 
 if TYPE_CHECKING:
     import argparse
-    import signal
     from collections.abc import Callable, Sequence
 
-    from kokofast.engine.destroy import Destruction
-    from kokofast.engine.result import Result, Status
+    from kokofast.engine.result_types import Status
 
 
 def run(argv: Sequence[str]) -> int:
@@ -105,73 +103,41 @@ def _destroy(options: argparse.Namespace) -> int:
     topology = load_file(options) if options.file is not None else None
     read = time.perf_counter() - start
     need_capabilities()
-    from kokofast.engine.at_once import AtOnce, Stopped, drive
-    from kokofast.engine.destroy import begin_destroy, destroy
-    from kokofast.engine.result import Failure
+    from kokofast.drivers.driver import Stopped
+    from kokofast.drivers.inline import drive
+    from kokofast.drivers.warmup import LoopError, WarmupDriver
+    from kokofast.engine.destroy import destroy
+    from kokofast.engine.result import UNCHANGED, Failure, Result
     from kokofast.host.kernel import kernel_for
     from kokofast.host.namespaces import count_named
     from kokofast.wire.message import KernelError
 
     lab = topology.name if topology is not None else check_lab(options.name)
-    found: list[Result] = []
-    caught: signal.Signals | None = None
-    begun: Destruction | None = None
+    result = Result(lab or "", UNCHANGED)
     again = "run destroy again to remove the rest"
+    signals = HeldSignals("still ending the deletions that have begun", again)
     try:
         with (
             closing(kernel_for(count_named())) as kernel,
-            HeldSignals("still ending the deletions that have begun", again, then_tells=True) as signals,
-            progress_shown(
-                options.quiet or options.format == "json", lambda: begun.count() if begun else 0
-            ) as progress,
+            signals,
+            progress_shown(options.quiet or options.format == "json", lambda: result.links.get("total", 0)) as progress,
         ):
-            begun = begin_destroy(
+            run = destroy(
                 lab,
+                WarmupDriver(signals),
+                kernel,
                 topology=topology,
-                kernel=kernel,
                 force=options.force,
+                jobs=options.jobs,
                 progress=progress,
-                stopped=signals.came,
+                result=result,
+                waits=tell_of_wait(lab, options.quiet),
             )
-
-            async def job() -> None:
-                if signals.caught:  # nothing is touched yet
-                    return
-                if begun is None:
-                    found.append(
-                        await destroy(
-                            lab,
-                            topology=topology,
-                            force=options.force,
-                            jobs=options.jobs,
-                            progress=progress,
-                            waits=tell_of_wait(lab, options.quiet),
-                        )
-                    )
-                    return
-                from kokofast.engine.scheduler import run_all
-
-                found.append(await begun.carry_out(run_all, jobs=options.jobs, progress=progress))
-
-            with begun if begun is not None else nullcontext():
-                if begun is not None and begun.is_short:
-                    try:
-                        found.append(drive(begun.carry_out(AtOnce(signals.came), progress=progress)))
-                    except Stopped:
-                        caught = signals.caught[0]
-                elif signals.caught:
-                    caught = signals.caught[0]
-                else:
-                    import_engine()
-                    caught = with_signals(job, signals)
-    except CommandError as error:
-        raise CommandError(PARTIAL, *error.errors) from error
-    except (OSError, KernelError, MemoryError) as error:
+            drive(run)
+    except Stopped:
+        raise CommandError(PARTIAL, f"interrupted by {signals.name}; {again}") from None
+    except (LoopError, OSError, KernelError, MemoryError) as error:
         raise CommandError(PARTIAL, sentence_of(error)) from error
-    if not found:
-        name = caught.name if caught is not None else "a signal"
-        raise CommandError(PARTIAL, f"interrupted by {name}; {again}")
-    result = found[0]
     if topology is not None:
         result.seconds = {"read": read, **result.seconds}
     result.errors = [Failure(clean(error.source), error.message, error.errno) for error in result.errors]
@@ -188,7 +154,8 @@ def _inspect(options: argparse.Namespace) -> int:
     check_lab(options.lab)
     need_capabilities(looks_only=True)
     from kokofast.cli.output import print_links, unlinked
-    from kokofast.engine.at_once import AtOnce, Stopped, drive
+    from kokofast.drivers.driver import Stopped
+    from kokofast.drivers.inline import InlineDriver, drive
     from kokofast.engine.inspect import inspect
     from kokofast.host.kernel import kernel_for
     from kokofast.host.namespaces import count_named
@@ -198,9 +165,9 @@ def _inspect(options: argparse.Namespace) -> int:
             unseen: dict[str, OSError] = {}
             namespaces: dict[str, str] = {}
             notes: list[str] = []
-            run = AtOnce(signals.came)
-            job = inspect(options.lab, kernel=kernel, run=run, unseen=unseen, namespaces=namespaces, notes=notes)
-            found = drive(job)
+            driver = InlineDriver(signals)
+            run = inspect(options.lab, driver, kernel, unseen=unseen, namespaces=namespaces, notes=notes)
+            found = drive(run)
     except Stopped:
         found = []
     except OSError as error:

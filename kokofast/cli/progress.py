@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from kokofast.engine.result import Progress
+    from kokofast.engine.result_types import Progress
 
 # Neither a rate nor an estimate: at the start tqdm would show a question mark for both.
 FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}]"

@@ -1,19 +1,22 @@
 """Container nodes -> processes, by asking the daemons: each distinct container once, all of them concurrently.
 
-For an asyncio loop, because the daemons' libraries are; trio's way here is from_trio. Imported only when a topology
-has container nodes, and each library only when its kind is among them.
+For an asyncio loop, because the daemons' libraries are; Containers takes whatever runs one. Imported only when a
+topology has container nodes, and each library only when its kind is among them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from kokofast.endpoints import cri, docker, process
 from kokofast.endpoints.refusal import Refused
 from kokofast.topology.model import Node
 from kokofast.topology.values import quote
+
+T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 10.0
 # Daemons answer a question in half a millisecond: more connections bring nothing but descriptors.
@@ -162,6 +165,51 @@ class Resolver:
             answers.update((key, refusal) for key in keys if key not in answers)
         except Refused as refusal:  # of connect(): nobody there to be asked
             answers.update(dict.fromkeys(keys, refusal))
+
+
+class Loop(Protocol):
+    """Runs asyncio functions, from whatever the caller is; ends with the block."""
+
+    async def __aenter__(self) -> Loop: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+    async def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T: ...
+    async def finish(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
+
+
+class Containers:
+    """``async with Containers(nodes, timeout, loop) as daemons``: resolve(), open the namespaces, confirm()."""
+
+    def __init__(self, nodes: Sequence[Node], timeout: float, loop: Loop) -> None:
+        self._nodes = nodes
+        self._resolver = Resolver(timeout)
+        self._loop = loop
+        self._found: dict[str, Found] = {}
+
+    async def __aenter__(self) -> Containers:
+        await self._loop.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._loop.finish(self._resolver.close)
+        finally:
+            await self._loop.__aexit__(kind, error, traceback)
+
+    async def resolve(self) -> tuple[dict[str, int], dict[str, str]]:
+        """Return, by the nodes' names, the pids of those that were found, and why the others were not."""
+        answers = await self._loop.call(self._resolver.resolve, self._nodes)
+        self._found = {name: answer for name, answer in answers.items() if isinstance(answer, Found)}
+        refused = {name: str(answer) for name, answer in answers.items() if not isinstance(answer, Found)}
+        return {name: found.pid for name, found in self._found.items()}, refused
+
+    async def confirm(self) -> dict[str, str]:
+        """Return, by the nodes' names, why namespaces opened since resolve() are not those of the containers."""
+        refused = await self._loop.call(self._resolver.confirm, self._nodes, self._found)
+        return {name: str(refusal) for name, refusal in refused.items()}
 
 
 async def _look_up(daemon: Daemon, target: str) -> Found:

@@ -27,7 +27,7 @@ def path_of(node: Node) -> str:
     if node.kind == "pid":
         return f"/proc/{int(node.target)}/ns/net"
     if node.kind == "host":
-        return "/proc/self/ns/net"
+        return host.HERE
     raise ValueError(f"a {node.kind} node has no path of its own")
 
 
@@ -59,8 +59,8 @@ def _command(*words: str) -> str:
     return f"'{' '.join(shlex.quote(word) if word.isprintable() else f'${word!a}' for word in words)}'"
 
 
-def explain(node: Node, error: OSError) -> str:
-    """Why the node's namespace could not be opened, and what to do."""
+def explain(node: Node, error: OSError, *, can_create: bool = True) -> str:
+    """Why the node's namespace could not be opened, and what to do; with can_create a batch could make it."""
     if node.kind in CONTAINER_KINDS and error.errno in (errno.ENOENT, errno.ESRCH):
         return f"container {node.target!r} ended while its namespace was opened"
     reason = stale(node.target) if node.kind == "netns" and error.errno in _NO_NAMESPACE else None
@@ -68,10 +68,8 @@ def explain(node: Node, error: OSError) -> str:
         return reason
     if error.errno == errno.ENOENT:
         if node.kind == "netns":
-            return (
-                f"there is no network namespace {node.target!r}; make it with 'ip netns add', "
-                'or have it made by "create": true in the file or --create'
-            )
+            batch = ', or have it made by "create": true in the file or --create' if can_create else ""
+            return f"there is no network namespace {quote(node.target)}; make it with 'ip netns add'{batch}"
         if node.kind == "pid":
             return f"there is no process {node.target}"
         return f"there is no file {node.target!r}"

@@ -1,4 +1,4 @@
-"""What a run did, and how it is taken back. Blocking and without an event loop: koko's command line uses it too."""
+"""What a run did, and how it is taken back. Blocking."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ GONE = (errno.ENODEV, errno.ENOENT)
 
 
 class Applied:
-    """What a run did, in a form that it can take back: the numbers of the operations that were done.
-
-    is_settled: whether the run has come to an end, all done or what was done taken back."""
+    """What a run did, in a form that it can take back: the numbers of the operations that were done."""
 
     def __init__(self, topology: Topology, plan: Plan, executor: Executor) -> None:
         self.topology = topology
@@ -41,7 +39,6 @@ class Applied:
         self.done: set[int] = set()
         self.failures: dict[int, Refusal] = {}
         self.notes: list[str] = []  # of the rollback
-        self.is_settled = False
         # Mapped by calloc(3), and never touched.
         self._reserve = bytes(RESERVE + RESERVE_EACH * len(plan.operations))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kokofast.drivers.driver import run_all
 from kokofast.engine.applied import ENDED
 from kokofast.engine.observe import LINKS, Patience, observe
 from kokofast.engine.result import Failure
@@ -13,7 +14,7 @@ from kokofast.wire.message import KernelError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kokofast.engine.at_once import RunAll
+    from kokofast.drivers.driver import Driver
     from kokofast.engine.scene import OwnedInterface, Scene
     from kokofast.host.kernel import Kernel
     from kokofast.plan.observed import Interface
@@ -24,7 +25,7 @@ CHUNK = 64
 
 
 async def find_bystanders(
-    scene: Scene, ends: Sequence[OwnedEnd], kernel: Kernel, lab: str, run: RunAll
+    scene: Scene, ends: Sequence[OwnedEnd], kernel: Kernel, lab: str, driver: Driver
 ) -> list[Failure]:
     """An error for each other lab that would lose links. ends are those of scene.others."""
     parents = _Parents(scene, kernel)
@@ -44,7 +45,8 @@ async def find_bystanders(
             owned = scene.others[number]
             lost.setdefault(owned.lab, {}).setdefault(ends[number].link, owned)
 
-    await run(
+    await run_all(
+        driver,
         list(maybe),
         lambda namespaces: [parents.losers(here, maybe[here]) for here in namespaces],
         workers=1,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kokofast.engine.crowd import crowded
 from kokofast.engine.result import APPLIED, PARTIAL, PLANNED, UNCHANGED, failure_of
 from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.plan import CREATE, UPDATE
 from kokofast.topology.problems import Problem
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

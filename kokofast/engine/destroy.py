@@ -4,158 +4,73 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kokofast.engine.at_once import AtOnce, Stopped, drive
+from kokofast.drivers.driver import run_all
 from kokofast.engine.execute import Executor
+from kokofast.engine.locking import LabLocked
 from kokofast.engine.result import DESTROYED, INVALID, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import HELD, tear_down
 from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Kernel
 from kokofast.host.limits import missing_capabilities
-from kokofast.host.lock import LabLock
 from kokofast.plan.ownership import cookie_owner, owner_in
-from kokofast.plan.teardown import plan_teardown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kokofast.engine.at_once import RunAll
+    from kokofast.drivers.driver import Driver
     from kokofast.engine.execute import Refusal
-    from kokofast.engine.result import Progress
+    from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import Scene
     from kokofast.topology.model import Topology
 
 MIRROR_WORKERS = 2
 MIRROR_CHUNK = 16
-FEW_DELETIONS = 4
 
 
 async def destroy(
     lab: str | None,
+    driver: Driver,
+    kernel: Kernel,
     *,
     topology: Topology | None = None,
-    kernel: Kernel | None = None,
     force: bool = False,
     jobs: int | None = None,
     progress: Progress | None = None,
+    result: Result | None = None,
     waits: Callable[[], object] | None = None,
 ) -> Result:
-    """Removes what carries the mark of a lab, or with None of any lab, and nothing else.
+    """Remove what carries the mark of a lab, or with None of any lab, and nothing else.
 
     Unless force is given, a lab stays whose removal would take links of another lab along: those in a namespace that it
-    made, or on one of its links. The status is then INVALID, and the errors name the other lab.
+    made, or on one of its links. The status is then INVALID, and the errors name the other lab. A result that is given
+    is filled in: its links have the count "total" while they are removed.
     waits is called once, when another run has kept the lab for half a second.
     """
-    from kokofast.engine.locking import lab_locked
-    from kokofast.engine.scheduler import run_all
-
-    own = kernel is None
-    kernel = kernel if kernel is not None else Kernel()
-    try:
-        async with lab_locked(lab, waits=waits) as unlocked:
-            seen = Destruction(lab, kernel, force=force)
-            await seen.look(run_all, topology, progress)
-            result = await seen.carry_out(run_all, jobs=jobs, progress=progress)
-            result.notes += unlocked
-            return result
-    finally:
-        if own:
-            kernel.close()
-
-
-class Destruction:
-    """A destroy in two steps: what is there is looked at, and then taken away. A block, at whose end the lock and all
-    descriptors are given back."""
-
-    def __init__(self, lab: str | None, kernel: Kernel, lock: LabLock | None = None, *, force: bool = False) -> None:
-        self.lab = lab
-        self.force = force
-        self.kernel = kernel
-        self.lock = lock
-        self.result = Result(lab or "", UNCHANGED)
-        self.refusals: list[Failure] = []  # why nothing may be removed
-        self.scene: Scene
-
-    async def look(self, run: RunAll, topology: Topology | None, progress: Progress | None) -> None:
-        """The first step: looks into every namespace."""
-        with self.result.stage("survey"):
-            self.scene = await scan(
-                self.kernel, run, lab=self.lab, topology=topology, to_remove=True, progress=progress
-            )
-            if self.scene.others and not self.force:
+    result = result if result is not None else Result(lab or "", UNCHANGED)
+    async with LabLocked(driver, lab, waits=waits) as unlocked:
+        with result.stage("survey"):
+            scene = await scan(kernel, driver, lab=lab, topology=topology, to_remove=True, progress=progress)
+            refusals: list[Failure] = []
+            if scene.others and not force:
                 from kokofast.engine.bystanders import find_bystanders
 
-                ends = pair(self.scene.others)
-                self.refusals = await find_bystanders(self.scene, ends, self.kernel, self.result.lab, run)
-
-    def count(self) -> int:
-        """How many links there are to take away."""
-        return len({end.link for end in self.scene.ends()})
-
-    @property
-    def is_short(self) -> bool:
-        """Whether next to nothing has to be taken away but namespaces, which is done one after the other anyway."""
-        if self.refusals:
-            return True
-        empty = _empty(self.scene)
-        deletions, _ = plan_teardown(self.scene.ends(), empty)
-        return len(deletions) <= FEW_DELETIONS and not _mirrored(self.scene, self.result.lab, empty)
-
-    async def carry_out(self, run: RunAll, *, jobs: int | None = None, progress: Progress | None = None) -> Result:
-        """The second step."""
-        result = self.result
-        if self.refusals:
-            result.status, result.errors = INVALID, self.refusals
+                refusals = await find_bystanders(scene, pair(scene.others), kernel, result.lab, driver)
+        if refusals:
+            result.status, result.errors = INVALID, refusals
             result.links = {"removed": 0, "failed": 0}
             result.namespaces = dict(result.links)
             return result
         # A namespace in which somebody has settled meanwhile outlives its name.
-        self.scene.inhabited.update(dict(host.list_processes()).values())
+        scene.inhabited.update(dict(host.list_processes()).values())
         with result.stage("delete"):
-            await _delete(self.scene, self.kernel, result, run, jobs, progress)
-        if self.lock is not None:
-            result.notes += self.lock.notes()
+            await _delete(scene, kernel, result, driver, jobs, progress)
+        result.notes += unlocked
         if missing_capabilities(("CAP_SYS_PTRACE",)):
             result.notes.append(
                 "without CAP_SYS_PTRACE, namespaces that only other users' processes hold were not seen"
             )
-        return result
-
-    def __enter__(self) -> Destruction:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.lock is not None:
-            self.lock.release()
-        self.kernel.close()
-
-
-def begin_destroy(
-    lab: str | None,
-    *,
-    topology: Topology | None = None,
-    kernel: Kernel | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
-    stopped: Callable[[], bool] = lambda: False,
-) -> Destruction | None:
-    """The first step of destroy(), without an event loop; nothing is touched yet. None when another run has the lock,
-    or stopped() said so meanwhile: then destroy() has to do it all. Raises OSError."""
-    lock = LabLock(lab)
-    kernel = kernel if kernel is not None else Kernel()
-    found = Destruction(lab, kernel, lock, force=force)
-    is_whole = False
-    try:
-        if lock.acquire():
-            drive(found.look(AtOnce(stopped), topology, progress))
-            is_whole = True
-    except Stopped:
-        pass
-    finally:
-        if not is_whole:
-            lock.release()
-            kernel.close()
-    return found if is_whole else None
+    return result
 
 
 def _empty(scene: Scene) -> dict[int, str]:
@@ -178,18 +93,19 @@ def _mirrored(scene: Scene, lab: str, empty: Mapping[int, str]) -> list[int]:
 
 
 async def _delete(
-    scene: Scene, kernel: Kernel, result: Result, run: RunAll, jobs: int | None, progress: Progress | None
+    scene: Scene, kernel: Kernel, result: Result, driver: Driver, jobs: int | None, progress: Progress | None
 ) -> None:
     executor = Executor(kernel, scene.survey.handles, scene.survey.observed)
     ends = scene.ends()
+    result.links = {"total": len({end.link for end in ends})}
     empty = _empty(scene)
     inhabited = {
         number: scene.names[number] for number in scene.namespaces if number in scene.names and number not in empty
     }
     failed_namespaces = _remove_other_names(scene, kernel)
-    mirrored, mirror_errors = await _remove_mirrors(scene, executor, result.lab, run, empty)
-    done = await tear_down(executor, ends, empty, run, workers=jobs, progress=progress)
-    again = await tear_down(executor, (), inhabited, run, workers=jobs, progress=progress, watch=False)
+    mirrored, mirror_errors = await _remove_mirrors(scene, executor, result.lab, driver, empty)
+    done = await tear_down(executor, ends, empty, driver, workers=jobs, progress=progress)
+    again = await tear_down(executor, (), inhabited, driver, workers=jobs, progress=progress, watch=False)
     failed_namespaces |= {**done.failed_namespaces, **again.failed_namespaces}
     for name in scene.claims:
         try:
@@ -242,7 +158,7 @@ def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, Refusal]:
 
 
 async def _remove_mirrors(
-    scene: Scene, executor: Executor, lab: str, run: RunAll, empty: Mapping[int, str]
+    scene: Scene, executor: Executor, lab: str, driver: Driver, empty: Mapping[int, str]
 ) -> tuple[int, list[Failure]]:
     """Removes the mirror filters of a lab, or of any. Returns in how many namespaces it has some, and what failed."""
     concerned = _mirrored(scene, lab, empty)
@@ -253,12 +169,14 @@ async def _remove_mirrors(
             title = scene.titles[concerned[position]]
             failures.append(Failure(title, f"a mirror cannot be removed: {refusal}", refusal.errno))
 
-    await run(
+    await run_all(
+        driver,
         concerned,
         lambda numbers: [executor.mirrors.remove_all(number, lab or None) for number in numbers],
         workers=MIRROR_WORKERS,
         chunk=MIRROR_CHUNK,
         report=report,
+        few=MIRROR_CHUNK,
     )
     return len(concerned), failures
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from itertools import chain
 
 from kokofast.engine.observe import LINKS, Patience, observe
-from kokofast.engine.scene import HERE
 from kokofast.engine.seen import look_into
 from kokofast.host import namespaces as host
 from kokofast.kinds import KINDS
@@ -16,6 +15,7 @@ from kokofast.plan.operations import CreateLink
 from kokofast.plan.parents import Standing, obstacle
 from kokofast.wire.message import KernelError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Set
 
@@ -31,13 +31,13 @@ QUESTIONS_MAX = 10_000
 
 
 def on_parents(
-    kernel: Kernel, parents: Mapping[int, Handle], others: Iterable[Sighted]
+    kernel: Kernel, parents: Mapping[int, Handle], *others: Iterable[Sighted]
 ) -> dict[int, list[tuple[str, Interface]]]:
     """What of these other namespaces is on an interface of the parents' namespaces, by the numbers of those: each with
     a name for people. Of very many namespaces the first ones."""
     found: dict[int, list[tuple[str, Interface]]] = {}
     questions = 0
-    for title, handle, namespace in others:
+    for title, handle, namespace in chain(*others):
         moved = [item for item in namespace.interfaces.values() if _has_parent_elsewhere(item)]
         if not moved:
             continue
@@ -67,7 +67,7 @@ def _has_parent_elsewhere(interface: Interface) -> bool:
 def everywhere(kernel: Kernel, known: Set[tuple[int, int]] = frozenset()) -> Iterator[Sighted]:
     """Every namespace that can be found and looked into, but for those that are known; each is held open only while it
     is the current one."""
-    paths = {HERE: "host"}
+    paths = {host.HERE: "host"}
     paths.update((host.named(name), name) for name in host.list_named())
     paths.update((f"/proc/{pid}/ns/net", f"pid:{pid}") for pid, _ in host.list_processes())
     seen = set(known)

@@ -37,7 +37,7 @@ def failures_of(applied: Applied) -> list[Failure]:
         place = _place(applied, applied.plan.operations[number], refusal, field)
         found.append((Problem(place, _sentence(applied, number, refusal, cause)), refusal.errno))
     _locate(applied, [problem for problem, _ in found])
-    return [failure_of(problem)._replace(errno=code) for problem, code in found]
+    return [failure_of(problem, code) for problem, code in found]
 
 
 def failures_of_bereft(applied: Applied, links: Collection[int]) -> list[Failure]:

@@ -1,14 +1,9 @@
-"""From what was seen of the nodes' namespaces to the plan. Blocking nothing and without an event loop: a run with a
-head start has no loop yet."""
+"""From what was seen of the nodes' namespaces to the plan."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections import Counter
-from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
 from kokofast.endpoints.process import namespace_path
@@ -18,25 +13,25 @@ from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, failure_of
 from kokofast.engine.seen import look
 from kokofast.host import namespaces as host
 from kokofast.host.lock import is_locked
-from kokofast.plan.operations import AddMirror, CreateLink, MakeNamespace, RemoveMirror
-from kokofast.plan.ownership import lab_of_alias
+from kokofast.plan.operations import CreateLink, MakeNamespace
+from kokofast.plan.ownership import lab_of, lab_of_alias
 from kokofast.plan.plan import CREATE, UPDATE, Situation, parents_elsewhere
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
-from kokofast.plan.planner import make_plan
+from kokofast.plan.planner import deletion, make_plan
 from kokofast.topology.model import CONTAINER_KINDS
-from kokofast.topology.order import ancestors
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from kokofast.engine.at_once import RunAll
-    from kokofast.engine.result import Progress, Result
+    from kokofast.drivers.driver import Driver
+    from kokofast.engine.result import Result
+    from kokofast.engine.result_types import Progress
     from kokofast.engine.seen import Sight, Survey
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Interface, Namespace
-    from kokofast.plan.operations import ConfigureEnd, Operation
     from kokofast.plan.plan import Plan
     from kokofast.topology.model import Link, Node, Topology
 
@@ -45,15 +40,21 @@ if TYPE_CHECKING:
 
 def see_for(topology: Topology) -> See:
     """How a batch looks into a namespace: who makes mirrors has to know all that are there (see topology.copies)."""
-    mirrors = any(end.mirror is not None for link in topology.links for end in link.ends)
-    return partial(observe, mirrors=ALL_MIRRORS if mirrors else BESIDE_OURS)
+    has_mirrors = any(end.mirror is not None for link in topology.links for end in link.ends)
+    mirrors = ALL_MIRRORS if has_mirrors else BESIDE_OURS
+
+    def see(kernel: Kernel, handle: Handle) -> Namespace:
+        return observe(kernel, handle, mirrors=mirrors)
+
+    return see
 
 
 class Paths:
     """Where the namespaces of nodes are, containers by their pids; and why some nodes have none, by name."""
 
-    def __init__(self, lab: str, nodes: Mapping[str, Node], pids: Mapping[str, int]) -> None:
+    def __init__(self, lab: str, nodes: Mapping[str, Node], pids: Mapping[str, int], *, from_file: bool = True) -> None:
         self._lab = lab
+        self._from_file = from_file
         self.nodes: dict[str, list[Node]] = {}
         self.unresolved: dict[str, str] = {}
         for node in nodes.values():
@@ -65,9 +66,9 @@ class Paths:
             except ValueError as error:
                 self.unresolved[node.name] = str(error)
 
-    async def look(self, kernel: Kernel, run: RunAll, see: See, progress: Progress | None) -> list[Sight]:
+    async def look(self, kernel: Kernel, driver: Driver, see: See, progress: Progress | None) -> list[Sight]:
         """What is to be seen at each path."""
-        return await look(kernel, list(self.nodes), run, see=see, settle=self._settle, progress=progress)
+        return await look(kernel, list(self.nodes), driver, see=see, settle=self._settle, progress=progress)
 
     def take_in(self, survey: Survey, sights: Sequence[Sight]) -> None:
         """Puts what was seen at each path into the survey."""
@@ -81,7 +82,7 @@ class Paths:
                 number = survey.add_missing()
                 survey.places.update((node.name, number) for node in same)
             else:
-                self.unresolved |= {node.name: local.explain(node, sight) for node in same}
+                self.unresolved |= {node.name: local.explain(node, sight, can_create=self._from_file) for node in same}
 
     def _settle(self, path: str, error: OSError) -> OSError | None:
         """Why there is no namespace at a path: ENOENT where one can be made. None while somebody is making or removing
@@ -101,13 +102,16 @@ class Paths:
         return error if host.claimed(path) == claim else None
 
 
-def blame(survey: Survey, nodes: Mapping[str, Node], unresolved: Mapping[str, str]) -> None:
-    """Makes problems of the nodes that do not resolve."""
+def record_unresolved(
+    survey: Survey, nodes: Mapping[str, Node], unresolved: Mapping[str, str], *, from_file: bool
+) -> None:
+    """Make problems of the nodes that do not resolve; those of a file are called by their names."""
     for node in nodes.values():
         if node.name in unresolved:
             survey.places.pop(node.name, None)
             survey.unresolved.append(node.name)
-            survey.problems.append(Problem(node.place, f"node {node.name}: {unresolved[node.name]}"))
+            why = unresolved[node.name]
+            survey.problems.append(Problem(node.place, f"node {node.name}: {why}" if from_file else why))
 
 
 def plan_of(topology: Topology, survey: Survey, kernel: Kernel, dry_run: bool = False) -> Plan:
@@ -123,6 +127,40 @@ def plan_of(topology: Topology, survey: Survey, kernel: Kernel, dry_run: bool = 
     plan = make_plan(topology, situation)
     plan.problems[:0] = survey.problems
     return plan
+
+
+def only_new(plan: Plan, survey: Survey, boot: str) -> None:
+    """Refuse what is there and would have to be changed; have what is new sent without an empty namespace.
+
+    A link without parent can be sent from its first end's namespace when that has no interface of either name, which is
+    all that an empty namespace is good for; to make one and to end it again takes longer than the link.
+    """
+    if survey.problems:
+        return
+    if plan.problems or plan.operations:
+        plan.problems = _there(plan.topology, survey, boot) or plan.problems
+    for operation in plan.operations:
+        if isinstance(operation, CreateLink) and operation.sender is None:
+            first = operation.ends[0].ns
+            namespace = survey.observed[first]
+            if namespace is not None and not any(end.ifname in namespace.interfaces for end in operation.ends):
+                operation.sender = first
+
+
+def _there(topology: Topology, survey: Survey, boot: str) -> list[Problem]:
+    """A problem for each end that is there already, even as ours."""
+    problems: list[Problem] = []
+    for end in (end for link in topology.links for end in link.ends):
+        namespace = survey.observed[survey.places[end.node]]
+        if namespace is not None and end.ifname in namespace.interfaces:
+            lab = lab_of(namespace.interfaces[end.ifname], namespace, boot)
+            command = deletion(topology.nodes[end.node], end.ifname) if lab is not None else ""
+            ours = "of a link that differs" if lab == topology.name else f"of the lab {lab}"
+            whose = "not ours" if lab is None else ours
+            cure = f"delete it ({command})" if command else "delete it"
+            text = f"there is an interface {end.ifname} already, {whose}; {cure} or take another name"
+            problems.append(Problem(end.place, text))
+    return problems
 
 
 def _nsids(pairs: Iterable[tuple[int, int]], survey: Survey, kernel: Kernel) -> dict[tuple[int, int], int | None]:
@@ -149,10 +187,10 @@ def _elsewhere(
     ]
     handles = {number: handle for number in parents if (handle := survey.handles[number]) is not None}
     more = elsewhere.everywhere(kernel, {handle.identity for _, handle, _ in seen}) if everywhere else ()
-    return elsewhere.on_parents(kernel, handles, chain(seen, more))
+    return elsewhere.on_parents(kernel, handles, seen, more)
 
 
-def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, Counter[str]]:
+def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, dict[str, int]]:
     """The topology without the nodes that do not resolve and the links that cannot be made without them; and how many
     of those each node has. Links whose parent, or what they mirror, is an end of such a link are among them."""
     reasons: dict[int, str] = {}
@@ -179,7 +217,10 @@ def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, Counter[str
                     waiting.append(number)
     links = [link for number, link in enumerate(topology.links) if number not in reasons]
     nodes = {name: node for name, node in topology.nodes.items() if name in survey.places}
-    return topology.part(nodes, tuple(links)), Counter(reasons.values())
+    counts: dict[str, int] = {}
+    for node in reasons.values():
+        counts[node] = counts.get(node, 0) + 1
+    return topology.part(nodes, tuple(links)), counts
 
 
 def _needs(link: Link) -> list[tuple[str, str]]:
@@ -201,13 +242,17 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
         result.status = INVALID
         result.errors = list(map(failure_of, topology.in_order(plan.problems)))
         if dry_run:
-            result.planned = _rest_of(plan)
+            from kokofast.engine.describe import describe_rest
+
+            result.planned = describe_rest(plan)
         return False
     if dry_run:
         result.status = PLANNED if plan.operations else UNCHANGED
         result.links["created"] = plan.actions.count(CREATE)
         result.links["updated"] = plan.actions.count(UPDATE)
         result.namespaces["created"] = sum(isinstance(one, MakeNamespace) for one in plan.operations)
+        from kokofast.engine.describe import describe
+
         result.planned = describe(plan, plan.operations)
         result.notes = plan.notes + (crowded(topology) if plan.operations else [])
         return False
@@ -225,68 +270,3 @@ def _count(result: Result, plan: Plan) -> None:
         "failed": 0,
     }
     result.namespaces = {"created": 0}
-
-
-def _rest_of(plan: Plan) -> list[str]:
-    """What there would be to do for the links without a problem, as lines for people."""
-    faulty = {place for problem in plan.problems for place in ancestors(problem.place)}
-    links = plan.topology.links
-    return describe(
-        plan,
-        [
-            one
-            for one in plan.rest or plan.operations  # those, where the plan itself has no problems
-            if isinstance(one, MakeNamespace) or links[one.link].place not in faulty
-        ],
-    )
-
-
-def describe(plan: Plan, operations: Sequence[Operation]) -> list[str]:
-    """Operations of a plan as lines for people: + for what comes, ~ for what changes."""
-    topology = plan.topology
-    lines: list[str] = []
-    changed: set[int] = set()
-    for operation in operations:
-        if isinstance(operation, MakeNamespace):
-            lines.append(f"+ namespace {operation.name}")
-        elif isinstance(operation, CreateLink):
-            link = topology.links[operation.link]
-            lines.append(f"+ {link.kind} {link.title()}")
-        elif isinstance(operation, AddMirror) and not operation.directions and operation.mtu is not None:
-            end = topology.links[operation.link].ends[operation.end]
-            lines.append(f"~ {end.node}:{operation.source.ifname} mtu {operation.mtu[1]} -> {operation.mtu[0]}")
-        elif isinstance(operation, (AddMirror, RemoveMirror)):
-            end = topology.links[operation.link].ends[operation.end]
-            sign = "+" if isinstance(operation, AddMirror) else "-"
-            way = " and ".join(sorted(operation.directions))
-            lines.append(f"{sign} mirror {way} of {end.node}:{operation.source.ifname} to {end.ifname}")
-        elif plan.actions[operation.link] == UPDATE:
-            changed.add(operation.link)
-            end = topology.links[operation.link].ends[operation.end]
-            lines.append(f"~ {end.node}:{end.ifname} {_describe_change(operation)}")
-    return lines
-
-
-def _describe_change(operation: ConfigureEnd) -> str:
-    change = operation.change
-    before = operation.undo.attributes if operation.undo is not None else {}
-    parts = [_describe_value(name, before.get(name), value) for name, value in change.attributes.items()]
-    if change.up is not None:
-        parts.append("up" if change.up else "down")
-    parts += [f"+{_text(address.packed, address.prefixlen)}" for address in change.add]
-    parts += [f"-{_text(address.packed, address.prefixlen)}" for address in change.remove]
-    return ", ".join(parts)
-
-
-def _describe_value(name: str, before: object, value: object) -> str:
-    if isinstance(value, bytes) and isinstance(before, bytes):
-        return f"{'mac' if name == 'address' else name} {before.hex(':')} -> {value.hex(':')}"
-    if isinstance(value, dict):
-        return "addr_gen_mode"
-    return name if isinstance(value, str) else f"{name} {before} -> {value}"
-
-
-def _text(packed: bytes, prefixlen: int) -> str:
-    import ipaddress
-
-    return f"{ipaddress.ip_address(packed)}/{prefixlen}"

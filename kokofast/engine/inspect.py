@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from kokofast.engine.names import name_ends
 from kokofast.engine.scene import hindered_notes, pair, scan
-from kokofast.host.kernel import Kernel
 from kokofast.kinds import KINDS
 from kokofast.plan.ownership import cookie_of
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
-    from kokofast.engine.at_once import RunAll
-    from kokofast.engine.result import Progress
+    from kokofast.drivers.driver import Driver
+    from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import OwnedInterface, Scene
+    from kokofast.host.kernel import Kernel
     from kokofast.plan.observed import Interface
 
 LOWER_LAYER_DOWN = "lower-layer-down"
@@ -105,32 +105,24 @@ def natural_key(text: str) -> list[str | int]:
 
 
 async def inspect(
-    lab: str | None = None,
+    lab: str | None,
+    driver: Driver,
+    kernel: Kernel,
     *,
-    kernel: Kernel | None = None,
     progress: Progress | None = None,
-    run: RunAll | None = None,
     unseen: dict[str, OSError] | None = None,
     namespaces: dict[str, str] | None = None,
     notes: list[str] | None = None,
 ) -> list[SeenLink]:
-    """The links that carry our mark, of one lab or of all, read from the kernel; by trio, unless run says how. unseen
-    is filled with the namespaces that are there and could not be looked into, by title, and why; notes with a line for
-    each that its owner hinders us to read, unless something of ours is known to be there; namespaces with the
-    lab of each named namespace that a lab made, or has claimed the name of."""
-    if run is None:
-        from kokofast.engine.scheduler import run_all
+    """Return the links that carry our mark, of one lab or of all, read from the kernel.
 
-        run = run_all
-    own = kernel is None
-    kernel = kernel if kernel is not None else Kernel()
-    try:
-        scene = await scan(kernel, run, lab=lab, progress=progress)
-        found = _links(scene)
-        _add_fields(found, scene, kernel)
-    finally:
-        if own:
-            kernel.close()
+    unseen is filled with the namespaces that are there and could not be looked into, by title, and why; notes with a
+    line for each that its owner hinders us to read, unless something of ours is known to be there; namespaces with the
+    lab of each named namespace that a lab made, or has claimed the name of.
+    """
+    scene = await scan(kernel, driver, lab=lab, progress=progress)
+    found = _links(scene)
+    _add_fields(found, scene, kernel)
     if unseen is not None:
         unseen.update(scene.unseen)
     if notes is not None:

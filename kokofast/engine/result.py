@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
+    from typing import Final
 
+    from kokofast.engine.result_types import Status
     from kokofast.engine.trace import Trace
     from kokofast.topology.problems import Problem
 
-# (stage, done, total) whenever it changes; called in the thread that begins the run, must not block.
-Progress = Callable[[str, int, int], None]
-
-Status = Literal["applied", "unchanged", "rolled_back", "partial", "invalid", "planned", "destroyed"]
 APPLIED: Final = "applied"
 UNCHANGED: Final = "unchanged"
 ROLLED_BACK: Final = "rolled_back"
@@ -26,27 +22,40 @@ PLANNED: Final = "planned"
 DESTROYED: Final = "destroyed"
 
 
-class Failure(NamedTuple):
+class Failure:
     """One thing that went wrong: its place in the user's file, a sentence, the errno (None when there is none), and
     file:line:column of the place where that is known."""
 
-    source: str
-    message: str
-    errno: int | None = None
-    position: str = ""
+    __slots__ = ("errno", "message", "position", "source")
+
+    def __init__(self, source: str, message: str, errno: int | None = None, position: str = "") -> None:
+        self.source = source
+        self.message = message
+        self.errno = errno
+        self.position = position
 
     def __str__(self) -> str:
         where = f"{self.position} {self.source}".strip()
         return f"{where}: {self.message}" if where else self.message
 
+    def __repr__(self) -> str:
+        return f"Failure({self.source!r}, {self.message!r}, {self.errno!r}, {self.position!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Failure) and self.as_dict() == other.as_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.message, self.errno, self.position))
+
     def as_dict(self) -> dict[str, object]:
         """The JSON object of the contract."""
-        return {key: value for key, value in self._asdict().items() if key != "position" or value}
+        found: dict[str, object] = {"source": self.source, "message": self.message, "errno": self.errno}
+        return found | {"position": self.position} if self.position else found
 
 
-def failure_of(problem: Problem) -> Failure:
+def failure_of(problem: Problem, errno: int | None = None) -> Failure:
     """A problem as a result has it."""
-    return Failure(problem.place, problem.message, position=problem.position)
+    return Failure(problem.place, problem.message, errno, problem.position)
 
 
 class Result:
@@ -100,19 +109,26 @@ class Result:
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Times a block under this name."""
-        return _stage(self.seconds, name, self.trace)
+        return _Stage(self.seconds, name, self.trace)
 
 
-def _stage(seconds: dict[str, float], name: str, trace: Trace | None) -> AbstractContextManager[None]:
-    from contextlib import contextmanager, nullcontext
+class _Stage:
+    # Not contextlib's decorator: koko's command line imports this.
+    __slots__ = ("_name", "_seconds", "_span", "_start", "_trace")
 
-    @contextmanager
-    def timed() -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            with nullcontext() if trace is None else trace.span(name, "stage"):
-                yield
-        finally:
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+    def __init__(self, seconds: dict[str, float], name: str, trace: Trace | None) -> None:
+        self._seconds = seconds
+        self._name = name
+        self._trace = trace
+        self._span: AbstractContextManager[None] | None = None
 
-    return timed()
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+        if self._trace is not None:
+            self._span = self._trace.span(self._name, "stage")
+            self._span.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        if self._span is not None:
+            self._span.__exit__(None, None, None)
+        self._seconds[self._name] = self._seconds.get(self._name, 0.0) + time.perf_counter() - self._start

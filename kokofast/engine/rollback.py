@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, TypeGuard
 
+from kokofast.drivers.driver import run_all
 from kokofast.engine.applied import ENDED, ends_made, undo_changes, undo_mirrors
-from kokofast.engine.at_once import unstoppable
 from kokofast.engine.execute import Executor
 from kokofast.engine.observe import MARKS, Patience
 from kokofast.engine.remove import give_back_if_used, remove, used_by_others
@@ -20,15 +20,16 @@ from kokofast.wire.message import KernelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from kokofast.drivers.driver import Driver
     from kokofast.engine.applied import Applied
-    from kokofast.engine.at_once import RunAll
     from kokofast.engine.execute import Refusal
-    from kokofast.engine.result import Progress
+    from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle
     from kokofast.plan.operations import DeleteGroup, Operation, RemoveNamespace
 
 # Deleting is waiting for RCU with little work in between: many requests in flight share the grace periods.
 DELETE_WORKERS = 64
+FEW_DELETIONS = 4  # not worth the import of an event loop
 # Unmounting is short as long as the kernel ends none of the namespaces meanwhile, 2,000 in 0.13 s; 16 threads wait for
 # each other's locks, and take twice as long.
 REMOVE_WORKERS = 1
@@ -60,7 +61,7 @@ async def tear_down(
     executor: Executor,
     ends: Sequence[OwnedEnd],
     removable: Mapping[int, str],
-    run: RunAll,
+    driver: Driver,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -81,46 +82,46 @@ async def tear_down(
             progress("delete", finished, total)
 
     workers = workers or DELETE_WORKERS
-    await _delete_links(executor, deletions, done, run, workers, step)
+    await _delete_links(executor, deletions, done, driver, workers, step)
     watched = _to_watch(ends, removable) if watch else set()
     unwatched: dict[int, RemoveNamespace] = {}
-    to_the_end = unstoppable(run)
     try:
-        await _remove_namespaces(executor, removals, done, run, step, watched, unwatched, lab=lab)
+        await _remove_namespaces(executor, removals, done, driver, step, watched, unwatched, lab=lab)
     finally:
         # Nobody finds a namespace without its name: what was begun is ended, also when the run is stopped now.
         names = set(done.namespaces)
         gone = {number for number, name in removable.items() if name in names}
         # Only now does the kernel end them: it would take the processors, and unmounting waits for those (RCU).
         _forget(executor, gone)
-        asked = gone & watched
-        held = await _outlived(executor, asked, to_the_end)
-        ended = asked - held
-        settled = done.missed | done.failed_links.keys()
-        done.links.update(end.link for end in ends if end.ns in ended and end.link not in settled)
-        settled = done.links | done.failed_links.keys()
-        alive = [end for end in ends if end.ns in held and end.link not in settled]
-        deletions, _ = plan_teardown(alive, {})
-        total += len(deletions)
-        await _delete_links(executor, deletions, done, to_the_end, workers, step)
+        with driver.shielded():
+            asked = gone & watched
+            held = await _outlived(executor, asked, driver)
+            ended = asked - held
+            settled = done.missed | done.failed_links.keys()
+            done.links.update(end.link for end in ends if end.ns in ended and end.link not in settled)
+            settled = done.links | done.failed_links.keys()
+            alive = [end for end in ends if end.ns in held and end.link not in settled]
+            deletions, _ = plan_teardown(alive, {})
+            total += len(deletions)
+            await _delete_links(executor, deletions, done, driver, workers, step)
     # Where namespaces stay, the links between them have not been asked for.
     settled = done.links | done.failed_links.keys()
     stay = [end for end in ends if end.link not in settled and end.ns not in gone]
     if stay:
         deletions, _ = plan_teardown(stay, {})
         total += len(deletions)
-        await _delete_links(executor, deletions, done, run, workers, step)
+        await _delete_links(executor, deletions, done, driver, workers, step)
     if unwatched:
         # With links that cannot be deleted a namespace keeps its name, so that they can be found again.
         refused = {end.ns: done.failed_links[end.link] for end in ends if end.link in done.failed_links}
         kept = {ns: refused[ns] for ns in unwatched if ns in refused}
         done.failed_namespaces |= {unwatched[ns].name: refusal for ns, refusal in kept.items()}
         rest = [removal for ns, removal in unwatched.items() if ns not in kept]
-        await _remove_namespaces(executor, rest, done, run, step, (), {}, lab=lab)
+        await _remove_namespaces(executor, rest, done, driver, step, (), {}, lab=lab)
         _forget(executor, (removal.ns for removal in rest))
     missed = [end for end in ends if end.link in done.missed - done.links]
     if missed:
-        await _delete_moved(executor, missed, done, run, workers, step)
+        await _delete_moved(executor, missed, done, driver, workers, step)
     if held:
         living = executor.kernel.outlived([executor.handle(number) for number in held], patient=False)
         done.held = [removable[number] for number in sorted(held) if executor.handle(number) in living]
@@ -153,7 +154,7 @@ def _forget(executor: Executor, numbers: Iterable[int]) -> None:
         executor.kernel.forget(executor.handle(number))
 
 
-async def _outlived(executor: Executor, gone: Collection[int], run: RunAll) -> set[int]:
+async def _outlived(executor: Executor, gone: Collection[int], driver: Driver) -> set[int]:
     """Those of these namespaces, which have lost their names and are let go, that live on all the same."""
     handles = {executor.handle(number): number for number in gone}
     held: set[int] = set()
@@ -164,7 +165,7 @@ async def _outlived(executor: Executor, gone: Collection[int], run: RunAll) -> s
     def report(_: int, living: list[Handle]) -> None:
         held.update(handles[handle] for handle in living)
 
-    await run([list(handles)] if handles else [], ask, workers=1, chunk=1, report=report)
+    await run_all(driver, [list(handles)] if handles else [], ask, workers=1, chunk=1, report=report)
     return held
 
 
@@ -172,7 +173,7 @@ async def _delete_links(
     executor: Executor,
     deletions: Sequence[DeleteGroup],
     done: TornDown,
-    run: RunAll,
+    driver: Driver,
     workers: int,
     step: Callable[[], None],
 ) -> None:
@@ -189,14 +190,15 @@ async def _delete_links(
     def delete(chosen: Sequence[DeleteGroup]) -> list[list[tuple[int, Refusal | None]]]:
         return [remove(executor, operation) for operation in chosen]
 
-    await run(deletions, delete, workers=max(min(workers, executor.kernel.capacity), 1), chunk=1, report=report)
+    workers = max(min(workers, executor.kernel.capacity), 1)
+    await run_all(driver, deletions, delete, workers=workers, chunk=1, report=report, few=FEW_DELETIONS)
 
 
 async def _delete_moved(
     executor: Executor,
     ends: Sequence[OwnedEnd],
     done: TornDown,
-    run: RunAll,
+    driver: Driver,
     workers: int,
     step: Callable[[], None],
 ) -> None:
@@ -205,7 +207,7 @@ async def _delete_moved(
     lost = {end.ifindex: end.link for end in ends}
     links = {end.link for end in ends}
     labs = {end.lab for end in ends}
-    scene = await scan(executor.kernel, run, lab=labs.pop() if len(labs) == 1 else None, to_remove=True)
+    scene = await scan(executor.kernel, driver, lab=labs.pop() if len(labs) == 1 else None, to_remove=True)
     again = Executor(executor.kernel, scene.survey.handles, scene.survey.observed, is_alone=executor.is_alone)
     places = {(executor.handle(end.ns).identity, end.ifindex) for end in ends}
     # With the same number by chance: a link that was there before, and is looked at no more.
@@ -221,7 +223,7 @@ async def _delete_moved(
         if item.interface.ifindex in lost and (again.handle(item.ns).identity, item.interface.ifindex) not in others
     ]
     deleted = TornDown()
-    await _delete_links(again, plan_teardown(found, {})[0], deleted, run, workers, step)
+    await _delete_links(again, plan_teardown(found, {})[0], deleted, driver, workers, step)
     _forget(again, range(len(again.handles)))
     moved = {end.link for end in found} - deleted.links
     done.failed_links |= dict.fromkeys(moved, OSError(errno.EBUSY, _MOVED)) | deleted.failed_links
@@ -234,7 +236,7 @@ async def _remove_namespaces(
     executor: Executor,
     removals: Sequence[RemoveNamespace],
     done: TornDown,
-    run: RunAll,
+    driver: Driver,
     step: Callable[[], None],
     watched: Collection[int],
     unwatched: dict[int, RemoveNamespace],
@@ -293,7 +295,7 @@ async def _remove_namespaces(
             return [remove_one(operation) for operation in chosen]
 
     chunk = max(min(REMOVE_CHUNK, kernel.capacity), 1)
-    await run(removals, remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
+    await run_all(driver, removals, remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
 
 
 def _is_ours(operation: Operation, executor: Executor) -> TypeGuard[MakeNamespace]:
@@ -301,7 +303,7 @@ def _is_ours(operation: Operation, executor: Executor) -> TypeGuard[MakeNamespac
 
 
 async def take_back(
-    applied: Applied, only: set[int] | None, run: RunAll, progress: Progress | None = None
+    applied: Applied, only: set[int] | None, driver: Driver, progress: Progress | None = None
 ) -> list[str]:
     """Takes back what a run made: all of it, or with ``only`` just these links (its namespaces then stay).
 
@@ -317,7 +319,7 @@ async def take_back(
         made = [applied.plan.operations[number] for number in applied.done]
         removable = {item.ns: item.name for item in made if _is_ours(item, executor)}
         removable |= _made_unheard(applied)
-    done = await tear_down(executor, ends, removable, run, progress=progress, lab=applied.topology.name)
+    done = await tear_down(executor, ends, removable, driver, progress=progress, lab=applied.topology.name)
     links = applied.topology.links
     left += unseen + _remove_claims(applied)
     # Under the name of a namespace of ours somebody has made another one: ours ends with the last descriptor of it.

@@ -15,8 +15,8 @@ from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.model import CONTAINER_KINDS
 
 if TYPE_CHECKING:
-    from kokofast.engine.at_once import RunAll
-    from kokofast.engine.result import Progress
+    from kokofast.drivers.driver import Driver
+    from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.topology.model import Topology
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 # not ours to look at.
 _GONE = (errno.ENOENT, errno.EINVAL, errno.ESRCH, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV)
 _NOT_FOR_US = (*_GONE, errno.EACCES, errno.EPERM)
-
-HERE = "/proc/self/ns/net"
 
 
 class OwnedInterface:
@@ -67,7 +65,7 @@ class Scene:
 
 async def scan(
     kernel: Kernel,
-    run: RunAll,
+    driver: Driver,
     *,
     lab: str | None = None,
     topology: Topology | None = None,
@@ -77,11 +75,11 @@ async def scan(
     """Looks into every namespace that can be found: this one, the named ones, those of all processes, those of the
     topology. With lab only what belongs to it is returned. to_remove: of interfaces only the marks are read; and our
     mirror filters, but for those that go with their namespace. Otherwise all is read that inspect shows."""
-    paths = {HERE: "host"}
+    paths = {host.HERE: "host"}
     listed = host.list_named()
     names = {host.named(name): name for name in listed}
     paths.update(names)
-    expected = {HERE}  # where a lab is known to be, or nobody but us could hinder us
+    expected = {host.HERE}  # where a lab is known to be, or nobody but us could hinder us
     if topology is not None:
         for node in topology.nodes.values():
             # A container that runs has processes, which are looked into below: its daemon need not even be there.
@@ -107,7 +105,7 @@ async def scan(
 
     see = see_marks if to_remove else partial(observe, mirrors=BESIDE_OURS, patience=patience)
     known: set[tuple[int, int]] = set()
-    sights = await look(kernel, list(paths), run, see=see, progress=progress)
+    sights = await look(kernel, list(paths), driver, see=see, progress=progress)
     for (path, title), sight in zip(paths.items(), sights, strict=True):
         if isinstance(sight, OSError):
             claim = host.claimed(path) if path in names else None

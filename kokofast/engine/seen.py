@@ -1,17 +1,16 @@
-"""Namespaces that were looked into. Blocking; look() goes by its run. koko's command line uses it too."""
+"""Namespaces that were looked into."""
 
 from __future__ import annotations
 
-import time
-
+from kokofast.drivers.driver import run_all
 from kokofast.engine.observe import observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from kokofast.engine.at_once import RunAll
-    from kokofast.engine.result import Progress
+    from kokofast.drivers.driver import Driver
+    from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Namespace
     from kokofast.topology.problems import Problem
@@ -77,7 +76,7 @@ def look_into(kernel: Kernel, item: Handle | OSError, see: Callable[[Kernel, Han
 async def look(
     kernel: Kernel,
     paths: Sequence[str],
-    run: RunAll,
+    driver: Driver,
     *,
     see: Callable[[Kernel, Handle], Namespace] = observe,
     settle: Callable[[str, OSError], OSError | None] = lambda _, error: error,
@@ -95,10 +94,6 @@ async def look(
     def execute(chosen: Sequence[str]) -> list[Sight]:
         return [look_into(kernel, item, see) for item in kernel.open_all(chosen)]
 
-    def look_again(chosen: Sequence[str]) -> list[Sight]:
-        time.sleep(PAUSE_SECONDS)
-        return execute(chosen)
-
     def report(number: int, sight: Sight) -> None:
         nonlocal done
         sights[number] = sight
@@ -107,13 +102,15 @@ async def look(
             progress("survey", done, len(paths))
 
     chunk = max(min(LOOK_CHUNK, kernel.capacity // LOOK_WORKERS), 1)
-    await run(paths, execute, workers=LOOK_WORKERS, chunk=chunk, report=report)
+    await run_all(driver, paths, execute, workers=LOOK_WORKERS, chunk=chunk, report=report)
     waiting = _settle(paths, sights, range(len(paths)), settle)
     for _ in range(ATTEMPTS):
         if not waiting:
             break
         again: dict[int, Sight] = {}
-        await run([paths[number] for number in waiting], look_again, workers=1, chunk=chunk, report=again.__setitem__)
+        chosen = [paths[number] for number in waiting]
+        await driver.sleep(PAUSE_SECONDS)
+        await run_all(driver, chosen, execute, workers=1, chunk=chunk, report=again.__setitem__)
         for place, number in enumerate(waiting):
             sights[number] = again[place]
         waiting = _settle(paths, sights, waiting, settle)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Identity = tuple[int, int]
 
+HERE = "/proc/self/ns/net"  # the caller's network namespace; namespaces(7)
 NETNS_DIR = "/run/netns"
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 
+from kokofast.engine.locking import LabLocked
 from kokofast.engine.mirror import remove_everywhere
 from kokofast.engine.observe import LINKS, Patience, observe
 from kokofast.engine.remove import ANOTHER, GONE, delete_one
+from kokofast.engine.result import UNCHANGED, Result
 from kokofast.engine.seen import look_into
+from kokofast.engine.survey import survey_nodes
 from kokofast.host import namespaces as host
-from kokofast.koko.look import look_at
 from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of, lab_of
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
@@ -18,57 +20,62 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from kokofast.drivers.driver import Driver
     from kokofast.engine.execute import Refusal
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.koko.grammar import Delete
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.topology.model import Node
 
-HERE = "/proc/self/ns/net"
 
+async def delete(
+    driver: Driver, kernel: Kernel, action: Delete, waits: Callable[[str | None], Callable[[], object] | None]
+) -> tuple[list[str], list[Problem], Refusal | None]:
+    """Delete the interface, under the lock of its lab.
 
-def delete(
-    kernel: Kernel, action: Delete, lock: Callable[[str | None], object], hold_signals: Callable[[], object]
-) -> tuple[list[Problem], Refusal | None]:
-    """Deletes the interface. Returns what stands in the way (nothing was touched), and why the kernel refused.
-
-    lock is called with the lab whose interface it is, None when that does not show. hold_signals is called when what
-    follows should not be left in the middle.
+    Return notes, what stands in the way (nothing was touched), and why the kernel refused. waits gives what to call
+    when another run keeps a lab, of all labs where it does not show whose the interface is.
     """
-    found = _find(kernel, action)
-    if isinstance(found, tuple):
-        lock(found[3] or None)
-        found = _find(kernel, action)  # another run may have had the lab until now
+    found = await _find(driver, kernel, action)
     if not isinstance(found, tuple):
-        return found, None
-    handle, namespace, interface, lab = found
+        return [], found, None
+    lab = found[3] or None
+    async with LabLocked(driver, lab, waits=waits(lab)) as notes:
+        found = await _find(driver, kernel, action)  # another run may have had the lab until now
+        if not isinstance(found, tuple):
+            return notes, found, None
+        with driver.shielded():
+            return notes, [], await _delete(driver, kernel, *found)
+
+
+async def _delete(
+    driver: Driver, kernel: Kernel, handle: Handle, namespace: Namespace, interface: Interface, lab: str
+) -> Refusal | None:
     places = [handle]
     other = _other_end(kernel, interface, namespace)
     if other is not None:
         places.append(other)
-    hold_signals()
     with kernel.using([handle]):
         refusal = delete_one(kernel, handle, interface.ifindex, lambda now: _is_same(now, interface))
     if refusal is ANOTHER:
         words = "it was renamed or changed since it was looked at, and stays; run the command again with its new name"
-        return [], KernelError(errno.ESTALE, words)
+        return KernelError(errno.ESTALE, words)
     if refusal is GONE:
-        place = _moved_to(kernel, interface, lab)
+        place = await _moved_to(driver, kernel, interface, lab)
         words = f"it was moved to {place} since it was looked at, and stays; run the command again for that namespace"
         refusal = None if place is None else KernelError(errno.ENODEV, words)
     if refusal is not None:
-        return [], refusal
+        return refusal
     # The link first: a filter without its target lets the traffic pass, a link without its filter would be half of one.
     refusals = [_remove_mirrors(kernel, place, cookie_of(lab, interface.alias)) for place in places if interface.alias]
-    return [], next((refusal for refusal in refusals if refusal is not None), None)
+    return next((refusal for refusal in refusals if refusal is not None), None)
 
 
-def _moved_to(kernel: Kernel, interface: Interface, lab: str) -> str | None:
+async def _moved_to(driver: Driver, kernel: Kernel, interface: Interface, lab: str) -> str | None:
     """Where an interface is now that is gone from where it was seen; None when it was deleted."""
-    from kokofast.engine.at_once import AtOnce, drive
-    from kokofast.engine.scene import scan
+    from kokofast.engine.scene import scan  # only what was moved pays for it
 
-    scene = drive(scan(kernel, AtOnce(), lab=lab or None, to_remove=True))
+    scene = await scan(kernel, driver, lab=lab or None, to_remove=True)
     marks = interface.ifindex, interface.alias
     places = [item.ns for item in scene.interfaces if (item.interface.ifindex, item.interface.alias) == marks]
     return scene.titles[places[0]] if places else None
@@ -79,9 +86,12 @@ def _is_same(now: Interface, before: Interface) -> bool:
     return len(set(marks)) == 1
 
 
-def _find(kernel: Kernel, action: Delete) -> tuple[Handle, Namespace, Interface, str] | list[Problem]:
+async def _find(
+    driver: Driver, kernel: Kernel, action: Delete
+) -> tuple[Handle, Namespace, Interface, str] | list[Problem]:
     """The interface, where it is, and the lab that it belongs to; or what stands in the way."""
-    survey = look_at(kernel, [action.node])
+    nodes = {action.node.name: action.node}
+    survey = await survey_nodes(driver, kernel, nodes, observe, Result("", UNCHANGED), from_file=False)
     if survey.problems:
         return survey.problems
     handle, namespace = survey.handles[0], survey.observed[0]
@@ -161,7 +171,7 @@ def _candidates(alias: str) -> Iterator[str]:
             name = target if kind == "netns" and target else node
             if name and "/" not in name and name not in (".", ".."):
                 yield f"{host.NETNS_DIR}/{name}"
-    yield HERE
+    yield host.HERE
     for name in host.list_named():
         yield host.named(name)
     for pid, _ in host.list_processes():

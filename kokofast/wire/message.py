@@ -202,9 +202,7 @@ def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = Non
     Raises:
         EncodeError: The tables do not know a name, or a value does not fit.
     """
-    body = request.body
-    if body is None:
-        body = _pack_body(request, resolve)
+    body = request.body if request.body is not None else _pack_body(request, resolve)
     flags = NLM_F_REQUEST | request.flags | (NLM_F_ACK if ack else 0)
     return _NLMSGHDR.pack(HEADER_SIZE + len(body), request.type, flags, seq, 0) + body
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,8 +18,8 @@ from kokofast.cli.main import _COMMANDS
 from kokofast.cli.main import run as run_in_process
 from kokofast.cli.output import lacking
 from kokofast.cli.parser import build_parser
-from kokofast.engine.result import Result, Status
-from kokofast.topology.model import Topology
+from kokofast.engine.result import Result
+from kokofast.engine.result_types import Status
 from tests.conftest import RunKokofast
 
 COMMANDS = ["batch", "destroy", "inspect", "validate", "schema", "generate", "generate chain"]
@@ -291,17 +290,10 @@ def test_interrupting_before_anything_is_done(tmp_path: Path) -> None:
         ("partial", ["link x"], "what is left is listed below"),
     ],
 )
-def test_what_became_of_an_interrupted_run(
-    monkeypatch: pytest.MonkeyPatch, status: Status, left: list[str], said: str
-) -> None:
-    def end(_: object, __: object, result: Result, ___: object) -> signal.Signals:
-        result.status, result.left = status, left
-        return signal.SIGTERM
-
-    monkeypatch.setattr(batch, "_begin_and_end", end)
-    result = Result("lab", "unchanged")
-    options = build_parser().parse_args(["batch", "x.json"])
-    assert batch._carry_out(Topology("lab", {}, ()), [], result, options) is signal.SIGTERM
+def test_what_became_of_an_interrupted_run(status: Status, left: list[str], said: str) -> None:
+    result = Result("lab", status)
+    result.left = left
+    batch._note_interruption(result, "SIGTERM")
     assert [str(error) for error in result.errors] == [f"interrupted by SIGTERM; {said}"]
 
 

@@ -62,9 +62,7 @@ def test_json_stays_json_where_the_machine_refuses(
     for module, name, raised in (
         ("kokofast.host.limits", "missing_capabilities", None),
         ("kokofast.host.sandbox", "enter", SandboxError("no user namespaces")),
-        ("kokofast.engine.headstart", "head_start", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
         ("kokofast.engine.apply", "apply", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
-        ("kokofast.engine.destroy", "begin_destroy", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
         ("kokofast.engine.destroy", "destroy", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
     ):
 
@@ -78,8 +76,6 @@ def test_json_stays_json_where_the_machine_refuses(
 
         with monkeypatch.context() as patch:
             patch.setattr("kokofast.host.limits.missing_capabilities", lambda *_: [])
-            patch.setattr("kokofast.engine.headstart.head_start", lambda *_, **__: None)
-            patch.setattr("kokofast.engine.destroy.begin_destroy", lambda *_, **__: None)
             patch.setattr(f"{module}.{name}", refuse_later if name in ("apply", "destroy") else refuse)
             command = "destroy" if name.endswith("destroy") else "batch"
             options = ["--sandbox"] if name == "enter" else []

@@ -19,7 +19,7 @@ import grpc
 import trio
 from google.protobuf.message import Message
 
-from kokofast.endpoints.from_trio import Containers
+from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.topology.model import Node
 from tests.servers import UnixServer, served
 
@@ -29,7 +29,7 @@ NOBODY = 65534
 
 async def resolve(*nodes: Node, patience: float = 30) -> tuple[dict[str, int], dict[str, str]]:
     """What from_trio says of the nodes: pids, and why not."""
-    async with Containers(nodes, patience) as daemons:
+    async with TrioDriver().containers(nodes, patience) as daemons:
         return await daemons.resolve()
 
 

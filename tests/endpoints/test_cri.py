@@ -11,8 +11,8 @@ import pytest
 import trio
 from cri_api.v1 import api_pb2
 
+from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.endpoints import cri as cri_module
-from kokofast.endpoints.from_trio import Containers
 from kokofast.topology.model import Node
 from tests.endpoints.fakes import (
     FakeCri,
@@ -386,7 +386,7 @@ async def test_a_container_that_goes_in_between(
     runtime: Runtime, proc: FakeProc, path: Path, between: Callable[[Runtime, FakeProc], None], expected: str
 ) -> None:
     runtime.add("aa11", "web")
-    async with Containers([node(path, "web")], 30) as daemons:
+    async with TrioDriver().containers([node(path, "web")], 30) as daemons:
         assert await daemons.resolve() == ({"r1": 77}, {})
         assert await daemons.confirm() == {}
         between(runtime, proc)

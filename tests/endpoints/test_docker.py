@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.endpoints import docker as docker_module
 from kokofast.endpoints.containers import CONNECTIONS
-from kokofast.endpoints.from_trio import Containers
 from kokofast.endpoints.refusal import SENTENCE_CHARACTERS
 from kokofast.topology.model import Node
 from tests.endpoints.fakes import (
@@ -62,7 +62,7 @@ async def test_each_container_is_asked_for_once(docker: FakeDocker, proc: FakePr
         docker.add(f"c{number}", 100 + number)
         proc.add(100 + number, whole(f"c{number}"))
     nodes = [node(path, f"c{number % 50}", name=f"r{number}") for number in range(150)]
-    async with Containers(nodes, 30) as daemons:
+    async with TrioDriver().containers(nodes, 30) as daemons:
         pids, refused = await daemons.resolve()
         assert pids == {f"r{number}": 100 + number % 50 for number in range(150)}
         assert refused == {}
@@ -292,7 +292,7 @@ def confirmed(docker: FakeDocker, proc: FakeProc, path: Path) -> Callable[[Calla
     proc.add(77, whole("c1"))
 
     async def run(between: Callable[[], None]) -> dict[str, str]:
-        async with Containers([node(path)], 30) as daemons:
+        async with TrioDriver().containers([node(path)], 30) as daemons:
             assert await daemons.resolve() == ({"r1": 77}, {})
             between()
             return await daemons.confirm()

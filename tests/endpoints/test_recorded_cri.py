@@ -13,7 +13,7 @@ import grpc
 import pytest
 from cri_api.v1 import api_pb2
 
-from kokofast.endpoints.from_trio import Containers
+from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.topology.model import Node
 from tests.endpoints.fakes import FakeCri, FakeProc
 
@@ -86,7 +86,7 @@ async def test_every_container_by_every_name(recording: Recording, path: Path) -
             expected[f"{name}-{way}"] = recording.pid(name)
     assert len(nodes) >= 8
     with recording.serve(path):
-        async with Containers(nodes, 30) as daemons:
+        async with TrioDriver().containers(nodes, 30) as daemons:
             assert await daemons.resolve() == (expected, {})
             assert await daemons.confirm() == {}
 
@@ -94,7 +94,7 @@ async def test_every_container_by_every_name(recording: Recording, path: Path) -
 async def test_a_container_that_is_stopped(recording: Recording, path: Path) -> None:
     name = recording.stopped()
     with recording.serve(path):
-        async with Containers([Node("r1", "cri", name, socket=str(path))], 30) as daemons:
+        async with TrioDriver().containers([Node("r1", "cri", name, socket=str(path))], 30) as daemons:
             pids, refused = await daemons.resolve()
     # CRI-O tells a pid all the same, and it is that of the fake /proc.
     assert pids == {}
@@ -104,7 +104,7 @@ async def test_a_container_that_is_stopped(recording: Recording, path: Path) -> 
 async def test_a_container_that_stops_while_its_namespace_is_opened(recording: Recording, path: Path) -> None:
     name = "c3" if "c3" in recording.identity else "c1"
     with recording.serve(path):
-        async with Containers([Node("r1", "cri", name, socket=str(path))], 30) as daemons:
+        async with TrioDriver().containers([Node("r1", "cri", name, socket=str(path))], 30) as daemons:
             assert await daemons.resolve() == ({"r1": recording.pid(name)}, {})
             assert recording.stopped() == name
             refused = await daemons.confirm()
@@ -116,5 +116,5 @@ async def test_the_older_version_of_the_api(runtime: str, proc: FakeProc, path: 
     recording = Recording(GOLDEN / runtime, "v1alpha2")
     proc.add(recording.pid("c1"), recording.identity["c1"])
     with recording.serve(path):
-        async with Containers([Node("r1", "cri", "c1", socket=str(path))], 30) as daemons:
+        async with TrioDriver().containers([Node("r1", "cri", "c1", socket=str(path))], 30) as daemons:
             assert await daemons.resolve() == ({"r1": recording.pid("c1")}, {})

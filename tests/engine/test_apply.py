@@ -10,10 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from kokofast.engine import apply as engine_apply
-from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
-from kokofast.engine.pace import CHUNK
+from kokofast.drivers.worker_count import CHUNK
 from kokofast.engine.result import Result
 from kokofast.host.kernel import Handle
 from kokofast.plan.ownership import group_of
@@ -22,6 +19,7 @@ from kokofast.wire.message import Message, Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel, FakeLink
 from tests.engine.labs import BEFORE, MIXED, chain, lab, star, visible
+from tests.runs import apply, destroy
 
 # One worker is enough for a plan's order to be the same in each run; two are what users have.
 WORKERS = [1, 2]
@@ -724,7 +722,7 @@ async def test_a_rollback_that_breaks_off_is_not_said_to_be_whole(
         await trio.lowlevel.checkpoint()
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(engine_apply, "take_back", break_off)
+    monkeypatch.setattr("kokofast.engine.rollback.take_back", break_off)
     kernel = await machine()
     kernel.refuse[5] = errno.EPERM
     result = Result("lab", "unchanged")

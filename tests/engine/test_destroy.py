@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import trio
 
+from kokofast.drivers.driver import Stopped
+from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine import scene
-from kokofast.engine.apply import apply
-from kokofast.engine.at_once import AtOnce, Stopped, drive
-from kokofast.engine.destroy import Destruction, destroy
-from kokofast.engine.inspect import inspect
 from kokofast.engine.observe import Patience
 from kokofast.engine.scene import Scene
 from kokofast.host.kernel import Handle
@@ -24,6 +23,7 @@ from kokofast.wire.tc import RTM_GETQDISC
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel, FakeNamespace
 from tests.engine.labs import BEFORE, MIXED, chain, lab, star
+from tests.runs import StopWhen, apply, destroy, inspect
 
 
 def deletions(kernel: FakeKernel) -> list[Request]:
@@ -553,10 +553,8 @@ async def test_so_does_a_run_without_an_event_loop(make_kernel: KernelFactory) -
     for namespace in held:
         namespace.held = True
     kernel.removed.clear()
-    found = Destruction("lab", kernel)
-    drive(found.look(AtOnce(), None, None))
     with pytest.raises(Stopped):
-        drive(found.carry_out(AtOnce(lambda: bool(kernel.removed))))
+        drive(destroy("lab", kernel=kernel, driver=InlineDriver(StopWhen(lambda: bool(kernel.removed)))))
     _assert_stopped_early_and_clean(kernel, held)
 
 
@@ -592,18 +590,32 @@ def move(kernel: FakeKernel, ifname: str, origin: str, target: str) -> None:
         other.links[index].peer = kernel[target], link.index
 
 
+def after_the_look(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Has something happen when destroy has looked at all, and deleted nothing yet."""
+    look = scene.scan
+
+    async def look_and_act(*arguments: Any, **options: Any) -> Scene:
+        found = await look(*arguments, **options)
+        act()
+        return found
+
+    monkeypatch.setattr("kokofast.engine.destroy.scan", look_and_act)
+
+
 @pytest.mark.parametrize("create", [False, True], ids=["namespaces that stay", "one that goes"])
 async def test_a_link_that_was_moved_since_the_look_is_looked_for_again(
-    make_kernel: KernelFactory, create: bool
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch, create: bool
 ) -> None:
     kernel = make_kernel("a", "b", "c", "d") if not create else make_kernel("b", "c", "d")
     topology = lab([{"endpoints": ["a:e0", "b:e0"]}, {"endpoints": ["a:e1", "b:e1"]}])
     await apply_and_count(kernel, topology)
-    with Destruction("lab", kernel) as destruction:
-        drive(destruction.look(AtOnce(), None, None))
+
+    def move_both() -> None:
         move(kernel, "e0", "a", "c")
         move(kernel, "e0", "b", "d")
-        result = drive(destruction.carry_out(AtOnce()))
+
+    after_the_look(monkeypatch, move_both)
+    result = await destroy("lab", kernel=kernel)
     assert (result.status, result.errors) == ("destroyed", [])
     assert result.links == {"removed": 2, "failed": 0}
     assert kernel.links_of("c") == kernel.links_of("d") == kernel.links_of("b") == []
@@ -634,16 +646,20 @@ async def test_a_link_that_is_moved_on_and_on_is_not_counted_as_removed(
     assert kernel.links_of("a") == kernel.links_of("b") == ["e0"]
 
 
-async def test_a_link_that_somebody_deleted_since_the_look_is_gone(make_kernel: KernelFactory) -> None:
+async def test_a_link_that_somebody_deleted_since_the_look_is_gone(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kernel = make_kernel("a", "b")
     await apply_and_count(kernel, lab([{"endpoints": ["a:e0", "b:e0"]}]))
-    with Destruction("lab", kernel) as destruction:
-        drive(destruction.look(AtOnce(), None, None))
+
+    def delete() -> None:
         for name in "ab":
             link = kernel[name].by_name("e0")
             assert link is not None
             del kernel[name].links[link.index]
-        result = drive(destruction.carry_out(AtOnce()))
+
+    after_the_look(monkeypatch, delete)
+    result = await destroy("lab", kernel=kernel)
     assert result.links == {"removed": 1, "failed": 0}
     assert result.errors == []
 
@@ -673,8 +689,7 @@ async def test_the_look_for_what_others_would_lose_has_an_end(
         return dump(handle, request)
 
     monkeypatch.setattr(kernel, "dump", note)
-    with Destruction("lab", kernel) as destruction:
-        drive(destruction.look(AtOnce(), None, None))
-    looks = [request.believe for request in asked if request.type == RTM_GETLINK]
+    assert (await destroy("lab", kernel=kernel)).status == "destroyed"
+    *looks, _ = [request.believe for request in asked if request.type == RTM_GETLINK]  # the last one: of the deletion
     assert len(looks) == 4
     assert all(isinstance(getattr(believe, "__self__", None), Patience) for believe in looks)

@@ -10,7 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from kokofast.engine.locking import lab_locked
+from kokofast.drivers.trio_driver import TrioDriver
+from kokofast.engine.locking import LabLocked
 from kokofast.host import lock
 from kokofast.host.lock import LabLock
 
@@ -51,7 +52,7 @@ async def test_a_wait_is_told_once_after_half_a_second(clock: MockClock, lab: La
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(end)
-        async with lab_locked(wanted, waits=lambda: told.append(trio.current_time() - start)):
+        async with LabLocked(TrioDriver(), wanted, waits=lambda: told.append(trio.current_time() - start)):
             assert trio.current_time() - start == pytest.approx(30, abs=0.1)
     assert told == [pytest.approx(0.5)]
 
@@ -63,7 +64,7 @@ async def test_a_short_wait_is_not_told(clock: MockClock, lab: LabLock) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(end)
-        async with lab_locked("lab", waits=lambda: pytest.fail("it was told")):
+        async with LabLocked(TrioDriver(), "lab", waits=lambda: pytest.fail("it was told")):
             pass
 
 

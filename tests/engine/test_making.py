@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from kokofast.drivers.driver import Stopped
+from kokofast.drivers.inline import InlineDriver, drive
+from kokofast.drivers.trio_driver import TrioDriver
+from kokofast.drivers.trio_threads import is_cancelled
 from kokofast.engine import groundwork, making, seen
-from kokofast.engine.apply import ATTEMPTS, apply
-from kokofast.engine.headstart import head_start
-from kokofast.engine.result import Result
+from kokofast.engine.apply import ATTEMPTS
 from kokofast.host import lock
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Handle
 from kokofast.host.lock import LabLock
-from kokofast.host.trio_threads import is_cancelled
 from kokofast.plan.ownership import group_of
 from kokofast.wire.message import KernelError, Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import chain
+from tests.runs import StopWhen, apply
 
 if TYPE_CHECKING:
     from kokofast.wire.attributes import Resolve
@@ -65,7 +67,12 @@ def meddling(kernel: FakeKernel, kind: type[Meddler]) -> Meddler:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made, without their time."""
     found: list[float] = []
+
+    async def sleep(_: TrioDriver, seconds: float) -> None:
+        found.append(seconds)
+
     monkeypatch.setattr(time, "sleep", found.append)
+    monkeypatch.setattr(TrioDriver, "sleep", sleep)
     return found
 
 
@@ -265,9 +272,9 @@ def test_the_wait_for_a_name_can_be_ended(
     kernel.claims["/run/netns/n1"] = ""
     monkeypatch.setattr(host, "claimed", lambda _: None)
     monkeypatch.setattr(host, "read_plain", empty)
-    topology = chain(2)
-    head = head_start(topology, Result(topology.name, "unchanged"), kernel=kernel, stopped=lambda: len(pauses) > 2)
-    assert head is None
+    stop = StopWhen(lambda: len(pauses) > 2)
+    with pytest.raises(Stopped):
+        drive(apply(chain(2), kernel=kernel, driver=InlineDriver(stop)))
     assert len(pauses) == 3
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
 from kokofast.host.kernel import Handle
 from kokofast.topology.model import Topology
 from kokofast.wire.message import KernelError, Message, Request
@@ -17,6 +15,7 @@ from kokofast.wire.tc import CLSACT_HANDLE, RTM_DELQDISC, RTM_GETTFILTER, RTM_NE
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import lab, visible
+from tests.runs import apply, destroy
 
 if TYPE_CHECKING:
     from kokofast.wire.attributes import Resolve

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from kokofast.engine.apply import apply
 from kokofast.engine.failures import failures_of_bereft
 from kokofast.engine.groundwork import leave_out
 from kokofast.engine.seen import Survey
@@ -13,6 +12,7 @@ from kokofast.plan.observed import Namespace
 from kokofast.topology.model import Topology
 from tests.engine.conftest import KernelFactory
 from tests.engine.labs import Links, lab
+from tests.runs import apply
 
 MISSING = (
     "node b: there is no network namespace 'b'; make it with 'ip netns add', or have it made by \"create\": true in "

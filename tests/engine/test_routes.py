@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from kokofast.engine import routes
-from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.plan.ownership import group_of
 from kokofast.wire.addr import AF_INET, AF_INET6
@@ -21,6 +19,7 @@ from kokofast.wire.route import RT_TABLE_LOCAL, RT_TABLE_MAIN, RTM_DELROUTE, RTM
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import star
+from tests.runs import apply, destroy
 
 LINKS = 6
 STRANGER = 99

@@ -24,16 +24,15 @@ import pytest
 import trio
 
 from kokofast import load
-from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
+from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.engine.scene import scan
-from kokofast.engine.scheduler import run_all
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.host.namespaces import claimed, named
 from kokofast.wire.message import KernelError, Request
 from tests.conftest import ip, namespaces
 from tests.faults.machine import Dump, differences, dump, seed, settled, size
 from tests.kernel.conftest import COMMAND, Lab, stand_still, until
+from tests.runs import apply, destroy
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -193,7 +192,7 @@ class Site:
     async def _scan(self) -> Any:
         kernel = Kernel(256)
         try:
-            return await scan(kernel, run_all, lab=self.lab.name)
+            return await scan(kernel, TrioDriver(), lab=self.lab.name)
         finally:
             kernel.close()
 

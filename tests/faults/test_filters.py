@@ -11,8 +11,6 @@ import pytest
 
 from kokofast import load
 from kokofast.engine.applied import Applied
-from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
 from kokofast.engine.mirror import set_mtu
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.topology.model import Topology
@@ -21,6 +19,7 @@ from kokofast.wire.tc import RTM_DELTFILTER, RTM_GETTFILTER, TC_H_MIN_EGRESS
 from tests.conftest import ip
 from tests.kernel.conftest import Lab
 from tests.kernel.test_mirror import filters, qdiscs, tc
+from tests.runs import apply, destroy
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 

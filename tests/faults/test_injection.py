@@ -21,12 +21,10 @@ import pytest
 
 from kokofast.cli.batch import exit_code
 from kokofast.cli.command import PARTIAL
+from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine import indexes, rollback, routes
-from kokofast.engine.apply import apply, go_on
-from kokofast.engine.destroy import destroy
-from kokofast.engine.headstart import head_start
 from kokofast.engine.indexes import Indexes
-from kokofast.engine.result import UNCHANGED, Result
+from kokofast.engine.result import Result
 from kokofast.host.kernel import Kernel
 from kokofast.host.watch import Watch
 from kokofast.plan.observed import Namespace
@@ -52,6 +50,7 @@ from tests.faults.rows import LINKS, rows_of
 from tests.faults.witness import State, difference
 from tests.faults.world import GENEROUS, TIGHT, World, has_clsact
 from tests.kernel.conftest import run
+from tests.runs import apply, destroy
 
 # How calls can fail. Not with what says that it is done already, or that there is nothing: that would be a lie, not a
 # fault (ENODEV to a deletion, ENOENT to an unlink).
@@ -174,7 +173,7 @@ class Runs:
         try:
             with injected(faults):
                 if self.by_command:
-                    result = await self._without_loop(kernel, keep_going)
+                    result = drive(apply(self.topology, kernel=kernel, driver=InlineDriver(), keep_going=keep_going))
                 else:
                     result = await apply(self.topology, kernel=kernel, jobs=jobs, keep_going=keep_going)
         except BaseException as error:
@@ -187,16 +186,6 @@ class Runs:
         self.counts["strangers compared"] += 1
         assert len(os.listdir("/proc/self/fd")) == descriptors, f"descriptors were lost: {outcome}"
         return outcome
-
-    async def _without_loop(self, kernel: Kernel, keep_going: bool) -> Result:
-        head = head_start(self.topology, Result(self.topology.name, UNCHANGED), kernel=kernel)
-        assert head is not None
-        with head:
-            if head.is_to_do:
-                assert head.is_short(None)
-                if not head.carry_out():
-                    await go_on(head, jobs=1, keep_going=keep_going)
-        return head.result
 
     async def check_all_or_nothing(self, outcome: Outcome, *, same_indexes: bool = True) -> None:
         """Either nothing happened, and the error has its place in the file; or everything did.

@@ -9,26 +9,30 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kokofast import load
-from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
-from kokofast.engine.headstart import head_start
+from kokofast.drivers.inline import InlineDriver, drive
+from kokofast.engine.execute import Executor
+from kokofast.engine.groundwork import plan_of, see_for
 from kokofast.engine.observe import observe
 from kokofast.engine.result import UNCHANGED, Result
+from kokofast.engine.survey import survey_nodes
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.plan.operations import CreateLink
 from kokofast.plan.ownership import group_of
+from kokofast.plan.plan import nodes_of
 from kokofast.topology.model import Topology
 from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Message, Request
 from tests.conftest import ip, links
 from tests.faults.test_races import begin, end
 from tests.kernel.conftest import COMMAND, Lab, ping, refused_by_the_kernel
+from tests.runs import apply, destroy
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -37,13 +41,12 @@ Start = Callable[..., subprocess.Popen[str]]
 
 def kill_before_aliases(topology: Topology) -> None:
     """Leaves what a batch leaves that is killed when it has made its links, and set nothing yet."""
-    head = head_start(topology, Result(topology.name, UNCHANGED), kernel=Kernel(64), exclusive=False)
-    assert head is not None
-    try:
-        creations = [item for item in head.applied.plan.operations if isinstance(item, CreateLink)]
-        assert head.applied.executor.execute(creations) == [None] * len(creations)
-    finally:
-        head.close()
+    with closing(Kernel(64)) as kernel:
+        result = Result(topology.name, UNCHANGED)
+        survey = drive(survey_nodes(InlineDriver(), kernel, nodes_of(topology), see_for(topology), result))
+        plan = plan_of(topology, survey, kernel)
+        creations = [item for item in plan.operations if isinstance(item, CreateLink)]
+        assert Executor(kernel, survey.handles, survey.observed).execute(creations) == [None] * len(creations)
 
 
 def bundle(a: str, b: str, letter: str, count: int) -> list[dict[str, Any]]:

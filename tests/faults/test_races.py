@@ -22,13 +22,12 @@ from typing import Any
 import pytest
 
 from kokofast import load
-from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
 from kokofast.host.lock import LabLock
 from kokofast.host.namespaces import NewNamespace, make_namespaces, prepare_directory, remove_namespace
 from kokofast.plan.ownership import namespace_alias
 from tests.conftest import NETNS_DIRECTORY, RunKokofast, ip, links, namespaces
 from tests.kernel.conftest import COMMAND, Lab, Watch, identity, present, run, stand_still, until
+from tests.runs import apply, destroy
 from tests.runtimes.conftest import docker  # noqa: F401
 from tests.runtimes.engines import Docker
 

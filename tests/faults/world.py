@@ -8,8 +8,6 @@ import os
 import socket
 from typing import Any
 
-from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
 from kokofast.engine.result import Result
 from kokofast.host.kernel import Kernel
 from kokofast.host.namespaces import open_namespace, write_sysctl
@@ -18,6 +16,7 @@ from kokofast.topology.model import Topology
 from tests.conftest import NETNS_DIRECTORY, SETTLE_SECONDS, NamespaceFactory, ip
 from tests.faults.witness import State, Witness, difference
 from tests.kernel.conftest import run, until
+from tests.runs import apply, destroy
 
 GENEROUS, TIGHT = 256, 8  # descriptors: all stay open, or each namespace is closed and opened again all the time
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from kokofast.engine import routes
-from kokofast.engine.destroy import destroy
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.wire.link import RTM_DELLINK
 from kokofast.wire.message import KernelError, Request
 from kokofast.wire.route import RTM_DELROUTE
 from tests.conftest import ip
 from tests.kernel.conftest import Lab, until
+from tests.runs import destroy
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 

@@ -14,15 +14,13 @@ import trio
 
 import kokofast
 from kokofast.api import ApplyError, deployed
-from kokofast.engine.apply import apply
-from kokofast.engine.destroy import destroy
-from kokofast.engine.inspect import inspect
 from kokofast.engine.result import Result
 from kokofast.host.kernel import Kernel
 from kokofast.topology import load
 from kokofast.topology.model import Topology
 from tests.conftest import addresses, links
 from tests.kernel.conftest import Lab, present, refused_by_the_kernel, state
+from tests.runs import apply, destroy, inspect
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 

@@ -15,11 +15,11 @@ import pytest
 
 import kokofast
 from kokofast.engine import mirror, mirrors
-from kokofast.engine.apply import apply
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.wire.message import KernelError
 from tests.conftest import ip, ip_batch, ip_json, links
 from tests.kernel.conftest import COMMAND, Lab, ping, refused_by_the_kernel, run, state, until
+from tests.runs import apply
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kokofast.drivers.driver import Stop
 from kokofast.koko import command
 from tests.conftest import NamespaceFactory, ip
 from tests.engine.fake import FakeKernel
@@ -118,7 +119,8 @@ def test_a_link_of_our_own_that_is_there_already(here: str, pair: tuple[str, str
     assert_one_sentence(koko(here, "-n", f"{a},link1", "-x", "up0,10.99.0.2,2"), INVALID)
     # The kernel has one tunnel of a kind in a namespace.
     answer = koko(here, "-n", f"{a},link2", "-x", "up0,10.99.0.2,1")
-    assert_one_sentence(answer, FAILED)
+    assert_one_sentence(answer, INVALID)
+    assert f"link1 in {a}" in answer.stderr
     assert state(*pair) == before
     assert b not in answer.stderr
 
@@ -168,8 +170,8 @@ def test_no_docker_daemon(
 def machine(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     kernel = FakeKernel("a", "b")
     monkeypatch.setattr("kokofast.host.kernel.Kernel", lambda _: kernel)
-    monkeypatch.setattr(command, "_missing_capabilities", list)
-    monkeypatch.setattr(command, "_hold_signals", list)
+    monkeypatch.setattr("kokofast.host.limits.missing_capabilities", list)
+    monkeypatch.setattr(command, "_heed_signals", lambda _: None)
     return kernel
 
 
@@ -217,13 +219,12 @@ def test_a_signal_takes_back_everything(
     machine: FakeKernel, requests_of_a_run: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = machine.state()
-    caught: list[int] = []
+    stops: list[Stop] = []
     number = 0
-    monkeypatch.setattr(command, "_hold_signals", lambda: caught)
-    machine.before = lambda _: caught.append(15) if len(machine.requests) == number else None
+    monkeypatch.setattr(command, "_heed_signals", stops.append)
+    machine.before = lambda _: stops[-1].heed(15) if len(machine.requests) == number else None
     codes: list[int] = []
     for number in range(1, requests_of_a_run + 1):  # noqa: B007 - read above
-        caught.clear()
         machine.count_from_here()
         codes.append(command.run(LINK))
         if codes[-1] == FAILED:

@@ -16,12 +16,12 @@ import pytest
 
 from kokofast.endpoints import process
 from kokofast.endpoints.containers import CONNECTIONS
-from kokofast.engine.apply import apply
 from kokofast.engine.result import Result
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.topology.model import End, Link, Node, Topology
 from tests.conftest import NamespaceFactory, RunKokofast, ip, links
 from tests.endpoints.fakes import FakeDocker, RawServer, refusal
+from tests.runs import apply
 from tests.runtimes.conftest import Batch, ancestors, errors
 from tests.runtimes.engines import Docker
 from tests.runtimes.proxy import Proxy

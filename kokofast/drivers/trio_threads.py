@@ -23,7 +23,7 @@ _own = _thread._local()
 
 @trio.lowlevel.enable_ki_protection
 async def in_thread(job: Callable[..., T], *arguments: object, else_here: bool = False) -> T:
-    """Runs a job in a thread of its own; once it has begun it is waited for, also when the scope is cancelled.
+    """Run a job in a thread of its own; once it has begun, wait for it, also when the scope is cancelled.
 
     Raises OSError EAGAIN or ENOMEM when there can be no thread; with else_here the calling one does the job then.
     """
@@ -67,7 +67,7 @@ def is_cancelled() -> bool:
 
 
 def wait_for_all() -> None:
-    """Waits for the threads that are left when trio itself has broken down."""
+    """Wait for the threads that are left when trio itself has broken down."""
     while _waited_for:
         try:
             _waited_for.pop().wait()

@@ -9,8 +9,10 @@ import pytest
 import trio
 import trio.testing
 
-from kokofast.engine.pace import WINDOW, Pace
-from kokofast.engine.scheduler import Scheduler, run_all
+from kokofast.drivers.driver import run_all
+from kokofast.drivers.trio_driver import TrioDriver
+from kokofast.drivers.work_queue import WorkQueue
+from kokofast.drivers.worker_count import WINDOW, WorkerCount
 from kokofast.host import limits
 from tests.engine.fake import PATIENCE
 
@@ -45,30 +47,26 @@ class Recorder:
     def started(self) -> list[int]:
         return [number for chunk in self.chunks for number in chunk]
 
-    def scheduler(
-        self,
-        after: Sequence[tuple[int, ...]],
-        *,
-        workers: int | Pace = 1,
-        chunk: int = 1,
-        stop: bool = True,
-    ) -> Scheduler[int, bool]:
-        return Scheduler(
+    async def run(
+        self, after: Sequence[tuple[int, ...]], *, workers: int | WorkerCount = 1, chunk: int = 1, stop: bool = True
+    ) -> None:
+        queue = WorkQueue(
             range(len(after)),
-            after,
             self.execute,
-            failed=lambda went_well: not went_well,
-            report=self.report,
-            workers=workers,
+            self.report,
+            workers=workers if isinstance(workers, WorkerCount) else WorkerCount(workers),
             chunk=chunk,
+            after=after,
+            failed=lambda went_well: not went_well,
             stop_on_failure=stop,
         )
+        await TrioDriver().carry_out(queue)
 
 
 async def test_what_waits_comes_after_what_it_waits_for() -> None:
     after: list[tuple[int, ...]] = [(3,), (0, 2), (3,), (), (1,), ()]
     recorder = Recorder()
-    await recorder.scheduler(after, workers=3).run()
+    await recorder.run(after, workers=3)
     order = [number for number, _ in recorder.reported]
     assert sorted(order) == list(range(6))
     assert all(order.index(other) < order.index(number) for number, others in enumerate(after) for other in others)
@@ -80,7 +78,7 @@ async def test_no_more_at_a_time_than_there_are_workers(workers: int) -> None:
     # Each waits until all workers are busy: fewer would be seen as a broken barrier, more in .most.
     barrier = threading.Barrier(workers)
     recorder.inside = lambda _: void(barrier.wait(PATIENCE))
-    await recorder.scheduler([()] * (4 * workers), workers=workers).run()
+    await recorder.run([()] * (4 * workers), workers=workers)
     assert recorder.most == workers
     assert len(recorder.reported) == 4 * workers
 
@@ -91,7 +89,7 @@ def void(_: object) -> None:
 
 async def test_chunks_are_full_in_order_and_not_larger_than_said() -> None:
     recorder = Recorder()
-    await recorder.scheduler([()] * 10, chunk=4).run()
+    await recorder.run([()] * 10, chunk=4)
     assert recorder.chunks == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
@@ -99,7 +97,7 @@ async def test_a_small_plan_is_spread_over_the_workers() -> None:
     recorder = Recorder()
     barrier = threading.Barrier(2)
     recorder.inside = lambda _: void(barrier.wait(PATIENCE))
-    await recorder.scheduler([()] * 2, workers=2, chunk=64).run()
+    await recorder.run([()] * 2, workers=2, chunk=64)
     assert sorted(recorder.chunks) == [[0], [1]]
 
 
@@ -111,26 +109,26 @@ async def test_a_chunk_holds_operations_of_one_type() -> None:
         return [None] * len(chunk)
 
     items: list[object] = [1, 2, "a", "b", 3]
-    await run_all(items, execute, workers=1, chunk=9, report=lambda *_: None)
+    await run_all(TrioDriver(), items, execute, workers=1, chunk=9, report=lambda *_: None)
     assert chunks == [[1, 2], ["a", "b"], [3]]
 
 
 async def test_after_a_failure_nothing_new_starts() -> None:
     recorder = Recorder(bad=[2])
-    await recorder.scheduler([()] * 10, chunk=2).run()
+    await recorder.run([()] * 10, chunk=2)
     assert recorder.started == [0, 1, 2, 3]
     assert recorder.reported == [(0, True), (1, True), (2, False), (3, True)]
 
 
 async def test_those_behind_a_failure_never_start_but_all_others_do() -> None:
     recorder = Recorder(bad=[0])
-    await recorder.scheduler([(), (0,), (1,), (), (3,), (3, 1)], stop=False).run()
+    await recorder.run([(), (0,), (1,), (), (3,), (3, 1)], stop=False)
     assert sorted(recorder.started) == [0, 3, 4]
 
 
 async def test_a_worker_more_works_when_the_pace_allows_it() -> None:
     recorder = Recorder()
-    pace = Pace(first=1, most=2, clock=lambda: float(len(recorder.chunks)))
+    pace = WorkerCount(first=1, most=2, clock=lambda: float(len(recorder.chunks)))
     both = threading.Barrier(2)
 
     def inside(chunk: Sequence[int]) -> None:
@@ -138,14 +136,14 @@ async def test_a_worker_more_works_when_the_pace_allows_it() -> None:
             both.wait(PATIENCE)
 
     recorder.inside = inside
-    await recorder.scheduler([()] * 40, workers=pace).run()
+    await recorder.run([()] * 40, workers=pace)
     assert recorder.most == 2
     assert sorted(recorder.started) == list(range(40))
 
 
 async def test_no_operation_at_all() -> None:
     recorder = Recorder()
-    await recorder.scheduler([]).run()
+    await recorder.run([])
     assert recorder.chunks == []
 
 
@@ -165,7 +163,7 @@ async def test_cancelling_waits_for_what_runs_and_reports_it(workers: int) -> No
 
         async def run() -> None:
             with scope:
-                await recorder.scheduler([()] * 20, workers=workers, chunk=2).run()
+                await recorder.run([()] * 20, workers=workers, chunk=2)
 
         nursery.start_soon(run)
         for _ in range(workers):
@@ -188,13 +186,15 @@ async def test_a_defect_in_a_worker_ends_the_run_and_is_not_swallowed() -> None:
 
     recorder.inside = inside
     with pytest.RaisesGroup(ZeroDivisionError):
-        await recorder.scheduler([()] * 9).run()
+        await recorder.run([()] * 9)
     assert recorder.reported == [(0, True)]
 
 
 async def test_run_all_goes_on_after_failures() -> None:
     recorder = Recorder(bad=[0, 1, 2])
-    await run_all(range(5), recorder.execute, workers=2, chunk=2, report=lambda *one: recorder.reported.append(one))
+    await run_all(
+        TrioDriver(), range(5), recorder.execute, workers=2, chunk=2, report=lambda *one: recorder.reported.append(one)
+    )
     assert sorted(recorder.reported) == [(0, False), (1, False), (2, False), (3, True), (4, True)]
 
 
@@ -211,7 +211,7 @@ async def test_where_there_are_no_threads_run_all_works_in_its_own(monkeypatch: 
         return [2 * item for item in chunk]
 
     monkeypatch.setattr(_thread, "start_new_thread", refuse)
-    await run_all(range(10), execute, workers=3, chunk=2, report=lambda *what: reported.append(what))
+    await run_all(TrioDriver(), range(10), execute, workers=3, chunk=2, report=lambda *what: reported.append(what))
     assert sorted(reported) == [(number, 2 * number) for number in range(10)]
     assert set(threads) == {home}
 
@@ -230,7 +230,7 @@ async def test_a_thread_that_dies_without_a_word_ends_the_run(monkeypatch: pytes
     monkeypatch.setattr(_thread, "start_new_thread", start_to_die)
     recorder = Recorder()
     with trio.fail_after(PATIENCE), pytest.RaisesGroup(pytest.RaisesExc(OSError, match="memory")):
-        await recorder.scheduler([()] * 4).run()
+        await recorder.run([()] * 4)
     assert recorder.started == list(range(dies - 1))
 
 
@@ -243,7 +243,7 @@ async def test_a_dead_thread_s_work_is_done_here_by_run_all(monkeypatch: pytest.
 
     monkeypatch.setattr(_thread, "start_new_thread", start_to_die)
     reported: list[tuple[int, int]] = []
-    await run_all([1, 2, 3], list, workers=2, chunk=1, report=lambda *what: reported.append(what))
+    await run_all(TrioDriver(), [1, 2, 3], list, workers=2, chunk=1, report=lambda *what: reported.append(what))
     assert sorted(reported) == [(0, 1), (1, 2), (2, 3)]
 
 
@@ -253,7 +253,7 @@ async def test_who_is_not_woken_looks_for_himself(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(trio.lowlevel.TrioToken, "run_sync_soon", forget, raising=True)
     recorder = Recorder()
-    await recorder.scheduler([()] * 2).run()
+    await recorder.run([()] * 2)
     assert recorder.reported == [(0, True), (1, True)]
 
 
@@ -261,5 +261,5 @@ async def test_memory_that_is_short_is_told_before_more_is_begun(monkeypatch: py
     recorder = Recorder()
     recorder.inside = lambda _: monkeypatch.setattr(limits, "no_room", lambda _: ": the limit is 1 MB")
     with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="the limit is 1 MB")):
-        await recorder.scheduler([()] * 3).run()
+        await recorder.run([()] * 3)
     assert recorder.reported == [(0, True)]

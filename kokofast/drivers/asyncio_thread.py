@@ -45,8 +45,11 @@ class AsyncioThread:
         self._thread.wait()
 
     async def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
-        """Runs an asyncio function to its end. When the caller is cancelled, so is the asyncio task, and its end is
-        waited for: nothing goes on behind the back of a caller who has left."""
+        """Run an asyncio function to its end.
+
+        When the caller is cancelled, so is the asyncio task, and its end is waited for: nothing goes on behind the back
+        of a caller who has left.
+        """
         token = trio.lowlevel.current_trio_token()
         finished = trio.Event()
         tasks: list[asyncio.Task[T]] = []
@@ -79,6 +82,11 @@ class AsyncioThread:
             self._thread.wait()
             raise MemoryError("a thread died")
         return tasks[0].result()
+
+    async def finish(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run an asyncio function that nothing cancels."""
+        with trio.CancelScope(shield=True):
+            await self.call(function)
 
     async def _wait(self, event: trio.Event, is_over: Callable[[], bool]) -> None:
         await trio.lowlevel.checkpoint()

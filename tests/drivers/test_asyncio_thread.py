@@ -9,7 +9,7 @@ import threading
 import pytest
 import trio
 
-from kokofast.endpoints.asyncio_thread import AsyncioThread
+from kokofast.drivers.asyncio_thread import AsyncioThread
 
 
 async def test_calls_share_one_loop_and_the_thread_ends_with_the_block() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kokofast.engine.pace import WINDOW, Pace
+from kokofast.drivers.worker_count import WINDOW, WorkerCount
 
 
 class Machine:
@@ -14,7 +14,7 @@ class Machine:
         self.rates = rates
         self.now = 1000.0
 
-    def run(self, pace: Pace, chunks: int) -> list[int]:
+    def run(self, pace: WorkerCount, chunks: int) -> list[int]:
         """How many workers there were after each chunk."""
         seen = []
         for _ in range(chunks):
@@ -37,7 +37,7 @@ class Machine:
 )
 def test_workers_are_added_while_the_rate_rises(rates: list[float], first: int, worth: int) -> None:
     machine = Machine(rates)
-    pace = Pace(first=first, most=4, clock=lambda: machine.now)
+    pace = WorkerCount(first=first, most=4, clock=lambda: machine.now)
     seen = machine.run(pace, 100)
     assert seen[-1] == worth
     assert seen[0] == first
@@ -48,18 +48,18 @@ def test_workers_are_added_while_the_rate_rises(rates: list[float], first: int, 
 
 def test_a_short_run_stays_with_what_it_began_with() -> None:
     machine = Machine([100, 200, 300])
-    assert set(machine.run(Pace(first=2, most=3, clock=lambda: machine.now), 2 * WINDOW - 1)) == {2}
+    assert set(machine.run(WorkerCount(first=2, most=3, clock=lambda: machine.now), 2 * WINDOW - 1)) == {2}
 
 
 def test_what_the_user_says_stays() -> None:
     machine = Machine([1, 2, 4, 8, 16])
-    pace = Pace(3, clock=lambda: machine.now)
+    pace = WorkerCount(3, clock=lambda: machine.now)
     assert set(machine.run(pace, 200)) == {3}
     assert pace.most == 3
 
 
 def test_a_clock_that_stands_still_divides_nothing_by_zero() -> None:
-    pace = Pace(first=1, most=2, clock=lambda: 5.0)
+    pace = WorkerCount(first=1, most=2, clock=lambda: 5.0)
     for _ in range(3 * WINDOW):
         pace.done(1)
     assert pace.workers in (1, 2)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # The rtnl lock is global: two threads keep it busy, more mostly spin on it. The kernel's own threads, which bring the
 # new interfaces' carriers and addresses up, need a processor as well.
@@ -19,7 +22,7 @@ WINDOW = 6
 WORTH = 1.1
 
 
-class Pace:
+class WorkerCount:
     """Tries one worker more as long as the rate rises by a tenth. What fixed says stays."""
 
     def __init__(
@@ -44,7 +47,7 @@ class Pace:
         return max(min(CHUNK, capacity // (2 * self.most)), 1)
 
     def done(self, operations: int) -> None:
-        """A chunk of so many operations has ended."""
+        """Note that a chunk of so many operations has ended."""
         if self._settled:
             return
         self._chunks += 1

@@ -1,0 +1,1 @@
+"""How a run gets its work done: in the calling thread, or by worker threads under trio."""

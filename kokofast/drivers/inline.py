@@ -1,0 +1,95 @@
+"""Everything in the calling thread, one chunk after the other. Imports no event loop."""
+
+from __future__ import annotations
+
+import time
+
+from kokofast.drivers.driver import Stop, Stopped
+from kokofast.host.limits import need_room
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from typing import Any, TypeVar
+
+    from kokofast.drivers.work_queue import WorkQueue
+    from kokofast.endpoints.containers import Containers
+    from kokofast.topology.model import Node
+
+    T = TypeVar("T")
+
+# A chunk as large as this may take a megabyte.
+LARGE = 16
+
+
+class InlineDriver:
+    """A driver for drive()."""
+
+    def __init__(self, stop: Stop | None = None) -> None:
+        self._stop = stop if stop is not None else Stop()
+        self._shields = 0
+
+    async def carry_out(self, queue: WorkQueue) -> None:
+        """See Driver. Raises Stopped before the next chunk."""
+        while queue:
+            self._carry_on(queue)
+
+    def _carry_on(self, queue: WorkQueue) -> None:
+        # The next chunk.
+        self._check()
+        numbers = queue.take(queue.chunk)
+        if len(numbers) >= LARGE and not queue.must_end:
+            need_room()
+        queue.finish(numbers, queue.execute(numbers))
+
+    async def sleep(self, seconds: float) -> None:
+        """See Driver."""
+        self._check()
+        time.sleep(seconds)  # noqa: ASYNC251 - there is no event loop
+        self._check()
+
+    def is_stopped(self) -> bool:
+        """See Driver."""
+        return not self._shields and self._stop.came()
+
+    def _check(self) -> None:
+        if self.is_stopped():
+            raise Stopped
+
+    def shielded(self) -> AbstractContextManager[object]:
+        """See Driver."""
+        return _Shield(self)
+
+    def containers(self, nodes: Sequence[Node], timeout: float) -> AbstractAsyncContextManager[Containers]:
+        """See Driver."""
+        # asyncio, and what needs it, takes its time to import.
+        from kokofast.drivers.asyncio_here import AsyncioHere
+        from kokofast.endpoints.containers import Containers
+
+        return Containers(nodes, timeout, AsyncioHere(self._stop))
+
+
+class _Shield:
+    # Not contextlib's decorator: koko's command line imports this.
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: InlineDriver) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> None:
+        self._driver._shields += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._driver._shields -= 1
+
+
+def drive(job: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that awaits nothing but an InlineDriver, and return its result."""
+    try:
+        job.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    job.close()
+    raise RuntimeError("it waits for an event loop")

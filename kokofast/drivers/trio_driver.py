@@ -1,0 +1,93 @@
+"""Worker threads under trio: the driver of the library, and of large batches.
+
+Which items are next is decided synchronously; only handing a chunk to a thread awaits. A chunk that has begun is
+always waited for, also when the scope is cancelled, so that what was made is known.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from kokofast.drivers.trio_threads import in_thread, is_cancelled
+from kokofast.host.limits import HEADROOM, need_room, no_room
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from typing import Any
+
+    from kokofast.drivers.work_queue import WorkQueue
+    from kokofast.endpoints.containers import Containers
+    from kokofast.topology.model import Node
+
+
+class TrioDriver:
+    """A driver for trio programs: each coroutine ends with trio.Cancelled when its scope is cancelled."""
+
+    async def carry_out(self, queue: WorkQueue) -> None:
+        """See Driver."""
+        pool = _Pool(queue)
+        async with trio.open_nursery() as nursery:
+            for worker in range(min(queue.workers.most, max(queue.left, 1))):
+                nursery.start_soon(pool.work, worker)
+
+    async def sleep(self, seconds: float) -> None:
+        """See Driver."""
+        await trio.sleep(seconds)
+
+    def is_stopped(self) -> bool:
+        """See Driver."""
+        return is_cancelled()
+
+    def shielded(self) -> AbstractContextManager[object]:
+        """See Driver."""
+        return trio.CancelScope(shield=True)
+
+    def containers(self, nodes: Sequence[Node], timeout: float) -> AbstractAsyncContextManager[Containers]:
+        """See Driver."""
+        # asyncio, and what needs it, takes its time to import.
+        from kokofast.drivers.asyncio_thread import AsyncioThread
+        from kokofast.endpoints.containers import Containers
+
+        return Containers(nodes, timeout, AsyncioThread())
+
+
+class _Pool:
+    """Tasks that each have one chunk after the other carried out in a thread."""
+
+    def __init__(self, queue: WorkQueue) -> None:
+        self._queue = queue
+        self._running = 0
+        self._wake = trio.Condition()
+
+    async def work(self, worker: int) -> None:
+        queue, count = self._queue, self._queue.workers
+        while True:
+            async with self._wake:
+                while worker >= count.workers or not (numbers := self._next()):
+                    if not (self._running or queue):
+                        self._wake.notify_all()
+                        return
+                    await self._wake.wait()
+                self._running += 1
+            answers: Sequence[Any] = ()
+            try:
+                if not queue.must_end:
+                    need_room()
+                if queue.must_end and no_room(HEADROOM) is not None:
+                    answers = queue.execute(numbers)
+                else:
+                    answers = await in_thread(queue.execute, numbers, else_here=queue.must_end)
+            finally:
+                self._running -= 1
+                count.done(len(answers))
+                queue.finish(numbers, answers)
+            async with self._wake:
+                self._wake.notify_all()
+
+    def _next(self) -> list[int]:
+        # A small plan is spread over all workers.
+        return self._queue.take(min(self._queue.chunk, math.ceil(len(self._queue) / self._queue.workers.workers)))

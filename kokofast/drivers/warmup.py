@@ -1,0 +1,113 @@
+"""The driver of the command line: in the calling thread where that is sooner, else under trio.
+
+To import trio takes the interpreter as long as it takes the kernel to make some 300 links. So short work never imports
+it. For long work a thread imports it while the first chunks are carried out; then trio runs that work only.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING
+
+from kokofast.drivers.driver import Stopped
+from kokofast.drivers.inline import InlineDriver
+from kokofast.host.threads import Running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kokofast.drivers.driver import Stop
+    from kokofast.drivers.work_queue import WorkQueue
+
+
+class LoopError(Exception):
+    """The event loop cannot be had. The text is a sentence."""
+
+
+def import_trio() -> None:
+    """Import trio and what needs it. Raises LoopError."""
+    try:
+        import kokofast.drivers.trio_driver  # noqa: F401
+    except Exception as error:
+        why = "there is not memory enough" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+        raise LoopError(f"the event loop cannot be imported: {why}") from error
+
+
+class WarmupDriver(InlineDriver):
+    """A driver for drive(). around("import", job) may wrap the import of trio, for a trace."""
+
+    def __init__(
+        self, stop: Stop, around: Callable[[str, Callable[[], None]], Callable[[], None]] = lambda _, job: job
+    ) -> None:
+        super().__init__(stop)
+        self._import = around("import", import_trio)
+        self._is_warm = False
+
+    async def carry_out(self, queue: WorkQueue) -> None:
+        """See Driver. Raises Stopped, and LoopError when the queue need not end."""
+        if queue.workers.most > 1 and queue.left > queue.few:
+            try:
+                self._warm_up(queue)
+                if queue:
+                    self._under_trio(queue)
+                return
+            except (LoopError, OSError, MemoryError):
+                if not queue.must_end:
+                    raise
+                queue.put_back()  # what broke off is done again
+        await super().carry_out(queue)
+
+    def _warm_up(self, queue: WorkQueue) -> None:
+        # Carries out the first chunks while a thread imports trio: one at least, which is mostly one long system call.
+        if self._is_warm:
+            return
+        # First imported by another thread, it would take that for the main one (until Python 3.12).
+        import threading  # noqa: F401
+
+        importing = Running(self._import)
+        try:
+            while queue:
+                self._carry_on(queue)
+                if importing.has_ended():
+                    break
+        except BaseException:
+            with suppress(BaseException):
+                importing.wait()
+            raise
+        importing.wait()
+        self._is_warm = True
+
+    def _under_trio(self, queue: WorkQueue) -> None:
+        import trio
+
+        from kokofast.drivers.trio_driver import TrioDriver
+        from kokofast.drivers.trio_threads import wait_for_all
+
+        async def section() -> bool:
+            token = trio.lowlevel.current_trio_token()
+            with trio.CancelScope() as scope:
+                stop = self._stop.calling(lambda: token.run_sync_soon(scope.cancel))
+                with nullcontext() if self._shields else stop:
+                    await TrioDriver().carry_out(queue)
+            return scope.cancelled_caught
+
+        try:
+            is_cancelled = trio.run(section)
+        except trio.TrioInternalError as error:  # for want of memory, most likely
+            wait_for_all()
+            raise LoopError(f"the event loop broke down: {error.__cause__!r}") from error
+        except BaseExceptionGroup as group:
+            errors = list(leaves(group))
+            # Several threads met the same trouble, of the machine most likely: one of them is enough to say.
+            raise errors[0] from group
+        if is_cancelled:
+            raise Stopped
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """Yield the exceptions that a group is made of, in turn."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error
