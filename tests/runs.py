@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from kokofast.drivers.driver import Stop
+from kokofast.drivers import Stop
 from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.engine import apply as _apply
 from kokofast.engine import destroy as _destroy
@@ -17,7 +17,7 @@ from kokofast.host.kernel import Kernel
 from kokofast.topology.model import Topology
 
 if TYPE_CHECKING:
-    from kokofast.drivers.driver import Driver
+    from kokofast.drivers import Driver
 
 
 class StopWhen(Stop):

@@ -75,7 +75,7 @@ def batch(options: argparse.Namespace) -> int:
 
 def _carry_out(topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace) -> bool:
     """Fill the result in; return whether a signal came before the end."""
-    from kokofast.drivers.driver import Stopped
+    from kokofast.drivers import Stopped
     from kokofast.drivers.inline import drive
     from kokofast.drivers.warmup import LoopError, WarmupDriver
     from kokofast.engine.apply import apply

@@ -103,7 +103,7 @@ def _destroy(options: argparse.Namespace) -> int:
     topology = load_file(options) if options.file is not None else None
     read = time.perf_counter() - start
     need_capabilities()
-    from kokofast.drivers.driver import Stopped
+    from kokofast.drivers import Stopped
     from kokofast.drivers.inline import drive
     from kokofast.drivers.warmup import LoopError, WarmupDriver
     from kokofast.engine.destroy import destroy
@@ -154,7 +154,7 @@ def _inspect(options: argparse.Namespace) -> int:
     check_lab(options.lab)
     need_capabilities(looks_only=True)
     from kokofast.cli.output import print_links, unlinked
-    from kokofast.drivers.driver import Stopped
+    from kokofast.drivers import Stopped
     from kokofast.drivers.inline import InlineDriver, drive
     from kokofast.engine.inspect import inspect
     from kokofast.host.kernel import kernel_for

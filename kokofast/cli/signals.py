@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.cli.command import PARTIAL
 from kokofast.cli.output import complain
-from kokofast.drivers.driver import Stop
+from kokofast.drivers import Stop
 from kokofast.host.threads import Running
 
 if TYPE_CHECKING:

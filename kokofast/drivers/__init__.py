@@ -1,1 +1,152 @@
-"""How a run gets its work done: in the calling thread, or by worker threads under trio."""
+"""What a run leaves to its caller: how blocking work is carried out, waited for, and stopped.
+
+apply() and destroy() are coroutines that await nothing but their driver. So one body serves a single link of koko's
+command line, which cannot afford the import of an event loop, and a library that runs under trio.
+"""
+
+from __future__ import annotations
+
+from kokofast.host.lock import LabLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from typing import Protocol, TypeVar
+
+    from kokofast.drivers.work_queue import WorkQueue
+    from kokofast.endpoints.containers import Containers
+    from kokofast.topology.model import Node
+
+    Item = TypeVar("Item")
+    Answer = TypeVar("Answer")
+
+    class Driver(Protocol):
+        """Runs the blocking parts of a run.
+
+        When the run is stopped, each coroutine raises once what has begun is done: Stopped, or trio.Cancelled.
+        """
+
+        async def carry_out(self, queue: WorkQueue) -> None:
+            """Execute the items of the queue until nothing more can be done."""
+
+        async def sleep(self, seconds: float) -> None:
+            """Wait."""
+
+        def is_stopped(self) -> bool:
+            """Whether the run is to stop; for work that waits, in any thread."""
+
+        def shielded(self) -> AbstractContextManager[object]:
+            """Return a block that comes to its end also when the run is stopped."""
+
+        def containers(self, nodes: Sequence[Node], timeout: float) -> AbstractAsyncContextManager[Containers]:
+            """Return a connection to the daemons of container nodes; timeout in seconds, for each question."""
+
+
+POLL_SECONDS = 0.05
+POLLS_UNTIL_TOLD = 10  # half a second: a wait that a user notices
+
+
+class Stopped(Exception):
+    """The run was asked to stop: what had begun is done, the rest is not."""
+
+
+class Stop:
+    """A request to stop a run, by signals. heed() may be called by any thread, and by a signal handler."""
+
+    def __init__(self) -> None:
+        self.caught: list[int] = []
+        self._listener: Callable[[], object] | None = None
+
+    def heed(self, number: int) -> None:
+        """Note a signal."""
+        self.caught.append(number)
+        listener = self._listener
+        if listener is not None:
+            listener()
+
+    def came(self) -> bool:
+        """Whether a signal has come."""
+        return bool(self.caught)
+
+    def calling(self, listener: Callable[[], object]) -> AbstractContextManager[None]:
+        """Return a block in which each signal calls the listener; one that came before calls it at once."""
+        return _Calling(self, listener)
+
+
+class _Calling:
+    # Not contextlib's decorator: koko's command line imports this.
+    __slots__ = ("_listener", "_stop")
+
+    def __init__(self, stop: Stop, listener: Callable[[], object]) -> None:
+        self._stop = stop
+        self._listener = listener
+
+    def __enter__(self) -> None:
+        self._stop._listener = self._listener
+        if self._stop.caught:
+            self._listener()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop._listener = None
+
+
+async def run_all(
+    driver: Driver,
+    items: Sequence[Item],
+    execute: Callable[[Sequence[Item]], Sequence[Answer]],
+    *,
+    workers: int,
+    chunk: int,
+    report: Callable[[int, Answer], None],
+    few: int = 0,
+) -> None:
+    """Execute independent items in chunks; call report(number, answer) for each.
+
+    Where no more threads can be started the calling one does their work: what takes away must come to its end. few: so
+    many items are done in the calling thread rather than that an event loop is started for them.
+    """
+    if not items:
+        return
+    from kokofast.drivers.work_queue import WorkerCount, WorkQueue
+
+    def report_all(numbers: Sequence[int], answers: Sequence[Answer]) -> None:
+        for number, answer in zip(numbers, answers, strict=True):
+            report(number, answer)
+
+    queue = WorkQueue(items, execute, report_all, workers=WorkerCount(workers), chunk=chunk, few=few, must_end=True)
+    await driver.carry_out(queue)
+
+
+class LabLocked:
+    """A block that holds the lock of the lab, with None that of all labs, where it is needed.
+
+    Gives a line for the user where the lock cannot be had. Calls waits once, when another run has held it for half a
+    second.
+    """
+
+    def __init__(
+        self, driver: Driver, lab: str | None, *, needed: bool = True, waits: Callable[[], object] | None = None
+    ) -> None:
+        self._driver = driver
+        self._lock = LabLock(lab)
+        self._needed = needed
+        self._waits = waits
+
+    async def __aenter__(self) -> list[str]:
+        if not self._needed:
+            return []
+        polls = 0
+        try:
+            while not self._lock.acquire():
+                if polls == POLLS_UNTIL_TOLD and self._waits is not None:
+                    self._waits()
+                polls += 1
+                await self._driver.sleep(POLL_SECONDS)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._lock.notes()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()

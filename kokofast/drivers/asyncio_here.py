@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kokofast.drivers.driver import Stop, Stopped
+from kokofast.drivers import Stop, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from kokofast.drivers.driver import Stop, Stopped
+from kokofast.drivers import Stop, Stopped
 from kokofast.host.limits import need_room
 
 TYPE_CHECKING = False

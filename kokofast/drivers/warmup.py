@@ -9,14 +9,14 @@ from __future__ import annotations
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from kokofast.drivers.driver import Stopped
+from kokofast.drivers import Stopped
 from kokofast.drivers.inline import InlineDriver
 from kokofast.host.threads import Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kokofast.drivers.driver import Stop
+    from kokofast.drivers import Stop
     from kokofast.drivers.work_queue import WorkQueue
 
 

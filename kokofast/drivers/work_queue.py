@@ -1,16 +1,71 @@
-"""The work of a run: items, each ready when those that it waits for went well."""
+"""The work of a run, and how many workers are worth having for it."""
 
 from __future__ import annotations
 
-# The C part of heapq alone.
-from _heapq import heappop, heappush
+import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from kokofast.drivers.worker_count import WorkerCount
+
+# The rtnl lock is global: two threads keep it busy, more mostly spin on it. The kernel's own threads, which bring the
+# new interfaces' carriers and addresses up, need a processor as well.
+PROCESSORS = len(os.sched_getaffinity(0))
+MOST = max(min(PROCESSORS - 1, 4), 1)
+AT_FIRST = min(2, MOST)
+CHUNK = 256
+
+# A worker's share of a window: two turns of what a chain needs, links and both their ends. Shorter, and the mix of
+# operations would decide.
+WINDOW = 6
+WORTH = 1.1
+
+
+class WorkerCount:
+    """Tries one worker more as long as the rate rises by a tenth. What fixed says stays."""
+
+    def __init__(
+        self,
+        fixed: int | None = None,
+        *,
+        first: int = AT_FIRST,
+        most: int = MOST,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.workers = fixed or first
+        self.most = fixed or most
+        self._clock = clock
+        self._settled = fixed is not None or first >= most
+        self._rate = 0.0  # operations a second with a worker less
+        self._chunks = 0
+        self._operations = 0
+        self._since = clock()
+
+    def chunk(self, capacity: int) -> int:
+        """How many operations a worker takes at a time, given how many namespaces all of them together may hold."""
+        return max(min(CHUNK, capacity // (2 * self.most)), 1)
+
+    def done(self, operations: int) -> None:
+        """Note that a chunk of so many operations has ended."""
+        if self._settled:
+            return
+        self._chunks += 1
+        self._operations += operations
+        if self._chunks < WINDOW * self.workers:
+            return
+        now = self._clock()
+        rate = self._operations / max(now - self._since, 1e-9)
+        if rate < self._rate * WORTH:
+            self.workers -= 1
+            self._settled = True
+        elif self.workers == self.most:
+            self._settled = True
+        else:
+            self.workers += 1
+        self._rate, self._since, self._chunks, self._operations = rate, now, 0, 0
 
 
 class WorkQueue:
@@ -73,8 +128,13 @@ class WorkQueue:
         numbers: list[int] = []
         if self._ready and not self._stopped:
             type_of_first = type(self._items[self._ready[0]])
-            while self._ready and len(numbers) < size and type(self._items[self._ready[0]]) is type_of_first:
-                numbers.append(heappop(self._ready))
+            count = 1
+            for number in self._ready[1:size]:
+                if type(self._items[number]) is not type_of_first:
+                    break
+                count += 1
+            numbers = self._ready[:count]
+            del self._ready[:count]
         self._begun.update(numbers)
         self.left -= len(numbers)
         return numbers
@@ -94,11 +154,12 @@ class WorkQueue:
                 for follower in self._followers[number]:
                     self._waiting[follower] -= 1
                     if self._waiting[follower] == 0:
-                        heappush(self._ready, follower)
+                        self._ready.append(follower)
+        self._ready.sort()  # two sorted runs: list.sort() merges them
 
     def put_back(self) -> None:
         """Have what broke off done again."""
-        for number in self._begun:
-            heappush(self._ready, number)
+        self._ready += self._begun
+        self._ready.sort()
         self.left += len(self._begun)
         self._begun.clear()

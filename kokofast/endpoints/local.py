@@ -25,7 +25,7 @@ def path_of(node: Node) -> str:
     if node.kind == "path":
         return node.target
     if node.kind == "pid":
-        return f"/proc/{int(node.target)}/ns/net"
+        return host.of_process(int(node.target))
     if node.kind == "host":
         return host.HERE
     raise ValueError(f"a {node.kind} node has no path of its own")

@@ -16,11 +16,6 @@ PREFIXES = (b"", b"docker-", b"libpod-", b"libpod-payload-", b"crio-", b"cri-con
 MOUNTED = (b"/etc/hostname", b"/etc/hosts", b"/etc/resolv.conf", b"/run/.containerenv")
 
 
-def namespace_path(pid: int) -> str:
-    """The file of the network namespace that a process is in."""
-    return f"/proc/{pid}/ns/net"
-
-
 def started(pid: int) -> int | None:
     """When the process started, in clock ticks after boot; None when there is none. With the pid it makes a process
     unmistakable: pids are used again, at another time."""

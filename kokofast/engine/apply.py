@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from kokofast.drivers.work_queue import WorkQueue
-from kokofast.drivers.worker_count import WorkerCount
+from kokofast.drivers import POLL_SECONDS, LabLocked
+from kokofast.drivers.work_queue import WorkerCount, WorkQueue
 from kokofast.engine.applied import Applied
-from kokofast.engine.count import count_done, count_lost, succeed
 from kokofast.engine.execute import Executor
 from kokofast.engine.groundwork import is_to_do, leave_out, only_new, plan_of, see_for
-from kokofast.engine.locking import POLL_SECONDS, LabLocked
-from kokofast.engine.recheck import bereft, fail_the_misled, lost_to
-from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Result
+from kokofast.engine.result import APPLIED, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Result, failure_of
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.lock import is_locked
-from kokofast.plan.plan import nodes_of
+from kokofast.plan.operations import MakeNamespace
+from kokofast.plan.plan import CREATE, UPDATE, nodes_of
+from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from kokofast.drivers.driver import Driver
+    from kokofast.drivers import Driver
     from kokofast.engine.execute import Refusal
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Kernel
     from kokofast.topology.model import Topology
-    from kokofast.topology.problems import Problem
 
 ATTEMPTS = 5  # of a run whose namespaces other labs take away
 OTHERS_POLLS = 100
@@ -127,13 +125,17 @@ class _Run:
             applied = Applied(topology, plan, executor)
             await self._carry_out(applied)
         if missing:
-            count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
+            _count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
         return applied
 
     async def may_try_again(self, applied: Applied) -> bool:
         """Whether all was taken back only because another lab, which failed or was destroyed, took the namespaces away
         that it had made, and this one would have made them itself. Waits for the end of the other run."""
-        labs = lost_to(applied) if self.result.status == ROLLED_BACK else set()
+        if self.result.status != ROLLED_BACK:
+            return False
+        from kokofast.engine.recheck import lost_to
+
+        labs = lost_to(applied)
         if not labs:
             return False
         for _ in range(OTHERS_POLLS):  # not for ever: it may wait for us
@@ -153,7 +155,7 @@ class _Run:
                     if start < stop and (self.keep_going or not applied.failures):
                         await self.driver.carry_out(self._queue(applied, workers, start, stop))
                 if self.keep_going or not applied.failures:
-                    fail_the_misled(applied)
+                    _verify(applied)
             failed = self._name_failures(applied) if applied.failures else set()
         except BaseException:
             # Stopped, or a defect of ours: either way nothing stays half made.
@@ -161,10 +163,10 @@ class _Run:
             raise
         result.workers = workers.workers
         if not applied.failures:
-            succeed(applied, result)
+            _succeed(applied, result)
         elif self.keep_going:
             await self._roll_back(applied, failed)
-            count_done(applied, result, failed)
+            _count_done(applied, result, failed)
         else:
             await self._roll_back(applied, None)
             applied.count_failed(result)
@@ -205,6 +207,8 @@ class _Run:
         self.result.errors = failures_of(applied)
         failed = applied.failed_links()
         if self.keep_going:
+            from kokofast.engine.recheck import bereft
+
             lost = bereft(applied, failed)
             self.result.errors += failures_of_bereft(applied, lost)
             failed |= lost
@@ -218,3 +222,51 @@ class _Run:
             left = await take_back(applied, only, self.driver, self.progress)
         self.result.end_rollback(left, whole=only is None)
         self.result.notes += applied.notes
+
+
+def _verify(applied: Applied) -> None:
+    """Count as failed what was done in a namespace, or on a parent, that is another one by now."""
+    kernel = applied.executor.kernel
+    has_parents = any(link.parent is not None for link in applied.topology.links)
+    if has_parents or any(handle and kernel.misled(handle) for handle in applied.executor.handles):
+        from kokofast.engine.recheck import fail_the_misled  # mostly nobody needs it
+
+        fail_the_misled(applied)
+
+
+def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
+    """Fills the counts in, but for the links in failed, and notes what the machine has too little of for them."""
+    actions = applied.plan.actions
+    result.links["created"] = sum(action == CREATE and number not in failed for number, action in enumerate(actions))
+    result.links["updated"] = sum(action == UPDATE and number not in failed for number, action in enumerate(actions))
+    result.links["failed"] = len(failed)
+    result.namespaces["created"] = sum(
+        isinstance(operation, MakeNamespace) and operation.ns not in applied.executor.adopted
+        for operation in (applied.plan.operations[number] for number in applied.done)
+    )
+    if len(actions) > 1:  # koko's command line does without
+        from kokofast.engine.crowd import crowded
+
+        result.notes += crowded(applied.topology)
+
+
+def _count_lost(topology: Topology, result: Result, missing: Mapping[str, Problem], lost: Mapping[str, int]) -> None:
+    """Add what was left out of a run that keeps going: nodes that do not resolve, by their names, and how many links
+    each of them takes along."""
+    counted = [
+        Problem(problem.place, problem.message + (f"; links that need it: {lost[node]:,}" if node in lost else ""))
+        for node, problem in missing.items()
+    ]
+    result.errors[:0] = map(failure_of, topology.in_order(counted))
+    number = sum(lost.values())
+    result.links["total"] += number
+    result.links["failed"] += number
+    if result.status in (APPLIED, UNCHANGED, PLANNED):
+        result.status = PARTIAL
+
+
+def _succeed(applied: Applied, result: Result) -> None:
+    """All went well."""
+    result.status = APPLIED
+    result.left = []
+    _count_done(applied, result, set())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kokofast.drivers.driver import run_all
+from kokofast.drivers import run_all
 from kokofast.engine.applied import ENDED
 from kokofast.engine.observe import LINKS, Patience, observe
 from kokofast.engine.result import Failure
@@ -14,7 +14,7 @@ from kokofast.wire.message import KernelError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kokofast.drivers.driver import Driver
+    from kokofast.drivers import Driver
     from kokofast.engine.scene import OwnedInterface, Scene
     from kokofast.host.kernel import Kernel
     from kokofast.plan.observed import Interface

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kokofast.drivers.driver import run_all
+from kokofast.drivers import LabLocked, run_all
 from kokofast.engine.execute import Executor
-from kokofast.engine.locking import LabLocked
 from kokofast.engine.result import DESTROYED, INVALID, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import HELD, tear_down
 from kokofast.engine.scene import hindered_notes, pair, scan
@@ -18,7 +17,7 @@ from kokofast.plan.ownership import cookie_owner, owner_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kokofast.drivers.driver import Driver
+    from kokofast.drivers import Driver
     from kokofast.engine.execute import Refusal
     from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import Scene

@@ -69,7 +69,7 @@ def everywhere(kernel: Kernel, known: Set[tuple[int, int]] = frozenset()) -> Ite
     is the current one."""
     paths = {host.HERE: "host"}
     paths.update((host.named(name), name) for name in host.list_named())
-    paths.update((f"/proc/{pid}/ns/net", f"pid:{pid}") for pid, _ in host.list_processes())
+    paths.update((host.of_process(pid), f"pid:{pid}") for pid, _ in host.list_processes())
     seen = set(known)
     fresh = [path for path in paths if _is_new(path, seen)]
     patience = Patience(LINKS)

@@ -6,8 +6,6 @@ import errno
 import os
 
 from kokofast.endpoints import local
-from kokofast.endpoints.process import namespace_path
-from kokofast.engine.crowd import crowded
 from kokofast.engine.observe import ALL_MIRRORS, BESIDE_OURS, observe
 from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, failure_of
 from kokofast.engine.seen import look
@@ -26,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from kokofast.drivers.driver import Driver
+    from kokofast.drivers import Driver
     from kokofast.engine.result import Result
     from kokofast.engine.result_types import Progress
     from kokofast.engine.seen import Sight, Survey
@@ -62,7 +60,7 @@ class Paths:
                 if node.kind not in CONTAINER_KINDS:
                     self.nodes.setdefault(local.path_of(node), []).append(node)
                 elif node.name in pids:
-                    self.nodes.setdefault(namespace_path(pids[node.name]), []).append(node)
+                    self.nodes.setdefault(host.of_process(pids[node.name]), []).append(node)
             except ValueError as error:
                 self.unresolved[node.name] = str(error)
 
@@ -251,6 +249,7 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
         result.links["created"] = plan.actions.count(CREATE)
         result.links["updated"] = plan.actions.count(UPDATE)
         result.namespaces["created"] = sum(isinstance(one, MakeNamespace) for one in plan.operations)
+        from kokofast.engine.crowd import crowded
         from kokofast.engine.describe import describe
 
         result.planned = describe(plan, plan.operations)

@@ -14,7 +14,7 @@ from kokofast.plan.ownership import cookie_of
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
-    from kokofast.drivers.driver import Driver
+    from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import OwnedInterface, Scene
     from kokofast.host.kernel import Kernel

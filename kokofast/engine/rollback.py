@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, TypeGuard
 
-from kokofast.drivers.driver import run_all
+from kokofast.drivers import run_all
 from kokofast.engine.applied import ENDED, ends_made, undo_changes, undo_mirrors
 from kokofast.engine.execute import Executor
 from kokofast.engine.observe import MARKS, Patience
@@ -20,7 +20,7 @@ from kokofast.wire.message import KernelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from kokofast.drivers.driver import Driver
+    from kokofast.drivers import Driver
     from kokofast.engine.applied import Applied
     from kokofast.engine.execute import Refusal
     from kokofast.engine.result_types import Progress

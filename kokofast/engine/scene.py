@@ -15,7 +15,7 @@ from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.model import CONTAINER_KINDS
 
 if TYPE_CHECKING:
-    from kokofast.drivers.driver import Driver
+    from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Interface, Namespace
@@ -87,7 +87,7 @@ async def scan(
                 paths.setdefault(path := local.path_of(node), node.name)
                 expected.add(path)
     processes = dict(host.list_processes())
-    paths.update({f"/proc/{pid}/ns/net": f"pid:{pid}" for pid in processes})
+    paths.update({host.of_process(pid): f"pid:{pid}" for pid in processes})
     survey = Survey()
     scene = Scene(survey)
     boot = kernel.boot_id()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from kokofast.drivers.driver import run_all
+from kokofast.drivers import run_all
 from kokofast.engine.observe import observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from kokofast.drivers.driver import Driver
+    from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Namespace

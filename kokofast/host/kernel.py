@@ -28,7 +28,6 @@ from kokofast.host.namespaces import (
 from kokofast.host.netlink import Socket
 from kokofast.wire.link import RTM_SETLINK
 from kokofast.wire.message import KernelError, Request
-from kokofast.wire.netns import NETNSA_NSID_NOT_ASSIGNED, RTM_GETNSID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +84,7 @@ class Kernel:
         self._open = 0
         self._scratch: Handle | None = None
         self._prepared = False
+        self._boot_id = ""
         self._watch: Watch | None = None
 
     @property
@@ -100,8 +100,10 @@ class Kernel:
 
     def boot_id(self) -> str:
         """The kernel's random name for this boot; random(4)."""
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return file.read().decode().strip()
+        if not self._boot_id:
+            with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+                self._boot_id = file.read().decode().strip()
+        return self._boot_id
 
     def open_all(self, paths: Sequence[str]) -> list[Handle | OSError]:
         """Opens namespaces by path. The descriptors stay open while the budget allows."""
@@ -299,6 +301,8 @@ class Kernel:
     def nsid(self, handle: Handle, other: Handle) -> int | None:
         """The number by which a namespace calls another one, both held by using(); None when it has none for it.
         Raises KernelError, OSError."""
+        from kokofast.wire.netns import NETNSA_NSID_NOT_ASSIGNED, RTM_GETNSID  # a single veth link does without
+
         assert other.fd is not None
         (answer,) = self.ask(handle, Request(RTM_GETNSID, {}, {"fd": other.fd}))
         found: int = answer.attributes["nsid"]

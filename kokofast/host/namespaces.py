@@ -34,6 +34,11 @@ def check_name(name: str) -> None:
         raise ValueError(f"{name!r} cannot be the name of a network namespace")
 
 
+def of_process(pid: int) -> str:
+    """Return the path of the network namespace that a process is in; proc_pid_ns(5)."""
+    return f"/proc/{pid}/ns/net"
+
+
 def named(name: str) -> str:
     """The path of the named network namespace."""
     check_name(name)

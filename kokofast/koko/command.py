@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kokofast.drivers.driver import Stop
+    from kokofast.drivers import Stop
     from kokofast.drivers.inline import InlineDriver
     from kokofast.host.kernel import Kernel
     from kokofast.topology.model import Topology
@@ -43,7 +43,7 @@ def _run(argv: list[str]) -> int:
     if missing:
         complain(f"kokofast: {lacking(missing)}")
         return FAILED
-    from kokofast.drivers.driver import Stop, Stopped
+    from kokofast.drivers import Stop, Stopped
     from kokofast.drivers.inline import InlineDriver
     from kokofast.host.kernel import Kernel
     from kokofast.wire.message import KernelError
@@ -85,7 +85,7 @@ def _heed_signals(stop: Stop) -> None:
 
 
 def _create(driver: InlineDriver, kernel: Kernel, topology: Topology) -> int:
-    from kokofast.drivers.driver import Stopped
+    from kokofast.drivers import Stopped
     from kokofast.drivers.inline import drive
     from kokofast.engine.apply import apply
     from kokofast.engine.result import APPLIED, UNCHANGED, Result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.engine.locking import LabLocked
+from kokofast.drivers import LabLocked
 from kokofast.engine.mirror import remove_everywhere
 from kokofast.engine.observe import LINKS, Patience, observe
 from kokofast.engine.remove import ANOTHER, GONE, delete_one
@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kokofast.drivers.driver import Driver
+    from kokofast.drivers import Driver
     from kokofast.engine.execute import Refusal
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.koko.grammar import Delete
@@ -166,7 +166,7 @@ def _candidates(alias: str) -> Iterator[str]:
         if node.startswith("/"):
             yield node
         elif kind == "pid" and target.isdigit():
-            yield f"/proc/{target}/ns/net"
+            yield host.of_process(int(target))
         else:
             name = target if kind == "netns" and target else node
             if name and "/" not in name and name not in (".", ".."):
@@ -175,4 +175,4 @@ def _candidates(alias: str) -> Iterator[str]:
     for name in host.list_named():
         yield host.named(name)
     for pid, _ in host.list_processes():
-        yield f"/proc/{pid}/ns/net"
+        yield host.of_process(pid)

@@ -7,7 +7,6 @@ from kokofast.plan.compare import IPV6_MIN_MTU, are_peers, is_link_local
 from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
 from kokofast.plan.ownership import cookie_of, lab_of
 from kokofast.plan.plan import UNCHANGED, UPDATE
-from kokofast.topology.copies import Flows, add_links, addresses_of
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 def plan_mirrors(plan: Plan, prospect: Prospect, topology: Topology) -> None:
     """Adds the operations to the plan, or the problems."""
     is_wanted = any(end.mirror is not None for link in topology.links for end in link.ends)
-    if not is_wanted and not any(one is not None and one.mirrors for one in prospect.situation.observed):
-        return
     for end in prospect.ends:
         _plan_mirror(plan, prospect, topology, end)
     if is_wanted:
@@ -36,6 +33,8 @@ def _loops(prospect: Prospect, topology: Topology) -> list[Problem]:
     """The loops that the mirrors of the file make, with each other and with what is there."""
     situation = prospect.situation
     titles: dict[Hashable, str] = {ns: name for name, ns in reversed(list(situation.places.items()))}
+    from kokofast.topology.copies import Flows, add_links, addresses_of  # only mirrors need it
+
     flows = Flows(titles)
     add_links(flows, topology.links, situation.places)
     addresses = addresses_of(topology.links, situation.places)
@@ -116,7 +115,7 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
         source = IfRef(target.ns, ifname)
         place = end.where("mirror")
         if not prospect.exists(source):
-            name = prospect.standing(target.ns).altnames.get(ifname)
+            name = prospect.altnames(target.ns).get(ifname)
             hint = f"; it is another name (altname) of {name}, take that" if name else ""
             plan.problems.append(Problem(place, f"there is no interface {ifname} in {end.node} to mirror{hint}"))
         else:

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 def parents_first(links: Sequence[Link], places: Mapping[str, int]) -> tuple[list[int], list[list[int]]]:
     """The numbers of the links, parents first, else in the order of the file; and the cycles, each from the link that
     the file has first. What depends on a cycle is in neither. places maps nodes to namespaces."""
-    if all(link.parent is None for link in links):
-        return list(range(len(links))), []
     makers: dict[tuple[int, str], int] = {}
     for number, link in enumerate(links):
         for end in link.ends:

@@ -25,11 +25,10 @@ class Standing:
     """The interfaces of a namespace, and those elsewhere that have their parent in it, each with its name for people,
     by what keeps others away. They are looked through once, not for each link."""
 
-    __slots__ = ("alone", "altnames", "by_index", "by_kind", "tagged")
+    __slots__ = ("alone", "by_index", "by_kind", "tagged")
 
     def __init__(self, namespace: Namespace | None, elsewhere: Iterable[tuple[str, Interface]] = ()) -> None:
         interfaces = namespace.interfaces.values() if namespace is not None else ()
-        self.altnames = {name: item.ifname for item in interfaces for name in item.altnames}
         self.by_index = {item.ifindex: item for item in interfaces}
         # By kind, tag, family of the addresses, and the index of the parent, also without that.
         self.tagged: dict[tuple[object, ...], str] = {}

@@ -12,7 +12,6 @@ from kokofast.plan.compare import (
     is_right,
     unbearable,
 )
-from kokofast.plan.mirrors import plan_mirrors, rooms_of_tunnels
 from kokofast.plan.operations import (
     Change,
     ConfigureEnd,
@@ -22,9 +21,7 @@ from kokofast.plan.operations import (
     MarkRef,
     NsRef,
 )
-from kokofast.plan.order import parents_first
 from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of, own_link_local
-from kokofast.plan.parents import obstacle
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.plan.prospect import PlannedEnd, Prospect
 from kokofast.topology.model import AF_INET6, Link
@@ -54,11 +51,21 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
     plan.actions = [UNCHANGED] * len(topology.links)
     planner = _LinkPlanner(plan, topology, situation, made)
     planner.plan_links()
-    plan_mirrors(plan, planner.prospect, topology)
+    if _has_mirrors(topology, situation):
+        from kokofast.plan.mirrors import plan_mirrors
+
+        plan_mirrors(plan, planner.prospect, topology)
     planner.plan_last()
     if plan.problems:
         plan.rest, plan.operations, plan.after = plan.operations, [], []
     return plan
+
+
+def _has_mirrors(topology: Topology, situation: Situation) -> bool:
+    """Whether the file has a mirror, or one of ours is there."""
+    return any(end.mirror is not None for link in topology.links for end in link.ends) or any(
+        namespace is not None and namespace.mirrors for namespace in situation.observed
+    )
 
 
 def _plan_namespaces(plan: Plan, topology: Topology, situation: Situation) -> dict[int, int]:
@@ -102,14 +109,23 @@ class _LinkPlanner:
             if link.parent is not None
             and situation.find(IfRef(situation.places[link.ends[0].node], link.ends[0].ifname)) is None
         }
-        self.rooms = rooms_of_tunnels(topology.links, situation)
+        self.rooms: Mapping[tuple[int, str], int] = {}
+        if _has_mirrors(topology, situation):
+            from kokofast.plan.mirrors import rooms_of_tunnels
+
+            self.rooms = rooms_of_tunnels(topology.links, situation)
         self.by_alias: dict[str, list[tuple[int, Interface]]] | None = None  # see _with_alias()
         self.nodes = topology.nodes
         self.titles: dict[int, str] | None = None  # see _title_of()
 
     def plan_links(self) -> None:
         """Plans every link, or makes problems of it."""
-        order, cycles = parents_first(self.links, self.situation.places)
+        order: Sequence[int] = range(len(self.links))
+        cycles: list[list[int]] = []
+        if any(link.parent is not None for link in self.links):
+            from kokofast.plan.order import parents_first  # only links on parents need it
+
+            order, cycles = parents_first(self.links, self.situation.places)
         for number in order:
             link = self.links[number]
             parent = self._parent(link)
@@ -119,7 +135,7 @@ class _LinkPlanner:
             if (parent.ns, parent.ifname) not in self.unmade:
                 node, _, _ = str(link.options["parent"]).rpartition(":")
                 where = f"in {node}" if node else "in this namespace"
-                name = self.prospect.standing(parent.ns).altnames.get(parent.ifname)
+                name = self.prospect.altnames(parent.ns).get(parent.ifname)
                 hint = f"; it is another name (altname) of {name}, take that" if name else ""
                 self._problem(link.where("parent"), f"there is no interface {parent.ifname} {where} to stand on{hint}")
             self.unmade.update((self.situation.places[end.node], end.ifname) for end in link.ends)
@@ -144,10 +160,12 @@ class _LinkPlanner:
             self.plan.actions[number] = CREATE
             self._check_names(link, places)
             carrier = None if parent is None else self.situation.find(parent)
-            standing = None if parent is None else self.prospect.standing(parent.ns)
-            found_obstacle = obstacle(link, carrier, standing) if carrier is not None and standing is not None else None
-            if found_obstacle is not None:
-                self._problem(link.where(found_obstacle[0]), found_obstacle[1])
+            if parent is not None and carrier is not None:
+                from kokofast.plan.parents import obstacle  # only links on parents need it
+
+                reason = obstacle(link, carrier, self.prospect.standing(parent.ns))
+                if reason is not None:
+                    self._problem(link.where(reason[0]), reason[1])
             self._create(number, link, references, parent, alias)
         elif self._is_this_link(link, references, present, parent, alias):
             self._update(number, link, references, present, parent, alias)
@@ -217,7 +235,7 @@ class _LinkPlanner:
         for ns, end in zip(places, link.ends, strict=True):
             if self.situation.observed[ns] is None:
                 continue
-            if name := self.prospect.standing(ns).altnames.get(end.ifname):
+            if name := self.prospect.altnames(ns).get(end.ifname):
                 self._problem(
                     end.where("ifname"), f"{end.ifname} is another name (altname) of the interface {name} in {end.node}"
                 )

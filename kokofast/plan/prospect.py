@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from kokofast.plan.parents import Standing
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kokofast.plan.observed import Interface
     from kokofast.plan.operations import AddMirror, IfRef
+    from kokofast.plan.parents import Standing
     from kokofast.plan.plan import Situation
     from kokofast.topology.model import Link
 
@@ -38,6 +37,7 @@ class Prospect:
         self.situation = situation
         self.ends: list[PlannedEnd] = []
         self._standing: dict[int, Standing] = {}
+        self._altnames: dict[int, dict[str, str]] = {}
         self._ready: dict[tuple[int, str], int] = {}
         self._mtus: dict[tuple[int, str], int | None] = {}
         self._mtus_at_first: dict[tuple[int, str], int] = {}
@@ -47,9 +47,19 @@ class Prospect:
         self.widest: dict[tuple[int, str], tuple[int, Link]] | None = None  # see plan.mirrors
         self.mirrors_last: list[tuple[AddMirror, tuple[int, ...]]] = []  # and what each waits for
 
+    def altnames(self, ns: int) -> dict[str, str]:
+        """Return the altnames in a namespace, each with the name of its interface."""
+        if ns not in self._altnames:
+            namespace = self.situation.observed[ns]
+            interfaces = namespace.interfaces.values() if namespace is not None else ()
+            self._altnames[ns] = {name: item.ifname for item in interfaces for name in item.altnames}
+        return self._altnames[ns]
+
     def standing(self, ns: int) -> Standing:
         """The interfaces that are in a namespace, by what keeps others away."""
         if ns not in self._standing:
+            from kokofast.plan.parents import Standing  # only links on parents need it
+
             self._standing[ns] = Standing(self.situation.observed[ns], self.situation.elsewhere.get(ns, ()))
         return self._standing[ns]
 

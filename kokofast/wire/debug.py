@@ -57,7 +57,7 @@ def lines(data: Buffer, sent: Buffer = b"") -> Iterator[str]:
             yield from _row(view[start:body], about)
             if type in (message.NLMSG_ERROR, message.NLMSG_DONE):
                 yield from _ack(type, flags, seq, view[body:end], sent)
-            elif type in message.FORMATS:
+            elif type in message.all_formats():
                 header, table = message.FORMATS[type]
                 yield from _nest(table, view[body:end], "", header)
             else:

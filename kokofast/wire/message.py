@@ -9,7 +9,7 @@ import errno
 import os
 import struct
 
-from kokofast.wire import addr, link, netns, route, tc
+from kokofast.wire import addr, link
 from kokofast.wire.attributes import (
     STRING,
     U32,
@@ -63,18 +63,33 @@ FORMATS: dict[int, tuple[Header, Table]] = {
     addr.RTM_NEWADDR: (addr.IFADDRMSG, addr.ADDR),
     addr.RTM_DELADDR: (addr.IFADDRMSG, addr.ADDR),
     addr.RTM_GETADDR: (addr.IFADDRMSG, addr.ADDR),
-    route.RTM_NEWROUTE: (route.RTMSG, route.ROUTE),
-    route.RTM_DELROUTE: (route.RTMSG, route.ROUTE),
-    route.RTM_GETROUTE: (route.RTMSG, route.ROUTE),
-    netns.RTM_NEWNSID: (netns.RTGENMSG, netns.NSID),
-    netns.RTM_GETNSID: (netns.RTGENMSG, netns.NSID),
-    tc.RTM_NEWQDISC: (tc.TCMSG, tc.QDISC),
-    tc.RTM_DELQDISC: (tc.TCMSG, tc.QDISC),
-    tc.RTM_GETQDISC: (tc.TCMSG, tc.QDISC),
-    tc.RTM_NEWTFILTER: (tc.TCMSG, tc.FILTER),
-    tc.RTM_DELTFILTER: (tc.TCMSG, tc.FILTER),
-    tc.RTM_GETTFILTER: (tc.TCMSG, tc.FILTER),
 }
+
+
+def all_formats() -> dict[int, tuple[Header, Table]]:
+    """Return FORMATS, those of modules included that a single link does not need."""
+    if len(FORMATS) == _LOADED_FIRST:
+        from kokofast.wire import netns, route, tc
+
+        FORMATS.update(
+            {
+                route.RTM_NEWROUTE: (route.RTMSG, route.ROUTE),
+                route.RTM_DELROUTE: (route.RTMSG, route.ROUTE),
+                route.RTM_GETROUTE: (route.RTMSG, route.ROUTE),
+                tc.RTM_NEWQDISC: (tc.TCMSG, tc.QDISC),
+                tc.RTM_DELQDISC: (tc.TCMSG, tc.QDISC),
+                tc.RTM_GETQDISC: (tc.TCMSG, tc.QDISC),
+                tc.RTM_NEWTFILTER: (tc.TCMSG, tc.FILTER),
+                tc.RTM_DELTFILTER: (tc.TCMSG, tc.FILTER),
+                tc.RTM_GETTFILTER: (tc.TCMSG, tc.FILTER),
+                netns.RTM_NEWNSID: (netns.RTGENMSG, netns.NSID),
+                netns.RTM_GETNSID: (netns.RTGENMSG, netns.NSID),
+            }
+        )
+    return FORMATS
+
+
+_LOADED_FIRST = len(FORMATS)
 
 EXT_ACK = Table("extended ACK", {"message": Attr(1, STRING), "offset": Attr(2, U32), "miss_type": Attr(5, U32)})
 
@@ -85,7 +100,7 @@ class Request:
     Values may be typed references (an interface that has no index yet). They are resolved when the request is encoded.
 
     Args:
-        type: nlmsg_type, one of FORMATS.
+        type: nlmsg_type, one of all_formats().
         header: Fields of the fixed header.
         attributes: By name, as in attributes.encode().
         flags: nlmsg_flags without NLM_F_REQUEST, NLM_F_ACK and NLM_F_DUMP.
@@ -184,7 +199,7 @@ class KernelError(Exception):
 
 def _pack_body(request: Request, resolve: Resolve | None) -> bytes:
     try:
-        header, table = FORMATS[request.type]
+        header, table = FORMATS.get(request.type) or all_formats()[request.type]
     except KeyError:
         raise EncodeError(f"message type {request.type} is not known") from None
     return header.pack(request.header, resolve) + encode(table, request.attributes, resolve)
@@ -261,7 +276,7 @@ def unpack(
         DecodeError: FORMATS does not have the type, or the body is malformed.
     """
     try:
-        header, table = FORMATS[type]
+        header, table = FORMATS.get(type) or all_formats()[type]
     except KeyError:
         raise DecodeError(f"message type {type} is not known") from None
     fields = header.unpack(body)
@@ -336,7 +351,7 @@ def explain(request: Buffer, ack: Ack) -> KernelError:
     view = memoryview(request)
     type = _NLMSGHDR.unpack_from(view)[1]
     path: tuple[str, ...] = ()
-    if ack.offset is not None and type in FORMATS:
+    if ack.offset is not None and type in all_formats():
         header, table = FORMATS[type]
         start = HEADER_SIZE + header.size
         path = path_at(table, view[start:], ack.offset - start)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import pytest
 import trio
 
+from kokofast.drivers import Stop, Stopped, run_all
 from kokofast.drivers.asyncio_here import AsyncioHere
-from kokofast.drivers.driver import Stop, Stopped, run_all
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.host import limits
 
@@ -55,8 +55,7 @@ def test_it_stops_between_two_chunks_but_not_behind_a_shield() -> None:
 
 
 def test_memory_that_is_short_is_told_before_more_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kokofast.drivers.work_queue import WorkQueue
-    from kokofast.drivers.worker_count import WorkerCount
+    from kokofast.drivers.work_queue import WorkerCount, WorkQueue
 
     monkeypatch.setattr(limits, "no_room", lambda _: ": the limit is 1 MB")
     done: list[int] = []

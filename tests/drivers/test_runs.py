@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from kokofast.drivers import warmup
-from kokofast.drivers.driver import Stop, Stopped, run_all
+from kokofast.drivers import Stop, Stopped, run_all, warmup
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.drivers.warmup import LoopError, WarmupDriver
-from kokofast.drivers.work_queue import WorkQueue
-from kokofast.drivers.worker_count import CHUNK, WorkerCount
+from kokofast.drivers.work_queue import CHUNK, WorkerCount, WorkQueue
 from kokofast.engine.execute import Executor
 from kokofast.engine.result import UNCHANGED, Result
 from kokofast.engine.trace import Trace
@@ -244,7 +242,7 @@ async def test_what_cannot_be_taken_back_is_told(machine: Callable[[], FakeKerne
     assert any(line.startswith("link ") for line in result.left)
 
 
-@pytest.mark.parametrize("fails", ["kokofast.engine.apply.fail_the_misled", "kokofast.engine.failures.failures_of"])
+@pytest.mark.parametrize("fails", ["kokofast.engine.apply._verify", "kokofast.engine.failures.failures_of"])
 async def test_all_is_taken_back_where_the_last_look_or_the_words_for_it_fail(
     make_kernel: KernelFactory,  # noqa: F811
     run: Run,
@@ -259,7 +257,7 @@ async def test_all_is_taken_back_where_the_last_look_or_the_words_for_it_fail(
 
     monkeypatch.setattr(fails, fail)
     kernel.refuse[3] = errno.EPERM
-    if fails.endswith("misled"):
+    if fails.endswith("verify"):
         kernel.refuse.clear()
     result = Result("lab", UNCHANGED)
     with pytest.raises(OSError, match="Too many"):

@@ -9,10 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from kokofast.drivers.driver import run_all
+from kokofast.drivers import run_all
 from kokofast.drivers.trio_driver import TrioDriver
-from kokofast.drivers.work_queue import WorkQueue
-from kokofast.drivers.worker_count import WINDOW, WorkerCount
+from kokofast.drivers.work_queue import WINDOW, WorkerCount, WorkQueue
 from kokofast.host import limits
 from tests.engine.fake import PATIENCE
 

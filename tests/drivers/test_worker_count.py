@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kokofast.drivers.worker_count import WINDOW, WorkerCount
+from kokofast.drivers.work_queue import WINDOW, WorkerCount
 
 
 class Machine:

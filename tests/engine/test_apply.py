@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from kokofast.drivers.worker_count import CHUNK
+from kokofast.drivers.work_queue import CHUNK
 from kokofast.engine.result import Result
 from kokofast.host.kernel import Handle
 from kokofast.plan.ownership import group_of
@@ -592,8 +592,7 @@ async def test_what_the_lab_asks_of_the_machine_is_said_where_there_is_one(
     status: str,
     notes: int,
 ) -> None:
-    for module in ("count", "groundwork"):
-        monkeypatch.setattr(f"kokofast.engine.{module}.crowded", lambda topology: [f"{len(topology.links)} are many"])
+    monkeypatch.setattr("kokofast.engine.crowd.crowded", lambda topology: [f"{len(topology.links)} are many"])
     kernel = make_kernel("a", "b")
     if options.pop("refused", 0):
         kernel.refuse[1] = errno.EPERM

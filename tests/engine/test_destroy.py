@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from kokofast.drivers.driver import Stopped
+from kokofast.drivers import Stopped
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine import scene
 from kokofast.engine.observe import Patience

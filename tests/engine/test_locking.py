@@ -10,8 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from kokofast.drivers import LabLocked
 from kokofast.drivers.trio_driver import TrioDriver
-from kokofast.engine.locking import LabLocked
 from kokofast.host import lock
 from kokofast.host.lock import LabLock
 

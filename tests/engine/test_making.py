@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from kokofast.drivers.driver import Stopped
+from kokofast.drivers import Stopped
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.drivers.trio_threads import is_cancelled

@@ -10,12 +10,12 @@ from pathlib import Path
 from kokofast.wire.attributes import DecodeError, EncodeError, encode
 from kokofast.wire.decode import LAYOUTS, decode, path_at
 from kokofast.wire.link import LINK
-from kokofast.wire.message import FORMATS, HEADER_SIZE, Ack, explain, short_ack, split, unpack, unpack_ack
+from kokofast.wire.message import HEADER_SIZE, Ack, all_formats, explain, short_ack, split, unpack, unpack_ack
 from tests import golden
 
 GOLDEN = {path.stem: golden.read(path.stem) for path in sorted(Path(golden.__file__).parent.glob("*.hex"))}
 REQUEST = GOLDEN["newlink_veth"]
-TYPES = sorted(FORMATS)
+TYPES = sorted(all_formats())
 WANTED = frozenset(("ifname", "linkinfo"))
 
 
@@ -33,7 +33,7 @@ def datagram(_: int, data: bytes) -> None:
 
 def message(choice: int, data: bytes) -> None:
     """One message's body; what is read of it, written and read again, is the same."""
-    type = choice if choice in FORMATS else TYPES[choice % len(TYPES)]
+    type = choice if choice in TYPES else TYPES[choice % len(TYPES)]
     try:
         found = unpack(type, 0, 0, 0, data)
     except DecodeError:
@@ -43,7 +43,7 @@ def message(choice: int, data: bytes) -> None:
         except DecodeError:
             return
         raise AssertionError("read the second time only") from None
-    _, table = FORMATS[type]
+    _, table = all_formats()[type]
     if table is LINK:
         some = unpack(type, 0, 0, 0, data, WANTED)
         assert some.attributes == {name: found.attributes[name] for name in found.attributes if name in WANTED}
@@ -69,7 +69,7 @@ def acknowledgement(choice: int, data: bytes) -> None:
 
 def offset(choice: int, data: bytes) -> None:
     """The path to an offset, which never raises, in our own requests and in anything else."""
-    for table in {id(table): table for _, table in FORMATS.values()}.values():
+    for table in {id(table): table for _, table in all_formats().values()}.values():
         path_at(table, data, choice)
     for request in GOLDEN.values():
         if request[4:6] != b"\x02\x00" and len(request) >= HEADER_SIZE:

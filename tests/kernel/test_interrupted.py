@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from kokofast.drivers.worker_count import CHUNK
+from kokofast.drivers.work_queue import CHUNK
 from kokofast.host.lock import LabLock
 from tests.conftest import ip_batch, links, run
 from tests.kernel.conftest import COMMAND, Lab, Watch, ping, present, stand_still, state, until

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kokofast.drivers.driver import Stop
+from kokofast.drivers import Stop
 from kokofast.koko import command
 from tests.conftest import NamespaceFactory, ip
 from tests.engine.fake import FakeKernel
