@@ -560,6 +560,52 @@ class TestIpvlan:
 
 
 @pytest.mark.guest
+class TestDummy:
+    def test_an_interface_without_parent(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        ip(a, "link", "set", "lo", "up")  # addresses of one's own are reached over it
+        before = state(a, b)
+        end = {"node": a, "interface": "lo2", "mtu": 9000, "mac": "02:00:00:00:00:07"}
+        wanted: list[dict[str, object]] = [
+            {"type": "dummy", "endpoint": f"{a}:lo1:10.255.0.1/32,2001:db8:255::1/128"},
+            {"type": "dummy", "endpoint": end},
+            {"type": "macvlan", "endpoint": f"{b}:m0", "parent": f"{a}:lo1"},
+        ]
+        lab.write(wanted)
+        assert lab.batch()["links"]["created"] == 3
+        assert addresses(a, "lo1") == ["10.255.0.1/32", "2001:db8:255::1/128"]
+        assert (links(a)["lo2"]["mtu"], links(a)["lo2"]["address"]) == (9000, "02:00:00:00:00:07")
+        assert links(a)["lo1"]["linkinfo"]["info_kind"] == "dummy"
+        ping(a, "10.255.0.1")
+        ping(a, "2001:db8:255::1")
+        assert lab.batch()["status"] == "unchanged"
+        assert sorted(str(link["type"]) for link in lab.inspect()) == ["dummy", "dummy", "macvlan"]
+        wanted[1] = {"type": "dummy", "endpoint": {**end, "mtu": 8000}}
+        lab.write(wanted)
+        assert lab.batch()["links"]["updated"] == 1
+        assert links(a)["lo2"]["mtu"] == 8000
+        assert lab.destroy()["links"]["removed"] == 3
+        assert state(a, b) == before
+
+    def test_all_is_taken_back(self, lab: Lab) -> None:
+        a = lab.node("a")
+        before = state(a)
+        link = {"type": "dummy", "endpoint": f"{a}:lo1:10.255.0.1/32"}
+        narrow = {"type": "dummy", "endpoint": {"node": a, "interface": "lo2", "mtu": 1000}}
+        over = {"type": "macvlan", "endpoint": f"{a}:k8:2001:db8:8::1/64", "parent": f"{a}:lo2"}
+        lab.write([link, narrow, over])
+        assert lab.kokofast("batch", lab.file).returncode == 1
+        assert state(a) == before
+
+    def test_one_of_another_kind_is_not_taken_for_it(self, lab: Lab) -> None:
+        a = lab.node("a")
+        lab.write([{"type": "dummy", "endpoint": f"{a}:lo1"}])
+        lab.batch()
+        lab.write([{"endpoints": [f"{a}:lo1", f"{a}:lo3"]}])
+        assert lab.kokofast("batch", lab.file).returncode == 2
+
+
+@pytest.mark.guest
 @pytest.mark.parametrize("kind", [{"type": "vlan", "id": 5}, {"type": "ipvlan"}], ids=["vlan", "ipvlan"])
 def test_an_mtu_larger_than_the_parents_is_refused(lab: Lab, hosts: tuple[str, str], kind: dict[str, object]) -> None:
     """The kernel refuses the first by ERANGE, and makes the second, which then loses packets."""

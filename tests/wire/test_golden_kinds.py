@@ -29,10 +29,11 @@ INFO = tc.filter_info(17)
 EGRESS = tc.CLSACT_HANDLE | tc.TC_H_MIN_EGRESS
 
 
-def newlink(kind: str, data: dict[str, object], **more: object) -> Request:
+def newlink(kind: str, data: dict[str, object] | None, **more: object) -> Request:
     """An interface v0 with index 5 to be, in the namespace of descriptor 9."""
     common = {"ifname": "v0", "group": 0x4B123456, "net_ns_fd": 9}
-    return Request(RTM_NEWLINK, {"index": 5}, {**common, **more, "linkinfo": {"kind": kind, "data": data}}, NEW)
+    info = {"kind": kind} | ({} if data is None else {"data": data})
+    return Request(RTM_NEWLINK, {"index": 5}, {**common, **more, "linkinfo": info}, NEW)
 
 
 def newfilter(kind: str, options: dict[str, object]) -> Request:
@@ -65,6 +66,7 @@ CASES: dict[str, Request] = {
     "newlink_vlan": newlink("vlan", {"id": 100, "protocol": 0x88A8}, link=2),
     "newlink_macvlan": newlink("macvlan", {"mode": 4}, link=2),
     "newlink_ipvlan": newlink("ipvlan", {"mode": 1}, link=2),
+    "newlink_dummy": newlink("dummy", None),
     "newqdisc_clsact": newqdisc("clsact", tc.CLSACT_HANDLE, tc.TC_H_CLSACT),
     "newqdisc_ingress": newqdisc("ingress", tc.CLSACT_HANDLE, tc.TC_H_CLSACT),
     "newqdisc_prio": newqdisc("prio", 0x4B0000, tc.TC_H_ROOT, options=tc.PRIO_OPTIONS),
