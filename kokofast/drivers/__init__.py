@@ -63,7 +63,10 @@ class Stop:
         self.caught.append(number)
         listener = self._listener
         if listener is not None:
-            listener()
+            try:  # noqa: SIM105 - no contextlib: koko's command line imports this
+                listener()
+            except RuntimeError:  # its event loop ended just now: there is nothing left to stop
+                pass
 
     def came(self) -> bool:
         """Whether a signal has come."""

@@ -143,3 +143,23 @@ def test_a_signal_cancels_an_asyncio_function_and_the_last_one_runs_all_the_same
         drive(job())
     assert ended[-2:] == (["cancelled", "closed"] if not before else ended[-2:])
     assert ended[-1] == "closed"
+
+
+def test_a_signal_that_comes_as_the_event_loop_ends_is_noted() -> None:
+    async def token() -> trio.lowlevel.TrioToken:
+        return trio.lowlevel.current_trio_token()
+
+    async def loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    ended: list[trio.lowlevel.TrioToken] = []
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        closed = runner.run(loop())
+    thread = threading.Thread(target=lambda: ended.append(trio.run(token)))
+    thread.start()
+    thread.join()
+    for end in (lambda: ended[0].run_sync_soon(print), lambda: closed.call_soon_threadsafe(print)):
+        stop = Stop()
+        with stop.calling(end):
+            stop.heed(signal.SIGTERM)
+        assert stop.came()
