@@ -115,7 +115,7 @@ def _carry_out(topology: Topology, problems: list[Problem], result: Result, opti
                 waits=waits,
             )
             drive(run)
-    except (LoopError, OSError, KernelError, MemoryError) as error:
+    except (LoopError, OSError, KernelError, MemoryError, ImportError) as error:
         # The machine failed: still report what was done.
         result.errors.append(Failure("", sentence_of(error)))
         if result.status == UNCHANGED:

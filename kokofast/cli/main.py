@@ -136,7 +136,7 @@ def _destroy(options: argparse.Namespace) -> int:
             drive(run)
     except Stopped:
         raise CommandError(PARTIAL, f"interrupted by {signals.name}; {again}") from None
-    except (LoopError, OSError, KernelError, MemoryError) as error:
+    except (LoopError, OSError, KernelError, MemoryError, ImportError) as error:
         raise CommandError(PARTIAL, sentence_of(error)) from error
     if topology is not None:
         result.seconds = {"read": read, **result.seconds}

@@ -51,7 +51,7 @@ class WarmupDriver(InlineDriver):
                 if queue:
                     self._under_trio(queue)
                 return
-            except (LoopError, OSError, MemoryError):
+            except (LoopError, OSError, MemoryError, ImportError):
                 if not queue.must_end:
                     raise
                 queue.put_back()  # what broke off is done again

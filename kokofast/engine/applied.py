@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from kokofast.engine.observe import ALL_MIRRORS, NO_MIRRORS
+from kokofast.host.limits import keep_files
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, MakeNamespace, RemoveMirror
 from kokofast.plan.ownership import group_of, lab_of
 from kokofast.wire.message import KernelError
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 # Memory that is kept from the run, in bytes: for what has to be taken back when there is no more of it.
 RESERVE = 16 << 20
 RESERVE_EACH = 512  # of an operation
+# Open files that are kept from the run: a rollback has modules to import, and the files of its own to open.
+RESERVE_FILES = 4
 
 # The namespace or the interface is gone already, or nothing stands under the name: what was wanted.
 GONE = (errno.ENODEV, errno.ENOENT)
@@ -41,10 +45,13 @@ class Applied:
         self.notes: list[str] = []  # of the rollback
         # Mapped by calloc(3), and never touched.
         self._reserve = bytes(RESERVE + RESERVE_EACH * len(plan.operations))
+        self._files = keep_files(RESERVE_FILES)
 
     def spend_reserve(self) -> None:
-        """Gives back the memory that was kept: what comes now must come to its end."""
+        """Give back the memory and the open files that were kept: what comes now must come to its end."""
         self._reserve = b""
+        while self._files:
+            os.close(self._files.pop())
 
     def note(self, number: int, answer: Refusal | None) -> None:
         """What became of an operation."""

@@ -156,6 +156,7 @@ class _Run:
                         await self.driver.carry_out(self._queue(applied, workers, start, stop))
                 if self.keep_going or not applied.failures:
                     _verify(applied)
+            applied.spend_reserve()  # to import is work, too
             failed = self._name_failures(applied) if applied.failures else set()
         except BaseException:
             # Stopped, or a defect of ours: either way nothing stays half made.
@@ -215,6 +216,7 @@ class _Run:
         return failed
 
     async def _roll_back(self, applied: Applied, only: set[int] | None) -> None:
+        applied.spend_reserve()
         from kokofast.engine.rollback import take_back
 
         self.result.begin_rollback()

@@ -310,7 +310,6 @@ async def take_back(
     Returns a line for everything that could not be taken back. Of namespaces that something else holds, which may let
     them go at any time, only the notes tell.
     """
-    applied.spend_reserve()
     executor = applied.executor
     left = undo_mirrors(applied, only) + undo_changes(applied, only)
     ends, unseen = ends_made(applied, only)

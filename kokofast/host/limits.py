@@ -92,6 +92,19 @@ def make_room(descriptors: int) -> None:
         os.close(fd)
 
 
+def keep_files(count: int) -> list[int]:
+    """Open so many descriptors, to be closed when others are needed. Raises OSError."""
+    kept: list[int] = []
+    try:
+        while len(kept) < count:
+            kept.append(os.open("/", os.O_PATH | os.O_CLOEXEC))
+    except OSError as error:
+        for fd in kept:
+            os.close(fd)
+        raise explained(error) from None
+    return kept
+
+
 def no_room(size: int) -> str | None:
     """What keeps this process from having so much more memory, as the end of a sentence; None when nothing does.
     0 stands for the stack of a thread. Nothing is spent: the memory is mapped, and never touched."""

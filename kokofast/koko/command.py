@@ -59,7 +59,7 @@ def _run(argv: list[str]) -> int:
     except Stopped:
         complain("kokofast: interrupted")
         return FAILED
-    except (OSError, KernelError, MemoryError) as error:
+    except (OSError, KernelError, MemoryError, ImportError) as error:
         complain(f"kokofast: {sentence_of(error)}")
         return FAILED
     finally:
@@ -99,7 +99,7 @@ def _create(driver: InlineDriver, kernel: Kernel, topology: Topology) -> int:
         if result.status == UNCHANGED:  # nothing was begun
             raise
         complain("kokofast: interrupted; what was made has been taken back")
-    except (OSError, KernelError, MemoryError) as error:
+    except (OSError, KernelError, MemoryError, ImportError) as error:
         complain(f"kokofast: {sentence_of(error)}")
         if result.status == UNCHANGED:
             return FAILED

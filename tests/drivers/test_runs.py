@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import itertools
+import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -284,6 +287,41 @@ async def test_a_rollback_that_breaks_off_is_told(
     assert "did not come to its end" in result.left[0]
 
 
+async def test_a_rollback_has_the_open_files_that_it_needs(
+    make_kernel: KernelFactory,  # noqa: F811
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[int] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    real = Executor.execute
+
+    def execute(self: Executor, operations: Sequence[Operation]) -> list[Refusal | None]:
+        answers = real(self, operations)
+        with suppress(OSError):
+            while any(answers):  # something else takes all that are left
+                taken.append(os.open("/", os.O_PATH))
+        return answers
+
+    monkeypatch.setattr(Executor, "execute", execute)
+    monkeypatch.delattr("kokofast.engine.rollback")
+    monkeypatch.delitem(sys.modules, "kokofast.engine.rollback")  # to import it takes a descriptor
+    importlib.invalidate_caches()
+    kernel = make_kernel("a", "b")
+    before = kernel.state()
+    kernel.refuse[3] = errno.EPERM
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        result = run(kernel, star(3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in taken:
+            os.close(fd)
+    assert taken
+    assert (result.status, result.left) == ("rolled_back", [])
+    assert kernel.state() == before
+
+
 async def test_nothing_to_do_needs_no_loop(
     machine: Callable[[], FakeKernel], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +408,24 @@ async def test_without_a_loop_destroy_comes_to_its_end(
     result = in_thread(lambda: drive(destroy("lab", kernel=kernel, driver=WarmupDriver(Stop()))))
     assert (result.status, result.links) == ("destroyed", {"removed": 20, "failed": 0})
     assert kernel.state() == before
+
+
+def test_what_must_end_does_so_when_a_module_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise ImportError("mmap: cannot open shared object file: Too many open files")
+
+    done: list[int] = []
+
+    def execute(chosen: Sequence[int]) -> Sequence[int]:
+        done.extend(chosen)
+        return chosen
+
+    queue = WorkQueue(range(50), execute, lambda *_: None, workers=WorkerCount(2), chunk=10, must_end=True)
+    monkeypatch.setattr("kokofast.drivers.trio_driver.no_room", fail)
+    driver = WarmupDriver(Stop())
+    driver._is_warm = True
+    drive(driver.carry_out(queue))
+    assert sorted(done) == list(range(50))
 
 
 @pytest.mark.parametrize("must_end", [True, False])

@@ -20,7 +20,17 @@ import pytest
 from kokofast.drivers.work_queue import CHUNK
 from kokofast.host.lock import LabLock
 from tests.conftest import ip_batch, links, run
-from tests.kernel.conftest import COMMAND, Lab, Watch, ping, present, stand_still, state, until
+from tests.kernel.conftest import (
+    COMMAND,
+    Lab,
+    Watch,
+    ping,
+    present,
+    refused_by_the_kernel,
+    stand_still,
+    state,
+    until,
+)
 from tests.vm.marker import IN_GUEST
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -166,6 +176,31 @@ def test_without_trio_nothing_stays(lab: Lab, error: str) -> None:
     assert done.stderr == f"kokofast: the event loop cannot be imported: {kind}: {text}\n"
     assert json.loads(done.stdout)["status"] == "rolled_back"
     assert state(a, b) == before
+
+
+# kokofast, where the rollback of a link that the kernel refuses breaks off.
+WITHOUT_ROLLBACK = """
+import sys
+import kokofast.cli.main
+import kokofast.engine.rollback
+
+async def break_off(*_):
+    raise ImportError("mmap: cannot open shared object file: Too many open files")
+
+kokofast.engine.rollback.take_back = break_off
+sys.exit(kokofast.cli.main.run(sys.argv[1:]))
+"""
+
+
+def test_a_module_that_cannot_be_imported_in_a_rollback_is_no_run_that_was_taken_back(lab: Lab) -> None:
+    a, _ = lab.bundle(2)
+    lab.write([{"endpoints": [f"{a}:e0", f"{lab.node('new')}:e1"]}, refused_by_the_kernel(a)])
+    done = run([sys.executable, "-c", WITHOUT_ROLLBACK, "batch", lab.file, "--create", "--format", "json"])
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["status"]) == (3, "partial"), done.stderr
+    assert "mmap: cannot open" in done.stderr
+    assert "removes what is left" in result["left"][0]
+    assert lab.destroy()["status"] == "destroyed"
 
 
 WITHOUT_TRIO = """
