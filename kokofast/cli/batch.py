@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import (
@@ -74,7 +74,7 @@ def batch(options: argparse.Namespace) -> int:
 
 
 def _carry_out(topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace) -> bool:
-    """Fill the result in; return whether a signal came before the end."""
+    """Fill the result in; return whether a signal stopped the run."""
     from kokofast.drivers import Stopped
     from kokofast.drivers.inline import drive
     from kokofast.drivers.warmup import LoopError, WarmupDriver
@@ -96,7 +96,6 @@ def _carry_out(topology: Topology, problems: list[Problem], result: Result, opti
             closing(kernel_for(len(topology.nodes))) as kernel,
             signals,
             progress_shown(options.quiet or options.format == "json", links) as progress,
-            suppress(Stopped),
         ):
             kernel.waits = waits = tell_of_wait(topology.name, options.quiet)
             driver = WarmupDriver(signals) if result.trace is None else WarmupDriver(signals, result.trace.around)
@@ -115,14 +114,15 @@ def _carry_out(topology: Topology, problems: list[Problem], result: Result, opti
                 waits=waits,
             )
             drive(run)
+    except Stopped:
+        _note_interruption(result, signals.name)
+        return True
     except (LoopError, OSError, KernelError, MemoryError, ImportError) as error:
         # The machine failed: still report what was done.
         result.errors.append(Failure("", sentence_of(error)))
         if result.status == UNCHANGED:
             result.status = ROLLED_BACK
-    if signals.caught and result.status != "applied":
-        _note_interruption(result, signals.name)
-    return signals.came()
+    return False
 
 
 def _note_interruption(result: Result, name: str) -> None:

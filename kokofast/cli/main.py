@@ -35,7 +35,7 @@ from kokofast.cli.output import (
 )
 from kokofast.cli.parser import build_parser
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import HeldSignals
+from kokofast.cli.signals import HeldSignals, listen_no_more
 
 if TYPE_CHECKING:
     import argparse
@@ -172,6 +172,7 @@ def _inspect(options: argparse.Namespace) -> int:
         found = []
     except OSError as error:
         raise CommandError(FAILED, sentence_of(error)) from error
+    listen_no_more()
     if signals.caught:
         raise CommandError(FAILED, "interrupted")
     if options.format == "json":

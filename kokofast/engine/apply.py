@@ -115,6 +115,7 @@ class _Run:
             plan = plan_of(topology, survey, self.kernel, self.dry_run)
             if self.create_only:
                 only_new(plan, survey, self.kernel.boot_id())
+        await self.driver.sleep(0)  # who stopped the run while it looked gets no result
         if plan.problems:  # all of them are told, in the file's order
             plan.problems[:0], missing = missing, []
         plan.problems = list(dict.fromkeys([*self.problems, *plan.problems]))

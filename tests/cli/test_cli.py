@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -18,7 +20,7 @@ from kokofast.cli.main import _COMMANDS
 from kokofast.cli.main import run as run_in_process
 from kokofast.cli.output import lacking
 from kokofast.cli.parser import build_parser
-from kokofast.engine.result import Result
+from kokofast.engine.result import Failure, Result
 from kokofast.engine.result_types import Status
 from tests.conftest import RunKokofast
 
@@ -295,6 +297,27 @@ def test_what_became_of_an_interrupted_run(status: Status, left: list[str], said
     result.left = left
     batch._note_interruption(result, "SIGTERM")
     assert [str(error) for error in result.errors] == [f"interrupted by SIGTERM; {said}"]
+
+
+@pytest.mark.parametrize(("status", "code"), [("unchanged", 0), ("applied", 0), ("invalid", 2), ("rolled_back", 1)])
+def test_a_signal_that_comes_when_all_is_done_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], status: Status, code: int
+) -> None:
+    async def apply(_: object, driver: Any, __: object, *, result: Result, **___: object) -> Result:
+        driver._stop.heed(signal.SIGTERM)
+        result.status = status
+        if code:
+            result.errors = [Failure("$.links[0]", "a fault")]
+        return result
+
+    file = tmp_path / "lab.json"
+    file.write_text('{"links": [{"endpoints": ["a:x", "b:x"]}]}')
+    monkeypatch.setattr("kokofast.engine.apply.apply", apply)
+    monkeypatch.setattr("kokofast.host.limits.missing_capabilities", lambda *_: [])
+    assert run_in_process(["batch", str(file), "--format", "json"]) == code
+    output, errors = capfd.readouterr()
+    assert json.loads(output)["status"] == status
+    assert "interrupted" not in errors
 
 
 def test_generate_makes_no_more_than_a_file_may_have(kokofast: RunKokofast) -> None:

@@ -68,10 +68,14 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made, without their time."""
     found: list[float] = []
 
-    async def sleep(_: TrioDriver, seconds: float) -> None:
-        found.append(seconds)
+    def note(seconds: float) -> None:
+        if seconds:  # else it only looks whether it is to stop
+            found.append(seconds)
 
-    monkeypatch.setattr(time, "sleep", found.append)
+    async def sleep(_: TrioDriver, seconds: float) -> None:
+        note(seconds)
+
+    monkeypatch.setattr(time, "sleep", note)
     monkeypatch.setattr(TrioDriver, "sleep", sleep)
     return found
 
