@@ -1,5 +1,5 @@
 """Applies and destroys a lab again and again in one process, and prints what that process holds: after some rounds to
-warm up, and at the end. ``python rounds.py FILE WARM ROUNDS``; run by test_long_run."""
+warm up, half-way, and at the end. ``python rounds.py FILE WARM ROUNDS``; run by test_long_run."""
 
 from __future__ import annotations
 
@@ -46,9 +46,11 @@ async def rounds(file: str, count: int) -> None:
 def main() -> None:
     file, warm, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     trio.run(rounds, file, warm)
-    before = held()
-    trio.run(rounds, file, count)
-    print(json.dumps({"before": before, "after": held()}), flush=True)
+    seen = [held()]
+    for _ in range(2):
+        trio.run(rounds, file, count // 2)
+        seen.append(held())
+    print(json.dumps(seen), flush=True)
     sys.stdin.read()  # until we are told to end: what we still hold in the kernel can be looked at
 
 
