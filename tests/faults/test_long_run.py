@@ -60,8 +60,8 @@ def check_growth(seen: list[dict[str, int]], counts: Counter[str], count: int) -
     """What a process holds before, half-way and after so many rounds."""
     before, middle, after = seen
     grown = {what: after[what] - before[what] for what in before}
-    # What a round keeps every round does, so memory grows in both halves. What the interpreter and the C library hold on
-    # to settles late, after hundreds of rounds, and may come at once: an arena of a thread is a megabyte.
+    # What a round keeps every round does, so memory grows in both halves. What the interpreter and the C library keep
+    # settles late, after hundreds of rounds, and may come at once: an arena of a thread is a megabyte.
     grown["rss"] = min(middle["rss"] - before["rss"], after["rss"] - middle["rss"])
     print(grown)
     bounds = {"objects": count // 2, "rss": 1 << 19}
