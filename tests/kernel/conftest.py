@@ -23,6 +23,10 @@ from tests.conftest import run as run
 
 COMMAND = [sys.executable, "-m", "kokofast"]
 PATIENCE = 30.0
+# How often a test starts anew when the run was over before it could be interrupted.
+ATTEMPTS = 10
+
+Start = Callable[..., subprocess.Popen[str]]
 
 _numbers = itertools.count()
 
@@ -201,6 +205,28 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in running:
         process.kill()
         process.communicate()
+
+
+def batch(start: Start, lab: Lab, *arguments: str) -> subprocess.Popen[str]:
+    return start(*COMMAND, "batch", lab.file, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def kill_midway(lab: Lab, start: Start, begun: Callable[[], object], *arguments: str) -> None:
+    """Kill a batch with SIGKILL when ``begun()`` holds and a dry run finds more to do.
+
+    A batch that is over before that is destroyed, and another one started.
+    """
+    for _ in range(ATTEMPTS):
+        process = batch(start, lab, *arguments)
+        until(lambda process=process: begun() or process.poll() is not None, "the batch has begun")  # type: ignore[misc]
+        midway = stand_still(process) and lab.batch("--dry-run", *arguments)["status"] == "planned"
+        process.kill()
+        process.communicate()
+        if midway:
+            assert process.returncode == -signal.SIGKILL
+            return
+        lab.destroy()
+    pytest.fail(f"{ATTEMPTS} batches were done before they could be killed")
 
 
 def identity(path: str) -> tuple[int, int]:

@@ -21,9 +21,13 @@ from kokofast.drivers.work_queue import CHUNK
 from kokofast.host.lock import LabLock
 from tests.conftest import ip_batch, links, run
 from tests.kernel.conftest import (
+    ATTEMPTS,
     COMMAND,
     Lab,
+    Start,
     Watch,
+    batch,
+    kill_midway,
     ping,
     present,
     refused_by_the_kernel,
@@ -35,16 +39,10 @@ from tests.vm.marker import IN_GUEST
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
-Start = Callable[..., subprocess.Popen[str]]
 # As many as take long enough to be interrupted; a guest is slow.
 LINKS = 120 if IN_GUEST else 400
-ATTEMPTS = 10
 # More than are done in the calling thread while it imports trio.
 MANY = 3 * CHUNK
-
-
-def batch(start: Start, lab: Lab, *arguments: str) -> subprocess.Popen[str]:
-    return start(*COMMAND, "batch", lab.file, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -383,21 +381,6 @@ def chance() -> random.Random:
     seed = int(os.environ.get("KOKOFAST_SEED") or random.SystemRandom().randrange(1 << 32))
     print(f"seed {seed}")  # pytest shows it when the test fails
     return random.Random(seed)
-
-
-def kill_midway(lab: Lab, start: Start, begun: Callable[[], object], *arguments: str) -> None:
-    """Kills a batch with SIGKILL when begun() holds, and a dry run says that it has more to do."""
-    for _ in range(ATTEMPTS):
-        process = batch(start, lab, *arguments)
-        until(begun, "the batch has begun")
-        midway = stand_still(process) and lab.batch("--dry-run", *arguments)["status"] == "planned"
-        process.kill()
-        process.communicate()
-        if midway:
-            assert process.returncode == -signal.SIGKILL
-            return
-        lab.destroy()  # this batch was faster than we: once more from the start
-    pytest.fail(f"{ATTEMPTS} batches were done before they could be killed")
 
 
 def check_complete(lab: Lab, total: int) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import signal
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.conftest import addresses, ip, ip_batch, ip_json, links
-from tests.kernel.conftest import COMMAND, Lab, Watch, answers, ping, run, state, until
+from tests.kernel.conftest import COMMAND, Lab, Start, Watch, answers, kill_midway, ping, run, state, until
 from tests.vm.marker import IN_GUEST
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -452,7 +450,7 @@ class TestMany:
         lab: Lab,
         hosts: tuple[str, str],
         watch: Callable[[str], Watch],
-        start: Callable[..., subprocess.Popen[str]],
+        start: Start,
     ) -> None:
         names = [lab.node("c0"), lab.node("c1")]
         rows: list[object] = []
@@ -462,11 +460,7 @@ class TestMany:
         lab.write(rows)
         before = state(*hosts, *names)
         sight = watch(names[0])
-        process = start(*COMMAND, "batch", lab.file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        until(lambda: sight.count() > 5, "the batch has begun")
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, "the batch was faster than the test"
+        kill_midway(lab, start, lambda: sight.count() > 5)
         assert links(names[0])
         lab.destroy()
         assert state(*hosts, *names) == before

@@ -18,12 +18,11 @@ from kokofast.engine import mirror, mirrors
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.wire.message import KernelError
 from tests.conftest import ip, ip_batch, ip_json, links
-from tests.kernel.conftest import COMMAND, Lab, ping, refused_by_the_kernel, run, state, until
+from tests.kernel.conftest import Lab, Start, kill_midway, ping, refused_by_the_kernel, run, state, until
 from tests.runs import apply
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
-Start = Callable[..., subprocess.Popen[str]]
 COUNT = 3
 HOOKS = {"ingress": "ffff:fff2", "egress": "ffff:fff3"}
 
@@ -703,10 +702,7 @@ def test_a_run_that_fails_takes_its_mirrors_back(lab: Lab, tapped: Tapped) -> No
 def test_killed_and_destroyed(lab: Lab, tapped: Tapped, start: Start) -> None:
     before = tapped.state()
     lab.write([tapped.row("both", f"tap{number}") for number in range(60)])
-    process = start(*COMMAND, "batch", lab.file, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: len(filters(tapped.r, "eth0")) > 10, "the first mirrors are there")
-    process.kill()
-    process.wait()
+    kill_midway(lab, start, lambda: len(filters(tapped.r, "eth0")) > 10)
     lab.destroy()
     assert tapped.state() == before
 
