@@ -72,8 +72,11 @@ class DestroyError(_RunError):
 
 
 def _public(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Give a function of the library what every caller needs: a plain exception where trio has a group of one, a
-    KeyboardInterrupt as itself, and a clear error outside of trio."""
+    """Give a function of the library what every caller needs.
+
+    That is a plain exception where trio has a group of one, a KeyboardInterrupt as itself, and a clear error outside of
+    trio. A KeyboardInterrupt cancels the run. It is raised when the rollback has ended, however often Ctrl-C comes.
+    """
 
     @functools.wraps(function)
     async def called(*arguments: P.args, **options: P.kwargs) -> T:
@@ -85,14 +88,23 @@ def _public(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
                 f"{name}() needs trio: trio.run({name}, ...), or from asyncio "
                 f"await asyncio.to_thread(trio.run, {name}, ...)"
             ) from None
+        answers: list[T] = []
+
+        @trio.lowlevel.enable_ki_protection
+        async def run() -> None:
+            answers.append(await function(*arguments, **options))
+
         try:
-            return await function(*arguments, **options)
+            # trio delivers Ctrl-C to the main task, also in a shielded scope: so the run is a task of its own.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
         except BaseExceptionGroup as group:
             found = list(leaves(group))
             interrupts = [error for error in found if isinstance(error, KeyboardInterrupt)]
             if interrupts or len(found) == 1:
                 raise (interrupts or found)[0] from None
             raise
+        return answers[0]
 
     return called
 

@@ -63,6 +63,8 @@ class _Pool:
         self._running = 0
         self._wake = trio.Condition()
 
+    # A new task does not inherit the protection from KeyboardInterrupt that a caller may have.
+    @trio.lowlevel.enable_ki_protection
     async def work(self, worker: int) -> None:
         queue, count = self._queue, self._queue.workers
         while True:

@@ -22,6 +22,9 @@ from tests.conftest import addresses, links
 from tests.kernel.conftest import Lab, present, refused_by_the_kernel, state
 from tests.runs import apply, destroy, inspect
 
+# More namespaces than a rollback removes in one step.
+MANY = 1000
+
 pytestmark = pytest.mark.usefixtures("requires_root")
 
 
@@ -146,9 +149,22 @@ def test_from_asyncio_by_a_thread(lab: Lab) -> None:
     assert present(names) == 0
 
 
-def test_ctrl_c_is_a_keyboard_interrupt_and_nothing_is_left(lab: Lab) -> None:
-    a, b = lab.bundle(400)
-    before = state(a, b)
+@pytest.mark.parametrize("again", [0, 1, 200])
+def test_ctrl_c_is_a_keyboard_interrupt_and_nothing_is_left(
+    lab: Lab, again: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = lab.chain(MANY)
+    interrupted: list[str] = []
+    remove = Kernel.remove
+
+    def interrupt_rollback(kernel: Kernel, name: str, expected: tuple[int, int] | None) -> None:
+        # In a worker thread: the main one gets the signal while it waits for it, or a moment later.
+        if len(interrupted) < again:
+            interrupted.append(name)
+            os.kill(os.getpid(), signal.SIGINT)
+        remove(kernel, name, expected)
+
+    monkeypatch.setattr(Kernel, "remove", interrupt_rollback)
 
     def progress(stage: str, done: int, total: int) -> None:
         if stage == "apply" and 100 < done < total:
@@ -157,7 +173,8 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_nothing_is_left(lab: Lab) -> None:
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            trio.run(partial(kokofast.apply, topology_of(lab), progress=progress))
+            trio.run(partial(kokofast.apply, topology_of(lab, create=True), progress=progress))
     finally:
         signal.signal(signal.SIGINT, previous)
-    assert state(a, b) == before
+    assert len(interrupted) == again
+    assert present(names) == 0
