@@ -145,8 +145,6 @@ class Attr:
         type: The number: nla_type without flags.
         codec: How the payload is encoded.
         table: Of a NEST, the attributes inside; None when select chooses them.
-        header: A fixed struct before the nested attributes (VETH_INFO_PEER holds an ifinfomsg). The nested mapping has
-            its fields under the key "header".
         select: The sibling attribute whose value chooses one of ``tables`` (IFLA_INFO_KIND chooses what IFLA_INFO_DATA
             holds). With an unknown value the payload stays bytes.
         tables: What select chooses from.
@@ -154,7 +152,7 @@ class Attr:
         flagged: The kernel wants NLA_F_NESTED on this nest. It does so for nests that were added late.
     """
 
-    __slots__ = ("codec", "flags", "header", "known", "many", "select", "table", "tables", "type")
+    __slots__ = ("codec", "flags", "known", "many", "select", "table", "tables", "type")
 
     def __init__(
         self,
@@ -162,7 +160,6 @@ class Attr:
         codec: Codec,
         table: Table | None = None,
         *,
-        header: Header | None = None,
         select: str | None = None,
         tables: Mapping[str, Table] | None = None,
         many: bool = False,
@@ -172,7 +169,6 @@ class Attr:
         self.type = type
         self.codec = codec
         self.table = table
-        self.header = header
         self.select = select
         self.tables = tables
         self.many = many
@@ -194,14 +190,21 @@ class Attr:
 class Table:
     """The attributes that may stand together.
 
+    Args:
+        name: For messages.
+        rows: The attributes by name.
+        header: Of a nest: a fixed struct before its attributes (VETH_INFO_PEER holds an ifinfomsg, TCA_OPTIONS of netem
+            a tc_netem_qopt). The nested mapping has its fields under the key "header".
+
     Raises:
         ValueError: Two attributes have one number.
     """
 
-    __slots__ = ("_types", "by_type", "name", "rows")
+    __slots__ = ("_types", "by_type", "header", "name", "rows")
 
-    def __init__(self, name: str, rows: Mapping[str, Attr]) -> None:
+    def __init__(self, name: str, rows: Mapping[str, Attr], *, header: Header | None = None) -> None:
         self.name = name
+        self.header = header
         self.rows = rows
         self.by_type = {attr.type: (name, attr) for name, attr in rows.items()}
         self._types: dict[frozenset[str], frozenset[int]] = {}
@@ -290,8 +293,8 @@ def _write(attr: Attr, value: Any, siblings: Mapping[Any, object], resolve: Reso
     table = attr.inside(siblings)
     if table is None:
         raise EncodeError(f"attribute {attr.type} needs its sibling {attr.select!r} to say what is inside")
-    if attr.header is None:
+    if table.header is None:
         return _attribute(attr.type | attr.flags, encode(table, value, resolve))
     inner = dict(value)
-    header = attr.header.pack(inner.pop("header", {}), resolve)
+    header = table.header.pack(inner.pop("header", {}), resolve)
     return _attribute(attr.type, header + encode(table, inner, resolve))

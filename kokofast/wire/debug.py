@@ -158,7 +158,7 @@ def _attributes(table: Table, data: memoryview, path: str, depth: int) -> Iterat
             yield from _row(whole, f"{path}{name} {_text(name, attr, data[start:stop])}")
         else:
             yield from _row(whole[:4], f"{path}{name}, {stop - start} bytes")
-            yield from _nest(inner, data[start:stop], f"{path}{name}.", attr.header, depth + 1)
+            yield from _nest(inner, data[start:stop], f"{path}{name}.", inner.header, depth + 1)
             yield from _row(data[stop : _aligned(stop)], "padding")
 
 

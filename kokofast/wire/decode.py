@@ -217,10 +217,10 @@ def decode_one(name: str, attr: Attr, table: Table | None, payload: bytes | memo
         return True
     if codec is BYTES or table is None:
         return bytes(payload)
-    if attr.header is None:
+    if table.header is None:
         return decode(table, payload, depth + 1)
-    header = attr.header.unpack(payload)
-    return {"header": header, **decode(table, payload[attr.header.size :], depth + 1)}
+    header = table.header.unpack(payload)
+    return {"header": header, **decode(table, payload[table.header.size :], depth + 1)}
 
 
 def path_at(table: Table, data: Buffer, offset: int, depth: int = 0) -> tuple[str, ...]:
@@ -248,9 +248,9 @@ def path_at(table: Table, data: Buffer, offset: int, depth: int = 0) -> tuple[st
             return (name,)
         if position < offset < position + length and attr is not None:
             inner = attr.inside(kinds)
-            skip = attr.header.size if attr.header is not None else 0
             if inner is None or depth >= MAX_DEPTH:
                 return (name,)
+            skip = inner.header.size if inner.header is not None else 0
             return (name, *path_at(inner, payload[skip:], offset - position - 4 - skip, depth + 1))
         if attr is not None and attr.codec is STRING:
             kinds[name] = bytes(payload).rstrip(b"\0").decode("utf-8", "replace")

@@ -72,6 +72,6 @@ LINK = Table(
 )
 
 # The other end is a whole link message, so this table stands here and not beside those of the other kinds.
-VETH = Table("veth", {"peer": Attr(1, NEST, LINK, header=IFINFOMSG)})
+VETH = Table("veth", {"peer": Attr(1, NEST, Table("peer", LINK.rows, header=IFINFOMSG))})
 
 INFO_DATA["veth"] = VETH

@@ -38,6 +38,7 @@ from tests import golden
 
 # One attribute of every codec and every way to nest. Not the kernel's, but read by the same code.
 INNER = Table("inner", {"number": Attr(1, U32), "word": Attr(2, STRING)})
+HEADED = Table("headed", INNER.rows, header=Header("pair", "Bxxxi", "first second"))
 SELF = Attr(20, NEST)
 OUTER = Table(
     "outer",
@@ -53,11 +54,11 @@ OUTER = Table(
         "bytes": Attr(9, BYTES),
         "flag": Attr(10, FLAG),
         "nest": Attr(11, NEST, INNER),
-        "headed": Attr(12, NEST, INNER, header=Header("pair", "Bxxxi", "first second")),
+        "headed": Attr(12, NEST, HEADED),
         "numbers": Attr(13, U16, many=True),
         "nests": Attr(14, NEST, INNER, many=True),
         "kind": Attr(15, STRING),
-        "data": Attr(16, NEST, select="kind", tables={"inner": INNER}),
+        "data": Attr(16, NEST, select="kind", tables={"inner": INNER, "headed": HEADED}),
         "self": SELF,
     },
 )
@@ -96,9 +97,11 @@ def one_value(attr: Attr, siblings: Mapping[Any, object], depth: int) -> st.Sear
     inside = attr.inside(siblings)
     if attr.codec is BYTES or inside is None:
         return st.binary(max_size=20)
-    if attr.header is None:
+    if inside.header is None:
         return mappings(inside, depth - 1)
-    return st.builds(lambda header, rest: {"header": header, **rest}, headers(attr.header), mappings(inside, depth - 1))
+    return st.builds(
+        lambda header, rest: {"header": header, **rest}, headers(inside.header), mappings(inside, depth - 1)
+    )
 
 
 @st.composite
