@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 
 from kokofast.wire.attributes import BYTES, NEST, STRING, U32, Attr, Header, Table
+from kokofast.wire.qdiscs import NETEM, TBF
 
 RTM_NEWQDISC = 36
 RTM_DELQDISC = 37
@@ -86,7 +87,7 @@ QDISC = Table(
     "qdisc",
     {
         "kind": Attr(1, STRING),
-        "options": Attr(2, BYTES),
+        "options": Attr(2, NEST, select="kind", tables={"netem": NETEM, "tbf": TBF}),
     },
 )
 
