@@ -11,7 +11,7 @@ else:
     Base = dict
 
 # One word a kind: this is where a kind is registered. Its module has its name, and a KIND.
-NAMES = ("veth", "vxlan", "vlan", "macvlan", "ipvlan", "dummy")
+NAMES = ("veth", "vxlan", "vlan", "macvlan", "ipvlan", "dummy", "bridge")
 
 
 class Kinds(Base):

@@ -55,10 +55,26 @@ IPVLAN = Table(
     },
 )
 
+# br_policy in net/bridge/br_netlink.c
+BRIDGE = Table(
+    "bridge",
+    {
+        "forward_delay": Attr(1, U32),
+        "hello_time": Attr(2, U32),
+        "max_age": Attr(3, U32),
+        "ageing_time": Attr(4, U32),
+        "stp_state": Attr(5, U32),
+        "priority": Attr(6, U16),
+        "vlan_filtering": Attr(7, U8),
+        "group_fwd_mask": Attr(9, U16),
+    },
+)
+
 # One line a kind.
 INFO_DATA: dict[str, Table] = {
     "vxlan": VXLAN,
     "vlan": VLAN,
     "macvlan": MACVLAN,
     "ipvlan": IPVLAN,
+    "bridge": BRIDGE,
 }

@@ -599,6 +599,39 @@ class TestDummy:
         assert lab.kokofast("batch", lab.file).returncode == 2
 
 
+class TestBridge:
+    def test_it_joins_what_is_put_on_it(self, lab: Lab) -> None:
+        a, b, switch = lab.node("a"), lab.node("b"), lab.node("switch")
+        before = state(a, b, switch)
+        bridge = {"type": "bridge", "endpoint": f"{switch}:br0:192.0.2.3/24"}
+        ends = [[f"{a}:e0:192.0.2.1/24", f"{switch}:p0"], [f"{b}:e0:192.0.2.2/24", f"{switch}:p1"]]
+        lab.write([bridge, *({"endpoints": pair} for pair in ends)])
+        assert lab.batch()["links"]["created"] == 3
+        for port in ("p0", "p1"):
+            ip(switch, "link", "set", port, "master", "br0")
+        ping(a, "192.0.2.2")
+        ping(b, "192.0.2.3")
+        assert data_of(switch, "br0").items() >= {"stp_state": 0, "group_fwd_mask": "0xfff8"}.items()
+        assert lab.batch()["status"] == "unchanged"
+        (seen,) = (link for link in lab.inspect() if link["type"] == "bridge")
+        assert (seen["stp"], seen["group_fwd_mask"]) == (False, 0xFFF8)
+        lab.destroy()
+        assert state(a, b, switch) == before
+
+    def test_another_stp_is_no_change_in_place(self, lab: Lab) -> None:
+        a = lab.node("a")
+        bridge = {"type": "bridge", "endpoint": f"{a}:br0", "stp": True, "group_fwd_mask": 0}
+        lab.write([bridge])
+        lab.batch()
+        assert data_of(a, "br0").items() >= {"stp_state": 1, "group_fwd_mask": "0"}.items()
+        lab.write([{**bridge, "stp": False}])
+        refused(lab, "$.links[0].stp", "br0")
+
+    def test_groups_that_it_never_passes_on(self, lab: Lab) -> None:
+        lab.write([{"type": "bridge", "endpoint": f"{lab.node('a')}:br0", "group_fwd_mask": 0xFFFF}])
+        refused(lab, "$.links[0].group_fwd_mask", "0xfff8")
+
+
 @pytest.mark.guest
 @pytest.mark.parametrize("kind", [{"type": "vlan", "id": 5}, {"type": "ipvlan"}], ids=["vlan", "ipvlan"])
 def test_an_mtu_larger_than_the_parents_is_refused(lab: Lab, hosts: tuple[str, str], kind: dict[str, object]) -> None:

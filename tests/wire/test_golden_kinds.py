@@ -67,6 +67,7 @@ CASES: dict[str, Request] = {
     "newlink_macvlan": newlink("macvlan", {"mode": 4}, link=2),
     "newlink_ipvlan": newlink("ipvlan", {"mode": 1}, link=2),
     "newlink_dummy": newlink("dummy", None),
+    "newlink_bridge": newlink("bridge", {"stp_state": 0, "group_fwd_mask": 0xFFF8}),
     "newqdisc_clsact": newqdisc("clsact", tc.CLSACT_HANDLE, tc.TC_H_CLSACT),
     "newqdisc_ingress": newqdisc("ingress", tc.CLSACT_HANDLE, tc.TC_H_CLSACT),
     "newqdisc_prio": newqdisc("prio", 0x4B0000, tc.TC_H_ROOT, options=tc.PRIO_OPTIONS),
