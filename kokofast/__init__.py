@@ -11,7 +11,7 @@ The asynchronous functions run under trio: ``trio.run(kokofast.apply, topology)`
 change only with a note in CHANGELOG.md. All other modules are internal.
 """
 
-# The names come from kokofast.api when they are first used: the command line does without trio where it can.
+# Names are imported from kokofast.api at their first use: the command line avoids importing trio.
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         inspect,
         load,
     )
-else:  # a type checker knows the names, and that there are no others
+else:  # hidden from type checkers, which would accept any name
 
     def __getattr__(name: str) -> object:
         if name in __all__:

@@ -1,4 +1,4 @@
-"""The library: load a topology, apply it, destroy it, inspect what is there; or all of it around a block of code.
+"""The library: load a topology, apply, inspect and destroy it, or deploy it around a block of code.
 
 >>> async with kokofast.deployed(topology) as result: ...
 """
@@ -63,19 +63,17 @@ class _RunError(Exception):
 
 
 class ApplyError(_RunError):
-    """A topology could not be applied. result.errors says why; everything was taken back, but for what result.left
-    lists."""
+    """A topology could not be applied: result.errors says why. All was taken back but for what result.left lists."""
 
 
 class DestroyError(_RunError):
-    """A lab could not be destroyed whole. result.errors says what is left, and why."""
+    """A lab could not be destroyed completely: result.errors says what is left, and why."""
 
 
 def _public(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Give a function of the library what every caller needs.
+    """Raise plain exceptions in place of trio's groups of one, and a clear RuntimeError outside of trio.
 
-    That is a plain exception where trio has a group of one, a KeyboardInterrupt as itself, and a clear error outside of
-    trio. A KeyboardInterrupt cancels the run. It is raised when the rollback has ended, however often Ctrl-C comes.
+    A KeyboardInterrupt cancels the run. It is raised when the rollback has ended, however often Ctrl-C comes.
     """
 
     @functools.wraps(function)
@@ -187,15 +185,24 @@ async def apply(
 ) -> Result:
     """Make the kernel match the topology and return what was done.
 
-    When a link fails, or the caller's scope is cancelled, everything this run made is taken back first; with keep_going
-    the links that work stay. What the kernel or the file is to blame for is no exception: see Result.status and
-    Result.errors. dry_run touches nothing. jobs is the number of worker threads, None for as many as are worth it;
-    runtime_timeout is how many seconds a container daemon may be silent. A result that is given is filled in, so that
-    a caller who cancels the run can see what became of it.
+    When a link fails, or the caller's scope is cancelled, everything this run made is taken back first. Errors of the
+    file and refusals of the kernel raise no exception: see Result.status and Result.errors.
 
-    Raises TypeError for an argument of another type, ValueError for a number out of its range or a lab's name that is
-    none, PermissionError without the capabilities it takes, OSError when the machine fails, RuntimeError outside of
-    trio.
+    Args:
+        topology: From load().
+        keep_going: Keep the links that work when others fail.
+        dry_run: Only compute what would be done: see Result.planned.
+        jobs: Number of worker threads; None chooses it by the size of the work.
+        runtime_timeout: Seconds that a container daemon may be silent.
+        progress: Called with (stage, done, total).
+        result: Filled in and returned, so that a caller who cancels the run still has it.
+
+    Raises:
+        TypeError: An argument has another type.
+        ValueError: A number is out of its range, or the topology's name cannot be a lab's.
+        PermissionError: Capabilities are missing.
+        OSError: The machine fails, such as for want of memory or descriptors.
+        RuntimeError: Called outside of trio.
     """
     _topology(topology)
     _check_flags(keep_going=keep_going, dry_run=dry_run)
@@ -227,15 +234,15 @@ async def destroy(
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Remove what carries the mark of a lab, given by its name or its topology, and nothing else.
+    """Remove exactly what carries the mark of a lab, given by its name or its topology.
 
-    A topology has the paths of its nodes looked into as well. all_labs, without a lab, removes every lab of the
-    machine. Result.status is "partial" when something is left: Result.errors says what, and why.
+    With a topology, also look into the paths of its nodes. all_labs, without a lab, removes every lab of the machine.
+    Result.status is "partial" when something is left: Result.errors says what, and why.
 
     A lab stays, and the status is "invalid", when links of other labs would go with it: those in a namespace that the
-    lab made, or on one of its links. force takes them along.
+    lab made, or on one of its links. force removes them too.
 
-    Raises ValueError for neither a lab nor all_labs, or for both; else as apply().
+    Raises ValueError without a lab or all_labs, or with both; otherwise as apply().
     """
     _check_flags(all_labs=all_labs, force=force)
     _check_jobs(jobs)
@@ -261,11 +268,10 @@ async def inspect(
     unseen: dict[str, OSError] | None = None,
     namespaces: dict[str, str] | None = None,
 ) -> list[SeenLink]:
-    """Return the links that carry our mark, of one lab or of all, read from the kernel.
+    """Return the links that carry our mark, of one lab or of all, as the kernel has them.
 
-    unseen is filled with the namespaces that are there and could not be looked into, by title, and why; namespaces with
-    the lab of each named namespace that a lab made.
-    Raises as apply().
+    unseen is filled with the namespaces that could not be read, by title, and the reason; namespaces with the lab of
+    each named namespace that a lab made. Raises as apply().
     """
     name = _lab(lab)
     _check_outputs(progress, unseen=(unseen, dict), namespaces=(namespaces, dict))
@@ -278,12 +284,13 @@ async def inspect(
 
 @asynccontextmanager
 async def deployed(topology: Topology, **options: Any) -> AsyncIterator[Result]:
-    """Apply the topology, run the block with the result, and destroy the lab, however the block ends: all of it, also
-    what was there before.
+    """Apply the topology, run the block with the result, and destroy the lab, however the block ends.
 
-    options are those of apply(), but for dry_run. With keep_going the block runs with the links that work, and
-    result.errors has the others. Raises ApplyError when the topology cannot be applied, DestroyError when something of
-    the lab is left; where the block itself raised, that exception stays, with a note of what is left.
+    All of the lab is destroyed, also what was there before. options are those of apply() except dry_run. With
+    keep_going the block runs with the links that work, and result.errors has the others.
+
+    Raises ApplyError when the topology cannot be applied, DestroyError when something of the lab is left. If the block
+    raises, its exception gets a note of what is left instead.
     """
     if "dry_run" in options:
         raise TypeError("kokofast.deployed() takes no dry_run: it makes the lab")

@@ -1,4 +1,4 @@
-"""batch, from its options to its exit code."""
+"""The command batch: options -> exit code."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
 
-NOT_EXECUTABLE, NOT_FOUND = 126, 127  # of the sandbox's command, as a shell says it
+NOT_EXECUTABLE, NOT_FOUND = 126, 127  # of the sandbox's command, as in a shell
 
 
 def batch(options: argparse.Namespace) -> int:
-    """Makes the links of options.file and returns the exit code, the sandbox's command's where there is one."""
+    """Make the links of options.file and return the exit code, or that of the sandbox's command."""
     from kokofast.engine.result import UNCHANGED, Result
     from kokofast.host.limits import TO_LOOK, missing_capabilities
 
@@ -45,7 +45,7 @@ def batch(options: argparse.Namespace) -> int:
 
         result.trace = Trace()
     problems: list[Problem] = []
-    # What the kernel has to object to a bad file is shown together with the rest, where we can look.
+    # With privileges, also check a bad file against the machine, and show all problems at once.
     can_look = not options.sandbox and not missing_capabilities(TO_LOOK)
     with result.stage("read"):
         create = options.create or options.sandbox
@@ -56,7 +56,7 @@ def batch(options: argparse.Namespace) -> int:
         _refuse_outsiders(topology)
     else:
         need_capabilities(looks_only=options.dry_run or bool(problems))
-    trace_file = _open_trace(options)  # where the user's paths are: before the sandbox
+    trace_file = _open_trace(options)  # before the sandbox, which has other mounts
     if options.sandbox:
         _enter_sandbox()
     interrupted = _carry_out(topology, problems, result, options)
@@ -129,9 +129,8 @@ def _note_interruption(result: Result, name: str) -> None:
     from kokofast.engine.result import PARTIAL as STATUS_PARTIAL
     from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure
 
-    if result.status == UNCHANGED:  # before there was a plan: that all is as the file wants it is not known
+    if result.status == UNCHANGED:  # there was no plan yet, so whether all is unchanged is not known
         result.status = ROLLED_BACK
-    # Of a partial run whose rest is known, what works was to be kept.
     kept = "what failed has been taken back, the links that work stay"
     rest = kept if result.status == STATUS_PARTIAL else "what was made has been taken back"
     rest = "what is left is listed below" if result.left else rest
@@ -158,7 +157,7 @@ def _enter_sandbox() -> None:
 
 
 def _refuse_outsiders(topology: Topology) -> None:
-    """A sandbox has no containers, processes and namespace files but its own; those of the machine must stay alone."""
+    """Refuse nodes that a sandbox cannot have. Containers, processes and namespace files belong to the machine."""
     from kokofast.topology import Problem
 
     outside = [node for node in topology.nodes.values() if node.kind not in ("netns", "host")]
@@ -180,7 +179,7 @@ def _open_trace(options: argparse.Namespace) -> IO[str] | None:
 
     if options.trace == STDIN:
         raise CommandError(INVALID, Problem("--trace -", "give a file: standard output is for the result"))
-    try:  # before anything is touched: a run whose trace is lost would have to be made again
+    try:  # before the run: without its trace it would have to be repeated
         return open_to_write(options.trace, other_than=None if options.file == STDIN else options.file)
     except OSError as error:
         place = f"--trace {clean(options.trace)}"
@@ -188,7 +187,7 @@ def _open_trace(options: argparse.Namespace) -> IO[str] | None:
 
 
 def _write_trace(trace: Trace, file: IO[str], path: str) -> bool:
-    """Whether it could be written. What was done stays in any case, and its result is printed by now."""
+    """Write the trace; return False, with a message, if that fails. The result is printed already."""
     from kokofast.host.files import clear
 
     try:
@@ -202,7 +201,7 @@ def _write_trace(trace: Trace, file: IO[str], path: str) -> bool:
 
 
 def exit_code(result: Result, options: argparse.Namespace, *, interrupted: bool) -> int:
-    """What a run's result is to a shell."""
+    """Return the exit code of a result."""
     if result.status == "invalid":
         return INVALID
     if result.status == "partial" or result.left:

@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, the error that ends one, the file, the result."""
+"""Shared by the commands: exit codes, CommandError, reading the file, printing the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OK, FAILED, INVALID, PARTIAL, CHANGES = 0, 1, 2, 3, 4
 STDIN = "-"
 
-# The commands that print a result, and what it counts (links, namespaces) when nothing was touched.
+# The commands that print a result, and the counts of links and namespaces when nothing was touched.
 WITH_RESULT: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "batch": ({"total": 0, "created": 0, "updated": 0, "unchanged": 0, "failed": 0}, {"created": 0}),
     "destroy": ({"removed": 0, "failed": 0}, {"removed": 0, "failed": 0}),
@@ -26,7 +26,7 @@ WITH_RESULT: dict[str, tuple[dict[str, int], dict[str, int]]] = {
 
 
 class CommandError(Exception):
-    """The command ends here: an exit code, and what to tell the user."""
+    """Ends the command with an exit code and errors."""
 
     def __init__(self, code: int, *errors: str | Problem) -> None:
         super().__init__(*errors)
@@ -35,7 +35,7 @@ class CommandError(Exception):
 
 
 def failures_of(error: CommandError) -> list[Failure]:
-    """The errors as a result has them."""
+    """Convert the errors to those of a Result."""
     from kokofast.engine.result import Failure, failure_of
 
     return [Failure("", one) if isinstance(one, str) else failure_of(one) for one in error.errors]
@@ -44,7 +44,10 @@ def failures_of(error: CommandError) -> list[Failure]:
 def load_file(
     options: argparse.Namespace, *, create: bool = False, keep_problems: list[Problem] | None = None
 ) -> Topology:
-    """The topology of the file. With keep_problems a file that has some gives what is left of it, and adds them."""
+    """Read the topology. With keep_problems append the problems to it, and return what is valid of the file.
+
+    Raises CommandError.
+    """
     from kokofast.host.files import read_file
     from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError, load
 
@@ -57,7 +60,7 @@ def load_file(
             sentence += _instead_of(options.file, is_destroy=options.command == "destroy")
         raise CommandError(INVALID, Problem(clean(options.file), sentence)) from None
     except MemoryError:
-        raise CommandError(INVALID, Problem(clean(options.file), "there is not memory enough to read it")) from None
+        raise CommandError(INVALID, Problem(clean(options.file), "not enough memory to read it")) from None
     except TopologyError as error:
         if keep_problems is not None and error.topology is not None:
             keep_problems += error.problems
@@ -66,7 +69,7 @@ def load_file(
 
 
 def _instead_of(path: str, *, is_destroy: bool) -> str:
-    """What may be meant by a file that is not there: one that is called nearly like it, or a lab."""
+    """Suggest a file with a similar name, or a lab, in place of a missing file."""
     from difflib import get_close_matches
 
     from kokofast.topology.loader import EXTENSIONS
@@ -88,7 +91,7 @@ def _instead_of(path: str, *, is_destroy: bool) -> str:
 
 
 def _labs_there() -> set[str]:
-    """The labs of this machine, as far as we may look."""
+    """Return the names of all labs that we have the privileges to see."""
     from contextlib import closing
 
     from kokofast.drivers.inline import InlineDriver, drive
@@ -109,7 +112,7 @@ def _labs_there() -> set[str]:
 
 
 def check_lab(name: str | None) -> str | None:
-    """name, when it can be a lab's."""
+    """Return the name. Raises CommandError if it cannot be a lab's."""
     from kokofast.topology.values import check_lab_name
 
     try:
@@ -128,7 +131,7 @@ def _is_lab_name(text: str) -> bool:
 
 
 def need_capabilities(*, looks_only: bool = False) -> None:
-    """Raises CommandError when we may not do what is asked."""
+    """Raise CommandError when capabilities are missing."""
     from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
 
     missing = missing_capabilities(TO_LOOK if looks_only else TO_WIRE)
@@ -138,8 +141,10 @@ def need_capabilities(*, looks_only: bool = False) -> None:
 
 
 def finish(result: Result, options: argparse.Namespace, code: int) -> int:
-    """Prints the result and returns the exit code. When it cannot be written, what was done stands all the same: that
-    is no failure that was taken back."""
+    """Print the result and return the exit code.
+
+    When a result cannot be printed, what was done stays: that is PARTIAL, not FAILED.
+    """
     try:
         print_result(result, options.format, options.quiet)
         with WRITING:

@@ -1,4 +1,4 @@
-"""argv -> command -> exit code."""
+"""The command line: argv -> command -> exit code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs a command line and returns the exit code. Prints errors; never raises for the user's doing."""
+    """Run a command line, print errors, and return the exit code."""
     return with_streams(lambda: _run(argv))
 
 
@@ -66,7 +66,7 @@ def _run(argv: Sequence[str]) -> int:
     except CommandError as error:
         _tell(error, options)
         return error.code
-    except (OSError, MemoryError, ImportError) as error:  # before there was a run
+    except (OSError, MemoryError, ImportError) as error:  # before the run began
         _tell(CommandError(FAILED, sentence_of(error)), options)
         return FAILED
     except KeyboardInterrupt:
@@ -79,8 +79,8 @@ def _tell(error: CommandError, options: argparse.Namespace) -> None:
 
     errors = failures_of(error)
     complain_of(errors, fold=options.command in WITH_RESULT)
-    # Whoever asked a command that has a result for JSON parses what comes. Other codes are of the sandbox's command,
-    # behind the result.
+    # With --format json print a result for errors, too: a program parses it. Other codes are of the sandbox's command,
+    # after the result.
     statuses: dict[int, Status] = {FAILED: "rolled_back", INVALID: "invalid", PARTIAL: "partial"}
     status = statuses.get(error.code)
     if status is not None and options.command in WITH_RESULT and options.format == "json":

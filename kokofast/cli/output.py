@@ -1,4 +1,4 @@
-"""Printing: results, tables. Nothing that came from outside reaches the terminal unescaped."""
+"""Print results and tables. Text from outside is escaped before it reaches the terminal."""
 
 from __future__ import annotations
 
@@ -13,36 +13,35 @@ if TYPE_CHECKING:
     from kokofast.engine.inspect import SeenLink
     from kokofast.engine.result import Failure, Result
 
-# So many errors of one sort are printed in full.
-FOLDED = 5
+FOLDED = 5  # errors of one sort that are printed in full
 DIGITS = frozenset("0123456789")
 
 
 def clean(text: str) -> str:
-    """The text with everything that a terminal might act on, and what is not UTF-8, written as an escape."""
+    """Escape what a terminal might act on, and what is not UTF-8."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def sentence_of(error: BaseException) -> str:
-    """What the machine has failed us with, without Python's errno."""
+    """Describe an error of the machine, without Python's errno."""
     if isinstance(error, MemoryError):
-        return "there is not memory enough"
+        return "not enough memory"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
 
 
 def tell_of_wait(lab: str | None, quiet: bool) -> Callable[..., None] | None:
-    """What to call when another run keeps the lab (None: any lab) from this one; with a text, when that is why."""
+    """Return what to call while another run holds the lock of the lab (None: of any lab), or with another reason."""
     what = f"works on the lab {lab}, or on all labs" if lab else "is at work"
     default = f"another run {what}; waiting until it ends"
     return None if quiet else lambda text=default: complain(f"kokofast: {text}")
 
 
 def lacking(capabilities: Sequence[str]) -> str:
-    """That these are missing, and what gives them to this user."""
+    """Say that these capabilities are missing, and how this user gets them."""
     names = " and ".join(capabilities)
     if os.geteuid() == 0:
         options = " ".join(f"--cap-add {name.removeprefix('CAP_')}" for name in capabilities)
@@ -67,7 +66,7 @@ class OutputError(Exception):
 
 
 class _Writing:
-    # A block that writes to standard output and does nothing else: its OSError is one of the output.
+    # Turns an OSError into OutputError. The block does nothing but write to standard output.
     def __enter__(self) -> None:
         pass
 
@@ -80,9 +79,9 @@ WRITING = _Writing()
 
 
 def prepare_streams() -> None:
-    """Makes the standard streams fit to write to, whatever we were started with."""
+    """Make the standard streams writable, even when we were started with closed ones."""
     for fd in range(3):
-        # One that is closed would become the number of the next file or socket that is opened.
+        # The next file or socket would get the number of a closed one, and the output.
         try:
             os.fstat(fd)
         except OSError:
@@ -96,7 +95,7 @@ def prepare_streams() -> None:
 
 
 def with_streams(job: Callable[[], int]) -> int:
-    """Runs a command that prints, and returns its exit code; 1 when its data cannot be written."""
+    """Run a command that prints, and return its exit code; 1 when its data cannot be written."""
     prepare_streams()
     try:
         try:
@@ -105,7 +104,7 @@ def with_streams(job: Callable[[], int]) -> int:
             with WRITING:
                 sys.stdout.flush()
     except OutputError as lost:
-        if isinstance(lost.error, BrokenPipeError):  # whoever read our data has enough
+        if isinstance(lost.error, BrokenPipeError):  # as of | head
             _give_up(1)
         else:
             lose_output("the output cannot be written", lost.error)
@@ -116,7 +115,7 @@ def with_streams(job: Callable[[], int]) -> int:
 
 
 def lose_output(sentence: str, error: OSError) -> None:
-    """Says that standard output cannot be written, and lets nothing more be written to it."""
+    """Report that standard output cannot be written, and drop all further output."""
     where = _output_file()
     _give_up(1)
     complain(f"kokofast: {where}{sentence}: {error.strerror}")
@@ -131,21 +130,20 @@ def _output_file() -> str:
 
 
 def _give_up(fd: int) -> None:
-    # What is still in Python's buffers must not make it complain, and change the exit code, when it ends.
+    # Otherwise Python fails to flush its buffers at exit, complains, and changes the exit code.
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, fd)
     os.close(null)
 
 
 def say(text: str) -> None:
-    """A line of data, on standard output."""
+    """Print a line of data to standard output."""
     with WRITING:
         sys.stdout.write(clean(text) + "\n")
 
 
 def complain(text: str) -> None:
-    """A line for the user, on standard error. When nobody can be told any more the command goes on, and its exit code
-    stays what it is."""
+    """Print a line for the user to standard error. A closed stderr changes neither the run nor its exit code."""
     try:
         sys.stderr.write(clean(text) + "\n")
         sys.stderr.flush()
@@ -154,8 +152,11 @@ def complain(text: str) -> None:
 
 
 def complain_of(errors: Sequence[Failure], fold: bool = True) -> None:
-    """Errors for the user. Many that say the same are one line. Of many that differ in names and numbers only (2,000
-    namespaces that are not there) a few, and how many more there are."""
+    """Print errors to standard error.
+
+    Print one line for many errors with the same message. Of errors that differ in names and numbers only (2,000 missing
+    namespaces) print FOLDED and the number of others, if fold is set.
+    """
     same: dict[str, list[Failure]] = {}
     for error in errors:
         same.setdefault(error.message, []).append(error)
@@ -178,9 +179,9 @@ def complain_of(errors: Sequence[Failure], fold: bool = True) -> None:
 
 
 def _constant_words(message: str) -> tuple[str, ...]:
-    """The message without what differs between errors of one sort: quoted text, node names, words with digits.
+    """Return the message without what differs between errors of one sort: quoted text, node names, words with digits.
 
-    Each step is linear in the length of the message: a name in it may be long.
+    Linear in the length of the message: names may be long.
     """
     unquoted = "".join("".join(message.split("'")[::2]).split('"')[::2])
     words = unquoted.replace(":", " ").split()
@@ -190,12 +191,12 @@ def _constant_words(message: str) -> tuple[str, ...]:
 
 
 def count(number: int, noun: str) -> str:
-    """``1 link``, ``2 links``."""
+    """Return ``1 link``, ``2 links``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_json(value: object) -> None:
-    """A JSON document, on standard output."""
+    """Print a JSON document to standard output."""
     import json
 
     with WRITING:
@@ -204,7 +205,7 @@ def print_json(value: object) -> None:
 
 
 def print_result(result: Result, format: str, quiet: bool) -> None:
-    """The result of batch or destroy. Errors go to standard error, the table or the JSON object to standard output."""
+    """Print the result of batch or destroy: errors to standard error, the table or JSON object to standard output."""
     complain_of(result.errors)
     for line in result.left:
         complain(f"kokofast: could not be taken back: {line}")
@@ -222,7 +223,7 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
 
 
 def summary(result: Result) -> str:
-    """``fabric1: applied, 2 links created``."""
+    """Return ``fabric1: applied, 2 links created``."""
     done = {"created": "to create", "updated": "to update"} if result.planned else {}
     told = (("link", result.links), ("namespace", result.namespaces))
     counts = [
@@ -236,7 +237,7 @@ def summary(result: Result) -> str:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns as wide as what is in them."""
+    """Print aligned columns."""
     cleaned = [tuple(clean(cell) for cell in row) for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cleaned, strict=True)]
     with WRITING:
@@ -246,7 +247,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_links(links: Sequence[SeenLink], namespaces: Mapping[str, str]) -> None:
-    """The tables of inspect, and a line that counts. namespaces are those that labs made, each with its lab."""
+    """Print the tables of inspect, and a line of counts. namespaces maps those that labs made to their labs."""
     from kokofast.engine.inspect import addresses_of
 
     rows = []
@@ -270,13 +271,13 @@ def print_links(links: Sequence[SeenLink], namespaces: Mapping[str, str]) -> Non
 
 
 def unlinked(links: Sequence[SeenLink], namespaces: Mapping[str, str]) -> dict[str, str]:
-    """The namespaces in which no link of the lab that made them ends."""
+    """Return the namespaces without a link of the lab that made them."""
     linked = {(link.lab, end.namespace) for link in links for end in link.ends}
     return {name: lab for name, lab in namespaces.items() if (lab, name) not in linked}
 
 
 def _details(link: SeenLink) -> str:
-    """The fields of the kind, but for what is as the kernel chooses it, and the mirrors."""
+    """Return the mirrors, and the fields of the link kind that differ from the kernel's defaults."""
     from kokofast.kinds import KINDS
 
     required = {field.name for field in KINDS[link.kind].fields if field.required} if link.fields else set()

@@ -1,4 +1,4 @@
-"""The commands and their options."""
+"""Commands and their options, by argparse."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ _Commands = argparse._SubParsersAction
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse quotes what it does not understand as it is, control characters and all; and of an option that it does
-    not know it tells last, after all that is missing, with the usage of the whole program."""
+    """argparse with better errors.
+
+    argparse prints control characters as they are. It reports missing arguments before unknown options, and those with
+    the usage of the whole program.
+    """
 
     _given: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does it; but what a command does not know is an error here, with the usage of that command."""
+        """Parse as argparse does, but report what a command does not know with the usage of that command."""
         self._given = list(args) if args is not None else []
         options, rest = super().parse_known_args(args, namespace)
         if rest:
@@ -45,14 +48,15 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, unknown(what, str(value), action.choices))
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("the following arguments are required"):  # what is missing may be there, mistyped
+        """Exit with 2, the usage and the message. An unknown option, the likely cause, is reported instead."""
+        if message.startswith("the following arguments are required"):
             self._refuse(self._given)
-        if message.startswith("argument COMMAND"):  # what is taken for the command may be the value of an option
+        if message.startswith("argument COMMAND"):  # perhaps the value of an unknown option
             self._refuse(list(itertools.takewhile(lambda text: text.startswith("-"), self._given)))
         super().error(clean(message))
 
     def _refuse(self, given: Sequence[str]) -> None:
-        """Ends with an error when one of these is an option that there is not, or one of a command behind it."""
+        """Exit with an error when one of these options is unknown, or belongs behind the command."""
         known = [name for name in self._option_string_actions if name.startswith("--")]
         names = [text.partition("=")[0] for text in given if text.startswith("--")]
         mistyped = [name for name in names if name not in known]
@@ -69,7 +73,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """Build the parser of the whole command line."""
     parser: argparse.ArgumentParser = Parser(
         prog="kokofast",
         description="Wires network namespaces and containers together, thousands of links at a time.",
@@ -80,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--help", action="help", help="show this help message and exit (-h: koko's command line)")
     parser.add_argument("-v", "--version", action="version", version=f"kokofast {__version__}")
-    # Not given prog, argparse makes a formatter to find it, which imports shutil and all its compressors.
+    # Without prog argparse makes a formatter, which imports shutil and all its compressors.
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog=parser.prog)
     _add_batch(commands)
     _add_destroy(commands)
@@ -90,14 +94,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """Parse a whole number from 1."""
     if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 999999999")
     return int(text)
 
 
 def seconds(text: str) -> float:
-    """A time of more than nothing, 0.5 say."""
+    """Parse a number of seconds above 0."""
     # float() also takes 'nan', '1e9', '1_0' and the digits of other scripts.
     plain = text.isascii() and text.replace(".", "", 1).isdecimal() and len(text) <= 9
     if not plain or float(text) <= 0:
@@ -133,7 +137,7 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="keep the links that work when the kernel refuses others, or their nodes are missing (exit 3)",
     )
     batch.add_argument(
-        "--jobs", type=positive, metavar="N", help="worker threads (default: as many as are found to be worth it)"
+        "--jobs", type=positive, metavar="N", help="worker threads (default: chosen by the size of the work)"
     )
     batch.add_argument(
         "--trace", metavar="FILE", help="write what was done when, for chrome://tracing or ui.perfetto.dev"
@@ -148,8 +152,8 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     batch.add_argument(
         "--sandbox",
         action="store_true",
-        help="needs no root: work in namespaces of its own, gone at the end; "
-        "-- CMD... is run in it once the links are up, and its exit code returned",
+        help="work without root in own namespaces, which are gone at the end; "
+        "-- CMD... is run in them once the links are up, and its exit code returned",
     )
     _add_output(batch)
 

@@ -13,17 +13,16 @@ if TYPE_CHECKING:
 
     from kokofast.engine.result_types import Progress
 
-# Neither a rate nor an estimate: at the start tqdm would show a question mark for both.
+# No rate and no estimate: tqdm shows a question mark for both at the start.
 FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}]"
 LOOKING = "survey"
 
 
 @contextlib.contextmanager
 def progress_shown(silent: bool, links: Callable[[], int]) -> Iterator[Progress | None]:
-    """A callback that draws a bar on standard error, for the block; None when that is no terminal, or silent.
+    """Yield a callback that draws a bar on standard error; None when silent, or without a terminal.
 
-    links tells how many links there is work for, at the start of a stage: what is done of the work is shown as so many
-    of them. 0 when nobody knows.
+    links() returns at the start of a stage how many links have work, 0 if unknown. The bar counts links, not steps.
     """
     if silent or not sys.stderr.isatty():
         yield None
@@ -44,7 +43,7 @@ class _Bar:
         self.bar: tqdm[object] | None = None
 
     def show(self, stage: str, done: int, total: int) -> None:
-        # A terminal that was closed is no reason to take back what is being made.
+        # The run goes on when its terminal is closed.
         with contextlib.suppress(OSError, MemoryError):
             if self.bar is None or stage != self.stage:
                 self._begin(stage, total)
@@ -70,7 +69,7 @@ class _Bar:
         )
 
     def close(self) -> None:
-        """Wipes the bar away."""
+        """Erase the bar."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None

@@ -14,13 +14,13 @@ from kokofast.host.threads import Running
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Wakes the thread that waits for the others. Ignored by default, so it can do no harm; and as it is no realtime signal,
-# no limit on pending ones (RLIMIT_SIGPENDING) keeps it from being sent.
+# Wakes the waiting thread. Harmless, as the default is to ignore it, and no realtime signal: RLIMIT_SIGPENDING does not
+# limit it.
 _WAKE = signal.SIGURG
 
 
 def _heeded() -> list[signal.Signals]:
-    # One that we were started with ignored (nohup, a shell's background job) is not for us.
+    # Those ignored at our start (nohup, a shell's background job) stay ignored.
     return [
         number
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -33,27 +33,26 @@ def _once(*_: object) -> None:
 
 
 def _pass_over_one(heeded: Sequence[signal.Signals]) -> None:
-    # When we listen no more the work is done, and has yet to be told: the first signal ends nothing, the next one does,
-    # should nobody read what is told. In a process that is not ours (a test's) all stays as it is.
+    # After the run its result is still to be printed: ignore one signal then. A second one ends us, as nobody may read
+    # the output. Do nothing in a process that is not ours (a test's).
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         for number in heeded:
             signal.signal(number, _once)
 
 
 def listen_no_more() -> None:
-    """All is told: the next signal ends the process at once."""
+    """Let the next signal end the process: the result is printed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is _once:
             signal.signal(number, signal.SIG_DFL)
 
 
 class HeldSignals(Stop):
-    """A block that no signal breaks off: a thread waits for them, and asks the run to stop.
+    """Block signals; a thread waits for them and asks the run to stop.
 
-    A second one only has the user told what goes on still, for what was begun is brought to an end; a third one ends
-    the process at once. still is what goes on, rest what the user can do then. What has come and was not heeded by the
-    end of the block is forgotten: the work that it would have ended has ended. The first signal behind the block ends
-    nothing either, until listen_no_more().
+    The second signal prints what is still being done (still), the third one ends the process at once and prints what
+    the user can do then (rest). Signals still pending at the end of the block are dropped. The first one after it is
+    ignored, until listen_no_more().
     """
 
     def __init__(self, still: str = "", rest: str = "") -> None:
@@ -63,27 +62,27 @@ class HeldSignals(Stop):
 
     @property
     def name(self) -> str:
-        """The first signal that came."""
+        """Return the name of the first signal."""
         return signal.Signals(self.caught[0]).name
 
     def heed(self, number: int) -> None:
-        """Note a signal, and tell the user when it is not the first one."""
+        """Record a signal. Print a message for the second one, exit at the third one."""
         super().heed(number)
         if self._still and len(self.caught) == 2:
             complain(f"kokofast: {self._still}; one more signal ends this at once, and {self._rest}")
         elif self._still and len(self.caught) > 2:
-            complain(f"kokofast: ended by {signal.Signals(number).name} before its time: {self._rest}")
+            complain(f"kokofast: aborted by {signal.Signals(number).name}: {self._rest}")
             os._exit(PARTIAL)
 
     def __enter__(self) -> HeldSignals:
         heeded = _heeded()
-        # Threads that are started in the block keep them off, too.
+        # Threads started in the block inherit the mask.
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, [*heeded, _WAKE])
         self._waiter: Running | None = None
         self._ending = False
         try:
             _pass_over_one(heeded)
-            # What our parent has blocked is not to end us.
+            # Signals that our parent has blocked stay blocked.
             self._numbers = set(heeded) - self._before
             if self._numbers:
                 self._waiter = Running(self._wait)

@@ -29,7 +29,7 @@ def import_trio() -> None:
     try:
         import kokofast.drivers.trio_driver  # noqa: F401
     except Exception as error:
-        why = "there is not memory enough" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+        why = "not enough memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
         raise LoopError(f"the event loop cannot be imported: {why}") from error
 
 

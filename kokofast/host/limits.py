@@ -127,10 +127,10 @@ def no_room(size: int) -> str | None:
 
 
 def need_room() -> None:
-    """Raises OSError ENOMEM when there is not memory enough to begin more work: better now than in the middle of it."""
+    """Raises OSError ENOMEM when not enough memory to begin more work: better now than in the middle of it."""
     shortage = no_room(HEADROOM)
     if shortage is not None:
-        raise OSError(errno.ENOMEM, f"there is not memory enough{shortage}")
+        raise OSError(errno.ENOMEM, f"not enough memory{shortage}")
 
 
 def missing_capabilities(needed: tuple[str, ...] = TO_WIRE) -> list[str]:

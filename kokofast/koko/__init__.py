@@ -1,1 +1,1 @@
-"""koko's own command line (-d -n -p ...): one link, the quick path. Imports neither an event loop nor typing."""
+"""koko's command line (-d -n -p ...): one link, started fast. Imports neither an event loop nor typing."""

@@ -1,8 +1,8 @@
-"""koko's command line, carried out: argv -> exit code. All or nothing, for a single link as well."""
+"""Run koko's command line: argv -> exit code. All or nothing, as batch."""
 
 from __future__ import annotations
 
-# The C part of signal alone: its enums would cost 2 ms.
+# The C module: the enums of signal would cost 2 ms.
 import _signal  # type: ignore[import-not-found]
 
 from kokofast import __version__
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 OK, FAILED, INVALID, PARTIAL = 0, 1, 2, 3
 
-# Two namespaces, the caller's, and one to send from: a link needs no more, whatever the limit on open files.
+# A link needs its two namespaces, the caller's, and one to send from, each with a few sockets and files.
 DESCRIPTORS = 32
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run a command line in koko's grammar and return the exit code. Print errors; never raise for the user's doing."""
+    """Run a command line in koko's grammar, print errors, and return the exit code."""
     return with_streams(lambda: _run(list(argv)))
 
 
@@ -78,7 +78,7 @@ def _show(action: Show) -> int:
 
 
 def _heed_signals(stop: Stop) -> None:
-    """From now on signals only ask the run to stop: every step takes a millisecond, and none is left half done."""
+    """Make signals stop the run between two steps, which take a millisecond each: no step is left half done."""
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
         if _signal.getsignal(number) is not _signal.SIG_IGN:  # nohup
             _signal.signal(number, lambda signum, _: stop.heed(signum))
@@ -96,7 +96,7 @@ def _create(driver: InlineDriver, kernel: Kernel, topology: Topology) -> int:
     try:
         drive(apply(topology, driver, kernel, create_only=True, result=result, waits=waits))
     except Stopped:
-        if result.status == UNCHANGED:  # nothing was begun
+        if result.status == UNCHANGED:  # nothing was made
             raise
         complain("kokofast: interrupted; what was made has been taken back")
     except (OSError, KernelError, MemoryError, ImportError) as error:

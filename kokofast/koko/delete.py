@@ -1,4 +1,4 @@
-"""-N and its like: deletes one interface that is ours, and the mirror filters that its link has, at both ends."""
+"""Delete one interface of ours (-N, -D ...), and the mirror filters of its link at both ends."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ async def delete(
 ) -> tuple[list[str], list[Problem], Refusal | None]:
     """Delete the interface, under the lock of its lab.
 
-    Return notes, what stands in the way (nothing was touched), and why the kernel refused. waits gives what to call
-    when another run keeps a lab, of all labs where it does not show whose the interface is.
+    waits(lab) returns what to call while another run holds the lock; lab is None, all labs, for an interface whose
+    lab is not known.
+
+    Returns:
+        Notes; the problems, with which nothing was touched; and why the deletion was refused.
     """
     found = await _find(driver, kernel, action)
     if not isinstance(found, tuple):
@@ -66,14 +69,14 @@ async def _delete(
         refusal = None if place is None else KernelError(errno.ENODEV, words)
     if refusal is not None:
         return refusal
-    # The link first: a filter without its target lets the traffic pass, a link without its filter would be half of one.
+    # The link first: a filter without its target only passes the traffic on, a link without its filter is half made.
     refusals = [_remove_mirrors(kernel, place, cookie_of(lab, interface.alias)) for place in places if interface.alias]
     return next((refusal for refusal in refusals if refusal is not None), None)
 
 
 async def _moved_to(driver: Driver, kernel: Kernel, interface: Interface, lab: str) -> str | None:
-    """Where an interface is now that is gone from where it was seen; None when it was deleted."""
-    from kokofast.engine.scene import scan  # only what was moved pays for it
+    """Return the title of the namespace that an interface was moved to; None when it was deleted."""
+    from kokofast.engine.scene import scan  # slow to import, rarely needed
 
     scene = await scan(kernel, driver, lab=lab or None, to_remove=True)
     marks = interface.ifindex, interface.alias
@@ -89,7 +92,7 @@ def _is_same(now: Interface, before: Interface) -> bool:
 async def _find(
     driver: Driver, kernel: Kernel, action: Delete
 ) -> tuple[Handle, Namespace, Interface, str] | list[Problem]:
-    """The interface, where it is, and the lab that it belongs to; or what stands in the way."""
+    """Return the interface, its namespace and its lab; or the problems."""
     nodes = {action.node.name: action.node}
     survey = await survey_nodes(driver, kernel, nodes, observe, Result("", UNCHANGED), from_file=False)
     if survey.problems:
@@ -103,7 +106,7 @@ async def _find(
     lab = lab_of(interface, namespace, kernel.boot_id())
     if lab is None:
         sentence = (
-            f"{action.ifname} was not made by kokofast, so it stays; to delete it all the same: "
+            f"{action.ifname} was not made by kokofast, so it stays; to delete it anyway: "
             f"{_by_hand(action.node, handle, action.ifname)}"
         )
         return [Problem(action.place, sentence)]
@@ -129,8 +132,10 @@ def _remove_mirrors(kernel: Kernel, handle: Handle, cookie: bytes) -> Refusal | 
 
 
 def _other_end(kernel: Kernel, interface: Interface, namespace: Namespace) -> Handle | None:
-    """The namespace of the other end of a veth link, when it is another one and can be found: what the alias says,
-    else the one among all in which an interface and this one name each other as peers."""
+    """Find the namespace of the other end of a veth link; None when it is the same one or not found.
+
+    Look first where the alias says, then in all namespaces, for an interface that has this one as its peer.
+    """
     if interface.kind != "veth" or not interface.alias or _is_there(interface, namespace):
         return None
     tried: set[str] = set()

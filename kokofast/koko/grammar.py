@@ -1,4 +1,4 @@
-"""koko's options -> what is asked for. Pure: argv in, Create, Delete or Show out, UsageError with one sentence."""
+"""Parse koko's options: argv -> Create, Delete or Show. Pure."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from kokofast.kinds.fields import Field
     from kokofast.topology.model import Address
 
-LAB = "koko"  # the lab that all links made here belong to
+LAB = "koko"  # the lab of all links made by this command line
 
 ENDPOINTS = {"a": "path", "c": "host", "d": "docker", "e": "cri", "n": "netns", "p": "pid"}
-# -X: koko's README names it for this once, and means -x everywhere else.
+# koko's README calls -x -X in one place.
 PARENTS = {"x": "vxlan", "X": "vxlan", "V": "vlan", "M": "macvlan"}
 HELP, VERSION = "h", "v"
 
@@ -43,7 +43,7 @@ MIRROR = "mirror"
 
 
 class UsageError(Exception):
-    """What is wrong with the command line, in one sentence."""
+    """An error of the command line, in one sentence."""
 
 
 class Create:
@@ -56,7 +56,7 @@ class Create:
 
 
 class Delete:
-    """Delete the interface with this name in the node's namespace. place is the option as it was given."""
+    """Delete the interface ifname in the node's namespace. place is the option as given."""
 
     __slots__ = ("ifname", "node", "place")
 
@@ -76,7 +76,7 @@ class Show:
 
 
 def parse(argv: list[str]) -> Create | Delete | Show:
-    """What a command line in koko's grammar asks for. Raises UsageError."""
+    """Parse a command line in koko's grammar. Raises UsageError."""
     nodes: dict[str, Node] = {}
     ends: list[End] = []
     parents: list[_Parent] = []
@@ -99,13 +99,13 @@ def parse(argv: list[str]) -> Create | Delete | Show:
             deletions.append(Delete(node, end.ifname, place))
     if deletions:
         if len(deletions) + len(ends) + len(parents) > 1:
-            raise UsageError(f"{deletions[0].place} deletes an interface, so it must stand alone")
+            raise UsageError(f"{deletions[0].place} deletes an interface, so it must be the only option")
         return deletions[0]
     return Create(Topology(LAB, nodes, (_link(ends, parents),)))
 
 
 def _split(argv: list[str]) -> list[tuple[str, str]]:
-    """(letter, value) of each option, as getopt(3) reads them: -n VALUE or -nVALUE."""
+    """Split into (letter, value), as getopt(3) does: -n VALUE or -nVALUE."""
     found: list[tuple[str, str]] = []
     words = iter(argv)
     for word in words:
@@ -133,7 +133,7 @@ def _split(argv: list[str]) -> list[tuple[str, str]]:
 
 
 def syntax_of(letter: str) -> str:
-    """What stands behind an option."""
+    """Return the syntax of an option's value."""
     if letter in PARENTS:
         return PARENT_SYNTAX[PARENTS[letter]]
     target = TARGETS[ENDPOINTS[letter.lower()]]
@@ -143,7 +143,7 @@ def syntax_of(letter: str) -> str:
 
 def _link(ends: list[End], parents: list[_Parent]) -> Link:
     if len(parents) > 1:
-        raise UsageError(f"{parents[0].place} and {parents[1].place}: a link stands on one parent interface")
+        raise UsageError(f"{parents[0].place} and {parents[1].place}: a link has one parent interface")
     if parents:
         parent = parents[0]
         if len(ends) != 1:
@@ -162,7 +162,7 @@ def _link(ends: list[End], parents: list[_Parent]) -> Link:
 
 
 def _endpoint(kind: str, value: str, place: str) -> tuple[Node, End]:
-    """The node and the end that an option names. Raises ValueError."""
+    """Parse an endpoint option's value. Raises ValueError."""
     target, rest = "", value
     if kind != "host":
         target, comma, rest = value.partition(",")
@@ -178,7 +178,7 @@ def _endpoint(kind: str, value: str, place: str) -> tuple[Node, End]:
 
 
 def _node(kind: str, target: str, place: str) -> Node:
-    """The node; its name tells it from every other. Raises ValueError."""
+    """Build the node, under a name that no other target has. Raises ValueError."""
     if kind == "netns" and target.startswith("/"):
         kind = "path"  # koko's usage text promises it
     if kind == "path":
@@ -196,7 +196,7 @@ def _node(kind: str, target: str, place: str) -> Node:
 
 
 def _items(items: list[str]) -> tuple[tuple[Address, ...], Mirror | None]:
-    """What stands behind the link's name: addresses, and mirror:DIR:IF or mirror:DIR,IF. Raises ValueError."""
+    """Parse what follows the link's name: addresses, and mirror:DIR:IF or mirror:DIR,IF. Raises ValueError."""
     addresses: dict[object, Address] = {}
     mirror: Mirror | None = None
     waiting = iter(items)
@@ -209,7 +209,7 @@ def _items(items: list[str]) -> tuple[tuple[Address, ...], Mirror | None]:
         address = parse_address(item)
         if "/" not in item:
             raise ValueError(f"{quote(item)} has no prefix length, such as {item}/{address.prefixlen}")
-        # IPv6 knows an address once on an interface, IPv4 once with each prefix length.
+        # The kernel keeps an IPv6 address once an interface, an IPv4 address once for each prefix length.
         key = address.packed if address.family == AF_INET6 else address.key()
         if addresses.setdefault(key, address) is not address:
             raise ValueError(f"the address {quote(item)} is given twice")
@@ -229,7 +229,7 @@ def _mirror(item: str, following: Iterator[str]) -> Mirror:
 
 
 class _Parent:
-    """What -x, -V or -M says. Raises ValueError."""
+    """The value of -x, -V or -M. Raises ValueError."""
 
     __slots__ = ("kind", "mtu", "options", "place")
 

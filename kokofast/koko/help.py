@@ -1,4 +1,4 @@
-"""What ``kokofast -h`` prints."""
+"""The text of ``kokofast -h``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ usage: kokofast COMMAND ...            many links: batch, destroy, inspect, vali
        kokofast ENDPOINT PARENT        one interface on a parent interface
        kokofast DELETE                 delete one of these
 
-The first is told by 'kokofast --help' and 'kokofast COMMAND --help'. The others are koko's own command line:
+For the first see 'kokofast --help' and 'kokofast COMMAND --help'. The others are koko's command line:
 
 ENDPOINT, with any number of ADDRESS/LENGTH (IPv4, IPv6) behind the LINK, the name of the interface to make:
   -c LINK[,...]              in this network namespace
@@ -17,8 +17,8 @@ ENDPOINT, with any number of ADDRESS/LENGTH (IPv4, IPv6) behind the LINK, the na
   -p PID,LINK[,...]          in the network namespace of a process
   -d CONTAINER,LINK[,...]    in a Docker container
   -e CONTAINER,LINK[,...]    in a CRI container (CRI-O, containerd): id, name, or namespace/pod/name
-Among the addresses may stand mirror:DIRECTION:INTERFACE or mirror:DIRECTION,INTERFACE: the traffic of that interface
-is copied to the new one. DIRECTION is ingress, egress or both.
+One of the addresses may be mirror:DIRECTION:INTERFACE or mirror:DIRECTION,INTERFACE: the traffic of that interface is
+copied to the new one. DIRECTION is ingress, egress or both.
 
 PARENT, an interface of this network namespace:
   -x PARENT,REMOTE,VNI[,port=PORT][,mtu=MTU]   vxlan to a remote host (UDP port 4789 unless given)
@@ -26,7 +26,7 @@ PARENT, an interface of this network namespace:
   -M PARENT,MODE                               macvlan: default, private, vepa, bridge, passthru
   -X is another name for -x: koko's documentation has both, koko itself has no -X.
 
-DELETE, which takes the other end of a veth link along:
+DELETE, which also deletes the other end of a veth link:
   -C LINK   -N NAMESPACE,LINK   -A FILE,LINK   -P PID,LINK   -D CONTAINER,LINK   -E CONTAINER,LINK
 Only interfaces that kokofast made are deleted; for others there is 'ip link del'.
 

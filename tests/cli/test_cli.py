@@ -346,7 +346,7 @@ def test_memory_that_runs_out_before_a_run_is_an_error_of_one_line(
 
     monkeypatch.setitem(_COMMANDS, "schema", run_out)
     assert run_in_process(["schema"]) == 1
-    assert capsys.readouterr().err == "kokofast: there is not memory enough\n"
+    assert capsys.readouterr().err == "kokofast: not enough memory\n"
 
 
 def test_a_full_disk_is_told_with_its_path() -> None:

@@ -631,7 +631,7 @@ def test_too_little_memory_is_said(tmp_path: Path, limited: Limited) -> None:
     file = tmp_path / "links.json"
     file.write_bytes(b"[" + b"[]," * (8 * MIB) + b"[]]")
     done = refused(limited("validate", str(file), memory=320 * MIB))
-    assert done.stderr == f"kokofast: {file}: there is not memory enough to read it\n"
+    assert done.stderr == f"kokofast: {file}: not enough memory to read it\n"
 
 
 def test_100_megabytes(tmp_path: Path, limited: Limited, long: bool) -> None:

@@ -335,7 +335,7 @@ def test_one_signal_after_the_other(lab: Lab, start: Start, counts: Counter[str]
         assert present(names) == 0
     elif process.returncode == 3:
         rest = f"'kokofast destroy --name {lab.name}' removes what is left"
-        assert errors == f"kokofast: ended by SIGINT before its time: {rest}\n"
+        assert errors == f"kokofast: aborted by SIGINT: {rest}\n"
     else:  # all was taken back before the third came
         assert process.returncode in (1, -signal.SIGINT)
         assert present(names) == 0

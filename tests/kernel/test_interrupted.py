@@ -149,7 +149,7 @@ def test_a_third_signal_while_trio_is_imported_ends_it(lab: Lab) -> None:
     before = state(a, b)
     done = while_importing(lab, a, signal.SIGINT, signal.SIGINT, signal.SIGINT)
     assert done.returncode == 3, done.stderr
-    assert "ended by SIGINT before its time: 'kokofast destroy" in done.stderr
+    assert "aborted by SIGINT: 'kokofast destroy" in done.stderr
     assert lab.destroy()["status"] == "destroyed"
     assert state(a, b) == before
 

@@ -61,7 +61,7 @@ def assert_one_sentence(answer: Done, code: int) -> None:
         ("-n {a},l1 -n {a},l1", INVALID, "already used by"),
         ("-n {a},l1", INVALID, "the other end is missing"),
         ("-n {a},l1 -n {b},l2 -q", INVALID, "there is no option '-q'"),
-        ("-N {a},l1 -n {b},l2", INVALID, "must stand alone"),
+        ("-N {a},l1 -n {b},l2", INVALID, "must be the only option"),
         ("-V up0,5 -n {a},l1 -n {b},l2", INVALID, "give one endpoint"),
         ("-M up0,bridge -n {a},l1 -n {b},l2", INVALID, "give one endpoint"),
         ("-x up0,10.99.0.2,1 -n {a},l1 -n {b},l2", INVALID, "give one endpoint"),
@@ -88,10 +88,10 @@ def assert_one_sentence(answer: Done, code: int) -> None:
         (
             "-N {a},busy",
             INVALID,
-            "busy was not made by kokofast, so it stays; to delete it all the same: ip -n {a} link del busy",
+            "busy was not made by kokofast, so it stays; to delete it anyway: ip -n {a} link del busy",
         ),
         ("-A /run/netns/{a},busy", INVALID, "nsenter --net=/run/netns/{a} ip link del busy"),
-        ("-C busy", INVALID, "to delete it all the same: ip link del busy"),
+        ("-C busy", INVALID, "to delete it anyway: ip link del busy"),
         ("-N {a},lo", INVALID, "lo was not made by kokofast"),
         # The kernel refuses these after the interface was made: it goes again.
         ("-n {a},l1,2001:db8::1/64 -x up0,10.99.0.2,1,mtu=1000", FAILED, "Invalid argument"),
