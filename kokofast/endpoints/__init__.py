@@ -1,1 +1,1 @@
-"""Names -> namespaces: what a node of the topology refers to."""
+"""Resolve nodes of the topology to network namespaces."""

@@ -1,7 +1,7 @@
-"""Container nodes -> processes, by asking the daemons: each distinct container once, all of them concurrently.
+"""Resolve container nodes to processes: ask the daemons, once for each container, concurrently.
 
-For an asyncio loop, because the daemons' libraries are; Containers takes whatever runs one. Imported only when a
-topology has container nodes, and each library only when its kind is among them.
+The daemons' libraries need asyncio; Containers runs them on any Loop. This module is imported only for topologies with
+container nodes, and each library only for its node kind.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from kokofast.topology.values import quote
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 10.0
-# Daemons answer a question in half a millisecond: more connections bring nothing but descriptors.
-CONNECTIONS = 8
+CONNECTIONS = 8  # to each daemon; they answer in half a millisecond, so that more are no faster
 
 
 class Found(NamedTuple):
-    """A running container: its full id, and the process whose namespaces are the container's."""
+    """A running container: its full id, its first process, and when that started (clock ticks after boot)."""
 
     identity: str
     pid: int
@@ -32,7 +31,7 @@ class Found(NamedTuple):
 
 
 class Key(NamedTuple):
-    """What makes a container distinct as far as the file can tell. address is "" for a socket that is to be found."""
+    """A container as the file names it. address is "" when the socket has to be found."""
 
     kind: str
     address: str
@@ -40,34 +39,40 @@ class Key(NamedTuple):
 
 
 class Container(Protocol):
-    """A daemon's answer. names are the ids that the process bears: the container's own, its pod's."""
+    """A daemon's answer."""
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """Return the full id."""
+
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """Return the process id of the first process."""
+
     @property
-    def names(self) -> tuple[str, ...]: ...
+    def names(self) -> tuple[str, ...]:
+        """Return the ids that the process may be known by: the container's, its pod's."""
 
 
 class Daemon(Protocol):
-    """One that knows containers. Everything raises Refused for what the user should know."""
+    """A container daemon. All methods raise Refused, with a sentence for the user."""
 
     @property
     def title(self) -> str:
-        """``the docker daemon at /run/docker.sock``"""
+        """Return ``the docker daemon at /run/docker.sock``."""
 
     async def connect(self, targets: Iterable[str]) -> None:
-        """Has everything that is needed to find these."""
+        """Connect, and fetch what is needed to find these containers."""
 
     async def find(self, target: str, called: str) -> Container:
-        """The running container of that name or id; complaints call it by the name that the user knows."""
+        """Return the running container of this name or id. Errors call it by the user's name for it."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the connection."""
 
 
 def key_of(node: Node) -> Key:
-    """The container a node means. Raises Refused when the daemon's address cannot be used."""
+    """Return the container that a node means. Raises Refused when the daemon's address cannot be used."""
     address = cri.address_of(node) if node.kind == "cri" else docker.address_of(node)
     return Key(node.kind, address, node.target)
 
@@ -77,14 +82,14 @@ def _daemon(kind: str, address: str) -> Daemon:
 
 
 class Resolver:
-    """Keeps a daemon's connection from resolve() to confirm(); close() ends them all."""
+    """Asks the daemons. Keeps their connections from resolve() to confirm(), until close()."""
 
     def __init__(self, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._timeout = timeout
         self._daemons: dict[tuple[str, str], Daemon] = {}
 
     async def resolve(self, nodes: Iterable[Node]) -> dict[str, Found | Refused]:
-        """The container of each node, by the node's name."""
+        """Return the container of each node, by the node's name."""
         keys: dict[str, Key] = {}
         found: dict[str, Found | Refused] = {}
         for node in nodes:
@@ -97,10 +102,10 @@ class Resolver:
         return found | {name: answers[key] for name, key in keys.items()}
 
     async def confirm(self, nodes: Iterable[Node], found: Mapping[str, Found]) -> dict[str, Refused]:
-        """Asks again, after the namespaces were opened: those nodes whose container is another by now, with why.
+        """Ask again, after the namespaces were opened; return the nodes whose container was restarted, and why.
 
-        The process was the same before and after the namespace was opened, and the container's both times: then it
-        was the container's namespace, although a pid is only a number that is used again.
+        A pid can be used again. If the same process was the container's first one before and after the namespace was
+        opened, that is the container's namespace.
         """
         known = {key_of(node): found[node.name] for node in nodes if node.name in found}
         answers = await self._ask(known, lambda daemon, key: _look_again(daemon, key.target, known[key]))
@@ -108,7 +113,7 @@ class Resolver:
         return {name: answer for name, answer in checked.items() if isinstance(answer, Refused)}
 
     async def close(self) -> None:
-        """Ends all connections."""
+        """Close all connections."""
         daemons = list(self._daemons.values())
         self._daemons.clear()
         for daemon in daemons:
@@ -134,8 +139,11 @@ class Resolver:
         question: Callable[[Daemon, Key], Awaitable[Found]],
         answers: dict[Key, Found | Refused],
     ) -> None:
-        """Answers all keys. The time runs out when the daemon says nothing at all for so long: one of thousands of
-        containers may take its turn late, and one that hangs (docker knows such) does not take the others with it."""
+        """Put an answer for each key into answers.
+
+        The time limit starts anew with each answer: thousands of containers may take long, and one that hangs, as with
+        docker at times, fails alone.
+        """
         loop = asyncio.get_running_loop()
         slots = asyncio.Semaphore(CONNECTIONS)
         daemon = self._daemons.get((kind, address))
@@ -163,23 +171,26 @@ class Resolver:
         except TimeoutError:
             refusal = Refused(f"{daemon.title} did not answer in {self._timeout:g} s")
             answers.update((key, refusal) for key in keys if key not in answers)
-        except Refused as refusal:  # of connect(): nobody there to be asked
+        except Refused as refusal:  # by connect()
             answers.update(dict.fromkeys(keys, refusal))
 
 
 class Loop(Protocol):
-    """Runs asyncio functions, from whatever the caller is; ends with the block."""
+    """Runs asyncio functions for callers that are not asyncio's; ends with the block."""
 
     async def __aenter__(self) -> Loop: ...
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None: ...
-    async def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T: ...
-    async def finish(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
+    async def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
+        """Run the function, and return its result or raise its exception."""
+
+    async def finish(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run the function to its end, also when the run is cancelled."""
 
 
 class Containers:
-    """``async with Containers(nodes, timeout, loop) as daemons``: resolve(), open the namespaces, confirm()."""
+    """Use it as ``async with Containers(...) as daemons``: resolve(), open the namespaces, confirm()."""
 
     def __init__(self, nodes: Sequence[Node], timeout: float, loop: Loop) -> None:
         self._nodes = nodes
@@ -200,7 +211,7 @@ class Containers:
             await self._loop.__aexit__(kind, error, traceback)
 
     async def resolve(self) -> tuple[dict[str, int], dict[str, str]]:
-        """Return, by the nodes' names, the pids of those that were found, and why the others were not."""
+        """Return, by the nodes' names, the pids of the containers found, and why others were not."""
         answers = await self._loop.call(self._resolver.resolve, self._nodes)
         self._found = {name: answer for name, answer in answers.items() if isinstance(answer, Found)}
         refused = {name: str(answer) for name, answer in answers.items() if not isinstance(answer, Found)}
@@ -216,7 +227,7 @@ async def _look_up(daemon: Daemon, target: str) -> Found:
     container = await daemon.find(target, target)
     started = process.started(container.pid)
     if started is None or not process.bears(container.pid, container.names):
-        # It may have ended just now: then the daemon says so when it is asked again.
+        # It may have ended just now: ask again.
         again = await daemon.find(container.identity, target)
         if (again.identity, again.pid) != (container.identity, container.pid):
             raise Refused(f"container {quote(target)} was restarted while it was looked up; try again")
@@ -228,7 +239,7 @@ async def _look_up(daemon: Daemon, target: str) -> Found:
 
 
 async def _look_again(daemon: Daemon, target: str, before: Found) -> Found:
-    # Before the daemon is asked: whatever happens later cannot have been opened.
+    # Before asking the daemon: a process that starts later cannot be the one whose namespace was opened.
     started = process.started(before.pid)
     now = await daemon.find(before.identity, target)
     if now.identity != before.identity or now.pid != before.pid or started != before.started:

@@ -1,7 +1,6 @@
-"""The Container Runtime Interface of Kubernetes: CRI-O, containerd. gRPC on a unix socket.
+"""The Container Runtime Interface of Kubernetes (CRI-O, containerd): gRPC on a unix socket.
 
-v1 and v1alpha2 differ in the name of the service only, as far as the fields read here go: the messages of v1 serve
-both.
+For the fields read here v1 and v1alpha2 differ only in the name of the service, so both use the messages of v1.
 """
 
 from __future__ import annotations
@@ -32,27 +31,27 @@ VERSIONS = ("v1", "v1alpha2")
 RUNNING = 1  # ContainerState.CONTAINER_RUNNING
 STATES = {0: "created", 1: "running", 2: "exited"}
 OPTIONS = (
-    # Otherwise the authority is the socket's path, percent-encoded, which Go's HTTP/2 refuses.
+    # The default is the socket's path, percent-encoded, which Go's HTTP/2 refuses.
     ("grpc.default_authority", "localhost"),
-    # As kubelet: thousands of containers do not fit in the usual 4 MB. What is compressed counts as it is unpacked.
+    # As kubelet has it: the default of 4 MB is too small for thousands of containers. Limits the unpacked size.
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.enable_http_proxy", 0),
 )
-LONGEST_STATUS = 2 << 20  # of any answer but a list
-# Of a list, in which an empty container takes two bytes, and 300 when it is decoded.
-MOST_FIELDS = 1 << 16
-# How a field says where it ends (protobuf's wire types).
-VARINT, LENGTH_DELIMITED, FIXED = 0, 2, {1: 8, 5: 4}
+LONGEST_STATUS = 2 << 20  # bytes of an answer that is no list
+MOST_FIELDS = 1 << 16  # of a list: an empty container takes 2 bytes, but 300 when decoded
+VARINT, LENGTH_DELIMITED, FIXED = 0, 2, {1: 8, 5: 4}  # protobuf's wire types
 
 
 class Container(NamedTuple):
+    """A running container; names are its own id and its pod's."""
+
     identity: str
     pid: int
     names: tuple[str, ...]
 
 
 def address_of(node: Node) -> str:
-    """The socket's path: the node's, or that of crictl's variable; "" to look where the runtimes have theirs."""
+    """Return the socket's path: the node's, or that of crictl's variable; "" to look in SOCKETS."""
     if node.socket is not None:
         return node.socket
     address = os.environ.get("CONTAINER_RUNTIME_ENDPOINT", "")
@@ -63,7 +62,7 @@ def address_of(node: Node) -> str:
 
 
 class CriRuntime:
-    """A runtime at a socket; without a path the first of SOCKETS that is there and speaks CRI."""
+    """The runtime at a socket; without a path at the first of SOCKETS that exists and speaks CRI."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -74,7 +73,7 @@ class CriRuntime:
         self.title = _title(path or SOCKETS[0])
 
     async def connect(self, targets: Iterable[str]) -> None:
-        """Finds the socket and the version of the API, and has the containers listed: there is no look-up by name."""
+        """Find the socket and the API version, and list all containers: CRI cannot look one up by name."""
         paths = [self._path] if self._path else _sockets_here()
         if not paths:
             raise Refused(
@@ -100,14 +99,16 @@ class CriRuntime:
             self._pods = {pod.id: (pod.metadata.namespace, pod.metadata.name) for pod in pods.items}
 
     async def find(self, target: str, called: str) -> Container:
-        """The running container that is meant by an id, a prefix of one, a name, or namespace/pod/name; called is what
-        complaints call it."""
+        """Return the running container of an id, a prefix of one, a name, or namespace/pod/name.
+
+        called is its name in errors.
+        """
         from cri_api.v1 import api_pb2
 
         identity = self._match(target)
         request = api_pb2.ContainerStatusRequest(container_id=identity, verbose=True)
         answer = await self._call("ContainerStatus", request, api_pb2.ContainerStatusResponse, called)
-        # Not the pid alone: CRI-O keeps the one of a container that has exited.
+        # CRI-O still has a pid for a container that has exited.
         if answer.status.state != RUNNING:
             state = STATES.get(answer.status.state, "in an unknown state")
             raise Refused(f"the CRI container {quote(called)} is not running (it is {state})")
@@ -120,20 +121,20 @@ class CriRuntime:
         return Container(identity, pid, (identity, sandbox))
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Close the connection."""
         if self._channel is not None:
             channel, self._channel = self._channel, None
             await channel.close()
 
     async def _open(self, path: str) -> None:
-        # gRPC's core writes to standard error what it thinks of connections; what matters comes as an exception.
+        # Keep gRPC's core from logging to standard error.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         import grpc.aio
         from cri_api.v1 import api_pb2
 
         self.title = _title(path)
         try:
-            # gRPC tells why a socket cannot be had in words only: this tells it by number.
+            # Connect once without gRPC, which gives no errno.
             _, writer = await asyncio.open_unix_connection(path)
             writer.close()
         except OSError as error:
@@ -164,7 +165,7 @@ class CriRuntime:
 
     @contextlib.contextmanager
     def _translated(self, called: str) -> Iterator[None]:
-        """gRPC's exceptions as Refused."""
+        """Turn gRPC's exceptions into Refused."""
         import grpc
         import grpc.aio
 
@@ -186,7 +187,7 @@ class CriRuntime:
         return Refused(f"{self.title} knows no container {quote(called)}")
 
     def _match(self, target: str) -> str:
-        """The full id. As with docker an id goes before a name, and a name before a part of an id."""
+        """Return the full id. As with docker, try ids first, then names, then prefixes of ids."""
         if any(container.id == target for container in self._containers):
             return target
         if "/" in target:
@@ -194,7 +195,7 @@ class CriRuntime:
         else:
             named = [one for one in self._containers if one.metadata.name == target]
         if named:
-            # kubelet keeps the earlier attempts of a container under the same name.
+            # kubelet keeps earlier attempts of a container under the same name.
             return self._only([one for one in named if one.state == RUNNING] or named[-1:], target)
         begin = [one for one in self._containers if target and one.id.startswith(target)]
         if not begin:
@@ -215,7 +216,7 @@ class CriRuntime:
         return "/".join((*self._pods.get(container.pod_sandbox_id, ("", "")), container.metadata.name))
 
     def _read_info(self, info: Any, called: str) -> tuple[int, str]:
-        """The pid and the sandbox's id. "info" holds JSON; CRI-O before 1.18 had "pid" beside it, as text."""
+        """Return the pid and the sandbox's id. "info" holds JSON; CRI-O before 1.18 had "pid" instead, as text."""
         try:
             if "info" not in info:
                 return int(info["pid"]), ""
@@ -226,8 +227,10 @@ class CriRuntime:
 
 
 def _is_short(data: bytes) -> bool:
-    """Whether a message has no more than MOST_FIELDS fields, a list's items among them; found out before it is decoded.
-    What cannot be read is for the decoder to refuse."""
+    """Whether a message has at most MOST_FIELDS fields, items of lists included, without decoding them.
+
+    Malformed messages are left to the decoder.
+    """
     position = 0
     for _ in range(MOST_FIELDS):
         if position >= len(data):
@@ -241,13 +244,13 @@ def _is_short(data: bytes) -> bool:
             _, position = _varint(data, position)
         elif way in FIXED:
             position += FIXED[way]
-        else:  # groups, which nothing of CRI has
+        else:  # a group: CRI has none
             return False
     return position >= len(data)
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """A number of protobuf's encoding, seven bits a byte, and where it ends."""
+    """Decode a number of seven bits a byte; return it and the position behind it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[position] if position < len(data) else 0
@@ -263,7 +266,7 @@ def _sockets_here() -> list[str]:
 
 
 class _UnimplementedError(Refused):
-    """The service or the method is unknown there."""
+    """The runtime does not know the service or the method."""
 
 
 def _title(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Docker, and Podman through its Docker-compatible service, by aiodocker."""
+"""Docker, and Podman by its Docker-compatible service, through aiodocker."""
 
 from __future__ import annotations
 
@@ -25,19 +25,23 @@ DOCKER_SOCKET = "/var/run/docker.sock"  # where the docker command looks, too
 PODMAN_SOCKET = "/run/podman/podman.sock"
 TITLES = {"docker": "the docker daemon", "podman": "the podman service"}
 VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
-NO_CONNECTION = 900  # aiodocker's status for it
-LONGEST_ANSWER = 4 << 20  # what docker tells of a container are some ten thousand bytes
+NO_CONNECTION = 900  # aiodocker's status
+LONGEST_ANSWER = 4 << 20  # bytes; docker describes a container in some 10,000
 
 
 class Container(NamedTuple):
+    """A running container; names has its id."""
+
     identity: str
     pid: int
     names: tuple[str, ...]
 
 
 def address_of(node: Node) -> str:
-    """The URL of the daemon that knows the node's container: the node's socket, the variable of docker's or podman's
-    own command line, or the usual place."""
+    """Return the daemon's URL: the node's socket, DOCKER_HOST or CONTAINER_HOST, or the default socket.
+
+    Raises Refused.
+    """
     if node.socket is not None:
         return UNIX + node.socket
     variable = VARIABLES[node.kind]
@@ -62,19 +66,22 @@ class DockerDaemon:
         self.title = f"{TITLES[kind]} at {words(address.removeprefix(UNIX))}"
 
     async def connect(self, targets: Iterable[str]) -> None:
-        """Asks for the version of the API once. No version can be pinned: docker 20.10 knows none above 1.41, docker
-        29 none below 1.44. And left to itself aiodocker would ask before each of the first concurrent questions."""
-        import aiodocker  # 0.2 s: only those who have docker nodes pay
+        """Connect, and ask for the API version.
+
+        No version can be fixed: docker 20.10 ends at 1.41, docker 29 begins at 1.44. Asked here, because aiodocker
+        would ask before each of the first concurrent requests.
+        """
+        import aiodocker  # takes 0.2 s
 
         with self._translated():
             self._client = aiodocker.Docker(url=self._address)
-            # aiodocker makes its session together with the connector, and lets nobody choose the session's options.
+            # aiodocker takes no options for its session.
             self._client.session.detach()
             self._client.session = _bounded_session(self._client.connector)
             await self._client.version()
 
     async def find(self, target: str, called: str) -> Container:
-        """The running container of that name, id or id prefix; called is what complaints call it."""
+        """Return the running container of a name, id or prefix of an id; called is its name in errors."""
         assert self._client is not None
         try:
             check_container(target)  # it becomes a part of a URL
@@ -91,13 +98,13 @@ class DockerDaemon:
         return Container(identity, pid, (identity,))
 
     async def close(self) -> None:
-        """Ends the connections."""
+        """Close the connections."""
         if self._client is not None:
             await self._client.close()
 
     @contextlib.contextmanager
     def _translated(self, called: str = "") -> Iterator[None]:
-        """aiodocker's and aiohttp's exceptions as Refused."""
+        """Turn aiodocker's and aiohttp's exceptions into Refused."""
         import aiodocker
         import aiohttp
 
@@ -110,7 +117,7 @@ class DockerDaemon:
         except OSError as error:  # files of DOCKER_CERT_PATH
             raise Refused(f"{self.title} cannot be used: {words(error)}") from None
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            # What the libraries and we stumble over in an answer that has another shape than Docker's.
+            # An answer of another shape than Docker's, met by the libraries or by us.
             raise self._nonsense(error) from None
 
     def _refusal(self, error: aiodocker.DockerError, called: str) -> Refused:
@@ -132,7 +139,7 @@ class DockerDaemon:
 
 
 def _bounded_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
-    """A session that reads no more of an answer than is of use, unpacks nothing, and asks nobody else."""
+    """Return a session that limits the length of answers, unpacks nothing, and follows no redirection."""
     import aiohttp
 
     class BoundedResponse(aiohttp.ClientResponse):

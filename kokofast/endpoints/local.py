@@ -1,4 +1,4 @@
-"""The nodes that need no service to resolve: netns, path, pid, host."""
+"""Nodes that resolve without a daemon: netns, path, pid, host."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ _NO_NAMESPACE = (errno.ENOENT, errno.EINVAL, errno.ELOOP)
 
 
 def path_of(node: Node) -> str:
-    """The path of the node's network namespace file. Raises ValueError on a name that cannot be part of a path, and
-    for a container, which its daemon has to be asked for."""
+    """Return the path of the node's network namespace file.
+
+    Raises ValueError for a name that cannot be part of a path, and for containers.
+    """
     if node.kind == "netns":
         return named(node.target)
     if node.kind == "path":
@@ -32,8 +34,7 @@ def path_of(node: Node) -> str:
 
 
 def stale(name: str) -> str | None:
-    """What is under a name in /run/netns that leads to no namespace, and the command that removes it; None when nothing
-    is, or something that is not known."""
+    """Describe a leftover in /run/netns that leads to no namespace, and how to remove it; None for all else."""
     path = named(name)
     if os.path.islink(path):
         return f"{quote(path)} is a symbolic link that leads to no namespace; remove it with {_command('rm', path)}"
@@ -60,7 +61,7 @@ def _command(*words: str) -> str:
 
 
 def explain(node: Node, error: OSError, *, can_create: bool = True) -> str:
-    """Why the node's namespace could not be opened, and what to do; with can_create a batch could make it."""
+    """Say why the node's namespace could not be opened, and what to do; can_create: batch could make it."""
     if node.kind in CONTAINER_KINDS and error.errno in (errno.ENOENT, errno.ESRCH):
         return f"container {node.target!r} ended while its namespace was opened"
     reason = stale(node.target) if node.kind == "netns" and error.errno in _NO_NAMESPACE else None

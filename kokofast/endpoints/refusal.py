@@ -1,26 +1,26 @@
-"""Why a container does not resolve: one sentence for the user, whatever library the news came from."""
+"""Why a container does not resolve, in one sentence, from whatever library."""
 
 from __future__ import annotations
 
 import errno
 import os
 
-SENTENCE_CHARACTERS = 300  # a daemon's own words are cut there
+SENTENCE_CHARACTERS = 300  # longer messages of a daemon are cut
 
 
 class Refused(Exception):
-    """A container that cannot be had, or a daemon that cannot be asked. The text is one sentence without a place."""
+    """A container could not be resolved, or its daemon not be asked. The text is a sentence without a place."""
 
 
 def words(text: object) -> str:
-    """What a daemon said, as a part of a sentence: one line, nothing a terminal acts on, not endless."""
+    """Make a daemon's message fit into a sentence: one short line without control characters."""
     line = " ".join(str(text)[: 9 * SENTENCE_CHARACTERS].split()).rstrip(".")
     safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
     return safe if len(safe) <= SENTENCE_CHARACTERS else safe[:SENTENCE_CHARACTERS] + "..."
 
 
 def unreachable(title: str, error: OSError, hint: str = "") -> Refused:
-    """The refusal for a socket that cannot be connected to."""
+    """Return the Refused for a socket that cannot be connected to."""
     if error.errno == errno.ENOENT:
         reason = "there is no such socket; is it running?"
     elif error.errno == errno.ECONNREFUSED:
