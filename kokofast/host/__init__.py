@@ -1,1 +1,1 @@
-"""Every system call: libc, namespaces, netlink sockets, limits. Blocking; the engine calls it from worker threads."""
+"""All system calls: libc, namespaces, netlink sockets, limits. They block: the engine calls them in worker threads."""

@@ -1,4 +1,4 @@
-"""A netlink socket that prints what it sends and receives: KOKOFAST_DEBUG=wire. Imported only then."""
+"""A netlink socket that prints what it sends and receives, for KOKOFAST_DEBUG=wire. Imported only then."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_turn = _thread.allocate_lock()  # the lines of one exchange stay together
+_turn = _thread.allocate_lock()  # keeps the lines of one message together
 
 
 class PrintingSocket(socket.socket):
-    """Prints to standard error each send and receive, decoded. An error of the printing ends no run."""
+    """Prints each send and receive to standard error, decoded. Ignores errors of printing."""
 
     def __init__(self, *args: int) -> None:
         super().__init__(*args)
@@ -40,7 +40,7 @@ class PrintingSocket(socket.socket):
         return answer
 
     def _print(self, verb: str, data: bytes) -> None:
-        if sys.__stderr__ is None:  # it was closed when the program started: the number may be of another file now
+        if sys.__stderr__ is None:  # it was closed at the start, and its number may be another file's now
             return
         text = "\n".join([f"# {verb} in {self._namespace}, {len(data)} bytes", *lines(data, self._sent), "", ""])
         rest = text.encode("ascii", "backslashreplace")
@@ -48,5 +48,5 @@ class PrintingSocket(socket.socket):
             with _turn:
                 while rest:
                     rest = rest[os.write(sys.__stderr__.fileno(), rest) :]
-        except (OSError, ValueError):  # it was closed, its disk is full, its reader has gone
+        except (OSError, ValueError):  # closed, disk full, no reader
             pass

@@ -1,4 +1,4 @@
-"""The user's file, read whole or not at all."""
+"""Read and write the user's files."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ CHUNK = 1 << 20
 
 
 def read_file(path: str | None, limit: int) -> bytes:
-    """The bytes of a file, or of standard input for None; of one that is longer than limit (a device without end, say)
-    no more than a byte beyond it.
+    """Return the bytes of a file, or of standard input for None; limit + 1 bytes when it is longer than limit.
 
-    Raises OSError, EAGAIN when a regular file was written to meanwhile: what was read may be half of the old and half
-    of the new, and half a table of links is a table of links.
+    Raises OSError; EAGAIN when a regular file changed while it was read, as half a table of links is valid, too.
     """
-    # Python must not close standard input: its number would be that of the next file or socket.
+    # Python must not close standard input: the next file or socket would get its number.
     with open(0 if path is None else path, "rb", buffering=0, closefd=path is not None) as file:
         before = os.fstat(file.fileno())
         parts: list[bytes] = []
         size = 0
         while size <= limit:
             part: bytes | None = file.read(min(CHUNK, limit + 1 - size))
-            if part is None:  # whoever gave us this descriptor has set it to non-blocking
+            if part is None:  # our parent has set the descriptor to non-blocking
                 select.select([file], [], [])
                 continue
             if not part:
@@ -46,10 +44,10 @@ def _state(found: os.stat_result) -> tuple[int, int]:
 
 
 def open_to_write(path: str, *, other_than: str | None) -> IO[str]:
-    """Opens a file for text, or makes it; what is in it stays until clear() is called. other_than is a file that it
-    must not be, None for standard input.
+    """Open or create a file for text, keeping its content until clear().
 
-    Raises OSError: as open(2); ENXIO for a FIFO that nobody reads; EINVAL when it is the other file.
+    Raises OSError: as open(2); ENXIO for a FIFO without a reader; EINVAL when it is the same file as other_than (None:
+    standard input).
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
     try:
@@ -68,6 +66,6 @@ def open_to_write(path: str, *, other_than: str | None) -> IO[str]:
 
 
 def clear(file: IO[str]) -> None:
-    """Takes out what was in a file before. Raises OSError."""
+    """Empty the file. Raises OSError."""
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         os.ftruncate(file.fileno(), 0)

@@ -1,6 +1,6 @@
-"""The system calls that Python 3.11 does not have, through ctypes. All of ctypes is in this file.
+"""System calls that Python 3.11 lacks, by ctypes, which only this module uses.
 
-Each raises OSError with errno, as the os module does. ctypes releases the GIL during the call.
+Each raises OSError, as the os module does. ctypes releases the GIL during the call.
 Sources: setns(2), unshare(2), mount(2), umount2(2), prctl(2).
 """
 
@@ -43,31 +43,31 @@ def _fail(path: str | None = None) -> None:
 
 
 def setns(fd: int, nstype: int) -> None:
-    """Moves the calling thread into the namespace that fd refers to; nstype 0 takes any kind."""
+    """Move the calling thread into the namespace of fd; nstype 0 accepts any type."""
     if _libc.setns(fd, nstype) != 0:
         _fail()
 
 
 def unshare(flags: int) -> None:
-    """Gives the calling thread (for CLONE_NEWUSER: a process with one thread) new namespaces."""
+    """Give the calling thread new namespaces. CLONE_NEWUSER needs a process with a single thread."""
     if _libc.unshare(flags) != 0:
         _fail()
 
 
 def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None) -> None:
-    """mount(2); None stands for NULL."""
+    """Mount a file system; None stands for NULL."""
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, fstype)]
     if _libc.mount(*encoded, flags, None if data is None else data.encode()) != 0:
         _fail(target)
 
 
 def umount2(target: str, flags: int) -> None:
-    """umount2(2)."""
+    """Unmount a file system."""
     if _libc.umount2(os.fsencode(target), flags) != 0:
         _fail(target)
 
 
 def die_with_parent(signal: int) -> None:
-    """Has the kernel send this process the signal when the thread that started it ends (PR_SET_PDEATHSIG)."""
+    """Let the kernel send this process the signal when the thread that started it ends (PR_SET_PDEATHSIG)."""
     if _libc.prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0) != 0:
         _fail()

@@ -1,4 +1,4 @@
-"""Limits of the process, and of the machine: open files, capabilities, sysctls."""
+"""Limits of the process and of the machine: open files, memory, capabilities, sysctls."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import resource
 
 # include/uapi/linux/capability.h
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21}
-# What it takes to look into network namespaces, and to wire them.
+# Needed to look into network namespaces, and to wire them.
 TO_LOOK = ("CAP_SYS_ADMIN",)
 TO_WIRE = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN")
 
-# Kept free for the standard streams, the event loop, the user's file and imports.
+# Descriptors for the standard streams, the event loop, the user's file and imports.
 RESERVED = 64
 
-# What must be left, of memory, before more work is begun: a chunk of it takes a megabyte.
+# Bytes of memory that must be free before more work is begun: a chunk of work takes a megabyte.
 HEADROOM = 8 << 20
 
-# The sysctl behind an errno, by the system call that gives it; unshare(2), mount(2), open(2).
+# The sysctl behind a system call's errno; unshare(2), mount(2), open(2).
 _SYSCTLS = {
     ("unshare", errno.ENOSPC): ("user.max_net_namespaces", "network namespaces of a user"),
     ("mount", errno.ENOSPC): ("fs.mount-max", "mounts of a mount namespace"),
@@ -30,7 +30,7 @@ _MEMORY = ((resource.RLIMIT_AS, "address space", "-v"), (resource.RLIMIT_DATA, "
 
 
 def explained(error: OSError, call: str = "open") -> OSError:
-    """The same error, with the limit that gave it and how to raise it, where there is one."""
+    """Return the error, with the limit that caused it and how to raise that, where there is one."""
     hint = ""
     if error.errno == errno.EMFILE:
         hint = f"the limit on open files is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}; raise it: ulimit -Hn"
@@ -43,8 +43,10 @@ def explained(error: OSError, call: str = "open") -> OSError:
 
 
 def _sysctl(name: str) -> str | None:
-    """What sysctl(8) shows of a name to the calling thread, None where that is nothing: much of net.* is there in the
-    machine's first network namespace only."""
+    """Return a sysctl's value in the namespaces of the calling thread; None if it does not exist there.
+
+    Much of net.* exists only in the machine's first network namespace.
+    """
     try:
         with open(f"/proc/sys/{name.replace('.', '/')}", encoding="ascii") as file:
             return file.read().strip()
@@ -53,21 +55,23 @@ def _sysctl(name: str) -> str | None:
 
 
 def neighbours(family: str) -> tuple[str, int] | None:
-    """How many neighbours, of "ipv4" (ARP) or of "ipv6" (NDP), the kernel keeps for all namespaces together: the name
-    of the limit and its value. None where it does not show. Source: arp(7), net/core/neighbour.c neigh_alloc()."""
+    """Return the name and value of the limit on neighbours ("ipv4": ARP, "ipv6": NDP) of all namespaces together.
+
+    None where the limit is not visible. Source: arp(7), net/core/neighbour.c neigh_alloc().
+    """
     name = f"net.{family}.neigh.default.gc_thresh3"
     value = _sysctl(name)
     return None if value is None else (name, int(value))
 
 
 def raise_open_files() -> int:
-    """Raises the soft limit on open files to the hard one. Returns how many descriptors may be spent on namespaces."""
+    """Raise the soft limit on open files to the hard one. Return the number of descriptors for namespaces."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-        except (OSError, ValueError):  # a container may forbid even that: work with what there is
+        except (OSError, ValueError):  # a container may forbid it: the present limit has to do
             pass
     if soft == resource.RLIM_INFINITY:
         soft = 1 << 20
@@ -75,10 +79,10 @@ def raise_open_files() -> int:
 
 
 def make_room(descriptors: int) -> None:
-    """Has the kernel make the process' table of descriptors this long at once.
+    """Grow the process' table of descriptors to this length at once. Do nothing if that fails.
 
-    It doubles the table whenever it is full, and with several threads waits each time for all processors to have
-    left the old one: 10 to 30 ms. Source: fs/file.c expand_fdtable(). Nothing is lost when it cannot be done.
+    Otherwise the kernel doubles the table each time it is full. With several threads it waits for an RCU grace period
+    each time: 10 to 30 ms. Source: fs/file.c expand_fdtable().
     """
     try:
         fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
@@ -93,7 +97,7 @@ def make_room(descriptors: int) -> None:
 
 
 def keep_files(count: int) -> list[int]:
-    """Open so many descriptors, to be closed when others are needed. Raises OSError."""
+    """Open this many descriptors as a reserve: close them when others are needed. Raises OSError."""
     kept: list[int] = []
     try:
         while len(kept) < count:
@@ -106,9 +110,11 @@ def keep_files(count: int) -> list[int]:
 
 
 def no_room(size: int) -> str | None:
-    """What keeps this process from having so much more memory, as the end of a sentence; None when nothing does.
-    0 stands for the stack of a thread. Nothing is spent: the memory is mapped, and never touched."""
-    import mmap  # koko's command line does not ask
+    """Say why the process cannot have this many more bytes, as the end of a sentence; None if it can.
+
+    0 is the stack of a thread. The memory is only mapped, never touched.
+    """
+    import mmap  # not needed by koko's command line
 
     if size == 0:
         soft, _ = resource.getrlimit(resource.RLIMIT_STACK)
@@ -127,14 +133,14 @@ def no_room(size: int) -> str | None:
 
 
 def need_room() -> None:
-    """Raises OSError ENOMEM when not enough memory to begin more work: better now than in the middle of it."""
+    """Raise OSError ENOMEM when there is not enough memory to begin more work."""
     shortage = no_room(HEADROOM)
     if shortage is not None:
         raise OSError(errno.ENOMEM, f"not enough memory{shortage}")
 
 
 def missing_capabilities(needed: tuple[str, ...] = TO_WIRE) -> list[str]:
-    """Which of these capabilities this process lacks; capabilities(7)."""
+    """Return those of these capabilities that the process does not have; capabilities(7)."""
     try:
         status = open("/proc/self/status", encoding="ascii", errors="replace")  # noqa: SIM115
     except FileNotFoundError:

@@ -1,8 +1,7 @@
-"""One run at a time on a lab: a second batch of the same lab waits, and then finds nothing to do; and none at all while
-all labs are removed.
+"""Locks: one run at a time on a lab, and none while all labs are removed.
 
-A file lock, because the kernel drops it with its holder, however that ends. The file is empty. A lab's goes with the
-run that holds it: who gets the lock of a file that has lost its name by then opens the path again.
+They are file locks (flock(2)), which the kernel drops when their holder ends, however that happens. The files are
+empty. A run removes its lab's file at its end. Whoever then gets the lock of the removed file opens the path again.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ import fcntl
 import os
 
 LOCK_DIR = "/run/kokofast"
-ALL = ".all.lock"  # held by every run, shared, and alone by one that removes all labs; it stays
+ALL = ".all.lock"  # held by every run, shared; exclusively while all labs are removed. Never removed
 SUFFIX = ".lock"
 
 
 def is_locked(lab: str) -> bool:
-    """Whether a run works on the lab now. The name may come from anybody, a namespace's owner say."""
+    """Whether a run works on the lab now. The name is not trusted: an interface's alias may have it."""
     if "/" in lab or "\0" in lab or lab.startswith("."):
         return False
     try:
@@ -27,7 +26,7 @@ def is_locked(lab: str) -> bool:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # a seccomp filter without flock(2): then nobody can have it
+    except OSError:  # a seccomp filter forbids flock(2), so nobody holds it
         return False
     finally:
         os.close(fd)
@@ -35,9 +34,11 @@ def is_locked(lab: str) -> bool:
 
 
 class LabLock:
-    """The lock of a lab, or with None of all labs, held from acquire() to release(). Where it cannot be had (a user
-    without CAP_DAC_OVERRIDE, a read-only /run, a seccomp filter without flock(2)) nobody is waited for, and refusal
-    says why."""
+    """The lock of a lab, or of all labs (None), held from acquire() to release().
+
+    Where locking is impossible (no CAP_DAC_OVERRIDE, a read-only /run, a seccomp filter without flock(2)) acquire()
+    succeeds without a lock, and refusal says why.
+    """
 
     def __init__(self, lab: str | None) -> None:
         # A lab's name has no slash and does not start with a dot.
@@ -50,7 +51,7 @@ class LabLock:
         self.refusal = ""
 
     def acquire(self) -> bool:
-        """Takes the lock if nobody has it. False when somebody does. Does not wait."""
+        """Take the lock without waiting; return False when another run holds it."""
         try:
             while not self._is_held:
                 self._open()
@@ -58,7 +59,7 @@ class LabLock:
                     fcntl.flock(fd, way | fcntl.LOCK_NB)
                 pairs = zip(self._fds, self._files, strict=True)
                 self._is_held = all(_leads_to(path, fd) for fd, (path, _) in pairs)
-                if not self._is_held:  # its last holder, or somebody else, has removed the file meanwhile
+                if not self._is_held:  # the file was removed before we got its lock
                     self._close()
         except BlockingIOError:
             return False
@@ -68,11 +69,11 @@ class LabLock:
         return True
 
     def notes(self) -> list[str]:
-        """A line for the user where the lock cannot be had."""
+        """Return a line for the user where locking is impossible."""
         return [f"other runs are not kept off meanwhile: {self.refusal}"] if self.refusal else []
 
     def release(self) -> None:
-        """Gives it back."""
+        """Release the lock."""
         try:
             if self._is_held:
                 self._remove_files()
@@ -88,14 +89,14 @@ class LabLock:
                 self._fds.append(os.open(path, flags, 0o600))
 
     def _remove_files(self) -> None:
-        # Nobody else holds these locks now: alone with all labs' lock we may take the files of killed runs, too.
+        # Nobody else holds these locks now. The exclusive lock of ALL covers the files of killed runs, too.
         try:
             if self._own is None:
                 for path in _left_over():
                     os.unlink(path)
-            elif _leads_to(self._own, self._fds[-1]):  # else somebody has put another file there
+            elif _leads_to(self._own, self._fds[-1]):  # else another file is there now
                 os.unlink(self._own)
-        except OSError:  # not ours to remove: it stays, and is used again
+        except OSError:  # not permitted: the file is used again
             pass
 
     def _close(self) -> None:

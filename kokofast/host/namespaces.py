@@ -1,6 +1,6 @@
-"""Network namespaces: opening them without surprise, making and removing named ones as ip-netns(8) does.
+"""Network namespaces: open them safely, make and remove named ones as ip-netns(8) does.
 
-A namespace is the pair (device, inode) of its nsfs file; names are only ways to it, and several may lead to one.
+A namespace is identified by (device, inode) of its nsfs file. Several names may lead to one namespace.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLAIM_PREFIX = "kokofast:"
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError unless the name can stand in NETNS_DIR: it becomes a part of a path that root uses."""
+    """Raise ValueError unless the name is safe as a file in NETNS_DIR: root uses the path."""
     if not name or name in (".", "..") or "/" in name or "\0" in name or len(os.fsencode(name)) > 255:
         raise ValueError(f"{name!r} cannot be the name of a network namespace")
 
@@ -40,18 +40,18 @@ def of_process(pid: int) -> str:
 
 
 def named(name: str) -> str:
-    """The path of the named network namespace."""
+    """Return the path of a named network namespace. Raises ValueError."""
     check_name(name)
     return f"{NETNS_DIR}/{name}"
 
 
 def open_namespace(path: str) -> int:
-    """Opens a network namespace file and returns the descriptor, which keeps the namespace alive.
+    """Open a network namespace file; the descriptor keeps the namespace alive.
 
-    Raises OSError: ENOENT, EACCES ... as open(2); EINVAL when the file is something else than a network namespace.
-    What the path names is looked at before it is opened for reading: opening a FIFO blocks, opening a device may act.
+    Check the type of the file before opening it for reading: opening a FIFO blocks, opening a device may act.
+    Raises OSError: ENOENT, EACCES ... as open(2); EINVAL when the file is no network namespace.
     """
-    # Only root can put something into that directory.
+    # In NETNS_DIR only root can create files.
     fd = os.open(path, _READ) if os.path.dirname(path) == NETNS_DIR else _open_carefully(path)
     try:
         if fcntl.ioctl(fd, NS_GET_NSTYPE) == libc.CLONE_NEWNET:
@@ -73,7 +73,7 @@ def _open_carefully(path: str) -> int:
 
 
 def enter_new_namespace() -> None:
-    """Gives the calling thread a network namespace of its own. Raises OSError, with the limit where one is reached."""
+    """Give the calling thread a new network namespace. Raises OSError, which names a limit that is reached."""
     try:
         libc.unshare(libc.CLONE_NEWNET)
     except OSError as error:
@@ -81,19 +81,19 @@ def enter_new_namespace() -> None:
 
 
 def _explained(error: OSError, call: str = "open") -> OSError:
-    from kokofast.host.limits import explained  # koko's command line does not pay for it
+    from kokofast.host.limits import explained  # not needed by koko's command line
 
     return explained(error, call)
 
 
 def identity(fd: int) -> Identity:
-    """(device, inode) of an open namespace."""
+    """Return (device, inode) of an open namespace."""
     found = os.fstat(fd)
     return found.st_dev, found.st_ino
 
 
 def misled(path: str, expected: Identity) -> OSError | None:
-    """Why a path does not lead to the namespace that it led to; None while it does, or where that cannot be seen."""
+    """Say why a path no longer leads to the expected namespace; None when it does, or that cannot be seen."""
     try:
         found = os.stat(path)
     except (FileNotFoundError, ProcessLookupError):
@@ -106,8 +106,10 @@ def misled(path: str, expected: Identity) -> OSError | None:
 
 
 def open_each(namespaces: Iterable[int]) -> list[Socket | OSError]:
-    """A netlink socket in each of these open namespaces, made by a thread that enters them and then ends; why not,
-    where that cannot be. Raises OSError EAGAIN when there can be no thread."""
+    """Return a netlink socket, or its OSError, in each of these open namespaces.
+
+    A new thread enters them, and ends. Raises OSError EAGAIN when no thread can be started.
+    """
 
     def job() -> list[Socket | OSError]:
         found: list[Socket | OSError] = []
@@ -127,7 +129,7 @@ def open_each(namespaces: Iterable[int]) -> list[Socket | OSError]:
 
 
 def open_sockets(namespaces: Iterable[int]) -> list[Socket]:
-    """The same, all or none: raises the first OSError."""
+    """Return a netlink socket in each of these open namespaces, or raise the first OSError."""
     found = open_each(namespaces)
     sockets = [item for item in found if isinstance(item, Socket)]
     for item in found:
@@ -144,8 +146,10 @@ def _close_all(found: Iterable[Socket | OSError]) -> None:
 
 
 def write_sysctl(namespace: int, path: str, value: str) -> str:
-    """Writes /proc/sys/net/PATH of a namespace and returns what it was: which namespace it is depends on the thread
-    that opens the file."""
+    """Write /proc/sys/net/PATH of a namespace and return the value before.
+
+    The file is that of the namespace of the thread that opens it. Raises OSError.
+    """
 
     def job() -> str:
         libc.setns(namespace, libc.CLONE_NEWNET)
@@ -161,19 +165,20 @@ def write_sysctl(namespace: int, path: str, value: str) -> str:
 
 
 class DirectoryLockedError(OSError):
-    """Somebody else holds the lock of NETNS_DIR."""
+    """Another program holds the lock of NETNS_DIR."""
 
 
 def prepare_directory() -> None:
-    """Makes NETNS_DIR as ip-netns does: a mount of its own, shared, so that namespaces named here are seen in other
-    mount namespaces too. Harmless when it is so already. Raises DirectoryLockedError while somebody else prepares it.
+    """Make NETNS_DIR a shared mount, as ip-netns does, so that other mount namespaces see the names in it.
+
+    Do nothing if it is one. Raises DirectoryLockedError while another program prepares it.
     """
     os.makedirs(NETNS_DIR, mode=0o755, exist_ok=True)
     if _share():
         return
     lock = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # ip-netns takes the same lock: two that bind the directory on itself would stack mounts. Any user can hold it.
+        # ip-netns takes the same lock: without it two programs could stack mounts. Any user can hold it, so never wait.
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -187,7 +192,7 @@ def prepare_directory() -> None:
 
 
 def _share() -> bool:
-    """Makes NETNS_DIR a shared mount; False where it is no mount yet."""
+    """Make the mount at NETNS_DIR shared; return False if it is no mount yet."""
     try:
         libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
     except OSError as error:
@@ -198,7 +203,7 @@ def _share() -> bool:
 
 
 class NewNamespace:
-    """A namespace made and named, not yet known to anyone else."""
+    """A new namespace: its descriptor, its identity and a netlink socket in it."""
 
     __slots__ = ("fd", "identity", "socket")
 
@@ -209,7 +214,7 @@ class NewNamespace:
 
 
 def make_scratch() -> NewNamespace:
-    """Makes an empty namespace without a name, which ends with its descriptor and its socket. Raises OSError."""
+    """Make an empty namespace without a name, which ends with its descriptor and its socket. Raises OSError."""
 
     def job() -> NewNamespace:
         enter_new_namespace()
@@ -229,12 +234,14 @@ def make_scratch() -> NewNamespace:
 def make_namespaces(
     jobs: Iterable[tuple[str, str]], mark: Callable[[Socket, str], None]
 ) -> list[NewNamespace | OSError | KernelError]:
-    """Makes named namespaces, given (name, claim) of each.
+    """Make named namespaces, given (name, claim) of each.
 
-    mark is called with a socket in the new namespace and the claim before the name exists, so that nobody ever sees
-    a namespace of ours without our mark. The claim is also the content of the file under the mount: should we be killed
-    between the two steps, the next run knows the leftover file as ours (see claimed()).
-    Returns in the same order what was made, or the OSError (EEXIST: the name is taken).
+    Call mark(socket, claim), with a socket in the new namespace, before the name exists: so none of our namespaces is
+    ever visible without our mark. The claim is also the content of the file under the mount: if we are killed between
+    the two steps, the next run knows the leftover file as ours (see claimed()).
+
+    Returns:
+        In the same order what was made, or its error (EEXIST: the name is taken).
     """
 
     def job() -> list[NewNamespace | OSError | KernelError]:
@@ -248,7 +255,7 @@ def make_namespaces(
                     made.append(_explained(error))
                 except KernelError as error:
                     made.append(error)
-                except ValueError as error:  # a name that cannot be one, which is no reason to lose the other answers
+                except ValueError as error:  # an invalid name; keep the other results
                     made.append(OSError(errno.EINVAL, str(error)))
         finally:
             os.close(directory)
@@ -264,7 +271,7 @@ def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str
     fd = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
     socket: Socket | None = None
     try:
-        found = identity(fd)  # before it has a name: nothing may fail afterwards
+        found = identity(fd)  # nothing may fail once it has a name
         socket = Socket()
         mark(socket, claim)
         _mount(directory, name, claim, own)
@@ -277,7 +284,7 @@ def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str
 
 
 def name_namespace(name: str, fd: int, claim: str) -> None:
-    """Gives an open namespace a name, by a file with this claim. Raises OSError: EEXIST when the name is taken."""
+    """Give an open namespace a name, by a file with this claim. Raises OSError: EEXIST when the name is taken."""
     directory = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _mount(directory, name, claim, f"/proc/self/fd/{fd}")
@@ -296,13 +303,13 @@ def _mount(directory: int, name: str, claim: str, namespace: str) -> None:
 
 
 def _claim_name(directory: int, name: str, claim: str) -> None:
-    """Puts a file with our claim under this name, whole or not at all; a leftover of ours there is taken over."""
+    """Create a file with our claim under this name, atomically; take over a leftover with the same claim."""
     fd = os.open(f"/proc/self/fd/{directory}", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o444)
     try:
         os.write(fd, claim.encode())
         try:
-            # Linking through /proc gives the nameless file its name in one step (open(2), O_TMPFILE). dst_dir_fd also
-            # makes Python use linkat(), which follows the link as it promises; its plain link() does not.
+            # Linking by /proc names the O_TMPFILE file in one step; open(2). With dst_dir_fd Python calls linkat(2),
+            # which follows the link in /proc; link(2) would not.
             os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory, follow_symlinks=True)
         except FileExistsError:
             if claimed(named(name)) != claim:
@@ -312,13 +319,13 @@ def _claim_name(directory: int, name: str, claim: str) -> None:
 
 
 def claimed(path: str) -> str | None:
-    """The claim in a name that never became a namespace (its maker was killed in between); None for all else."""
+    """Return the claim in a file that never became a namespace (its maker was killed); None for all else."""
     text = read_plain(path)
     return text if text is not None and text.startswith(CLAIM_PREFIX) else None
 
 
 def read_plain(path: str) -> str | None:
-    """The beginning of what is in a plain file; None for all else, a namespace among it."""
+    """Return the beginning of a plain file; None for all else, also for a namespace."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -334,10 +341,10 @@ def read_plain(path: str) -> str | None:
 
 
 def remove_namespace(name: str, expected: Identity | None) -> None:
-    """Takes the name away, as ``ip netns del`` does; the kernel ends the namespace when nobody else holds it.
+    """Remove the name, as ``ip netns del`` does; the kernel ends the namespace when nothing else keeps it alive.
 
-    expected is who the caller found there; None for a leftover claim that never became a namespace. Raises OSError
-    ESTALE when the name leads elsewhere by now; a name that is gone already is what was wanted.
+    expected is the namespace that was found there, None for a leftover claim. Do nothing if the name is gone. Raises
+    OSError: ESTALE when the name leads to another namespace by now.
     """
     path = named(name)
     if expected is not None:
@@ -348,7 +355,7 @@ def remove_namespace(name: str, expected: Identity | None) -> None:
         if (found.st_dev, found.st_ino) != expected:
             os.close(open_namespace(path))  # raises when it is no namespace at all
             raise OSError(errno.ESTALE, "the name leads to another namespace by now", path)
-        # The mount takes a capability, the name the right to write: either both go, or none.
+        # Unmounting takes a capability, unlinking write permission: do both or neither.
         if not os.access(NETNS_DIR, os.W_OK, effective_ids=True):
             if os.statvfs(NETNS_DIR).f_flag & os.ST_RDONLY:
                 raise OSError(errno.EROFS, f"{NETNS_DIR} is read-only", path)
@@ -363,9 +370,9 @@ def remove_namespace(name: str, expected: Identity | None) -> None:
 
 
 def list_named() -> dict[str, bool]:
-    """The names in NETNS_DIR, sorted, and whether each is a symbolic link; none when there is no such directory.
+    """Return the names in NETNS_DIR, sorted, and whether each is a symbolic link; none without NETNS_DIR.
 
-    Links come last. People make them (to the namespace of a container, say), ip-netns and we never do.
+    Symbolic links come last. Users make them, such as to the namespace of a container; ip-netns and we never do.
     """
     try:
         with os.scandir(NETNS_DIR) as entries:
@@ -375,21 +382,23 @@ def list_named() -> dict[str, bool]:
     return {name: symlink for symlink, name in found}
 
 
-# include/linux/proc_ns.h PROC_PID_INIT_INO: the process namespace that the machine starts with.
+# The machine's first pid namespace: include/linux/proc_ns.h PROC_PID_INIT_INO.
 FIRST_PID_NAMESPACE = 0xEFFFFFFC
 
 
 def names_are_private() -> bool:
-    """Whether names in NETNS_DIR are seen in this mount namespace only, and their namespaces end with it: under ``ip
-    netns exec``, or in a container that was not given the machine's directory."""
+    """Whether names in NETNS_DIR are visible in this mount namespace only, and their namespaces end with it.
+
+    So it is under ``ip netns exec``, and in a container without the machine's directory.
+    """
     try:
         if os.stat("/proc/self/ns/mnt").st_ino != os.stat("/proc/1/ns/mnt").st_ino:
             return not _peer_groups("self") & _peer_groups("1")
         if os.stat("/proc/self/ns/pid").st_ino == FIRST_PID_NAMESPACE:
             return False
-        # Bound on itself, as prepare_directory() does, it is a part of the file system around it.
+        # The machine's, mounted into a container, is on another file system than its parent. Ours is bound on itself.
         return os.stat(NETNS_DIR).st_dev == os.stat(os.path.dirname(NETNS_DIR)).st_dev
-    except OSError:  # it does not show
+    except OSError:  # not known
         return False
 
 
@@ -400,7 +409,7 @@ def _peer_groups(process: str) -> set[str]:
 
 
 def count_named() -> int:
-    """How many names there are in NETNS_DIR."""
+    """Return the number of names in NETNS_DIR."""
     try:
         return len(os.listdir(NETNS_DIR))
     except OSError:
@@ -408,12 +417,12 @@ def count_named() -> int:
 
 
 def list_processes() -> Iterator[tuple[int, Identity]]:
-    """(pid, network namespace) of each process that lets us look, one entry a namespace: the lowest pid in it."""
+    """Yield (lowest pid, network namespace) for each namespace of the processes that we may look at."""
     seen: set[Identity] = set()
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         try:
             found = os.stat(f"/proc/{pid}/ns/net")
-        except OSError:  # it ended meanwhile, or is not ours to look at
+        except OSError:  # it has ended, or we may not look at it
             continue
         key = found.st_dev, found.st_ino
         if key not in seen:

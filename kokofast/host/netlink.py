@@ -1,12 +1,12 @@
-"""A NETLINK_ROUTE socket: batches of requests out, acknowledgements in, dumps.
+"""A NETLINK_ROUTE socket: batches of requests, their acknowledgements, dumps.
 
-rtnetlink does its work inside send(): when it returns, the answers are in the receive buffer. So the receive never
-waits, and a time limit on it only guards against an answer that was lost. Sources: netlink(7), rtnetlink(7).
+rtnetlink does its work inside send(2): when it returns, the answers are in the receive buffer. So a receive never
+waits; its time limit is for lost answers. Sources: netlink(7), rtnetlink(7).
 """
 
 from __future__ import annotations
 
-# The C part of socket alone has all that is used here, without the enums that cost koko's command line 3 ms.
+# The C module: the enums of socket would cost koko's command line 3 ms.
 import _socket as socket
 import errno
 import os
@@ -44,47 +44,49 @@ SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
 SO_NETNS_COOKIE = 71
-MEMINFO_RMEM_ALLOC_SIZE = 4  # the first number of include/uapi/linux/sock_diag.h SK_MEMINFO_*: bytes in the queue
+MEMINFO_RMEM_ALLOC_SIZE = 4  # of SK_MEMINFO_RMEM_ALLOC, bytes in the queue, in include/uapi/linux/sock_diag.h
 
-# Only the last message of a send is acknowledged when all goes well; room is for the case that all are refused.
+# Bytes, enough for a send whose messages are all refused. Normally only the last one is acknowledged.
 RECEIVE_BUFFER = 1 << 20
-ANSWER = 2 << 10  # what a refusal takes of the buffer at most: an skb is charged with 1,280 bytes
-MAX_MESSAGES = 256  # of a send, or as many as the buffer has room for their refusals
-MAX_SEND = 64 << 10
-SEND_BUFFER = 128 << 10  # less than a socket has (net.core.wmem_default is 208 KiB)
-# The kernel writes dumps in pieces as large as the reader's buffer, 32 KiB at most (netlink_dump()).
+ANSWER = 2 << 10  # bytes that a refusal takes of the buffer at most: an skb counts as 1,280
+MAX_MESSAGES = 256  # of a send, or as many as the buffer has room for refusals
+MAX_SEND = 64 << 10  # bytes
+SEND_BUFFER = 128 << 10  # bytes; less than the default of a socket (net.core.wmem_default is 208 KiB)
+# Dumps come in pieces of the reader's buffer size, at most 32 KiB. Source: net/netlink/af_netlink.c netlink_dump().
 DATAGRAM = 32 << 10
-# But an interface with hundreds of alternative names or accepted MAC addresses is one message, as long as it takes.
+# But an interface is one message, even with hundreds of alternative names or accepted MAC addresses.
 LONGEST_DATAGRAM = 4 << 20
-# Another run that fills the same namespace disturbs every dump of it for some tenths of a second.
+# Another run that fills the same namespace disturbs each dump of it for some tenths of a second.
 DUMP_ATTEMPTS = 60
 DUMP_ATTEMPTS_AT_ONCE = 20
 DUMP_PAUSE_SECONDS = 0.001  # longer each time
-DUMP_MESSAGES = 1 << 20  # of one dump: who makes interfaces faster than they are read would never let it end
+DUMP_MESSAGES = 1 << 20  # of one dump, which may be endless when interfaces are made faster than they are read
 TOO_FAST = "the interfaces change too fast to be read consistently"
 FORGET_ATTEMPTS = 10_000  # pieces of a dump: more than the interfaces of a namespace take
-# No request of ours takes longer than some tens of milliseconds; the rtnl lock of a busy machine may.
+# Requests take some tens of milliseconds, but may wait long for the rtnl lock of a busy machine.
 TIMEOUT_SECONDS = 120
 
 _ON = struct.pack("=i", 1)
-_SUCCESS = struct.pack("=i", 0)  # all that the end of a dump says when it went well
+_SUCCESS = struct.pack("=i", 0)  # the end of a successful dump
 _TIMEVAL = struct.pack("@ll", TIMEOUT_SECONDS, 0)
 
 
 _raw_socket: type[socket.socket] = socket.socket
-if os.environ.get("KOKOFAST_DEBUG") == "wire":  # see CONTRIBUTING.md; asked once, so that no send pays for it
+if os.environ.get("KOKOFAST_DEBUG") == "wire":  # see CONTRIBUTING.md; here, so that sends do not check it
     from kokofast.host.debug import PrintingSocket
 
     _raw_socket = PrintingSocket
 
 
 class _TruncatedError(DecodeError):
-    """A datagram that did not fit; there is no other way to the rest of it than to ask again."""
+    """A datagram did not fit into the buffer. Its rest is lost: send the request again."""
 
 
 class UnreadableError(OSError):
-    """A dump that cannot be had whole. Who has CAP_NET_ADMIN in a namespace can see to that. messages is what was
-    read."""
+    """A dump could not be read completely; messages has what was read.
+
+    Anybody with CAP_NET_ADMIN in a namespace can bring that about.
+    """
 
     def __init__(self, errno: int, text: str, messages: list[Message]) -> None:
         super().__init__(errno, text)
@@ -92,10 +94,9 @@ class UnreadableError(OSError):
 
 
 class Socket:
-    """One netlink socket. It stays in the network namespace of the thread that made it, whoever uses it later.
+    """A netlink socket in the network namespace of the thread that made it. Not thread-safe.
 
-    It is connected to the kernel, which refuses what other processes send to it: whoever has CAP_NET_ADMIN in the
-    namespace could else fill its buffer. Not for use by two threads at a time.
+    It is connected to the kernel, so that other processes with CAP_NET_ADMIN in the namespace cannot fill its buffer.
     """
 
     __slots__ = ("_longest", "_messages", "_seq", "_socket")
@@ -111,13 +112,13 @@ class Socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL)
             try:
                 sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-            except PermissionError:  # a user namespace's root may not pass the system's limit
+            except PermissionError:  # root of a user namespace is bound to net.core.rmem_max
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
                 room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
                 self._messages = min(max(room // ANSWER, 1), MAX_MESSAGES)
             self._socket = sock
             self._seq = 0
-            # The kernel gives the socket its port before it is connected: what came in between is thrown away.
+            # The socket has a port before it is connected: drop what others sent in between.
             if any(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO_RMEM_ALLOC_SIZE)):
                 self._forget()
         except BaseException:
@@ -125,17 +126,19 @@ class Socket:
             raise
 
     def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
     def fileno(self) -> int:
+        """Return the descriptor."""
         return self._socket.fileno()
 
     def be_short(self) -> None:
-        """Has the kernel leave its words out of refusals: who asks thousands of times only wants the number."""
+        """Turn extended ACKs off, where only the errno of thousands of answers is needed."""
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, struct.pack("=i", 0))
 
     def namespace_cookie(self) -> int:
-        """The number of the socket's namespace, which no other gets until the next boot; 0 before Linux 5.14."""
+        """Return the number of the socket's namespace, unique until the next boot; 0 before Linux 5.14."""
         try:
             return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
         except OSError:
@@ -144,18 +147,23 @@ class Socket:
     def send(
         self, requests: Sequence[Request], resolve: Resolve | None = None, *, whole: bool = False
     ) -> list[KernelError | None]:
-        """Has the kernel carry out all requests, in order; a refused one does not stop those after it.
+        """Send all requests. The kernel carries them out in order, also those after a refused one.
 
-        Returns one entry a request: None for done, else why not. Raises OSError when the socket itself fails, which
-        leaves open which of the requests were done. With whole they all go by one send(2), in which no signal comes
-        between two of them; OSError EMSGSIZE says that they are too many for that, and that none was done.
+        With whole all go by one send(2): the process cannot be killed between two of them.
+
+        Returns:
+            One entry a request: None if it was done, else the refusal.
+
+        Raises:
+            OSError: The socket failed, and which requests were done is not known; but with EMSGSIZE, too many for
+                whole, none was done.
         """
         results: list[KernelError | None] = []
         batch: list[bytes] = []
         size = 0
         for position, request in enumerate(requests, 1):
             last = position == len(requests)
-            # Errors are always reported; one acknowledgement at the end says that the kernel came this far.
+            # The kernel always reports errors. One acknowledgement at the end shows that all were processed.
             full = last or (not whole and (len(batch) + 1 >= self._messages or size > MAX_SEND))
             self._seq += 1
             data = pack(request, self._seq, ack=full, resolve=resolve)
@@ -170,7 +178,7 @@ class Socket:
                     self._forget()
                     raise OSError(errno.EBADMSG, _unreadable(error)) from error
                 except OSError:
-                    # Until the buffer is empty the kernel drops every further answer, and says so only once.
+                    # After an overflow the kernel drops all answers until the buffer is empty.
                     self._forget()
                     raise
                 batch, size = [], 0
@@ -179,7 +187,7 @@ class Socket:
     def _make_room(self, size: int) -> None:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, size)
-        except PermissionError:  # as above; send(2) may say EMSGSIZE then
+        except PermissionError:  # as in __init__(); send(2) may fail with EMSGSIZE then
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     def _exchange(self, batch: list[bytes]) -> list[KernelError | None]:
@@ -189,7 +197,7 @@ class Socket:
         while True:
             data = self._receive()
             ack = short_ack(data)
-            if ack is not None:  # all there is to most of them
+            if ack is not None:  # most acknowledgements
                 seq, code = ack
                 if code and first <= seq <= self._seq:
                     results[seq - first] = KernelError(code)
@@ -219,11 +227,13 @@ class Socket:
         return data
 
     def dump(self, request: Request) -> list[Message]:
-        """All messages of a dump, asked again when the kernel says that the answer is not consistent, unless the
-        request believes it all the same.
+        """Return all messages of a dump. Repeat it while it is inconsistent, unless request.believe accepts it.
 
-        Raises KernelError when the kernel refuses it, OSError when the socket fails, UnreadableError when the answer
-        never is consistent (EBUSY), has no end (EFBIG), or cannot be decoded (EBADMSG).
+        Raises:
+            KernelError: The kernel refuses the dump.
+            UnreadableError: The answer stays inconsistent (EBUSY), has no end (EFBIG), has a message that is too long
+                for the kernel (EMSGSIZE), or cannot be decoded (EBADMSG).
+            OSError: The socket fails.
         """
         before: list[Message] | None = None
         for attempt in range(DUMP_ATTEMPTS):
@@ -245,7 +255,7 @@ class Socket:
             except KernelError as error:
                 if error.errno != errno.EMSGSIZE:
                     raise
-                # One interface, or filter, has more to it than the kernel has room for in a message.
+                # An interface or filter does not fit into one message of the kernel.
                 raise UnreadableError(errno.EMSGSIZE, str(error), messages) from error
             except OSError:
                 self._forget()
@@ -256,17 +266,17 @@ class Socket:
         raise UnreadableError(errno.EBUSY, TOO_FAST, before or [])
 
     def _forget(self) -> None:
-        # What is left of answers. While a dump is not read to its end the kernel begins no other on the socket (EBUSY).
+        # Drop pending answers. The kernel begins no other dump on the socket (EBUSY) until one is read to its end.
         for _ in range(FORGET_ATTEMPTS):
             try:
                 self._socket.recvmsg(DATAGRAM, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            except OSError:  # ENOBUFS: what was lost is said once, what was not is still to be read
+            except OSError:  # ENOBUFS is reported once; further answers can still be read
                 continue
 
     def ask(self, request: Request, resolve: Resolve | None = None) -> list[Message]:
-        """The answer to a question that is no dump. Raises KernelError, OSError as dump()."""
+        """Return the answer to a request that is no dump. Raises KernelError, OSError as dump()."""
         self._seq += 1
         messages: list[Message] = []
         try:
@@ -277,7 +287,7 @@ class Socket:
         return messages
 
     def _answer(self, data: bytes, request: Request, messages: list[Message]) -> bool:
-        """Adds the messages of the answer; returns whether it is consistent."""
+        """Append the messages of the answer; return whether it is consistent."""
         self._socket.send(data)
         consistent = True
         malformed: DecodeError | None = None
@@ -296,12 +306,12 @@ class Socket:
                     return consistent
                 try:
                     messages.append(unpack(type, flags, seq, pid, body, request.only, request.where))
-                except DecodeError as error:  # of one interface, say, whose attributes are too many for their lengths
+                except DecodeError as error:  # such as an interface with more attributes than a length field can count
                     malformed = error
             if len(messages) > DUMP_MESSAGES:
                 raise UnreadableError(errno.EFBIG, f"a dump has not ended after {DUMP_MESSAGES:,} messages", messages)
 
 
 def _unreadable(error: DecodeError) -> str:
-    # For who asked it is the same as a lost answer: what was done is not known.
+    # For the caller the same as a lost answer: what was done is not known.
     return f"the kernel's answer cannot be read: {error}"

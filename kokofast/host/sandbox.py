@@ -1,4 +1,4 @@
-"""A sandbox: namespaces of our own, users and processes included, so that kokofast needs no root and leaves nothing."""
+"""A sandbox: own user, pid, mount and network namespaces, so that kokofast needs no root and leaves nothing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class SandboxError(Exception):
-    """This machine does not let us make a sandbox; the message says why and what helps."""
+    """The machine does not let us make a sandbox; the message says why and what helps."""
 
 
 def enter() -> None:
-    """Goes on in a child process with namespaces of its own; when that ends, everything in them is gone.
+    """Go on in a child process with namespaces of its own, which end with it.
 
-    The calling process, which must have one thread, only waits for the child, passes signals on to it, and ends with
-    its exit status: enter() returns in the child. The child is the first of a process namespace with a /proc of its
-    own: no namespace of the machine can be found, or reached, from inside, also not by root.
-    Without root a user namespace comes first, in which we are root (user_namespaces(7)). Raises SandboxError.
+    enter() returns in the child. The calling process, which must have a single thread, only waits for the child, passes
+    signals on to it, and ends with its exit status. The child is the first process of a pid namespace with its own
+    /proc, so that not even root can reach namespaces of the machine from inside. Without root a user namespace, in
+    which we are root, comes first (user_namespaces(7)). Raises SandboxError.
     """
     unprivileged = bool(missing_capabilities())
     try:
@@ -41,7 +41,7 @@ def enter() -> None:
         raise _refusal(error, unprivileged) from error
     sys.stdout.flush()
     sys.stderr.flush()
-    # None may arrive between the fork and the moment when both know what to do with it.
+    # No signal may arrive until both processes handle it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     try:
         child = os.fork()
@@ -71,13 +71,13 @@ def _furnish() -> None:
     libc.mount("none", "/", None, libc.MS_REC | libc.MS_PRIVATE)
     quiet = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
     libc.mount("proc", "/proc", "proc", quiet)
-    # The names of the machine's namespaces stay out of sight.
+    # Hide the names of the machine's namespaces.
     target = NETNS_DIR if os.path.isdir(NETNS_DIR) else os.path.dirname(NETNS_DIR)
     libc.mount("kokofast", target, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV, "mode=755")
     os.makedirs(NETNS_DIR, exist_ok=True)
-    if os.path.isdir(LOCK_DIR):  # labs of the same name out there are others
+    if os.path.isdir(LOCK_DIR):  # labs of the same name outside are other labs
         libc.mount("kokofast", LOCK_DIR, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV, "mode=700")
-    with contextlib.suppress(OSError):  # only for /sys/class/net to be that of the sandbox; some containers forbid it
+    with contextlib.suppress(OSError):  # shows the sandbox's /sys/class/net; some containers forbid it
         libc.mount("sysfs", "/sys", "sysfs", quiet)
     socket = Socket()
     socket.send([Request(RTM_SETLINK, {"index": 1, "flags": IFF_UP, "change": IFF_UP})])
@@ -85,18 +85,18 @@ def _furnish() -> None:
 
 
 def run_command(command: list[str]) -> int:
-    """Runs a command in the sandbox to its end, passing signals on to it: the first process of a process namespace,
-    which we are, is not ended by those that it does not handle. Returns its exit code, 128+n when signal n ended it.
+    """Run a command in the sandbox, passing signals on to it; return its exit code, 128+n if signal n ended it.
 
-    Raises OSError as execvp(3) when it cannot be run.
+    We are the first process of a pid namespace, which signals without a handler do not end. Raises OSError as
+    execvp(3).
     """
     children: list[int] = []
     early = _pass_on_signals(children)
-    # Python ignores these two; a command expects that they end it.
+    # Python ignores these two, and the command would inherit that.
     default = (signal.SIGPIPE, signal.SIGXFSZ)
     children.append(os.posix_spawnp(command[0], command, os.environ, setsigmask=(), setsigdef=default))
     for number in early:
-        os.kill(children[0], number)  # it is there, ended or not: nobody has waited for it yet
+        os.kill(children[0], number)  # the pid is valid until _wait()
     return _wait(children[0])
 
 
@@ -104,7 +104,7 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signa
 
 
 def _pass_on_signals(children: Sequence[int]) -> list[int]:
-    """From now on the signals go to the child, or into the list that is returned while there is none."""
+    """Pass signals on to the child; while there is none collect them in the list that is returned."""
     early: list[int] = []
 
     def pass_on(number: int, _: object) -> None:
@@ -123,7 +123,7 @@ def _pass_on_signals(children: Sequence[int]) -> list[int]:
 
 
 def _has_the_terminal() -> bool:
-    """Whether we are in a terminal's foreground: its Ctrl-C goes to our children as well."""
+    """Whether we are in a terminal's foreground, where Ctrl-C reaches our children, too."""
     try:
         fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:

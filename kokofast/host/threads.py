@@ -1,9 +1,9 @@
-"""A thread of one's own, for work that leaves the thread in another network namespace.
+"""New threads for single jobs, which may leave the thread in another network namespace.
 
-Pools (trio's too) reuse threads, last in first out: a job that changed its namespace and could not change it back
-would poison the next, unrelated job. A thread that ends after the job cannot.
+Thread pools (also trio's) reuse threads: after a job that cannot change its namespace back, the next job would run in
+the wrong one.
 
-Here and in kernel.py: _thread and not threading, which costs koko's command line more than the thread itself does.
+_thread, as threading takes longer to import than koko's command line has.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 ATTEMPTS = 20
 PAUSE_SECONDS = 0.005
 
-# How long until somebody who waits for a thread notices that it died without a word.
+# How often a waiter checks that its thread is still alive.
 LOST_SECONDS = 1.0
 
-# pthread_create(3) has no memory for a stack, or the kernel has no more threads.
+# pthread_create(3): no memory for a stack, or a limit on threads is reached.
 NO_THREAD = (errno.EAGAIN, errno.ENOMEM)
 
 
 def no_thread(error: RuntimeError | MemoryError) -> OSError:
-    """What pthread_create(3) means when Python says "can't start new thread"; raises what is another defect."""
+    """Return what pthread_create(3) meant when Python says "can't start new thread"; raise any other error."""
     from kokofast.host.limits import no_room
 
     if isinstance(error, RuntimeError) and "new thread" not in str(error):
         raise error
     shortage = no_room(_thread.stack_size())
     if shortage is not None or isinstance(error, MemoryError):
-        return OSError(errno.ENOMEM, f"there is no memory for one more thread{shortage or ''}, or use fewer --jobs")
+        return OSError(errno.ENOMEM, f"no memory for one more thread{shortage or ''}, or use fewer --jobs")
     return OSError(
         errno.EAGAIN,
         "no more threads may be started: the limit on processes (ulimit -u), that of the cgroup (pids.max) or of the "
@@ -48,10 +48,11 @@ def no_thread(error: RuntimeError | MemoryError) -> OSError:
 
 
 class Running:
-    """A job in a thread of its own, which begins at once. Raises OSError EAGAIN or ENOMEM when there can be no thread.
+    """A job in a new thread, started at once. Raises OSError EAGAIN or ENOMEM when no thread can be started.
 
-    ident is the thread's, as pthread_kill(3) takes it. then() is called in the thread when the job has ended; it may
-    fail, and is not called when the thread dies."""
+    ident is the thread's, for pthread_kill(3). then() is called in the thread after the job, but not when the thread
+    dies; its exceptions are ignored.
+    """
 
     def __init__(self, job: Callable[[], object], then: Callable[[], object] | None = None) -> None:
         self.has_begun = False
@@ -61,8 +62,8 @@ class Running:
         self._ended = _thread.allocate_lock()
         self._ended.acquire()
         body = self._body
-        # Without memory a thread dies before it has run a line of Python, or in any line after it. The interpreter
-        # holds this very object as long as the thread lives.
+        # Without memory a thread can die anywhere, even before its first line of Python. The interpreter holds this
+        # object as long as the thread lives.
         self._thread = ref(body)
         try:
             self.ident = _thread.start_new_thread(body, ())
@@ -80,7 +81,7 @@ class Running:
         if self._then is not None:
             try:  # noqa: SIM105 - see above: no contextlib
                 self._then()
-            except BaseException:  # who waits looks for himself once in a while
+            except BaseException:  # the waiter checks by itself every LOST_SECONDS
                 pass
 
     def has_ended(self) -> bool:
@@ -88,12 +89,15 @@ class Running:
         return not self._ended.locked() or self._thread() is None
 
     def wait(self) -> None:
-        """Returns when the job has ended; raises the exception that it ended with. Of a thread that died: OSError
-        ENOMEM when the job has not begun, MemoryError when what it has done is not known."""
+        """Wait for the end of the job, and raise its exception.
+
+        If the thread has died, raise OSError ENOMEM when the job has not begun, MemoryError when it is not known what
+        the job has done.
+        """
         while not self._ended.acquire(timeout=LOST_SECONDS):
             if self._thread() is None and not self._ended.acquire(blocking=False):
                 if not self.has_begun:
-                    raise OSError(errno.ENOMEM, "there is no memory for one more thread")
+                    raise OSError(errno.ENOMEM, "no memory for one more thread")
                 raise MemoryError("a thread died")
         self._ended.release()
         if self._failure is not None:
@@ -101,16 +105,16 @@ class Running:
 
 
 def in_own_thread(job: Callable[[], T]) -> T:
-    """Runs job in a new thread, waits for it, and returns its result or raises its exception.
+    """Run job in a new thread, wait for it, and return its result or raise its exception.
 
-    Raises OSError EAGAIN or ENOMEM when there can be no thread.
+    Raises OSError EAGAIN or ENOMEM when no thread can be started.
     """
     result: list[T] = []
     for attempts_left in range(ATTEMPTS - 1, -1, -1):
         try:
             running = Running(lambda: result.append(job()))
         except OSError as error:
-            # The one before has ended its job, and is not quite gone.
+            # The thread before has ended its job, but may still count as a thread.
             if error.errno not in NO_THREAD or not attempts_left:
                 raise
             time.sleep(PAUSE_SECONDS)

@@ -1,8 +1,8 @@
-"""Which network namespaces live on when their names and our own descriptors are gone.
+"""Find out which network namespaces live on after their names and our descriptors are gone.
 
-Anything may hold one: a socket or an open file, any thread, a mount in another mount namespace. No list that the kernel
-shows has them all. But a number that another namespace has for it (RTM_NEWNSID) holds nothing, and leads to it until
-nothing else does (RTM_GETNSID, IFLA_TARGET_NETNSID): get_net_ns_by_id() in net/core/net_namespace.c.
+A socket, an open file, a thread, or a mount in another mount namespace may keep one alive, and the kernel lists these
+nowhere. But an nsid of it in another namespace (RTM_NEWNSID) does not keep it alive, and works as long as it lives
+(RTM_GETNSID, IFLA_TARGET_NETNSID). Source: net/core/net_namespace.c get_net_ns_by_id().
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from kokofast.wire.attributes import Resolve
     from kokofast.wire.message import Message
 
-# For each number that it gives, and for each of those namespaces that ends, the kernel walks the numbers there are.
+# nsids in one observer: the kernel walks all of them for each that it gives, and for each namespace that ends.
 NUMBERS_EACH = 512
 
-# Without one namespace fewer: nobody lets go what is left then. Grace periods of RCU take some 10 ms, rarely 100.
+# Give up after so many without progress. RCU grace periods take some 10 ms, rarely 100.
 ATTEMPTS = 30
 PAUSE_SECONDS = 0.01
 
@@ -42,7 +42,7 @@ def _ready(type: int, body: bytes) -> Request:
 
 
 class _Observer:
-    """An empty namespace of ours, which has numbers for others; known by a socket in it."""
+    """An empty namespace of ours, with nsids for other namespaces, and a socket in it."""
 
     __slots__ = ("lock", "numbers", "socket")
 
@@ -60,7 +60,7 @@ class _Observer:
 
 
 class Remote:
-    """What a socket in a namespace would be, for requests about links only, to one that has no name any more."""
+    """Acts as a socket in a namespace without a name, by its nsid. Only for requests about links."""
 
     __slots__ = ("_number", "_observer")
 
@@ -71,13 +71,13 @@ class Remote:
     def send(
         self, requests: Sequence[Request], resolve: Resolve | None = None, *, whole: bool = False
     ) -> list[KernelError | None]:
-        """As Socket.send()."""
+        """Do as Socket.send()."""
         with self._observer.lock:
             answers = self._observer.socket.send([self._there(request) for request in requests], resolve, whole=whole)
             return [answer if answer is None else self._or_gone(answer) for answer in answers]
 
     def dump(self, request: Request) -> list[Message]:
-        """As Socket.dump()."""
+        """Do as Socket.dump()."""
         with self._observer.lock:
             try:
                 return self._observer.socket.dump(self._there(request))
@@ -85,7 +85,7 @@ class Remote:
                 raise self._or_gone(error) from None
 
     def ask(self, request: Request) -> list[Message]:
-        """As Socket.ask()."""
+        """Do as Socket.ask()."""
         with self._observer.lock:
             try:
                 return self._observer.socket.ask(self._there(request))
@@ -93,7 +93,7 @@ class Remote:
                 raise self._or_gone(error) from None
 
     def _or_gone(self, error: KernelError) -> KernelError:
-        # Who held the namespace may let it go at any time. To a number that leads nowhere the kernel says EINVAL.
+        # The namespace may end at any time. The kernel refuses the nsid with EINVAL then.
         if error.errno != errno.EINVAL:
             return error
         (refusal,) = self._observer.socket.send([_ready(RTM_GETNSID, asked(self._number))])
@@ -102,7 +102,7 @@ class Remote:
 
     def _there(self, request: Request) -> Request:
         if request.type not in _BY_NUMBER:
-            raise OSError(errno.EOPNOTSUPP, "the namespace has no name any more, only its links can be reached")
+            raise OSError(errno.EOPNOTSUPP, "the namespace has no name any more: only its links can be reached")
         attributes = {**request.attributes, "target_netnsid": self._number}
         return Request(
             request.type, request.header, attributes, request.flags, only=request.only, believe=request.believe
@@ -110,8 +110,8 @@ class Remote:
 
 
 def _ask(observer: _Observer, numbers: Sequence[int]) -> Sequence[KernelError | None]:
-    """Ask for namespaces by their numbers. A refusal with ENOENT says that one has ended."""
-    for _ in range(2):  # a lost answer is no reason to give up: nobody else finds what has no name
+    """Ask for namespaces by their nsids. The refusal ENOENT means that one has ended."""
+    for _ in range(2):  # an answer may be lost, and there is no other way to them
         try:
             with observer.lock:
                 return observer.socket.send([_ready(RTM_GETNSID, asked(number)) for number in numbers])
@@ -121,7 +121,7 @@ def _ask(observer: _Observer, numbers: Sequence[int]) -> Sequence[KernelError | 
 
 
 class Watch:
-    """Namespaces that are about to be let go, by (device, inode). Any thread may call."""
+    """Namespaces that are about to lose their names, by (device, inode). Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = _thread.allocate_lock()
@@ -129,7 +129,7 @@ class Watch:
         self._places: dict[Identity, tuple[_Observer, int]] = {}
 
     def add(self, namespaces: Iterable[tuple[Identity, int]]) -> None:
-        """Watches these open namespaces from now on. Raises OSError, KernelError."""
+        """Watch these open namespaces from now on. Raises OSError, KernelError."""
         with self._lock:
             new = [(found, fd) for found, fd in namespaces if found not in self._places]
             while new:
@@ -137,7 +137,7 @@ class Watch:
                     self._observers.append(_Observer())
                 observer = self._observers[-1]
                 chosen, new = new[: NUMBERS_EACH - observer.numbers], new[NUMBERS_EACH - observer.numbers :]
-                # Downwards: the kernel ends the last one first, and finds it at the start of its walk.
+                # Downwards: the kernel ends the last namespace first, and walks the nsids from 0.
                 numbers = range(NUMBERS_EACH - observer.numbers - 1, -1, -1)
                 observer.numbers += len(chosen)
                 requests = [
@@ -151,10 +151,10 @@ class Watch:
                     self._places[found] = observer, number
 
     def living(self, namespaces: Iterable[Identity]) -> list[Identity]:
-        """Those of these that something holds, or of which the kernel does not say."""
+        """Return those that are still alive, or of which the kernel does not say."""
         by_observer: dict[_Observer, list[tuple[Identity, int]]] = {}
         for found in namespaces:
-            if found in self._places:  # else its end, or that it has lost its name by others, was known before
+            if found in self._places:  # else it has ended, or others removed its name
                 observer, number = self._places[found]
                 by_observer.setdefault(observer, []).append((found, number))
         living: list[Identity] = []
@@ -164,12 +164,14 @@ class Watch:
                 if refusal is None or refusal.errno != errno.ENOENT:
                     living.append(found)
                 else:
-                    del self._places[found]  # the next namespace may get the inode
+                    del self._places[found]  # a new namespace may get the inode
         return living
 
     def wait(self, namespaces: Iterable[Identity]) -> list[Identity]:
-        """Those of these that something holds. A moment is given to those that end by themselves: what we held in
-        them last, our sockets too, the kernel lets go when all processors have passed by (RCU)."""
+        """Return those that are kept alive, after waiting for others to end.
+
+        The kernel releases our last sockets and descriptors in them after an RCU grace period only.
+        """
         living = self.living(namespaces)
         attempts = 0
         while living and attempts < ATTEMPTS:
@@ -179,15 +181,15 @@ class Watch:
         return living
 
     def knows(self, namespace: Identity) -> bool:
-        """Whether this one is watched, and is not known to have ended."""
+        """Whether the namespace is watched and not known to have ended."""
         return namespace in self._places
 
     def remote(self, namespace: Identity) -> Remote:
-        """The way to the links of a namespace that lives on."""
+        """Return access to the links of a namespace that lives on."""
         return Remote(*self._places[namespace])
 
     def close(self) -> None:
-        """Closes everything that is open."""
+        """Close all observers."""
         for observer in self._observers:
             observer.socket.close()
         self._observers.clear()

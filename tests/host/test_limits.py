@@ -106,7 +106,7 @@ except OSError as error:
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr == ""
-    assert "there is no memory for one more thread: the limit on address space (ulimit -v) is" in done.stdout
+    assert "no memory for one more thread: the limit on address space (ulimit -v) is" in done.stdout
 
 
 def test_another_defect_is_not_taken_for_a_limit() -> None:
