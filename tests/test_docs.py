@@ -188,6 +188,23 @@ def test_the_topology_of_macvlans_can_be_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_names_and_addresses_shown_are_those_given(tmp_path: Path) -> None:
+    text = (
+        (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Names and addresses by themselves")[2]
+    )
+    (example, *_), (shown, *_) = (
+        re.findall(r"```yaml\n(.*?)```", text, re.DOTALL),
+        re.findall(r"```text\n(.*?)```", text, re.DOTALL),
+    )
+    (tmp_path / "triangle.yaml").write_text(example, encoding="utf-8")
+    (command,) = re.findall(r"`(kokofast batch triangle.yaml [^`]*)`", text)
+    done = private(f"{command}\nkokofast batch triangle.yaml\nkokofast destroy triangle.yaml", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(shown)
+    assert "3 links created" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_library_example_runs(tmp_path: Path) -> None:
     (code,) = blocks("python")
     (tmp_path / "example.py").write_text(code, encoding="utf-8")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from kokofast.plan.operations import ConfigureEnd, Operation
     from kokofast.plan.plan import Plan
+    from kokofast.topology.model import End
 
 
 def describe_rest(plan: Plan) -> list[str]:
@@ -40,7 +41,7 @@ def describe(plan: Plan, operations: Sequence[Operation]) -> list[str]:
             lines.append(f"+ namespace {operation.name}")
         elif isinstance(operation, CreateLink):
             link = topology.links[operation.link]
-            lines.append(f"+ {link.kind} {link.title()}")
+            lines.append(f"+ {link.kind} {'--'.join(map(_short, link.ends))}")
         elif isinstance(operation, AddMirror) and not operation.directions and operation.mtu is not None:
             end = topology.links[operation.link].ends[operation.end]
             lines.append(f"~ {end.node}:{operation.source.ifname} mtu {operation.mtu[1]} -> {operation.mtu[0]}")
@@ -54,6 +55,11 @@ def describe(plan: Plan, operations: Sequence[Operation]) -> list[str]:
             end = topology.links[operation.link].ends[operation.end]
             lines.append(f"~ {end.node}:{end.ifname} {_describe_change(operation)}")
     return lines
+
+
+def _short(end: End) -> str:
+    """The end as the file may have it: ``r1:eth1:10.0.0.0/31``."""
+    return ":".join((end.node, end.ifname, *([",".join(one.text for one in end.addresses)] if end.addresses else ())))
 
 
 def _describe_change(operation: ConfigureEnd) -> str:

@@ -10,12 +10,14 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
 from kokofast.topology.checks import check_links
 from kokofast.topology.document import Document, describe
 from kokofast.topology.model import CALLER, End, Link, Node, Topology
+from kokofast.topology.names import Names
 from kokofast.topology.nodes import Identity, Nodes, identity
 from kokofast.topology.places import At, Origins
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
@@ -24,6 +26,7 @@ from kokofast.topology.rules import (
     DEFAULT_KIND,
     INVALID,
     NODE_KINDS,
+    SUBNET_RULES,
     Rule,
     Shape,
     default_rules,
@@ -31,9 +34,13 @@ from kokofast.topology.rules import (
     parse_addresses,
     shape,
 )
+from kokofast.topology.subnets import Subnet, give_addresses
 from kokofast.topology.values import NODE_NAME_BYTES, check_ifname, quote
 
 check_end_name = one(check_ifname)
+
+# Who has an interface: the number of the link, the path of the end in it, whether it got the name by itself.
+Taken = tuple[int, str, bool]
 
 
 class Given:
@@ -54,7 +61,7 @@ def build(document: Document, name: str, create: bool, problems: list[Problem]) 
     """The topology, or TopologyError with problems and all that are found here."""
     topology: Topology | None = None
     try:
-        topology = _Builder(document, create, problems).topology(name)
+        topology = _Builder(document, name, create, problems).topology()
     except TopologyError as error:  # there are too many
         raise TopologyError(document.in_order(error.problems)) from None
     topology.in_order = document.in_order
@@ -64,28 +71,44 @@ def build(document: Document, name: str, create: bool, problems: list[Problem]) 
 
 
 class _Builder:
-    def __init__(self, document: Document, create: bool, problems: list[Problem]) -> None:
+    def __init__(self, document: Document, name: str, create: bool, problems: list[Problem]) -> None:
+        self._name = name
         self._places = document.places
         self._links = document.links
         self._problems = problems
         self._defaults = self._check_defaults(document.defaults)
         self._given_by_defaults: dict[str, tuple[Shape, Given, Given]] = {}
         self._nodes = Nodes(document, create or self._defaults.get("create") is True, problems)
-        # namespace and interface -> number of the link and path of the end that has it
-        self._taken: dict[tuple[object, str], tuple[int, str]] = {}
+        self._taken: dict[tuple[Identity, str], Taken] = {}
+        self._names = Names(name, self._taken)
+        self._default_subnets = self._default_values(SUBNET_RULES)
+        self._subnets: dict[Link, Given] = {}  # of links that say their own
         # Of the link that is being built: place, title, and who has it, of each end that is taken already.
-        self._repeated: list[tuple[str, str, tuple[int, str]]] = []
+        self._repeated: list[tuple[str, str, Taken]] = []
 
-    def topology(self, name: str) -> Topology:
+    def topology(self) -> Topology:
         default_kind = KINDS.get(str(self._defaults.get("type", DEFAULT_KIND)))
         if default_kind is not None:
             self._kind_defaults(default_kind)  # so that wrong defaults are seen even when no link uses them
         links = [link for index, raw in enumerate(self._links) if (link := self._link(index, raw)) is not None]
+        self._give_addresses(links)
         identities = {CALLER: identity(Node(CALLER, "host", "")), **self._nodes.identity}
         check_links(links, identities, self._note)
         if any(end.mirror is not None for link in links for end in link.ends):
             self._check_mirrors(links, identities)
-        return Topology(name, self._nodes.table, tuple(links))
+        return Topology(self._name, self._nodes.table, tuple(links))
+
+    def _give_addresses(self, links: list[Link]) -> None:
+        """Addresses of subnets, which defaults and links give. Where several give one subnet, they share it."""
+        if not self._default_subnets.values and not self._subnets:
+            return
+        shared: dict[tuple[int, int, int], Subnet] = {}
+
+        def subnets_of(link: Link) -> list[Subnet]:
+            found = self._subnets.get(link, self._default_subnets).values.values()
+            return [shared.setdefault((one.family, one.first, one.last), one) for one in found]
+
+        give_addresses(links, subnets_of, self._note)
 
     def _check_mirrors(self, links: list[Link], identities: dict[str, Identity]) -> None:
         from kokofast.topology.copies import Flows, add_links, addresses_of  # only who has mirrors pays for it
@@ -140,8 +163,12 @@ class _Builder:
     # Links
 
     def _link(self, index: int, raw: object) -> Link | None:
+        is_list = isinstance(raw, list)
+        if is_list:
+            raw = {"endpoints": raw}
         if not isinstance(raw, dict):
-            self._note(self._places.link(index), f"a link must be an object, not {describe(raw)}")
+            words = f"a link must be an object, or a list of its endpoints, not {describe(raw)}"
+            self._note(self._places.link(index), words)
             return None
         kind = self._kind(index, raw)
         if kind is None:
@@ -149,6 +176,7 @@ class _Builder:
         of_kind, ends, options = self._kind_defaults(kind)
 
         def at(path: str) -> str:
+            path = path.removeprefix("endpoints") if is_list else path
             return self._places.at(index, path) if path else self._places.link(index)
 
         source: dict[str, Any] = raw
@@ -170,7 +198,7 @@ class _Builder:
             values = self._options(of_kind, options, raw, at)
             origins = options.origins | origins
         self._repeated.clear()
-        made = self._ends(index, of_kind, record, source, ends)
+        made = self._ends(index, "" if is_list else "endpoints", of_kind, record, source, ends)
         if self._repeated:
             self._note_repeated(index)
             return None  # what is left of the file is looked at further: it has each end once
@@ -183,17 +211,20 @@ class _Builder:
         if any(rule.field.required and values[key] is None for key, rule in of_kind.options.items()):
             return None  # nothing of what is looked at further has to expect a link without its parent
         places = Origins(origins) if origins else None
-        return Link(kind.name, made, options=values, place=at(""), places=places)
+        link = Link(kind.name, made, options=values, place=at(""), places=places)
+        if len(raw) > 1 and not of_kind.subnets.keys().isdisjoint(raw):
+            self._subnets[link] = self._inherit(self._default_subnets, record, source, of_kind.subnets, at)
+        return link
 
     def _ends(
-        self, index: int, of_kind: Shape, record: Any, source: Mapping[str, Any], given: Given
+        self, index: int, path: str, of_kind: Shape, record: Any, source: Mapping[str, Any], given: Given
     ) -> tuple[End, ...] | None:
-        """The ends of a link: record is what msgspec made of source."""
+        """The ends of a link: record is what msgspec made of source, path where in the link they are."""
         if of_kind.kind.ends == 1:
             end = self._end(index, "endpoint", record.endpoint, source["endpoint"], of_kind, given)
             return None if end is None else (end,)
         ends = [
-            self._end(index, f"endpoints[{number}]", raw, source["endpoints"][number], of_kind, given)
+            self._end(index, f"{path}[{number}]", raw, source["endpoints"][number], of_kind, given)
             for number, raw in enumerate(record.endpoints)
         ]
         return None if None in ends else tuple(end for end in ends if end is not None)
@@ -227,8 +258,10 @@ class _Builder:
                 self._places.link(index), f"the link {quote(title)} is there already at {self._places.link(*others)}"
             )
             return
-        for place, title, first in self._repeated:
-            self._note(place, f"{quote(title)} is already the end at {self._places.at(*first)}")
+        for place, title, (other, path, is_numbered) in self._repeated:
+            cure = ", which has no name in the file and got this one; name it, or put this link before it"
+            where = self._places.at(other, path)
+            self._note(place, f"{quote(title)} is already the end at {where}{cure if is_numbered else ''}")
 
     def _end(
         self, index: int, path: str, record: Any, source: Iterable[str], of_kind: Shape, given: Given
@@ -243,22 +276,23 @@ class _Builder:
         given = self._inherit(given, record, source, of_kind.end, at)
         # As the model calls them; they were checked with the rest.
         node, ifname = given.values.pop("node"), given.values.pop("interface", None)
-        if ifname is None:
+        if ifname is not None:
+            given.origins["ifname"] = given.origins.pop("interface")
+        elif record.interface is not UNSET:
             self._nodes.use(node, at("node"))
             return None
-        given.origins["ifname"] = given.origins.pop("interface")
         return self._place_end(index, path, place, node, ifname, given)
 
     def _short_end(self, index: int, path: str, place: str, text: str, given: Given) -> End | None:
-        """``node:interface[:address,...]``, split at the first two colons: IPv6 has more."""
+        """``node[:interface[:address,...]]``, split at the first two colons: IPv6 has more."""
         node, colon, rest = text.partition(":")
         if self._nodes.colon_names:
-            node, rest = self._declared_head(text) or (node, rest)
+            node, colon, rest = self._declared_head(text) or (node, colon, rest)
         if not colon:
-            self._note(place, f"must be node:interface[:address,...], not {describe(text)}")
-            return None
+            return self._place_end(index, path, place, node, None, given)
         ifname, colon, addresses = rest.partition(":")
-        good = check_end_name(ifname, lambda _, message: self._note(place, message)) is not INVALID
+        cure = "" if ifname else "; without the colon the end gets one by itself"
+        good = check_end_name(ifname, lambda _, message: self._note(place, message + cure)) is not INVALID
         if colon:
             hint = f" (the node is '{node}')" if node in NODE_KINDS and node not in self._nodes.table else ""
             parsed = parse_addresses(addresses.split(","), lambda _, message: self._note(place, message + hint))
@@ -267,25 +301,31 @@ class _Builder:
         end = self._place_end(index, path, place, node, ifname, given)
         return end if good else None
 
-    def _declared_head(self, text: str) -> tuple[str, str] | None:
-        """The longest declared node name with a colon in it that text starts with, and what follows it."""
+    def _declared_head(self, text: str) -> tuple[str, str, str] | None:
+        """The longest declared node name with a colon in it that text starts with, the colon behind it, and the
+        rest."""
+        if text in self._nodes.colon_names:
+            return text, "", ""
         # No node name is longer: the rest of a text of many colons need not be tried.
         head, colon, _ = text[: NODE_NAME_BYTES + 1].rpartition(":")
         while colon:
             if head in self._nodes.colon_names:
-                return head, text[len(head) + 1 :]
+                return head, colon, text[len(head) + 1 :]
             head, colon, _ = head.rpartition(":")
         return None
 
-    def _place_end(self, index: int, path: str, place: str, name: str, ifname: str, given: Given) -> End | None:
+    def _place_end(self, index: int, path: str, place: str, name: str, ifname: str | None, given: Given) -> End | None:
+        """The end, with the next free name of its namespace where the file gives none."""
         places = Origins(given.origins) if given.origins else None
         if name not in self._nodes.table:
             node_place = places["node"] if places is not None and "node" in places else place
             if self._nodes.use(name, node_place) is None:
                 return None
-        key = (self._nodes.identity[name], ifname)
-        first = self._taken.setdefault(key, (index, path))
-        if first != (index, path):
+        identity = self._nodes.identity[name]
+        taken = (index, path, ifname is None)
+        ifname = self._names.next(identity) if ifname is None else ifname
+        first = self._taken.setdefault((identity, ifname), taken)
+        if first is not taken:
             self._repeated.append((place, f"{name}:{ifname}", first))
         return End(name, ifname, place=place, places=places, **given.values)
 

@@ -108,7 +108,7 @@ def from_tree(
 def _has_our_links(tree: object) -> bool:
     links = tree.get("links") if isinstance(tree, dict) else tree
     first = links[0] if isinstance(links, list) and links else None
-    return isinstance(first, dict) and ("endpoints" in first or "endpoint" in first)
+    return isinstance(first, list) or (isinstance(first, dict) and ("endpoints" in first or "endpoint" in first))
 
 
 def report_repeated(tree: object, root: str, joint: str, problems: list[Problem]) -> None:

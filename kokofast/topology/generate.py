@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kokofast.topology.values import parse_address, quote
+from kokofast.topology.subnets import addresses_of_pair, parse_subnet
 
 DEFAULT_SUBNET = "10.0.0.0/8"
-ADDRESSES_PER_LINK = 2
 
 CSV_HEADER = "a_node,a_if,a_ip,b_node,b_if,b_ip"
 
@@ -36,20 +35,11 @@ def _endpoint(end: str, address: str | None) -> str:
 
 
 def _pairs(links: int, subnet: str) -> Iterator[tuple[str, str]]:
-    from ipaddress import IPv4Network, ip_network  # its import costs more than a short chain
-
-    try:
-        network = ip_network(subnet)
-    except ValueError:
-        example = f"{DEFAULT_SUBNET} (no bits set behind the prefix)"
-        raise ValueError(f"{quote(subnet)} is not a subnet, such as {example}") from None
-    fits = network.num_addresses // ADDRESSES_PER_LINK
-    if links > fits:
-        raise ValueError(f"{links} links need {links} times two addresses, {network} has them for {fits}")
-    length = 31 if isinstance(network, IPv4Network) else 127
-    base = network.network_address
-    parse_address(str(base))  # an unspecified or multicast subnet has nothing for an interface
-    return ((f"{base + 2 * number}/{length}", f"{base + 2 * number + 1}/{length}") for number in range(links))
+    network = parse_subnet(subnet)
+    if links > network.pairs:
+        raise ValueError(f"{links} links need {links} times two addresses, {subnet} has them for {network.pairs}")
+    pairs = (addresses_of_pair(network.family, network.first + number) for number in range(links))
+    return ((one.text, two.text) for one, two in pairs)
 
 
 def dump_json(topology: dict[str, Any]) -> Iterator[str]:

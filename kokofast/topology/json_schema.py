@@ -43,7 +43,8 @@ def schema() -> dict[str, Any]:
     _, definitions = msgspec.json.schema_components([*records, NodeRecord, Defaults], ref_template="#/$defs/{name}")
     # What msgspec cannot say: exactly one kind, and links told apart by their type.
     definitions["Node"]["oneOf"] = [{"required": [kind]} for kind in NODE_KINDS]
-    definitions["Link"] = {"anyOf": [{"$ref": f"#/$defs/{record.__name__}"} for record in records]}
+    ends = definitions[_default_record()]["properties"]["endpoints"]  # a link may be the list of its ends
+    definitions["Link"] = {"anyOf": [*({"$ref": f"#/$defs/{record.__name__}"} for record in records), ends]}
     links = {"type": "array", "items": {"$ref": "#/$defs/Link"}}
     definitions["File"] = {
         "type": "object",
@@ -81,9 +82,13 @@ def _demands() -> dict[str, dict[str, Any]]:
     demands: dict[str, dict[str, Any]] = {
         key: {"items": {"if": _typed({"enum": kinds}), "then": {"required": [key]}}} for key, kinds in needed.items()
     }
-    record = f"#/$defs/{shape(KINDS[DEFAULT_KIND]).link_record.__name__}"
+    record = f"#/$defs/{_default_record()}"
     demands["type"] = {"items": {"if": {"not": _typed({})}, "then": {"$ref": record}}}
     return demands
+
+
+def _default_record() -> str:
+    return shape(KINDS[DEFAULT_KIND]).link_record.__name__
 
 
 def _typed(type: dict[str, Any]) -> dict[str, Any]:

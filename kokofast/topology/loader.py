@@ -101,7 +101,7 @@ def _guess(text: str, filename: str) -> str:
         return EXTENSIONS[extension]
     start = text.lstrip()
     if start[0] in "{[":
-        return "jsonl" if start[0] == "{" and looks_like_lines(text) else "json"
+        return "jsonl" if looks_like_lines(text) else "json"
     return "csv" if "a_node" in start.partition("\n")[0].lower() else "yaml"
 
 

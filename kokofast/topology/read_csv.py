@@ -17,8 +17,8 @@ from kokofast.topology.values import quote
 
 END_COLUMNS = ("a_node", "a_if", "a_ip", "b_node", "b_if", "b_ip")
 # The contract's columns. "type" aside, each is the key that JSON has, and belongs to the kind that declares it.
-LINK_COLUMNS = ("type", "mtu", "parent", "remote", "vni", "port", "id", "mode")
-REQUIRED_COLUMNS = ("a_node", "a_if")
+LINK_COLUMNS = ("type", "mtu", "parent", "remote", "vni", "port", "id", "mode", "subnet", "subnet6")
+REQUIRED_COLUMNS = ("a_node",)
 EXAMPLE_COLUMNS = (*END_COLUMNS, "type", "mtu")
 DELIMITERS = (",", ";", "\t")
 
@@ -153,12 +153,11 @@ class _Reader:
         return link
 
     def _end(self, line: int, row: Row, side: str) -> dict[str, object]:
-        # A blank name stays, to be refused where its column is.
+        # A blank node stays, to be refused where its column is.
         node = row.get(f"{side}_node", "")
-        end: dict[str, object] = {
-            "node": self._node(line, f"{side}_node", node) if ":" in node else node,
-            "interface": row.get(f"{side}_if", ""),
-        }
+        end: dict[str, object] = {"node": self._node(line, f"{side}_node", node) if ":" in node else node}
+        if ifname := row.get(f"{side}_if"):
+            end["interface"] = ifname
         if addresses := row.get(f"{side}_ip"):
             end["addresses"] = addresses.replace(";", " ").replace(",", " ").split()
         return end

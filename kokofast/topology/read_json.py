@@ -7,6 +7,7 @@ links that costs 5 to 30 ms in all, against 3 to 13 ms.
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
@@ -26,6 +27,8 @@ from kokofast.topology.problems import Problem, TopologyError
 
 # What json scans recursively ends in a RecursionError before it ends the stack; the format itself is 6 deep.
 TOO_DEEP = "nested too deeply"
+
+_LIST_OF_TEXTS = re.compile(r'\s*\[\s*"')  # a link, ["a", "b"]: a list of links has no text in it
 
 
 class Decoder:
@@ -116,13 +119,17 @@ def _positions(text: str, wanted: set[str], root: str = "$", joint: str = ".") -
 
 
 def looks_like_lines(text: str) -> bool:
-    """Whether text that starts with ``{`` is one object a line, rather than one object over the lines."""
+    """Whether text that starts with ``{`` or ``[`` is one link a line, rather than one value over the lines."""
+    if text.lstrip()[0] == "[" and not _LIST_OF_TEXTS.match(text):
+        return False  # a list of links
     lines = _lines(text)
     _, first = next(lines)
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):
         return False
+    if isinstance(value, list):
+        return True
     is_link = isinstance(value, dict) and ("endpoints" in value or "endpoint" in value)
     return isinstance(value, dict) and (is_link or next(lines, None) is not None)
 

@@ -12,7 +12,7 @@ from kokofast.kinds.fields import Field
 from kokofast.topology.document import describe
 from kokofast.topology.places import join
 from kokofast.topology.problems import unknown
-from kokofast.topology.rules import Rule, Shape
+from kokofast.topology.rules import SUBNET_RULES, Rule, Shape
 
 # (path, message) -> the problem is noted
 Report = Callable[[str, str], None]
@@ -81,7 +81,7 @@ def repair_link(raw: Mapping[str, object], shape: Shape, report: Report) -> dict
 
 def options_of_all_kinds() -> set[str]:
     """The fields that any kind adds to a link."""
-    return {field.name for kind in KINDS.values() for field in kind.fields}
+    return {field.name for kind in KINDS.values() for field in kind.fields} | SUBNET_RULES.keys()
 
 
 def _with_hidden(rules: Mapping[str, Rule], key: str) -> dict[str, Rule]:
@@ -111,6 +111,8 @@ def _repair_end(value: object, shape: Shape, path: str, report: Report) -> objec
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
-        return repair(value, shape.end, "an endpoint", path, report)
-    report(path, f"must be 'node:interface[:address,...]' or an object, not {describe(value)}")
+        good = repair(value, shape.end, "an endpoint", path, report)
+        is_named = good is not None and ("interface" in good or "interface" not in value)
+        return good if is_named else None  # one whose name is wrong gets no other
+    report(path, f"must be 'node', 'node:interface[:address,...]' or an object, not {describe(value)}")
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,7 +18,8 @@ from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
 from kokofast.topology import values
-from kokofast.topology.model import Address, Mirror
+from kokofast.topology.model import AF_INET, AF_INET6, Address, Mirror
+from kokofast.topology.subnets import parse_subnet
 
 DEFAULT_KIND = "veth"
 
@@ -157,6 +158,8 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
     "ifname": _text("an interface's name", one(values.check_ifname), minLength=1, maxLength=values.IFNAME_BYTES),
     "node": _text("a node's name", None, minLength=1, maxLength=values.NODE_NAME_BYTES),
     "mac": _text("a MAC address in text", one(values.parse_mac), examples=["02:aa:c1:00:00:01"]),
+    "subnet": _text("a subnet in text", one(partial(parse_subnet, family=AF_INET)), examples=["10.0.0.0/16"]),
+    "subnet6": _text("a subnet in text", one(partial(parse_subnet, family=AF_INET6)), examples=["2001:db8::/48"]),
     "addresses": lambda field: Rule(field, list[str], "a list of addresses in text", parse_addresses),
     "queues": _queues,
     "mirror": _mirror,
@@ -210,7 +213,13 @@ def shared_fields(mtu: tuple[int, int]) -> tuple[Field, ...]:
 
 IDENTITY = (
     Field("node", "node", "the node the end is in", required=True),
-    Field("interface", "ifname", "the end's interface name", required=True),
+    Field("interface", "ifname", "the end's interface name; eth0, eth1, ... unless given"),
+)
+
+
+SUBNET_RULES = table(
+    Field("subnet", "subnet", "IPv4 subnet; links without addresses get two of it"),
+    Field("subnet6", "subnet6", "IPv6 subnet; links without addresses get two of it"),
 )
 
 
@@ -222,17 +231,18 @@ class Shape:
         self.ends_key = "endpoints" if kind.ends == 2 else "endpoint"
         self.shared = table(*shared_fields(kind.mtu))
         self.options = table(*kind.fields)
+        self.subnets = SUBNET_RULES if kind.ends == 2 else {}
         self.end = table(*IDENTITY) | self.shared
         title = kind.name.capitalize()
         self.end_record = record(f"{title}Endpoint", self.end)
-        short = Annotated[str, Meta(extra_json_schema={"pattern": ":"}, description="node:interface[:address,...]")]
+        short = Annotated[str, Meta(description="node[:interface[:address,...]]", extra_json_schema={"minLength": 1})]
         either: Any = short | self.end_record
         ends: Any = tuple[(either,) * kind.ends] if kind.ends > 1 else either  # type: ignore[misc]
         ends_rule = Rule(Field(self.ends_key, "", "", required=True), ends, "")
         type_rule = make_rule(
             Field("type", "choice", f"the link's kind ({DEFAULT_KIND} by default)", choices=(kind.name,))
         )
-        self.link = {self.ends_key: ends_rule, "type": type_rule} | self.shared | self.options
+        self.link = {self.ends_key: ends_rule, "type": type_rule} | self.shared | self.subnets | self.options
         # A required option may come from defaults: the builder asks for it, the struct cannot.
         optional = {key: _optional(rule) for key, rule in self.options.items()}
         self.link_record = record(f"{title}Link", self.link | optional)
@@ -277,7 +287,7 @@ def default_rules() -> dict[str, list[Rule]]:
         ],
     }
     for kind in KINDS.values():
-        for key, rule in (shape(kind).shared | shape(kind).options).items():
+        for key, rule in (shape(kind).shared | shape(kind).subnets | shape(kind).options).items():
             found.setdefault(key, []).append(rule)
     return found
 

@@ -167,11 +167,12 @@ def parse_address(text: str) -> Address:
     if prefixlen is None or prefixlen > bits:
         raise ValueError(f"the prefix length of {quote(text)} is not a number from 0 to {bits}")
     if family == AF_INET6 or packed[0] in _SPECIAL_OCTETS:
-        _refuse_special(family, packed, text)
+        refuse_special(family, packed, text)
     return Address(family, packed, prefixlen, text)
 
 
-def _refuse_special(family: int, packed: bytes, text: str) -> None:
+def refuse_special(family: int, packed: bytes, text: str) -> None:
+    """Raise ValueError for an address that no interface can have; text is how the user wrote it."""
     # What inet_insert_ifa() would silently drop and ipv6_add_addr() refuses on anything but lo.
     if not any(packed):
         raise ValueError(f"{quote(text)} is the unspecified address; an interface cannot have it")

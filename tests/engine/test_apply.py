@@ -515,7 +515,7 @@ async def test_a_dry_run_sends_nothing_and_tells(machine: Machine) -> None:
     assert kernel.requests == []
     assert kernel.state() == before
     assert "+ namespace c" in result.planned
-    assert "+ veth a:e1--c:e0" in result.planned
+    assert "+ veth a:e1:10.1.0.0/31,2001:db8:1::/127--c:e0:10.1.0.1/31" in result.planned
     assert any(line.startswith("~ a:e0 ") and "mac " in line for line in result.planned)
     assert "~ a:e0 mtu 1400 -> 1300, -2001:db8::1/64" in result.planned
     assert any(line.startswith("~ b:e0 ") and "down" in line for line in result.planned)

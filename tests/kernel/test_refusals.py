@@ -136,7 +136,7 @@ def test_a_dry_run_touches_nothing(lab: Lab) -> None:
         done = lab.kokofast("batch", lab.file, "--create", *arguments)
         assert done.returncode == code, done.stderr
         assert f"+ namespace {c}\n" in done.stdout
-        assert f"+ veth {a}:x0--{b}:x0\n" in done.stdout
+        assert f"+ veth {a}:x0:10.1.0.1/24--{b}:x0\n" in done.stdout
         assert f"~ {a}:e0 +10.7.0.1/24\n" in done.stdout
         assert f"~ {a}:e0 mtu 1500 -> 1400\n" in done.stdout
     assert state(a, b) == before

@@ -36,9 +36,9 @@ def test_chain_is_loaded() -> None:
     [
         (0, "10.0.0.0/8", "at least 1 link"),
         (3, "10.0.0.0/30", r"10\.0\.0\.0/30 has them for 2"),
-        (1, "10.0.0.1/32", "for 0"),
-        (1, "10.0.0.1/8", "is not a subnet"),
-        (1, "x\x1b", r"'x\\x1b' is not a subnet"),
+        (1, "10.0.0.1/32", "is one address"),
+        (1, "10.0.0.1/8", "has bits set behind the prefix"),
+        (1, "x\x1b", r"'x\\x1b' is not an IPv4 or IPv6 address"),
         (1, "0.0.0.0/0", "unspecified"),
         (1, "ff00::/8", "multicast"),
     ],

@@ -101,8 +101,11 @@ def test_defaults_reach_the_kinds_that_have_them() -> None:
         ({"parent": "up:"}, ["$[0].parent: the interface name is empty"]),
         ({"parent": "a/b:eth0"}, ["$[0].parent: the namespace name 'a/b' is not a file name: no '/', not '.' or '..'"]),
         ({"mtu": 2001}, ["$[0].mtu: must be a whole number from 68 to 2000, not 2001"]),
-        ({"endpoint": {"node": "r"}}, ["$[0].endpoint: an endpoint needs 'interface'"]),
-        ({"endpoint": ["a:b"]}, ["$[0].endpoint: must be 'node:interface[:address,...]' or an object, not a list"]),
+        ({"endpoint": {"interface": "r"}}, ["$[0].endpoint: an endpoint needs 'node'"]),
+        (
+            {"endpoint": ["a:b"]},
+            ["$[0].endpoint: must be 'node', 'node:interface[:address,...]' or an object, not a list"],
+        ),
     ],
 )
 def test_problems(wrong: dict[str, Any], expected: list[str]) -> None:

@@ -39,6 +39,9 @@ GOOD: list[Any] = [
     [],
     {"links": []},
     [LINK],
+    [["a", "b"], ["b:eth7", {"node": "c"}], {"endpoints": ["a", "c"], "subnet": "10.1.0.0/16"}],
+    {"defaults": {"subnet": "10.0.0.0/16", "subnet6": "2001:db8::/48"}, "links": [["a", "b"]]},
+    [{"type": "dummy", "endpoint": "a"}],
     generate_chain(3),
     {
         "name": "fabric1",
@@ -93,8 +96,13 @@ BAD: list[Any] = [
     [LINK | {"type": "x"}],
     [{"endpoints": ["a:b"]}],
     [{"endpoints": ["a:b", "c:d", "e:f"]}],
-    [{"endpoints": ["a:b", "c"]}],
-    [{"endpoints": ["a:b", {"node": "c"}]}],
+    [{"endpoints": ["a:b", ""]}],
+    [{"endpoints": ["a:b", {"interface": "c"}]}],
+    [["a"]],
+    [["a", "b", "c"]],
+    [["a", 5]],
+    [LINK | {"subnet": 5}],
+    [{"type": "dummy", "endpoint": "a", "subnet": "10.0.0.0/16"}],
     [{"endpoints": ["a:b", END | {"interface": "x" * 16}]}],
     [{"endpoints": ["a:b", END | {"x": 1}]}],
     [{"endpoints": ["a:b", END | {"mirror": {"direction": "both"}}]}],
@@ -114,12 +122,14 @@ def test_bad(tree: object, validator: Draft202012Validator) -> None:
 
 
 VALUES = st.sampled_from(
-    [None, True, 0, 68, 1500, 70000, "auto", "veth", "a:b", "02:00:00:00:00:01", ["10.0.0.1/8"], [], {"from": "x"}, "/x", "x"]
+    [None, True, 0, 68, 1500, 70000, "auto", "veth", "a:b", "02:00:00:00:00:01", ["10.0.0.1/8"], [], {"from": "x"}, "10.0.0.0/8", "/x", "x"]
 )  # fmt: skip
 VETH = shape(KINDS["veth"])
-SHARED = st.dictionaries(st.sampled_from(sorted(VETH.shared)), VALUES, max_size=2)
+SHARED = st.dictionaries(st.sampled_from(sorted(VETH.shared | VETH.subnets)), VALUES, max_size=2)
 ENDS = st.sampled_from(["a:b", "c:d:10.0.0.1/8", "e"]) | SHARED.map(lambda given: END | given)
-LINKS = st.builds(lambda ends, given: {"endpoints": ends} | given, st.lists(ENDS, min_size=2, max_size=2), SHARED)
+LINKS = st.builds(
+    lambda ends, given: {"endpoints": ends} | given, st.lists(ENDS, min_size=2, max_size=2), SHARED
+) | st.lists(ENDS, max_size=3)
 NODES = st.dictionaries(
     st.sampled_from("abn"), st.dictionaries(st.sampled_from(sorted(NODE_RULES)), VALUES, max_size=2), max_size=1
 )
