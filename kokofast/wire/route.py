@@ -1,12 +1,20 @@
-"""RTM_GETROUTE, RTM_DELROUTE: the routing tables, as far as routes are taken away.
+"""RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE: the routing tables.
 
-Source: struct rtmsg and enum rtattr_type_t in include/uapi/linux/rtnetlink.h; rtm_ipv6_policy in net/ipv6/route.c,
-rtm_ipv4_policy in net/ipv4/fib_frontend.c.
+Source: struct rtmsg, struct rtnexthop and enum rtattr_type_t in include/uapi/linux/rtnetlink.h; rtm_ipv6_policy and
+ip6_route_multipath_add() in net/ipv6/route.c, rtm_ipv4_policy in net/ipv4/fib_frontend.c, fib_get_nhs() in
+net/ipv4/fib_semantics.c.
 """
 
 from __future__ import annotations
 
-from kokofast.wire.attributes import BYTES, U32, Attr, Header, Table
+from kokofast.wire.attributes import BYTES, U32, Attr, DecodeError, Header, Table, encode
+from kokofast.wire.decode import decode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kokofast.wire.attributes import Buffer
 
 RTM_NEWROUTE = 24
 RTM_DELROUTE = 25
@@ -16,6 +24,10 @@ RT_TABLE_MAIN = 254
 RT_TABLE_LOCAL = 255
 
 RTPROT_KERNEL = 2
+# "K", as of our addresses (IFA_PROTO). Neither rtnetlink.h nor iproute2's rt_protos has it.
+RTPROT_KOKOFAST = 0x4B
+
+RTN_UNICAST = 1
 
 RTMSG = Header("rtmsg", "BBBBBBBBI", "family dst_len src_len tos table protocol scope type flags")
 
@@ -36,3 +48,38 @@ ROUTE = Table(
         "nh_id": Attr(30, U32),
     },
 )
+
+RTNEXTHOP = Header("rtnexthop", "HBBi", "len flags hops ifindex")
+NEXTHOP = Table("next hop", {"gateway": Attr(5, BYTES)})
+
+
+def pack_hops(hops: Iterable[tuple[int, bytes]]) -> bytes:
+    """Encode RTA_MULTIPATH: the next hops of a route, all of the same weight.
+
+    Args:
+        hops: (ifindex, gateway) each; an empty gateway is none.
+    """
+    parts: list[bytes] = []
+    for ifindex, gateway in hops:
+        attributes = encode(NEXTHOP, {"gateway": gateway} if gateway else {})
+        parts += (RTNEXTHOP.pack({"len": RTNEXTHOP.size + len(attributes), "ifindex": ifindex}), attributes)
+    return b"".join(parts)
+
+
+def unpack_hops(data: Buffer) -> list[tuple[int, bytes]]:
+    """Decode RTA_MULTIPATH to (ifindex, gateway) each; the gateway of a hop without one is empty.
+
+    Raises:
+        DecodeError: The bytes are no list of next hops.
+    """
+    view = memoryview(data)
+    found: list[tuple[int, bytes]] = []
+    while view:
+        header = RTNEXTHOP.unpack(view)
+        length = header["len"]
+        if not RTNEXTHOP.size <= length <= len(view):
+            raise DecodeError(f"a next hop says {length} of {len(view)} bytes")
+        attributes = decode(NEXTHOP, view[RTNEXTHOP.size : length])
+        found.append((header["ifindex"], attributes.get("gateway", b"")))
+        view = view[(length + 3) & ~3 :]
+    return found

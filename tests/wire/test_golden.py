@@ -34,13 +34,28 @@ from kokofast.wire.message import (
     unpack,
     unpack_ack,
 )
-from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE
+from kokofast.wire.route import (
+    RT_TABLE_MAIN,
+    RTM_DELROUTE,
+    RTM_GETROUTE,
+    RTM_NEWROUTE,
+    RTN_UNICAST,
+    RTPROT_KOKOFAST,
+    pack_hops,
+    unpack_hops,
+)
 from tests import golden
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the bytes are those of a little-endian machine")
 
 NEW = NLM_F_CREATE | NLM_F_EXCL
 LAB_GROUP = 0x4B123456
+OUR_ROUTE = {"table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST, "type": RTN_UNICAST}
+HOPS_V4 = [(5, bytes([10, 0, 0, 1])), (6, bytes([10, 0, 0, 3]))]
+HOPS_V6 = [
+    (0x20000005, bytes.fromhex("20010db8000000000000000000000001")),
+    (0x20000006, bytes.fromhex("20010db8000100000000000000000001")),
+]
 
 # file -> (sequence number, whether an acknowledgement is asked for, the request)
 CASES: dict[str, tuple[int, bool, Request]] = {
@@ -126,6 +141,36 @@ CASES: dict[str, tuple[int, bool, Request]] = {
             {"dst": bytes.fromhex("fe80") + bytes(14), "priority": 256, "oif": 5},
         ),
     ),
+    "newroute_v4": (
+        17,
+        True,
+        Request(
+            RTM_NEWROUTE,
+            {"family": AF_INET, "dst_len": 31, **OUR_ROUTE},
+            {"dst": bytes([10, 0, 2, 0]), "gateway": bytes([10, 0, 0, 1]), "oif": 0x20000005, "priority": 20},
+            NEW,
+        ),
+    ),
+    "newroute_multipath_v6": (
+        18,
+        False,
+        Request(
+            RTM_NEWROUTE,
+            {"family": AF_INET6, "dst_len": 64, **OUR_ROUTE},
+            {"dst": bytes.fromhex("20010db80002") + bytes(10), "multipath": pack_hops(HOPS_V6)},
+            NEW,
+        ),
+    ),
+    "delroute_multipath_v4": (
+        19,
+        True,
+        Request(RTM_DELROUTE, {"family": AF_INET, **OUR_ROUTE}, {"multipath": pack_hops(HOPS_V4)}),
+    ),
+    "getroute_dump": (
+        20,
+        False,
+        Request(RTM_GETROUTE, {"table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST}, {}, NLM_F_DUMP),
+    ),
 }
 
 
@@ -155,6 +200,18 @@ def _without_zero_header(attributes: Mapping[Any, object]) -> dict[object, objec
         else:
             found[name] = _without_zero_header(value) if isinstance(value, dict) else value
     return found
+
+
+@pytest.mark.parametrize("hops", [[], HOPS_V4, HOPS_V6, [(7, b""), *HOPS_V4]])
+def test_next_hops_are_read_as_they_were_written(hops: list[tuple[int, bytes]]) -> None:
+    assert unpack_hops(pack_hops(hops)) == hops
+
+
+def test_next_hops_that_are_cut_short_are_refused() -> None:
+    data = pack_hops(HOPS_V4)
+    for size in {*range(len(data))} - {0, len(data) // 2}:
+        with pytest.raises(DecodeError):
+            unpack_hops(data[:size])
 
 
 def test_every_golden_file_is_used() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -15,11 +17,32 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from kokofast.host.namespaces import named, open_namespace, open_sockets
-from kokofast.wire.addr import AF_INET6, RTM_GETADDR
+from kokofast.wire.addr import AF_INET, AF_INET6, RTM_GETADDR
 from kokofast.wire.attributes import encode
 from kokofast.wire.link import RTEXT_FILTER_SKIP_STATS, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
-from kokofast.wire.message import FORMATS, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, Message, Request, pack, split, unpack
-from kokofast.wire.route import RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE
+from kokofast.wire.message import (
+    FORMATS,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    Message,
+    Request,
+    pack,
+    split,
+    unpack,
+)
+from kokofast.wire.route import (
+    RT_TABLE_MAIN,
+    RTM_DELROUTE,
+    RTM_GETROUTE,
+    RTM_NEWROUTE,
+    RTN_UNICAST,
+    RTPROT_KOKOFAST,
+    pack_hops,
+    unpack_hops,
+)
 from tests import golden
 from tests.conftest import NamespaceFactory, ip, ip_json
 from tests.wire.test_golden import CASES
@@ -58,6 +81,9 @@ def same(ours: object, theirs: object) -> bool:
         with contextlib.suppress(ValueError):
             texts.append(socket.inet_ntop(socket.AF_INET if len(ours) == 4 else socket.AF_INET6, ours))
         return theirs in texts
+    if isinstance(ours, bytes) and isinstance(theirs, list):  # the next hops of a route
+        hops = [(hop["oif"], dict(hop["attrs"])["RTA_GATEWAY"]) for hop in theirs]
+        return [(index, str(ip_address(packed))) for index, packed in unpack_hops(ours)] == hops
     if isinstance(ours, bytes) and isinstance(theirs, int):
         return ours == theirs.to_bytes(len(ours), "little")
     return ours == theirs
@@ -237,4 +263,86 @@ def test_ip_shows_the_same_addresses(furnished: str) -> None:
         ("192.0.2.1", 24, "v1:web"),
         ("198.51.100.1", 32, "v1"),
         ("2001:db8::1", 64, ""),
+    }
+
+
+OUR_ROUTES = Request(RTM_GETROUTE, {"table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST}, {}, NLM_F_DUMP)
+
+
+@pytest.fixture
+def routed(netns: NamespaceFactory) -> str:
+    """A namespace in which v0 and v1 have networks with neighbours."""
+    name, other = netns("routed"), netns("peer")
+    for number in range(2):
+        ip(None, "link", "add", f"v{number}", "netns", name, "type", "veth", "peer", f"p{number}", "netns", other)
+        ip(name, "address", "add", f"10.0.{number}.1/24", "dev", f"v{number}")
+        ip(name, "address", "add", f"2001:db8:{number}::1/64", "nodad", "dev", f"v{number}")
+        ip(name, "link", "set", f"v{number}", "up")
+        ip(other, "link", "set", f"p{number}", "up")
+    return name
+
+
+def routes_of_ip(namespace: str, family: str) -> list[dict[str, Any]]:
+    return ip_json(namespace, "-N", family, "route", "show", "proto", "75")
+
+
+def test_ip_shows_the_routes_that_we_make(routed: str) -> None:
+    index = {one["ifname"]: one["ifindex"] for one in ip_json(routed, "link", "show")}
+    hops = {
+        AF_INET: [(index["v0"], bytes([10, 0, 0, 9])), (index["v1"], bytes([10, 0, 1, 9]))],
+        AF_INET6: [(index[f"v{n}"], ip_address(f"2001:db8:{n}::9").packed) for n in (0, 1)],
+    }
+    goals = {AF_INET: (bytes([10, 9, 0, 0]), 16), AF_INET6: (ip_address("2001:db8:9::").packed, 48)}
+    requests = []
+    for family, (packed, length) in goals.items():
+        header = {"family": family, "table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST, "type": RTN_UNICAST}
+        several = {"dst": packed, "multipath": pack_hops(hops[family]), "priority": 7}
+        requests.append(Request(RTM_NEWROUTE, {**header, "dst_len": length}, several, NLM_F_CREATE | NLM_F_EXCL))
+        oif, gateway = hops[family][0]
+        one = {"gateway": gateway, "oif": oif}
+        requests.append(Request(RTM_NEWROUTE, header, one, NLM_F_CREATE | NLM_F_EXCL))
+    fd = open_namespace(named(routed))
+    try:
+        (ours,) = open_sockets([fd])
+    finally:
+        os.close(fd)
+    assert ours.send(requests) == [None] * 4
+    default, several_v4 = sorted(routes_of_ip(routed, "-4"), key=lambda one: str(one["dst"]), reverse=True)
+    assert (default["dst"], default["gateway"], default["dev"]) == ("default", "10.0.0.9", "v0")
+    assert (several_v4["dst"], several_v4["metric"]) == ("10.9.0.0/16", 7)
+    assert [(hop["gateway"], hop["dev"]) for hop in several_v4["nexthops"]] == [("10.0.0.9", "v0"), ("10.0.1.9", "v1")]
+    shown = {one["dst"]: one for one in routes_of_ip(routed, "-6")}
+    assert shown["default"]["gateway"] == "2001:db8::9"
+    assert [hop["gateway"] for hop in shown["2001:db8:9::/48"]["nexthops"]] == ["2001:db8::9", "2001:db8:1::9"]
+    # The same attributes take them away, and nothing else of that network.
+    ip(routed, "route", "add", "10.9.0.0/16", "via", "10.0.0.8")
+    assert ours.send([Request(RTM_DELROUTE, one.header, one.attributes) for one in requests]) == [None] * 4
+    again = ours.send([Request(RTM_DELROUTE, one.header, one.attributes) for one in requests])
+    assert [error.errno for error in again if error] == [errno.ESRCH] * 4
+    ours.close()
+    assert routes_of_ip(routed, "-4") == routes_of_ip(routed, "-6") == []
+    assert [one["dst"] for one in ip_json(routed, "route", "show", "proto", "boot")] == ["10.9.0.0/16"]
+
+
+def test_we_read_the_routes_that_ip_makes(routed: str) -> None:
+    for line in (
+        "route add default via 10.0.0.9 proto 75",
+        "route add 10.9.0.0/16 proto 75 metric 7 nexthop via 10.0.0.9 dev v0 nexthop via 10.0.1.9 dev v1",
+        "-6 route add 2001:db8:9::/48 proto 75 nexthop via 2001:db8::9 dev v0 nexthop via 2001:db8:1::9 dev v1",
+        "route add 10.8.0.0/16 via 10.0.0.9 proto static",
+        "route add 10.7.0.0/16 via 10.0.0.9 proto 75 table 7",
+    ):
+        ip(routed, *line.split())
+    index = {one["ifname"]: one["ifindex"] for one in ip_json(routed, "link", "show")}
+    found = {}
+    for _, message in dump(routed, OUR_ROUTES):
+        goal = message.header["family"], message.header["dst_len"], message.attributes.get("priority", 0)
+        raw = message.attributes.get("multipath")
+        hops = unpack_hops(raw) if raw else [(message.attributes["oif"], message.attributes["gateway"])]
+        found[goal] = [(index, str(ip_address(packed))) for index, packed in hops]
+    first, second = index["v0"], index["v1"]
+    assert found == {
+        (AF_INET, 0, 0): [(first, "10.0.0.9")],
+        (AF_INET, 16, 7): [(first, "10.0.0.9"), (second, "10.0.1.9")],
+        (AF_INET6, 48, 1024): [(first, "2001:db8::9"), (second, "2001:db8:1::9")],
     }
