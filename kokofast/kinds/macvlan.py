@@ -59,7 +59,7 @@ def cause(link: Link, code: int) -> str:
     return {
         errno.EBUSY: "the parent is a port of a bridge, bond or the like, or has ipvlans on it, maybe in another "
         "namespace",
-        errno.EINVAL: "a macvlan with mode passthru takes a parent for itself, and one of the two is there, maybe in "
+        errno.EINVAL: "a macvlan with mode passthru needs the parent for itself, and one of the two is there, maybe in "
         "another namespace; or the parent is no Ethernet interface",
     }.get(code, "")
 

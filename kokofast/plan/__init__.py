@@ -1,1 +1,1 @@
-"""Decisions: the topology and what was observed become operations and what each must wait for. Pure."""
+"""Decisions: compute the operations that make the kernel match the topology, and their order. Pure."""

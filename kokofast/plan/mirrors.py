@@ -1,4 +1,4 @@
-"""What the mirrors of the planned ends need, when all interfaces that there will be are known."""
+"""Plan the mirrors of all ends, after the links: then all future interfaces are known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def plan_mirrors(plan: Plan, prospect: Prospect, topology: Topology) -> None:
-    """Adds the operations to the plan, or the problems."""
+    """Add the operations to the plan, or problems."""
     is_wanted = any(end.mirror is not None for link in topology.links for end in link.ends)
     for end in prospect.ends:
         _plan_mirror(plan, prospect, topology, end)
@@ -30,15 +30,15 @@ def plan_mirrors(plan: Plan, prospect: Prospect, topology: Topology) -> None:
 
 
 def _loops(prospect: Prospect, topology: Topology) -> list[Problem]:
-    """The loops that the mirrors of the file make, with each other and with what is there."""
+    """Return the loops that the mirrors of the file form with each other and with what is there."""
     situation = prospect.situation
     titles: dict[Hashable, str] = {ns: name for name, ns in reversed(list(situation.places.items()))}
-    from kokofast.topology.copies import Flows, add_links, addresses_of  # only mirrors need it
+    from kokofast.topology.copies import Flows, add_links, addresses_of  # needed for mirrors only
 
     flows = Flows(titles)
     add_links(flows, topology.links, situation.places)
     addresses = addresses_of(topology.links, situation.places)
-    # Of these links the file tells what they will be.
+    # What these links will be is in the file.
     known = {(situation.places[end.node], end.ifname) for link in topology.links for end in link.ends}
     cookies = {cookie_of(topology.name, planned.alias)[:-1] for planned in prospect.ends}
     peers: dict[tuple[object, ...], list[tuple[int, str]]] = {}
@@ -61,14 +61,16 @@ def _loops(prospect: Prospect, topology: Topology) -> list[Problem]:
             if mirror.cookie[:-1] not in cookies and mirror.target in names:
                 flows.copies((ns, mirror.ifname), mirror.direction, (ns, names[mirror.target]), None)
     for ends in peers.values():
-        if len(ends) == 2:  # more than two, with the same numbers: whose is whose cannot be told
+        if len(ends) == 2:  # of more with the same numbers the pairs are not known
             flows.joins(*ends)
     return flows.loops(addresses)
 
 
 def rooms_of_tunnels(links: Iterable[Link], situation: Situation) -> dict[tuple[int, str], int]:
-    """(namespace, interface) -> the MTU of the narrowest tunnel that it is copied into, of the tunnels that are there:
-    what the mirror has lowered the interface to must not be raised again because the file gives it an MTU."""
+    """Return, by (namespace, interface), the smallest MTU of the existing tunnels that the interface is copied into.
+
+    A mirror has lowered the interface to it: the MTU in the file must not raise it again.
+    """
     rooms: dict[tuple[int, str], int] = {}
     for link in links:
         if KINDS[link.kind].ends != 1 or not KINDS[link.kind].overhead(link):
@@ -82,7 +84,7 @@ def rooms_of_tunnels(links: Iterable[Link], situation: Situation) -> dict[tuple[
                 room = end.mtu if end.mtu is not None else tunnel.mtu
                 rooms[place] = min(room, rooms.get(place, room))
     for link in links if rooms else ():
-        if len(link.ends) == 2:  # its two ends are lowered together
+        if len(link.ends) == 2:  # both ends are lowered together
             both = [(situation.places[end.node], end.ifname) for end in link.ends]
             found = [rooms[place] for place in both if place in rooms]
             rooms.update(dict.fromkeys(both, min(found)) if found else {})
@@ -90,7 +92,7 @@ def rooms_of_tunnels(links: Iterable[Link], situation: Situation) -> dict[tuple[
 
 
 def _carrier(link: Link, situation: Situation) -> tuple[int, str] | None:
-    """The parent of a link, by its namespace."""
+    """Return (namespace, interface) of the link's parent."""
     parent = link.parent
     return None if parent is None else (situation.places[parent[0]], parent[1])
 
@@ -116,7 +118,7 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
         place = end.where("mirror")
         if not prospect.exists(source):
             name = prospect.altnames(target.ns).get(ifname)
-            hint = f"; it is another name (altname) of {name}, take that" if name else ""
+            hint = f"; it is another name (altname) of {name}, use that" if name else ""
             plan.problems.append(Problem(place, f"there is no interface {ifname} in {end.node} to mirror{hint}"))
         else:
             missing = directions.difference(have.get(ifname, ()))
@@ -127,12 +129,12 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
                     Problem(
                         place,
                         f"{ifname} would be lowered to an mtu of {mtu[0]}, so that its packets fit into {end.ifname}, "
-                        f"and {wider}, which stands on it, is given more",
+                        f"but {wider}, whose parent it is, needs more: lower the mtu of that link",
                     )
                 )
             add = AddMirror(planned.number, planned.position, target, source, missing, cookie, mtu)
             after = *prospect.ready((target, source)), *removed
-            if mtu is not None:  # what stands on the source is lowered with it, and would not be raised again
+            if mtu is not None:  # lowers the children of the source, too, which undo does not raise again
                 prospect.mirrors_last.append((add, after))
             elif missing:
                 plan.add(add, after)
@@ -142,8 +144,8 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
 
 
 def _wider(topology: Topology, prospect: Prospect, source: IfRef, room: int) -> str:
-    """A link of the file that stands on an interface and is given an MTU of more than this; empty for none."""
-    if prospect.widest is None:  # by parent, what the widest link on it needs
+    """Return the title of a link in the file whose MTU needs more than room on this parent; "" if there is none."""
+    if prospect.widest is None:  # by parent, the largest MTU needed and its link
         prospect.widest = {}
         for link in topology.links:
             parent, mtu = link.parent, link.ends[0].mtu
@@ -159,8 +161,10 @@ def _wider(topology: Topology, prospect: Prospect, source: IfRef, room: int) -> 
 def _lower_other_end(
     plan: Plan, prospect: Prospect, topology: Topology, planned: PlannedEnd, source: IfRef, *, is_lowered: bool
 ) -> None:
-    """The kernel drops what is larger than the MTU of the end that it comes to: both ends of a link of the file are
-    lowered; of another link the user is told."""
+    """Lower the other end of the mirrored link, too: the kernel drops packets larger than the receiving end's MTU.
+
+    If that link is not in the file, add a note or a problem.
+    """
     room = prospect.room_of(source)
     tunnel = planned.link.ends[planned.position]
     peer = prospect.other_end(source)
@@ -168,7 +172,7 @@ def _lower_other_end(
         if is_lowered:
             _tell_of_other_end(plan, prospect, topology, planned, source)
         return
-    if room is None and KINDS[planned.link.kind].overhead(planned.link):  # as a run of an older version left them
+    if room is None and KINDS[planned.link.kind].overhead(planned.link):  # older versions lowered one end only
         room = _room_beside(prospect, planned, source)
     mtu = prospect.mtu_of(peer.reference)
     if room is None or mtu is None or mtu <= room:
@@ -179,8 +183,10 @@ def _lower_other_end(
         f"{room} as well"
     )
     if other := _wider(topology, prospect, peer.reference, room):
-        message = f"{end.node}:{end.ifname} would be lowered to an mtu of {room} with its other end, and {other}, which"
-        plan.problems.append(Problem(tunnel.where("mirror"), f"{message} stands on it, is given more"))
+        message = f"{end.node}:{end.ifname} would be lowered to an mtu of {room} with its other end, but {other}, whose"
+        plan.problems.append(
+            Problem(tunnel.where("mirror"), f"{message} parent it is, needs more: lower the mtu of that link")
+        )
     have = peer.interface.addresses if peer.interface is not None else ()
     if room < IPV6_MIN_MTU <= mtu and any(
         one.family == AF_INET6 and not is_link_local(one) for one in (*end.addresses, *have)
@@ -195,7 +201,7 @@ def _lower_other_end(
 
 
 def _room_beside(prospect: Prospect, planned: PlannedEnd, source: IfRef) -> int | None:
-    """The MTU of a tunnel into which an end is copied that the file does not give less."""
+    """Return the MTU of the tunnel that an interface is copied into, if the interface has that MTU; else None."""
     room, mirrored = prospect.mtu_of(planned.reference), prospect.mtu_of(source)
     if _carrier(planned.link, prospect.situation) == (source.ns, source.ifname):
         return None
@@ -203,8 +209,10 @@ def _room_beside(prospect: Prospect, planned: PlannedEnd, source: IfRef) -> int 
 
 
 def _tell_of_other_end(plan: Plan, prospect: Prospect, topology: Topology, planned: PlannedEnd, source: IfRef) -> None:
-    """An end that is lowered is not of this file: a lab's must be lowered by its own file, of a stranger's there is a
-    note."""
+    """Report an end to be lowered whose link is not in this file.
+
+    That is a problem for the link of a lab, to be lowered by its own file, and a note for a stranger's.
+    """
     situation = prospect.situation
     interface, namespace = situation.find(source), situation.observed[source.ns]
     if interface is None or namespace is None or KINDS.get(interface.kind) is None or KINDS[interface.kind].ends != 2:
@@ -239,7 +247,7 @@ def _tell_of_other_end(plan: Plan, prospect: Prospect, topology: Topology, plann
 
 
 def _note_losses(plan: Plan, prospect: Prospect) -> None:
-    """Says where copies will be lost because they do not fit where they go."""
+    """Note which copies will be lost, as they are larger than the MTU of their target."""
     for planned in prospect.ends:
         end, target = planned.link.ends[planned.position], planned.reference
         if end.mirror is None or KINDS[planned.link.kind].overhead(planned.link):
@@ -256,7 +264,7 @@ def _note_losses(plan: Plan, prospect: Prospect) -> None:
 
 
 def _mirrors_of(prospect: Prospect, planned: PlannedEnd, cookie: bytes) -> dict[str, set[str]]:
-    """source -> directions of the mirrors that the end has already."""
+    """Return, by source, the directions of the mirrors that the end has already."""
     have: dict[str, set[str]] = {}
     observed = prospect.situation.observed[planned.reference.ns]
     if observed is not None and planned.interface is not None:
@@ -272,17 +280,17 @@ def _note_update(plan: Plan, number: int) -> None:
 
 
 def _lowered_mtu(plan: Plan, prospect: Prospect, planned: PlannedEnd, source: IfRef) -> tuple[int, int] | None:
-    # koko's rule: what is copied into a tunnel must fit into it, or the copy is lost.
+    # As koko does: packets must fit into the tunnel that they are copied into, or the copies are lost.
     if not KINDS[planned.link.kind].overhead(planned.link):
         return None
     if _carrier(planned.link, prospect.situation) == (source.ns, source.ifname):
-        return None  # the tunnel would become narrower by as much: what comes in there is sent in fragments
+        return None  # lowering the parent would lower the tunnel; copies are sent in fragments instead
     mtu, room = prospect.mtu_of(source), prospect.mtu_of(planned.reference)
     if mtu is None or room is None or mtu <= room:
         return None
     end = planned.link.ends[planned.position]
     title = f"{end.node}:{source.ifname}"
-    # Of several tunnels the narrowest counts (engine.mirrors).
+    # With several tunnels the smallest MTU counts (engine.mirrors).
     plan.notes.append(f"the mtu of {title} is lowered from {mtu} to {room}, so that its packets fit into {end.ifname}")
     prospect.lowers(source, room)
     return room, prospect.mtu_at_first(source) or mtu

@@ -1,4 +1,4 @@
-"""What was seen in the kernel, reduced to what decisions need."""
+"""What was read from the kernel, reduced to what the plan needs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ if TYPE_CHECKING:
 
 
 class Interface:
-    """An interface as a dump shows it. peer is the index in the other namespace (IFLA_LINK), 0 when there is none;
-    peer_nsid how its own namespace calls that one (IFLA_LINK_NETNSID), None when they are the same.
+    """An interface as a dump shows it.
 
-    addresses are those of its own namespace with the flag "set by kokofast", temporary those that have a lifetime; both
-    empty when they were not asked for.
-    up is what was set (IFF_UP), lower_up whether what is below carries packets (IFF_LOWER_UP): the peer, the parent.
-    master is the index of the bridge or the like that it is a port of, altnames are its alternative names.
-    data is what the kind's driver tells of itself (IFLA_INFO_DATA).
+    Attributes:
+        peer: The ifindex of the peer or parent (IFLA_LINK), 0 for none.
+        peer_nsid: The nsid of its namespace (IFLA_LINK_NETNSID), None if it is the same one.
+        addresses: The addresses, each with whether kokofast set it; empty when not asked for.
+        temporary: The addresses with a lifetime; empty when not asked for.
+        up: Administrative state (IFF_UP).
+        lower_up: Whether the peer or parent carries packets (IFF_LOWER_UP).
+        master: The ifindex of the bridge, bond ... that it is a port of, 0 for none.
+        data: The data of the link kind (IFLA_INFO_DATA).
     """
 
     __slots__ = (
@@ -90,8 +93,11 @@ class Interface:
 
 
 class MirrorFilter:
-    """A mirror filter, of ours when it has a cookie: on which interface, in which direction, and how to name it in a
-    deletion. target is the ifindex that the copies go to, 0 when that interface is gone."""
+    """A mirror filter on ifname, ours if it has a cookie.
+
+    target is the ifindex that copies go to, 0 when that interface is gone. kind, parent, info and handle name the
+    filter in its deletion.
+    """
 
     __slots__ = ("cookie", "direction", "handle", "ifname", "info", "kind", "parent", "target")
 
@@ -117,14 +123,14 @@ class MirrorFilter:
         self.handle = handle
 
     def belongs_to(self, cookie: bytes, ifname: str) -> bool:
-        """Whether it mirrors this interface for the link with this cookie (the last byte holds flags)."""
+        """Whether it mirrors this interface for the link with this cookie, apart from the flags in the last byte."""
         return self.ifname == ifname and self.cookie[:-1] == cookie[:-1]
 
 
 class Namespace:
-    """A network namespace: who it is (device, inode), the alias of its loopback, its interfaces by name.
+    """A network namespace: identity (device, inode), the alias of its loopback, its interfaces by name.
 
-    mirrors are the filters of ours, and others' without a cookie, where they were asked for.
+    mirrors are our filters, and those of others with an empty cookie, if asked for.
     """
 
     __slots__ = ("_by_cookie", "_indexed", "identity", "interfaces", "loopback_alias", "mirrors")
@@ -144,7 +150,7 @@ class Namespace:
         self._indexed: tuple[MirrorFilter, ...] = ()
 
     def mirrors_of(self, cookie: bytes) -> list[MirrorFilter]:
-        """The filters of the link with this cookie (the last byte holds flags)."""
+        """Return the filters of the link with this cookie, apart from the flags in its last byte."""
         if self._indexed is not self.mirrors:
             self._by_cookie = {}
             for mirror in self.mirrors:

@@ -1,6 +1,6 @@
-"""The operations a plan is made of. Namespaces are numbers: their position in Plan.namespaces.
+"""The operations of a plan. Namespaces are numbers, as in Situation.places.
 
-What is not known when the plan is made is a typed reference, which the engine resolves when it makes the request.
+Values that are not known yet are typed references, which the engine resolves when it encodes the request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class NsRef:
 
 
 class IfRef:
-    """The ifindex of an interface by its name in a namespace."""
+    """The ifindex of an interface, by its name in a namespace."""
 
     __slots__ = ("ifname", "ns")
 
@@ -64,11 +64,11 @@ class MakeNamespace:
 
 
 class CreateLink:
-    """One RTM_NEWLINK, all ends in their final namespaces. ends are the interfaces that come to be; sender is the
-    namespace that it is sent from, which is where the kernel looks for a parent; None for an empty one of ours.
+    """One RTM_NEWLINK, with all ends in their final namespaces.
 
-    The attributes are built by build(*source) when they are asked for: those of all links of a large plan would take a
-    fifth of its memory."""
+    sender is the namespace to send it from, where the kernel looks for the parent; None for an empty one of ours.
+    build(*source) builds the attributes when they are needed: all of a large plan would take a fifth of its memory.
+    """
 
     __slots__ = ("_build", "_source", "ends", "link", "sender")
     verb = "create link"
@@ -89,12 +89,12 @@ class CreateLink:
 
     @property
     def attributes(self) -> Mapping[str, object]:
-        """What the request holds behind its fixed header, and that header."""
+        """Build the attributes of the request, and its fixed header."""
         return self._build(*self._source)
 
 
 class Change:
-    """What is set on one interface: link attributes (RTM_SETLINK; up None leaves it), addresses to add and remove."""
+    """Changes of one interface: link attributes (RTM_SETLINK), up (None: unchanged), addresses to add and remove."""
 
     __slots__ = ("add", "attributes", "remove", "up")
 
@@ -115,7 +115,7 @@ class Change:
 
 
 class ConfigureEnd:
-    """Set one end of a link. undo brings an interface that was there before back; None for one made by this plan."""
+    """Change one end of a link. undo is the reverse for an existing interface, None for a new one."""
 
     __slots__ = ("change", "end", "interface", "link", "undo")
     verb = "configure"
@@ -129,8 +129,10 @@ class ConfigureEnd:
 
 
 class AddMirror:
-    """Copy the traffic of source to target, both in one namespace, by filters that carry the cookie. directions holds
-    ingress, egress or both; mtu is (to set, as it was) on source, None to leave it."""
+    """Copy the traffic of source to target, in the same namespace, by filters with the cookie.
+
+    directions has ingress, egress or both. mtu is (new, present) of source, None to leave it.
+    """
 
     __slots__ = ("cookie", "directions", "end", "link", "mtu", "source", "target")
     verb = "mirror"
@@ -155,7 +157,7 @@ class AddMirror:
 
 
 class RemoveMirror:
-    """Take the filters of a mirror that left the file away again. The fields are those of AddMirror."""
+    """Remove the filters of a mirror that left the file. The fields are those of AddMirror."""
 
     __slots__ = ("cookie", "directions", "end", "link", "source", "target")
     verb = "remove mirror"
@@ -172,9 +174,11 @@ class RemoveMirror:
 
 
 class DeleteGroup:
-    """One RTM_DELLINK for all interfaces of a group in a namespace. ifindexes are those to delete, links the link of
-    each (the same one twice when both its ends are there), lab is whose they are (None: any lab's). Should anything
-    else be in the group by then, they are deleted one by one instead."""
+    """One RTM_DELLINK for all interfaces of a group in a namespace.
+
+    ifindexes are those to delete, links the link of each (twice the same if both ends are there), lab is their lab
+    (None: any). If anything else is in the group by then, they are deleted one by one.
+    """
 
     __slots__ = ("group", "ifindexes", "lab", "links", "ns")
     verb = "delete links"
@@ -190,7 +194,7 @@ class DeleteGroup:
 
 
 class RemoveNamespace:
-    """Take a named namespace of ours away."""
+    """Remove a named namespace of ours."""
 
     __slots__ = ("name", "ns")
     verb = "remove namespace"

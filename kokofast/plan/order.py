@@ -1,4 +1,4 @@
-"""The order in which links are planned: the one that makes an interface before those that have it as their parent."""
+"""The order of planning: a link before those that have it as their parent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ if TYPE_CHECKING:
 
 
 def parents_first(links: Sequence[Link], places: Mapping[str, int]) -> tuple[list[int], list[list[int]]]:
-    """The numbers of the links, parents first, else in the order of the file; and the cycles, each from the link that
-    the file has first. What depends on a cycle is in neither. places maps nodes to namespaces."""
+    """Sort the links topologically, otherwise in the order of the file.
+
+    Args:
+        links: The links of the file.
+        places: The namespace of each node.
+
+    Returns:
+        The numbers of the links, parents first; and the cycles, each from its first link in the file. Links that depend
+        on a cycle are in neither.
+    """
     makers: dict[tuple[int, str], int] = {}
     for number, link in enumerate(links):
         for end in link.ends:
@@ -26,7 +34,7 @@ def parents_first(links: Sequence[Link], places: Mapping[str, int]) -> tuple[lis
     done = [False] * len(links)
     for first in range(len(links)):
         waiting = [first]
-        for number in waiting:  # grows meanwhile
+        for number in waiting:  # grows in the loop
             maker = waits_for.get(number)
             if maker is not None and not done[maker]:
                 children.setdefault(maker, []).append(number)

@@ -1,7 +1,7 @@
-"""What is on a parent interface, or is that interface itself, that keeps a new link away from it.
+"""Find what prevents a new link on its parent interface: other links on it, or the parent itself.
 
-The kernel refuses such a link with a bare EBUSY, EINVAL or EEXIST. A plan knows what is in the namespaces of the file,
-that of a dry run all that can be found; after a refusal it is looked for too (see engine.elsewhere).
+The kernel refuses such a link with a bare EBUSY, EINVAL or EEXIST. A plan knows the namespaces of the file; a dry run,
+and a run after a refusal, look into all namespaces that can be found (engine.elsewhere).
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ if TYPE_CHECKING:
     from kokofast.topology.model import Link
 
 LOOPBACK_IFINDEX = 1
-# Ports of these do not give up what they receive.
+# Masters that leave the rx_handler of their ports free.
 HARMLESS_MASTERS = ("vrf", "")
 
 
 class Standing:
-    """The interfaces of a namespace, and those elsewhere that have their parent in it, each with its name for people,
-    by what keeps others away. They are looked through once, not for each link."""
+    """An index of the links whose parent is in a namespace, by what they conflict with.
+
+    elsewhere has those that are in other namespaces, with their titles.
+    """
 
     __slots__ = ("alone", "by_index", "by_kind", "tagged")
 
     def __init__(self, namespace: Namespace | None, elsewhere: Iterable[tuple[str, Interface]] = ()) -> None:
         interfaces = namespace.interfaces.values() if namespace is not None else ()
         self.by_index = {item.ifindex: item for item in interfaces}
-        # By kind, tag, family of the addresses, and the index of the parent, also without that.
+        # By kind, tag, address family, and the parent's index or None.
         self.tagged: dict[tuple[object, ...], str] = {}
-        # By the index of the parent: the first interface of each kind, and the first that takes it for itself.
+        # By the parent's index: the first child of each kind, and the first that needs the parent for itself.
         self.by_kind: dict[int, dict[str, str]] = {}
         self.alone: dict[int, str] = {}
         here = [(item.ifname, item) for item in interfaces if item.peer_nsid is None]
@@ -56,12 +58,14 @@ def _tag(kind: Kind, data: Mapping[str, object]) -> tuple[object, ...]:
 
 
 def obstacle(link: Link, carrier: Interface, standing: Standing) -> tuple[str, str] | None:
-    """(field, sentence) on what keeps a link that is to be made away from its parent, which is there; None for nothing.
-    standing is what is in the parent's namespace."""
+    """Return (field, sentence) for what prevents a new link on its existing parent; None for nothing.
+
+    standing is the index of the parent's namespace.
+    """
     kind = KINDS[link.kind]
     data = kind.create(link, ({},), carrier.ifindex)["linkinfo"]["data"]  # type: ignore[index]
     if kind.tag:
-        is_tunnel = bool(kind.overhead(link))  # those are told apart in their whole namespace, others on a parent
+        is_tunnel = bool(kind.overhead(link))  # tags of tunnels are unique in a namespace, others on their parent
         other = standing.tagged.get((*_tag(kind, data), None if is_tunnel else carrier.ifindex))
         if other is None:
             return None
@@ -71,16 +75,17 @@ def obstacle(link: Link, carrier: Interface, standing: Standing) -> tuple[str, s
     if not kind.shares_parent or carrier.kind == link.kind:
         return None
     if carrier.ifindex == LOOPBACK_IFINDEX:
-        return "parent", f"a loopback interface carries no {link.kind}"
+        return "parent", f"a loopback interface cannot be the parent of a {link.kind}"
     master = standing.by_index.get(carrier.master)
     if master is not None and master.kind not in HARMLESS_MASTERS:
         return "parent", (
-            f"{carrier.ifname} is a port of the {master.kind} {master.ifname}, and carries no {link.kind}: take "
-            f"{master.ifname} as the parent, or {carrier.ifname} out of it (ip link set {carrier.ifname} nomaster)"
+            f"{carrier.ifname} is a port of the {master.kind} {master.ifname}, and cannot be the parent of a "
+            f"{link.kind}: use {master.ifname}, or take {carrier.ifname} out of it "
+            f"(ip link set {carrier.ifname} nomaster)"
         )
     for name, other in standing.by_kind.get(carrier.ifindex, {}).items():
         if name != link.kind:
-            return "parent", f"{carrier.ifname} carries the {name} {other}, and no {link.kind} beside it"
+            return "parent", f"{carrier.ifname} is the parent of the {name} {other}, and cannot have a {link.kind}, too"
     is_alone = kind.alone(data)
     beside = (
         standing.by_kind.get(carrier.ifindex, {}).get(link.kind) if is_alone else standing.alone.get(carrier.ifindex)
@@ -89,6 +94,6 @@ def obstacle(link: Link, carrier: Interface, standing: Standing) -> tuple[str, s
         return None
     which = "this one" if is_alone else "that one"
     return ("parent" if kind.own_mac(link.options) else "mode"), (
-        f"{carrier.ifname} carries the {link.kind} {beside} already, and mode passthru of {which} takes the "
+        f"{carrier.ifname} is the parent of the {link.kind} {beside} already, and mode passthru of {which} needs the "
         "parent for itself"
     )

@@ -1,4 +1,4 @@
-"""What a plan is, and what it is made from."""
+"""The plan, and the situation that it is made from."""
 
 from __future__ import annotations
 
@@ -17,11 +17,19 @@ CREATE, UPDATE, UNCHANGED = "create", "update", "unchanged"
 
 
 class Plan:
-    """operations[i] may start when every operation in after[i] is done. actions says for each link of the topology
-    what becomes of it: CREATE, UPDATE or UNCHANGED. With problems there are no operations. notes are for the user.
-    Operations from number ``last`` on cannot be taken back as they were, and are for when the others are done; those
-    from ``final`` on for when nothing is left that may be refused. Both wait for earlier stages only. topology is what
-    the numbers of links mean, and rest what there would be to do but for the problems."""
+    """The operations of a run.
+
+    Attributes:
+        topology: The topology, whose links the operations refer to by number.
+        operations: What to do; nothing when there are problems.
+        after: after[i] are the operations that operations[i] waits for.
+        last: The first operation that cannot be undone exactly, and may be refused. Runs after the earlier ones.
+        final: The first operation that cannot be undone, and is not refused. Runs after the earlier ones.
+        actions: For each link of the topology CREATE, UPDATE or UNCHANGED.
+        problems: Why the topology cannot be applied.
+        rest: What the operations would be without the problems.
+        notes: Lines for the user.
+    """
 
     __slots__ = ("actions", "after", "final", "last", "notes", "operations", "problems", "rest", "topology")
 
@@ -36,20 +44,26 @@ class Plan:
         self.notes: list[str] = []
 
     def stages(self) -> list[tuple[int, int]]:
-        """(first, end) of the operations that may be carried out together, one stage behind the other."""
+        """Return (first, end) of each stage: operations that may run together."""
         return [(0, self.last), (self.last, self.final), (self.final, len(self.operations))]
 
     def add(self, operation: Operation, after: tuple[int, ...] = ()) -> int:
+        """Append an operation and return its number."""
         self.operations.append(operation)
         self.after.append(after)
         return len(self.operations) - 1
 
 
 class Situation:
-    """What is decided on. places maps each node's name to the number of its namespace; observed has what is
-    in it, None for one that is to be made; boot is the kernel's boot id (see ownership.first_address). nsids has the
-    number by which the first namespace calls the second (None: it has none), where that was asked for. elsewhere has,
-    by the number of a namespace, what of others is on an interface in it, each with a name for people."""
+    """What the plan is made from. Namespaces are numbers.
+
+    Attributes:
+        places: The namespace of each node.
+        observed: What is in each namespace; None for one that does not exist yet.
+        boot: The kernel's boot id; see ownership.first_address().
+        nsids: The nsid of the second namespace in the first (None: it has none), if asked for.
+        elsewhere: For each namespace the interfaces in others, with titles, whose parents are in it.
+    """
 
     __slots__ = ("boot", "elsewhere", "nsids", "observed", "places")
 
@@ -67,14 +81,18 @@ class Situation:
         self.boot = boot
 
     def find(self, reference: IfRef) -> Interface | None:
-        """The interface, when it is there."""
+        """Return the interface, None if it does not exist."""
         observed = self.observed[reference.ns]
         return observed.interfaces.get(reference.ifname) if observed is not None else None
 
 
 def parents_elsewhere(topology: Topology, situation: Situation) -> tuple[set[tuple[int, int]], set[int]]:
-    """(namespace, namespace of the parent) of the links that are there and whose parent is to be in another one: an
-    index alone does not tell whether it is. And the namespaces of the parents of links that are to be made."""
+    """Return what has to be asked about parents.
+
+    Returns:
+        (namespace, namespace of the parent) of existing links whose parent is in another one by the file: an ifindex
+        alone does not say whether it is. And the namespaces of the parents of new links.
+    """
     found: set[tuple[int, int]] = set()
     new: set[int] = set()
     for link in topology.links:
@@ -91,7 +109,7 @@ def parents_elsewhere(topology: Topology, situation: Situation) -> tuple[set[tup
 
 
 def nodes_of(topology: Topology) -> dict[str, Node]:
-    """All namespaces that a plan has to know: the nodes of the topology, and the caller's where a parent is there."""
+    """Return the nodes of the topology, and the caller's namespace if a parent is in it."""
     nodes = dict(topology.nodes)
     for link in topology.links:
         parent = link.parent

@@ -1,4 +1,4 @@
-"""Topology + what was observed -> the operations that make the kernel match, and what each of them must wait for."""
+"""Make the plan: topology + situation -> operations, their order, or problems."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ LOOPBACK = "lo"
 # The options of koko's command line that delete a link, by the kind of node.
 DELETES = {"path": "A", "host": "C", "docker": "D", "cri": "E", "netns": "N", "pid": "P"}
 SHELL_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/:@+")
-CYCLE_SHOWN = 8  # links of a cycle that are named
+CYCLE_SHOWN = 8  # links of a cycle that a message names
 DEFAULT_MTU = 1500  # ETH_DATA_LEN, what ether_setup() gives
 
 
 def make_plan(topology: Topology, situation: Situation) -> Plan:
-    """The whole plan, or all the problems that stand in its way."""
+    """Make the plan. With problems it has all of them and no operations."""
     plan = Plan(topology)
     made = _plan_namespaces(plan, topology, situation)
     plan.actions = [UNCHANGED] * len(topology.links)
@@ -62,7 +62,7 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
 
 
 def _has_mirrors(topology: Topology, situation: Situation) -> bool:
-    """Whether the file has a mirror, or one of ours is there."""
+    """Whether the file has a mirror, or one of ours exists."""
     return any(end.mirror is not None for link in topology.links for end in link.ends) or any(
         namespace is not None and namespace.mirrors for namespace in situation.observed
     )
@@ -73,14 +73,14 @@ def _plan_namespaces(plan: Plan, topology: Topology, situation: Situation) -> di
     alias = namespace_alias(topology.name)
     for name, node in topology.nodes.items():
         ns = situation.places[name]
-        # Other nodes may lead there as well, by its path say.
+        # Several nodes may lead to one namespace, such as by its path.
         if situation.observed[ns] is None and ns not in made and node.create:
             made[ns] = plan.add(MakeNamespace(ns, node.target, alias))
     return made
 
 
 def deletion(node: Node, ifname: str) -> str:
-    """The command that deletes a link of ours by its end in a node; empty where a shell would need quotes."""
+    """Return the command that deletes a link of ours by its end in a node; "" if a shell would need quotes."""
     letter = DELETES.get(node.kind)
     if letter is None or not SHELL_SAFE.issuperset(node.target + ifname):
         return ""
@@ -98,11 +98,11 @@ class _LinkPlanner:
         self.group = group_of(self.lab)
         self.mark = self.group, number_of(self.lab)
         self.taken: dict[tuple[int, str], End] = {}
-        # The interfaces of links whose parent is nowhere.
+        # The interfaces of links without a parent: their children get no error of their own.
         self.unmade: set[tuple[int, str]] = set()
         self.last: list[ConfigureEnd] = []
         self.final: list[ConfigureEnd] = []
-        # What links that are to be made stand on.
+        # The parents of new links.
         self.carriers = {
             (situation.places[link.parent[0]], link.parent[1])
             for link in topology.links
@@ -119,11 +119,11 @@ class _LinkPlanner:
         self.titles: dict[int, str] | None = None  # see _title_of()
 
     def plan_links(self) -> None:
-        """Plans every link, or makes problems of it."""
+        """Add the operations of all links, or problems."""
         order: Sequence[int] = range(len(self.links))
         cycles: list[list[int]] = []
         if any(link.parent is not None for link in self.links):
-            from kokofast.plan.order import parents_first  # only links on parents need it
+            from kokofast.plan.order import parents_first  # needed for links with parents only
 
             order, cycles = parents_first(self.links, self.situation.places)
         for number in order:
@@ -136,8 +136,8 @@ class _LinkPlanner:
                 node, _, _ = str(link.options["parent"]).rpartition(":")
                 where = f"in {node}" if node else "in this namespace"
                 name = self.prospect.altnames(parent.ns).get(parent.ifname)
-                hint = f"; it is another name (altname) of {name}, take that" if name else ""
-                self._problem(link.where("parent"), f"there is no interface {parent.ifname} {where} to stand on{hint}")
+                hint = f"; it is another name (altname) of {name}, use that" if name else ""
+                self._problem(link.where("parent"), f"parent interface {parent.ifname} not found {where}{hint}")
             self.unmade.update((self.situation.places[end.node], end.ifname) for end in link.ends)
         for cycle in cycles:
             titles = [self.links[number].title() for number in cycle]
@@ -146,7 +146,7 @@ class _LinkPlanner:
             self._problem(self.links[cycle[0]].where("parent"), f"parent cycle: {chain}")
 
     def _plan_link(self, number: int, link: Link, parent: IfRef | None) -> None:
-        """Adds what one link needs, or its problems."""
+        """Add the operations of one link, or its problems."""
         places = [self.situation.places[end.node] for end in link.ends]
         references = tuple(IfRef(ns, end.ifname) for ns, end in zip(places, link.ends, strict=True))
         self._check_taken(link, places)
@@ -161,7 +161,7 @@ class _LinkPlanner:
             self._check_names(link, places)
             carrier = None if parent is None else self.situation.find(parent)
             if parent is not None and carrier is not None:
-                from kokofast.plan.parents import obstacle  # only links on parents need it
+                from kokofast.plan.parents import obstacle  # needed for links with parents only
 
                 reason = obstacle(link, carrier, self.prospect.standing(parent.ns))
                 if reason is not None:
@@ -171,7 +171,7 @@ class _LinkPlanner:
             self._update(number, link, references, present, parent, alias)
 
     def plan_last(self) -> None:
-        """Adds what cannot be given back as it was, behind everything that may fail."""
+        """Add the operations that cannot be undone, after all that may fail."""
         self.plan.last = len(self.plan.operations)
         for mirror, after in self.prospect.mirrors_last:
             self.plan.add(mirror, after)
@@ -187,13 +187,13 @@ class _LinkPlanner:
         for operation in self.final:
             change = operation.change
             room = self.prospect.room_of(operation.interface)
-            if room is not None and "mtu" in change.attributes:  # a mirror has lowered it by then
+            if room is not None and "mtu" in change.attributes:  # a mirror lowers it before
                 mtu = min(room, change.attributes["mtu"])  # type: ignore[call-overload]
                 change = Change({**change.attributes, "mtu": mtu}, change.up, change.add, change.remove)
             self.plan.add(ConfigureEnd(operation.link, operation.end, operation.interface, change, operation.undo))
 
     def _follow_lowered_parents(self) -> None:
-        """Lowers what has its MTU from a parent that a mirror lowers."""
+        """Lower the links that get their MTU from a parent which a mirror lowers."""
         for planned in self.prospect.ends:  # parents first
             parent = self._parent(planned.link)
             room = None if parent is None else self.prospect.room_of(parent)
@@ -205,7 +205,7 @@ class _LinkPlanner:
             mtu = max(room - overhead, kind.mtu[0])
             if mtu < before:
                 self.prospect.lowers(planned.reference, mtu)
-                if not overhead:  # the kernel lowers it together with its parent
+                if not overhead:  # the kernel lowers it with its parent
                     continue
                 undo = None if planned.interface is None else Change({"mtu": planned.interface.mtu})
                 change = Change({"mtu": mtu})
@@ -219,7 +219,7 @@ class _LinkPlanner:
         return IfRef(self.situation.places[link.parent[0]], link.parent[1])
 
     def _check_taken(self, link: Link, places: list[int]) -> None:
-        # Two nodes may be one namespace; the file alone cannot show that.
+        # Two nodes may lead to one namespace, which the file alone does not show.
         for ns, end in zip(places, link.ends, strict=True):
             if end.ifname == LOOPBACK and self.situation.observed[ns] is None:
                 self._problem(end.where("ifname"), f"every namespace has a {LOOPBACK} of its own")
@@ -251,8 +251,7 @@ class _LinkPlanner:
                 )
 
     def _room(self, link: Link, parent: IfRef | None) -> int | None:
-        """The largest MTU that the link can have on its parent, which is what the kernel gives it where the file says
-        nothing; None when nothing is known to limit it."""
+        """Return the largest MTU of the link on its parent, the kernel's default for it; None if not known."""
         mtu = self.prospect.mtu_of(parent) if parent is not None else None
         if mtu is None:
             return None
@@ -260,12 +259,12 @@ class _LinkPlanner:
         return min(max(mtu - kind.overhead(link), kind.mtu[0]), kind.mtu[1])
 
     def _is_apart(self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], alias: str) -> bool:
-        """Whether an end of this link, which is there, is not where the file has it; then says so."""
+        """Whether an end of this existing link is not where the file has it; add a problem then."""
         if len(present) == len(references):
             return False
         strays = [(ns, item) for ns, item in self._with_alias(alias) if item not in present]
         if not strays and {interface.alias for interface in present} != {alias}:
-            return False  # there is nothing yet, or what is there tells of another link
+            return False  # there is nothing yet, or another link
         if any(map(self._is_a_strangers, references)):
             return False
         missing = [
@@ -285,8 +284,7 @@ class _LinkPlanner:
         return True
 
     def _alias_there(self, link: Link, present: Sequence[Interface]) -> str:
-        """The alias of a link. One whose ends stand the other way round in the file is the same link, and keeps that
-        which it has."""
+        """Return the link's alias. A link with its ends swapped in the file keeps its present alias."""
         alias = alias_of(self.lab, link)
         if any(interface.alias == alias for interface in present) or self._with_alias(alias) or not self.by_alias:
             return alias
@@ -294,12 +292,12 @@ class _LinkPlanner:
         return turned if self._with_alias(turned) else alias
 
     def _deletion(self, ns: int, ifname: str) -> str:
-        """The command that deletes a link of ours by one of its ends."""
+        """Return the command that deletes a link of ours by one of its ends."""
         nodes = (node for name, node in self.nodes.items() if self.situation.places.get(name) == ns)
         return next(filter(None, (deletion(node, ifname) for node in nodes)), f"ip link delete {ifname}")
 
     def _with_alias(self, alias: str) -> list[tuple[int, Interface]]:
-        """(namespace, interface) of each interface of this lab that has the alias."""
+        """Return (namespace, interface) of each interface of this lab with the alias."""
         if self.by_alias is None:
             self.by_alias = {}
             for ns, namespace in enumerate(self.situation.observed):
@@ -316,7 +314,7 @@ class _LinkPlanner:
     def _is_this_link(
         self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], parent: IfRef | None, alias: str
     ) -> bool:
-        """Whether what is there is this link; else says what stands in the way."""
+        """Whether the present interfaces are this link; otherwise add the problems."""
         is_named = all(interface.alias == alias and interface.group == self.group for interface in present)
         strangers = [
             (reference, end)
@@ -337,7 +335,7 @@ class _LinkPlanner:
                 for reference, end in zip(references, link.ends, strict=True)
                 if self.situation.find(reference)
             )
-            # Where the ends tell of two links, the other one is the news.
+            # If the two ends are of two links, name the other link.
             telling = sorted(filter(None, aliases), key=lambda text: (text == alias, text))
             now = telling[0] if telling else "a link without its alias yet"
             self._problem(
@@ -359,15 +357,14 @@ class _LinkPlanner:
         return not fixed
 
     def _is_parents_namespace(self, here: int, there: int, interface: Interface) -> bool:
-        """Whether an interface stands on one of that namespace, as far as that is known: indexes are only told apart
-        within one."""
+        """Whether the interface's parent is in that namespace, as far as known. An ifindex is unique in one only."""
         if here == there:
             return interface.peer_nsid is None
         nsids = self.situation.nsids
         return (here, there) not in nsids or interface.peer_nsid == nsids[here, there] is not None
 
     def _share_parent(self, here: int, interface: Interface, there: int, carrier: Interface) -> bool:
-        """Whether the parents of two interfaces may be in one namespace, as far as that is known."""
+        """Whether the parents of two interfaces may be in one namespace, as far as known."""
         if here == there:
             return interface.peer_nsid == carrier.peer_nsid
         nsids = self.situation.nsids
@@ -439,7 +436,7 @@ class _LinkPlanner:
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface, alias))
 
     def _with_link_local(self, end: End, alias: str, interface: Interface | None = None) -> End:
-        """The end with a link-local address of our own, where it is not to have the kernel's."""
+        """Return the end with a link-local address of ours if it has dad: false, which excludes the kernel's."""
         if end.dad is False:
             if any(is_link_local(one) for one in end.addresses if one.family == AF_INET6):
                 return end
@@ -465,7 +462,7 @@ class _LinkPlanner:
 def _creation(
     link: Link, references: Sequence[IfRef], parent: IfRef | None, mark: tuple[int, int]
 ) -> Mapping[str, object]:
-    """The attributes that a link is made with; mark is the group and the number of its lab."""
+    """Return the attributes of a link's creation; mark is the group and the number of its lab."""
     kind = KINDS[link.kind]
     ends = zip(references, link.ends, strict=True)
     return kind.create(link, tuple(_attributes(kind, reference, end, mark) for reference, end in ends), parent)

@@ -1,4 +1,4 @@
-"""The interfaces as they will be when the plan is carried out, as far as it goes by now."""
+"""The interfaces as they will be after the plan, as far as it is made."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 
 class PlannedEnd:
-    """An end of a link that was planned: number is the link's, position the end's in it, interface what there was,
-    alias the link's."""
+    """An end of a planned link: the link's number and alias, the end's position in it, the present interface."""
 
     __slots__ = ("alias", "interface", "link", "number", "position", "reference")
 
@@ -31,7 +30,7 @@ class PlannedEnd:
 
 
 class Prospect:
-    """What is there, and what the plan adds to it."""
+    """The present interfaces and what the plan changes. MTUs are in bytes."""
 
     def __init__(self, situation: Situation) -> None:
         self.situation = situation
@@ -45,7 +44,7 @@ class Prospect:
         self.lowered_peers: dict[tuple[int, str], PlannedEnd] = {}
         self._other_ends: dict[tuple[int, str], PlannedEnd] | None = None
         self.widest: dict[tuple[int, str], tuple[int, Link]] | None = None  # see plan.mirrors
-        self.mirrors_last: list[tuple[AddMirror, tuple[int, ...]]] = []  # and what each waits for
+        self.mirrors_last: list[tuple[AddMirror, tuple[int, ...]]] = []  # each with the operations it waits for
 
     def altnames(self, ns: int) -> dict[str, str]:
         """Return the altnames in a namespace, each with the name of its interface."""
@@ -56,45 +55,47 @@ class Prospect:
         return self._altnames[ns]
 
     def standing(self, ns: int) -> Standing:
-        """The interfaces that are in a namespace, by what keeps others away."""
+        """Return an index of the interfaces in a namespace that may conflict with new ones."""
         if ns not in self._standing:
-            from kokofast.plan.parents import Standing  # only links on parents need it
+            from kokofast.plan.parents import Standing  # needed for links with parents only
 
             self._standing[ns] = Standing(self.situation.observed[ns], self.situation.elsewhere.get(ns, ()))
         return self._standing[ns]
 
     def exists(self, reference: IfRef) -> bool:
-        """Whether the interface is there or planned."""
+        """Whether the interface exists or is planned."""
         return self.situation.find(reference) is not None or (reference.ns, reference.ifname) in self._ready
 
     def completes(self, operation: int, reference: IfRef) -> None:
-        """After this operation the interface is as it will be."""
+        """Record the operation after which the interface is complete."""
         self._ready[reference.ns, reference.ifname] = operation
 
     def ready(self, references: Iterable[IfRef]) -> tuple[int, ...]:
-        """The operations of the plan after which these interfaces are complete."""
+        """Return the operations of the plan after which these interfaces are complete."""
         places = [(reference.ns, reference.ifname) for reference in references]
         return tuple(sorted({self._ready[place] for place in places if place in self._ready}))
 
     def sets_mtu(self, reference: IfRef, mtu: int | None, *, at_first: int | None = None) -> None:
-        """The MTU that the plan gives an interface, None where that is not known; at_first is what it has until the
-        last operations."""
+        """Record the MTU that the plan gives an interface, None if not known.
+
+        at_first is its MTU until the last operations.
+        """
         self._mtus[reference.ns, reference.ifname] = mtu
         if at_first is not None:
             self._mtus_at_first[reference.ns, reference.ifname] = at_first
 
     def mtu_at_first(self, reference: IfRef) -> int | None:
-        """The MTU that an interface has before the last operations, where that is known."""
+        """Return the MTU before the last operations, None if not known."""
         found = self._mtus_at_first.get((reference.ns, reference.ifname))
         return found if found is not None else self.mtu_of(reference)
 
     def lowers(self, reference: IfRef, room: int) -> None:
-        """A mirror lowers the MTU of an interface."""
+        """Record that a mirror lowers the MTU of an interface to room."""
         place = reference.ns, reference.ifname
         self._rooms[place] = min(room, self._rooms.get(place, room))
 
     def other_end(self, reference: IfRef) -> PlannedEnd | None:
-        """The other end of a planned link that has two; for when all are planned."""
+        """Return the other end of a planned link. Call it when all links are planned."""
         if self._other_ends is None:
             self._other_ends = {}
             first: dict[int, PlannedEnd] = {}
@@ -106,16 +107,16 @@ class Prospect:
         return self._other_ends.get((reference.ns, reference.ifname))
 
     def room_of(self, reference: IfRef) -> int | None:
-        """What mirrors lower the MTU of an interface to."""
+        """Return the MTU that mirrors lower an interface to, None for none."""
         return self._rooms.get((reference.ns, reference.ifname))
 
     def width_of(self, reference: IfRef) -> int | None:
-        """The MTU that an interface will have when mirrors have lowered it, where that is known."""
+        """Return the final MTU, lowered by mirrors; None if not known."""
         mtu, room = self.mtu_of(reference), self.room_of(reference)
         return mtu if mtu is None or room is None else min(mtu, room)
 
     def mtu_of(self, reference: IfRef) -> int | None:
-        """The MTU that an interface will have, where that is known."""
+        """Return the planned or present MTU, not lowered by mirrors; None if not known."""
         if (reference.ns, reference.ifname) in self._mtus:
             return self._mtus[reference.ns, reference.ifname]
         interface = self.situation.find(reference)

@@ -1,13 +1,12 @@
-"""What to delete, with the fewest requests: each deletion waits for RCU with the rtnl lock held, whatever it deletes.
+"""Delete links with as few requests as possible: each one waits for RCU with the rtnl lock held.
 
-A link goes with either of its ends, and all links of a group in a namespace go by one request. So the namespaces to
-ask are a vertex cover of the links, found greedily (busiest namespace first), which for a chain is every second one.
-Links between two namespaces that are removed themselves need no request. A link with one end does: it stands on an
-interface that may stay, and until the kernel has ended the removed namespace, some time later, a tunnel of the same
-number or a second passthru macvlan there would be refused.
+A link is deleted with either of its ends, and one request deletes all links of a group in a namespace. So the
+namespaces to ask are a vertex cover of the links, found greedily (busiest namespace first): for a chain every second
+one. Links between two namespaces that are removed need no request. A link with one end does: its parent may stay, and
+until the kernel has ended the removed namespace, some time later, it would refuse a tunnel of the same number or a
+second passthru macvlan on that parent.
 
-A request by group also has the kernel itself see to it that nothing else goes: an ifindex may be another interface's by
-the time that the request comes.
+A deletion by group is also safe: by the time of the request an ifindex may be that of another interface.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 
 
 class OwnedEnd:
-    """One interface to delete: where it is, whose (None: some lab's), and which link (any number, equal for both ends)
-    it belongs to."""
+    """An interface to delete: its namespace, its lab (None: any lab), and its link, a number shared by both ends."""
 
     __slots__ = ("group", "ifindex", "lab", "link", "ns")
 
@@ -38,10 +36,11 @@ class OwnedEnd:
 def plan_teardown(
     ends: Sequence[OwnedEnd], removable: Mapping[int, str]
 ) -> tuple[list[DeleteGroup], list[RemoveNamespace]]:
-    """(deletions of links, removals of namespaces): the second list waits for the first.
+    """Return deletions of links, and removals of namespaces, which wait for them.
 
-    ends are all interfaces to delete, both ends of a link where both were seen; removable maps a namespace of ours
-    that nobody else lives in to its name.
+    Args:
+        ends: All interfaces to delete; both ends of a link if both were seen.
+        removable: The names of those of our namespaces without anything of others in them.
     """
     by_link: dict[int, list[OwnedEnd]] = {}
     for end in ends:
@@ -51,7 +50,7 @@ def plan_teardown(
         for number, members in by_link.items()
         if len(members) == 1 or not all(end.ns in removable for end in members)
     }
-    # More than two ends under one number: which go together cannot be told, so each is asked for.
+    # The pairs are not known when more than two ends have one number: send a request for each.
     crowds = [end for members in links.values() if len(members) > 2 for end in members if end.ns not in removable]
     places = dict.fromkeys((end.ns, end.group) for end in crowds)
     places |= dict.fromkeys(
@@ -60,7 +59,7 @@ def plan_teardown(
     present: dict[tuple[int, int], list[OwnedEnd]] = {}
     for end in ends if places else ():
         present.setdefault((end.ns, end.group), []).append(end)
-    # All that we know to be in the group: also both ends of one link, and ends whose link goes elsewhere.
+    # All interfaces known to be in the group, also both ends of one link, and ends that a request elsewhere deletes.
     deletions = [_deletion(*place, present[place]) for place in places]
     return deletions, [RemoveNamespace(ns, name) for ns, name in removable.items()]
 
@@ -75,7 +74,7 @@ def _cover(links: Mapping[int, list[OwnedEnd]], removable: Mapping[int, str]) ->
     at: dict[tuple[int, int], set[int]] = {}
     for members in links.values():
         for end in members:
-            # A removed namespace takes its ends along only some time later; the end that stays must go now.
+            # The kernel deletes the ends in a removed namespace only later; the end that stays must go now.
             if end.ns not in removable or len(members) == 1:
                 at.setdefault((end.ns, end.group), set()).add(end.link)
     heap = [(-len(members), place) for place, members in at.items()]

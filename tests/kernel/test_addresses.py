@@ -84,7 +84,7 @@ def test_an_mtu_that_costs_ipv6_is_not_set_in_place(lab: Lab, node: str) -> None
     lab.write([{"endpoints": [end, f"{node}:y"]}])
     done = lab.kokofast("batch", lab.file)
     assert done.returncode == 2
-    assert "$.links[0].endpoints[0].mtu: with an mtu of 1200 the kernel takes the IPv6 addresses" in done.stderr
+    assert "$.links[0].endpoints[0].mtu: with an mtu of 1200 the kernel removes the IPv6 addresses" in done.stderr
     assert ip(node, *shown) == before
     ip(node, "address", "del", "2001:db8::99/64", "dev", "x")
     assert lab.batch()["links"]["updated"] == 1

@@ -207,9 +207,9 @@ def test_what_keeps_a_macvlan_from_its_parent_is_found_by_a_dry_run(lab: Lab) ->
         assert done.returncode == 2
         for said in (
             "$.links[0].parent: port is a port of the bridge br0",
-            "$.links[1].mode: used carries the macvlan m0 already, and mode passthru of this one",
-            "$.links[2].parent: alone carries the macvlan m1 already, and mode passthru of that one",
-            f"$.links[3].parent: there is no interface brief in {a} to stand on; it is another name (altname) of named",
+            "$.links[1].mode: used is the parent of the macvlan m0 already, and mode passthru of this one",
+            "$.links[2].parent: alone is the parent of the macvlan m1 already, and mode passthru of that one",
+            f"$.links[3].parent: parent interface brief not found in {a}; it is another name (altname) of named",
             f"$.links[4].endpoints[0]: short is another name (altname) of the interface named in {a}",
             "$.links[5].vni: v0, a vxlan whose parent is in the same namespace, has this vni already",
         ):
@@ -218,7 +218,7 @@ def test_what_keeps_a_macvlan_from_its_parent_is_found_by_a_dry_run(lab: Lab) ->
 
 
 MOVED = [
-    (["macvlan", "mode", "bridge"], "up0 carries the macvlan x0 in {b} already, and mode passthru of this one takes"),
+    (["macvlan", "mode", "bridge"], "up0 is the parent of the macvlan x0 in {b} already, and mode passthru of"),
     (
         ["vxlan", "id", "5", "remote", "192.0.2.1", "dstport", "4789"],
         "x0 in {b}, a vxlan whose parent is in the same namespace, has this vni already",

@@ -81,14 +81,12 @@ class TestParents:
 
     def test_a_parent_that_is_nowhere(self) -> None:
         found = plan(nodes(on("macvlan", "c:eth0", "h:up1")), namespace(0), host(1, up0=1500))
-        assert texts(found) == ["link.parent: there is no interface up1 in h to stand on"]
+        assert texts(found) == ["link.parent: parent interface up1 not found in h"]
         assert found.operations == []
 
     def test_what_stands_on_what_is_nowhere_is_named_once(self) -> None:
         rows = on("macvlan", "c:m1", "c:m0"), on("macvlan", "c:m0", "h:up1")
-        assert texts(plan(nodes(*rows), namespace(0), host(1))) == [
-            "link.parent: there is no interface up1 in h to stand on"
-        ]
+        assert texts(plan(nodes(*rows), namespace(0), host(1))) == ["link.parent: parent interface up1 not found in h"]
 
     def test_links_that_stand_on_each_other(self) -> None:
         rows = on("macvlan", "c:m2", "c:m1"), on("macvlan", "c:m1", "c:m0"), on("macvlan", "c:m0", "c:m1")
@@ -107,7 +105,7 @@ class TestParents:
         assert sorted(text.removeprefix("link.parent: ") for text in texts(found)) == [
             "parent cycle: c:m1 -> c:m0 -> c:m1",
             "parent cycle: c:m5 -> c:m5",
-            "there is no interface up1 in c to stand on",
+            "parent interface up1 not found in c",
         ]
 
     def test_a_long_cycle_names_some_of_its_links(self) -> None:
@@ -225,8 +223,8 @@ class TestFollowingTheParent:
         link = on("vxlan", end("c:x0", addresses=["2001:db8::1/64"]), "h:up0")
         there = made(link, 1450, addresses={"2001:db8::1/64": True})
         assert texts(plan(nodes(link), namespace(0, there), host(1, up0=1300))) == [
-            "c:x0.mtu: with an mtu of 1250 (its parent leaves no more) the kernel takes the IPv6 addresses of c:x0 "
-            "away, which need 1280, and it has 1; remove them first"
+            "c:x0.mtu: with an mtu of 1250 (its parent leaves no more) the kernel removes the IPv6 addresses of "
+            "c:x0, which need 1280, and it has 1; remove them first"
         ]
 
     def test_a_parent_that_a_mirror_lowers(self) -> None:
@@ -434,8 +432,8 @@ class TestBothEndsOfAMirroredLink:
         rows = watched(on("macvlan", end("w:m0", mtu=1500), "w:eth0"))
         found = plan(nodes(*rows), host(0, up0=1500), namespace(1))
         assert texts(found) == [
-            "h:vx0: w:eth0 would be lowered to an mtu of 1450 with its other end, and w:m0, which stands on it, "
-            "is given more"
+            "h:vx0: w:eth0 would be lowered to an mtu of 1450 with its other end, but w:m0, whose parent it is, "
+            "needs more: lower the mtu of that link"
         ]
 
     def test_a_stranger_is_named(self) -> None:
@@ -511,8 +509,8 @@ class TestWhatKeepsALinkFromItsParent:
     def test_a_port_of_a_bridge(self, kind: str) -> None:
         bridge = Interface(7, "br0", kind="bridge")
         assert obstacles(on(kind, "c:e0", "h:up0"), bridge, master=7) == [
-            f"link.parent: up0 is a port of the bridge br0, and carries no {kind}: take br0 as the parent, or up0 out "
-            "of it (ip link set up0 nomaster)"
+            f"link.parent: up0 is a port of the bridge br0, and cannot be the parent of a {kind}: use br0, or take up0 "
+            "out of it (ip link set up0 nomaster)"
         ]
         assert obstacles(on("vxlan", "c:e0", "h:up0"), bridge, master=7) == []
         assert obstacles(on(kind, "c:e0", "h:up0"), Interface(7, "red", kind="vrf"), master=7) == []
@@ -520,7 +518,7 @@ class TestWhatKeepsALinkFromItsParent:
     @pytest.mark.parametrize(("kind", "other"), [("macvlan", "ipvlan"), ("ipvlan", "macvlan")])
     def test_the_other_kind(self, kind: str, other: str) -> None:
         (said,) = obstacles(on(kind, "c:e0", "h:up0"), theirs("x0", 9, other))
-        assert said == f"link.parent: up0 carries the {other} x0, and no {kind} beside it"
+        assert said == f"link.parent: up0 is the parent of the {other} x0, and cannot have a {kind}, too"
         assert obstacles(on(kind, "c:e0", "h:up0"), theirs("x0", 9, other, parent=5)) == []
 
     @pytest.mark.parametrize(
@@ -532,7 +530,9 @@ class TestWhatKeepsALinkFromItsParent:
         assert [f"mode passthru of {refused}" in said for said in found] == ([True] if refused else [])
 
     def test_a_loopback(self) -> None:
-        assert obstacles(on("macvlan", "c:e0", "h:lo")) == ["link.parent: a loopback interface carries no macvlan"]
+        assert obstacles(on("macvlan", "c:e0", "h:lo")) == [
+            "link.parent: a loopback interface cannot be the parent of a macvlan"
+        ]
 
     def test_a_tunnel_of_the_same_number(self) -> None:
         link = on("vxlan", "c:e0", "h:up0")
@@ -553,9 +553,9 @@ class TestWhatKeepsALinkFromItsParent:
     def test_an_alternative_name(self) -> None:
         up0 = Interface(2, "up0", mtu=1500, altnames=("uplink", "enp1s0"))
         there = namespace(0), namespace(1, up0)
-        hint = "; it is another name (altname) of up0, take that"
+        hint = "; it is another name (altname) of up0, use that"
         found = plan(nodes(on("macvlan", "c:e0", "h:uplink")), *there)
-        assert texts(found) == [f"link.parent: there is no interface uplink in h to stand on{hint}"]
+        assert texts(found) == [f"link.parent: parent interface uplink not found in h{hint}"]
         tap = veth("c:t", end("h:t", mirror=Mirror("uplink", "ingress")))
         assert texts(plan(nodes(tap), *there)) == [f"h:t: there is no interface uplink in h to mirror{hint}"]
         found = plan(nodes(veth("c:t", "h:uplink")), *there)
