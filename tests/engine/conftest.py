@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,20 @@ import pytest
 import trio.testing
 
 from kokofast.engine import indexes
+from kokofast.engine.observe import interface_of
 from kokofast.host import lock
 from kokofast.host import namespaces as host
-from tests.engine.fake import FakeKernel, Identity
+from kokofast.plan.observed import Namespace
+from kokofast.plan.ownership import lab_of
+from tests.engine.fake import BOOT, FakeKernel, FakeLink, FakeNamespace, Identity
 
 KernelFactory = Callable[..., FakeKernel]
+
+
+def check_mark(kernel: FakeKernel, namespace: FakeNamespace, link: FakeLink) -> None:
+    """An interface bears our mark from the instant of its creation."""
+    seen = interface_of(kernel.rtnl.show(namespace, link))
+    assert lab_of(seen, Namespace(namespace.identity), BOOT) == "", f"{link.name} does not bear our mark"
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +44,7 @@ def make_kernel(monkeypatch: pytest.MonkeyPatch) -> KernelFactory:
 
     def make(*names: str, **options: Any) -> FakeKernel:
         kernel = FakeKernel(*names, **options)
+        kernel.rtnl.created = partial(check_mark, kernel)
         prefix = "/run/netns/"
 
         def list_named() -> dict[str, bool]:

@@ -1,8 +1,9 @@
-"""A kernel in memory, with the interface of host.kernel.Kernel, that does what a test tells it to.
+"""A kernel in memory that answers as Linux does, and does what a test tells it to.
 
-It interprets requests as rtnetlink does as far as the engine can tell the difference. Faults are planned by the number
-of the request, counted from 1 over all sends: refuse[k] = errno, lose[k] = whether the request was carried out before
-its answer was lost (OSError), hold[k] = an Event to wait for before it is carried out.
+It interprets requests as rtnetlink does as far as the engine can tell the difference; test_fake_is_true.py compares.
+Faults are planned by the number of the request, counted from 1 over all sends: refuse[k] = errno or the whole refusal,
+lose[k] = whether the request was carried out before its answer was lost (OSError), hold[k] = an Event to wait for
+before it is carried out.
 """
 
 from __future__ import annotations
@@ -11,80 +12,28 @@ import contextlib
 import errno
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from kokofast.engine.observe import interface_of
 from kokofast.host.kernel import Handle, Kernel
-from kokofast.plan.observed import Namespace
-from kokofast.plan.ownership import lab_of
-from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
-from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
-from kokofast.wire.message import NLM_F_REPLACE, KernelError, Message, Request
+from kokofast.wire.addr import AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
+from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
+from kokofast.wire.message import NLM_F_ECHO, KernelError, Message, Request
 from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_KERNEL
 from kokofast.wire.tc import RTM_GETQDISC, RTM_GETTFILTER
-from tests.engine.fake_filters import CHANGES, FakeFilters
+from tests.engine.fake_filters import CHANGES
+from tests.engine.fake_links import FakeLink, FakeLinks, FakeNamespace, Identity
 
 if TYPE_CHECKING:
     from kokofast.wire.attributes import Resolve
 
+__all__ = ["BOOT", "FakeKernel", "FakeLink", "FakeNamespace", "Identity"]
+
 BOOT = "00000000-fake-boot"
+IPV6_OFF = "ipv6: IPv6 is disabled on this device"
 PATIENCE = 20.0  # a test that would hang for ever fails instead
 
-Identity = tuple[int, int]
-
-_AT_CREATION = ("address", "broadcast", "mtu", "txqlen")
-
-
-class FakeLink:
-    """An interface. addresses maps (family, packed, prefixlen) to IFA_PROTO."""
-
-    def __init__(self, index: int, name: str) -> None:
-        self.index = index
-        self.name = name
-        self.group = 0
-        self.alias = ""
-        self.kind = ""
-        self.mac = bytes(6)
-        self.broadcast = b"\xff" * 6
-        self.mtu = 1500
-        self.txqlen = 1000
-        self.queues = 1
-        self.up = False
-        self.peer: tuple[FakeNamespace, int] | None = None
-        self.addresses: dict[tuple[int, bytes, int], bytes] = {}
-        self.control = FakeFilters()
-
-    def state(self) -> dict[str, object]:
-        """Everything that can be seen of it, to be compared."""
-        peer = None if self.peer is None else (self.peer[0].identity, self.peer[1])
-        return {**self.__dict__, "peer": peer, "addresses": dict(sorted(self.addresses.items()))}
-
-
-class FakeNamespace:
-    """A network namespace: its interfaces by index, where IPv6 is off, and whether a process lives in it, or something
-    that nobody sees holds it."""
-
-    def __init__(self, identity: Identity) -> None:
-        self.identity = identity
-        self.links: dict[int, FakeLink] = {1: FakeLink(1, "lo")}
-        self.ipv6_off = False
-        self.ipv6_on: set[str] = set()
-        self.inhabited = False
-        self.held = False
-        self.routes: list[int] = []  # the interfaces that have one, of IPv6
-
-    def by_name(self, name: str) -> FakeLink | None:
-        return next((link for link in self.links.values() if link.name == name), None)
-
-    def add(self, name: str, *, index: int | None = None, group: int = 0, alias: str = "") -> FakeLink:
-        """An interface of somebody else."""
-        link = FakeLink(index if index is not None else max(self.links) + 1, name)
-        link.group, link.alias = group, alias
-        self.links[link.index] = link
-        return link
-
-    def state(self) -> dict[str, object]:
-        return {link.name: link.state() for link in self.links.values()}
+# What kernels may come without, and the one of the tests does. A test that needs them takes them out.
+LACKS = ("matchall", "prio", "netem")
 
 
 class FakeKernel(Kernel):
@@ -94,7 +43,7 @@ class FakeKernel(Kernel):
         self.budget = budget
         self.namespaces: dict[str, FakeNamespace] = {}
         self.claims: dict[str, str] = {}
-        self.refuse: dict[int, int] = {}
+        self.refuse: dict[int, int | KernelError] = {}
         self.lose: dict[int, bool] = {}
         self.hold: dict[int, threading.Event] = {}
         self.refuse_to_make: dict[int, OSError] = {}
@@ -114,6 +63,8 @@ class FakeKernel(Kernel):
         self._world = threading.RLock()
         self._fds: dict[int, FakeNamespace] = {}
         self._of: dict[Identity, FakeNamespace] = {}
+        self.rtnl = FakeLinks()
+        self.rtnl.lacks.update(LACKS)
         self._scratch_handle = self._handle("(scratch)", self._new())
         for name in names:
             self.namespaces[f"/run/netns/{name}"] = self._new()
@@ -196,13 +147,24 @@ class FakeKernel(Kernel):
         self.closed = True
 
     def nsid(self, handle: Handle, other: Handle) -> int | None:
-        raise OSError(errno.EOPNOTSUPP, "not told here")
+        return self._of[handle.identity].nsids.get(other.identity)
+
+    def load_ipv6(self) -> None:
+        pass
 
     def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
+        namespace = self._of[handle.identity]
+        family, _, name, key = path.split("/")
+        link = namespace.by_name(name)
+        if link is None or not (link.has_ipv6 if family == "ipv6" else link.has_ipv4):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         self.sysctls.append((path, value))
-        if path.endswith("/disable_ipv6") and value == "0":
-            self._of[handle.identity].ipv6_on.add(path.split("/")[2])
-        return "0"
+        before = link.sysctls.pop((family, key), namespace.usual(key))
+        if value != namespace.usual(key):
+            link.sysctls[family, key] = value
+        if not namespace.is_ipv6_on(link):
+            link.addresses.flush(AF_INET6)
+        return before
 
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
         with self._world:
@@ -265,39 +227,35 @@ class FakeKernel(Kernel):
         return [self._one(self._of[handle.identity], request, resolve) for request in requests]
 
     def dump(self, handle: Handle, request: Request) -> list[Message]:
-        namespace = self._of[handle.identity]
         with self._world:
-            if request.type == RTM_GETLINK:
-                return [_link_message(link) for link in namespace.links.values()]
-            if request.type == RTM_GETROUTE:
-                return [_route_message(index) for index in namespace.routes]
-            if request.type == RTM_GETQDISC:
-                return [
-                    message for link in namespace.links.values() for message in link.control.show_qdiscs(link.index)
-                ]
-            if request.type == RTM_GETTFILTER:
-                index, parent, info = (cast("int", request.header.get(name, 0)) for name in ("index", "parent", "info"))
-                return (
-                    namespace.links[index].control.show_filters(index, parent, info) if index in namespace.links else []
-                )
-            assert request.type == RTM_GETADDR, request
-            return [
-                _address_message(link.index, key, proto)
-                for link in namespace.links.values()
-                for key, proto in link.addresses.items()
-            ]
+            return [_as_asked(request, message) for message in self._dump(self._of[handle.identity], request)]
+
+    def _dump(self, namespace: FakeNamespace, request: Request) -> list[Message]:
+        links = list(namespace.links.values())
+        if request.type == RTM_GETLINK:
+            return [self.rtnl.show(namespace, link) for link in links]
+        if request.type == RTM_GETROUTE:
+            return [_route_message(index) for index in namespace.routes]
+        if request.type == RTM_GETQDISC:
+            return [message for link in links for message in link.control.show_qdiscs(link.index)]
+        if request.type == RTM_GETTFILTER:
+            index, parent, info = (_number(request, name) for name in ("index", "parent", "info"))
+            found = namespace.links.get(index)
+            return [] if found is None else found.control.show_filters(index, parent, info)
+        assert request.type == RTM_GETADDR, request
+        return [message for link in links for message in link.addresses.show(link.index)]
 
     def ask(self, handle: Handle, request: Request) -> list[Message]:
         assert request.type in (RTM_GETLINK, RTM_GETQDISC), request
         with self._world:
-            index = request.header["index"]
-            assert isinstance(index, int)
-            link = self._of[handle.identity].links.get(index)
+            namespace, index = self._of[handle.identity], _number(request, "index")
+            link = namespace.links.get(index)
             if link is None:
                 raise KernelError(errno.ENODEV)
-            if request.type == RTM_GETQDISC:
-                return link.control.show_qdiscs(index, cast("int", request.header["parent"]))
-            return [_link_message(link)]
+            if request.type == RTM_GETLINK:
+                return [_as_asked(request, self.rtnl.show(namespace, link))]
+            found = link.control.ask_qdisc(index, _number(request, "parent"))
+            return [_as_asked(request, message) for message in found] if request.flags & NLM_F_ECHO else []
 
     # How requests are carried out
 
@@ -327,126 +285,91 @@ class FakeKernel(Kernel):
         with self._world:
             code = self.refuse.pop(number, None)
             if code is not None:
-                return KernelError(code)
+                return code if isinstance(code, KernelError) else KernelError(code)
             carried_out = self.lose.pop(number, None)
             if carried_out is False:
                 raise OSError(errno.ENOBUFS, "No buffer space available")
-            answer = self._carry_out(namespace, request, _resolved(request.header, resolve), resolve)
+            answer: KernelError | None = None
+            try:
+                header, attributes = _resolved(request.header, resolve), _resolved(request.attributes, resolve)
+                self._carry_out(namespace, request, header, attributes)
+            except KernelError as error:
+                answer = error
             if carried_out:
                 raise OSError(errno.ETIMEDOUT, "the answer was lost")
             return answer
 
     def _carry_out(
-        self, namespace: FakeNamespace, request: Request, header: dict[str, Any], resolve: Resolve | None
-    ) -> KernelError | None:
-        attributes = _resolved(request.attributes, resolve)
+        self, namespace: FakeNamespace, request: Request, header: dict[str, Any], attributes: dict[str, Any]
+    ) -> None:
         if request.type == RTM_NEWLINK:
-            return self._create(header, attributes, resolve)
-        if request.type == RTM_DELLINK:
-            return self._delete(namespace, header, attributes)
-        if request.type == RTM_DELROUTE:
+            self.rtnl.create(namespace, header, attributes, self._fds.__getitem__)
+        elif request.type == RTM_DELLINK:
+            self.rtnl.delete(namespace, header, attributes)
+        elif request.type == RTM_SETLINK:
+            self.rtnl.set(namespace, header, attributes)
+        elif request.type == RTM_DELROUTE:
             if attributes["oif"] not in namespace.routes:
-                return KernelError(errno.ESRCH)
+                raise KernelError(errno.ESRCH)
             namespace.routes.remove(attributes["oif"])
-            return None
+        elif request.type in CHANGES:
+            link = namespace.links.get(header["index"])
+            if link is None:
+                raise KernelError(errno.ENODEV)
+            lacks, targets = self.rtnl.lacks, namespace.links
+            link.control.carry_out(request.type, header, attributes, request.flags, lacks=lacks, indexes=targets)
+        else:
+            self._change_address(namespace, request, header, attributes)
+
+    def _change_address(
+        self, namespace: FakeNamespace, request: Request, header: dict[str, Any], attributes: dict[str, Any]
+    ) -> None:
+        assert request.type in (RTM_NEWADDR, RTM_DELADDR), request
+        is_ipv6, length = header["family"] == AF_INET6, header["prefixlen"]
+        if request.type == RTM_NEWADDR and length > (128 if is_ipv6 else 32):
+            raise KernelError(errno.EINVAL, f"{'ipv6' if is_ipv6 else 'ipv4'}: Invalid prefix length")
         link = namespace.links.get(header["index"])
         if link is None:
-            return KernelError(errno.ENODEV)
-        if request.type in CHANGES:
-            return link.control.carry_out(request.type, header, attributes)
-        if request.type == RTM_SETLINK:
-            return self._set(link, header, attributes)
-        assert request.type in (RTM_NEWADDR, RTM_DELADDR), request
-        key = header["family"], attributes["local"], header["prefixlen"]
+            text = "ipv6: Unable to find the interface" if is_ipv6 else "ipv4: Device not found"
+            raise KernelError(errno.ENODEV, text)
         if request.type == RTM_DELADDR:
-            return None if link.addresses.pop(key, None) is not None else KernelError(errno.EADDRNOTAVAIL)
-        if header["family"] == AF_INET6 and namespace.ipv6_off and link.name not in namespace.ipv6_on:
-            return KernelError(errno.EACCES, "IPv6 is disabled on this device")
-        if key in link.addresses and not request.flags & NLM_F_REPLACE:
-            return KernelError(errno.EEXIST)
-        link.addresses[key] = attributes["proto"]
-        return None
-
-    def _create(
-        self, header: dict[str, Any], attributes: dict[str, Any], resolve: Resolve | None
-    ) -> KernelError | None:
-        peer = dict(attributes["linkinfo"]["data"]["peer"])
-        peer_header = _resolved(peer.pop("header"), resolve)
-        ends = [(header, attributes), (peer_header, _resolved(peer, resolve))]
-        made: list[tuple[FakeNamespace, FakeLink]] = []
-        for position, (head, fields) in enumerate(ends):
-            namespace = self._fds[fields["net_ns_fd"]]
-            within = ("linkinfo", "data", "peer") if position else ()
-            if not 68 <= fields.get("mtu", 1500) <= 65535:
-                return KernelError(errno.EINVAL, "MTU must be between 68 and 65535", (*within, "mtu"))
-            if head["index"] in namespace.links:
-                return KernelError(errno.EBUSY if position else errno.EEXIST)  # as Linux 6.18 does
-            if namespace.by_name(fields["ifname"]) is not None:
-                return KernelError(errno.EEXIST)
-            link = FakeLink(head["index"], fields["ifname"])
-            link.kind = attributes["linkinfo"]["kind"]
-            link.group = fields["group"]
-            link.queues = fields.get("num_tx_queues", 2)
-            self._set(link, {"change": 0}, {name: fields[name] for name in _AT_CREATION if name in fields})
-            seen = interface_of(_link_message(link))
-            assert lab_of(seen, Namespace(namespace.identity), BOOT) == "", f"{fields} does not bear our mark"
-            made.append((namespace, link))
-        for namespace, link in made:
-            namespace.links[link.index] = link
-        made[0][1].peer = made[1][0], made[1][1].index
-        made[1][1].peer = made[0][0], made[0][1].index
-        return None
-
-    @staticmethod
-    def _set(link: FakeLink, header: dict[str, Any], attributes: dict[str, Any]) -> KernelError | None:
-        for name, value in attributes.items():
-            setattr(link, {"ifalias": "alias", "address": "mac"}.get(name, name), value)
-        if header.get("change", 0) & IFF_UP:
-            link.up = bool(header["flags"] & IFF_UP)
-        return None
-
-    def _delete(
-        self, namespace: FakeNamespace, header: dict[str, Any], attributes: dict[str, Any]
-    ) -> KernelError | None:
-        if header.get("index"):
-            doomed = [link for link in namespace.links.values() if link.index == header["index"]]
-        else:
-            doomed = [link for link in namespace.links.values() if link.group == attributes["group"]]
-        for link in doomed:
-            self._unlink(namespace, link)
-        return None if doomed else KernelError(errno.ENODEV)
+            if is_ipv6 and not link.has_ipv6:
+                raise KernelError(errno.ENXIO, IPV6_OFF)
+            promote = ("ipv4", "promote_secondaries") in link.sysctls
+            link.addresses.remove(header, attributes, promote=promote)
+            return
+        if not (link.has_ipv6 if is_ipv6 else link.has_ipv4):
+            raise KernelError(errno.EINVAL if is_ipv6 else errno.ENOBUFS)
+        if is_ipv6 and not namespace.is_ipv6_on(link):
+            raise KernelError(errno.EACCES, IPV6_OFF)
+        link.addresses.add(header, attributes, request.flags)
 
     def _unlink(self, namespace: FakeNamespace, link: FakeLink) -> None:
-        namespace.links.pop(link.index, None)
-        if link.peer is not None:
-            link.peer[0].links.pop(link.peer[1], None)
+        self.rtnl.unlink(namespace, link)
 
 
 def _resolved(values: Mapping[Any, Any], resolve: Resolve | None) -> dict[str, Any]:
-    known = (int, str, bytes, dict)
-    return {
-        name: value if isinstance(value, known) or resolve is None else resolve(value) for name, value in values.items()
-    }
+    def inside(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: inside(item) for name, item in value.items()}
+        return value if isinstance(value, (int, str, bytes)) or resolve is None else resolve(value)
+
+    return {name: inside(value) for name, value in values.items()}
 
 
-def _link_message(link: FakeLink) -> Message:
-    attributes: dict[str, Any] = {
-        "ifname": link.name,
-        "group": link.group,
-        "address": link.mac,
-        "broadcast": link.broadcast,
-        "mtu": link.mtu,
-        "txqlen": link.txqlen,
-        "num_tx_queues": link.queues,
-    }
-    if link.alias:
-        attributes["ifalias"] = link.alias
-    if link.kind:
-        attributes["linkinfo"] = {"kind": link.kind}
-    if link.peer is not None:
-        attributes["link"] = link.peer[1]
-    flags = IFF_UP | IFF_LOWER_UP if link.up else 0
-    return Message(RTM_NEWLINK, 0, 0, 0, {"index": link.index, "flags": flags}, attributes)
+def _number(request: Request, name: str) -> int:
+    value = request.header.get(name, 0)
+    assert isinstance(value, int)
+    return value
+
+
+def _as_asked(request: Request, message: Message) -> Message:
+    """The message without what the request does not want decoded."""
+    if request.where is not None and not request.where(message.header):
+        message.attributes = {}
+    if request.only is not None:
+        message.attributes = {name: value for name, value in message.attributes.items() if name in request.only}
+    return message
 
 
 def _route_message(index: int) -> Message:
@@ -455,11 +378,3 @@ def _route_message(index: int) -> Message:
         **{"protocol": RTPROT_KERNEL, "flags": 4},
     }
     return Message(RTM_NEWROUTE, 0, 0, 0, header, {"dst": b"\xfe\x80" + bytes(14), "oif": index, "priority": 256})
-
-
-def _address_message(index: int, key: tuple[int, bytes, int], proto: bytes) -> Message:
-    family, packed, prefixlen = key
-    attributes: dict[str, Any] = {"local": packed, "flags": IFA_F_PERMANENT}
-    if proto:
-        attributes["proto"] = proto
-    return Message(RTM_NEWADDR, 0, 0, 0, {"family": family, "prefixlen": prefixlen, "index": index}, attributes)

@@ -46,7 +46,7 @@ def star(links: int) -> Topology:
 
 def visible(kernel: FakeKernel) -> dict[tuple[str, str], dict[str, object]]:
     """All interfaces, without what differs from run to run: the numbers, and the MAC address computed from them."""
-    numbers = {"index", "peer", "mac"}
+    numbers = {"index", "peer", "parent", "data", "mac"}
     return {
         (path, link.name): {key: value for key, value in link.state().items() if key not in numbers}
         for path, namespace in kernel.namespaces.items()

@@ -15,7 +15,7 @@ from kokofast.engine.result import Result
 from kokofast.host.kernel import Handle
 from kokofast.plan.ownership import group_of
 from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
-from kokofast.wire.message import Message, Request
+from kokofast.wire.message import KernelError, Message, Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel, FakeLink
 from tests.engine.labs import BEFORE, MIXED, chain, lab, star, visible
@@ -162,10 +162,11 @@ async def test_the_place_of_a_refusal_is_the_end_it_is_about(machine: Machine) -
 
 
 async def test_the_error_names_the_attribute_of_the_peer(make_kernel: KernelFactory) -> None:
-    # The file's own check is passed by: what counts is how a refusal's path becomes a place.
+    # veth itself says nothing of why it refuses; what counts is how a refusal's path becomes a place.
     kernel = make_kernel("a", "b")
+    path = ("linkinfo", "data", "peer", "mtu")
+    kernel.refuse[1] = KernelError(errno.EINVAL, "MTU must be between 68 and 65535", path)
     topology = lab([{"endpoints": ["a:e0", {"node": "b", "interface": "e0", "mtu": 70}]}])
-    topology.links[0].ends[1].mtu = 10
     result = await apply(topology, kernel=kernel)
     (error,) = result.errors
     assert error.source == "$.links[0].endpoints[1].mtu"
@@ -767,7 +768,8 @@ async def test_without_the_labs_lock_links_go_one_by_one(
 
     def make_theirs(request: Request) -> None:
         if request.type == RTM_DELLINK and kernel["a"].by_name("theirs") is None:
-            kernel["a"].add("theirs", index=99, group=group_of("lab"), alias="kokofast:lab:a:theirs--c:d")
+            alias = "kokofast:lab:a:theirs--c:d"
+            kernel["a"].add("theirs", index=99, group=group_of("lab"), alias=alias, kind="veth")
 
     kernel.before = make_theirs
     kernel.refuse[5] = errno.EPERM
