@@ -22,7 +22,8 @@ ARROWS = {
     "host": {"wire"},
     "endpoints": {"host", "topology"},
     "drivers": {"endpoints", "host", "topology"},
-    "engine": {"drivers", "plan", "host", "endpoints", "topology", "wire", "kinds"},
+    "ops": {"plan", "host", "endpoints", "topology", "wire", "kinds"},
+    "engine": {"drivers", "ops", "plan", "host", "endpoints", "topology", "wire", "kinds"},
 }
 # Types only, under `if TYPE_CHECKING`, may come from these wherever the importer lives.
 SHARED_TYPES = ("kokofast.topology.model", "kokofast.kinds")
@@ -39,8 +40,6 @@ SPEAKERS = ("kokofast/cli/", "kokofast/koko/command.py", "kokofast/__main__.py")
 CIRCLES = {
     # model and problems annotate each other's types; problems quotes by values, which uses model.
     ("kokofast.topology.model", "kokofast.topology.problems", "kokofast.topology.values"),
-    # Both take the executor, which imports them.
-    ("kokofast.engine.execute", "kokofast.engine.making", "kokofast.engine.mirrors"),
     ("kokofast.engine.inspect", "kokofast.engine.names"),
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from kokofast.drivers import POLL_SECONDS, LabLocked
 from kokofast.drivers.work_queue import WorkerCount, WorkQueue
-from kokofast.engine.applied import Applied
-from kokofast.engine.execute import Executor
 from kokofast.engine.groundwork import is_to_do, leave_out, only_new, plan_of, see_for
 from kokofast.engine.result import APPLIED, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Result, failure_of
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.lock import is_locked
-from kokofast.plan.operations import MakeNamespace
+from kokofast.ops.applied import Applied
+from kokofast.ops.executor import Executor
+from kokofast.ops.registry import load
 from kokofast.plan.plan import CREATE, UPDATE, nodes_of
 from kokofast.topology.problems import Problem
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from kokofast.drivers import Driver
-    from kokofast.engine.execute import Refusal
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Kernel
+    from kokofast.ops.executor import Refusal
     from kokofast.topology.model import Topology
 
 ATTEMPTS = 5  # of a run whose namespaces other labs take away
@@ -122,6 +122,7 @@ class _Run:
         applied = None
         if is_to_do(topology, plan, result, self.dry_run):
             result.notes += notes
+            load(plan.operations)
             executor = Executor(self.kernel, survey.handles, survey.observed, is_alone=is_alone)
             applied = Applied(topology, plan, executor)
             await self._carry_out(applied)
@@ -171,7 +172,7 @@ class _Run:
             _count_done(applied, result, failed)
         else:
             await self._roll_back(applied, None)
-            applied.count_failed(result)
+            _count_failed(applied, result)
 
     def _queue(self, applied: Applied, workers: WorkerCount, start: int, stop: int) -> WorkQueue:
         """The operations of a stage."""
@@ -237,6 +238,14 @@ def _verify(applied: Applied) -> None:
         fail_the_misled(applied)
 
 
+def _count_failed(applied: Applied, result: Result) -> None:
+    """Count the links that were refused, and the namespaces, where there are some."""
+    refused = [applied.plan.operations[number].link for number in applied.failures]
+    result.links["failed"] = len({*refused} - {None})
+    if None in refused:
+        result.namespaces["failed"] = refused.count(None)
+
+
 def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
     """Fills the counts in, but for the links in failed, and notes what the machine has too little of for them."""
     actions = applied.plan.actions
@@ -244,7 +253,7 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
     result.links["updated"] = sum(action == UPDATE and number not in failed for number, action in enumerate(actions))
     result.links["failed"] = len(failed)
     result.namespaces["created"] = sum(
-        isinstance(operation, MakeNamespace) and operation.ns not in applied.executor.adopted
+        operation.link is None and operation.ns not in applied.executor.adopted
         for operation in (applied.plan.operations[number] for number in applied.done)
     )
     if len(actions) > 1:  # koko's command line does without

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kokofast.drivers import run_all
-from kokofast.engine.applied import ENDED
-from kokofast.engine.observe import LINKS, Patience, observe
 from kokofast.engine.result import Failure
+from kokofast.ops.applied import ENDED
+from kokofast.ops.observe import LINKS, Patience, observe
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kokofast.drivers import LabLocked, run_all
-from kokofast.engine.execute import Executor
 from kokofast.engine.result import DESTROYED, INVALID, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.rollback import HELD, tear_down
 from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Kernel
 from kokofast.host.limits import missing_capabilities
+from kokofast.ops.executor import Executor
 from kokofast.plan.ownership import cookie_owner, owner_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from kokofast.drivers import Driver
-    from kokofast.engine.execute import Refusal
     from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import Scene
+    from kokofast.ops.executor import Refusal
     from kokofast.topology.model import Topology
 
 MIRROR_WORKERS = 2
@@ -168,10 +168,15 @@ async def _remove_mirrors(
             title = scene.titles[concerned[position]]
             failures.append(Failure(title, f"a mirror cannot be removed: {refusal}", refusal.errno))
 
+    def remove(numbers: Sequence[int]) -> list[Refusal | None]:
+        from kokofast.ops.mirror import remove_all
+
+        return [remove_all(executor, number, lab or None) for number in numbers]
+
     await run_all(
         driver,
         concerned,
-        lambda numbers: [executor.mirrors.remove_all(number, lab or None) for number in numbers],
+        remove,
         workers=MIRROR_WORKERS,
         chunk=MIRROR_CHUNK,
         report=report,

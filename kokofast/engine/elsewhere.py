@@ -7,11 +7,9 @@ import errno
 import os
 from itertools import chain
 
-from kokofast.engine.observe import LINKS, Patience, observe
-from kokofast.engine.seen import look_into
 from kokofast.host import namespaces as host
 from kokofast.kinds import KINDS
-from kokofast.plan.operations import CreateLink
+from kokofast.ops.observe import LINKS, Patience, look_into, observe
 from kokofast.plan.parents import Standing, obstacle
 from kokofast.wire.message import KernelError
 
@@ -19,9 +17,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Set
 
-    from kokofast.engine.applied import Applied
     from kokofast.host.kernel import Handle, Kernel
+    from kokofast.ops.applied import Applied
     from kokofast.plan.observed import Interface, Namespace
+    from kokofast.plan.operations import IfRef
+    from kokofast.topology.model import Link
 
     Sighted = tuple[str, Handle, Namespace]  # a namespace with its title
 
@@ -98,29 +98,27 @@ def obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
     """(field, sentence) on what kept links from their parents that the kernel has refused, by the numbers of the
     operations, as far as it is there to be seen. Raises OSError."""
     executor, links = applied.executor, applied.topology.links
-    refused: dict[int, tuple[int, CreateLink]] = {}
+    refused: dict[int, tuple[IfRef, Link]] = {}
     for number, refusal in applied.failures.items():
         operation = applied.plan.operations[number]
         if (
-            isinstance(operation, CreateLink)
-            and operation.sender is not None
-            and links[operation.link].parent is not None
+            operation.link is not None
+            and operation.makes
             and isinstance(refusal, KernelError)
             and refusal.errno in (errno.EBUSY, errno.EEXIST, errno.EINVAL)
             and not refusal.path
         ):
-            refused[number] = operation.sender, operation
+            refused.update((number, (parent, links[operation.link])) for parent in operation.requires)
     if not refused:
         return {}
-    parents = {sender: executor.handle(sender) for sender, _ in refused.values()}
+    parents = {parent.ns: executor.handle(parent.ns) for parent, _ in refused.values()}
     elsewhere = on_parents(executor.kernel, parents, everywhere(executor.kernel))
     namespaces = {sender: executor.look(sender) for sender in parents}
     standings = {sender: Standing(namespace, elsewhere.get(sender, ())) for sender, namespace in namespaces.items()}
     found: dict[int, tuple[str, str]] = {}
-    for number, (sender, operation) in refused.items():
-        link = links[operation.link]
-        carrier = namespaces[sender].interfaces.get(link.parent[1]) if link.parent is not None else None
-        told = obstacle(link, carrier, standings[sender]) if carrier is not None else None
+    for number, (parent, link) in refused.items():
+        carrier = namespaces[parent.ns].interfaces.get(parent.ifname)
+        told = obstacle(link, carrier, standings[parent.ns]) if carrier is not None else None
         if told is not None:
             found[number] = told
     return found

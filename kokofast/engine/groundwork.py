@@ -6,12 +6,12 @@ import errno
 import os
 
 from kokofast.endpoints import local
-from kokofast.engine.observe import ALL_MIRRORS, BESIDE_OURS, observe
 from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, failure_of
 from kokofast.engine.seen import look
 from kokofast.host import namespaces as host
 from kokofast.host.lock import is_locked
-from kokofast.plan.operations import CreateLink, MakeNamespace
+from kokofast.ops.observe import ALL_MIRRORS, BESIDE_OURS, observe
+from kokofast.ops.registry import home_of
 from kokofast.plan.ownership import lab_of, lab_of_alias
 from kokofast.plan.plan import CREATE, UPDATE, Situation, parents_elsewhere
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.result import Result
     from kokofast.engine.result_types import Progress
-    from kokofast.engine.seen import Sight, Survey
+    from kokofast.engine.seen import Survey
     from kokofast.host.kernel import Handle, Kernel
+    from kokofast.ops.observe import Sight
     from kokofast.plan.observed import Interface, Namespace
+    from kokofast.plan.operations import Operation
     from kokofast.plan.plan import Plan
     from kokofast.topology.model import Link, Node, Topology
 
@@ -128,21 +130,12 @@ def plan_of(topology: Topology, survey: Survey, kernel: Kernel, dry_run: bool = 
 
 
 def only_new(plan: Plan, survey: Survey, boot: str) -> None:
-    """Refuse what is there and would have to be changed; have what is new sent without an empty namespace.
-
-    A link without parent can be sent from its first end's namespace when that has no interface of either name, which is
-    all that an empty namespace is good for; to make one and to end it again takes longer than the link.
-    """
+    """Refuse what is there and would have to be changed; have what is new sent without an empty namespace."""
     if survey.problems:
         return
     if plan.problems or plan.operations:
         plan.problems = _there(plan.topology, survey, boot) or plan.problems
-    for operation in plan.operations:
-        if isinstance(operation, CreateLink) and operation.sender is None:
-            first = operation.ends[0].ns
-            namespace = survey.observed[first]
-            if namespace is not None and not any(end.ifname in namespace.interfaces for end in operation.ends):
-                operation.sender = first
+    plan.send_from_ends(survey.observed)
 
 
 def _there(topology: Topology, survey: Survey, boot: str) -> list[Problem]:
@@ -240,19 +233,22 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
         result.status = INVALID
         result.errors = list(map(failure_of, topology.in_order(plan.problems)))
         if dry_run:
-            from kokofast.engine.describe import describe_rest
+            from kokofast.topology.order import ancestors
 
-            result.planned = describe_rest(plan)
+            faulty = {place for problem in plan.problems for place in ancestors(problem.place)}
+            rest = plan.rest or plan.operations  # those, where the plan itself has no problems
+            links = plan.topology.links
+            chosen = [one for one in rest if one.link is None or links[one.link].place not in faulty]
+            result.planned = _describe(plan, chosen)
         return False
     if dry_run:
         result.status = PLANNED if plan.operations else UNCHANGED
         result.links["created"] = plan.actions.count(CREATE)
         result.links["updated"] = plan.actions.count(UPDATE)
-        result.namespaces["created"] = sum(isinstance(one, MakeNamespace) for one in plan.operations)
+        result.namespaces["created"] = sum(one.link is None for one in plan.operations)
         from kokofast.engine.crowd import crowded
-        from kokofast.engine.describe import describe
 
-        result.planned = describe(plan, plan.operations)
+        result.planned = _describe(plan, plan.operations)
         result.notes = plan.notes + (crowded(topology) if plan.operations else [])
         return False
     if plan.operations:
@@ -269,3 +265,8 @@ def _count(result: Result, plan: Plan) -> None:
         "failed": 0,
     }
     result.namespaces = {"created": 0}
+
+
+def _describe(plan: Plan, operations: Iterable[Operation]) -> list[str]:
+    """Operations of a plan as lines for people: + for what comes, ~ for what changes."""
+    return [line for operation in operations if (line := home_of(operation).describe(plan, operation))]

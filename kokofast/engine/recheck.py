@@ -5,16 +5,12 @@ from __future__ import annotations
 import errno
 
 from kokofast.host.namespaces import named
-from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, MakeNamespace
 from kokofast.plan.ownership import lab_of_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from kokofast.engine.applied import Applied
-    from kokofast.engine.execute import Refusal
-    from kokofast.plan.operations import Operation, RemoveMirror
+    from kokofast.ops.applied import Applied
+    from kokofast.ops.executor import Refusal
 
 
 def fail_the_misled(applied: Applied) -> None:
@@ -34,8 +30,8 @@ def fail_the_misled(applied: Applied) -> None:
         return
     told: set[int] = set()
     for number, operation in enumerate(applied.plan.operations):
-        ns = next((ns for ns in _namespaces(operation) if ns in why), None)
-        link = getattr(operation, "link", None)
+        ns = next((ns for ns in operation.namespaces if ns in why), None)
+        link = operation.link
         if ns is None or number not in applied.done or link in told:
             continue
         if link is not None:
@@ -56,7 +52,7 @@ def lost_to(applied: Applied) -> set[str]:
             lent[ns] = owner
     found: set[str] = set()
     for number, refusal in applied.failures.items():
-        owners = {lent[ns] for ns in _namespaces(applied.plan.operations[number]) if ns in lent}
+        owners = {lent[ns] for ns in applied.plan.operations[number].namespaces if ns in lent}
         if not owners or refusal.errno not in (errno.ENOENT, errno.ESTALE):
             return set()
         found |= owners
@@ -72,12 +68,7 @@ def _fail_on_replaced_parents(applied: Applied) -> None:
     names: dict[int, dict[str, int] | OSError] = {}
     for number in sorted(applied.done):
         operation = applied.plan.operations[number]
-        if not isinstance(operation, CreateLink) or operation.sender is None:
-            continue
-        own = {(end.ns, end.ifname) for end in operation.ends}
-        for parent in _references(operation.attributes):
-            if (parent.ns, parent.ifname) in own:
-                continue
+        for parent in operation.requires if operation.makes else ():
             if parent.ns not in names:
                 try:
                     found = executor.look(parent.ns).interfaces.values()
@@ -95,14 +86,6 @@ def _fail_on_replaced_parents(applied: Applied) -> None:
             applied.done.discard(number)
 
 
-def _namespaces(operation: Operation) -> tuple[int, ...]:
-    if isinstance(operation, MakeNamespace):
-        return (operation.ns,)
-    if isinstance(operation, CreateLink):
-        return tuple(end.ns for end in operation.ends)
-    return (operation.interface.ns if isinstance(operation, ConfigureEnd) else operation.source.ns,)
-
-
 def bereft(applied: Applied, failed: set[int]) -> set[int]:
     """The other links that were done, but cannot stay when the failed ones are taken back: those whose parent is an
     interface that goes, or whose mirror is on one."""
@@ -110,33 +93,13 @@ def bereft(applied: Applied, failed: set[int]) -> set[int]:
     found: set[int] = set()
     while True:
         lost = failed | found
-        gone = {
-            (end.ns, end.ifname)
-            for operation in operations
-            if isinstance(operation, CreateLink) and operation.link in lost
-            for end in operation.ends
-        }
+        gone = {(end.ns, end.ifname) for operation in operations if operation.link in lost for end in operation.makes}
         more = {
             operation.link
             for operation in operations
-            if not isinstance(operation, MakeNamespace) and operation.link not in lost and _stands_on(operation, gone)
+            if operation.link is not None and operation.link not in lost
+            if any((end.ns, end.ifname) in gone for end in operation.requires)
         }
         if not more:
             return found
         found |= more
-
-
-def _stands_on(operation: CreateLink | ConfigureEnd | AddMirror | RemoveMirror, gone: set[tuple[int, str]]) -> bool:
-    if isinstance(operation, AddMirror):
-        return (operation.source.ns, operation.source.ifname) in gone
-    return isinstance(operation, CreateLink) and any(
-        (reference.ns, reference.ifname) in gone for reference in _references(operation.attributes)
-    )
-
-
-def _references(value: object) -> Iterator[IfRef]:
-    if isinstance(value, IfRef):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _references(inner)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 from kokofast.drivers import run_all
-from kokofast.engine.applied import ENDED, ends_made, undo_changes, undo_mirrors
-from kokofast.engine.execute import Executor
-from kokofast.engine.observe import MARKS, Patience
-from kokofast.engine.remove import give_back_if_used, remove, used_by_others
 from kokofast.engine.scene import scan
-from kokofast.engine.seen import look_into
-from kokofast.host import namespaces as host
-from kokofast.plan.operations import MakeNamespace
+from kokofast.ops import delete_group, remove_namespace
+from kokofast.ops.applied import ENDED
+from kokofast.ops.executor import Executor
+from kokofast.ops.observe import MARKS, Patience
+from kokofast.ops.registry import MODULES, home
+from kokofast.ops.remove_namespace import give_back_if_used, used_by_others
 from kokofast.plan.teardown import OwnedEnd, plan_teardown
 from kokofast.wire.message import KernelError
 
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from kokofast.drivers import Driver
-    from kokofast.engine.applied import Applied
-    from kokofast.engine.execute import Refusal
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle
-    from kokofast.plan.operations import DeleteGroup, Operation, RemoveNamespace
+    from kokofast.ops.applied import Applied
+    from kokofast.ops.executor import Refusal
+    from kokofast.plan.operations import DeleteGroup, RemoveNamespace
 
 # Deleting is waiting for RCU with little work in between: many requests in flight share the grace periods.
 DELETE_WORKERS = 64
@@ -188,7 +187,7 @@ async def _delete_links(
         step()
 
     def delete(chosen: Sequence[DeleteGroup]) -> list[list[tuple[int, Refusal | None]]]:
-        return [remove(executor, operation) for operation in chosen]
+        return [delete_group.execute(executor, operation) for operation in chosen]
 
     workers = max(min(workers, executor.kernel.capacity), 1)
     await run_all(driver, deletions, delete, workers=workers, chunk=1, report=report, few=FEW_DELETIONS)
@@ -203,7 +202,7 @@ async def _delete_moved(
     step: Callable[[], None],
 ) -> None:
     """Looks once more, everywhere, for links that were not where they were to be deleted, and deletes those that are
-    elsewhere now. One that keeps its mark keeps its number too, a random one (see engine.indexes)."""
+    elsewhere now. One that keeps its mark keeps its number too, a random one (see ops.indexes)."""
     lost = {end.ifindex: end.link for end in ends}
     links = {end.link for end in ends}
     labs = {end.lab for end in ends}
@@ -275,7 +274,7 @@ async def _remove_namespaces(
                 except (KernelError, OSError):
                     return [_UNWATCHED] * len(chosen)
             return [
-                why or remove(executor, operation)[0][1] or spare(operation)
+                why or remove_namespace.execute(executor, operation) or spare(operation)
                 for operation, why in zip(chosen, used, strict=True)
             ]
 
@@ -298,10 +297,6 @@ async def _remove_namespaces(
     await run_all(driver, removals, remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
 
 
-def _is_ours(operation: Operation, executor: Executor) -> TypeGuard[MakeNamespace]:
-    return isinstance(operation, MakeNamespace) and operation.ns not in executor.adopted
-
-
 async def take_back(
     applied: Applied, only: set[int] | None, driver: Driver, progress: Progress | None = None
 ) -> list[str]:
@@ -311,16 +306,18 @@ async def take_back(
     them go at any time, only the notes tell.
     """
     executor = applied.executor
-    left = undo_mirrors(applied, only) + undo_changes(applied, only)
-    ends, unseen = ends_made(applied, only)
-    removable: dict[int, str] = {}
-    if only is None:
-        made = [applied.plan.operations[number] for number in applied.done]
-        removable = {item.ns: item.name for item in made if _is_ours(item, executor)}
-        removable |= _made_unheard(applied)
+    chosen: dict[str, list[int]] = {}
+    for number, operation in enumerate(applied.plan.operations):
+        is_chosen = only is None or operation.link in only or number not in applied.done
+        if is_chosen and operation in executor.begun:
+            chosen.setdefault(MODULES[type(operation)], []).append(number)
+    left: list[str] = []
+    for name in dict.fromkeys(MODULES.values()):
+        if name in chosen:
+            left += home(name).undo(applied, chosen[name])
+    ends, removable = applied.ends, applied.removable
     done = await tear_down(executor, ends, removable, driver, progress=progress, lab=applied.topology.name)
     links = applied.topology.links
-    left += unseen + _remove_claims(applied)
     # Under the name of a namespace of ours somebody has made another one: ours ends with the last descriptor of it.
     stay = {name: why for name, why in done.failed_namespaces.items() if why.errno != errno.ESTALE}
     # What is in a namespace that is left need not be named too.
@@ -329,41 +326,4 @@ async def take_back(
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in refused]
     left += [f"namespace {name}: {getattr(why, 'strerror', None) or why}" for name, why in sorted(stay.items())]
     applied.notes += [f"namespace {name}: its name and its links are gone, but {HELD}" for name in sorted(done.held)]
-    return left
-
-
-def _unheard(applied: Applied) -> list[MakeNamespace]:
-    """The making of namespaces that was begun, and whose answer was lost: a thread broke off for want of memory."""
-    return [
-        operation
-        for number, operation in enumerate(applied.plan.operations)
-        if isinstance(operation, MakeNamespace)
-        and operation in applied.executor.begun
-        and number not in applied.done
-        and number not in applied.failures
-    ]
-
-
-def _made_unheard(applied: Applied) -> dict[int, str]:
-    """Those of them that were made all the same: there was no such name before, and now one has the lab's mark."""
-    executor = applied.executor
-    found: dict[int, str] = {}
-    for operation in _unheard(applied):
-        sight = look_into(executor.kernel, executor.kernel.open_all([host.named(operation.name)])[0])
-        if not isinstance(sight, OSError) and sight[1].loopback_alias == operation.alias:
-            executor.handles[operation.ns] = sight[0]
-            found[operation.ns] = operation.name
-    return found
-
-
-def _remove_claims(applied: Applied) -> list[str]:
-    """Takes away the names that were claimed for namespaces that then could not be made."""
-    left: list[str] = []
-    refused = [applied.plan.operations[number] for number in applied.failures]
-    for operation in (*refused, *_unheard(applied)):
-        if isinstance(operation, MakeNamespace) and host.claimed(host.named(operation.name)) == operation.alias:
-            try:
-                applied.executor.kernel.remove(operation.name, None)
-            except OSError as error:
-                left.append(f"namespace {operation.name}: {error.strerror or error}")
     return left

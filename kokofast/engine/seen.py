@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokofast.drivers import run_all
-from kokofast.engine.observe import observe
+from kokofast.ops.observe import ATTEMPTS, PAUSE_SECONDS, look_into, observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,20 +12,15 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle, Kernel
+    from kokofast.ops.observe import Sight
     from kokofast.plan.observed import Namespace
     from kokofast.topology.problems import Problem
 
-    Sight = tuple[Handle, Namespace] | OSError
 
 LOOK_CHUNK = 512  # namespaces that are opened together
 # Looking is a dozen short system calls a namespace: two threads hand the interpreter's lock to and fro, and take
 # twice as long as one.
 LOOK_WORKERS = 1
-
-# How long a name is waited for that another program makes a namespace of, or takes away, just now: that takes it some
-# microseconds, or milliseconds where processors are short.
-ATTEMPTS = 50
-PAUSE_SECONDS = 0.01
 
 
 class Survey:
@@ -60,17 +55,6 @@ class Survey:
         self.handles.append(None)
         self.observed.append(None)
         return len(self.handles) - 1
-
-
-def look_into(kernel: Kernel, item: Handle | OSError, see: Callable[[Kernel, Handle], Namespace] = observe) -> Sight:
-    """Looks, in the way of ``see``, into what Kernel.open_all() opened; an OSError when that cannot be."""
-    if isinstance(item, OSError):
-        return item
-    try:
-        with kernel.using([item]):
-            return item, see(kernel, item)
-    except OSError as error:
-        return error
 
 
 async def look(

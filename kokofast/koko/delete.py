@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 
 from kokofast.drivers import LabLocked
-from kokofast.engine.mirror import remove_everywhere
-from kokofast.engine.observe import LINKS, Patience, observe
-from kokofast.engine.remove import ANOTHER, GONE, delete_one
 from kokofast.engine.result import UNCHANGED, Result
-from kokofast.engine.seen import look_into
 from kokofast.engine.survey import survey_nodes
 from kokofast.host import namespaces as host
+from kokofast.ops.delete_group import ANOTHER, GONE, delete_one
+from kokofast.ops.mirror_filters import remove_everywhere
+from kokofast.ops.observe import LINKS, Patience, look_into, observe
 from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of, lab_of
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kokofast.drivers import Driver
-    from kokofast.engine.execute import Refusal
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.koko.grammar import Delete
+    from kokofast.ops.executor import Refusal
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.topology.model import Node
 

@@ -290,7 +290,7 @@ def _lowered_mtu(plan: Plan, prospect: Prospect, planned: PlannedEnd, source: If
         return None
     end = planned.link.ends[planned.position]
     title = f"{end.node}:{source.ifname}"
-    # With several tunnels the smallest MTU counts (engine.mirrors).
+    # With several tunnels the smallest MTU counts (ops.mirror).
     plan.notes.append(f"the mtu of {title} is lowered from {mtu} to {room}, so that its packets fit into {end.ifname}")
     prospect.lowers(source, room)
     return room, prospect.mtu_at_first(source) or mtu

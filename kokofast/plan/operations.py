@@ -1,13 +1,16 @@
 """The operations of a plan. Namespaces are numbers, as in Situation.places.
 
-Values that are not known yet are typed references, which the engine resolves when it encodes the request.
+Values that are not known yet are typed references, which kokofast.ops resolves when it encodes the request.
+
+Each operation of a plan has a verb, the number of its link (None: it is of no link), the namespaces that it works in,
+makes (the interfaces that it makes), and requires (interfaces without which what it makes cannot stay).
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from kokofast.topology.model import Address
 
@@ -51,16 +54,26 @@ class MarkRef:
         return f"MarkRef({self.interface})"
 
 
+_NONE: tuple[IfRef, ...] = ()
+
+
 class MakeNamespace:
     """Make a named namespace, marked with alias on its loopback."""
 
     __slots__ = ("alias", "name", "ns")
     verb = "make namespace"
+    link = None
+    makes = requires = _NONE
 
     def __init__(self, ns: int, name: str, alias: str) -> None:
         self.ns = ns
         self.name = name
         self.alias = alias
+
+    @property
+    def namespaces(self) -> tuple[int, ...]:
+        """The one that is made."""
+        return (self.ns,)
 
 
 class CreateLink:
@@ -70,19 +83,19 @@ class CreateLink:
     build(*source) builds the attributes when they are needed: all of a large plan would take a fifth of its memory.
     """
 
-    __slots__ = ("_build", "_source", "ends", "link", "sender")
+    __slots__ = ("_build", "_source", "link", "makes", "sender")
     verb = "create link"
 
     def __init__(
         self,
         link: int,
-        ends: tuple[IfRef, ...],
+        makes: tuple[IfRef, ...],
         build: Callable[..., Mapping[str, object]],
         source: tuple[object, ...],
         sender: int | None = None,
     ) -> None:
         self.link = link
-        self.ends = ends
+        self.makes = makes
         self.sender = sender
         self._build = build
         self._source = source
@@ -91,6 +104,27 @@ class CreateLink:
     def attributes(self) -> Mapping[str, object]:
         """Build the attributes of the request, and its fixed header."""
         return self._build(*self._source)
+
+    @property
+    def namespaces(self) -> tuple[int, ...]:
+        """Those of the ends."""
+        return tuple(end.ns for end in self.makes)
+
+    @property
+    def requires(self) -> tuple[IfRef, ...]:
+        """The parent, if there is one."""
+        if self.sender is None:
+            return ()
+        own = {(end.ns, end.ifname) for end in self.makes}
+        return tuple(found for found in _references(self.attributes) if (found.ns, found.ifname) not in own)
+
+
+def _references(value: object) -> Iterator[IfRef]:
+    if isinstance(value, IfRef):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _references(inner)
 
 
 class Change:
@@ -119,6 +153,7 @@ class ConfigureEnd:
 
     __slots__ = ("change", "end", "interface", "link", "undo")
     verb = "configure"
+    makes = requires = _NONE
 
     def __init__(self, link: int, end: int, interface: IfRef, change: Change, undo: Change | None = None) -> None:
         self.link = link
@@ -127,15 +162,20 @@ class ConfigureEnd:
         self.change = change
         self.undo = undo
 
+    @property
+    def namespaces(self) -> tuple[int, ...]:
+        """That of the interface."""
+        return (self.interface.ns,)
 
-class AddMirror:
+
+class Mirror:
     """Copy the traffic of source to target, in the same namespace, by filters with the cookie.
 
     directions has ingress, egress or both. mtu is (new, present) of source, None to leave it.
     """
 
     __slots__ = ("cookie", "directions", "end", "link", "mtu", "source", "target")
-    verb = "mirror"
+    makes = _NONE
 
     def __init__(
         self,
@@ -155,22 +195,30 @@ class AddMirror:
         self.cookie = cookie
         self.mtu = mtu
 
+    @property
+    def namespaces(self) -> tuple[int, ...]:
+        """That of both interfaces."""
+        return (self.source.ns,)
 
-class RemoveMirror:
-    """Remove the filters of a mirror that left the file. The fields are those of AddMirror."""
 
-    __slots__ = ("cookie", "directions", "end", "link", "source", "target")
+class AddMirror(Mirror):
+    """Make the filters of a mirror."""
+
+    __slots__ = ()
+    verb = "mirror"
+
+    @property
+    def requires(self) -> tuple[IfRef, ...]:
+        """What is mirrored."""
+        return (self.source,)
+
+
+class RemoveMirror(Mirror):
+    """Remove the filters of a mirror that left the file."""
+
+    __slots__ = ()
     verb = "remove mirror"
-
-    def __init__(
-        self, link: int, end: int, target: IfRef, source: IfRef, directions: frozenset[str], cookie: bytes
-    ) -> None:
-        self.link = link
-        self.end = end
-        self.target = target
-        self.source = source
-        self.directions = directions
-        self.cookie = cookie
+    requires = _NONE
 
 
 class DeleteGroup:
@@ -206,4 +254,3 @@ class RemoveNamespace:
 
 if TYPE_CHECKING:
     Operation = MakeNamespace | CreateLink | ConfigureEnd | AddMirror | RemoveMirror
-    Removal = DeleteGroup | RemoveNamespace

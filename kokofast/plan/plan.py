@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kokofast.plan.operations import CreateLink
 from kokofast.topology.model import CALLER, Node
 
 TYPE_CHECKING = False
@@ -52,6 +53,19 @@ class Plan:
         self.operations.append(operation)
         self.after.append(after)
         return len(self.operations) - 1
+
+    def send_from_ends(self, observed: Sequence[Namespace | None]) -> None:
+        """Have new links sent without an empty namespace where that is possible.
+
+        A link without parent can be sent from its first end's namespace when that has no interface of either name,
+        which is all that an empty namespace is good for; to make one and to end it again takes longer than the link.
+        """
+        for operation in self.operations:
+            if isinstance(operation, CreateLink) and operation.sender is None:
+                first = operation.makes[0].ns
+                namespace = observed[first]
+                if namespace is not None and not any(end.ifname in namespace.interfaces for end in operation.makes):
+                    operation.sender = first
 
 
 class Situation:

@@ -22,10 +22,10 @@ from kokofast.drivers import Stop, Stopped, run_all, warmup
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.drivers.warmup import LoopError, WarmupDriver
 from kokofast.drivers.work_queue import CHUNK, WorkerCount, WorkQueue
-from kokofast.engine.execute import Executor
 from kokofast.engine.result import UNCHANGED, Result
 from kokofast.engine.trace import Trace
 from kokofast.host.lock import LabLock
+from kokofast.ops.executor import Executor
 from kokofast.plan.operations import ConfigureEnd, CreateLink
 from kokofast.topology.problems import Problem
 from kokofast.wire.addr import RTM_NEWADDR
@@ -41,7 +41,7 @@ from tests.engine.labs import BEFORE, MIXED, chain, lab, star, visible
 from tests.runs import StopWhen, apply, destroy, inspect
 
 if TYPE_CHECKING:
-    from kokofast.engine.execute import Refusal
+    from kokofast.ops.executor import Refusal
     from kokofast.plan.operations import Operation
     from kokofast.topology.model import Topology
 

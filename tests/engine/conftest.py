@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import trio.testing
 
-from kokofast.engine import indexes
-from kokofast.engine.observe import interface_of
 from kokofast.host import lock
 from kokofast.host import namespaces as host
+from kokofast.ops import indexes
+from kokofast.ops.observe import interface_of
 from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import lab_of
 from tests.engine.fake import BOOT, FakeKernel, FakeLink, FakeNamespace, Identity

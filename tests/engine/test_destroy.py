@@ -11,10 +11,10 @@ import trio
 from kokofast.drivers import Stopped
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine import scene
-from kokofast.engine.observe import Patience
 from kokofast.engine.scene import Scene
 from kokofast.host.kernel import Handle
 from kokofast.host.netlink import UnreadableError
+from kokofast.ops.observe import Patience
 from kokofast.plan.ownership import group_of
 from kokofast.wire.addr import RTM_GETADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK

@@ -17,12 +17,13 @@ from kokofast.drivers import Stopped
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.drivers.trio_threads import is_cancelled
-from kokofast.engine import groundwork, making, seen
+from kokofast.engine import groundwork
 from kokofast.engine.apply import ATTEMPTS
 from kokofast.host import lock
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Handle
 from kokofast.host.lock import LabLock
+from kokofast.ops import make_namespace, observe
 from kokofast.plan.ownership import group_of
 from kokofast.wire.message import KernelError, Request
 from tests.engine.conftest import KernelFactory
@@ -108,7 +109,7 @@ async def test_names_without_a_namespace_are_waited_for_together(
     result = await apply(chain(250), kernel=kernel, jobs=1)
     assert result.status == "rolled_back"
     assert kernel.calls == [251]
-    assert len(pauses) <= seen.ATTEMPTS
+    assert len(pauses) <= observe.ATTEMPTS
     assert len(result.errors) == 251
     assert all(error.message.endswith("'kokofast destroy --name other'") for error in result.errors)
 
@@ -249,7 +250,7 @@ async def test_an_empty_file_is_waited_for_and_then_told(
     result = await apply(chain(2), kernel=kernel)
     assert result.status == "invalid"
     assert "is an empty file and no namespace" in result.errors[0].message
-    assert len(pauses) == seen.ATTEMPTS
+    assert len(pauses) == observe.ATTEMPTS
 
 
 async def test_a_namespace_that_ip_is_making_is_waited_for(
@@ -306,7 +307,7 @@ async def test_the_lock_of_the_directory_is_waited_for(
     kernel.waits = told.append
     result = await apply(chain(2), kernel=kernel, jobs=1)
     assert result.status == status
-    assert len(pauses) == min(times, making.LOCK_ATTEMPTS - 1)
+    assert len(pauses) == min(times, make_namespace.LOCK_ATTEMPTS - 1)
     assert told == ["another program has locked /run/netns; waiting until it lets go"] * (times > 50)
     assert all("another program holds its lock" in error.message for error in result.errors)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kokofast.engine import routes
 from kokofast.host.kernel import Handle, Kernel
+from kokofast.ops import routes
 from kokofast.plan.ownership import group_of
 from kokofast.wire.addr import AF_INET, AF_INET6
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from kokofast import load
-from kokofast.engine.applied import Applied
-from kokofast.engine.mirror import set_mtu
 from kokofast.host.kernel import Handle, Kernel
+from kokofast.ops.applied import Applied
+from kokofast.ops.mirror_filters import set_mtu
 from kokofast.topology.model import Topology
 from kokofast.wire.message import KernelError, Message, Request
 from kokofast.wire.tc import RTM_DELTFILTER, RTM_GETTFILTER, TC_H_MIN_EGRESS
@@ -140,7 +140,7 @@ async def test_an_mtu_that_cannot_be_given_back_keeps_no_filter(lab: Lab, monkey
         assert qdiscs(a, "up0") != before
         applied.failures[0] = OSError(errno.ESTALE, "another one")
 
-    monkeypatch.setattr("kokofast.engine.mirrors.set_mtu", set_once)
+    monkeypatch.setattr("kokofast.ops.mirror.set_mtu", set_once)
     monkeypatch.setattr("kokofast.engine.apply._verify", fail_all)
     result = await apply(load(file))
     assert mtus[:2] == [1400, 1500], result.errors

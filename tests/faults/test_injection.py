@@ -22,11 +22,12 @@ import pytest
 from kokofast.cli.batch import exit_code
 from kokofast.cli.command import PARTIAL
 from kokofast.drivers.inline import InlineDriver, drive
-from kokofast.engine import indexes, rollback, routes
-from kokofast.engine.indexes import Indexes
+from kokofast.engine import rollback
 from kokofast.engine.result import Result
 from kokofast.host.kernel import Kernel
 from kokofast.host.watch import Watch
+from kokofast.ops import indexes, routes
+from kokofast.ops.indexes import Indexes
 from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.topology.model import Topology

@@ -17,12 +17,12 @@ import pytest
 
 from kokofast import load
 from kokofast.drivers.inline import InlineDriver, drive
-from kokofast.engine.execute import Executor
 from kokofast.engine.groundwork import plan_of, see_for
-from kokofast.engine.observe import observe
 from kokofast.engine.result import UNCHANGED, Result
 from kokofast.engine.survey import survey_nodes
 from kokofast.host.kernel import Handle, Kernel
+from kokofast.ops.executor import Executor
+from kokofast.ops.observe import observe
 from kokofast.plan.operations import CreateLink
 from kokofast.plan.ownership import group_of
 from kokofast.plan.plan import nodes_of

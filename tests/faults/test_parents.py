@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kokofast.cli.main import run
-from kokofast.engine.execute import Executor
+from kokofast.ops.executor import Executor
 from kokofast.plan.operations import CreateLink
 from tests.conftest import ip, links
 from tests.kernel.conftest import Lab

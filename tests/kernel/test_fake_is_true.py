@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from kokofast.engine.observe import ADDRESSES, LINKS
 from kokofast.host.kernel import Handle, Kernel
 from kokofast.host.namespaces import make_scratch
+from kokofast.ops.observe import ADDRESSES, LINKS
 from kokofast.wire import tc
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RT_SCOPE_LINK, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
@@ -241,7 +241,7 @@ def _filter(message: Message) -> object:
 
 
 def tc_filter(index: int, parent: int, priority: int, target: int, kind: str) -> list[Request]:
-    from kokofast.engine.traffic_control import shapes
+    from kokofast.ops.traffic_control import shapes
 
     return shapes(index, parent, priority, target, bytes(range(16)), (kind,))
 

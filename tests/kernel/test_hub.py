@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from kokofast.engine import routes
 from kokofast.host.kernel import Handle, Kernel
+from kokofast.ops import routes
 from kokofast.wire.link import RTM_DELLINK
 from kokofast.wire.message import KernelError, Request
 from kokofast.wire.route import RTM_DELROUTE

@@ -224,7 +224,7 @@ def test_few_links_need_no_trio(lab: Lab) -> None:
 BEHIND_THE_FIRST = """
 import os, sys, time
 import kokofast.cli.main
-from kokofast.engine.execute import Executor
+from kokofast.ops.executor import Executor
 
 def execute(self, operations):
     answers = real(self, operations)

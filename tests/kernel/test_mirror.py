@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import kokofast
-from kokofast.engine import mirror, mirrors
+from kokofast.ops import mirror, mirror_filters
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.wire.message import KernelError
 from tests.conftest import ip, ip_batch, ip_json, links
@@ -512,9 +512,9 @@ class TestVxlan:
         def add_mirror(*arguments: Any) -> None:
             if refused is not None and arguments[-1][:-1] == cookies[refused]:
                 raise KernelError(errno.ENOMEM)
-            mirror.add_mirror(*arguments)
+            mirror_filters.add_mirror(*arguments)
 
-        monkeypatch.setattr(mirrors, "add_mirror", add_mirror)
+        monkeypatch.setattr(mirror, "add_mirror", add_mirror)
         result = await apply(topology, keep_going=True)
         assert (result.status, result.left) == ("applied" if refused is None else "partial", [])
         assert links(tapped.r)["eth0"]["mtu"] == left

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kokofast.engine.execute import Executor
-from kokofast.engine.remove import delete_one
 from kokofast.host.lock import LOCK_DIR, LabLock
+from kokofast.ops.delete_group import delete_one
+from kokofast.ops.executor import Executor
 from tests.conftest import NamespaceFactory, ip, links
 from tests.faults.test_koko_faults import koko
 from tests.kernel.conftest import until
 
 if TYPE_CHECKING:
-    from kokofast.engine.execute import Refusal
+    from kokofast.ops.executor import Refusal
     from kokofast.plan.operations import Operation
 
 pytestmark = pytest.mark.usefixtures("requires_root")

@@ -53,7 +53,9 @@ def host(number: int, **mtus: int) -> Namespace:
 
 def positions(found: Plan) -> dict[str, int]:
     """Where the creation of each interface stands among the operations."""
-    return {item.ends[0].ifname: number for number, item in enumerate(found.operations) if isinstance(item, CreateLink)}
+    return {
+        item.makes[0].ifname: number for number, item in enumerate(found.operations) if isinstance(item, CreateLink)
+    }
 
 
 def texts(found: Plan) -> list[str]:
@@ -65,7 +67,7 @@ class TestParents:
         found = plan(nodes(on("macvlan", "c:eth0", "h:up0")), namespace(0), host(1, up0=1500))
         create = found.operations[0]
         assert isinstance(create, CreateLink)
-        assert (create.sender, [end.ns for end in create.ends]) == (1, [0])
+        assert (create.sender, [end.ns for end in create.makes]) == (1, [0])
         parent = create.attributes["link"]
         assert isinstance(parent, IfRef)
         assert (parent.ns, parent.ifname) == (1, "up0")

@@ -64,7 +64,7 @@ def test_a_link_that_is_not_there_is_created() -> None:
     create, left, right = found.operations
     assert isinstance(create, CreateLink)
     assert (create.link, create.sender) == (0, None)
-    assert [(item.ns, item.ifname) for item in create.ends] == [(0, "eth1"), (1, "eth1")]
+    assert [(item.ns, item.ifname) for item in create.makes] == [(0, "eth1"), (1, "eth1")]
     attributes: Any = create.attributes
     info = attributes["linkinfo"]
     assert info["kind"] == "veth"

@@ -47,8 +47,8 @@ def serve(control: int) -> None:
     import kokofast.cli.main
     import kokofast.engine.apply
     import kokofast.engine.destroy
-    import kokofast.engine.mirror
-    import kokofast.koko.command  # noqa: F401
+    import kokofast.koko.command
+    import kokofast.ops.mirror  # noqa: F401
 
     gc.collect()
     gc.freeze()  # a child then shares what it does not change

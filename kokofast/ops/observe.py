@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.wire.message import Message
 
+    Sight = tuple[Handle, Namespace] | OSError
+
 LOOPBACK_IFINDEX = 1
+
+# How long a name is waited for that another program makes a namespace of, or takes away, just now: that takes it some
+# microseconds, or milliseconds where processors are short.
+ATTEMPTS = 50
+PAUSE_SECONDS = 0.01
 
 # IFA_PROTO (Linux 5.18): who set an address. Those of the kernel are 1 to 3; ours is "K", so that an address that
 # left the file can be told from one that the user or a daemon added.
@@ -84,8 +91,7 @@ ADDRESSES = Request(
 
 
 class HinderedError(OSError):
-    """A namespace that cannot be read because of what is in it, which is its owner's doing. namespace is what was
-    seen of it."""
+    """A namespace that cannot be read because of what is in it. namespace is what was seen of it."""
 
     def __init__(self, cause: UnreadableError, namespace: Namespace) -> None:
         super().__init__(cause.errno, cause.strerror)
@@ -93,8 +99,10 @@ class HinderedError(OSError):
 
 
 class Patience:
-    """Asks for the interfaces of namespaces that may be anybody's, and limits how often dumps that were not consistent
-    are asked again, for all of these namespaces together: their owners could else hold us up as long as they like."""
+    """Asks for the interfaces of namespaces that may be anybody's, and limits how often torn dumps are repeated.
+
+    That limit is for all of these namespaces together: their owners could else hold us up as long as they like.
+    """
 
     ATTEMPTS = 240
     MESSAGES = 200_000
@@ -125,7 +133,7 @@ NO_MIRRORS, BESIDE_OURS, ALL_MIRRORS = range(3)
 def observe(
     kernel: Kernel, handle: Handle, *, mirrors: int = NO_MIRRORS, patience: Patience | None = None
 ) -> Namespace:
-    """The namespace's interfaces, with their addresses where one of ours is among them; with mirrors also our filters.
+    """Return a namespace's interfaces, with addresses where one of ours is among them; with mirrors also our filters.
 
     Raises OSError, also for what the kernel refuses; HinderedError when its owner sees to that.
     """
@@ -146,8 +154,10 @@ def observe(
 
 
 def observe_marks(kernel: Kernel, handle: Handle, goes: Callable[[Namespace], bool], patience: Patience) -> Namespace:
-    """As much of each interface as tells whose it is and which one is its peer; and our mirror filters, unless the
-    namespace goes with all that is in it. Raises OSError, as observe()."""
+    """Return as much of each interface as tells whose it is and which one is its peer; and our mirror filters.
+
+    Not the filters where the namespace goes with all that is in it. Raises OSError, as observe().
+    """
     try:
         namespace = _observe(kernel, handle, patience.links)
         try:
@@ -161,8 +171,10 @@ def observe_marks(kernel: Kernel, handle: Handle, goes: Callable[[Namespace], bo
 
 
 def members_of(kernel: Kernel, handle: Handle, group: int) -> list[Interface]:
-    """All interfaces of a group in a namespace, as much of each as observe_marks() has. Raises OSError, also for what
-    the kernel refuses."""
+    """Return all interfaces of a group in a namespace, as much of each as observe_marks() has.
+
+    Raises OSError, also for what the kernel refuses.
+    """
     try:
         found = kernel.dump(handle, MARKS)
     except KernelError as error:
@@ -171,8 +183,10 @@ def members_of(kernel: Kernel, handle: Handle, group: int) -> list[Interface]:
 
 
 def look_at(kernel: Kernel, handle: Handle, ifindex: int) -> Interface | None:
-    """The interface that has an index now, as much of it as observe_marks() has. Raises OSError, also for what the
-    kernel refuses."""
+    """Return the interface that has an index now, as much of it as observe_marks() has.
+
+    Raises OSError, also for what the kernel refuses.
+    """
     try:
         (found,) = kernel.ask(handle, Request(RTM_GETLINK, {"index": ifindex}, MARKS.attributes, only=MARKS.only))
     except KernelError as error:
@@ -201,14 +215,14 @@ def _namespace_of(handle: Handle, messages: Iterable[Message]) -> Namespace:
 
 
 def _add_mirrors(kernel: Kernel, handle: Handle, namespace: Namespace, *, strangers: bool = False) -> None:
-    from kokofast.engine.mirror import list_mirrors
+    from kokofast.ops.mirror_filters import list_mirrors
 
     names = {item.ifindex: item.ifname for item in namespace.interfaces.values()}
     namespace.mirrors = list_mirrors(kernel, handle, names, strangers=strangers)
 
 
 def interface_of(message: Message) -> Interface:
-    """An RTM_NEWLINK message as an Interface."""
+    """Return an RTM_NEWLINK message as an Interface."""
     attributes = message.attributes
     linkinfo = attributes.get("linkinfo", {})
     data = linkinfo.get("data")
@@ -252,3 +266,14 @@ def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Inte
         by_index[index].addresses = addresses
     for index, passing in temporary.items():
         by_index[index].temporary = passing
+
+
+def look_into(kernel: Kernel, item: Handle | OSError, see: Callable[[Kernel, Handle], Namespace] = observe) -> Sight:
+    """Look, in the way of ``see``, into what Kernel.open_all() opened; an OSError when that cannot be."""
+    if isinstance(item, OSError):
+        return item
+    try:
+        with kernel.using([item]):
+            return item, see(kernel, item)
+    except OSError as error:
+        return error

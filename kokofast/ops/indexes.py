@@ -36,17 +36,17 @@ class Indexes:
                 self.learn(ns, namespace)
 
     def learn(self, ns: int, namespace: Namespace) -> None:
-        """Takes in what is in a namespace."""
+        """Take in what is in a namespace."""
         with self._lock:
             for interface in namespace.interfaces.values():
                 self._index[ns, interface.ifname] = interface.ifindex
 
     def of(self, reference: IfRef) -> int:
-        """The ifindex that an interface of this run has, or will have."""
+        """Return the ifindex that an interface of this run has, or will have."""
         return self._index[reference.ns, reference.ifname]
 
     def salt_of(self, reference: IfRef) -> int:
-        """A random byte of an interface that has_chosen()."""
+        """Return a random byte of an interface that has_chosen()."""
         return self._salt[reference.ns, reference.ifname]
 
     def has_chosen(self, reference: IfRef) -> bool:
@@ -55,10 +55,10 @@ class Indexes:
 
     def choose(self, operations: Collection[CreateLink]) -> None:
         """Chooses the indexes of the links' ends that have none yet."""
-        salts = iter(os.urandom(sum(len(operation.ends) for operation in operations)))
+        salts = iter(os.urandom(sum(len(operation.makes) for operation in operations)))
         with self._lock:
             for operation in operations:
-                for reference in operation.ends:
+                for reference in operation.makes:
                     key = reference.ns, reference.ifname
                     if key not in self._salt:
                         start = self._next.get(reference.ns)
@@ -68,10 +68,10 @@ class Indexes:
                         self._next[reference.ns] = index + 1
 
     def drop(self, operations: Collection[CreateLink]) -> None:
-        """The ends of these links are to be given other indexes, elsewhere."""
+        """Have other indexes chosen for the ends of these links, elsewhere."""
         with self._lock:
             for operation in operations:
-                for reference in operation.ends:
+                for reference in operation.makes:
                     self._salt.pop((reference.ns, reference.ifname), None)
                     self._next.pop(reference.ns, None)
 

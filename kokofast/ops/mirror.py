@@ -1,13 +1,14 @@
-"""The mirror operations of a run: adds filters, removes them, and takes either back. Blocking, for worker threads."""
+"""Add mirrors, and remove them."""
 
 from __future__ import annotations
 
 import _thread
 import errno
 
-from kokofast.engine.mirror import BareQdisc, add_mirror, remove_bare, remove_everywhere, remove_mirrors, set_mtu
-from kokofast.engine.observe import ADDRESSES
-from kokofast.engine.traffic_control import TrafficControl
+from kokofast.ops.applied import GONE, look, twice
+from kokofast.ops.mirror_filters import BareQdisc, add_mirror, remove_bare, remove_everywhere, remove_mirrors, set_mtu
+from kokofast.ops.observe import ADDRESSES, ALL_MIRRORS
+from kokofast.ops.traffic_control import TrafficControl
 from kokofast.plan.compare import IPV6_MIN_MTU
 from kokofast.plan.operations import AddMirror
 from kokofast.plan.ownership import cookie_owner, owner_in
@@ -16,10 +17,15 @@ from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kokofast.engine.execute import Executor, Refusal
+    from collections.abc import Sequence
+
     from kokofast.host.kernel import Handle, Kernel
+    from kokofast.ops.applied import Applied
+    from kokofast.ops.executor import Executor, Refusal
     from kokofast.plan.observed import MirrorFilter
-    from kokofast.plan.operations import IfRef, RemoveMirror
+    from kokofast.plan.operations import IfRef, Mirror
+    from kokofast.plan.plan import Plan
+    from kokofast.topology.problems import Problem
 
 
 class Mirrors:
@@ -32,14 +38,14 @@ class Mirrors:
         self._locks: dict[tuple[int, int], _thread.LockType] = {}
         self._controls: dict[tuple[int, int], TrafficControl] = {}
         # (namespace, ifindex) -> the MTUs of the tunnels that it is copied into by this run, and by which mirrors
-        self._rooms: dict[tuple[int, int], dict[int, set[AddMirror]]] = {}
+        self._rooms: dict[tuple[int, int], dict[int, set[Mirror]]] = {}
 
     def leaves_bare(self, source: IfRef) -> bool:
         """Whether a qdisc of ours without a mirror is left at the interface."""
         return self._place(source) in self._bare
 
-    def add(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
-        """Makes the filters that the operation is about."""
+    def add(self, operation: Mirror) -> Refusal | None:
+        """Make the filters that the operation is about."""
         executor = self._executor
         handle = executor.handle(operation.source.ns)
         source, target = executor.indexes.of(operation.source), executor.indexes.of(operation.target)
@@ -49,12 +55,12 @@ class Mirrors:
                     if (replaced := executor.replaced(handle, reference)) is not None:
                         return replaced
                 self._remove_bare(operation.source)
-                mtu = operation.mtu if isinstance(operation, AddMirror) else None
+                mtu = operation.mtu
                 rooms = self._rooms.setdefault(self._place(operation.source), {})
                 if mtu is not None and min(rooms, default=IPV6_MIN_MTU) >= IPV6_MIN_MTU:
                     _check_ipv6(executor.kernel, handle, source, mtu[0])
                 add_mirror(self._control(operation.source), target, operation.directions, operation.cookie)
-                if isinstance(operation, AddMirror) and mtu is not None:
+                if mtu is not None:
                     # The narrowest tunnel counts, in whatever order they come.
                     rooms.setdefault(mtu[0], set()).add(operation)
                     set_mtu(executor.kernel, handle, source, min(rooms))
@@ -69,9 +75,8 @@ class Mirrors:
             return error
         return None
 
-    def remove(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
-        """Removes the filters that the operation is about, and their qdisc when it is ours and nothing else needs
-        it."""
+    def remove(self, operation: Mirror) -> Refusal | None:
+        """Remove the filters that the operation is about, and their qdisc when it is ours and not needed."""
         executor = self._executor
         handle = executor.handle(operation.source.ns)
         source, target = executor.indexes.of(operation.source), executor.indexes.of(operation.target)
@@ -88,9 +93,9 @@ class Mirrors:
                 if (replaced := executor.replaced(handle, operation.source)) is not None:
                     return replaced
                 rooms = self._rooms.get(self._place(operation.source), {})
-                mtu = operation.mtu if isinstance(operation, AddMirror) else None
+                mtu = operation.mtu
                 refusal: KernelError | None = None
-                if isinstance(operation, AddMirror) and mtu is not None and operation in rooms.get(mtu[0], ()):
+                if mtu is not None and operation in rooms.get(mtu[0], ()):
                     try:
                         set_mtu(executor.kernel, handle, source, self.mtu_without(operation, mtu[1]))
                     except KernelError as error:  # no reason to keep the filter
@@ -105,24 +110,10 @@ class Mirrors:
             self._control(operation.source).forget()
             return error
 
-    def mtu_without(self, operation: AddMirror, before: int) -> int:
-        """The MTU that the mirrored interface has without this mirror, before this run's that of ``before``."""
+    def mtu_without(self, operation: Mirror, before: int) -> int:
+        """Return the MTU that the mirrored interface has without this mirror, before this run's that of ``before``."""
         rooms = self._rooms.get(self._place(operation.source), {})
         return min([before, *(room for room, mirrors in rooms.items() if mirrors != {operation})])
-
-    def take_back(self, operation: AddMirror | RemoveMirror) -> Refusal | None:
-        """Undoes an operation that was done, whole or by half."""
-        return self.remove(operation) if isinstance(operation, AddMirror) else self.add(operation)
-
-    def remove_all(self, ns: int, lab: str | None) -> Refusal | None:
-        """Removes the mirror filters of a lab (None: of every lab) from all interfaces of a namespace."""
-        owner = cookie_owner(lab) if lab is not None else None
-        kernel, handle = self._executor.kernel, self._executor.handle(ns)
-        try:
-            with kernel.using([handle]):
-                return remove_everywhere(kernel, handle, lambda item: _is_of(item.cookie, owner))
-        except (KernelError, OSError) as error:
-            return error
 
     def _place(self, source: IfRef) -> tuple[int, int]:
         return source.ns, self._executor.indexes.of(source)
@@ -131,7 +122,7 @@ class Mirrors:
         return self._locks.setdefault(self._place(source), _thread.allocate_lock())
 
     def _control(self, source: IfRef) -> TrafficControl:
-        """What is known of the interface's traffic control; for who is alone there."""
+        """Return what is known of the interface's traffic control, to whoever is alone there."""
         place = self._place(source)
         if place not in self._controls:
             self._controls[place] = TrafficControl(self._executor.kernel, self._executor.handle(source.ns), place[1])
@@ -148,7 +139,7 @@ class Mirrors:
 
 
 def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
-    """Raises KernelError when an MTU would cost an interface IPv6 addresses, which nobody could give back."""
+    """Raise KernelError when an MTU would cost an interface IPv6 addresses, which nobody could give back."""
     if mtu >= IPV6_MIN_MTU:
         return
     for message in kernel.dump(handle, ADDRESSES):
@@ -165,3 +156,77 @@ def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
 def _is_of(cookie: bytes, owner: bytes | None) -> bool:
     found = owner_in(cookie)
     return found is not None and owner in (None, found)
+
+
+def remove_all(executor: Executor, ns: int, lab: str | None) -> Refusal | None:
+    """Remove the mirror filters of a lab (None: of every lab) from all interfaces of a namespace."""
+    owner = cookie_owner(lab) if lab is not None else None
+    kernel, handle = executor.kernel, executor.handle(ns)
+    try:
+        with kernel.using([handle]):
+            return remove_everywhere(kernel, handle, lambda item: _is_of(item.cookie, owner))
+    except (KernelError, OSError) as error:
+        return error
+
+
+def execute(executor: Executor, operations: Sequence[Mirror]) -> list[Refusal | None]:
+    """Add mirrors, or remove them."""
+    mirrors = executor.state(Mirrors)
+    return [mirrors.add(item) if isinstance(item, AddMirror) else mirrors.remove(item) for item in operations]
+
+
+def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
+    """Take mirrors away that were added, and give back those that were removed; also those that failed half-way."""
+    left: list[str] = []
+    mirrors = applied.executor.state(Mirrors)
+    # Backwards, so that a filter that comes back finds its priority free.
+    for number in reversed(numbers):
+        operation: Mirror = applied.operation(number)
+        back = mirrors.remove if isinstance(operation, AddMirror) else mirrors.add
+        refusal = twice(lambda back=back, operation=operation: back(operation))  # type: ignore[misc]
+        if refusal is not None and refusal.errno not in GONE and not _is_back(applied.executor, operation):
+            end = applied.topology.links[operation.link].ends[operation.end]
+            left.append(f"the mirror of {end.node}:{operation.source.ifname}: {refusal}")
+    return left
+
+
+def _is_back(executor: Executor, operation: Mirror) -> bool:
+    mirrors = executor.state(Mirrors)
+    if mirrors.leaves_bare(operation.source):
+        return False
+    try:
+        namespace = look(executor, operation.source.ns, mirrors=ALL_MIRRORS)
+    except OSError:
+        return False
+    source = namespace.interfaces.get(operation.source.ifname) if namespace is not None else None
+    if namespace is None or source is None:
+        return True
+    there = {
+        mirror.direction
+        for mirror in namespace.mirrors
+        if mirror.belongs_to(operation.cookie, source.ifname) and mirror.direction in operation.directions
+    }
+    if not isinstance(operation, AddMirror):
+        return there == operation.directions
+    if there or operation.mtu is None:
+        return not there
+    return source.mtu == mirrors.mtu_without(operation, operation.mtu[1])
+
+
+def locate(applied: Applied, operation: Mirror, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
+    """Blame the field mirror."""
+    from kokofast.ops.refusals import problem_of_end
+
+    link = applied.topology.links[operation.link]
+    end = link.ends[operation.end]
+    return problem_of_end(link, end, end.where("mirror"), refusal)
+
+
+def describe(plan: Plan, operation: Mirror) -> str:
+    """Show what is copied where, or the MTU that changes for it."""
+    end = plan.topology.links[operation.link].ends[operation.end]
+    if not operation.directions and operation.mtu is not None:
+        return f"~ {end.node}:{operation.source.ifname} mtu {operation.mtu[1]} -> {operation.mtu[0]}"
+    sign = "+" if isinstance(operation, AddMirror) else "-"
+    way = " and ".join(sorted(operation.directions))
+    return f"{sign} mirror {way} of {end.node}:{operation.source.ifname} to {end.ifname}"

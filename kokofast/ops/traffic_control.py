@@ -112,7 +112,7 @@ class TrafficControl:
         self.is_outdated = True
 
     def look(self) -> None:
-        """Reads all. Raises KernelError, OSError."""
+        """Read all. Raises KernelError, OSError."""
         self._by_cookie: dict[bytes, dict[MirrorFilter, None]] = {}
         self._ours: dict[int, int] = {}  # handle of a qdisc -> how many of our filters it has
         self._marked: dict[int, dict[MirrorFilter, None]] = {}  # those that say that the qdisc is ours, too
@@ -135,7 +135,7 @@ class TrafficControl:
         self.is_fresh, self.is_outdated = True, False
 
     def qdisc_for(self, direction: str) -> Qdisc | None:
-        """A qdisc that can hold filters for the direction."""
+        """Return a qdisc that can hold filters for the direction."""
         return next((qdisc for qdisc in self.qdiscs if direction in PARENTS[qdisc.kind]), None)
 
     def ours(self, cookie: bytes | None = None) -> list[MirrorFilter]:
@@ -161,7 +161,7 @@ class TrafficControl:
         return False
 
     def add(self, qdisc: Qdisc, direction: str, target: int, cookie: bytes) -> None:
-        """Adds a filter with a priority of its own. Raises KernelError, OSError."""
+        """Add a filter with a priority of its own. Raises KernelError, OSError."""
         parent = qdisc.handle | PARENTS[qdisc.kind][direction]
         priorities = self._priorities[qdisc.handle, direction]
         while (priority := priorities.choose()) is not None:
@@ -181,7 +181,7 @@ class TrafficControl:
         raise KernelError(errno.ENOSPC, "all filter priorities of the interface are taken")
 
     def delete(self, item: MirrorFilter) -> KernelError | None:
-        """Deletes a filter of ours, if it is there still. Raises KernelError, OSError when it cannot be read."""
+        """Delete a filter of ours, if it is there still. Raises KernelError, OSError when it cannot be read."""
         now, is_shared = self._read(item)
         refusal = None
         if now is not None:
@@ -201,7 +201,7 @@ class TrafficControl:
         return refusal
 
     def delete_qdisc(self, qdisc: Qdisc) -> KernelError | None:
-        """Deletes a qdisc with all that is in it."""
+        """Delete a qdisc with all that is in it."""
         self.is_outdated = True
         request = qdisc_request(tc.RTM_DELQDISC, self.index, qdisc)
         return self._delete(request, lambda: any(one.kind == qdisc.kind for one in self._qdiscs()))
@@ -215,7 +215,7 @@ class TrafficControl:
         return list(_qdiscs_of(self.kernel, self.handle, self.index))
 
     def _read(self, item: MirrorFilter) -> tuple[MirrorFilter | None, bool]:
-        """A filter of ours as it is now, None when it is gone; and whether another one has the same priority."""
+        """Return a filter of ours as it is now, None when it is gone; and whether another one has the same priority."""
         messages = filters(self.kernel, self.handle, self.index, item.parent, item.info)
         found = [one for one in mirrors_in("", item.direction, messages) if one.belongs_to(item.cookie, "")]
         now = next((one for one in found if item.handle in (0, one.handle)), None)
@@ -269,7 +269,7 @@ def _known(messages: Iterable[Message]) -> Iterator[tuple[int, Qdisc]]:
 
 
 def filters(kernel: Kernel, handle: Handle, index: int, parent: int, info: int = 0) -> list[Message]:
-    """What a dump shows of a direction of a qdisc, or of one priority of it. Raises KernelError, OSError."""
+    """Return what a dump shows of a direction of a qdisc, or of one priority of it. Raises KernelError, OSError."""
     try:
         found = kernel.dump(handle, Request(tc.RTM_GETTFILTER, {"index": index, "parent": parent, "info": info}))
     except KernelError as error:
@@ -296,7 +296,7 @@ def _is_filter(message: Message) -> bool:
 
 
 def mirrors_in(ifname: str, direction: str, messages: Iterable[Message]) -> list[MirrorFilter]:
-    """The filters of ours, and without a cookie those of others that send packets to an interface."""
+    """Return the filters of ours, and without a cookie those of others that send packets to an interface."""
     found: list[MirrorFilter] = []
     for message in messages:
         options = message.attributes.get("options")
@@ -328,7 +328,7 @@ def _target_of(action: Mapping[str, object]) -> int:
 
 
 def qdisc_request(type: int, index: int, qdisc: Qdisc) -> Request:
-    """Makes or deletes a qdisc."""
+    """Make or deletes a qdisc."""
     attributes: dict[str, object] = {"kind": qdisc.kind}
     if qdisc.kind == "prio" and type == tc.RTM_NEWQDISC:
         attributes["options"] = tc.PRIO_OPTIONS
@@ -339,7 +339,7 @@ def qdisc_request(type: int, index: int, qdisc: Qdisc) -> Request:
 def shapes(
     index: int, parent: int, priority: int, target: int, cookie: bytes, kinds: Sequence[str] = ("matchall", "u32")
 ) -> list[Request]:
-    """The filter, by each classifier that can be it; the better one first."""
+    """Return the filter, by each classifier that can be it; the better one first."""
     actions = {"first": {"kind": "mirred", "options": {"parms": tc.mirred(target)}, "cookie": cookie}}
     header = {"index": index, "parent": parent, "info": tc.filter_info(priority)}
     options: dict[str, dict[str, object]] = {

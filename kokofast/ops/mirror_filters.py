@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.engine.traffic_control import (
+from kokofast.ops.traffic_control import (
     FIRST_PRIORITY,
     PARENTS,
     UNKNOWN_KIND,
@@ -41,8 +41,10 @@ _OUTDATED = (errno.EINVAL, errno.ENOENT, errno.EEXIST)
 
 
 class BareQdisc(Exception):
-    """A qdisc was asked for, and may be there without the filter that would mark it as ours; refusal is why. Unless
-    is_ours, the answer was lost: if there is one, someone else may have made it in the same moment."""
+    """A qdisc was asked for, and may be there without the filter that would mark it as ours; refusal is why.
+
+    Unless is_ours, the answer was lost: if there is one, someone else may have made it in the same moment.
+    """
 
     def __init__(self, refusal: KernelError | OSError, qdisc: Qdisc, *, is_ours: bool) -> None:
         super().__init__(str(refusal))
@@ -52,7 +54,7 @@ class BareQdisc(Exception):
 
 
 def remove_bare(control: TrafficControl, bare: BareQdisc) -> tuple[bool, KernelError | None]:
-    """Removes a qdisc that got no filter, when it is ours for certain.
+    """Remove a qdisc that got no filter, when it is ours for certain.
 
     Returns whether nothing is left to be done about it, and why it is there all the same. While filters of ours use it,
     it waits until they are gone.
@@ -77,8 +79,10 @@ def remove_bare(control: TrafficControl, bare: BareQdisc) -> tuple[bool, KernelE
 def list_mirrors(
     kernel: Kernel, handle: Handle, names: Mapping[int, str], *, strangers: bool = False
 ) -> tuple[MirrorFilter, ...]:
-    """All mirror filters of ours in a namespace; names maps ifindex to interface name. With strangers also those of
-    others, as far as they are known here, without a cookie."""
+    """Return all mirror filters of ours in a namespace; names maps ifindex to interface name.
+
+    With strangers also those of others, as far as they are known here, without a cookie.
+    """
     found: list[MirrorFilter] = []
     for index, qdisc in all_qdiscs(kernel, handle):
         if index in names:
@@ -89,7 +93,7 @@ def list_mirrors(
 
 
 def add_mirror(control: TrafficControl, target: int, directions: Iterable[str], cookie: bytes) -> None:
-    """Copies the traffic of an interface to target, an ifindex. What is there already stays.
+    """Copy the traffic of an interface to target, an ifindex. What is there already stays.
 
     Raises KernelError, OSError, BareQdisc; the caller takes back what was added by remove_mirrors() and remove_bare().
     """
@@ -138,10 +142,10 @@ def remove_everywhere(
 def remove_mirrors(
     control: TrafficControl, chosen: Callable[[MirrorFilter], bool], cookie: bytes | None = None
 ) -> KernelError | None:
-    """Removes the chosen filters of ours, of one link or of all, from an interface, and a qdisc of ours when nothing
-    else is in it.
+    """Remove the chosen filters of ours, of one link or of all, from an interface.
 
-    Returns the first refusal; what is gone already counts as removed. Raises KernelError, OSError.
+    A qdisc of ours goes with them when nothing else is in it. Returns the first refusal; what is gone already counts as
+    removed. Raises KernelError, OSError.
     """
     control.begin()
     refusal: KernelError | None = None
@@ -155,8 +159,10 @@ def _remove_from(
     control: TrafficControl, kind: str, chosen: Callable[[MirrorFilter], bool], cookie: bytes | None
 ) -> KernelError | None:
     def choose() -> tuple[Qdisc | None, list[MirrorFilter], MirrorFilter | None]:
-        """The qdisc, the filters that are to go, and of those the one that goes last: without it nothing would say
-        that the qdisc is ours."""
+        """Return the qdisc, the filters that are to go, and of those the one that goes last.
+
+        Without that one nothing would say that the qdisc is ours.
+        """
         qdisc = next((one for one in control.qdiscs if one.kind == kind), None)
         gone = [] if qdisc is None else [one for one in control.ours(cookie) if is_in(one, qdisc) and chosen(one)]
         last = next((item for item in gone if item.cookie[-1] & MADE_QDISC), None)
@@ -194,15 +200,17 @@ def _delete(control: TrafficControl, items: Iterable[MirrorFilter]) -> KernelErr
 
 
 def set_mtu(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
-    """Sets an interface's MTU. Raises KernelError."""
+    """Set an interface's MTU. Raises KernelError."""
     (refusal,) = kernel.send(handle, [Request(RTM_SETLINK, {"index": index}, {"mtu": mtu})])
     if refusal is not None:
         raise refusal
 
 
 def _make_with_filter(control: TrafficControl, target: int, direction: str, cookie: bytes) -> Qdisc | None:
-    """Makes a qdisc and the first filter in it. Returns the qdisc of someone who was faster, where the filter is yet to
-    be added. Raises KernelError."""
+    """Make a qdisc and the first filter in it.
+
+    Returns the qdisc of someone who was faster, where the filter is yet to be added. Raises KernelError.
+    """
     fallback = (
         Qdisc("ingress", tc.CLSACT_HANDLE, tc.TC_H_CLSACT)
         if direction == "ingress"

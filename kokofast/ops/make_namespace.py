@@ -7,16 +7,19 @@ import os
 import time
 
 from kokofast.endpoints.local import stale
-from kokofast.engine.seen import ATTEMPTS, PAUSE_SECONDS
-from kokofast.host.namespaces import DirectoryLockedError, named
+from kokofast.host.namespaces import NETNS_DIR, DirectoryLockedError, claimed, named
+from kokofast.ops.observe import ATTEMPTS, PAUSE_SECONDS, look_into
+from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kokofast.engine.execute import Executor, Refusal
     from kokofast.host.kernel import Handle
+    from kokofast.ops.applied import Applied
+    from kokofast.ops.executor import Executor, Refusal
     from kokofast.plan.operations import MakeNamespace
+    from kokofast.plan.plan import Plan
     from kokofast.wire.message import KernelError
 
     Operations = dict[int, MakeNamespace]
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
 # Ten seconds: 'ip netns add' has the lock for some microseconds, but any user can hold it.
 LOCK_ATTEMPTS = 1000
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-def make_namespaces(executor: Executor, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
+
+def execute(executor: Executor, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
     """One answer each, in order.
 
     A namespace that somebody else, another lab perhaps, has made since we looked is taken as it is: it is theirs. All
@@ -49,7 +54,7 @@ def make_namespaces(executor: Executor, operations: Sequence[MakeNamespace]) -> 
 
 
 def _make(executor: Executor, missing: Operations, answers: dict[int, Refusal | None]) -> Operations:
-    """Makes those whose name is free; returns the others."""
+    """Make those whose name is free; return the others."""
     taken: Operations = {}
     if not missing:
         return taken
@@ -84,7 +89,7 @@ def _as_soon_as_unlocked(executor: Executor, jobs: Sequence[tuple[str, str]]) ->
 
 
 def _adopt(executor: Executor, taken: Operations, answers: dict[int, Refusal | None]) -> Operations:
-    """Takes the namespaces that are there by now, out of ``taken``; returns those whose name is gone, out of it too."""
+    """Take the namespaces that are there by now, out of ``taken``; return those whose name is gone, out of it too."""
     gone: Operations = {}
     if not taken:
         return gone
@@ -101,3 +106,47 @@ def _adopt(executor: Executor, taken: Operations, answers: dict[int, Refusal | N
             answers[number] = item
             del taken[number]
     return gone
+
+
+def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
+    """Find the namespaces to remove, and take away the names that were claimed for those that could not be made.
+
+    A making whose answer was lost (a thread broke off for want of memory), has made its namespace
+    when there is one with the lab's mark now: there was no such name before.
+    """
+    executor = applied.executor
+    left: list[str] = []
+    for number in numbers:
+        operation: MakeNamespace = applied.operation(number)
+        if number in applied.done:
+            if operation.ns not in executor.adopted:
+                applied.removable[operation.ns] = operation.name
+            continue
+        if number not in applied.failures:
+            sight = look_into(executor.kernel, executor.kernel.open_all([named(operation.name)])[0])
+            if not isinstance(sight, OSError) and sight[1].loopback_alias == operation.alias:
+                executor.handles[operation.ns] = sight[0]
+                applied.removable[operation.ns] = operation.name
+        if claimed(named(operation.name)) == operation.alias:
+            try:
+                executor.kernel.remove(operation.name, None)
+            except OSError as error:
+                left.append(f"namespace {operation.name}: {error.strerror or error}")
+    return left
+
+
+def locate(applied: Applied, operation: MakeNamespace, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
+    """Blame the first node of that name."""
+    from kokofast.ops.refusals import words_of
+
+    text = words_of(refusal)
+    nodes = [node for node in applied.topology.nodes.values() if node.kind == "netns" and node.target == operation.name]
+    hint = "; names there take root, or CAP_DAC_OVERRIDE" if refusal.errno == errno.EACCES else ""
+    if refusal.errno in _FULL and "sysctl" not in text:  # of the file system, no limit of the kernel
+        text = f"{NETNS_DIR}: {text}"
+    return Problem(nodes[0].place if nodes else "", f"namespace {operation.name} cannot be made: {text}{hint}")
+
+
+def describe(plan: Plan, operation: MakeNamespace) -> str:
+    """Show its name."""
+    return f"+ namespace {operation.name}"

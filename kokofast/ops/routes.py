@@ -32,8 +32,10 @@ _ROUTES = Request(
 
 
 def routes_in_the_way(kernel: Kernel, handle: Handle, ifindexes: Collection[int]) -> list[Request]:
-    """The requests that delete the kernel's own IPv6 routes through these interfaces, when they are many; none when the
-    tables cannot be read, for nothing depends on it."""
+    """Return the requests that delete the kernel's own IPv6 routes through these interfaces, when they are many.
+
+    None when the tables cannot be read, for nothing depends on it.
+    """
     if len(ifindexes) < MANY:
         return []
     try:

@@ -1,4 +1,4 @@
-"""Carries out one removal: of the interfaces of a lab in a namespace, or of a namespace. Blocking, for worker threads.
+"""Delete the interfaces of a lab in a namespace.
 
 What was seen some time ago may be gone, and its ifindex be another interface's. So each deletion looks first, at the
 marks; and where it can, it is by group, which the kernel itself compares.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.engine.observe import look_at, members_of, observe_marks
-from kokofast.engine.routes import routes_in_the_way
+from kokofast.ops.observe import look_at, members_of
+from kokofast.ops.routes import routes_in_the_way
 from kokofast.plan.observed import Namespace
-from kokofast.plan.operations import RemoveNamespace
-from kokofast.plan.ownership import lab_of, namespace_alias
+from kokofast.plan.ownership import lab_of
 from kokofast.wire.link import RTM_DELLINK
 from kokofast.wire.message import KernelError, Request
 
@@ -20,11 +19,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kokofast.engine.execute import Executor, Refusal
-    from kokofast.engine.observe import Patience
     from kokofast.host.kernel import Handle, Kernel
+    from kokofast.ops.executor import Executor, Refusal
     from kokofast.plan.observed import Interface
-    from kokofast.plan.operations import DeleteGroup, Removal
+    from kokofast.plan.operations import DeleteGroup
 
 
 # There is no such interface: it was deleted, or moved to another namespace. And: it has other marks, or its number is
@@ -36,33 +34,31 @@ ANOTHER = KernelError(errno.ESTALE, "another interface has its number by now")
 _TOO_MUCH = (errno.EMSGSIZE, errno.ENOBUFS)
 
 
-def remove(executor: Executor, operation: Removal) -> list[tuple[int, Refusal | None]]:
-    """Carries out one removal. (link, why not or None) of each link it covers; a removal of a namespace has the
-    link -1. GONE says of a link that its interface is not there: it was deleted, or moved away. What fails is tried
-    once more: a socket that failed leaves open what was done."""
-    answers = _remove(executor, operation)
+def execute(executor: Executor, operation: DeleteGroup) -> list[tuple[int, Refusal | None]]:
+    """Delete the links; return (link, why not or None) of each.
+
+    GONE says of a link that its interface is not there: it was deleted, or moved away. What fails is tried once more: a
+    socket that failed leaves open what was done.
+    """
+    answers = _execute(executor, operation)
     if all(refusal is None or refusal is GONE for _, refusal in answers):
         return answers
-    again = _remove(executor, operation)
+    again = _execute(executor, operation)
     return [(link, _better(first, second)) for (link, first), (_, second) in zip(answers, again, strict=True)]
 
 
 def _better(first: Refusal | None, second: Refusal | None) -> Refusal | None:
-    """What two attempts come to. What is gone at the second was perhaps deleted by the first, whose answer was lost."""
+    # What is gone at the second attempt was perhaps deleted by the first, whose answer was lost.
     return None if first is None or second is None else GONE if GONE in (first, second) else first
 
 
-def _remove(executor: Executor, operation: Removal) -> list[tuple[int, Refusal | None]]:
+def _execute(executor: Executor, operation: DeleteGroup) -> list[tuple[int, Refusal | None]]:
     try:
         handle = executor.handle(operation.ns)
-        with executor.kernel.using([handle], to_ask=not isinstance(operation, RemoveNamespace)):
-            if isinstance(operation, RemoveNamespace):
-                executor.kernel.remove(operation.name, handle.identity)
-                return [(-1, None)]
+        with executor.kernel.using([handle], to_ask=True):
             return _delete_group(executor, handle, operation)
     except OSError as error:
-        links = (-1,) if isinstance(operation, RemoveNamespace) else operation.links
-        return [(link, error) for link in links]
+        return [(link, error) for link in operation.links]
 
 
 def _delete_group(
@@ -98,7 +94,7 @@ def _delete_group(
 
 
 def delete_one(kernel: Kernel, handle: Handle, ifindex: int, is_ours: Callable[[Interface], bool]) -> Refusal | None:
-    """Deletes the interface with an index, when it is ours still; GONE or ANOTHER when it is not. Raises OSError."""
+    """Delete the interface with an index, when it is ours still; GONE or ANOTHER when it is not. Raises OSError."""
     found = look_at(kernel, handle, ifindex)
     if found is None:
         return GONE
@@ -110,38 +106,3 @@ def delete_one(kernel: Kernel, handle: Handle, ifindex: int, is_ours: Callable[[
 
 def _or_gone(answer: Refusal | None) -> Refusal | None:
     return GONE if answer is not None and answer.errno == errno.ENODEV else answer
-
-
-def give_back_if_used(executor: Executor, operation: RemoveNamespace, lab: str, patience: Patience) -> OSError | None:
-    """Gives a namespace that has just lost its name the name back when another lab has links in it, and says so.
-
-    used_by_others() has looked before. Who has made links since is seen now, and who makes some later finds at the end
-    of his run that the name is gone.
-    """
-    handle = executor.handle(operation.ns)
-    try:
-        with executor.kernel.using([handle], to_ask=not executor.kernel.watches(handle)):
-            executor.kernel.reach(handle)
-            reason = used_by_others(executor, handle, lab, patience)
-            if reason is not None and reason.errno == errno.ENODEV:  # it has ended
-                return None
-            if reason is not None:
-                executor.kernel.give_name(operation.name, handle, namespace_alias(lab))
-            return reason
-    except OSError as error:
-        return error
-
-
-def used_by_others(executor: Executor, handle: Handle, lab: str, patience: Patience) -> OSError | None:
-    """Why a namespace, held by using(), is to keep its name: another lab has links in it, or nobody can look into it.
-    ENODEV: it has ended."""
-    try:
-        seen = observe_marks(executor.kernel, handle, lambda _: True, patience)
-    except OSError as error:
-        return error
-    labs = {lab_of(interface, seen, executor.boot, lab) for interface in seen.interfaces.values()} - {None, lab}
-    if not labs:
-        return None
-    named = sorted(filter(None, labs))
-    whose = f"the lab {named[0]}" if named else "another lab"
-    return OSError(errno.EBUSY, f"links of {whose} are in it")

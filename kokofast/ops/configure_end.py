@@ -1,0 +1,279 @@
+"""Set the ends of links: attributes, up or down, addresses."""
+
+from __future__ import annotations
+
+import errno
+
+from kokofast.ops.applied import look, twice
+from kokofast.ops.observe import ADDRESS_PROTOCOL
+from kokofast.plan.plan import UPDATE
+from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
+from kokofast.wire.link import IFF_UP, RTM_SETLINK
+from kokofast.wire.message import NLM_F_CREATE, NLM_F_REPLACE, KernelError, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kokofast.host.kernel import Handle
+    from kokofast.ops.applied import Applied
+    from kokofast.ops.executor import Executor, Refusal
+    from kokofast.plan.observed import Interface
+    from kokofast.plan.operations import Change, ConfigureEnd, IfRef
+    from kokofast.plan.plan import Plan
+    from kokofast.topology.model import Address, End
+    from kokofast.topology.problems import Problem
+
+PROMOTE = "ipv4/conf/{}/promote_secondaries"
+KEEP_ADDRESSES = "ipv6/conf/{}/keep_addr_on_down"
+DISABLE_IPV6 = "ipv6/conf/{}/disable_ipv6"
+
+# There is none, or /proc/sys is read-only: then it is as it is.
+_NO_SYSCTL = (errno.ENOENT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def execute(executor: Executor, operations: Sequence[ConfigureEnd]) -> list[Refusal | None]:
+    """Set interfaces, all of a namespace in one send; the first refusal of those that an interface had."""
+    return _change(executor, [(operation.interface, operation.change) for operation in operations])
+
+
+def _change(executor: Executor, changes: Sequence[tuple[IfRef, Change]]) -> list[Refusal | None]:
+    results: list[Refusal | None] = [None] * len(changes)
+    by_namespace: dict[int, list[int]] = {}
+    for number, (reference, _) in enumerate(changes):
+        by_namespace.setdefault(reference.ns, []).append(number)
+    try:
+        with executor.kernel.using([executor.handle(ns) for ns in by_namespace]):
+            for ns, numbers in by_namespace.items():
+                handle = executor.handle(ns)
+                try:
+                    for number in numbers:
+                        results[number] = executor.replaced(handle, changes[number][0], ours=True)
+                    chosen = [(number, *changes[number]) for number in numbers if results[number] is None]
+                    if chosen:
+                        _change_in(executor, handle, chosen, results)
+                except OSError as error:  # of this namespace's socket
+                    for number in numbers:
+                        results[number] = results[number] or error
+    except OSError as error:
+        return [error] * len(changes)
+    return results
+
+
+def _change_in(
+    executor: Executor,
+    handle: Handle,
+    changes: Sequence[tuple[int, IfRef, Change]],
+    results: list[Refusal | None],
+) -> None:
+    requests: list[Request] = []
+    owners: list[tuple[int, IfRef]] = []
+    for number, reference, change in changes:
+        wanted = _requests_of(reference, change)
+        requests += wanted
+        owners += [(number, reference)] * len(wanted)
+    # What the kernel does beside what it is asked for, a user's addresses included.
+    guarded = [
+        (number, ref, PROMOTE) for number, ref, change in changes if any(one.family == AF_INET for one in change.remove)
+    ]
+    guarded += [(number, ref, KEEP_ADDRESSES) for number, ref, change in changes if change.up is False]
+    for _, reference, path in guarded:
+        _guard(executor, handle, reference, path)
+    try:
+        answers = executor.kernel.send(handle, requests, executor.resolve)
+    finally:
+        for number, reference, path in guarded:
+            refusal = _set_back(executor, handle, reference, path) and _set_back(executor, handle, reference, path)
+            results[number] = results[number] or refusal
+    for request, (number, reference), answer in zip(requests, owners, answers, strict=True):
+        if answer is not None and request.type == RTM_DELADDR and answer.errno == errno.EADDRNOTAVAIL:
+            answer = None  # gone already: what was wanted
+        if answer is not None and request.type == RTM_NEWADDR and request.header.get("family") == AF_INET6:
+            answer = _enable_ipv6(executor, handle, reference, request, answer)
+        if answer is not None and results[number] is None:
+            answer.request = request
+            results[number] = answer
+
+
+def _set_sysctls_back(executor: Executor, reference: IfRef) -> Refusal | None:
+    """Give an interface's sysctls that this run has changed their values of before."""
+    handle = executor.handle(reference.ns)
+    try:
+        with executor.kernel.using([handle]):
+            for path in list(executor.sysctls.get((reference.ns, reference.ifname), ())):
+                refusal = _set_back(executor, handle, reference, path)
+                if refusal is not None:
+                    return refusal
+    except OSError as error:
+        return error
+    return None
+
+
+def _set(executor: Executor, handle: Handle, reference: IfRef, path: str, value: str) -> None:
+    before = executor.kernel.write_sysctl(handle, path.format(reference.ifname), value)
+    executor.sysctls.setdefault((reference.ns, reference.ifname), {}).setdefault(path, before)
+
+
+def _set_back(executor: Executor, handle: Handle, reference: IfRef, path: str) -> OSError | None:
+    changed = executor.sysctls.get((reference.ns, reference.ifname), {})
+    if path in changed:
+        try:
+            executor.kernel.write_sysctl(handle, path.format(reference.ifname), changed[path])
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # gone with the interface, or with its IPv6
+                return error
+        del changed[path]
+    return None
+
+
+def _guard(executor: Executor, handle: Handle, reference: IfRef, path: str) -> None:
+    # With an IPv4 address the kernel removes all later ones of its subnet, unless it may promote them; and when an
+    # interface goes down all its IPv6 addresses, unless it is told to keep them.
+    try:
+        _set(executor, handle, reference, path, "1")
+    except OSError as error:
+        if error.errno not in _NO_SYSCTL:
+            raise
+
+
+def _enable_ipv6(
+    executor: Executor, handle: Handle, reference: IfRef, request: Request, refusal: KernelError
+) -> KernelError | None:
+    try:
+        if refusal.errno == errno.EACCES:
+            # inet6_addr_add(): disable_ipv6 is set, Docker's default in containers. Who gives an IPv6 address wants
+            # it on, for this interface only.
+            _set(executor, handle, reference, DISABLE_IPV6, "0")
+        elif refusal.errno == errno.EOPNOTSUPP:
+            executor.kernel.load_ipv6()
+        else:
+            return refusal
+    except OSError as error:
+        why = error.strerror or str(error)
+        return KernelError(error.errno or errno.EIO, f"IPv6 is off there and cannot be switched on: {why}")
+    return executor.kernel.send(handle, [request], executor.resolve)[0]
+
+
+def _requests_of(reference: IfRef, change: Change) -> list[Request]:
+    """Return one RTM_SETLINK for all attributes, one for up, and one message for each address."""
+    requests: list[Request] = []
+    # In two messages, and up last: do_setlink() sets an interface up before it sets its queue length, and that, once it
+    # is up, waits for RCU with the rtnl lock held (dev_qdisc_change_tx_queue_len()). Of an interface that is up it also
+    # tells all of the kernel of a new alias (netdev_state_change()).
+    if change.attributes:
+        requests.append(Request(RTM_SETLINK, {"index": reference}, change.attributes))
+    if change.up is not None:
+        header = {"index": reference, "flags": IFF_UP if change.up else 0, "change": IFF_UP}
+        requests.append(Request(RTM_SETLINK, header))
+    for address in change.remove:
+        # inet_rtm_deladdr() looks at the prefix length only where there is an IFA_ADDRESS: without, another address of
+        # the same number, a user's perhaps, would go.
+        requests.append(_address_request(RTM_DELADDR, reference, address, {"address": address.packed}, 0))
+    for address in change.add:
+        attributes: dict[str, object] = {"proto": ADDRESS_PROTOCOL}
+        if address.family == AF_INET6:
+            # On a link of our own making nobody else can have the address; DAD would keep it unusable for seconds.
+            attributes["flags"] = IFA_F_NODAD
+        requests.append(_address_request(RTM_NEWADDR, reference, address, attributes, NLM_F_CREATE | NLM_F_REPLACE))
+    return requests
+
+
+def _address_request(
+    type: int, reference: IfRef, address: Address, attributes: dict[str, object], flags: int
+) -> Request:
+    header = {"family": address.family, "prefixlen": address.prefixlen, "index": reference}
+    return Request(type, header, {"local": address.packed, **attributes}, flags)
+
+
+def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
+    """Bring interfaces that were there before back to what they were; also those whose change failed half-way."""
+    left: list[str] = []
+    executor = applied.executor
+    for number in numbers:
+        operation: ConfigureEnd = applied.operation(number)
+        if operation.undo is None:
+            continue
+        back = operation.interface, operation.undo
+        refusal = twice(lambda back=back: _change(executor, [back])[0])  # type: ignore[misc]
+        if refusal is not None and _is_back(executor, *back):
+            refusal = None
+        refusal = refusal or twice(lambda back=back: _set_sysctls_back(executor, back[0]))  # type: ignore[misc]
+        if refusal is not None:
+            end = applied.topology.links[operation.link].ends[operation.end]
+            left.append(f"{end.node}:{end.ifname}: {refusal}")
+    return left
+
+
+def _is_back(executor: Executor, reference: IfRef, undo: Change) -> bool:
+    """Whether an interface is as it was before: what was refused may never have been done."""
+    try:
+        namespace = look(executor, reference.ns)
+    except OSError:
+        return False
+    interface = namespace.interfaces.get(reference.ifname) if namespace is not None else None
+    if interface is None or interface.ifindex != executor.indexes.of(reference):
+        return True
+    return (
+        all(_value(interface, name) == value for name, value in undo.attributes.items() if name != "af_spec")
+        and undo.up in (None, interface.up)
+        and all(address in interface.addresses for address in undo.add)
+        and not any(address in interface.addresses for address in undo.remove)
+    )
+
+
+def _value(interface: Interface, attribute: str) -> object:
+    named = {"ifalias": interface.alias, "address": interface.mac}
+    return named[attribute] if attribute in named else getattr(interface, attribute)
+
+
+def locate(applied: Applied, operation: ConfigureEnd, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
+    """Blame a field of the end, or one of its addresses."""
+    from kokofast.ops.refusals import FIELDS, path_of, problem_of_end
+
+    link = applied.topology.links[operation.link]
+    end, path = link.ends[operation.end], path_of(refusal)
+    place = end.where(FIELDS[path[-1]]) if path and path[-1] in FIELDS else end.place
+    if isinstance(refusal, KernelError) and refusal.request is not None and "local" in refusal.request.attributes:
+        place = _address_place(end, refusal.request)
+    return problem_of_end(link, end, place, refusal)
+
+
+def _address_place(end: End, request: Request) -> str:
+    packed, prefixlen = request.attributes["local"], request.header["prefixlen"]
+    for number, address in enumerate(end.addresses):
+        if (address.packed, address.prefixlen) == (packed, prefixlen):
+            return end.where(f"addresses[{number}]")
+    return end.where("addresses" if end.addresses or end.dad is None else "dad")
+
+
+def describe(plan: Plan, operation: ConfigureEnd) -> str:
+    """Show what changes at an interface that is there already."""
+    if plan.actions[operation.link] != UPDATE:
+        return ""
+    end = plan.topology.links[operation.link].ends[operation.end]
+    return f"~ {end.node}:{end.ifname} {_describe_change(operation)}"
+
+
+def _describe_change(operation: ConfigureEnd) -> str:
+    change = operation.change
+    before = operation.undo.attributes if operation.undo is not None else {}
+    parts = [_describe_value(name, before.get(name), value) for name, value in change.attributes.items()]
+    if change.up is not None:
+        parts.append("up" if change.up else "down")
+    parts += [f"+{_text(address.packed, address.prefixlen)}" for address in change.add]
+    parts += [f"-{_text(address.packed, address.prefixlen)}" for address in change.remove]
+    return ", ".join(parts)
+
+
+def _describe_value(name: str, before: object, value: object) -> str:
+    if isinstance(value, bytes) and isinstance(before, bytes):
+        return f"{'mac' if name == 'address' else name} {before.hex(':')} -> {value.hex(':')}"
+    if isinstance(value, dict):
+        return "addr_gen_mode"
+    return name if isinstance(value, str) else f"{name} {before} -> {value}"
+
+
+def _text(packed: bytes, prefixlen: int) -> str:
+    import ipaddress
+
+    return f"{ipaddress.ip_address(packed)}/{prefixlen}"

@@ -1,0 +1,123 @@
+"""What the operations of one run share: the kernel, its namespaces by number, and what is known of interfaces.
+
+Blocking; several worker threads call it at a time with different operations.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+
+from kokofast.ops.indexes import Indexes
+from kokofast.ops.observe import NO_MIRRORS, look_at, observe
+from kokofast.ops.registry import home_of
+from kokofast.plan.operations import IfRef, MarkRef, NsRef
+from kokofast.plan.ownership import first_address, is_our_group
+from kokofast.wire.message import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
+
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.observed import Namespace
+    from kokofast.plan.operations import Operation
+
+    Refusal = KernelError | OSError
+    T = TypeVar("T")
+
+
+class Executor:
+    """The state of one run: the namespaces by number, the ifindex of every interface, and what was made so far.
+
+    is_alone: whether the lab's lock keeps other runs off, so that no new link is one of theirs.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        handles: list[Handle | None],
+        observed: Sequence[Namespace | None],
+        *,
+        is_alone: bool = True,
+    ) -> None:
+        self.kernel = kernel
+        self.handles = handles
+        self.boot = kernel.boot_id()
+        self.begun: set[Operation] = set()
+        self.adopted: dict[int, Namespace] = {}  # that were to be made, and that somebody else made
+        self.is_alone = is_alone
+        self.observed = observed
+        self.stopped: Callable[[], bool] = lambda: False  # whether what waits is to give up
+        self.indexes = Indexes(observed)
+        self._states: dict[object, Any] = {}
+        self._lock = _thread.allocate_lock()  # not threading: see host.threads
+        self.sysctls: dict[tuple[int, str], dict[str, str]] = {}  # of interfaces: what was changed, as it was before
+
+    def state(self, kind: Callable[[Executor], T]) -> T:
+        """Return this run's object of a class, which is made when it is first asked for."""
+        with self._lock:
+            if kind not in self._states:
+                self._states[kind] = kind(self)
+            found: T = self._states[kind]
+            return found
+
+    def handle(self, ns: int) -> Handle:
+        """Return the namespace of this number, which exists by now."""
+        handle = self.handles[ns]
+        assert handle is not None, f"namespace {ns} is used before it is made"
+        return handle
+
+    def resolve(self, reference: object) -> int | bytes:
+        """Return what a typed reference stands for."""
+        if isinstance(reference, IfRef):
+            return self.indexes.of(reference)
+        if isinstance(reference, NsRef):
+            fd = self.handle(reference.ns).fd
+            if fd is None:  # never while the namespace is held by using()
+                raise OSError(errno.EBADF, "the namespace is not open")
+            return fd
+        if isinstance(reference, MarkRef):
+            ns = reference.interface.ns
+            place = self.boot, self.handle(ns).identity, reference.group, self.indexes.of(reference.interface)
+            return first_address(place, self.indexes.salt_of(reference.interface), reference.lab)
+        raise TypeError(f"{reference!r} is neither a number nor a reference")
+
+    def execute(self, operations: Sequence[Operation]) -> list[Refusal | None]:
+        """Carry out operations of one type that wait for nothing; return one result each, in order."""
+        self.begun.update(operations)
+        return home_of(operations[0]).execute(self, operations)
+
+    def adopt(self, ns: int, handle: Handle) -> OSError | None:
+        """Take a namespace that somebody else has made since we looked, for the one of this number."""
+        try:
+            with self.kernel.using([handle]):
+                namespace = observe(self.kernel, handle)
+        except OSError as error:
+            return error
+        self.indexes.learn(ns, namespace)
+        with self._lock:
+            self.handles[ns] = handle
+            self.adopted[ns] = namespace
+        return None
+
+    def replaced(self, handle: Handle, reference: IfRef, *, ours: bool = False) -> KernelError | None:
+        """Return why an interface that was there before is not to be touched: its number is another's by now.
+
+        The number of one that this run makes is its own (see ops.indexes). Raises OSError.
+        """
+        if self.indexes.has_chosen(reference):
+            return None
+        found = look_at(self.kernel, handle, self.indexes.of(reference))
+        if found is not None and found.ifname == reference.ifname and (is_our_group(found.group) or not ours):
+            return None
+        return KernelError(
+            errno.ENODEV, f"{reference.ifname} has gone since it was looked at, or is another one by now"
+        )
+
+    def look(self, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace:
+        """Return what is in a namespace now. Raises OSError."""
+        handle = self.handle(ns)
+        with self.kernel.using([handle]):
+            return observe(self.kernel, handle, mirrors=mirrors)

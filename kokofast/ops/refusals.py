@@ -1,0 +1,57 @@
+"""What the kernel refused, in the user's words. Only failures import this."""
+
+from __future__ import annotations
+
+import errno
+
+from kokofast.kinds import KINDS
+from kokofast.plan.compare import IPV6_MIN_MTU
+from kokofast.topology.model import AF_INET6
+from kokofast.topology.problems import Problem
+from kokofast.wire.message import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.ops.executor import Refusal
+    from kokofast.topology.model import End, Link
+
+# The kernel's attribute -> the field of an endpoint that it came from.
+FIELDS = {
+    "ifname": "ifname",
+    "address": "mac",
+    "mtu": "mtu",
+    "txqlen": "txqlen",
+    "num_tx_queues": "queues",
+    "num_rx_queues": "queues",
+    "addr_gen_mode": "dad",
+}
+
+
+def words_of(refusal: Refusal) -> str:
+    """Return the kernel's own words."""
+    return str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
+
+
+def path_of(refusal: Refusal) -> tuple[str, ...]:
+    """Return the names of the attributes that the kernel blames, from the outermost on."""
+    return refusal.path if isinstance(refusal, KernelError) else ()
+
+
+def problem_of_end(link: Link, end: End, place: str, refusal: Refusal) -> Problem:
+    """Say why an end could not be set."""
+    return Problem(place, f"{end.node}:{end.ifname}: {words_of(refusal)}{_hint(link, end, refusal)}")
+
+
+def _hint(link: Link, end: End, refusal: Refusal) -> str:
+    request = refusal.request if isinstance(refusal, KernelError) else None
+    if request is None:
+        return ""
+    if "af_spec" in request.attributes and refusal.errno == errno.EAFNOSUPPORT:
+        return f"; dad: false takes IPv6, which is off there, or an mtu of {IPV6_MIN_MTU} at least"
+    if request.header.get("flags", 0) and (limit := KINDS[link.kind].limit(link, refusal.errno or 0)):  # set up
+        return f"; {limit}"
+    if request.header.get("family") != AF_INET6 or refusal.errno != errno.EINVAL:
+        return ""
+    if end.mtu is None:
+        return f"; IPv6 takes an mtu of {IPV6_MIN_MTU} at least, and this end is given none"
+    return f"; IPv6 takes an mtu of {IPV6_MIN_MTU} at least, this end has {end.mtu}" if end.mtu < IPV6_MIN_MTU else ""

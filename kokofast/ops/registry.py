@@ -1,0 +1,57 @@
+"""The module of each operation, imported on first use: koko's command line imports no more than its link takes."""
+
+from __future__ import annotations
+
+from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace, RemoveMirror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Protocol
+
+    from kokofast.plan.operations import Operation
+    from kokofast.topology.problems import Problem
+    from kokofast.wire.message import KernelError
+
+    class Home(Protocol):
+        """What such a module has."""
+
+        # (executor, operations of this type) -> one result each, in order
+        execute: Callable[..., list[KernelError | OSError | None]]
+        # (applied, numbers of such operations that were begun) -> a line for each thing that is left
+        undo: Callable[..., list[str]]
+        # (applied, operation, refusal, obstacle) -> what in the file is to blame, and why
+        locate: Callable[..., Problem]
+        # (plan, operation) -> a line of a dry run; empty: none
+        describe: Callable[..., str]
+
+
+# In the order in which they are undone.
+MODULES: dict[type[object], str] = {
+    AddMirror: "mirror",
+    RemoveMirror: "mirror",
+    ConfigureEnd: "configure_end",
+    CreateLink: "create_link",
+    MakeNamespace: "make_namespace",
+}
+
+
+def home(name: str) -> Home:
+    """Import the module of this name."""
+    module: Any = __import__(f"{__package__}.{name}", fromlist=("execute",))
+    found: Home = module
+    return found
+
+
+def home_of(operation: Operation) -> Home:
+    """Import the module of an operation."""
+    return home(MODULES[type(operation)])
+
+
+def load(operations: Iterable[Operation]) -> None:
+    """Import the modules of these operations: to begin them, none is wanting then.
+
+    An import in the midst of a run may fail, and would wait for that of trio in another thread.
+    """
+    for kind in set(map(type, operations)):
+        home(MODULES[kind])
