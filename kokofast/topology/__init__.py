@@ -1,7 +1,7 @@
-"""What the user asked for: file bytes -> Topology. Pure: no sockets, no system calls, no event loop.
+"""The topology file: bytes -> Topology. Pure: no sockets, no system calls, no event loop.
 
-load() reads a file's bytes, schema() describes what it takes, generate_chain() makes a file. The names below are
-looked up when used: koko's command line imports the model and values of this package, and must not pay for msgspec.
+load() reads a file, schema() describes the format, generate_chain() makes a file. The names below are imported at their
+first use: koko's command line imports the model and values of this package, but not msgspec.
 """
 
 from __future__ import annotations

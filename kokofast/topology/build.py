@@ -1,6 +1,6 @@
-"""Document -> Topology: rules applied, defaults and links inherited, every problem noted.
+"""Build the Topology of a Document: apply rules, inherit from defaults and links, collect all problems.
 
-The fast path of a link is one msgspec.convert and the making of its ends; repair.py is entered only after a refusal.
+The fast path of a link is one msgspec.convert() and its ends; repair.py is used only after a refusal.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Taken = tuple[int, str, bool]
 
 
 class Given:
-    """Values given at one level (defaults, link, endpoint) and those it inherits, with the origin of each."""
+    """The values at one level (defaults, link, endpoint), also inherited ones, with the origin of each."""
 
     __slots__ = ("origins", "values")
 
@@ -54,11 +54,11 @@ class Given:
 
 
 def _quiet(path: str, message: str) -> None:
-    """For a value that may be wrong."""
+    """Ignore a problem."""
 
 
 def build(document: Document, name: str, create: bool, problems: list[Problem]) -> Topology:
-    """The topology, or TopologyError with problems and all that are found here."""
+    """Return the topology. Raises TopologyError with problems and all that are found here."""
     topology: Topology | None = None
     try:
         topology = _Builder(document, name, create, problems).topology()
@@ -82,14 +82,14 @@ class _Builder:
         self._taken: dict[tuple[Identity, str], Taken] = {}
         self._names = Names(name, self._taken)
         self._default_subnets = self._default_values(SUBNET_RULES)
-        self._subnets: dict[Link, Given] = {}  # of links that say their own
-        # Of the link that is being built: place, title, and who has it, of each end that is taken already.
+        self._subnets: dict[Link, Given] = {}  # of links with their own
+        # The ends of the present link that are taken already: place, title, and the end in _taken.
         self._repeated: list[tuple[str, str, Taken]] = []
 
     def topology(self) -> Topology:
         default_kind = KINDS.get(str(self._defaults.get("type", DEFAULT_KIND)))
         if default_kind is not None:
-            self._kind_defaults(default_kind)  # so that wrong defaults are seen even when no link uses them
+            self._kind_defaults(default_kind)  # reports invalid defaults even when no link uses them
         links = [link for index, raw in enumerate(self._links) if (link := self._link(index, raw)) is not None]
         self._give_addresses(links)
         identities = {CALLER: identity(Node(CALLER, "host", "")), **self._nodes.identity}
@@ -99,7 +99,7 @@ class _Builder:
         return Topology(self._name, self._nodes.table, tuple(links))
 
     def _give_addresses(self, links: list[Link]) -> None:
-        """Addresses of subnets, which defaults and links give. Where several give one subnet, they share it."""
+        """Give addresses of the subnets in defaults and links. Links with the same subnet share it."""
         if not self._default_subnets.values and not self._subnets:
             return
         shared: dict[tuple[int, int, int], Subnet] = {}
@@ -111,7 +111,7 @@ class _Builder:
         give_addresses(links, subnets_of, self._note)
 
     def _check_mirrors(self, links: list[Link], identities: dict[str, Identity]) -> None:
-        from kokofast.topology.copies import Flows, add_links, addresses_of  # only who has mirrors pays for it
+        from kokofast.topology.copies import Flows, add_links, addresses_of  # needed for mirrors only
 
         flows = Flows({identities[name]: name for name in reversed(identities)})
         add_links(flows, links, identities)
@@ -121,7 +121,7 @@ class _Builder:
     # Defaults
 
     def _check_defaults(self, raw: object) -> dict[str, object]:
-        """Defaults whose values some kind of link can have."""
+        """Return the defaults whose values some link kind can have, and report the others."""
         good: dict[str, object] = {}
         rules = default_rules() if raw else {}
         for key, value in raw.items() if isinstance(raw, dict) else ():
@@ -130,14 +130,14 @@ class _Builder:
                 self._note(place, unknown("key", key, rules))
                 continue
             if not any(fits(value, rule, "", _quiet) for rule in rules[key]):
-                # The words of the first kind that has it will do.
+                # Report it by the rule of the first kind that has the key.
                 fits(value, rules[key][0], "", partial(self._note_below, place))
                 continue
             good[key] = value
         return good
 
     def _kind_defaults(self, kind: Kind) -> tuple[Shape, Given, Given]:
-        """The shape of a kind's links, and what defaults give to its ends and to its options."""
+        """Return the shape of a kind's links, and the defaults of its ends and of its options."""
         found = self._given_by_defaults.get(kind.name)
         if found is None:
             of_kind = shape(kind)
@@ -201,7 +201,7 @@ class _Builder:
         made = self._ends(index, "" if is_list else "endpoints", of_kind, record, source, ends)
         if self._repeated:
             self._note_repeated(index)
-            return None  # what is left of the file is looked at further: it has each end once
+            return None  # further checks expect each end once
         if made is None:
             return None
         for end in made if not of_kind.kind.own_mac(values) else ():
@@ -209,7 +209,7 @@ class _Builder:
                 what = f"{of_kind.kind.article} {of_kind.kind.name} interface"
                 self._note(end.where("mac"), f"{what} has its parent's MAC address; leave mac out")
         if any(rule.field.required and values[key] is None for key, rule in of_kind.options.items()):
-            return None  # nothing of what is looked at further has to expect a link without its parent
+            return None  # further checks expect required options
         places = Origins(origins) if origins else None
         link = Link(kind.name, made, options=values, place=at(""), places=places)
         if len(raw) > 1 and not of_kind.subnets.keys().isdisjoint(raw):
@@ -219,7 +219,7 @@ class _Builder:
     def _ends(
         self, index: int, path: str, of_kind: Shape, record: Any, source: Mapping[str, Any], given: Given
     ) -> tuple[End, ...] | None:
-        """The ends of a link: record is what msgspec made of source, path where in the link they are."""
+        """Return the ends of a link: record is what msgspec made of source, path where in the link they are."""
         if of_kind.kind.ends == 1:
             end = self._end(index, "endpoint", record.endpoint, source["endpoint"], of_kind, given)
             return None if end is None else (end,)
@@ -238,7 +238,7 @@ class _Builder:
         return kind
 
     def _options(self, of_kind: Shape, given: Given, raw: Mapping[str, object], at: At) -> dict[str, Any]:
-        """The kind's own fields: what is given, the declared default, or None."""
+        """Return the fields of the link's kind: given, inherited or default values, or None."""
         for key, rule in of_kind.options.items():
             if rule.field.required and key not in raw and key not in self._defaults:
                 self._note(at(""), f"{of_kind.kind.article} {of_kind.kind.name} link needs '{key}'")
@@ -274,7 +274,7 @@ class _Builder:
             return self._places.at(index, f"{path}.{below}")
 
         given = self._inherit(given, record, source, of_kind.end, at)
-        # As the model calls them; they were checked with the rest.
+        # Rename them as in the model.
         node, ifname = given.values.pop("node"), given.values.pop("interface", None)
         if ifname is not None:
             given.origins["ifname"] = given.origins.pop("interface")
@@ -284,7 +284,7 @@ class _Builder:
         return self._place_end(index, path, place, node, ifname, given)
 
     def _short_end(self, index: int, path: str, place: str, text: str, given: Given) -> End | None:
-        """``node[:interface[:address,...]]``, split at the first two colons: IPv6 has more."""
+        """Parse ``node[:interface[:address,...]]``, split at the first two colons: IPv6 addresses have more."""
         node, colon, rest = text.partition(":")
         if self._nodes.colon_names:
             node, colon, rest = self._declared_head(text) or (node, colon, rest)
@@ -302,11 +302,10 @@ class _Builder:
         return end if good else None
 
     def _declared_head(self, text: str) -> tuple[str, str, str] | None:
-        """The longest declared node name with a colon in it that text starts with, the colon behind it, and the
-        rest."""
+        """Return the longest declared node name with a colon in it that text starts with, the next colon, the rest."""
         if text in self._nodes.colon_names:
             return text, "", ""
-        # No node name is longer: the rest of a text of many colons need not be tried.
+        # No longer than a node's name can be: text may have many colons.
         head, colon, _ = text[: NODE_NAME_BYTES + 1].rpartition(":")
         while colon:
             if head in self._nodes.colon_names:
@@ -315,7 +314,7 @@ class _Builder:
         return None
 
     def _place_end(self, index: int, path: str, place: str, name: str, ifname: str | None, given: Given) -> End | None:
-        """The end, with the next free name of its namespace where the file gives none."""
+        """Return the end, with the next free name in its namespace if the file gives none."""
         places = Origins(given.origins) if given.origins else None
         if name not in self._nodes.table:
             node_place = places["node"] if places is not None and "node" in places else place
@@ -332,7 +331,7 @@ class _Builder:
     # Values
 
     def _inherit(self, base: Given, record: Any, keys: Iterable[str], rules: Mapping[str, Rule], at: At) -> Given:
-        """What base gives, overridden by those of the record's keys that have a rule here."""
+        """Return the values of base, overridden by those of the record's keys that have a rule here."""
         given = Given(dict(base.values), dict(base.origins))
         for key in keys:
             rule = rules.get(key)

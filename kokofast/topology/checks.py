@@ -1,4 +1,4 @@
-"""What a file alone shows to be wrong, although each of its values is right."""
+"""Check valid values against each other, by the file alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ Report = Callable[[str, str], None]
 
 
 def check_links(links: Iterable[Link], namespaces: Mapping[str, Hashable], report: Report) -> None:
-    """Reports (place, sentence) of what the kernel would refuse, or what could not work. namespaces tells nodes apart
-    by where they lead; CALLER is among them."""
+    """Report (place, sentence) of what the kernel would refuse, or could not work.
+
+    namespaces has the identity of each node, and of CALLER.
+    """
     first: dict[Hashable, tuple[Link, Hashable | None]] = {}
     for link in links:
         _check_ends(link, report)

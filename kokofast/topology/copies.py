@@ -1,8 +1,8 @@
-"""Where the copies of mirrors go, and which of them come back to be copied again.
+"""Find mirror loops: copies that come back to be copied again.
 
-A graph of points, each an interface of a namespace and a way: "out", what it sends, or "in", what it receives. Links
-carry frames from point to point, a mirror copies what passes a point to its target's "out". What goes out by a tagged
-interface (a VLAN, a tunnel) is tagged on its parent, and comes in again only by an interface of the same tag.
+The graph has two points for each interface: "out", what it sends, and "in", what it receives. Links carry frames from
+point to point; a mirror copies what passes a point to its target's "out". What a tagged interface (a VLAN, a tunnel)
+sends has its tag on the parent, and is received only by an interface with the same tag.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 ANY = "any tag"
 ALONE = "a tag that no other interface has"
-LOOPS_MAX = 20  # that are named; who has more mends these first
+LOOPS_MAX = 20  # that are reported
 
 
 class Copy:
-    """A mirror: from a point to a target. where is its place in the file, None for one that is there already."""
+    """A mirror from a point to a target. where is its place in the file, None for one that exists already."""
 
     __slots__ = ("source", "target", "where")
 
@@ -37,21 +37,21 @@ class Copy:
 
 
 class Flows:
-    """The graph. titles has a name for each namespace."""
+    """The graph. titles maps namespaces to names for messages."""
 
     def __init__(self, titles: Mapping[Hashable, str]) -> None:
         self._titles = titles
         self._problems: list[Problem] = []
         self._copies: dict[Point, list[Copy]] = {}
-        # point, the tag that passes or ANY -> (next point, the tag that frames have there or ANY: the same)
+        # point, the tag that passes or ANY -> (next point, the tag of frames there or ANY: the same)
         self._edges: dict[State, list[tuple[Point, Hashable]]] = {}
-        self._standing: dict[Place, list[Place]] = {}  # on a shared parent, those that reach each other
+        self._standing: dict[Place, list[Place]] = {}  # parent -> children that reach each other
         self._tagged: dict[Hashable, list[tuple[Place, Place]]] = {}  # tag -> (interface, parent)
         self._remotes: list[tuple[Place, Hashable, bytes]] = []
 
     def copies(self, source: Place, direction: str, target: Place, where: str | None) -> None:
-        """A mirror of one direction, "ingress" or "egress"."""
-        if source == target and where is not None:  # what others have there is not for the file to mend
+        """Add a mirror of one direction, "ingress" or "egress"."""
+        if source == target and where is not None:  # others' mirrors are no problem of the file
             message = f"{source[1]} is the copy's own target, not an interface to mirror"
             self._problems.append(Problem(where, message))
             return
@@ -59,14 +59,14 @@ class Flows:
         self._copies.setdefault((*source, way), []).append(Copy((*source, way), (*target, "out"), where))
 
     def joins(self, first: Place, second: Place) -> None:
-        """A link of two ends."""
+        """Add a link with two ends."""
         self._edge((*first, "out"), (*second, "in"))
         self._edge((*second, "out"), (*first, "in"))
 
     def stands_on(
         self, place: Place, parent: Place, kind: str, data: Mapping[str, object], remote: bytes = b""
     ) -> None:
-        """An interface of a kind on its parent; data is that of the kind, remote the far address of a tunnel."""
+        """Add an interface with a parent; data is the link kind's, remote the other end of a tunnel."""
         of_kind = KINDS[kind]
         if not of_kind.tag:
             self._edge((*place, "out"), (*parent, "out"))
@@ -80,8 +80,10 @@ class Flows:
             self._remotes.append((place, tag, remote))
 
     def loops(self, addresses: Mapping[bytes, set[Hashable]]) -> list[Problem]:
-        """A problem for each loop that a mirror of the file is in, at the mirror. addresses tells in which namespaces
-        an address is."""
+        """Return a problem for each loop with a mirror of the file, at that mirror.
+
+        addresses has the namespaces of each address.
+        """
         self._finish(addresses)
         after = {state: list(self._after(state)) for state in self._states()}
         ring_of = _rings(after)
@@ -104,11 +106,11 @@ class Flows:
         self._edges.setdefault((here, passes), []).append((there, gives))
 
     def _finish(self, addresses: Mapping[bytes, set[Hashable]]) -> None:
-        """The edges that only all interfaces together tell."""
+        """Add the edges that depend on all interfaces."""
         for parent, places in self._standing.items():
             self._to_others(places, parent)
         for tag, members in self._tagged.items():
-            # Where nobody else could take it off again, one tag stands for all such, and the graph stays small.
+            # Tags that only one interface has need not be told apart: that keeps the graph small.
             for place, parent in members:
                 self._edge((*place, "out"), (*parent, "out"), gives=tag if len(members) > 1 else ALONE)
                 if len(members) > 1:
@@ -126,7 +128,7 @@ class Flows:
                 self._to_others(places, (tag, remote))
 
     def _to_others(self, places: Sequence[Place], hub: Hashable) -> None:
-        """From each of these to each other one, by a number of edges that is not squared."""
+        """Connect each of these to each other one, with a linear number of edges."""
         for number, place in enumerate(places):
             for way, step in (("up", 1), ("down", -1)):
                 here, beside = (hub, str(number), way), (hub, str(number + step), way)
@@ -143,7 +145,7 @@ class Flows:
                 yield there, tag if gives == ANY else gives
 
     def _states(self) -> Iterable[State]:
-        """All that a copy can come to."""
+        """Return all states that a copy can reach."""
         waiting: list[State] = [(point, None) for point in self._copies]
         seen = dict.fromkeys(waiting)
         while waiting:
@@ -157,7 +159,7 @@ class Flows:
         targets = {point: {copy.target: copy.where for copy in self._copies.get(point, ())} for point in path}
         text, there_already = "", []
         for here, there in zip(path, [*path[1:], path[0]], strict=True):
-            if here[0] not in self._titles:  # between siblings
+            if here[0] not in self._titles:  # a hub between siblings
                 continue
             if there in targets[here]:
                 text += f"{self._title(here)} => "
@@ -177,12 +179,12 @@ class Flows:
 
 
 def _rings(after: Mapping[State, Sequence[State]]) -> dict[State, int]:
-    """A number for each state of a graph, the same for those that lead to each other (Kosaraju's algorithm)."""
+    """Return the number of each state's strongly connected component (Kosaraju's algorithm)."""
     before: dict[State, list[State]] = {state: [] for state in after}
     for state, following in after.items():
         for one in following:
             before[one].append(state)
-    left: list[State] = []  # in the order in which all that they lead to was seen
+    left: list[State] = []  # in postorder
     seen: set[State] = set()
     for first in after:
         waiting = [] if first in seen else [(first, iter(after[first]))]
@@ -210,11 +212,11 @@ def _rings(after: Mapping[State, Sequence[State]]) -> dict[State, int]:
 
 
 def _path_back(after: Mapping[State, Sequence[State]], start: State, first: Point) -> list[State]:
-    """The shortest way from a state by a point to the state again; empty when there is none."""
+    """Return the shortest path from a state by a point back to the state; empty if there is none."""
     begin = first, start[1]
     came: dict[State, State] = {begin: start}
     waiting = [begin] if begin in after[start] else []
-    for state in waiting:  # grows meanwhile
+    for state in waiting:  # grows in the loop
         for one in after[state]:
             if one == start:
                 path = [state]
@@ -228,7 +230,7 @@ def _path_back(after: Mapping[State, Sequence[State]], start: State, first: Poin
 
 
 def add_links(flows: Flows, links: Iterable[Link], namespaces: Mapping[str, Hashable]) -> None:
-    """The links of a file, with their mirrors. namespaces has one for each node."""
+    """Add the links of a file and their mirrors. namespaces has the namespace of each node."""
     for link in links:
         places = [(namespaces[end.node], end.ifname) for end in link.ends]
         parent = link.parent
@@ -245,7 +247,7 @@ def add_links(flows: Flows, links: Iterable[Link], namespaces: Mapping[str, Hash
 
 
 def addresses_of(links: Iterable[Link], namespaces: Mapping[str, Hashable]) -> dict[bytes, set[Hashable]]:
-    """In which namespaces each address of a file is."""
+    """Return the namespaces of each address in a file."""
     found: dict[bytes, set[Hashable]] = {}
     for link in links:
         for end in link.ends:

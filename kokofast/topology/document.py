@@ -1,4 +1,4 @@
-"""A file read, not yet understood: plain dicts, lists, texts and numbers, and where the links of it are."""
+"""A parsed file, not yet checked: plain dicts, lists, texts and numbers, and the places of the links."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.rules import FILE_KEYS, SCHEMA_KEY
 from kokofast.topology.values import quote
 
-# The format is 6 deep. A limit keeps a file of a million "[" from being held in memory as nested lists.
+# The format is 6 deep. Without a limit a file of a million "[" would become as many nested lists.
 DEPTH_MAX = 32
 LINKS_MAX = 1_000_000
 
-# A number longer than this is no number of ours (a u64 has 20 digits), and int() takes quadratic time on it.
+# The longest number of ours is a u64. int() takes quadratic time on longer ones.
 NUMBER_DIGITS = 20
 
 
 class OddNumber:
-    """A number that no field can hold (NaN, 1e400, a thousand digits), as it was written, to be complained about."""
+    """A number that no field can hold (NaN, 1e400, a thousand digits), as written, for the message."""
 
     __slots__ = ("text",)
 
@@ -29,7 +29,7 @@ class OddNumber:
 
 
 class RepeatedKeys(dict[str, object]):
-    """An object in which keys were given more than once; the last of each counts, as everywhere else."""
+    """An object with repeated keys. The last value of each counts."""
 
     __slots__ = ("repeated",)
 
@@ -40,7 +40,7 @@ class RepeatedKeys(dict[str, object]):
 
 
 class Document:
-    """The parts of a file. None is "not there" for defaults and nodes."""
+    """The parts of a file. defaults and nodes are None if absent."""
 
     def __init__(self, links: list[object], places: Places) -> None:
         self.links = links
@@ -49,27 +49,27 @@ class Document:
         self.name_given = False
         self.defaults: object = None
         self.nodes: object = None
-        # Nodes that the reader has already complained about.
+        # Nodes whose problems the reader has reported.
         self.broken: set[str] = set()
         self.node_at: Callable[[str, str], str] = tree_node_at
-        # What puts the problems into the order of the file.
+        # Sorts problems into the order of the file.
         self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
 
 
 def refuse_too_many(filename: str) -> TopologyError:
-    """The refusal of a file with more links than there can be."""
+    """Return the error for a file with more than LINKS_MAX links."""
     return TopologyError([Problem(filename, f"has more than {LINKS_MAX:,} links")])
 
 
 def tree_node_at(name: str, key: str) -> str:
-    """The place of a node's key in JSON and YAML; of the node itself when key is empty."""
+    """Return the place of a node's key in JSON and YAML; of the node itself when key is empty."""
     return f"$.nodes{step(name)}" + (step(key) if key else "")
 
 
 def from_tree(
     tree: object, problems: list[Problem], title: str, locate: Callable[[set[str]], Mapping[str, tuple[int, int]]]
 ) -> Document:
-    """A document from what JSON or YAML held. locate finds the positions of places in the text."""
+    """Make a document of a JSON or YAML value. locate() finds the positions of places in the text."""
     if not _has_our_links(tree):
         from kokofast.topology import foreign
 
@@ -112,11 +112,11 @@ def _has_our_links(tree: object) -> bool:
 
 
 def report_repeated(tree: object, root: str, joint: str, problems: list[Problem]) -> None:
-    """Complain about each repeated key below tree. Only walked when the reader met one."""
+    """Report each repeated key in a tree. Called only when there is one."""
     waiting: list[tuple[object, str, int]] = [(tree, root, 0)]
     while waiting:
         value, place, depth = waiting.pop()
-        if depth == DEPTH_MAX:  # refused higher up, and places this long would take more memory than the file
+        if depth == DEPTH_MAX:  # an error already, and the places would take more memory than the file
             continue
         if isinstance(value, RepeatedKeys):
             for key in value.repeated:
@@ -130,7 +130,7 @@ def report_repeated(tree: object, root: str, joint: str, problems: list[Problem]
 
 
 def describe(value: object) -> str:
-    """A wrong value in a message: ``null``, ``true``, ``1500.0``, ``'abc'``, ``a list``."""
+    """Describe a wrong value in a message: ``null``, ``true``, ``1500.0``, ``'abc'``, ``a list``."""
     if value is None:
         return "null"
     if isinstance(value, bool):

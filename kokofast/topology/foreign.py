@@ -1,13 +1,12 @@
-"""Files of other programs, recognised by their beginning: better than the errors of a parser that they were not made
-for."""
+"""Recognise files of other programs by their beginning, for a better error than the parser's."""
 
 from __future__ import annotations
 
 import re
 
-BEGINNING = 4096  # characters that are looked at
+BEGINNING = 4096  # characters to search
 
-# What starts a file, below its comments, and whose it is.
+# What a file starts with, after comments, and its format.
 _TEXTS = (
     (re.compile(r"<\?xml[^>]*>\s*(<!--.*?-->\s*)?<graphml\b|<graphml\b", re.DOTALL), "GraphML"),
     (re.compile(r"<[?!A-Za-z]"), "XML"),
@@ -20,25 +19,25 @@ _TEXTS = (
 _COMMENT = re.compile(r"(\s|#[^\n]*(\n|$))*")
 
 
-# git(1), where two branches have changed the same lines. No line of ours can start like this.
+# Written by git-merge(1) where two branches changed the same lines. No line of ours can start like this.
 _CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
 
 
 def conflict_in(text: str) -> int | None:
-    """The line of the first conflict that git has left in the text."""
+    """Return the line of the first conflict marker of git."""
     found = _CONFLICT.search(text) if "<<<<<<< " in text else None
     return None if found is None else text.count("\n", 0, found.start()) + 1
 
 
 def text_of(text: str) -> str | None:
-    """Whose format the text is; None when it may be ours."""
+    """Return the name of the text's format; None when it may be ours."""
     start = text[:BEGINNING]
     start = start[_COMMENT.match(start).end() :]  # type: ignore[union-attr]
     return next((name for pattern, name in _TEXTS if pattern.match(start)), None)
 
 
 def tree_of(tree: object) -> str | None:
-    """Whose format a file of JSON or YAML is; None when it may be ours."""
+    """Return the name of the format of a JSON or YAML file; None when it may be ours."""
     if not isinstance(tree, dict):
         return None
     inner = tree.get("topology")
@@ -53,5 +52,5 @@ def tree_of(tree: object) -> str | None:
 
 
 def refusal(name: str) -> str:
-    """The sentence about a file in that format."""
+    """Return the error for a file in that format."""
     return f"this is {name}, which is not read; write links as in README.md, 'kokofast schema' has the whole format"

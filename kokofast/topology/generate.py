@@ -1,4 +1,4 @@
-"""Generators of topologies, and the writers of what they make."""
+"""Generate topologies, and write them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ CSV_HEADER = "a_node,a_if,a_ip,b_node,b_if,b_ip"
 
 
 def generate_chain(links: int, subnet: str | None = DEFAULT_SUBNET) -> dict[str, Any]:
-    """A chain r0 - r1 - ... of that many links: each node has eth0 towards the one before and eth1 towards the next.
+    """Make a chain r0 - r1 - ...: each node has eth0 to the one before and eth1 to the next.
 
-    Each link has a /31 (a /127 of IPv6) of subnet; None is for no addresses. ValueError when the subnet is too small.
+    Each link gets a /31 (IPv6: a /127) of subnet; None is for no addresses. Raises ValueError when the subnet is too
+    small.
     """
     if links < 1:
         raise ValueError(f"a chain has at least 1 link, not {links}")
@@ -43,7 +44,7 @@ def _pairs(links: int, subnet: str) -> Iterator[tuple[str, str]]:
 
 
 def dump_json(topology: dict[str, Any]) -> Iterator[str]:
-    """A topology in JSON, one line of text after the other; one link a line, to be read, compared and edited."""
+    """Yield the lines of a topology in JSON, one link a line, to be read, compared and edited."""
     yield "{"
     for key, value in topology.items():
         if key != "links":
@@ -58,7 +59,7 @@ def dump_json(topology: dict[str, Any]) -> Iterator[str]:
 
 
 def dump_csv(topology: dict[str, Any]) -> Iterator[str]:
-    """A topology of plain veth links with short endpoints in CSV, line by line (no cell of ours needs quotes)."""
+    """Yield the lines of a topology in CSV. It may have only veth links with short endpoints and nothing to quote."""
     yield CSV_HEADER
     for link in topology["links"]:
         yield ",".join(cell for end in link["endpoints"] for cell in _cells(end))

@@ -1,4 +1,4 @@
-"""The JSON Schema of a topology file, made from the rules that load() applies."""
+"""The JSON Schema of a topology file, made of the rules that load() applies."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of the object form and of the bare list of links.
+    """Return the JSON Schema (draft 2020-12) of the object form and the bare list of links.
 
-    It accepts whatever load() accepts. load() is stricter where a schema cannot say it: addresses, names that are
-    used twice.
+    It accepts whatever load() accepts. load() is stricter where a schema cannot be: addresses, repeated names.
     """
     records = [shape(kind).link_record for kind in KINDS.values()]
     defaults = {
@@ -41,7 +40,7 @@ def schema() -> dict[str, Any]:
         forbid_unknown_fields=True,
     )
     _, definitions = msgspec.json.schema_components([*records, NodeRecord, Defaults], ref_template="#/$defs/{name}")
-    # What msgspec cannot say: exactly one kind, and links told apart by their type.
+    # msgspec cannot express exactly one kind, and links of different types.
     definitions["Node"]["oneOf"] = [{"required": [kind]} for kind in NODE_KINDS]
     ends = definitions[_default_record()]["properties"]["endpoints"]  # a link may be the list of its ends
     definitions["Link"] = {"anyOf": [*({"$ref": f"#/$defs/{record.__name__}"} for record in records), ends]}
@@ -72,8 +71,7 @@ def schema() -> dict[str, Any]:
 
 
 def _demands() -> dict[str, dict[str, Any]]:
-    """What links need where defaults do not give it, by its key: the options of their kind, and the kind itself of
-    those that are not of the default kind."""
+    """Return, by key, what links must have unless defaults do: required options, and the type if it is no veth."""
     needed: dict[str, list[str]] = {}
     for kind in KINDS.values():
         for field in kind.fields:
@@ -96,13 +94,13 @@ def _typed(type: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unless_default(key: str, otherwise: dict[str, Any]) -> dict[str, Any]:
-    """otherwise holds for a file whose defaults do not have this key."""
+    """Return a schema by which otherwise holds for files whose defaults lack the key."""
     given = {"properties": {"defaults": {"required": [key]}}, "required": ["defaults"]}
     return {"if": given, "else": otherwise}
 
 
 def _distinct(rules: list[Rule]) -> list[Rule]:
-    """Rules of one key, one of each sort: msgspec makes no union of two ranges of int, so those are widened."""
+    """Merge the rules of one key: msgspec cannot make a union of two ranges of int."""
     first = rules[0]
     if any(rule.field.type != first.field.type for rule in rules) or first.field.type not in ("int", "choice"):
         return [first]

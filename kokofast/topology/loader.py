@@ -1,4 +1,4 @@
-"""load(): the bytes of a file -> Topology, or everything that is wrong with it."""
+"""load(): the bytes of a file -> Topology, or all its problems."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ EXTENSIONS = {
     "csv": "csv",
 }
 STDIN = "-"
-# What a file of this size can make of the memory is some twenty times as much.
-FILE_BYTES_MAX = 64 << 20
+FILE_BYTES_MAX = 64 << 20  # reading it may take some twenty times as much memory
 
 
 def load(
@@ -36,12 +35,18 @@ def load(
     create: bool = False,
     name_option: str = "--name",
 ) -> Topology:
-    """The topology in data.
+    """Parse a topology.
 
-    filename is what places and the lab's name come from, "-" for standard input; format one of FORMATS, by the
-    file's extension when None; name overrides the lab's name; create makes missing namespaces unless a node says no.
-    name_option is what the caller calls name.
-    Raises TopologyError with all problems of the file.
+    Args:
+        data: The bytes of the file.
+        filename: For places and the lab's name; "-" for standard input.
+        format: One of FORMATS; None chooses by the file's extension or content.
+        name: The lab's name in place of the file's.
+        create: Make missing namespaces, unless a node says no.
+        name_option: The caller's word for name, for messages.
+
+    Raises:
+        TopologyError: With all problems of the file.
     """
     if format is not None and format not in FORMATS:
         raise ValueError(f"unknown format {format!r}")
@@ -68,7 +73,7 @@ def load(
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Many objects and no cycles: the collector would find nothing, and take as long as everything else together."""
+    """Pause the garbage collector, which would find nothing, and take as long as all the rest."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -94,7 +99,7 @@ def _decode(data: bytes, title: str) -> str:
 
 
 def _guess(text: str, filename: str) -> str:
-    """The format by extension; by content for standard input, pipes and the like."""
+    """Guess the format by the extension, else by the content (standard input, pipes)."""
     base = filename.rpartition("/")[2]
     extension = base.rpartition(".")[2].lower() if "." in base else ""
     if extension in EXTENSIONS:
@@ -122,7 +127,7 @@ def _read(text: str, format: str, title: str, problems: list[Problem]) -> Docume
 def _lab_name(
     document: Document, filename: str, title: str, name: str | None, name_option: str, problems: list[Problem]
 ) -> str:
-    """The name that was given, or the file's own name for the lab, or the file's stem."""
+    """Return the lab's name: the given one, the one in the file, or the file's stem."""
     found, place, cure = name, name_option, ""
     if name is None and document.name_given:
         if not isinstance(document.name, str):

@@ -1,7 +1,7 @@
-"""The topology as the rest of the program sees it: nodes, ends, links, and the place of each value in the user's file.
+"""The topology as the rest of the program sees it: nodes, links, ends, and the place of each value in the user's file.
 
-Plain classes with slots, treated as frozen by everyone: koko's command line builds them too, on a path where
-importing dataclasses, typing or msgspec would cost more than the link itself.
+Plain classes with slots, never changed once built. koko's command line uses them, too: importing dataclasses, typing or
+msgspec would take longer than its link.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 AF_INET = 2
 AF_INET6 = 10
 
-# The node that a parent interface without a node is in. No file can name it.
+# The node of a parent interface that is given without one: the caller's namespace. No file can declare this name.
 CALLER = ""
 
-# The kinds of nodes whose namespace a daemon has to be asked for.
+# Node kinds that a daemon resolves.
 CONTAINER_KINDS = ("docker", "podman", "cri")
 
 
 class Address:
-    """An interface address: ``packed`` is 4 or 16 bytes in network order, ``text`` is as the user wrote it."""
+    """An interface address: ``packed`` is 4 or 16 bytes in network order, ``text`` as the user wrote it."""
 
     __slots__ = ("family", "packed", "prefixlen", "text")
 
@@ -34,7 +34,7 @@ class Address:
         self.text = text
 
     def key(self) -> tuple[int, bytes, int]:
-        """What makes two addresses the same for the kernel."""
+        """Return what identifies an address for the kernel."""
         return self.family, self.packed, self.prefixlen
 
     def __eq__(self, other: object) -> bool:
@@ -62,7 +62,7 @@ class Mirror:
         self.direction = direction
 
     def directions(self) -> frozenset[str]:
-        """The directions as a set: "both" is ingress and egress."""
+        """Return the directions as a set: "both" is ingress and egress."""
         return frozenset(("ingress", "egress") if self.direction == "both" else (self.direction,))
 
     def __repr__(self) -> str:
@@ -72,8 +72,8 @@ class Mirror:
 class Node:
     """A name for a network namespace.
 
-    kind is one of netns, path, pid, host, docker, podman, cri; target is what that kind needs (a name, a path, a
-    decimal pid, a container; empty for host). place is where the file declares it, or where it is first used.
+    kind is one of netns, path, pid, host, docker, podman, cri. target is a name, a path, a pid in decimal, a container;
+    empty for host. place is its declaration in the file, or its first use.
     """
 
     __slots__ = ("create", "kind", "name", "place", "socket", "target")
@@ -93,12 +93,11 @@ class Node:
 
 
 class End:
-    """One end of a link: an interface to be, in the namespace of a node.
+    """One end of a link: an interface in the namespace of a node.
 
-    None means "not given": the kernel's default holds (mtu in bytes, mac 6 bytes, txqlen in packets). queues is the
-    number of queue pairs, None the kernel's own default. dad False has the end's link-local IPv6 address without
-    duplicate address detection. places maps a field to its place in the file when that is
-    not the ordinary ``<place>.<field>`` (a value that came from the link or from defaults, or from the short form).
+    None means the kernel's default. mtu is in bytes, mac is 6 bytes, txqlen is in packets, queues is the number of
+    queue pairs. dad False: the link-local IPv6 address is used without duplicate address detection. places has the
+    place in the file of fields that have their own.
     """
 
     __slots__ = (
@@ -146,7 +145,7 @@ class End:
         self.places = places
 
     def with_addresses(self, addresses: tuple[Address, ...]) -> End:
-        """The same end with other addresses."""
+        """Return a copy of the end with other addresses."""
         other = End(self.node, self.ifname)
         for name in self.__slots__:
             setattr(other, name, getattr(self, name))
@@ -154,7 +153,7 @@ class End:
         return other
 
     def where(self, field: str) -> str:
-        """The place in the user's file that a complaint about this field should name."""
+        """Return the place of a field in the user's file, for messages."""
         if self.places is not None and field in self.places:
             return self.places[field]
         return self.place
@@ -164,9 +163,10 @@ class End:
 
 
 class Link:
-    """One link: its kind, its ends (two for veth, one for kinds that stand on a parent interface), and the kind's
-    own fields in ``options`` (names and types as the kind declares them). parent is (node, interface name) of the
-    interface that it stands on, None for kinds that stand on none."""
+    """A link: its kind, one or two ends, and in ``options`` the fields that its kind declares.
+
+    parent is (node, interface) of its parent interface, None for kinds without one.
+    """
 
     __slots__ = ("ends", "kind", "options", "parent", "place", "places")
 
@@ -187,13 +187,13 @@ class Link:
         self.places = places
 
     def where(self, field: str) -> str:
-        """The place in the user's file that a complaint about this field should name."""
+        """Return the place of a field in the user's file, for messages."""
         if self.places is not None and field in self.places:
             return self.places[field]
         return self.place
 
     def title(self) -> str:
-        """The link in a word: ``r1:eth1--r2:eth1``."""
+        """Return ``r1:eth1--r2:eth1``."""
         return "--".join(f"{end.node}:{end.ifname}" for end in self.ends)
 
     def __repr__(self) -> str:
@@ -201,9 +201,9 @@ class Link:
 
 
 class Topology:
-    """A lab: its name, its nodes by name (declared or just used), its links in the order of the file.
+    """A lab: its name, its nodes by name (declared or only used), its links in the order of the file.
 
-    in_order puts problems into the order of that file, and gives them their positions in it.
+    in_order sorts problems into the order of the file, and sets their positions.
     """
 
     __slots__ = ("in_order", "links", "name", "nodes")
@@ -215,7 +215,7 @@ class Topology:
         self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
 
     def part(self, nodes: Mapping[str, Node], links: tuple[Link, ...]) -> Topology:
-        """The lab with these of its nodes and links."""
+        """Return the lab with only these nodes and links."""
         part = Topology(self.name, nodes, links)
         part.in_order = self.in_order
         return part

@@ -1,6 +1,6 @@
-"""Names for interfaces whose file gives none: numbered in each namespace, in the order of the file.
+"""Name interfaces without a name in the file: numbered in each namespace, in the order of the file.
 
-A name depends on the ends before it only, so a link that is added at the end of the file renames no other.
+A name depends only on the ends before it, so a new link at the end of the file renames no other.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Collection
 
 from kokofast.topology.nodes import Identity
 
-LAB_STEM = 7  # characters: with "-" and the number of any interface of a file it stays an interface's name
+LAB_STEM = 7  # characters of a lab's name: with "-" and any number the name is no longer than IFNAMSIZ allows
 
 
 class Names:
-    """The next free name of an interface in each namespace: eth0, eth1, ..."""
+    """The free names in each namespace: eth0, eth1, ..."""
 
     def __init__(self, lab: str, taken: Collection[tuple[Identity, str]]) -> None:
         self._lab = lab
@@ -22,7 +22,7 @@ class Names:
         self._next: dict[Identity, int] = {}
 
     def next(self, identity: Identity) -> str:
-        """The first of the namespace's numbered names that is free, and not below one that was given out."""
+        """Return the next free name in a namespace; numbers only grow."""
         stem, first = self._pattern(identity[0])
         number = self._next.get(identity, first)
         while (identity, f"{stem}{number}") in self._taken:
@@ -31,11 +31,11 @@ class Names:
         return f"{stem}{number}"
 
     def _pattern(self, kind: str) -> tuple[str, int]:
-        """What the names of a kind of node begin with, and their first number."""
+        """Return the stem of the names in a node kind, and their first number."""
         if kind == "netns":
             return "eth", 0
         if kind != "host":
-            return "eth", 1  # eth0 is the interface that the container came with
-        # The machine has an eth0, and other labs end there too.
+            return "eth", 1  # a container mostly has an eth0
+        # The machine has an eth0, and the ends of other labs.
         lab = self._lab
         return f"{lab if len(lab) <= LAB_STEM else f'{lab[:3]}{zlib.crc32(lab.encode()) & 0xFFFF:04x}'}-", 0

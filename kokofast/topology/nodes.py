@@ -1,4 +1,4 @@
-"""Nodes: what the file declares, and the named namespaces that links just use."""
+"""Nodes: those that the file declares, and named namespaces that links use without a declaration."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from kokofast.topology.repair import repair
 from kokofast.topology.rules import NODE_KINDS, NODE_RULES, NodeRecord
 from kokofast.topology.values import check_netns_name, check_node_name
 
-# Where ip-netns keeps the names: these paths are another spelling of the named namespace.
+# A path in these folders is a named namespace; ip-netns(8).
 NETNS_FOLDERS = ("/run/netns/", "/var/run/netns/")
 
-# The one node whose name does not tell what is meant by it.
+# Not used without a declaration: it could mean the caller's namespace, or one of that name.
 CALLER = "host"
 CALLER_HINT = """\
 for the caller's namespace: "nodes": {"host": {"host": true}}, in CSV host:; \
@@ -28,11 +28,11 @@ Identity = tuple[str, str, str | None]
 
 
 class Nodes:
-    """The nodes of one file; use() adds what was not declared."""
+    """The nodes of one file; use() adds those that are not declared."""
 
     def __init__(self, document: Document, create: bool, problems: list[Problem]) -> None:
         self.table: dict[str, Node] = {}
-        # Two names may stand for one namespace: interfaces are told apart by this, not by the name.
+        # Two nodes may be one namespace: an interface belongs to an identity, not to a name.
         self.identity: dict[str, Identity] = {}
         self._create = create
         self._problems = problems
@@ -47,7 +47,7 @@ class Nodes:
         self.colon_names = {name for name in self.table if ":" in name}
 
     def use(self, name: str, place: str) -> Node | None:
-        """The node of that name, for an end at place."""
+        """Return the node of that name, for an end at place; None after reporting a problem."""
         node = self.table.get(name)
         if node is not None or name in self._broken:
             return node
@@ -59,7 +59,7 @@ class Nodes:
             if colon and kind in NODE_KINDS:
                 raise ValueError(f'\'{kind}:\' is for CSV; declare the node: "nodes": {{"NAME": {{"{kind}": ...}}}}')
             if name == CALLER:
-                # A namespace of that name is not what anyone means who writes "host:eth0".
+                # "host:eth0" is hardly meant as a namespace of that name.
                 raise ValueError(f"'{CALLER}' is not declared: {CALLER_HINT}")
         except ValueError as error:
             self._problems.append(Problem(place, str(error)))
@@ -125,7 +125,7 @@ def _report_key(report: Callable[[str, str], None], key: str, path: str, message
 
 
 def identity(node: Node) -> Identity:
-    """What tells the node's namespace from another, as far as the file alone can tell."""
+    """Return the identity of the node's namespace, as far as the file shows it."""
     if node.kind == "path":
         for folder in NETNS_FOLDERS:
             if node.target.startswith(folder):

@@ -1,4 +1,4 @@
-"""The problems of a file in the order of the file, whatever the order they were found in."""
+"""Sort the problems of a file into the order of the file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ BEFORE_ALL = -1
 def in_tree_order(
     problems: Iterable[Problem], locate: Callable[[set[str]], Mapping[str, tuple[int, int]]], title: str = ""
 ) -> list[Problem]:
-    """As their places follow each other in the text, where locate() finds them. Those of no place in it (the file's
-    name, say) come first, those without a place last. Each gets its position, below the title of the file."""
+    """Sort problems by the positions of their places, which locate() finds, and set Problem.position.
+
+    Problems with a place outside of the text (the file's name) come first, those without a place last.
+    """
     problems = list(problems)
     found = locate({part for problem in problems for part in ancestors(problem.place)})
     keys: list[tuple[int, int]] = []
     for problem in problems:
-        # What is missing has no place of its own: it stands with what it is missing from.
+        # A missing value has no position: take that of the object that it is missing from.
         at = max((found[part] for part in ancestors(problem.place) if part in found), default=None)
         keys.append((BEFORE_ALL, 0) if at is None else at)
         if at is not None and title:
@@ -31,7 +33,7 @@ def in_tree_order(
 def in_line_order(
     problems: Iterable[Problem], filename: str, within: Callable[[int, list[Problem]], list[Problem]]
 ) -> list[Problem]:
-    """By the line that stands behind the file's name; within(line, problems) orders those of one line."""
+    """Sort problems by the line number behind the file's name; within(line, problems) sorts those of one line."""
     number = re.compile(re.escape(filename) + r":([0-9]+)")
     lines: dict[int, list[Problem]] = {}
     without_place = []
@@ -45,6 +47,6 @@ def in_line_order(
 
 
 def ancestors(place: str) -> list[str]:
-    """The places that this one may be below, and itself."""
+    """Return the places that contain this one, and itself."""
     ends = [index for index, char in enumerate(place) if char in ".[ "]
     return [*(place[:end] for end in ends), place]

@@ -1,6 +1,6 @@
-"""Places in the user's file: from (number of the link, path inside it) to the words a message starts with.
+"""Places in the user's file, as messages begin with: (number of the link, path in it) -> text.
 
-Built only for what needs one, so they are computed from a path such as ``endpoints[0].mtu``.
+They are computed on demand, from a path such as ``endpoints[0].mtu``.
 """
 
 from __future__ import annotations
@@ -10,25 +10,23 @@ from typing import Protocol
 
 from kokofast.topology.problems import step
 
-# A path in a link, or in defaults -> its place.
-At = Callable[[str], str]
+At = Callable[[str], str]  # path in a link or in defaults -> place
 
 
 class Places(Protocol):
     """Where the links of a file are."""
 
     def link(self, index: int) -> str:
-        """The place of a link."""
+        """Return the place of a link."""
 
     def at(self, index: int, path: str) -> str:
-        """The place of a value in a link; the path is made of keys and ``[index]``."""
+        """Return the place of a value in a link; the path has keys and ``[index]``."""
 
 
 class Origins(Mapping[str, str]):
-    """Field -> place, worked out when asked for: most places of a file are never printed.
+    """Field -> place, computed on demand: most places of a file are never printed.
 
-    found maps a field to (function that makes a place of a path, path). What is found for ``addresses`` answers for
-    ``addresses[0]`` too.
+    found maps a field to (function from path to place, path). ``addresses`` also serves ``addresses[0]``.
     """
 
     __slots__ = ("_found",)
@@ -55,42 +53,48 @@ class TreePlaces:
         self._prefix = prefix
 
     def link(self, index: int) -> str:
+        """Return ``$.links[3]``."""
         return f"{self._prefix}[{index}]"
 
     def at(self, index: int, path: str) -> str:
+        """Return ``$.links[3].mtu``."""
         return f"{self._prefix}[{index}]{'' if path[0] == '[' else '.'}{path}"
 
 
 class LinePlaces:
-    """JSON lines: ``links.jsonl:4 mtu``. lines holds the line of each link."""
+    """JSON lines: ``links.jsonl:4 mtu``. lines has the line of each link."""
 
     def __init__(self, filename: str, lines: Sequence[int]) -> None:
         self._filename = filename
         self._lines = lines
 
     def link(self, index: int) -> str:
+        """Return ``links.jsonl:4``."""
         return f"{self._filename}:{self._lines[index]}"
 
     def at(self, index: int, path: str) -> str:
+        """Return ``links.jsonl:4 mtu``."""
         return f"{self._filename}:{self._lines[index]} {path}"
 
 
 class ColumnPlaces:
-    """CSV: ``links.csv:17 mtu``, line and column. An end as a whole is where its interface is."""
+    """CSV: ``links.csv:17 mtu``, line and column. The place of an end is its interface."""
 
     def __init__(self, filename: str, lines: Sequence[int]) -> None:
         self._filename = filename
         self._lines = lines
 
     def link(self, index: int) -> str:
+        """Return ``links.csv:17``."""
         return f"{self._filename}:{self._lines[index]}"
 
     def at(self, index: int, path: str) -> str:
+        """Return ``links.csv:17 mtu``."""
         return f"{self._filename}:{self._lines[index]} {column(path)}"
 
 
 def column(path: str) -> str:
-    """The CSV column that a path in a link came from."""
+    """Return the CSV column of a path in a link."""
     head, _, field = path.partition(".")
     if not head.startswith("endpoint"):
         return path
@@ -100,10 +104,10 @@ def column(path: str) -> str:
 
 
 def below(place: str, key: str, root: str, joint: str) -> str:
-    """The place of a key in the object at place. Below the root of a JSON line it follows a blank: "l.jsonl:4 mtu"."""
+    """Return the place of a key in the object at place. In a line of JSON it follows a blank: "l.jsonl:4 mtu"."""
     return place + joint + step(key).removeprefix(".") if place == root and joint != "." else place + step(key)
 
 
 def join(path: str, key: str) -> str:
-    """The path of a key inside what is at path (empty: the link itself)."""
+    """Return the path of a key in the object at path (empty: the link itself)."""
     return f"{path}{step(key)}" if path else step(key).removeprefix(".")

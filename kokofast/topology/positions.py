@@ -1,6 +1,6 @@
-"""Where in the text of a file its values are: line and column, worked out when there is a problem.
+"""Find line and column of values in the text of a file with problems.
 
-The text is read a second time, as far as the places lead that are asked for: the rest is passed over in C.
+The text is read a second time. Python walks only to the places asked for; the rest is skipped in C.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from collections.abc import Collection, Mapping
 
 from kokofast.topology.places import below
 
-# Line and column, from 1.
-Position = tuple[int, int]
+Position = tuple[int, int]  # line and column, from 1
 
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def in_json(text: str, wanted: Collection[str], root: str = "$", joint: str = ".") -> Mapping[str, Position]:
-    """The positions of the places in wanted, which has all that they are below as well. A key's value is where the key
-    is; of one that is given more than once the last counts."""
+    """Return the positions of the places in wanted, which also has all that contain them.
+
+    The position of a value is its key's; of a repeated key the last one's.
+    """
     return _lines_and_columns(text, _JsonReader(text, wanted, joint, root).found)
 
 
 class _JsonReader:
-    """Reads text that has been decoded before: it is JSON."""
+    """Reads text that is known to be JSON."""
 
     def __init__(self, text: str, wanted: Collection[str], joint: str, root: str) -> None:
         self.found: dict[str, int] = {}
@@ -41,7 +42,7 @@ class _JsonReader:
         return _SPACE.match(self._text, at).end()  # type: ignore[union-attr]
 
     def _read(self, at: int, place: str) -> int:
-        """Reads the value at an offset, and returns where it ends."""
+        """Read the value at an offset, and return the offset of its end."""
         text = self._text
         kind = text[at]
         if kind not in "{[":
@@ -79,7 +80,7 @@ def _lines_and_columns(text: str, offsets: Mapping[str, int]) -> dict[str, Posit
 
 
 def in_yaml(text: str, wanted: Collection[str]) -> Mapping[str, Position]:
-    """As in_json(), of text that is YAML."""
+    """Do as in_json(), for YAML."""
     import yaml
 
     found: dict[str, Position] = {}
@@ -107,7 +108,7 @@ def in_yaml(text: str, wanted: Collection[str]) -> Mapping[str, Position]:
 
 
 class _Collection:
-    """A mapping or a list of YAML; place is empty where nothing in it is wanted."""
+    """A mapping or list of YAML; place is empty where nothing in it is wanted."""
 
     __slots__ = ("index", "is_mapping", "key", "mark", "place")
 
@@ -119,7 +120,7 @@ class _Collection:
         self.mark = (0, 0)
 
     def next(self) -> str:
-        """The place of the value that comes, empty where it is not wanted."""
+        """Return the place of the next value, empty where it is not wanted."""
         self.index += 1
         key, self.key = self.key, None
         if not self.place:

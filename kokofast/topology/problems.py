@@ -1,4 +1,4 @@
-"""What is wrong with a user's file: problems, each with its place, all of them at once."""
+"""Problems of a user's file, each with its place. All are reported at once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ if TYPE_CHECKING:
 
     from kokofast.topology.model import Topology
 
-PROBLEMS_MAX = 10_000  # a file with more is no topology: its list would take more memory than the file
-PLACE_KEY_CHARACTERS = 40  # a key longer than this is cut in a place
+PROBLEMS_MAX = 10_000  # more would take more memory than the file
+PLACE_KEY_CHARACTERS = 40  # of a key in a place
 
 
 class Problem:
-    """One thing wrong with the file: where, and what, in one printable line. position is file:line:column of the place
-    in JSON and YAML, where that is known; it is no part of what a problem is."""
+    """A place in the file and what is wrong there, in one printable line.
+
+    position is file:line:column of the place in JSON and YAML, if known. Comparison ignores it.
+    """
 
     __slots__ = ("message", "place", "position")
 
@@ -38,14 +40,14 @@ class Problem:
 
 
 class TopologyError(Exception):
-    """The file is not a topology; ``problems`` says everything that is wrong with it.
+    """The file is no valid topology; ``problems`` has everything that is wrong.
 
-    ``topology`` is what is left of it, so that a caller can look for further problems; None when it cannot be read.
+    ``topology`` is its valid part, to look for further problems; None when the file cannot be read.
     """
 
     def __init__(self, problems: Iterable[Problem], topology: Topology | None = None) -> None:
         self.topology = topology
-        # One cause can be met more than once (a default that no kind of link can have): say it once.
+        # The same problem can be found several times (a default that no link kind can have).
         self.problems: list[Problem] = list(dict.fromkeys(problems))
         super().__init__("\n".join(map(str, self.problems)))
 
@@ -54,6 +56,7 @@ class Problems(list[Problem]):
     """The problems of one file. Raises TopologyError when there are more than PROBLEMS_MAX."""
 
     def append(self, problem: Problem) -> None:
+        """Append a problem. Raises TopologyError."""
         if len(self) == PROBLEMS_MAX:
             last = Problem("", f"more than {PROBLEMS_MAX:,} problems: the rest was not looked at")
             raise TopologyError([*self, last])
@@ -61,7 +64,7 @@ class Problems(list[Problem]):
 
 
 def step(key: str) -> str:
-    """A key as one step of a place: ``.mtu``, or ``['a b']`` when it is not a plain word."""
+    """Return a key as one step of a place: ``.mtu``, or ``['a b']`` if it is no plain word."""
     if len(key) > PLACE_KEY_CHARACTERS:
         return f"[{key[:PLACE_KEY_CHARACTERS]!a}...]"
     plain = key.isascii() and key.replace("_", "").replace("-", "").isalnum()
@@ -69,8 +72,8 @@ def step(key: str) -> str:
 
 
 def unknown(what: str, key: str, known: Iterable[str]) -> str:
-    """``unknown key 'mtuu'; did you mean 'mtu'?``"""
-    from difflib import get_close_matches  # only who mistypes pays for it
+    """Return ``unknown key 'mtuu'; did you mean 'mtu'?``."""
+    from difflib import get_close_matches  # needed for errors only
 
     from kokofast.topology.values import quote
 

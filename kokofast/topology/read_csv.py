@@ -1,4 +1,4 @@
-"""CSV -> Document: each row becomes the link object that JSON would have held, so that one set of rules sees it."""
+"""Read CSV into a Document: each row becomes the link object of JSON, which the same rules check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kokofast.topology.rules import DEFAULT_KIND, NODE_KINDS
 from kokofast.topology.values import quote
 
 END_COLUMNS = ("a_node", "a_if", "a_ip", "b_node", "b_if", "b_ip")
-# The contract's columns. "type" aside, each is the key that JSON has, and belongs to the kind that declares it.
+# Columns that are always known. Apart from "type" each is a key of JSON, and belongs to the kinds that declare it.
 LINK_COLUMNS = ("type", "mtu", "parent", "remote", "vni", "port", "id", "mode", "subnet", "subnet6")
 REQUIRED_COLUMNS = ("a_node",)
 EXAMPLE_COLUMNS = (*END_COLUMNS, "type", "mtu")
@@ -26,14 +26,14 @@ Row = dict[str, str]
 
 
 def columns() -> dict[str, Callable[[str], object]]:
-    """Every column that may be in a header, and what makes the value that JSON would have of a cell."""
+    """Return all known columns, each with the function that turns a cell into the value in JSON."""
     by_type: dict[str, Callable[[str], object]] = {"int": _number, "bool": _truth}
     declared = {field.name: by_type.get(field.type, str) for kind in KINDS.values() for field in kind.fields}
     return dict.fromkeys((*END_COLUMNS, *LINK_COLUMNS), str) | declared | {"mtu": _number, "dad": _truth}
 
 
 def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:
-    """A table of links, header first."""
+    """Read a table of links, header first."""
     reader = _Reader(filename, problems)
     links: list[object] = []
     lines: list[int] = []
@@ -68,7 +68,7 @@ def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:
 
 
 def _hint(cells: list[str], columns: int, delimiter: str) -> str:
-    """Why a row may have another number of cells than the header, and the cure."""
+    """Say why a row may have another number of cells than the header, and the cure."""
     name = {"\t": "a tab"}.get(delimiter, f"'{delimiter}'")
     if len(cells) > columns:
         return f"; a cell with {name} in it needs double quotes, several addresses may be separated by spaces"
@@ -80,7 +80,7 @@ def _hint(cells: list[str], columns: int, delimiter: str) -> str:
 
 
 def _rows(text: str, filename: str, problems: list[Problem], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, stripped, each with the line it starts at."""
+    """Yield the rows that are not blank, stripped, each with its first line."""
     rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     while True:
         line = rows.line_num + 1
@@ -89,7 +89,7 @@ def _rows(text: str, filename: str, problems: list[Problem], delimiter: str) -> 
         except StopIteration:
             return
         except csv.Error as error:
-            # What follows an unbalanced quote cannot be read: stop here.
+            # After an unbalanced quote the rest cannot be read.
             problems.append(Problem(f"{filename}:{line}", f"not CSV: {error}"))
             return
         if any(cells):
@@ -97,14 +97,14 @@ def _rows(text: str, filename: str, problems: list[Problem], delimiter: str) -> 
 
 
 def _delimiter(text: str) -> str:
-    """What separates the columns that are known: a comma, or as spreadsheets write it, a semicolon or a tab."""
+    """Return the separator of the known columns: a comma, or as in spreadsheets a semicolon or a tab."""
     header = text.lstrip().partition("\n")[0]
     known = columns()
 
     def count(delimiter: str) -> int:
         return sum(cell.strip(' \r"').lower() in known for cell in header.split(delimiter))
 
-    return max(DELIMITERS, key=count)  # of equal ones the first
+    return max(DELIMITERS, key=count)
 
 
 class _Reader:
@@ -117,8 +117,10 @@ class _Reader:
         self.columns = columns()
 
     def check_header(self, line: int, header: list[str]) -> list[str]:
-        """The header. Where a column that every row needs is missing, the rows mean nothing and the reading ends; what
-        stands in a column that is not known is passed over."""
+        """Check the header and return it. Unknown columns are ignored, after an error.
+
+        Raises TopologyError when a required column is missing: the rows cannot be read.
+        """
         place = f"{self._filename}:{line}"
         header = [column.lower() if column.lower() in self.columns else column for column in header]
         if not any(column in self.columns for column in header):
@@ -136,7 +138,7 @@ class _Reader:
         return header
 
     def link(self, line: int, row: Row) -> dict[str, object]:
-        """The link object of a row."""
+        """Return the link object of a row."""
         link: dict[str, object] = {key: self.columns[key](cell) for key, cell in row.items() if key not in END_COLUMNS}
         node, _, ifname = row.get("parent", "").rpartition(":")
         if ":" in node:
@@ -153,7 +155,7 @@ class _Reader:
         return link
 
     def _end(self, line: int, row: Row, side: str) -> dict[str, object]:
-        # A blank node stays, to be refused where its column is.
+        # Keep a blank node: the error should name its column.
         node = row.get(f"{side}_node", "")
         end: dict[str, object] = {"node": self._node(line, f"{side}_node", node) if ":" in node else node}
         if ifname := row.get(f"{side}_if"):
@@ -163,7 +165,7 @@ class _Reader:
         return end
 
     def _node(self, line: int, column: str, cell: str) -> str:
-        """The name of a node written ``kind:target``, which is also its declaration."""
+        """Return the name of a node given as ``kind:target``, and declare it."""
         kind, _, target = cell.partition(":")
         name = target if kind == "netns" and ":" not in target else cell
         if name in self.nodes or name in self.broken:
@@ -185,12 +187,12 @@ class _Reader:
 
 
 def _truth(cell: str) -> object:
-    """A cell as true or false; as it is when it is neither, for the rule of the column to refuse."""
+    """Return true or false; any other cell unchanged, for the column's rule to refuse."""
     return {"true": True, "false": False}.get(cell.lower(), cell)
 
 
 def _number(cell: str) -> object:
-    """A cell as a whole number; as it is when it is none, for the rule of the column to refuse."""
+    """Return a whole number; any other cell unchanged, for the column's rule to refuse."""
     digits = cell[1:] if cell[0:1] == "-" else cell
     if not (digits.isascii() and digits.isdigit()):
         return cell

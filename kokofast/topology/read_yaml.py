@@ -1,5 +1,8 @@
-"""YAML -> Document, by the events of PyYAML's parser rather than its loader: repeated keys are seen, aliases and
-tags refused, and plain scalars mean what YAML 1.2 says they mean. libyaml is used when PyYAML was built with it."""
+"""Read YAML into a Document.
+
+By the events of PyYAML's parser, not its loader: so repeated keys are seen, aliases and tags refused, and plain scalars
+read by YAML 1.2. Uses libyaml when PyYAML was built with it.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ from kokofast.topology.document import (
 from kokofast.topology.positions import in_yaml
 from kokofast.topology.problems import Problem, TopologyError
 
-# In characters. The parser makes half a second of each MiB, without libyaml ten times as much.
+# In characters. The parser takes half a second for each MiB, without libyaml ten times as long.
 YAML_BYTES_MAX = 16 << 20
 YAML_BYTES_MAX_WITHOUT_LIBYAML = 2 << 20
 
 STRING_TAG = "tag:yaml.org,2002:str"
 
-# YAML 1.2.2, 10.3.2 (core schema). So 12:34:56:10:20:30 is text, not a number of base 60, and "on" and "no" are text.
+# YAML 1.2.2, 10.3.2 (core schema): 12:34:56:10:20:30 is text, not a number of base 60, and so are "on" and "no".
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -32,14 +35,14 @@ _OTHER_NUMBER = re.compile(
     r"0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
     re.ASCII,
 )
-_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what libyaml counts lines by
-# What a plain scalar that is not text can start with (null, true, false and their capitals, numbers).
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # libyaml's line breaks
+# First characters of plain scalars that are no text: null, true, false, numbers.
 _FIRST = frozenset("~nNtTfF+-.0123456789")
 
 
 def read_yaml(text: str, filename: str, problems: list[Problem]) -> Document:
-    """A whole file: a mapping, or a bare list of links."""
-    import yaml  # only who has a YAML file pays for it
+    """Read a file: a mapping, or a bare list of links."""
+    import yaml  # needed for YAML files only
 
     loader = getattr(yaml, "CSafeLoader", None)
     most = YAML_BYTES_MAX if loader is not None else YAML_BYTES_MAX_WITHOUT_LIBYAML
@@ -66,26 +69,26 @@ def _syntax_problem(filename: str, text: str, error: Exception) -> Problem:
     place = f"{filename}:{mark.line + 1}:{mark.column + 1}" if mark is not None else filename
     if mark is not None:
         lines = _BREAK.split(text, mark.line + 1)
-        line = lines[mark.line] if mark.line < len(lines) else ""  # it may be behind the last one
+        line = lines[mark.line] if mark.line < len(lines) else ""  # the mark may be behind the last line
         indentation = line[: len(line) - len(line.lstrip())]
         tab = indentation.find("\t") if "\t" in indentation else mark.column if line[mark.column :][:1] == "\t" else -1
         if tab >= 0:
             place = f"{filename}:{mark.line + 1}:{tab + 1}"
             return Problem(place, "not YAML: there is a tab, which YAML does not allow here; indent by spaces")
     words = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
-    # The parser's words can hold a character of the file.
+    # The parser's message can hold a character of the file.
     return Problem(place, f"not YAML: {ascii(words)[1:-1]}")
 
 
 class _Refused(Exception):
-    """YAML, but more of it than a topology file may use."""
+    """A feature of YAML that topology files may not use."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
 
 
 class _Collection:
-    """A mapping or a list that is being read."""
+    """A mapping or list that is being read."""
 
     __slots__ = ("items", "key", "mapping", "pairs")
 
@@ -117,6 +120,7 @@ class _Builder:
         }
 
     def take(self, event: object) -> None:
+        """Process an event of the parser."""
         handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event)
@@ -127,7 +131,7 @@ class _Builder:
         top = self._open[-1] if self._open else None
         self._check_plain_node(event, tag)
         if top is not None and top.mapping and top.key is None:
-            top.key = text  # keys are text, as in JSON: a node may be called 1 or on
+            top.key = text  # keys are text, as in JSON: a node may have the name 1 or on
             return
         plain = event.implicit[0] and tag is None  # type: ignore[attr-defined]
         self._add(resolve(text) if plain else text)
@@ -169,7 +173,7 @@ class _Builder:
             top.key = None
 
     def _alias(self, event: object) -> None:
-        # A few nested aliases stand for billions of values; what they save, defaults save too.
+        # A few nested aliases can stand for billions of values.
         raise self._refuse(event, "aliases are not supported; use 'defaults' for what links have in common")
 
     def _document(self, event: object) -> None:
@@ -187,7 +191,7 @@ class _Builder:
 
 
 def resolve(text: str) -> object:
-    """What a plain scalar means."""
+    """Return the value of a plain scalar."""
     if text and text[0] not in _FIRST:
         return text
     if text in _NULL:

@@ -1,5 +1,7 @@
-"""The slow path: an object that its msgspec struct refused. Every key of it is checked by its rule, every failure
-reported, and what remains is an object that the struct takes (or None, when too little remains)."""
+"""The slow path, for objects that their msgspec struct refused.
+
+Check every key by its rule, report every failure, and return the valid part, or None when a required key is missing.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,7 @@ from kokofast.topology.places import join
 from kokofast.topology.problems import unknown
 from kokofast.topology.rules import SUBNET_RULES, Rule, Shape
 
-# (path, message) -> the problem is noted
-Report = Callable[[str, str], None]
+Report = Callable[[str, str], None]  # path, message
 
 
 def repair(
@@ -26,7 +27,7 @@ def repair(
     report: Report,
     known_elsewhere: Collection[str] = (),
 ) -> dict[str, object] | None:
-    """The good part of an object whose keys have these rules. A key known elsewhere is no slip of the pen."""
+    """Return the valid part of an object whose keys have these rules. A key known elsewhere gets no suggestion."""
     good: dict[str, object] = {}
     for key, value in raw.items():
         below = join(path, key)
@@ -43,7 +44,7 @@ def repair(
 
 
 def fits(value: object, rule: Rule, path: str, report: Report) -> bool:
-    """Whether a value is what its rule's annotation says; complained about when not."""
+    """Whether a value fits its rule's annotation; if not, report it."""
     try:
         msgspec.convert(value, rule.annotation)
     except (msgspec.ValidationError, UnicodeError):  # a key with half a surrogate pair
@@ -62,7 +63,7 @@ def fits(value: object, rule: Rule, path: str, report: Report) -> bool:
 
 
 def repair_link(raw: Mapping[str, object], shape: Shape, report: Report) -> dict[str, object] | None:
-    """The good part of a link, its endpoints repaired one by one."""
+    """Return the valid part of a link, its endpoints repaired one by one."""
     key = shape.ends_key
     what = f"{shape.kind.article} {shape.kind.name} link"
     ends: object = None
@@ -72,7 +73,7 @@ def repair_link(raw: Mapping[str, object], shape: Shape, report: Report) -> dict
     rules = {name: rule for name, rule in shape.link.items() if name != key}
     if key not in raw:
         report("", f"{what} needs '{key}'")
-    # Its own keys are looked at even when the ends are past repair: all problems at once.
+    # Check the other keys even when the ends are invalid, to report all problems.
     good = repair(others, _with_hidden(rules, key), what, "", report, options_of_all_kinds())
     if good is None or ends is None:
         return None
@@ -80,12 +81,12 @@ def repair_link(raw: Mapping[str, object], shape: Shape, report: Report) -> dict
 
 
 def options_of_all_kinds() -> set[str]:
-    """The fields that any kind adds to a link."""
+    """Return the names of all fields that some kind adds to a link."""
     return {field.name for kind in KINDS.values() for field in kind.fields} | SUBNET_RULES.keys()
 
 
 def _with_hidden(rules: Mapping[str, Rule], key: str) -> dict[str, Rule]:
-    # The key of the ends is known too (as a suggestion for "endpoint"), required options are asked for by the builder.
+    # Add the key of the ends, to suggest it for "endpoint". The builder checks for required options.
     relaxed = {
         name: Rule(Field(name, rule.field.type, ""), rule.annotation, rule.expects, rule.parse, rule.nested)
         for name, rule in rules.items()

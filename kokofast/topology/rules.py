@@ -1,7 +1,7 @@
-"""What may stand in a topology file: one declaration of each field, for every format and for the JSON Schema.
+"""The fields of a topology file, each declared once for all formats and the JSON Schema.
 
-A Field says name, type and limits. TYPES turns a type into what msgspec checks in C and a sentence for when it fails;
-what msgspec cannot know (is this text an address?) is a function of values.py. A link kind brings its Fields only.
+A Field has name, type and limits. TYPES maps a type to the annotation that msgspec checks in C, and words for its
+failure. What msgspec cannot check (is this text an address?) is a function of values.py.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ from kokofast.topology.subnets import parse_subnet
 
 DEFAULT_KIND = "veth"
 
-# (path below the value, message): how a parser complains.
-Complain = Callable[[str, str], None]
+Complain = Callable[[str, str], None]  # path below the value, message
 Parse = Callable[[Any, Complain], object]
 
 
 class Invalid:
-    """What a parser returns after it complained."""
+    """A parser returns INVALID after it reported a problem."""
 
 
 INVALID = Invalid()
 
 
 class Rule:
-    """How one field is checked: annotation by msgspec, expects the words for its failure, parse what msgspec passed.
+    """How a field is checked: msgspec checks annotation, expects describes it, parse then converts the value.
 
-    nested holds the rules of an object's own keys.
+    nested has the rules of an object's keys.
     """
 
     __slots__ = ("annotation", "expects", "field", "nested", "parse")
@@ -59,7 +58,7 @@ class Rule:
 
 
 def one(check: Callable[[str], object]) -> Parse:
-    """A parser of one text from a function that raises ValueError."""
+    """Return a parser of a text, made of a function that raises ValueError."""
 
     def parse(value: str, complain: Complain) -> object:
         try:
@@ -72,13 +71,13 @@ def one(check: Callable[[str], object]) -> Parse:
 
 
 def parse_addresses(texts: list[str], complain: Complain) -> tuple[Address, ...] | Invalid:
-    """The addresses of one end; every bad one is complained about."""
+    """Parse the addresses of one end, and report every invalid one."""
     found: dict[object, Address] = {}
     complaints = 0
     for index, text in enumerate(texts):
         try:
             address = values.parse_address(text)
-            # IPv6 knows an address once on an interface, IPv4 once with each prefix length.
+            # The kernel keeps an IPv6 address once an interface, an IPv4 address once for each prefix length.
             key = address.packed if ":" in text else address.key()
             if key in found:
                 raise ValueError(f"the address {values.quote(text)} is given twice")
@@ -142,12 +141,12 @@ def _mirror(field: Field) -> Rule:
 
 
 def _text(expects: str, parse: Parse | None, **schema: object) -> Callable[[Field], Rule]:
-    """A type that is text for msgspec and more for us; schema is what editors may be told about it."""
+    """Return a type that is text for msgspec and that parse checks further; schema is for the JSON Schema."""
     annotation = Annotated[str, Meta(extra_json_schema=dict(schema))] if schema else str
     return lambda field: Rule(field, annotation, expects, parse)
 
 
-# One line a type. A type of kinds.fields.Field that is not here cannot be declared.
+# The types of kinds.fields.Field.
 TYPES: dict[str, Callable[[Field], Rule]] = {
     "int": _int,
     "bool": lambda field: Rule(field, bool, "true or false"),
@@ -175,7 +174,7 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
 
 
 def make_rule(field: Field) -> Rule:
-    """The rule of a field, its doc attached for the schema."""
+    """Return the rule of a field, with its doc for the schema."""
     rule = TYPES[field.type](field)
     if field.doc:
         rule.annotation = Annotated[rule.annotation, Meta(description=field.doc)]
@@ -183,19 +182,19 @@ def make_rule(field: Field) -> Rule:
 
 
 def table(*fields: Field) -> dict[str, Rule]:
-    """Rules by the key in the file."""
+    """Return the rules by key in the file."""
     return {field.name: make_rule(field) for field in fields}
 
 
 def record(name: str, rules: Mapping[str, Rule]) -> type[msgspec.Struct]:
-    """The msgspec struct of an object with these keys; what is not required is UNSET when absent."""
+    """Return the msgspec struct of an object with these keys. Optional ones are UNSET when absent."""
     required = [(key, rule.annotation) for key, rule in rules.items() if rule.field.required]
     optional = [(key, rule.annotation | UnsetType, UNSET) for key, rule in rules.items() if not rule.field.required]
     return msgspec.defstruct(name, [*required, *optional], forbid_unknown_fields=True)
 
 
 def shared_fields(mtu: tuple[int, int]) -> tuple[Field, ...]:
-    """What an end of any kind may have; a link and defaults may say it for all their ends."""
+    """Return the properties that an end of any link kind may have, also given by its link or defaults."""
     low, high = mtu
     return (
         Field("addresses", "addresses", "IPv4 and IPv6 addresses with prefix length"),
@@ -224,7 +223,7 @@ SUBNET_RULES = table(
 
 
 class Shape:
-    """What a link of one kind looks like in the file: its rules, and the structs made of them."""
+    """The rules of links of one kind in the file, and the structs made of them."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -243,7 +242,7 @@ class Shape:
             Field("type", "choice", f"the link's kind ({DEFAULT_KIND} by default)", choices=(kind.name,))
         )
         self.link = {self.ends_key: ends_rule, "type": type_rule} | self.shared | self.subnets | self.options
-        # A required option may come from defaults: the builder asks for it, the struct cannot.
+        # A required option may come from defaults: the builder checks that, the struct cannot.
         optional = {key: _optional(rule) for key, rule in self.options.items()}
         self.link_record = record(f"{title}Link", self.link | optional)
 
@@ -255,7 +254,7 @@ def _optional(rule: Rule) -> Rule:
 
 @cache
 def shape(kind: Kind) -> Shape:
-    """The shape of a kind's links, made once."""
+    """Return the shape of a kind's links, made once."""
     return Shape(kind)
 
 
@@ -275,11 +274,11 @@ NODE_RULES = NODE_KINDS | table(
 NodeRecord = record("Node", NODE_RULES)
 
 FILE_KEYS = ("name", "defaults", "nodes", "links")
-SCHEMA_KEY = "$schema"  # by which editors find the JSON Schema; it says nothing to us
+SCHEMA_KEY = "$schema"  # for editors, ignored by us
 
 
 def default_rules() -> dict[str, list[Rule]]:
-    """What defaults may hold: the rules of each key, one for each kind that has it."""
+    """Return the rules of each key of defaults, one for each kind that has it."""
     found: dict[str, list[Rule]] = {
         "create": [NODE_RULES["create"]],
         "type": [
@@ -293,5 +292,5 @@ def default_rules() -> dict[str, list[Rule]]:
 
 
 def union(annotations: list[Any]) -> Any:
-    """Any of these types."""
+    """Return the union of these types."""
     return reduce(operator.or_, annotations)

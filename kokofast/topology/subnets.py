@@ -1,7 +1,7 @@
-"""Addresses for links whose file gives them a subnet only, in the order of the file.
+"""Give addresses of subnets to links without addresses, in the order of the file.
 
-What a link gets depends on the links before it only, so a link that is added at the end changes no other. What the file
-gives itself is passed over where it comes before; where it comes after, and is taken by then, it is a problem.
+The addresses of a link depend only on the links before it, so a new link at the end of the file changes no other. The
+addresses in the file are skipped; one that an earlier link got already is a problem.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from kokofast.topology.values import parse_address, quote, refuse_special
 
 ADDRESSES_PER_LINK = 2  # a /31 (RFC 3021) or a /127 (RFC 6164): no address of either is lost
 
-# (place, message)
-Report = Callable[[str, str], None]
+Report = Callable[[str, str], None]  # place, message
 
 
 class Subnet:
-    """Addresses for links, from the first one on. A pair of them has one number: their address without its last bit."""
+    """The pairs of addresses in a subnet. The number of a pair is its addresses without their last bit."""
 
     __slots__ = ("family", "first", "last", "next", "text", "without")
 
@@ -27,16 +26,16 @@ class Subnet:
         self.first = self.next = first
         self.last = last
         self.text = text
-        self.without: list[Link] = []  # there were no addresses left for these
+        self.without: list[Link] = []  # links that got no addresses
 
     @property
     def pairs(self) -> int:
-        """For how many links it has addresses."""
+        """Return the number of pairs."""
         return self.last - self.first + 1
 
 
 def parse_subnet(text: str, family: int | None = None) -> Subnet:
-    """The subnet of a family (None: of any) that has addresses for a link; ValueError with a sentence for others."""
+    """Parse a subnet of a family (None: any) with at least one pair of addresses. Raises ValueError."""
     base = parse_address(text)
     if family is not None and base.family != family:
         version, other = (6, "subnet6") if family == AF_INET else (4, "subnet")
@@ -54,7 +53,7 @@ def parse_subnet(text: str, family: int | None = None) -> Subnet:
 
 
 def addresses_of_pair(family: int, pair: int) -> tuple[Address, Address]:
-    """The two addresses of a pair, with the prefix length of a link between two."""
+    """Return the two addresses of a pair, as a /31 or /127."""
     length, octets = (31, 4) if family == AF_INET else (127, 16)
     one, two = (
         Address(family, number.to_bytes(octets), length, f"{_text(family, number)}/{length}")
@@ -66,13 +65,13 @@ def addresses_of_pair(family: int, pair: int) -> tuple[Address, Address]:
 def _text(family: int, number: int) -> str:
     if family == AF_INET:
         return ".".join(map(str, number.to_bytes(4)))
-    from ipaddress import IPv6Address  # only who has IPv6 pays for it
+    from ipaddress import IPv6Address  # slow to import, needed for IPv6 only
 
     return str(IPv6Address(number))
 
 
 def give_addresses(links: Iterable[Link], subnets_of: Callable[[Link], Iterable[Subnet]], report: Report) -> None:
-    """Give each link of two ends that has no addresses two of each of its subnets."""
+    """Give a pair of addresses from each of its subnets to each link with two ends and no addresses."""
     taken: dict[int, dict[int, Link | None]] = {AF_INET: {}, AF_INET6: {}}  # None: the file gives an address of it
     used: dict[Subnet, None] = {}
     for link in links:
@@ -97,13 +96,13 @@ def give_addresses(links: Iterable[Link], subnets_of: Callable[[Link], Iterable[
 
 
 def _says_addresses(link: Link, number: int) -> bool:
-    """Whether the file says which addresses an end has, be it none: []."""
+    """Whether the file gives the addresses of an end, also an empty list."""
     end = link.ends[number]
     return bool(end.addresses) or (end.places is not None and "addresses" in end.places)
 
 
 def _keep(link: Link, taken: dict[int, dict[int, Link | None]], report: Report) -> None:
-    """Take a link's own addresses out of what is given to later ones."""
+    """Reserve a link's own addresses, and report those that an earlier link got."""
     for end in link.ends:
         for number, address in enumerate(end.addresses):
             other = taken[address.family].setdefault(int.from_bytes(address.packed) // ADDRESSES_PER_LINK)

@@ -1,7 +1,6 @@
-"""Times, rates and shares as tc(8) writes them: text -> whole number, ValueError otherwise, and back.
+"""Parse and format times, rates and shares as tc(8) writes them. The parsers raise ValueError.
 
-All arithmetic is in whole numbers. A value that is read from the kernel is written so that reading the text gives the
-same value. tc takes a number without a unit, and means microseconds, bits a second or percent; here a unit is required.
+All arithmetic is in whole numbers. Parsing a formatted value gives the same value. Unlike in tc a unit is required.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _LONGEST = 40  # characters of a quantity
 
 
 def parse_time(text: str) -> int:
-    """The nanoseconds of a time, such as 20ms."""
+    """Return the nanoseconds of a time, such as 20ms."""
     number, scale, parts = _quantity(text, _TIME_UNITS, 'a time: write for instance "20ms", "1.5s" or "100us"')
     nanoseconds, rest = divmod(number * scale, parts)
     if rest:
@@ -49,7 +48,7 @@ def parse_time(text: str) -> int:
 
 
 def parse_rate(text: str) -> int:
-    """The bytes a second of a rate, such as 10mbit; a part of a byte is dropped, as by tc."""
+    """Return the bytes a second of a rate, such as 10mbit; rounded down, as tc does."""
     number, scale, parts = _quantity(
         text, _RATE_UNITS, 'a rate: write for instance "10mbit", "1.5gbit" or "512kbit" (mbps is megabytes a second)'
     )
@@ -62,7 +61,7 @@ def parse_rate(text: str) -> int:
 
 
 def parse_share(text: str) -> int:
-    """A share in parts of SHARE_MAX, such as 0.1%."""
+    """Return a share, such as 0.1%, in parts of SHARE_MAX."""
     number, scale, parts = _quantity(text, {"%": SHARE_MAX}, 'a percentage: write for instance "0.1%" or "25%"')
     share = _round(number * scale, 100 * parts)
     if share > SHARE_MAX:
@@ -73,13 +72,13 @@ def parse_share(text: str) -> int:
 
 
 def format_time(nanoseconds: int) -> str:
-    """The time in the largest unit of which it has one."""
+    """Format a time in the largest unit that fits into it."""
     unit, scale = next((one for one in (("s", NS), ("ms", 10**6), ("us", 10**3)) if nanoseconds >= one[1]), ("ns", 1))
     return _decimal(nanoseconds, scale) + unit
 
 
 def format_rate(rate: int) -> str:
-    """The rate in the largest decimal unit of which it has one."""
+    """Format a rate in the largest decimal unit that fits into it."""
     bits = 8 * rate
     units = (("tbit", 10**12), ("gbit", 10**9), ("mbit", 10**6), ("kbit", 10**3))
     unit, scale = next((one for one in units if bits >= one[1]), ("bit", 1))
@@ -87,7 +86,7 @@ def format_rate(rate: int) -> str:
 
 
 def format_share(share: int) -> str:
-    """The share in percent, with as many digits as tell it from its neighbours."""
+    """Format a share in percent, with the digits needed to tell it from its neighbours."""
     places = 0
     while True:
         scale: int = 10**places
@@ -98,7 +97,7 @@ def format_share(share: int) -> str:
 
 
 def _quantity(text: str, units: dict[str, int], wanted: str) -> tuple[int, int, int]:
-    """(n, the unit, d) of a text that says n/d units."""
+    """Parse n/d units; return (n, unit, d)."""
     unit = text.lstrip("0123456789.")
     number = text.removesuffix(unit) if unit else text
     whole, _, part = number.partition(".")
@@ -109,7 +108,7 @@ def _quantity(text: str, units: dict[str, int], wanted: str) -> tuple[int, int, 
 
 
 def _decimal(number: int, scale: int) -> str:
-    """number / scale, a power of ten, without zeros at the end."""
+    """Format number / scale, a power of ten, without trailing zeros."""
     whole, rest = divmod(number, scale)
     digits = f"{rest + scale}"[1:].rstrip("0")
     return f"{whole}.{digits}" if digits else str(whole)

@@ -1,5 +1,8 @@
-"""The rules for single values: names, addresses, MACs, pids, paths. Text in, value out, ValueError with one clear
-sentence otherwise. No heavy import: koko's command line reuses these on a path where a link takes a millisecond."""
+"""Check and parse single values: names, addresses, MACs, pids, paths.
+
+Each function takes a text and returns the value, or raises ValueError with one sentence. No slow imports: koko's
+command line uses them, too.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +10,37 @@ from kokofast.topology.model import AF_INET, AF_INET6, Address
 
 IFNAME_BYTES = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
 NETNS_NAME_BYTES = 255  # NAME_MAX: ip-netns keeps the name as a file of /run/netns
-NODE_NAME_BYTES = 255  # as a namespace: a node that is not declared is the namespace of its name
+NODE_NAME_BYTES = 255  # as NETNS_NAME_BYTES: an undeclared node is the namespace of that name
 PATH_BYTES = 4095  # PATH_MAX - 1
-LAB_NAME_BYTES = 64  # leaves room for a link's title behind it in IFLA_IFALIAS (255 bytes)
+LAB_NAME_BYTES = 64  # leaves room for a link's title in IFLA_IFALIAS (255 bytes)
 CONTAINER_BYTES = 255
-TEXT_BYTES = 255  # of a text that has no limit of its own
+TEXT_BYTES = 255  # of texts without another limit
 PID_MAX = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 QUEUES_MAX = 4096  # rtnl_create_link() refuses more
 U32_MAX = (1 << 32) - 1
 MAC_BYTES = 6
-QUOTED_CHARACTERS = 60  # enough to recognise a value by; a message stays a line
+QUOTED_CHARACTERS = 60  # of a value in a message
 
-# The sysctl tree has directories of these names beside those of the interfaces (devinet_sysctl_register refuses them).
+# Directories beside those of interfaces in the sysctl tree: net/ipv4/devinet.c devinet_sysctl_register().
 SYSCTL_NAMES = ("all", "default")
-# isspace() of the kernel reads Latin-1, where 0xA0 is the no-break space (lib/ctype.c): dev_valid_name refuses it
+# The kernel's isspace() reads Latin-1, where 0xA0 is the no-break space (lib/ctype.c). So dev_valid_name() refuses 0xA0
 # even inside a UTF-8 sequence.
 KERNEL_SPACES = frozenset(b"\t\n\v\f\r \xa0")
 
-# Names recur at every link: one that was found right is not looked at again. Bounded, so that a file of a million
-# names does not stay in memory.
+# A cache of valid names, which recur at each link. Bounded, for files with a million names.
 KNOWN_IFNAMES_MAX = 4096
 _known_ifnames: set[str] = set()
 
 
 def quote(value: object) -> str:
-    """A value of the user's as it may be printed anywhere: control characters escaped, cut when long."""
+    """Return a value of the user for a message: control characters escaped, cut if long."""
     if isinstance(value, str) and len(value) > QUOTED_CHARACTERS:
         return ascii(value[:QUOTED_CHARACTERS]) + "..."
     return ascii(value)
 
 
 def check_ifname(name: str) -> str:
-    """The interface name, when the kernel will take it."""
+    """Return the interface name if the kernel accepts it; net/core/dev.c dev_valid_name()."""
     if name in _known_ifnames:
         return name
     raw = _encode(name, "interface name")
@@ -57,7 +59,7 @@ def check_ifname(name: str) -> str:
     if not name.isprintable():
         raise ValueError(f"the interface name {quote(name)} has a control character in it")
     if "%" in name:
-        # dev_alloc_name() would make eth%d the first free eth0, eth1, ...: not a name that can be found again.
+        # dev_alloc_name() would make the first free one of eth0, eth1, ... of eth%d.
         raise ValueError(f"the interface name {quote(name)} has a '%' in it, which the kernel takes as a template")
     if len(_known_ifnames) < KNOWN_IFNAMES_MAX:
         _known_ifnames.add(name)
@@ -65,7 +67,7 @@ def check_ifname(name: str) -> str:
 
 
 def check_netns_name(name: str) -> str:
-    """The name of a named network namespace, as ``ip netns add`` takes it."""
+    """Return the name if ``ip netns add`` accepts it."""
     raw = _encode(name, "namespace name")
     if not raw:
         raise ValueError("the namespace name is empty")
@@ -79,7 +81,7 @@ def check_netns_name(name: str) -> str:
 
 
 def check_node_name(name: str) -> str:
-    """A node's name in the file: anything that can be printed on a line, and is not too long for one."""
+    """Return the node's name if it is printable and not too long."""
     raw = _encode(name, "node name")
     if not raw:
         raise ValueError("the node name is empty")
@@ -91,7 +93,7 @@ def check_node_name(name: str) -> str:
 
 
 def check_lab_name(name: str) -> str:
-    """A lab's name: it goes into the alias of each interface, so it is short and plain."""
+    """Return the lab's name if it is short and plain, as it is in the alias of each interface."""
     if not _is_plain(name, LAB_NAME_BYTES):
         raise ValueError(
             f"{quote(name)} cannot be the lab's name: 1 to {LAB_NAME_BYTES} letters, digits, '.', '_' or '-', "
@@ -101,7 +103,7 @@ def check_lab_name(name: str) -> str:
 
 
 def check_container(name: str) -> str:
-    """A container's name or id: what docker, podman and CRI-O give out."""
+    """Return the name or id if docker, podman and CRI-O could have given it to a container."""
     if not _is_plain(name, CONTAINER_BYTES):
         raise ValueError(
             f"{quote(name)} is not a container's name or id: letters, digits, '.', '_' or '-', a letter or digit first"
@@ -111,7 +113,7 @@ def check_container(name: str) -> str:
 
 
 def check_cri_container(name: str) -> str:
-    """A container as Kubernetes' runtimes know it: an id or a part of one, a name, or namespace/pod/name."""
+    """Return the container if it is an id, the start of one, a name, or namespace/pod/name."""
     parts = name.split("/")
     if len(parts) not in (1, 3):
         raise ValueError(f"{quote(name)} is neither a container's id or name nor namespace/pod/name")
@@ -121,7 +123,7 @@ def check_cri_container(name: str) -> str:
 
 
 def check_path(path: str) -> str:
-    """An absolute path."""
+    """Return the path if it is absolute and printable."""
     raw = _encode(path, "path")
     if not path.startswith("/"):
         raise ValueError(f"the path {quote(path)} is not absolute")
@@ -133,12 +135,12 @@ def check_path(path: str) -> str:
 
 
 def check_socket(path: str) -> str:
-    """The path of a container engine's socket; ``unix:///run/x.sock`` as crictl writes it is ``/run/x.sock``."""
+    """Return the path of a container engine's socket, also of ``unix:///run/x.sock``, as crictl writes it."""
     return check_path(path.removeprefix("unix://"))
 
 
 def parse_pid(text: str) -> int:
-    """A process id written as decimal digits."""
+    """Parse a process id in decimal digits."""
     pid = _decimal(text)
     if pid is None or not 1 <= pid <= PID_MAX:
         raise ValueError(f"{quote(text)} is not a process id (1 to {PID_MAX})")
@@ -146,7 +148,7 @@ def parse_pid(text: str) -> int:
 
 
 def parse_mac(text: str) -> bytes:
-    """An Ethernet address an interface may have: six hex pairs joined by ':' or '-', unicast, not all zero."""
+    """Parse an interface's Ethernet address: six hex pairs joined by ':' or '-', unicast, not all zero."""
     pairs = text.split("-" if "-" in text else ":")
     if len(pairs) != MAC_BYTES or not all(len(pair) == 2 and _is_hex(pair) for pair in pairs):
         raise ValueError(f"{quote(text)} is not a MAC address: six hex pairs such as 02:aa:c1:00:00:01")
@@ -159,7 +161,7 @@ def parse_mac(text: str) -> bytes:
 
 
 def parse_address(text: str) -> Address:
-    """An interface address: IPv4 or IPv6 with a prefix length; without one it is a host's, /32 or /128."""
+    """Parse an interface address: IPv4 or IPv6 with a prefix length, /32 or /128 if it has none."""
     host, slash, length = text.partition("/")
     family, packed = _parse_ip(host, text)
     bits = 32 if family == AF_INET else 128
@@ -172,8 +174,8 @@ def parse_address(text: str) -> Address:
 
 
 def refuse_special(family: int, packed: bytes, text: str) -> None:
-    """Raise ValueError for an address that no interface can have; text is how the user wrote it."""
-    # What inet_insert_ifa() would silently drop and ipv6_add_addr() refuses on anything but lo.
+    """Raise ValueError for an address that no interface can have; text is as the user wrote it."""
+    # inet_insert_ifa() silently drops these, and ipv6_add_addr() refuses them on all interfaces but lo.
     if not any(packed):
         raise ValueError(f"{quote(text)} is the unspecified address; an interface cannot have it")
     if packed[0] == 0xFF if family == AF_INET6 else 224 <= packed[0] < 240:
@@ -185,19 +187,19 @@ def refuse_special(family: int, packed: bytes, text: str) -> None:
 
 
 def parse_ip(text: str) -> Address:
-    """An IPv4 or IPv6 address without prefix length: that of a tunnel's other end, a host's or a group's."""
+    """Parse an IPv4 or IPv6 address without prefix length: a tunnel's other end, a host or a group."""
     if "/" in text:
         raise ValueError(f"{quote(text)} has a prefix length, which does not belong here")
     family, packed = _parse_ip(text, text)
     if not any(packed):
-        raise ValueError(f"{quote(text)} is no host's address; the tunnel would have none")
+        raise ValueError(f"{quote(text)} is the unspecified address; a tunnel needs that of a host or a group")
     return Address(family, packed, 32 if family == AF_INET else 128, text)
 
 
-# The one decimal spelling of each number: no sign, no leading zero, no digit of another script. Looking octets up is
-# five times as fast as ipaddress, which matters at two addresses a link, and as strict (the tests compare them).
+# The only spelling of each octet: no sign, no leading zero, no digit of another script. This table is five times as
+# fast as ipaddress, and as strict (a test compares them).
 _OCTETS = {str(number): number for number in range(256)}
-_SPECIAL_OCTETS = frozenset((0, 127, *range(224, 256)))  # the first ones of addresses that may not be a host's
+_SPECIAL_OCTETS = frozenset((0, 127, *range(224, 256)))  # first octets of addresses that an interface may not have
 _IPV6_LOOPBACK = bytes(15) + b"\x01"
 _IPV4_BROADCAST = b"\xff" * 4
 
@@ -209,12 +211,11 @@ def _parse_ip(host: str, text: str) -> tuple[int, bytes]:
         if ":" not in host:
             first, second, third, fourth = host.split(".")
             return AF_INET, bytes((_OCTETS[first], _OCTETS[second], _OCTETS[third], _OCTETS[fourth]))
-        # Here and not above: only a link with IPv6 addresses pays for the import.
-        from ipaddress import IPv6Address
+        from ipaddress import IPv6Address  # slow to import, needed for IPv6 only
 
         return AF_INET6, IPv6Address(host).packed
     except (ValueError, KeyError):
-        # Not ipaddress's words: they echo the user's characters as they are.
+        # ipaddress's message would hold the user's characters unescaped.
         raise ValueError(
             f"{quote(text)} is not an IPv4 or IPv6 address, such as 10.0.0.1/24 or 2001:db8::1/64"
         ) from None

@@ -210,7 +210,7 @@ A, B = ["-n", "a,l1"], ["-n", "b,l2"]
         ([*A, "-x", ",10.1.1.1,1"], "the parent interface is missing"),
         ([*A, "-x", "eth1,nowhere,1"], "'nowhere' is not an IPv4"),
         ([*A, "-x", "eth1,,1"], "'' is not an IPv4"),
-        ([*A, "-x", "eth1,0.0.0.0,1"], "no host's address"),
+        ([*A, "-x", "eth1,0.0.0.0,1"], "a tunnel needs"),
         ([*A, "-x", "eth1,10.1.1.1/24,1"], "prefix length"),
         ([*A, "-x", "eth1,10.1.1.1,16777216"], "vni '16777216' is not a whole number from 0 to 16777215"),
         ([*A, "-x", "eth1,10.1.1.1,1,port=abc"], "port 'abc' is not a whole number from 1 to 65535"),

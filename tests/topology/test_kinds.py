@@ -200,5 +200,5 @@ def test_csv_a_parents_node_with_its_kind() -> None:
 @pytest.mark.parametrize("text", ["0.0.0.0", "::"])
 def test_no_hosts_address(text: str) -> None:
     assert tree_problems([GOOD | {"remote": text}]) == [
-        f"$[0].remote: '{text}' is no host's address; the tunnel would have none"
+        f"$[0].remote: '{text}' is the unspecified address; a tunnel needs that of a host or a group"
     ]
