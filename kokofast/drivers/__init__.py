@@ -1,7 +1,7 @@
-"""What a run leaves to its caller: how blocking work is carried out, waited for, and stopped.
+"""Drivers: how a run carries out blocking work, waits for it, and is stopped.
 
-apply() and destroy() are coroutines that await nothing but their driver. So one body serves a single link of koko's
-command line, which cannot afford the import of an event loop, and a library that runs under trio.
+apply() and destroy() are coroutines that await nothing but their driver. So the same code serves koko's command line,
+where importing an event loop would take too long, and a library that runs under trio.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
             """Wait."""
 
         def is_stopped(self) -> bool:
-            """Whether the run is to stop; for work that waits, in any thread."""
+            """Whether the run should stop; for work that waits, in any thread."""
 
         def shielded(self) -> AbstractContextManager[object]:
-            """Return a block that comes to its end also when the run is stopped."""
+            """Return a block that is not broken off when the run is stopped."""
 
         def containers(self, nodes: Sequence[Node], timeout: float) -> AbstractAsyncContextManager[Containers]:
-            """Return a connection to the daemons of container nodes; timeout in seconds, for each question."""
+            """Return a connection to the daemons of container nodes; timeout is in seconds, for each request."""
 
 
 POLL_SECONDS = 0.05
@@ -48,7 +48,7 @@ POLLS_UNTIL_TOLD = 10  # half a second: a wait that a user notices
 
 
 class Stopped(Exception):
-    """The run was asked to stop: what had begun is done, the rest is not."""
+    """The run was stopped: what had begun is done, the rest is not."""
 
 
 class Stop:
@@ -59,13 +59,13 @@ class Stop:
         self._listener: Callable[[], object] | None = None
 
     def heed(self, number: int) -> None:
-        """Note a signal."""
+        """Record a signal."""
         self.caught.append(number)
         listener = self._listener
         if listener is not None:
             try:  # noqa: SIM105 - no contextlib: koko's command line imports this
                 listener()
-            except RuntimeError:  # its event loop ended just now: there is nothing left to stop
+            except RuntimeError:  # its event loop has ended: there is nothing left to stop
                 pass
 
     def came(self) -> bool:
@@ -106,8 +106,8 @@ async def run_all(
 ) -> None:
     """Execute independent items in chunks; call report(number, answer) for each.
 
-    Where no more threads can be started the calling one does their work: what takes away must come to its end. few: so
-    many items are done in the calling thread rather than that an event loop is started for them.
+    Where no thread can be started the calling one does the work, as deletions must be completed. Up to few items are
+    done in the calling thread: that is faster than to start an event loop.
     """
     if not items:
         return
@@ -122,10 +122,10 @@ async def run_all(
 
 
 class LabLocked:
-    """A block that holds the lock of the lab, with None that of all labs, where it is needed.
+    """A block that holds the lock of the lab, or of all labs (None), if needed.
 
-    Gives a line for the user where the lock cannot be had. Calls waits once, when another run has held it for half a
-    second.
+    It yields lines for the user: why locking is impossible. waits is called once, when another run has held the lock
+    for half a second.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""asyncio functions in the calling thread, for runs without an event loop of their own."""
+"""Run asyncio functions in the calling thread, for runs without an event loop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AsyncioHere:
             raise Stopped from None
 
     async def finish(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run an asyncio function that nothing cancels."""
+        """Run an asyncio function to its end; signals do not cancel it."""
         self._runner.run(function())
 
     async def _watched(self, job: Coroutine[Any, Any, T]) -> T:

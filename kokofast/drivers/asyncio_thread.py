@@ -1,4 +1,4 @@
-"""An asyncio loop in a thread of its own, for trio programs that need a library which knows asyncio only."""
+"""Run asyncio functions in a thread, for trio programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AsyncioThread:
     """``async with AsyncioThread() as thread: await thread.call(function, ...)``. The thread ends with the block."""
 
     def __init__(self) -> None:
-        # Its own factory keeps the runner from making the loop the current one of our thread.
+        # With a factory the runner does not set the loop as the current one of our thread.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._loop = self._runner.get_loop()
         self._stop = asyncio.Event()
@@ -47,8 +47,7 @@ class AsyncioThread:
     async def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
         """Run an asyncio function to its end.
 
-        When the caller is cancelled, so is the asyncio task, and its end is waited for: nothing goes on behind the back
-        of a caller who has left.
+        When the caller is cancelled, cancel the asyncio task and wait for its end.
         """
         token = trio.lowlevel.current_trio_token()
         finished = trio.Event()
@@ -69,12 +68,12 @@ class AsyncioThread:
         self._loop.call_soon_threadsafe(begin)
         try:
             await self._wait(finished, is_over)
-        except BaseException:  # cancelled; or Ctrl-C where trio has not been told to treat it otherwise
+        except BaseException:  # cancelled, or KeyboardInterrupt
             self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
             with trio.CancelScope(shield=True):
                 await self._wait(finished, is_over)
             if not tasks[0].cancelled():
-                tasks[0].result()  # an error on the way out is not to be lost
+                tasks[0].result()  # raise an error of its clean-up
             raise
         if failures:
             raise failures[0]
@@ -84,13 +83,13 @@ class AsyncioThread:
         return tasks[0].result()
 
     async def finish(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run an asyncio function that nothing cancels."""
+        """Run an asyncio function to its end, shielded from cancellation."""
         with trio.CancelScope(shield=True):
             await self.call(function)
 
     async def _wait(self, event: trio.Event, is_over: Callable[[], bool]) -> None:
         await trio.lowlevel.checkpoint()
-        # Without memory the event is not set by who should have, nor by a thread that dies.
+        # The event is not set when memory is short, or the thread dies.
         while not (event.is_set() or is_over() or self._thread.has_ended()):
             with trio.move_on_after(LOST_SECONDS):
                 await event.wait()

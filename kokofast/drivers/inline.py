@@ -1,4 +1,4 @@
-"""Everything in the calling thread, one chunk after the other. Imports no event loop."""
+"""The driver without an event loop: all work in the calling thread, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# A chunk as large as this may take a megabyte.
-LARGE = 16
+LARGE = 16  # items; a larger chunk may take a megabyte
 
 
 class InlineDriver:
@@ -63,7 +62,7 @@ class InlineDriver:
 
     def containers(self, nodes: Sequence[Node], timeout: float) -> AbstractAsyncContextManager[Containers]:
         """See Driver."""
-        # asyncio, and what needs it, takes its time to import.
+        # Slow to import.
         from kokofast.drivers.asyncio_here import AsyncioHere
         from kokofast.endpoints.containers import Containers
 

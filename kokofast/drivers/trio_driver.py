@@ -1,7 +1,7 @@
 """Worker threads under trio: the driver of the library, and of large batches.
 
-Which items are next is decided synchronously; only handing a chunk to a thread awaits. A chunk that has begun is
-always waited for, also when the scope is cancelled, so that what was made is known.
+The next items are chosen synchronously; only handing a chunk to a thread awaits. A run waits for each chunk that has
+begun, also when its scope is cancelled, so that what was made is known.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TrioDriver:
 
     def containers(self, nodes: Sequence[Node], timeout: float) -> AbstractAsyncContextManager[Containers]:
         """See Driver."""
-        # asyncio, and what needs it, takes its time to import.
+        # Slow to import.
         from kokofast.drivers.asyncio_thread import AsyncioThread
         from kokofast.endpoints.containers import Containers
 
@@ -56,7 +56,7 @@ class TrioDriver:
 
 
 class _Pool:
-    """Tasks that each have one chunk after the other carried out in a thread."""
+    """Tasks that hand one chunk after the other to a thread."""
 
     def __init__(self, queue: WorkQueue) -> None:
         self._queue = queue
@@ -91,5 +91,5 @@ class _Pool:
                 self._wake.notify_all()
 
     def _next(self) -> list[int]:
-        # A small plan is spread over all workers.
+        # Spread a small plan over all workers.
         return self._queue.take(min(self._queue.chunk, math.ceil(len(self._queue) / self._queue.workers.workers)))

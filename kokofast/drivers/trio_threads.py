@@ -1,6 +1,6 @@
 """Threads that trio waits for.
 
-Not trio.to_thread: where memory is short its threads die without a word, and whoever waits for them waits for ever.
+trio.to_thread will not do: short of memory its threads can die silently, and their waiters wait for ever.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _own = _thread._local()
 
 @trio.lowlevel.enable_ki_protection
 async def in_thread(job: Callable[..., T], *arguments: object, else_here: bool = False) -> T:
-    """Run a job in a thread of its own; once it has begun, wait for it, also when the scope is cancelled.
+    """Run a job in a new thread; once it has begun, wait for it, also when the scope is cancelled.
 
-    Raises OSError EAGAIN or ENOMEM when there can be no thread; with else_here the calling one does the job then.
+    Raises OSError EAGAIN or ENOMEM when no thread can be started; with else_here run the job in the calling one then.
     """
     await trio.lowlevel.checkpoint_if_cancelled()
     result: list[T] = []
@@ -54,15 +54,15 @@ async def in_thread(job: Callable[..., T], *arguments: object, else_here: bool =
 async def _wait_for(running: Running, ended: trio.Event, cancelled: list[bool]) -> None:
     while not running.has_ended():
         try:
-            # When it dies it does not set the event.
+            # A thread that dies does not set the event.
             with trio.CancelScope(shield=bool(cancelled)), trio.move_on_after(LOST_SECONDS):
                 await ended.wait()
-        except trio.Cancelled:  # the next checkpoint behind the job raises it again
+        except trio.Cancelled:  # the next checkpoint after the job raises it again
             cancelled.append(True)
 
 
 def is_cancelled() -> bool:
-    """In a thread of in_thread(): whether who waits for its end has been cancelled."""
+    """Whether the caller of in_thread() was cancelled; for the job in that thread."""
     return bool(getattr(_own, "cancelled", ()))
 
 
@@ -71,5 +71,5 @@ def wait_for_all() -> None:
     while _waited_for:
         try:
             _waited_for.pop().wait()
-        except BaseException:  # nobody is there to hear it
+        except BaseException:  # nobody can handle it any more
             continue

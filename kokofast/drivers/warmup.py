@@ -1,7 +1,7 @@
-"""The driver of the command line: in the calling thread where that is sooner, else under trio.
+"""The driver of the command line: in the calling thread where that is faster, otherwise under trio.
 
-To import trio takes the interpreter as long as it takes the kernel to make some 300 links. So short work never imports
-it. For long work a thread imports it while the first chunks are carried out; then trio runs that work only.
+Importing trio takes as long as making some 300 links. So short work never imports it. For long work a thread imports it
+while the first chunks are carried out; then trio runs the rest of that work only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LoopError(Exception):
-    """The event loop cannot be had. The text is a sentence."""
+    """The event loop cannot be imported, or broke down. The text is a sentence."""
 
 
 def import_trio() -> None:
@@ -54,14 +54,14 @@ class WarmupDriver(InlineDriver):
             except (LoopError, OSError, MemoryError, ImportError):
                 if not queue.must_end:
                     raise
-                queue.put_back()  # what broke off is done again
+                queue.put_back()  # repeat what broke off
         await super().carry_out(queue)
 
     def _warm_up(self, queue: WorkQueue) -> None:
-        # Carries out the first chunks while a thread imports trio: one at least, which is mostly one long system call.
+        # At least one chunk, which is mostly one long system call, while a thread imports trio.
         if self._is_warm:
             return
-        # First imported by another thread, it would take that for the main one (until Python 3.12).
+        # Before Python 3.13 threading takes the thread that imports it first for the main thread.
         import threading  # noqa: F401
 
         importing = Running(self._import)
@@ -98,14 +98,14 @@ class WarmupDriver(InlineDriver):
             raise LoopError(f"the event loop broke down: {error.__cause__!r}") from error
         except BaseExceptionGroup as group:
             errors = list(leaves(group))
-            # Several threads met the same trouble, of the machine most likely: one of them is enough to say.
+            # Several threads met the same error, most likely of the machine: report one.
             raise errors[0] from group
         if is_cancelled:
             raise Stopped
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """Yield the exceptions that a group is made of, in turn."""
+    """Yield the exceptions in a group and in its groups."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from leaves(error)

@@ -1,4 +1,4 @@
-"""The work of a run, and how many workers are worth having for it."""
+"""The work of a run, and the number of workers for it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-# The rtnl lock is global: two threads keep it busy, more mostly spin on it. The kernel's own threads, which bring the
-# new interfaces' carriers and addresses up, need a processor as well.
+# The rtnl lock is global: two threads keep it busy, more mostly spin on it. The kernel's own threads, which bring up
+# carriers and addresses of new interfaces, need a processor, too.
 PROCESSORS = len(os.sched_getaffinity(0))
 MOST = max(min(PROCESSORS - 1, 4), 1)
 AT_FIRST = min(2, MOST)
 CHUNK = 256
 
-# A worker's share of a window: two turns of what a chain needs, links and both their ends. Shorter, and the mix of
-# operations would decide.
+# Chunks of a worker in one measurement: twice links and both ends of a chain. In fewer the mix of operations would
+# decide.
 WINDOW = 6
-WORTH = 1.1
+WORTH = 1.1  # one more worker must raise the rate by this factor
 
 
 class WorkerCount:
-    """Tries one worker more as long as the rate rises by a tenth. What fixed says stays."""
+    """Adds a worker as long as the rate rises by a tenth. fixed sets the number."""
 
     def __init__(
         self,
@@ -39,17 +39,17 @@ class WorkerCount:
         self.most = fixed or most
         self._clock = clock
         self._settled = fixed is not None or first >= most
-        self._rate = 0.0  # operations a second with a worker less
+        self._rate = 0.0  # operations a second with one worker fewer
         self._chunks = 0
         self._operations = 0
         self._since = clock()
 
     def chunk(self, capacity: int) -> int:
-        """How many operations a worker takes at a time, given how many namespaces all of them together may hold."""
+        """Return how many operations a worker takes at a time; capacity is of namespaces, for all workers together."""
         return max(min(CHUNK, capacity // (2 * self.most)), 1)
 
     def done(self, operations: int) -> None:
-        """Note that a chunk of so many operations has ended."""
+        """Record the end of a chunk of this many operations."""
         if self._settled:
             return
         self._chunks += 1
@@ -69,15 +69,19 @@ class WorkerCount:
 
 
 class WorkQueue:
-    """items[i] is ready when all of after[i] went well; those behind a failed one are never begun.
+    """Items to execute, in an order that after constrains.
 
-    execute(items) blocks, in any thread, and returns one answer an item; failed(answer) tells a failure.
-    report(numbers, answers) is called for every finished chunk, in the thread that began the run. With stop_on_failure
-    nothing is begun after the first failure.
-
-    workers is how many threads are worth having, chunk how many items one of them takes at a time. few: so many items
-    are done sooner in the calling thread than an event loop is imported. must_end: where no thread can be had, the
-    calling one does the work.
+    Args:
+        items: What to do.
+        execute: (items) -> one answer each. Blocks, in any thread.
+        report: Called with (numbers, answers) of each finished chunk, in the thread that began the run.
+        workers: The number of threads.
+        chunk: How many items a thread takes at a time.
+        after: after[i] are the items that must succeed before items[i] may start.
+        failed: Whether an answer is a failure.
+        stop_on_failure: Start nothing after the first failure.
+        few: Up to this many items are done faster in the calling thread than an event loop is imported.
+        must_end: Do the work in the calling thread where no other can be started.
     """
 
     def __init__(
@@ -116,15 +120,15 @@ class WorkQueue:
         for number, numbers in enumerate(after):
             for other in numbers:
                 self._followers[other].append(number)
-        # Lowest number first: what belongs together in the file is finished together, and few namespaces are open.
+        # Lowest number first: links close to each other in the file share namespaces, of which few are open.
         self._ready = [number for number, count in enumerate(self._waiting) if count == 0]
 
     def __len__(self) -> int:
-        """How many items can be begun now."""
+        """Return how many items can be started now."""
         return 0 if self._stopped else len(self._ready)
 
     def take(self, size: int) -> list[int]:
-        """Return the next items, at most so many and all of one type; they count as begun."""
+        """Take the next items, at most size and all of one type."""
         numbers: list[int] = []
         if self._ready and not self._stopped:
             type_of_first = type(self._items[self._ready[0]])
@@ -144,7 +148,7 @@ class WorkQueue:
         return self._execute([self._items[number] for number in numbers])
 
     def finish(self, numbers: Sequence[int], answers: Sequence[Any]) -> None:
-        """Note what became of items: what waited for nothing else is ready. Without answers they broke off."""
+        """Record the answers of items; those that waited for them become ready. Without answers they broke off."""
         self._report(numbers[: len(answers)], answers)
         for number, answer in zip(numbers, answers, strict=False):
             self._begun.discard(number)
@@ -158,7 +162,7 @@ class WorkQueue:
         self._ready.sort()  # two sorted runs: list.sort() merges them
 
     def put_back(self) -> None:
-        """Have what broke off done again."""
+        """Make items that broke off ready again."""
         self._ready += self._begun
         self._ready.sort()
         self.left += len(self._begun)

@@ -1,4 +1,4 @@
-"""What the other packages may ask of a link kind."""
+"""The interface of a link kind to the other packages."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def no_contradiction(link: Link) -> tuple[str, str] | None:
 # ETH_MIN_MTU and ETH_MAX_MTU in include/uapi/linux/if_ether.h: the limits that most drivers set, in bytes.
 ETHERNET_MTU = (68, 65535)
 
-# What links may have in common that keeps them apart: their parent, or the namespace of their parents.
+# Scopes of a Rivalry: links of one parent, or links whose parents are in one namespace.
 PARENT, NAMESPACE = "parent", "namespace"
 
 
 class Rivalry:
-    """Which links of a file the kernel does not accept beside each other.
+    """Links of a file that exclude each other in the kernel.
 
     Args:
         field: The field to name in the error of the second link.
@@ -186,7 +186,7 @@ class Kind:
             elif not isinstance(value, bytes):
                 found[field.name] = value
             elif any(value):
-                from ipaddress import ip_address  # only who shows one pays for it
+                from ipaddress import ip_address  # slow to import, rarely needed
 
                 found[field.name] = str(ip_address(value))
         return {field.name: found[field.name] for field in self.fields if field.name in found}

@@ -101,7 +101,7 @@ def contradiction(link: Link) -> tuple[str, str] | None:
 def sort(link: Link) -> tuple[str, object, None]:
     """Keep equal vnis of one port and address family apart (vxlan_vni_in_use()).
 
-    Tunnels with link-local addresses are told apart by their parent, too.
+    The parent also distinguishes tunnels with link-local addresses.
     """
     options = link.options
     remote: Address = options["remote"]  # type: ignore[assignment]
