@@ -24,7 +24,7 @@ from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED, Failure, Result
 from kokofast.engine.result_types import Progress, Status
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.host.files import read_file
-from kokofast.host.kernel import Kernel
+from kokofast.host.kernel import LinuxKernel
 from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
 from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
 from kokofast.topology import load as load_bytes
@@ -210,7 +210,7 @@ async def apply(
     _check_timeout(runtime_timeout)
     _check_outputs(progress, result=(result, Result))
     _need(TO_LOOK if dry_run else TO_WIRE, "apply")
-    with closing(Kernel()) as kernel:
+    with closing(LinuxKernel()) as kernel:
         return await _apply.apply(
             topology,
             TrioDriver(),
@@ -254,7 +254,7 @@ async def destroy(
         raise ValueError("kokofast.destroy() takes a lab's name, its topology, or all_labs=True")
     lab = _lab(name)
     _need(TO_WIRE, "destroy")
-    with closing(Kernel()) as kernel:
+    with closing(LinuxKernel()) as kernel:
         return await _destroy.destroy(
             lab, TrioDriver(), kernel, topology=topology, force=force, jobs=jobs, progress=progress
         )
@@ -276,7 +276,7 @@ async def inspect(
     name = _lab(lab)
     _check_outputs(progress, unseen=(unseen, dict), namespaces=(namespaces, dict))
     _need(TO_LOOK, "inspect")
-    with closing(Kernel()) as kernel:
+    with closing(LinuxKernel()) as kernel:
         return await _inspect.inspect(
             name, TrioDriver(), kernel, progress=progress, unseen=unseen, namespaces=namespaces
         )

@@ -13,11 +13,12 @@ from kokofast.engine import destroy as _destroy
 from kokofast.engine import inspect as _inspect
 from kokofast.engine.inspect import SeenLink
 from kokofast.engine.result import Result
-from kokofast.host.kernel import Kernel
+from kokofast.host.kernel import LinuxKernel
 from kokofast.topology.model import Topology
 
 if TYPE_CHECKING:
     from kokofast.drivers import Driver
+    from kokofast.host.kernel import Kernel
 
 
 class StopWhen(Stop):
@@ -34,19 +35,19 @@ class StopWhen(Stop):
 async def apply(
     topology: Topology, *, kernel: Kernel | None = None, driver: Driver | None = None, **options: Any
 ) -> Result:
-    with nullcontext(kernel) if kernel is not None else closing(Kernel()) as used:
+    with nullcontext(kernel) if kernel is not None else closing(LinuxKernel()) as used:
         return await _apply.apply(topology, driver or TrioDriver(), used, **options)
 
 
 async def destroy(
     lab: str | None, *, kernel: Kernel | None = None, driver: Driver | None = None, **options: Any
 ) -> Result:
-    with nullcontext(kernel) if kernel is not None else closing(Kernel()) as used:
+    with nullcontext(kernel) if kernel is not None else closing(LinuxKernel()) as used:
         return await _destroy.destroy(lab, driver or TrioDriver(), used, **options)
 
 
 async def inspect(
     lab: str | None = None, *, kernel: Kernel | None = None, driver: Driver | None = None, **options: Any
 ) -> list[SeenLink]:
-    with nullcontext(kernel) if kernel is not None else closing(Kernel()) as used:
+    with nullcontext(kernel) if kernel is not None else closing(LinuxKernel()) as used:
         return await _inspect.inspect(lab, driver or TrioDriver(), used, **options)

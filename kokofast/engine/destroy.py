@@ -9,7 +9,6 @@ from kokofast.engine.result import DESTROYED, INVALID, PARTIAL, UNCHANGED, Failu
 from kokofast.engine.rollback import HELD, tear_down
 from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.host import namespaces as host
-from kokofast.host.kernel import Kernel
 from kokofast.host.limits import missing_capabilities
 from kokofast.ops.executor import Executor
 from kokofast.plan.ownership import cookie_owner, owner_in
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import Scene
+    from kokofast.host.kernel import Kernel
     from kokofast.ops.executor import Refusal
     from kokofast.topology.model import Topology
 

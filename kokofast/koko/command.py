@@ -45,10 +45,10 @@ def _run(argv: list[str]) -> int:
         return FAILED
     from kokofast.drivers import Stop, Stopped
     from kokofast.drivers.inline import InlineDriver
-    from kokofast.host.kernel import Kernel
+    from kokofast.host.kernel import LinuxKernel
     from kokofast.wire.message import KernelError
 
-    kernel = Kernel(DESCRIPTORS)
+    kernel = LinuxKernel(DESCRIPTORS)
     stop = Stop()
     driver = InlineDriver(stop)
     try:

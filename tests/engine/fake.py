@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle
 from kokofast.wire.addr import AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import NLM_F_ECHO, KernelError, Message, Request
@@ -24,6 +24,7 @@ from tests.engine.fake_filters import CHANGES
 from tests.engine.fake_links import FakeLink, FakeLinks, FakeNamespace, Identity
 
 if TYPE_CHECKING:
+    from kokofast.host.kernel import Trace
     from kokofast.wire.attributes import Resolve
 
 __all__ = ["BOOT", "FakeKernel", "FakeLink", "FakeNamespace", "Identity"]
@@ -36,8 +37,11 @@ PATIENCE = 20.0  # a test that would hang for ever fails instead
 LACKS = ("matchall", "prio", "netem")
 
 
-class FakeKernel(Kernel):
+class FakeKernel:
     """namespaces has the files that lead to a namespace, claims those that a killed run left without one."""
+
+    trace: Trace | None = None
+    waits: Callable[[str], object] | None = None
 
     def __init__(self, *names: str, budget: int = 1000) -> None:
         self.budget = budget

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -303,7 +304,8 @@ class FakeLinks:
         if not link.has_ipv4:
             link.forget("ipv4")
         for home, child in self.above(namespace, link):
-            self.kind_of(child).parent_mtu(self, home, child, mtu)
+            with contextlib.suppress(KernelError):  # which nobody hears of
+                self.kind_of(child).parent_mtu(self, home, child, mtu)
         self.follow_ports(namespace, link.master)
 
     def set_mac(self, namespace: FakeNamespace, link: FakeLink, mac: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.ops import routes
 from kokofast.plan.ownership import group_of
 from kokofast.wire.addr import AF_INET, AF_INET6
@@ -77,7 +77,7 @@ async def test_a_route_that_is_gone_matters_to_nobody(hub: FakeKernel, monkeypat
     assert hub.links_of("a") == ["uplink"]
 
 
-class Tables(Kernel):
+class Tables(LinuxKernel):
     """Answers a dump with these messages."""
 
     def __init__(self, *messages: Message) -> None:

@@ -26,7 +26,7 @@ import trio
 from kokofast import load
 from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.engine.scene import scan
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.namespaces import claimed, named
 from kokofast.wire.message import KernelError, Request
 from tests.conftest import ip, namespaces
@@ -190,7 +190,7 @@ class Site:
         assert not unmarked
 
     async def _scan(self) -> Any:
-        kernel = Kernel(256)
+        kernel = LinuxKernel(256)
         try:
             return await scan(kernel, TrioDriver(), lab=self.lab.name)
         finally:
@@ -288,7 +288,7 @@ def test_after_kills_destroy_leaves_nothing(site: Site, counts: Counter[str], lo
         counts["rounds"] += 1
 
 
-class Watching(Kernel):
+class Watching(LinuxKernel):
     """Looks after every send at what a kill -9 would leave there: no qdisc without a filter of ours that marks it."""
 
     def __init__(self, namespace: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kokofast import load
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.ops.applied import Applied
 from kokofast.ops.mirror_filters import set_mtu
 from kokofast.topology.model import Topology
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("requires_root")
 MANY = 4  # filters whose look counts as a long one
 
 
-class Late(Kernel):
+class Late(LinuxKernel):
     """Somebody adds a filter right behind a look of ours that had many to read: the one with this number. Between a
     look at one filter and a deletion nobody comes: that moment is documented."""
 
@@ -89,7 +89,7 @@ async def test_a_filter_that_takes_the_place_of_ours_stays(
     home, topology = mirrored
     assert (await apply(topology)).status == "applied"
 
-    class Replaced(Kernel):
+    class Replaced(LinuxKernel):
         done = False
 
         def send(self, handle: Handle, requests: Sequence[Request], *more: Any, **options: Any) -> Any:
@@ -130,7 +130,7 @@ async def test_an_mtu_that_cannot_be_given_back_keeps_no_filter(lab: Lab, monkey
     file = lab.write([{"type": "vxlan", "endpoint": end, "parent": f"{a}:p0", "remote": "192.0.2.9", "vni": 1}])
     mtus: list[int] = []
 
-    def set_once(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
+    def set_once(kernel: LinuxKernel, handle: Handle, index: int, mtu: int) -> None:
         mtus.append(mtu)
         if len(mtus) > 1:
             raise KernelError(errno.EPERM)

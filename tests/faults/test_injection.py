@@ -24,7 +24,7 @@ from kokofast.cli.command import PARTIAL
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine import rollback
 from kokofast.engine.result import Result
-from kokofast.host.kernel import Kernel
+from kokofast.host.kernel import LinuxKernel
 from kokofast.host.watch import Watch
 from kokofast.ops import indexes, routes
 from kokofast.ops.indexes import Indexes
@@ -170,7 +170,7 @@ class Runs:
     async def run(self, faults: Faults, *, keep_going: bool = False, jobs: int = 1) -> Outcome:
         """One run. Whatever comes of it, it does not raise, and loses no descriptor."""
         descriptors = len(os.listdir("/proc/self/fd"))
-        kernel = Kernel(self.budget)
+        kernel = LinuxKernel(self.budget)
         try:
             with injected(faults):
                 if self.by_command:
@@ -529,7 +529,7 @@ async def test_whichever_call_of_destroy_fails_what_is_left_is_told(
         monkeypatch.setattr(routes, "MANY", 2)
 
     async def run(faults: Faults) -> Result:
-        kernel = Kernel(GENEROUS)
+        kernel = LinuxKernel(GENEROUS)
         try:
             with injected(faults):
                 return await destroy(world.lab, kernel=kernel)

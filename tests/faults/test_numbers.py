@@ -20,7 +20,7 @@ from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine.groundwork import plan_of, see_for
 from kokofast.engine.result import UNCHANGED, Result
 from kokofast.engine.survey import survey_nodes
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.ops.executor import Executor
 from kokofast.ops.observe import observe
 from kokofast.plan.operations import CreateLink
@@ -41,7 +41,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 def kill_before_aliases(topology: Topology) -> None:
     """Leaves what a batch leaves that is killed when it has made its links, and set nothing yet."""
-    with closing(Kernel(64)) as kernel:
+    with closing(LinuxKernel(64)) as kernel:
         result = Result(topology.name, UNCHANGED)
         survey = drive(survey_nodes(InlineDriver(), kernel, nodes_of(topology), see_for(topology), result))
         plan = plan_of(topology, survey, kernel)
@@ -94,7 +94,7 @@ async def test_a_batch_of_another_lab_in_the_midst_of_a_destroy(lab: Lab, counts
     pairs = Pairs(lab, tmp_path / "killed.json", 4)
     kill_before_aliases(pairs.killed)
 
-    class Interrupted(Kernel):
+    class Interrupted(LinuxKernel):
         deletions = 0
 
         def dump(self, handle: Handle, request: Request) -> list[Message]:
@@ -124,7 +124,7 @@ async def test_a_batch_of_another_lab_in_the_midst_of_a_destroy(lab: Lab, counts
 
 def interfaces(names: Sequence[str]) -> set[tuple[str, str]]:
     """(namespace, interface) of all but the loopbacks."""
-    kernel = Kernel(64)
+    kernel = LinuxKernel(64)
     try:
         found: set[tuple[str, str]] = set()
         for name, handle in zip(names, kernel.open_all([f"/run/netns/{name}" for name in names]), strict=True):
@@ -136,7 +136,7 @@ def interfaces(names: Sequence[str]) -> set[tuple[str, str]]:
         kernel.close()
 
 
-class Thief(Kernel):
+class Thief(LinuxKernel):
     """Before each exchange of a deletion someone else takes a link of ours away (its name begins with e), and two of
     their interfaces get the indexes of its ends. Only between the look at one interface and its deletion would that
     do harm. homes are joined two and two."""
@@ -147,7 +147,7 @@ class Thief(Kernel):
         self.stolen: set[tuple[str, str]] = set()
         self.steals = False
         self.turn = threading.Lock()
-        self.others = Kernel(64)
+        self.others = LinuxKernel(64)
         self.handles: list[Handle] = []
         for item in self.others.open_all([f"/run/netns/{name}" for name in homes]):
             assert isinstance(item, Handle)
@@ -277,7 +277,7 @@ async def test_a_strangers_interface_at_the_number_of_a_mirrored_one(lab: Lab) -
             ip(a, "link", "add", "theirs", "index", "77", "type", "bridge")
             swapped.append(tc(a))
 
-    kernel = Kernel(64)
+    kernel = LinuxKernel(64)
     try:
         result = await apply(topology, kernel=kernel, jobs=1, progress=link_made)
     finally:

@@ -413,13 +413,13 @@ def test_namespaces_of_ours_that_others_replace(
 PID_RACE = """
 import json, os, random, signal, subprocess, sys, time
 from kokofast.host import libc
-from kokofast.host.kernel import Kernel
+from kokofast.host.kernel import LinuxKernel
 from kokofast.wire.link import RTM_GETLINK
 from kokofast.wire.message import Request
 
 a, rounds, seed, file = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 chance = random.Random(seed)
-kernel = Kernel(16)
+kernel = LinuxKernel(16)
 
 def count(path):
     (handle,) = kernel.open_all([path])

@@ -9,7 +9,7 @@ import socket
 from typing import Any
 
 from kokofast.engine.result import Result
-from kokofast.host.kernel import Kernel
+from kokofast.host.kernel import LinuxKernel
 from kokofast.host.namespaces import open_namespace, write_sysctl
 from kokofast.topology import load
 from kokofast.topology.model import Topology
@@ -94,7 +94,7 @@ class World:
         """Brings everything to what it was at the beginning, and the lab to what is there before a run. told: a run has
         said that something of a mirror is left."""
         await self.clear(told=told)
-        kernel = Kernel(GENEROUS)
+        kernel = LinuxKernel(GENEROUS)
         try:
             result = await apply(self.prepared(), kernel=kernel, jobs=1)
         finally:
@@ -110,7 +110,7 @@ class World:
 
     async def clear(self, *, told: bool = False) -> Result:
         """Destroys the lab: nothing of it may be left, and nothing of anyone else's be missing."""
-        kernel = Kernel(GENEROUS)
+        kernel = LinuxKernel(GENEROUS)
         try:
             result = await destroy(self.lab, kernel=kernel)
         finally:

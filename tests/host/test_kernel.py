@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kokofast.host import libc
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.namespaces import identity, named, open_namespace
 from kokofast.wire.link import RTM_GETLINK, RTM_SETLINK
 from kokofast.wire.message import Request
@@ -36,7 +36,7 @@ def nothing_leaks() -> Iterator[None]:
     assert len(descriptors()) == before, descriptors()
 
 
-def opened(kernel: Kernel, names: Sequence[str]) -> list[Handle]:
+def opened(kernel: LinuxKernel, names: Sequence[str]) -> list[Handle]:
     handles: list[Handle] = []
     step = max(kernel.capacity // 2, 1)
     for start in range(0, len(names), step):
@@ -46,7 +46,7 @@ def opened(kernel: Kernel, names: Sequence[str]) -> list[Handle]:
     return handles
 
 
-def made(kernel: Kernel, names: Sequence[str]) -> list[Handle]:
+def made(kernel: LinuxKernel, names: Sequence[str]) -> list[Handle]:
     handles: list[Handle] = []
     step = max(kernel.capacity // 2, 1)
     for start in range(0, len(names), step):
@@ -56,7 +56,7 @@ def made(kernel: Kernel, names: Sequence[str]) -> list[Handle]:
     return handles
 
 
-def loopback(kernel: Kernel, handle: Handle) -> int:
+def loopback(kernel: LinuxKernel, handle: Handle) -> int:
     """The queue length of lo: asked in one namespace, told apart from the others by it."""
     with kernel.using([handle]):
         assert handle.fd is not None
@@ -67,7 +67,7 @@ def loopback(kernel: Kernel, handle: Handle) -> int:
         return txqlen
 
 
-def number(kernel: Kernel, handles: Sequence[Handle]) -> None:
+def number(kernel: LinuxKernel, handles: Sequence[Handle]) -> None:
     """Gives lo of each namespace its own queue length."""
     for count, handle in enumerate(handles):
         with kernel.using([handle]):
@@ -76,7 +76,7 @@ def number(kernel: Kernel, handles: Sequence[Handle]) -> None:
 
 def test_what_cannot_be_opened_stands_at_its_place(netns: NamespaceFactory) -> None:
     name = netns()
-    kernel = Kernel(budget=16)
+    kernel = LinuxKernel(budget=16)
     first, second, third, fourth = kernel.open_all([named(name), "/run/netns/no-such-name", "/dev/null", named(name)])
     assert isinstance(first, Handle)
     assert isinstance(fourth, Handle)
@@ -102,7 +102,7 @@ def test_one_that_may_not_be_entered_keeps_no_other_from_it(
         setns(fd, kind)
 
     monkeypatch.setattr(libc, "setns", refuse)
-    kernel = Kernel(budget=16)
+    kernel = LinuxKernel(budget=16)
     before = len(descriptors())
     first, second, third = kernel.open_all([named(name) for name in names])
     assert isinstance(first, Handle)
@@ -117,7 +117,7 @@ def test_one_that_may_not_be_entered_keeps_no_other_from_it(
 
 def test_two_hundred_with_sixteen_descriptors(netns: NamespaceFactory) -> None:
     names = [netns.reserve() for _ in range(200)]
-    kernel = Kernel(budget=16)
+    kernel = LinuxKernel(budget=16)
     before = len(descriptors())
     handles = made(kernel, names)
     number(kernel, handles)
@@ -139,9 +139,9 @@ def test_two_hundred_where_a_process_may_open_sixty_four(netns: NamespaceFactory
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 from kokofast.host import libc
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from tests.host.test_kernel import loopback, made, number
-kernel = Kernel()
+kernel = LinuxKernel()
 handles = made(kernel, sys.argv[1:])
 number(kernel, handles)
 print([loopback(kernel, handle) for handle in handles] == list(range(len(handles))))
@@ -156,7 +156,7 @@ for name, handle in zip(sys.argv[1:], handles, strict=True):
 
 def test_using_opens_again_what_was_closed(netns: NamespaceFactory) -> None:
     names = [netns() for _ in range(12)]
-    kernel = Kernel(budget=16)
+    kernel = LinuxKernel(budget=16)
     handles = opened(kernel, names)
     number(kernel, handles)
     closed = [handle for handle in handles if handle.fd is None]
@@ -171,7 +171,7 @@ def test_using_opens_again_what_was_closed(netns: NamespaceFactory) -> None:
 
 
 def test_the_same_handle_twice_and_one_in_another(netns: NamespaceFactory) -> None:
-    kernel = Kernel(budget=16)
+    kernel = LinuxKernel(budget=16)
     (handle,) = opened(kernel, [netns()])
     with kernel.using([handle, handle]):
         with kernel.using([handle]):
@@ -186,7 +186,7 @@ def test_the_same_handle_twice_and_one_in_another(netns: NamespaceFactory) -> No
 
 def test_a_name_that_leads_elsewhere_by_now(netns: NamespaceFactory) -> None:
     name, other = netns(), netns()
-    kernel = Kernel(budget=16)
+    kernel = LinuxKernel(budget=16)
     handle, kept = opened(kernel, [name, other])
     kernel.close()
     for reused in (False, True):
@@ -213,7 +213,7 @@ def test_a_process_that_has_ended_and_another_one_in_its_namespace(netns: Namesp
     name = netns()
     command = ["ip", "netns", "exec", name, "sleep", "60"]
     with subprocess.Popen(command) as first, subprocess.Popen(command) as second:
-        kernel = Kernel(budget=16)
+        kernel = LinuxKernel(budget=16)
         try:
             path = f"/proc/{first.pid}/ns/net"
             for one in (first, second):
@@ -238,7 +238,7 @@ def test_a_process_that_has_ended_and_another_one_in_its_namespace(netns: Namesp
 
 def test_after_a_failure_the_budget_is_what_it_was(netns: NamespaceFactory) -> None:
     names = [netns() for _ in range(3)]
-    kernel = Kernel(budget=16)
+    kernel = LinuxKernel(budget=16)
     handles = opened(kernel, names)
     for _ in range(20):
         kernel.open_all(["/run/netns/no-such-name"] * 3)
@@ -251,7 +251,7 @@ def test_after_a_failure_the_budget_is_what_it_was(netns: NamespaceFactory) -> N
 def test_two_that_open_at_once_do_not_both_take_the_last(
     netns: NamespaceFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernel = Kernel(budget=16)
+    kernel = LinuxKernel(budget=16)
     before = open_namespaces()
     handles = opened(kernel, [netns() for _ in range(4)])
     kernel.close()
@@ -263,7 +263,7 @@ def test_two_that_open_at_once_do_not_both_take_the_last(
         meeting.wait()  # both have looked how much room there is, neither has taken it
         return open_namespace(path)
 
-    monkeypatch.setattr("kokofast.host.kernel.open_namespace", meet)
+    monkeypatch.setattr("kokofast.host.pool.open_namespace", meet)
     most: list[int] = []
 
     def work(mine: Sequence[Handle]) -> None:
@@ -285,7 +285,7 @@ def test_two_that_open_at_once_do_not_both_take_the_last(
 @pytest.mark.parametrize("budget", [8, 16])
 def test_many_threads_and_few_descriptors(netns: NamespaceFactory, budget: int) -> None:
     names = [netns() for _ in range(10)]
-    kernel = Kernel(budget=budget)
+    kernel = LinuxKernel(budget=budget)
     handles = opened(kernel, names)
     number(kernel, handles)
     threads = 3
@@ -318,7 +318,7 @@ def test_many_threads_and_few_descriptors(netns: NamespaceFactory, budget: int) 
 
 
 def test_the_scratch_namespace_is_empty_and_our_own(requires_root: None) -> None:
-    kernel = Kernel(budget=16)
+    kernel = LinuxKernel(budget=16)
     scratch = kernel.scratch()
     assert scratch is kernel.scratch()
     assert scratch.fd is not None
@@ -330,7 +330,7 @@ def test_the_scratch_namespace_is_empty_and_our_own(requires_root: None) -> None
 
 def test_a_sysctl_through_a_handle(netns: NamespaceFactory) -> None:
     name = netns()
-    kernel = Kernel(budget=16)
+    kernel = LinuxKernel(budget=16)
     (handle,) = opened(kernel, [name])
     with kernel.using([handle]):
         kernel.write_sysctl(handle, "ipv4/ip_forward", "1")
@@ -339,11 +339,11 @@ def test_a_sysctl_through_a_handle(netns: NamespaceFactory) -> None:
 
 
 def test_the_boot_has_a_name() -> None:
-    assert Kernel(budget=16).boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert LinuxKernel(budget=16).boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 @pytest.mark.parametrize("budget", [0, 2, 8, 16, 1000])
 def test_the_capacity_leaves_room_for_the_scratch_namespace(budget: int) -> None:
-    capacity = Kernel(budget=budget).capacity
+    capacity = LinuxKernel(budget=budget).capacity
     assert capacity >= 2
     assert (capacity + 1) * 2 <= max(budget, 6)

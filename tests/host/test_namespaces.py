@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kokofast.host import libc, namespaces
-from kokofast.host.kernel import Kernel
+from kokofast.host.kernel import LinuxKernel
 from kokofast.host.namespaces import (
     NewNamespace,
     check_name,
@@ -206,7 +206,7 @@ def test_a_sysctl_is_written_in_its_namespace_only(netns: NamespaceFactory) -> N
 
 def test_ip_netns_sees_what_we_make(netns: NamespaceFactory) -> None:
     names = [netns.reserve("ours") for _ in range(3)]
-    kernel = Kernel(budget=64)
+    kernel = LinuxKernel(budget=64)
     handles = kernel.make([(name, f"kokofast:lab-{name}:namespace") for name in names])
     kernel.close()
     assert len(handles) == 3

@@ -56,12 +56,12 @@ import json, os
 before = os.readlink("/proc/self/ns/net")
 from kokofast.host.sandbox import enter
 enter()
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.limits import missing_capabilities
 from kokofast.host.namespaces import list_named
 from kokofast.wire.link import RTM_GETLINK, RTM_NEWLINK
 from kokofast.wire.message import Request
-kernel = Kernel(budget=64)
+kernel = LinuxKernel(budget=64)
 found = list(list_named())
 handles = kernel.make([("one", "kokofast:lab:namespace"), ("two", "kokofast:lab:namespace")])
 one, two = handles

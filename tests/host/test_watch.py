@@ -8,7 +8,7 @@ import os
 import pytest
 
 from kokofast.host import watch as watching
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.namespaces import make_scratch
 from kokofast.host.netlink import Socket
 from kokofast.host.watch import Watch
@@ -40,7 +40,7 @@ def test_what_is_held_is_told_and_its_links_are_reached(requires_root: None, mon
         os.close(item.fd)
         if number not in held:
             item.socket.close()
-    kernel = Kernel(100)
+    kernel = LinuxKernel(100)
     try:
         living = watch.wait([item.identity for item in made])
         assert living == [made[number].identity for number in sorted(held)]

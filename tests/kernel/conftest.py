@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.wire.link import RTM_GETLINK
 from kokofast.wire.message import Request
 from tests.conftest import PREFIX, NamespaceFactory, RunKokofast, ip, namespaces
@@ -159,7 +159,7 @@ class Watch:
     """Counts the interfaces of a namespace fast enough to hit a command in the middle."""
 
     def __init__(self, name: str) -> None:
-        self.kernel = Kernel(16)
+        self.kernel = LinuxKernel(16)
         (handle,) = self.kernel.open_all([f"/run/netns/{name}"])
         assert isinstance(handle, Handle)
         self.handle = handle

@@ -11,11 +11,11 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.namespaces import make_scratch
 from kokofast.ops.observe import ADDRESSES, LINKS
 from kokofast.wire import tc
@@ -34,6 +34,9 @@ from tests.engine.fake import FakeKernel, FakeLink, FakeNamespace
 from tests.engine.fake_filters import CLASSIFIERS, MIRRED, QDISCS
 from tests.engine.fake_kinds import KINDS
 from tests.engine.fake_links import CHOSEN_MAC
+
+if TYPE_CHECKING:
+    from kokofast.host.kernel import Kernel
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -68,7 +71,7 @@ class Space:
 Step = tuple[int, Request | tuple[str, str]]  # the namespace it is sent from; a request, or a sysctl with its value
 
 
-def lacking(kernel: Kernel) -> set[str]:
+def lacking(kernel: LinuxKernel) -> set[str]:
     """What the kernel here does not have."""
     made = make_scratch()
     handle = Handle("(to try)", made.identity, made.fd, made.socket)
@@ -103,7 +106,7 @@ class Both:
     """The real kernel and the fake one, with as many namespaces each."""
 
     def __init__(self) -> None:
-        self.real = Kernel(64)
+        self.real = LinuxKernel(64)
         self.fake = FakeKernel()
         self.there: list[Handle] = []
         self.here: list[Handle] = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.ops import routes
 from kokofast.wire.link import RTM_DELLINK
 from kokofast.wire.message import KernelError, Request
@@ -22,7 +22,7 @@ LINKS = 30
 SHARED, VIA_OWN = "2001:db8:5::/64", "2001:db8:7::9"
 
 
-class Watching(Kernel):
+class Watching(LinuxKernel):
     """Keeps each send by which links are deleted, with its answers."""
 
     sent: list[tuple[list[Request], list[KernelError | None]]]

@@ -15,7 +15,7 @@ import trio
 import kokofast
 from kokofast.api import ApplyError, deployed
 from kokofast.engine.result import Result
-from kokofast.host.kernel import Kernel
+from kokofast.host.kernel import LinuxKernel
 from kokofast.topology import load
 from kokofast.topology.model import Topology
 from tests.conftest import addresses, links
@@ -50,7 +50,7 @@ async def test_apply_inspect_destroy(lab: Lab) -> None:
 @pytest.mark.parametrize("budget", [4, 10])
 async def test_a_small_budget_of_descriptors(lab: Lab, budget: int) -> None:
     lab.chain(30)
-    kernel = Kernel(budget)
+    kernel = LinuxKernel(budget)
     try:
         result = await apply(topology_of(lab, create=True), kernel=kernel, jobs=4)
         assert (result.status, result.errors) == ("applied", [])
@@ -155,16 +155,16 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_nothing_is_left(
 ) -> None:
     names = lab.chain(MANY)
     interrupted: list[str] = []
-    remove = Kernel.remove
+    remove = LinuxKernel.remove
 
-    def interrupt_rollback(kernel: Kernel, name: str, expected: tuple[int, int] | None) -> None:
+    def interrupt_rollback(kernel: LinuxKernel, name: str, expected: tuple[int, int] | None) -> None:
         # In a worker thread: the main one gets the signal while it waits for it, or a moment later.
         if len(interrupted) < again:
             interrupted.append(name)
             os.kill(os.getpid(), signal.SIGINT)
         remove(kernel, name, expected)
 
-    monkeypatch.setattr(Kernel, "remove", interrupt_rollback)
+    monkeypatch.setattr(LinuxKernel, "remove", interrupt_rollback)
 
     def progress(stage: str, done: int, total: int) -> None:
         if stage == "apply" and 100 < done < total:

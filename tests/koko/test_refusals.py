@@ -169,7 +169,7 @@ def test_no_docker_daemon(
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     kernel = FakeKernel("a", "b")
-    monkeypatch.setattr("kokofast.host.kernel.Kernel", lambda _: kernel)
+    monkeypatch.setattr("kokofast.host.kernel.LinuxKernel", lambda _: kernel)
     monkeypatch.setattr("kokofast.host.limits.missing_capabilities", list)
     monkeypatch.setattr(command, "_heed_signals", lambda _: None)
     return kernel

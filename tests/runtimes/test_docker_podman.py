@@ -17,7 +17,7 @@ import pytest
 from kokofast.endpoints import process
 from kokofast.endpoints.containers import CONNECTIONS
 from kokofast.engine.result import Result
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.topology.model import End, Link, Node, Topology
 from tests.conftest import NamespaceFactory, RunKokofast, ip, links
 from tests.endpoints.fakes import FakeDocker, RawServer, refusal
@@ -156,7 +156,7 @@ def test_what_does_not_run_does_not_keep_the_others_back(engine: Docker, batch: 
     assert (found["created"], found["unchanged"], found["failed"]) == (1, 1, 0)
 
 
-class Meanwhile(Kernel):
+class Meanwhile(LinuxKernel):
     """A kernel in front of which something happens just before or after the namespaces are opened."""
 
     def __init__(self, *, before: list[str], after: list[str]) -> None:

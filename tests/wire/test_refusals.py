@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kokofast.host.kernel import Handle, Kernel
+from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.namespaces import named
 from kokofast.plan.ownership import MAX_ALIAS
 from kokofast.wire.addr import AF_INET, AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
@@ -23,7 +23,7 @@ PEER = ("linkinfo", "data", "peer")
 class Pair:
     """Two namespaces, eth0 (index 7) in the first joined to eth0 (index 8) in the second."""
 
-    def __init__(self, kernel: Kernel, names: list[str], handles: list[Handle]) -> None:
+    def __init__(self, kernel: LinuxKernel, names: list[str], handles: list[Handle]) -> None:
         self.kernel = kernel
         self.names = names
         self.handles = handles
@@ -58,7 +58,7 @@ class Pair:
 @pytest.fixture
 def pair(netns: NamespaceFactory) -> Iterator[Pair]:
     names = [netns("left"), netns("right")]
-    kernel = Kernel(budget=64)
+    kernel = LinuxKernel(budget=64)
     handles = [item for item in kernel.open_all([named(name) for name in names]) if isinstance(item, Handle)]
     with kernel.using(handles):
         made = Pair(kernel, names, handles)
