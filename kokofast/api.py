@@ -26,6 +26,7 @@ from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.host.files import read_file
 from kokofast.host.kernel import LinuxKernel
 from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
+from kokofast.plan.step import Step
 from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
 from kokofast.topology import load as load_bytes
 from kokofast.topology.model import Topology
@@ -43,6 +44,7 @@ __all__ = [
     "Result",
     "SeenLink",
     "Status",
+    "Step",
     "Topology",
     "TopologyError",
     "apply",

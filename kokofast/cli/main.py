@@ -199,9 +199,11 @@ def _validate(options: argparse.Namespace) -> int:
     return OK
 
 
-def _schema(_: argparse.Namespace) -> int:
-    from kokofast.topology import schema
-
+def _schema(options: argparse.Namespace) -> int:
+    if options.of == "result":
+        from kokofast.cli.result_schema import schema
+    else:
+        from kokofast.topology import schema
     print_json(schema())
     return OK
 

@@ -216,8 +216,8 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
         return
     for note in result.notes:
         complain(f"kokofast: {note}")
-    for line in result.planned:
-        say(line)
+    for step in result.planned:
+        say(str(step))
     if result.status != "invalid":
         say(f"{summary(result)} in {sum(result.seconds.values()):.2f} s")
 

@@ -182,7 +182,10 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     validate = _add(commands, "validate", "print what is wrong with FILE, or nothing; touches nothing")
     validate.add_argument("file", metavar="FILE", help=FILE_HELP)
     validate.add_argument("--name", metavar="LAB", help="the lab's name")
-    _add(commands, "schema", "print the JSON Schema of links.json")
+    schema = _add(commands, "schema", "print the JSON Schema of links.json, or of the result")
+    schema.add_argument(
+        "of", nargs="?", choices=("file", "result"), default="file", help="what --format json prints: result"
+    )
     generate = _add(commands, "generate", "print a topology")
     shapes = generate.add_subparsers(dest="shape", metavar="SHAPE", required=True, prog=generate.prog)
     chain = _add(shapes, "chain", "namespaces r0, r1, ... each linked to the next")

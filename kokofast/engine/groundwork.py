@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import Operation
     from kokofast.plan.plan import Plan
+    from kokofast.plan.step import Step
     from kokofast.topology.model import Link, Node, Topology
 
     See = Callable[[Kernel, Handle], Namespace]
@@ -267,6 +268,7 @@ def _count(result: Result, plan: Plan) -> None:
     result.namespaces = {"created": 0}
 
 
-def _describe(plan: Plan, operations: Iterable[Operation]) -> list[str]:
-    """Operations of a plan as lines for people: + for what comes, ~ for what changes."""
-    return [line for operation in operations if (line := home_of(operation).describe(plan, operation))]
+def _describe(plan: Plan, operations: Iterable[Operation]) -> list[Step]:
+    """Return what a dry run shows."""
+    found = (home_of(operation).describe(plan, operation) for operation in operations)
+    return [step for step in found if step is not None]

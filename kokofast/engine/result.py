@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from kokofast.engine.result_types import Status
     from kokofast.engine.trace import Trace
+    from kokofast.plan.step import Step
     from kokofast.topology.problems import Problem
 
 APPLIED: Final = "applied"
@@ -70,7 +71,7 @@ class Result:
         self.errors: list[Failure] = []
         self.left: list[str] = []
         self.notes: list[str] = []
-        self.planned: list[str] = []  # of a dry run: a line for each thing that would be done
+        self.planned: list[Step] = []  # of a dry run
         self.workers: int | None = None  # threads that worked at a time, where a plan was carried out
         self.trace: Trace | None = None
 
@@ -93,8 +94,10 @@ class Result:
             found["workers"] = self.workers
         if self.left:
             found["left"] = self.left
-        if self.planned or self.notes:
-            found["notes"] = self.planned + self.notes
+        if self.planned:
+            found["plan"] = [entry for step in self.planned for entry in step.as_dicts()]
+        if self.notes:
+            found["notes"] = self.notes
         return found
 
     def begin_rollback(self) -> None:

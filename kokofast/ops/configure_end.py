@@ -13,7 +13,7 @@ from kokofast.wire.message import NLM_F_CREATE, NLM_F_REPLACE, KernelError, Requ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from kokofast.host.kernel import Handle
     from kokofast.ops.applied import Applied
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface
     from kokofast.plan.operations import Change, ConfigureEnd, IfRef
     from kokofast.plan.plan import Plan
+    from kokofast.plan.step import FieldChange, Step
     from kokofast.topology.model import Address, End
     from kokofast.topology.problems import Problem
 
@@ -246,34 +247,44 @@ def _address_place(end: End, request: Request) -> str:
     return end.where("addresses" if end.addresses or end.dad is None else "dad")
 
 
-def describe(plan: Plan, operation: ConfigureEnd) -> str:
+def describe(plan: Plan, operation: ConfigureEnd) -> Step | None:
     """Show what changes at an interface that is there already."""
+    from kokofast.plan.step import Step
+
     if plan.actions[operation.link] != UPDATE:
-        return ""
-    end = plan.topology.links[operation.link].ends[operation.end]
-    return f"~ {end.node}:{end.ifname} {_describe_change(operation)}"
+        return None
+    link = plan.topology.links[operation.link]
+    end = link.ends[operation.end]
+    changes = tuple(_changes(operation))
+    source = end.where(changes[0][0]) if len(changes) == 1 else end.place
+    return Step("update", "end", link, name=f"{end.node}:{end.ifname}", source=source, changes=changes)
 
 
-def _describe_change(operation: ConfigureEnd) -> str:
+def _changes(operation: ConfigureEnd) -> Iterator[FieldChange]:
     change = operation.change
     before = operation.undo.attributes if operation.undo is not None else {}
-    parts = [_describe_value(name, before.get(name), value) for name, value in change.attributes.items()]
+    for name, value in change.attributes.items():
+        yield _SHOWN.get(name, name), _shown(before.get(name)), _shown(value)
     if change.up is not None:
-        parts.append("up" if change.up else "down")
-    parts += [f"+{_text(address.packed, address.prefixlen)}" for address in change.add]
-    parts += [f"-{_text(address.packed, address.prefixlen)}" for address in change.remove]
-    return ", ".join(parts)
+        yield "up", not change.up, change.up
+    for address in change.add:
+        yield "addresses", None, _text(address)
+    for address in change.remove:
+        yield "addresses", _text(address), None
 
 
-def _describe_value(name: str, before: object, value: object) -> str:
-    if isinstance(value, bytes) and isinstance(before, bytes):
-        return f"{'mac' if name == 'address' else name} {before.hex(':')} -> {value.hex(':')}"
-    if isinstance(value, dict):
-        return "addr_gen_mode"
-    return name if isinstance(value, str) else f"{name} {before} -> {value}"
+# As the file has them, or ip-link(8).
+_SHOWN = {"address": "mac", "ifalias": "alias", "af_spec": "addrgenmode"}
+_ADDRGENMODES = ("eui64", "none")
 
 
-def _text(packed: bytes, prefixlen: int) -> str:
+def _shown(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex(":")
+    return _ADDRGENMODES[value["inet6"]["addr_gen_mode"]] if isinstance(value, dict) else value
+
+
+def _text(address: Address) -> str:
     import ipaddress
 
-    return f"{ipaddress.ip_address(packed)}/{prefixlen}"
+    return f"{ipaddress.ip_address(address.packed)}/{address.prefixlen}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kokofast.ops.executor import Executor, Refusal
     from kokofast.plan.operations import CreateLink, IfRef
     from kokofast.plan.plan import Plan
-    from kokofast.topology.model import End
+    from kokofast.plan.step import Step
 
 INDEX_ATTEMPTS = 8
 
@@ -172,12 +172,9 @@ def _lacks_kind(refusal: Refusal) -> bool:
     )
 
 
-def describe(plan: Plan, operation: CreateLink) -> str:
+def describe(plan: Plan, operation: CreateLink) -> Step:
     """Show its kind and its ends."""
+    from kokofast.plan.step import Step
+
     link = plan.topology.links[operation.link]
-    return f"+ {link.kind} {'--'.join(map(_short, link.ends))}"
-
-
-def _short(end: End) -> str:
-    """Return the end as the file may have it: ``r1:eth1:10.0.0.0/31``."""
-    return ":".join((end.node, end.ifname, *([",".join(one.text for one in end.addresses)] if end.addresses else ())))
+    return Step("create", "link", link, source=link.place)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kokofast.ops.executor import Executor, Refusal
     from kokofast.plan.operations import MakeNamespace
     from kokofast.plan.plan import Plan
+    from kokofast.plan.step import Step
     from kokofast.wire.message import KernelError
 
     Operations = dict[int, MakeNamespace]
@@ -147,6 +148,8 @@ def locate(applied: Applied, operation: MakeNamespace, refusal: Refusal, obstacl
     return Problem(nodes[0].place if nodes else "", f"namespace {operation.name} cannot be made: {text}{hint}")
 
 
-def describe(plan: Plan, operation: MakeNamespace) -> str:
+def describe(plan: Plan, operation: MakeNamespace) -> Step:
     """Show its name."""
-    return f"+ namespace {operation.name}"
+    from kokofast.plan.step import Step
+
+    return Step("create", "namespace", name=operation.name)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import MirrorFilter
     from kokofast.plan.operations import IfRef, Mirror
     from kokofast.plan.plan import Plan
+    from kokofast.plan.step import Step
     from kokofast.topology.problems import Problem
 
 
@@ -222,11 +223,25 @@ def locate(applied: Applied, operation: Mirror, refusal: Refusal, obstacle: tupl
     return problem_of_end(link, end, end.where("mirror"), refusal)
 
 
-def describe(plan: Plan, operation: Mirror) -> str:
+def describe(plan: Plan, operation: Mirror) -> Step:
     """Show what is copied where, or the MTU that changes for it."""
-    end = plan.topology.links[operation.link].ends[operation.end]
+    from kokofast.plan.step import Step
+
+    link = plan.topology.links[operation.link]
+    end = link.ends[operation.end]
+    source = end.where("mirror")
     if not operation.directions and operation.mtu is not None:
-        return f"~ {end.node}:{operation.source.ifname} mtu {operation.mtu[1]} -> {operation.mtu[0]}"
-    sign = "+" if isinstance(operation, AddMirror) else "-"
-    way = " and ".join(sorted(operation.directions))
-    return f"{sign} mirror {way} of {end.node}:{operation.source.ifname} to {end.ifname}"
+        after, before = operation.mtu
+        name = f"{end.node}:{operation.source.ifname}"
+        return Step("update", "end", link, name=name, source=source, changes=(("mtu", before, after),))
+    direction = "both" if len(operation.directions) == 2 else min(operation.directions)
+    mirror = {"from": operation.source.ifname, "direction": direction}
+    is_new = isinstance(operation, AddMirror)
+    return Step(
+        "create" if is_new else "delete",
+        "mirror",
+        link,
+        name=f"{end.node}:{end.ifname}",
+        source=source,
+        changes=(("mirror", None, mirror) if is_new else ("mirror", mirror, None),),
+    )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from kokofast.plan.operations import Operation
+    from kokofast.plan.step import Step
     from kokofast.topology.problems import Problem
     from kokofast.wire.message import KernelError
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
         undo: Callable[..., list[str]]
         # (applied, operation, refusal, obstacle) -> what in the file is to blame, and why
         locate: Callable[..., Problem]
-        # (plan, operation) -> a line of a dry run; empty: none
-        describe: Callable[..., str]
+        # (plan, operation) -> what a dry run shows, None for nothing
+        describe: Callable[..., Step | None]
 
 
 # In the order in which they are undone.

@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from jsonschema import Draft202012Validator
 
 from kokofast.cli import batch
 from kokofast.cli.main import _COMMANDS
@@ -220,6 +221,25 @@ def test_the_schema_is_one_and_accepts_what_we_accept(kokofast: RunKokofast) -> 
     jsonschema.validate({"links": [json.loads(GOOD)]}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"links": [{**json.loads(GOOD), "mut": 1}]}, schema)
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_schema_of_the_result(kokofast: RunKokofast, tmp_path: Path) -> None:
+    done = kokofast("schema", "result")
+    schema = json.loads(done.stdout)
+    Draft202012Validator.check_schema(schema)
+    valid = Draft202012Validator(schema).validate
+    (tmp_path / "bad.json").write_text('{"links": [{"endpoints": ["a:e0"]}]}')
+    refused = json.loads(kokofast("batch", str(tmp_path / "bad.json"), "--format", "json").stdout)
+    valid(refused)
+    (tmp_path / "new.json").write_text('{"defaults": {"create": true}, "links": [["kft-a:e0:10.0.0.1/31", "kft-b"]]}')
+    planned = json.loads(kokofast("batch", str(tmp_path / "new.json"), "--format", "json", "--dry-run").stdout)
+    valid(planned)
+    assert [step["kind"] for step in planned["plan"]] == ["namespace", "namespace", "link"]
+    assert planned["plan"][2]["endpoints"][0]["addresses"] == ["10.0.0.1/31"]
+    for wrong in ({**refused, "more": 1}, {**planned, "plan": [{**planned["plan"][2], "action": "update"}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            valid(wrong)
 
 
 @pytest.mark.parametrize("more", ["", "--format csv", "--subnet 2001:db8::/32"])

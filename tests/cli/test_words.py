@@ -13,6 +13,8 @@ from kokofast.cli.main import run as run_in_process
 from kokofast.cli.output import print_result
 from kokofast.cli.progress import progress_shown
 from kokofast.engine.result import Result
+from kokofast.plan.step import Step
+from kokofast.topology.model import End, Link
 from tests.conftest import RunKokofast
 
 
@@ -79,7 +81,8 @@ def test_a_file_that_is_called_nearly_like_it_is_named(kokofast: RunKokofast, tm
 
 def test_remarks_go_to_standard_error_and_the_plan_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     result = Result("lab", "planned")
-    result.planned, result.notes = ["+ veth a:e0--b:e0"], ["3 are many"]
+    step = Step("create", "link", Link("veth", (End("a", "e0"), End("b", "e0"))), source="$.links[0]")
+    result.planned, result.notes = [step], ["3 are many"]
     print_result(result, "table", quiet=False)
     output, errors = capfd.readouterr()
     assert output.splitlines()[0] == "+ veth a:e0--b:e0"
@@ -88,7 +91,18 @@ def test_remarks_go_to_standard_error_and_the_plan_to_standard_output(capfd: pyt
     print_result(result, "table", quiet=True)
     assert capfd.readouterr() == ("", "")
     print_result(result, "json", quiet=False)
-    assert json.loads(capfd.readouterr().out)["notes"] == ["+ veth a:e0--b:e0", "3 are many"]
+    found = json.loads(capfd.readouterr().out)
+    assert found["notes"] == ["3 are many"]
+    ends = [{"node": node, "interface": "e0", "addresses": []} for node in "ab"]
+    (shown,) = found["plan"]
+    assert shown == {
+        "action": "create",
+        "kind": "link",
+        "source": "$.links[0]",
+        "link": "a:e0--b:e0",
+        "type": "veth",
+        "endpoints": ends,
+    }
 
 
 @pytest.mark.usefixtures("requires_root")

@@ -515,11 +515,18 @@ async def test_a_dry_run_sends_nothing_and_tells(machine: Machine) -> None:
     assert result.namespaces == {"created": 2}
     assert kernel.requests == []
     assert kernel.state() == before
-    assert "+ namespace c" in result.planned
-    assert "+ veth a:e1:10.1.0.0/31,2001:db8:1::/127--c:e0:10.1.0.1/31" in result.planned
-    assert any(line.startswith("~ a:e0 ") and "mac " in line for line in result.planned)
-    assert "~ a:e0 mtu 1400 -> 1300, -2001:db8::1/64" in result.planned
-    assert any(line.startswith("~ b:e0 ") and "down" in line for line in result.planned)
+    lines = list(map(str, result.planned))
+    assert "+ namespace c" in lines
+    assert "+ veth a:e1:10.1.0.0/31,2001:db8:1::/127--c:e0:10.1.0.1/31" in lines
+    assert any(line.startswith("~ a:e0 ") and "mac " in line for line in lines)
+    assert "~ a:e0 mtu 1400 -> 1300, -2001:db8::1/64" in lines
+    assert any(line.startswith("~ b:e0 ") and "down" in line for line in lines)
+    changes = [entry for step in result.planned for entry in step.as_dicts() if entry["action"] == "update"]
+    place = "$.links[0].endpoints[0]"
+    of_link = {"action": "update", "kind": "end", "link": "a:e0--b:e0", "end": "a:e0"}
+    assert of_link | {"source": place, "field": "mtu", "before": 1400, "after": 1300} in changes
+    address = {"field": "addresses", "before": "2001:db8::1/64", "after": None}
+    assert of_link | {"source": place} | address in changes
     assert result.notes == []
 
 

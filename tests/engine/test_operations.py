@@ -18,6 +18,7 @@ from kokofast.ops import registry
 from kokofast.plan import operations
 from kokofast.plan.operations import DeleteGroup, RemoveNamespace
 from kokofast.plan.plan import Plan
+from kokofast.plan.step import Step
 from kokofast.topology.problems import Problem
 from tests.engine.conftest import KernelFactory
 from tests.engine.labs import chain
@@ -75,7 +76,7 @@ def greeted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     module.execute, module.undo = execute, undo
     module.locate = lambda applied, operation, refusal, obstacle: Problem("$.links[0]", refusal.strerror)
-    module.describe = lambda plan, operation: "+ greeting"
+    module.describe = lambda plan, operation: Step("create", "greeting", name="hello")
 
     def with_greeting(*arguments: Any) -> Plan:
         plan = plan_of(*arguments)
@@ -92,7 +93,7 @@ async def test_a_registered_operation_needs_nothing_else(make_kernel: KernelFact
     kernel = make_kernel("n0", "n1")
     before = kernel.state()
     result = await apply(chain(1), kernel=kernel, dry_run=True)
-    assert result.planned[-1] == "+ greeting"
+    assert str(result.planned[-1]) == "+ greeting hello"
     assert greeted == []
     result = await apply(chain(1), kernel=kernel, jobs=1)
     assert greeted == ["execute 1", "undo 1"]

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from kokofast.cli.result_schema import schema as result_schema
 from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.wire.link import RTM_GETLINK
 from kokofast.wire.message import Request
@@ -27,6 +29,8 @@ PATIENCE = 30.0
 ATTEMPTS = 10
 
 Start = Callable[..., subprocess.Popen[str]]
+
+RESULT = Draft202012Validator(result_schema())
 
 _numbers = itertools.count()
 
@@ -62,6 +66,13 @@ def stand_still(process: subprocess.Popen[str]) -> bool:
     return found is not None and found.si_code == os.CLD_STOPPED
 
 
+def result_of(output: str) -> dict[str, Any]:
+    """Parse what ``--format json`` printed, which must be as its schema says."""
+    found: dict[str, Any] = json.loads(output)
+    RESULT.validate(found)
+    return found
+
+
 class Lab:
     """A lab of a test: its name, its file, its namespaces."""
 
@@ -89,7 +100,7 @@ class Lab:
         """Runs batch, which must go well, and returns its JSON result."""
         done = self.kokofast("batch", self.file, "--format", "json", *arguments)
         assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
+        found = result_of(done.stdout)
         assert found["errors"] == []
         return found
 
@@ -102,8 +113,7 @@ class Lab:
     def destroy(self) -> dict[str, Any]:
         done = self.kokofast("destroy", "--name", self.name, "--format", "json")
         assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        return result_of(done.stdout)
 
     def chain(self, links: int, suffix: str = "r") -> list[str]:
         """Writes a chain between namespaces that are not there yet; returns their names."""

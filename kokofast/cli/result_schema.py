@@ -1,0 +1,91 @@
+"""The JSON Schema of what ``batch`` and ``destroy`` print with ``--format json``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from kokofast.engine.result_types import Status
+
+if TYPE_CHECKING:
+    from typing import Any
+
+COUNT = {"type": "integer", "minimum": 0}
+TEXT = {"type": "string"}
+TEXTS = {"type": "array", "items": TEXT}
+SOURCE = {"type": "string", "description": "the place in the file; absent or empty: none"}
+ANY: dict[str, Any] = {}
+
+
+def _object(required: dict[str, Any], optional: dict[str, Any] | None = None, doc: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "type": "object",
+        "properties": {**required, **(optional or {})},
+        "required": list(required),
+        "additionalProperties": False,
+    }
+    return found | ({"description": doc} if doc else {})
+
+
+def _counts(*names: str) -> dict[str, Any]:
+    return {"type": "object", "properties": dict.fromkeys(names, COUNT), "additionalProperties": False}
+
+
+ERROR = _object({"source": SOURCE, "message": TEXT, "errno": {"type": ["integer", "null"]}}, {"position": TEXT})
+ENDPOINT = _object({"node": TEXT, "interface": TEXT, "addresses": TEXTS})
+CREATED = {"const": "create"}
+STEPS = {
+    "namespace": _object({"action": CREATED, "kind": {"const": "namespace"}, "name": TEXT}),
+    "link": _object(
+        {
+            "action": CREATED,
+            "kind": {"const": "link"},
+            "source": SOURCE,
+            "link": TEXT,
+            "type": TEXT,
+            "endpoints": {"type": "array", "items": ENDPOINT},
+        }
+    ),
+    "field": _object(
+        {
+            "action": {"enum": ["create", "update", "delete"]},
+            "kind": {"enum": ["end", "mirror"]},
+            "source": SOURCE,
+            "link": TEXT,
+            "end": TEXT,
+            "field": TEXT,
+            "before": ANY,
+            "after": ANY,
+        },
+        doc="a field of an interface; null is none: an address that comes has before null, one that goes after null",
+    ),
+}
+
+
+def schema() -> dict[str, Any]:
+    """Return the schema."""
+    found = _object(
+        {
+            "lab": TEXT,
+            "status": {"enum": list(get_args(Status))},
+            "links": _counts("total", "created", "updated", "unchanged", "removed", "failed"),
+            "namespaces": _counts("created", "removed", "failed"),
+            "seconds": {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+            "errors": {"type": "array", "items": ERROR},
+        },
+        {
+            "workers": COUNT,
+            "left": TEXTS,
+            "plan": {
+                "type": "array",
+                "items": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in STEPS]},
+                "description": "of a dry run: what would be done",
+            },
+            "notes": TEXTS,
+        },
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The result of kokofast",
+        **found,
+        "$defs": STEPS,
+    }

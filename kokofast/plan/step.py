@@ -1,0 +1,97 @@
+"""What a dry run shows of an operation: a line for people, and data for programs."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from kokofast.topology.model import End, Link
+
+    # (field, value before, value after), each as the file has it. None: there was none, or there will be none.
+    FieldChange = tuple[str, Any, Any]
+
+SIGNS = {"create": "+", "update": "~", "delete": "-"}
+
+
+class Step:
+    """One step of a plan.
+
+    Attributes:
+        action: "create", "update" or "delete".
+        kind: What it is done to: "namespace", "link", "end" or "mirror".
+        link: The link of the file, None for a namespace.
+        name: The namespace; of an end or a mirror, the interface as node:interface; empty for a link.
+        source: The place in the file; empty for a namespace.
+        changes: The fields of an end that change, or the mirror.
+    """
+
+    __slots__ = ("action", "changes", "kind", "link", "name", "source")
+
+    def __init__(
+        self,
+        action: str,
+        kind: str,
+        link: Link | None = None,
+        *,
+        name: str = "",
+        source: str = "",
+        changes: tuple[FieldChange, ...] = (),
+    ) -> None:
+        self.action = action
+        self.kind = kind
+        self.link = link
+        self.name = name
+        self.source = source
+        self.changes = changes
+
+    def __str__(self) -> str:
+        return f"{SIGNS[self.action]} {self._subject()}"
+
+    def __repr__(self) -> str:
+        return f"<Step {self}>"
+
+    def _subject(self) -> str:
+        if self.kind == "mirror":
+            _, before, after = self.changes[0]
+            mirror = before or after
+            way = "egress and ingress" if mirror["direction"] == "both" else mirror["direction"]
+            node, _, ifname = self.name.rpartition(":")
+            return f"mirror {way} of {node}:{mirror['from']} to {ifname}"
+        if self.kind == "end":
+            return f"{self.name} {', '.join(_words(*change) for change in self.changes)}"
+        if self.link is not None:
+            return f"{self.link.kind} {'--'.join(map(_short, self.link.ends))}"
+        return f"{self.kind} {self.name}"
+
+    def as_dicts(self) -> Iterator[dict[str, object]]:
+        """Yield JSON objects: one a changed field."""
+        found: dict[str, object] = {"action": self.action, "kind": self.kind}
+        if self.source:
+            found["source"] = self.source
+        if self.link is None:
+            yield found | {"name": self.name}
+            return
+        found |= {"link": self.link.title()}
+        if self.kind == "link":
+            yield found | {"type": self.link.kind, "endpoints": [_as_dict(end) for end in self.link.ends]}
+        for field, before, after in self.changes:
+            yield found | {"end": self.name, "field": field, "before": before, "after": after}
+
+
+def _as_dict(end: End) -> dict[str, object]:
+    return {"node": end.node, "interface": end.ifname, "addresses": [address.text for address in end.addresses]}
+
+
+def _short(end: End) -> str:
+    """Return the end as the file may have it: ``r1:eth1:10.0.0.0/31``."""
+    return ":".join((end.node, end.ifname, *([",".join(one.text for one in end.addresses)] if end.addresses else ())))
+
+
+def _words(field: str, before: object, after: object) -> str:
+    if field == "up":
+        return "up" if after else "down"
+    if field == "addresses":
+        return f"-{before}" if after is None else f"+{after}"
+    return f"{field} {before} -> {after}"
