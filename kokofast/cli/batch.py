@@ -105,6 +105,7 @@ def _carry_out(topology: Topology, problems: list[Problem], result: Result, opti
                 kernel,
                 keep_going=options.keep_going,
                 dry_run=options.dry_run,
+                prune=options.prune,
                 exclusive=not options.sandbox,
                 jobs=options.jobs,
                 runtime_timeout=options.runtime_timeout,

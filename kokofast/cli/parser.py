@@ -124,12 +124,17 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    does = "make what FILE lists: create what is missing, set what differs, leave what is right; remove no links"
+    does = "make what FILE lists: create what is missing, set what differs, leave what is right"
     batch = _add(commands, "batch", does)
     batch.add_argument("file", metavar="FILE", help=FILE_HELP)
     batch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
     batch.add_argument("--create", action="store_true", help="make network namespaces that are missing")
     batch.add_argument("--dry-run", action="store_true", help="show what would be done and touch nothing")
+    batch.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove the lab's links that are not in FILE any more, and such namespaces, when all else has succeeded",
+    )
     batch.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
     batch.add_argument(
         "--keep-going",

@@ -11,6 +11,7 @@ from kokofast.host.lock import is_locked
 from kokofast.ops.applied import Applied
 from kokofast.ops.executor import Executor
 from kokofast.ops.registry import load
+from kokofast.plan.left_over import count_left_over
 from kokofast.plan.plan import CREATE, UPDATE, nodes_of
 from kokofast.topology.problems import Problem
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from kokofast.drivers import Driver
+    from kokofast.engine.prune import LeftOver
     from kokofast.engine.result_types import Progress
+    from kokofast.engine.seen import Survey
     from kokofast.host.kernel import Kernel
     from kokofast.ops.executor import Refusal
     from kokofast.topology.model import Topology
@@ -38,6 +41,7 @@ async def apply(
     *,
     keep_going: bool = False,
     dry_run: bool = False,
+    prune: bool = False,
     create_only: bool = False,
     exclusive: bool = True,
     jobs: int | None = None,
@@ -53,6 +57,7 @@ async def apply(
     that work stay, and those of a node that does not resolve are failed links. Never raises for what the kernel or the
     user's file is to blame for: see Result.status and Result.errors.
 
+    prune removes the links and namespaces of the lab that are not in the topology, when all else has succeeded.
     create_only refuses links that are there and would have to be changed. exclusive keeps other runs off the lab
     meanwhile. jobs is the number of worker threads, None for as many as are found to be worth it; runtime_timeout how
     many seconds a container daemon may be silent. A result that is given is filled in, so that a caller who stops the
@@ -62,6 +67,7 @@ async def apply(
     """
     run = _Run(topology, driver, kernel, result if result is not None else Result(topology.name, UNCHANGED))
     run.keep_going, run.dry_run, run.create_only, run.jobs = keep_going, dry_run, create_only, jobs
+    run.prune = prune
     run.runtime_timeout, run.progress, run.problems = runtime_timeout, progress, problems
     kernel.trace = run.result.trace
     # A second run of the same lab waits, and then finds nothing to do.
@@ -77,6 +83,7 @@ async def apply(
 class _Run:
     keep_going: bool
     dry_run: bool
+    prune: bool
     create_only: bool
     jobs: int | None
     runtime_timeout: float
@@ -119,6 +126,10 @@ class _Run:
         if plan.problems:  # all of them are told, in the file's order
             plan.problems[:0], missing = missing, []
         plan.problems = list(dict.fromkeys([*self.problems, *plan.problems]))
+        left_over = None
+        if self.prune and not plan.problems and not missing:
+            left_over = await self._find_left_over(survey)
+            plan.problems += left_over.problems
         applied = None
         if is_to_do(topology, plan, result, self.dry_run):
             result.notes += notes
@@ -128,7 +139,30 @@ class _Run:
             await self._carry_out(applied)
         if missing:
             _count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
+        if left_over is not None:
+            await self._settle_left_over(left_over)
+        elif not plan.problems and not missing and not self.create_only and result.status != ROLLED_BACK:
+            _note_left_over(topology, survey, self.kernel, result)
         return applied
+
+    async def _find_left_over(self, survey: Survey) -> LeftOver:
+        from kokofast.engine.prune import find_left_over  # only --prune needs it
+
+        with self.result.stage("survey"):
+            return await find_left_over(self.topology, survey, self.kernel, self.driver, self.progress)
+
+    async def _settle_left_over(self, left_over: LeftOver) -> None:
+        """Remove what has left the file, or tell what would be removed."""
+        result = self.result
+        result.links["removed"] = result.namespaces["removed"] = 0
+        if self.dry_run and not left_over.problems:
+            left_over.tell(result)
+        elif left_over and result.status in (APPLIED, UNCHANGED):
+            with self.driver.shielded(), result.stage("delete"):
+                await left_over.remove(self.kernel, self.driver, result, self.progress)
+        elif left_over and result.status == PARTIAL:
+            result.notes.append("what is not in the file any more stays, because links of the file failed")
+        left_over.forget(self.kernel)
 
     async def may_try_again(self, applied: Applied) -> bool:
         """Whether all was taken back only because another lab, which failed or was destroyed, took the namespaces away
@@ -260,6 +294,15 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
         from kokofast.engine.crowd import crowded
 
         result.notes += crowded(applied.topology)
+
+
+def _note_left_over(topology: Topology, survey: Survey, kernel: Kernel, result: Result) -> None:
+    """Note how many links of the lab the file does not have any more."""
+    number = count_left_over(topology, survey.places, survey.observed, kernel.boot_id())
+    if number == 1:
+        result.notes.append("1 link of the lab is not in the file any more and stays; --prune removes it")
+    elif number:
+        result.notes.append(f"{number:,} links of the lab are not in the file any more and stay; --prune removes them")
 
 
 def _count_lost(topology: Topology, result: Result, missing: Mapping[str, Problem], lost: Mapping[str, int]) -> None:

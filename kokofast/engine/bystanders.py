@@ -25,9 +25,10 @@ CHUNK = 64
 
 
 async def find_bystanders(
-    scene: Scene, ends: Sequence[OwnedEnd], kernel: Kernel, lab: str, driver: Driver
+    scene: Scene, ends: Sequence[OwnedEnd], kernel: Kernel, lab: str, driver: Driver, *, cure: str = "give --force"
 ) -> list[Failure]:
-    """An error for each other lab that would lose links. ends are those of scene.others."""
+    """An error for each other lab that would lose links. ends are those of scene.others; cure is what the user can do
+    but remove those."""
     parents = _Parents(scene, kernel)
     lost: dict[str, dict[int, OwnedInterface]] = {}
     members: dict[int, int] = {}
@@ -53,7 +54,9 @@ async def find_bystanders(
         chunk=CHUNK,
         report=report,
     )
-    return [Failure("", _sentence(scene, lab, other, list(links.values()))) for other, links in sorted(lost.items())]
+    return [
+        Failure("", _sentence(scene, lab, other, list(links.values()), cure)) for other, links in sorted(lost.items())
+    ]
 
 
 class _Parents:
@@ -106,7 +109,7 @@ class _Parents:
         return self.nsids[here, there]
 
 
-def _sentence(scene: Scene, lab: str, other: str, lost: Sequence[OwnedInterface]) -> str:
+def _sentence(scene: Scene, lab: str, other: str, lost: Sequence[OwnedInterface], cure: str) -> str:
     named = [f"{scene.titles[owned.ns]}:{owned.interface.ifname}" for owned in lost[:SHOWN]]
     named += [f"{len(lost) - SHOWN:,} more"] if len(lost) > SHOWN else []
     links = f"{len(lost):,} link{'' if len(lost) == 1 else 's'}"
@@ -114,5 +117,5 @@ def _sentence(scene: Scene, lab: str, other: str, lost: Sequence[OwnedInterface]
     first = f"'kokofast destroy --name {other}'" if other else "its batch"
     return (
         f"{links} of {whose} would be removed too ({', '.join(named)}), "
-        f"in namespaces that {lab} made or on links of it; run {first} first, or give --force"
+        f"in namespaces that {lab} made or on links of it; run {first} first, or {cure}"
     )

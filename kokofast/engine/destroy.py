@@ -63,7 +63,10 @@ async def destroy(
         # A namespace in which somebody has settled meanwhile outlives its name.
         scene.inhabited.update(dict(host.list_processes()).values())
         with result.stage("delete"):
-            await _delete(scene, kernel, result, driver, jobs, progress)
+            owner = cookie_owner(lab) if lab else None
+            await remove_scene(
+                scene, kernel, result, driver, lambda cookie: _is_of(cookie, owner), jobs=jobs, progress=progress
+            )
         result.notes += unlocked
         if missing_capabilities(("CAP_SYS_PTRACE",)):
             result.notes.append(
@@ -79,21 +82,33 @@ def _empty(scene: Scene) -> dict[int, str]:
     return {number: name for number, name in named.items() if not _is_inhabited(scene, number)}
 
 
-def _mirrored(scene: Scene, lab: str, empty: Mapping[int, str]) -> list[int]:
-    """The namespaces that stay and have mirror filters of the lab, or of any."""
-    owner = cookie_owner(lab) if lab else None
+def _is_of(cookie: bytes, owner: bytes | None) -> bool:
+    found = owner_in(cookie)
+    return found is not None and owner in (None, found)
+
+
+def _mirrored(scene: Scene, is_chosen: Callable[[bytes], bool], empty: Mapping[int, str]) -> list[int]:
+    """The namespaces that stay and have mirror filters with these cookies."""
     return [
         number
         for number, namespace in enumerate(scene.survey.observed)
         if namespace is not None
         and number not in empty
-        and any(owner in (None, owner_in(mirror.cookie)) for mirror in namespace.mirrors)
+        and any(is_chosen(mirror.cookie) for mirror in namespace.mirrors)
     ]
 
 
-async def _delete(
-    scene: Scene, kernel: Kernel, result: Result, driver: Driver, jobs: int | None, progress: Progress | None
+async def remove_scene(
+    scene: Scene,
+    kernel: Kernel,
+    result: Result,
+    driver: Driver,
+    is_chosen: Callable[[bytes], bool],
+    *,
+    jobs: int | None = None,
+    progress: Progress | None = None,
 ) -> None:
+    """Remove the interfaces and namespaces of a scene, and the mirrors whose cookies are chosen; fill the result in."""
     executor = Executor(kernel, scene.survey.handles, scene.survey.observed)
     ends = scene.ends()
     result.links = {"total": len({end.link for end in ends})}
@@ -102,7 +117,7 @@ async def _delete(
         number: scene.names[number] for number in scene.namespaces if number in scene.names and number not in empty
     }
     failed_namespaces = _remove_other_names(scene, kernel)
-    mirrored, mirror_errors = await _remove_mirrors(scene, executor, result.lab, driver, empty)
+    mirrored, mirror_errors = await _remove_mirrors(scene, executor, is_chosen, driver, empty)
     done = await tear_down(executor, ends, empty, driver, workers=jobs, progress=progress)
     again = await tear_down(executor, (), inhabited, driver, workers=jobs, progress=progress, watch=False)
     failed_namespaces |= {**done.failed_namespaces, **again.failed_namespaces}
@@ -157,10 +172,14 @@ def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, Refusal]:
 
 
 async def _remove_mirrors(
-    scene: Scene, executor: Executor, lab: str, driver: Driver, empty: Mapping[int, str]
+    scene: Scene,
+    executor: Executor,
+    is_chosen: Callable[[bytes], bool],
+    driver: Driver,
+    empty: Mapping[int, str],
 ) -> tuple[int, list[Failure]]:
-    """Removes the mirror filters of a lab, or of any. Returns in how many namespaces it has some, and what failed."""
-    concerned = _mirrored(scene, lab, empty)
+    """Removes the mirror filters with these cookies. Returns in how many namespaces there are some, and what failed."""
+    concerned = _mirrored(scene, is_chosen, empty)
     failures: list[Failure] = []
 
     def report(position: int, refusal: Refusal | None) -> None:
@@ -171,7 +190,7 @@ async def _remove_mirrors(
     def remove(numbers: Sequence[int]) -> list[Refusal | None]:
         from kokofast.ops.mirror import remove_all
 
-        return [remove_all(executor, number, lab or None) for number in numbers]
+        return [remove_all(executor, number, is_chosen) for number in numbers]
 
     await run_all(
         driver,

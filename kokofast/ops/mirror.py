@@ -11,13 +11,12 @@ from kokofast.ops.observe import ADDRESSES, ALL_MIRRORS
 from kokofast.ops.traffic_control import TrafficControl
 from kokofast.plan.compare import IPV6_MIN_MTU
 from kokofast.plan.operations import AddMirror
-from kokofast.plan.ownership import cookie_owner, owner_in
 from kokofast.wire.addr import AF_INET6, RT_SCOPE_LINK
 from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.ops.applied import Applied
@@ -154,18 +153,12 @@ def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
             )
 
 
-def _is_of(cookie: bytes, owner: bytes | None) -> bool:
-    found = owner_in(cookie)
-    return found is not None and owner in (None, found)
-
-
-def remove_all(executor: Executor, ns: int, lab: str | None) -> Refusal | None:
-    """Remove the mirror filters of a lab (None: of every lab) from all interfaces of a namespace."""
-    owner = cookie_owner(lab) if lab is not None else None
+def remove_all(executor: Executor, ns: int, is_chosen: Callable[[bytes], bool]) -> Refusal | None:
+    """Remove the mirror filters with these cookies from all interfaces of a namespace."""
     kernel, handle = executor.kernel, executor.handle(ns)
     try:
         with kernel.using([handle]):
-            return remove_everywhere(kernel, handle, lambda item: _is_of(item.cookie, owner))
+            return remove_everywhere(kernel, handle, lambda item: is_chosen(item.cookie))
     except (KernelError, OSError) as error:
         return error
 

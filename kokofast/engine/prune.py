@@ -1,0 +1,127 @@
+"""The links and namespaces of a lab that are not in its file any more: find them, and remove them."""
+
+from __future__ import annotations
+
+from kokofast.engine.bystanders import find_bystanders
+from kokofast.engine.destroy import remove_scene
+from kokofast.engine.result import APPLIED, PARTIAL, PLANNED, UNCHANGED, Result
+from kokofast.engine.scene import pair, scan
+from kokofast.plan.left_over import places_in_file
+from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of
+from kokofast.topology.problems import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.drivers import Driver
+    from kokofast.engine.result_types import Progress
+    from kokofast.engine.scene import OwnedInterface, Scene
+    from kokofast.engine.seen import Survey
+    from kokofast.host.kernel import Kernel
+    from kokofast.topology.model import Topology
+
+
+class LeftOver:
+    """What has left the file, and why it cannot go.
+
+    Attributes:
+        scene: Has nothing else of the lab in it.
+        problems: With these, nothing may be touched.
+    """
+
+    def __init__(self, scene: Scene, lab: str) -> None:
+        self.scene = scene
+        self.lab = lab
+        self.problems: list[Problem] = []
+
+    def __bool__(self) -> bool:
+        scene = self.scene
+        return bool(scene.interfaces or scene.claims or self._namespaces())
+
+    def tell(self, result: Result) -> None:
+        """Put into the result of a dry run what would be removed."""
+        links: dict[int, list[OwnedInterface]] = {}
+        for owned, end in zip(self.scene.interfaces, self.scene.ends(), strict=True):
+            links.setdefault(end.link, []).append(owned)
+        namespaces = [*self._namespaces(), *self.scene.claims]
+        result.planned += [f"- link {self._title(ends)}" for ends in links.values()]
+        result.planned += [f"- namespace {name}" for name in sorted(namespaces)]
+        result.links["removed"] = len(links)
+        result.namespaces["removed"] = len(namespaces)
+        if self and result.status == UNCHANGED:
+            result.status = PLANNED
+
+    async def remove(self, kernel: Kernel, driver: Driver, result: Result, progress: Progress | None) -> None:
+        """Remove it, and add to the result what was done."""
+        cookies = {cookie_of(self.lab, owned.interface.alias)[:-1] for owned in self.scene.interfaces}
+        done = Result(self.lab, UNCHANGED)
+        await remove_scene(self.scene, kernel, done, driver, lambda cookie: cookie[:-1] in cookies, progress=progress)
+        result.links["removed"], result.namespaces["removed"] = done.links["removed"], done.namespaces["removed"]
+        result.notes += done.notes
+        result.errors += done.errors
+        if done.errors:
+            result.status = PARTIAL
+        elif self and result.status == UNCHANGED:
+            result.status = APPLIED
+
+    def forget(self, kernel: Kernel) -> None:
+        """Close the namespaces that were opened to look for it."""
+        for handle in self.scene.survey.handles:
+            if handle is not None:
+                kernel.forget(handle)
+
+    def _namespaces(self) -> list[str]:
+        names = self.scene.names
+        return [names[number] for number in self.scene.namespaces if number in names]
+
+    def _title(self, ends: list[OwnedInterface]) -> str:
+        title = ends[0].interface.alias.removeprefix(f"{ALIAS_PREFIX}{self.lab}:")
+        if title and not title.startswith("#"):
+            return title
+        return "--".join(f"{self.scene.titles[owned.ns]}:{owned.interface.ifname}" for owned in ends)
+
+
+async def find_left_over(
+    topology: Topology, survey: Survey, kernel: Kernel, driver: Driver, progress: Progress | None
+) -> LeftOver:
+    """Look into all namespaces, as destroy does, for what of the lab is not in the file.
+
+    survey has the namespaces of all nodes of the file.
+    """
+    scene = await scan(kernel, driver, lab=topology.name, topology=topology, to_remove=True, progress=progress)
+    known = {handle.identity: number for number, handle in enumerate(survey.handles) if handle is not None}
+    numbers = [known.get(handle.identity) if handle is not None else None for handle in scene.survey.handles]
+    in_file = places_in_file(topology, survey.places)
+    all_ends = list(zip(scene.interfaces, pair(scene.interfaces), strict=True))
+    stay = {end.link for owned, end in all_ends if (numbers[owned.ns], owned.interface.ifname) in in_file}
+    scene.interfaces = [owned for owned, end in all_ends if end.link not in stay]
+    scene.namespaces = {number: lab for number, lab in scene.namespaces.items() if numbers[number] is None}
+    names = {node.target for node in topology.nodes.values() if node.kind == "netns"}
+    scene.claims = {name: lab for name, lab in scene.claims.items() if name not in names}
+    left_over = LeftOver(scene, topology.name)
+    gone = {(numbers[owned.ns], owned.interface.ifname) for owned in scene.interfaces}
+    left_over.problems = _needed(topology, survey, gone) if gone else []
+    if left_over and scene.others:
+        found = await find_bystanders(
+            scene, pair(scene.others), kernel, topology.name, driver, cure="batch without --prune"
+        )
+        left_over.problems += [Problem(failure.source, failure.message) for failure in found]
+    return left_over
+
+
+def _needed(topology: Topology, survey: Survey, gone: set[tuple[int | None, str]]) -> list[Problem]:
+    """A problem for each link of the file that needs an interface of one that has left it."""
+    problems: list[Problem] = []
+
+    def check(node: str, ifname: str, place: str, what: str) -> None:
+        if (survey.places[node], ifname) in gone:
+            title = f"{node}:{ifname}" if node else ifname
+            message = f"{title} is of a link that is not in the file any more, which --prune would remove"
+            problems.append(Problem(place, f"{message}; put that link back, or take another {what}"))
+
+    for link in topology.links:
+        if link.parent is not None:
+            check(*link.parent, link.where("parent"), "parent")
+        for end in link.ends:
+            if end.mirror is not None:
+                check(end.node, end.mirror.source, end.where("mirror"), "interface to mirror")
+    return problems

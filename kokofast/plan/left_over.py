@@ -1,0 +1,41 @@
+"""What is there of a lab and is not in its file any more, as far as it ends in the file's namespaces."""
+
+from __future__ import annotations
+
+from kokofast.plan.ownership import group_of, lab_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kokofast.plan.observed import Namespace
+    from kokofast.topology.model import Topology
+
+
+def places_in_file(topology: Topology, places: Mapping[str, int]) -> set[tuple[int, str]]:
+    """Return (namespace, interface) of each end in the file."""
+    return {(places[end.node], end.ifname) for link in topology.links for end in link.ends}
+
+
+def count_left_over(
+    topology: Topology, places: Mapping[str, int], observed: Sequence[Namespace | None], boot: str
+) -> int:
+    """Count the links of the lab with an end in these namespaces that the file does not have."""
+    group = group_of(topology.name)
+    ours = [
+        (number, namespace, interface)
+        for number, namespace in enumerate(observed)
+        if namespace is not None
+        for interface in namespace.interfaces.values()
+        if interface.group == group
+    ]
+    if not ours:
+        return 0
+    in_file = places_in_file(topology, places)
+    found = {
+        interface.alias or (number, interface.ifindex)
+        for number, namespace, interface in ours
+        if (number, interface.ifname) not in in_file
+        and lab_of(interface, namespace, boot, topology.name) == topology.name
+    }
+    return len(found)

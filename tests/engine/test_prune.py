@@ -1,0 +1,164 @@
+"""What a lab has and its file has no more: told of, and with prune removed, when all else has succeeded."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from kokofast.engine.result import Result
+from kokofast.topology.model import Topology
+from kokofast.wire.link import RTM_DELLINK
+from tests.engine.conftest import KernelFactory
+from tests.engine.fake import FakeKernel
+from tests.engine.labs import lab
+from tests.runs import apply, destroy
+
+
+def between(one: str, two: str) -> dict[str, object]:
+    """A link whose interfaces are called after the node at the other end."""
+    return {"endpoints": [f"{one}:{two}", f"{two}:{one}"]}
+
+
+AB, BC, CD = between("a", "b"), between("b", "c"), between("c", "d")
+ONE = "1 link of the lab is not in the file any more and stays; --prune removes it"
+TWO = "2 links of the lab are not in the file any more and stay; --prune removes them"
+
+
+async def made(kernel: FakeKernel, *topologies: Topology) -> FakeKernel:
+    for topology in topologies:
+        assert (await apply(topology, kernel=kernel)).status == "applied"
+    kernel.count_from_here()
+    return kernel
+
+
+def outcome(result: Result) -> tuple[str, Any, Any]:
+    return result.status, result.links["removed"], result.namespaces["removed"]
+
+
+async def test_links_and_namespaces_that_left_the_file_go(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    await made(kernel, lab([AB]))
+    before = kernel.state()
+    await made(kernel, lab([AB, BC, CD]))
+    result = await apply(lab([AB]), kernel=kernel, prune=True)
+    assert outcome(result) == ("applied", 2, 2)
+    assert result.links == {"total": 1, "created": 0, "updated": 0, "unchanged": 1, "failed": 0, "removed": 2}
+    assert kernel.state() == before
+    result = await apply(lab([AB]), kernel=kernel, prune=True)
+    assert outcome(result) == ("unchanged", 0, 0)
+    assert (result.notes, result.errors) == ([], [])
+
+
+async def test_new_links_come_before_old_ones_go(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b", "c", "d"), lab([AB, BC]))
+    result = await apply(lab([AB, CD]), kernel=kernel, prune=True)
+    assert (*outcome(result), result.links["created"]) == ("applied", 1, 0, 1)
+    assert {name: kernel.links_of(name) for name in "abcd"} == {"a": ["b"], "b": ["a"], "c": ["d"], "d": ["c"]}
+    assert next(number for number, one in enumerate(kernel.requests) if one.type == RTM_DELLINK) > 0
+
+
+@pytest.mark.parametrize(("links", "notes"), [([AB, BC, CD], []), ([AB, BC], [ONE]), ([BC], [TWO]), ([], [])])
+async def test_without_prune_one_line_tells_how_many(
+    make_kernel: KernelFactory, links: list[dict[str, Any]], notes: list[str]
+) -> None:
+    kernel = await made(make_kernel("a", "b", "c", "d"), lab([AB, BC, CD]))
+    before = kernel.state()
+    for dry_run in (True, False):
+        result = await apply(lab(links), kernel=kernel, dry_run=dry_run)
+        assert (result.status, result.notes) == ("unchanged", notes)
+        assert "removed" not in result.links
+    assert kernel.state() == before
+
+
+async def test_of_others_nothing_is_told_and_nothing_removed(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b", "c", "d")
+    kernel["a"].add("eth0", index=50)
+    kernel["a"].add("eth1", index=51, group=0x4B000000, alias="kokofast:another:a:eth1--b:eth1")
+    await made(kernel, lab([CD], name="other"), lab([AB]))
+    before = kernel.state()
+    result = await apply(lab([AB]), kernel=kernel)
+    assert (result.status, result.notes) == ("unchanged", [])
+    assert outcome(await apply(lab([AB]), kernel=kernel, prune=True)) == ("unchanged", 0, 0)
+    assert kernel.state() == before
+
+
+async def test_a_dry_run_lists_and_counts_them(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b"), lab([AB, BC, CD]))
+    before = kernel.state()
+    result = await apply(lab([AB]), kernel=kernel, prune=True, dry_run=True)
+    assert outcome(result) == ("planned", 2, 2)
+    assert result.planned == ["- link b:c--c:b", "- link c:d--d:c", "- namespace c", "- namespace d"]
+    assert kernel.requests == []
+    assert kernel.state() == before
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+async def test_nothing_is_removed_when_a_link_fails(make_kernel: KernelFactory, keep_going: bool) -> None:
+    kernel = await made(make_kernel("a", "b", "c", "d"), lab([AB, BC]))
+    before = kernel.state()
+    kernel.refuse[1] = errno.EPERM
+    result = await apply(lab([AB, CD]), kernel=kernel, prune=True, keep_going=keep_going)
+    assert outcome(result) == ("partial" if keep_going else "rolled_back", 0, 0)
+    assert kernel.state() == before
+    assert result.notes == (["what is not in the file any more stays, because links of the file failed"] * keep_going)
+
+
+async def test_a_deletion_that_is_refused_is_told(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b", "c"), lab([AB, BC]))
+    kernel.refuse = dict.fromkeys((1, 2), errno.EBUSY)
+    result = await apply(lab([AB]), kernel=kernel, prune=True)
+    assert outcome(result) == ("partial", 0, 0)
+    assert ["a link cannot be deleted" in error.message for error in result.errors] == [True]
+    assert outcome(await apply(lab([AB]), kernel=kernel, prune=True)) == ("applied", 1, 0)
+
+
+async def test_a_node_that_is_missing_keeps_what_has_left(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b", "c"), lab([AB, BC]))
+    before = kernel.state()
+    topology = lab([AB, {"endpoints": ["b:gone", "gone:b"]}], create=False)
+    assert (await apply(topology, kernel=kernel, prune=True)).status == "invalid"
+    result = await apply(topology, kernel=kernel, prune=True, keep_going=True)
+    assert (result.status, result.links["failed"]) == ("partial", 1)
+    assert kernel.state() == before
+
+
+async def test_what_the_file_stands_on_is_not_removed(make_kernel: KernelFactory) -> None:
+    upper: dict[str, object] = {"type": "macvlan", "endpoint": "a:up", "parent": "a:b"}
+    kernel = await made(make_kernel("a", "b"), lab([AB]))
+    before = kernel.state()
+    tap: dict[str, object] = {"endpoints": [{"node": "b", "interface": "tap", "mirror": {"from": "a"}}, "a:tap"]}
+    for dry_run in (True, False):
+        result = await apply(lab([upper, tap]), kernel=kernel, prune=True, dry_run=dry_run)
+        assert result.status == "invalid"
+        assert [(error.source, error.message) for error in result.errors] == [
+            ("$.links[0].parent", "a:b is of a link that is not in the file any more, which --prune would remove; put "
+             "that link back, or take another parent"),
+            ("$.links[1].endpoints[0].mirror", "b:a is of a link that is not in the file any more, which --prune would "
+             "remove; put that link back, or take another interface to mirror"),
+        ]  # fmt: skip
+        assert kernel.state() == before
+
+
+async def test_links_of_another_lab_are_not_taken_along(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b"), lab([AB, BC]), lab([{"endpoints": ["c:x", "a:x"]}], name="other"))
+    before = kernel.state()
+    result = await apply(lab([AB]), kernel=kernel, prune=True)
+    assert result.status == "invalid"
+    (error,) = result.errors
+    assert error.message == (
+        "1 link of the lab other would be removed too (c:x), in namespaces that lab made or on links of it; "
+        "run 'kokofast destroy --name other' first, or batch without --prune"
+    )
+    assert kernel.state() == before
+    assert (await destroy("other", kernel=kernel)).status == "destroyed"
+    assert outcome(await apply(lab([AB]), kernel=kernel, prune=True)) == ("applied", 1, 1)
+
+
+async def test_names_that_a_killed_run_has_claimed_go(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b"), lab([AB]))
+    kernel.claims |= {"/run/netns/c": "kokofast:lab:namespace", "/run/netns/z": "kokofast:other:namespace"}
+    result = await apply(lab([AB]), kernel=kernel, prune=True)
+    assert outcome(result) == ("applied", 0, 1)
+    assert list(kernel.claims) == ["/run/netns/z"]
