@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio.testing
 
+from kokofast.engine import elsewhere
 from kokofast.host import lock
 from kokofast.host import namespaces as host
 from kokofast.ops import indexes
@@ -55,6 +56,14 @@ def make_kernel(monkeypatch: pytest.MonkeyPatch) -> KernelFactory:
             homes = dict.fromkeys(item.identity for item in kernel.namespaces.values() if item.inhabited)
             return list(enumerate(homes, 100))
 
+        def is_new(path: str, seen: set[Identity]) -> bool:
+            found = kernel.namespaces.get(path)
+            if found is None or found.identity in seen:
+                return False
+            seen.add(found.identity)
+            return True
+
+        monkeypatch.setattr(elsewhere, "_is_new", is_new)
         monkeypatch.setattr(host, "list_named", list_named)
         monkeypatch.setattr(host, "list_processes", list_processes)
         monkeypatch.setattr(host, "claimed", lambda path: kernel.claims.get(path))

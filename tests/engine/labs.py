@@ -44,6 +44,28 @@ def star(links: int) -> Topology:
     return lab([{"endpoints": [f"a:e{i}:10.{i >> 8}.{i & 255}.1/24", f"b:e{i}"]} for i in range(links)])
 
 
+def wire(kernel: FakeKernel, a: str, b: str, name: str = "up0", mtu: int = 1500) -> None:
+    """A veth of somebody else, up, of the same name in two namespaces."""
+    for namespace in (kernel[a], kernel[b]):
+        link = namespace.add(name, kind="veth")
+        link.mtu, link.mac = mtu, bytes((2, len(namespace.links), *namespace.identity, 0, mtu & 0xFF))
+        kernel.rtnl.set_up(namespace, link, True)
+    first, second = kernel[a].by_name(name), kernel[b].by_name(name)
+    assert first is not None
+    assert second is not None
+    first.peer, second.peer = (kernel[b], second.index), (kernel[a], first.index)
+
+
+def refused(kernel: FakeKernel, node: str, ifname: str = "x") -> dict[str, object]:
+    """A link of which only the kernel finds out that it cannot be, when its interface is there.
+
+    IPv6 needs an MTU of 1280, and its parent, which is made here, leaves 1000.
+    """
+    if kernel[node].by_name("narrow") is None:
+        kernel.rtnl.set_mtu(kernel[node], kernel[node].add("narrow", kind="dummy"), 1000)
+    return {"type": "macvlan", "endpoint": f"{node}:{ifname}:2001:db8::1/64", "parent": f"{node}:narrow"}
+
+
 def visible(kernel: FakeKernel) -> dict[tuple[str, str], dict[str, object]]:
     """All interfaces, without what differs from run to run: the numbers, and the MAC address computed from them."""
     numbers = {"index", "peer", "parent", "data", "mac"}
