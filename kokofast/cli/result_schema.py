@@ -34,7 +34,10 @@ ERROR = _object({"source": SOURCE, "message": TEXT, "errno": {"type": ["integer"
 ENDPOINT = _object({"node": TEXT, "interface": TEXT, "addresses": TEXTS})
 CREATED = {"const": "create"}
 STEPS = {
-    "namespace": _object({"action": CREATED, "kind": {"const": "namespace"}, "name": TEXT}),
+    "namespace": _object({"action": {"enum": ["create", "delete"]}, "kind": {"const": "namespace"}, "name": TEXT}),
+    "removal": _object(
+        {"action": {"const": "delete"}, "kind": {"const": "link"}, "link": TEXT}, doc="of a link that left the file"
+    ),
     "link": _object(
         {
             "action": CREATED,

@@ -8,6 +8,7 @@ from kokofast.engine.result import APPLIED, PARTIAL, PLANNED, UNCHANGED, Result
 from kokofast.engine.scene import pair, scan
 from kokofast.plan.left_over import places_in_file
 from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of
+from kokofast.plan.step import Step
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -43,8 +44,8 @@ class LeftOver:
         for owned, end in zip(self.scene.interfaces, self.scene.ends(), strict=True):
             links.setdefault(end.link, []).append(owned)
         namespaces = [*self._namespaces(), *self.scene.claims]
-        result.planned += [f"- link {self._title(ends)}" for ends in links.values()]
-        result.planned += [f"- namespace {name}" for name in sorted(namespaces)]
+        result.planned += [Step("delete", "link", name=self._title(ends)) for ends in links.values()]
+        result.planned += [Step("delete", "namespace", name=name) for name in sorted(namespaces)]
         result.links["removed"] = len(links)
         result.namespaces["removed"] = len(namespaces)
         if self and result.status == UNCHANGED:

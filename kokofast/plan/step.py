@@ -21,8 +21,9 @@ class Step:
     Attributes:
         action: "create", "update" or "delete".
         kind: What it is done to: "namespace", "link", "end" or "mirror".
-        link: The link of the file, None for a namespace.
-        name: The namespace; of an end or a mirror, the interface as node:interface; empty for a link.
+        link: The link of the file, None for a namespace, and for a link that is not in the file any more.
+        name: The namespace; of an end or a mirror, the interface as node:interface; of a link that is not in the file,
+            its title; empty for others.
         source: The place in the file; empty for a namespace.
         changes: The fields of an end that change, or the mirror.
     """
@@ -71,7 +72,7 @@ class Step:
         if self.source:
             found["source"] = self.source
         if self.link is None:
-            yield found | {"name": self.name}
+            yield found | {"link" if self.kind == "link" else "name": self.name}
             return
         found |= {"link": self.link.title()}
         if self.kind == "link":

@@ -89,7 +89,7 @@ async def test_a_dry_run_lists_and_counts_them(make_kernel: KernelFactory) -> No
     before = kernel.state()
     result = await apply(lab([AB]), kernel=kernel, prune=True, dry_run=True)
     assert outcome(result) == ("planned", 2, 2)
-    assert result.planned == ["- link b:c--c:b", "- link c:d--d:c", "- namespace c", "- namespace d"]
+    assert list(map(str, result.planned)) == ["- link b:c--c:b", "- link c:d--d:c", "- namespace c", "- namespace d"]
     assert kernel.requests == []
     assert kernel.state() == before
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ip, links, namespaces
-from tests.kernel.conftest import Lab, identity, ping, refused_by_the_kernel, run, state
+from tests.kernel.conftest import RESULT, Lab, identity, ping, refused_by_the_kernel, run, state
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -41,6 +41,9 @@ def test_what_left_the_file_goes_and_all_else_stays(lab: Lab) -> None:
     assert lab.kokofast("batch", lab.file, "--dry-run", "--exit-code").returncode == 0
     planned = lab.kokofast("batch", lab.file, "--prune", "--dry-run", "--exit-code")
     assert (planned.returncode, planned.stderr) == (4, "")
+    as_data = lab.kokofast("batch", lab.file, "--prune", "--dry-run", "--format", "json").stdout
+    RESULT.validate(json.loads(as_data))
+    assert json.loads(as_data)["plan"][0] == {"action": "delete", "kind": "link", "link": f"{a}:old--{b}:old"}
     assert [line for line in planned.stdout.splitlines() if line[0] == "-"] == [
         f"- link {a}:old--{b}:old",
         f"- link {b}:e1--{c}:e0",
