@@ -15,6 +15,7 @@ from kokofast.ops.traffic_control import shapes
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.topology import TopologyError
 from kokofast.wire import tc
+from kokofast.wire.link import RTM_DELLINK
 from kokofast.wire.message import KernelError, Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel, FakeLink
@@ -479,6 +480,28 @@ async def test_a_run_that_fails_takes_its_mirrors_back(kernel: FakeKernel, direc
     result = await run(kernel, row(direction, "tap1"), *more, bad)
     assert (result.status, result.left) == ("rolled_back", [])
     assert kernel.state() == before
+
+
+async def test_a_rollback_goes_backwards(kernel: FakeKernel) -> None:
+    """The last of what was made goes first: the filters with their qdisc, the MTU, and then the links."""
+    wire(kernel, "r", "w")
+    end = {"node": "r", "interface": "vx0", "mirror": {"from": "eth0", "direction": "both"}}
+    tunnel: Row = {"type": "vxlan", "endpoint": end, "parent": "r:up0", "remote": "192.0.2.2", "vni": 5}
+
+    def refuse_the_second(request: Request) -> None:
+        is_lowered = any(set(one.attributes) == {"mtu"} for one in kernel.requests)
+        if is_lowered and request.type == tc.RTM_NEWTFILTER:
+            kernel.refuse[kernel._count] = errno.ENOMEM
+
+    kernel.before = refuse_the_second
+    result = await run(kernel, tunnel, {**tunnel, "vni": 6, "endpoint": {**end, "interface": "vx1"}})
+    assert (result.status, result.left) == ("rolled_back", [])
+    types = [request.type for request in kernel.requests]
+    mtus = [number for number, one in enumerate(kernel.requests) if set(one.attributes) == {"mtu"}]
+    undone = [number for number, type in enumerate(types) if type in (tc.RTM_DELTFILTER, tc.RTM_DELQDISC)]
+    assert len(mtus) == 2  # lowered and raised
+    assert undone
+    assert max(mtus[1], *undone) < types.index(RTM_DELLINK)
 
 
 @pytest.mark.parametrize("fault", ["refused", "not sent", "answer lost"])
