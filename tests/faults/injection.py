@@ -234,6 +234,6 @@ def injected(faults: Faults) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (kernel, namespaces):
             patch.setattr(module, "os", _Watched(os, faults, _OS_CALLS))
-            patch.setattr(module, "Socket", FaultySocket)
+        patch.setattr(namespaces, "Socket", FaultySocket)
         patch.setattr(namespaces, "libc", _Watched(libc, faults, _LIBC_CALLS))
         yield
