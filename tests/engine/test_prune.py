@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from kokofast.drivers import Stopped
+from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine.result import Result
 from kokofast.topology.model import Topology
 from kokofast.wire.link import RTM_DELLINK
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import lab
-from tests.runs import apply, destroy
+from tests.runs import StopWhen, apply, destroy
 
 
 def between(one: str, two: str) -> dict[str, object]:
@@ -162,3 +164,48 @@ async def test_names_that_a_killed_run_has_claimed_go(make_kernel: KernelFactory
     result = await apply(lab([AB]), kernel=kernel, prune=True)
     assert outcome(result) == ("applied", 0, 1)
     assert list(kernel.claims) == ["/run/netns/z"]
+
+
+@pytest.mark.parametrize("lost", [None, False, True])
+async def test_whichever_request_fails_nothing_of_the_file_is_lost(
+    make_kernel: KernelFactory, lost: bool | None
+) -> None:
+    """It is all taken back, and nothing has gone; or all of the file is there, and what could not go is told."""
+    statuses = set()
+    for number in range(1, 100):
+        kernel = await made(make_kernel("a", "b", "c", "d"), lab([AB, BC, between("a", "c")]))
+        before = kernel.state()
+        if lost is None:
+            kernel.refuse[number] = errno.EPERM
+        else:
+            kernel.lose[number] = lost
+        result = await apply(lab([AB, CD]), kernel=kernel, prune=True)
+        statuses.add(result.status)
+        if kernel.refuse or kernel.lose:  # there are not as many requests
+            break
+        if result.status == "rolled_back":
+            assert kernel.state() == before
+            continue
+        ends = {name: set(kernel.links_of(name)) for name in "abcd"}
+        assert {"b"} <= ends["a"]
+        assert {"d"} <= ends["c"]
+        stays = ("c" in ends["b"]) + ("c" in ends["a"])
+        assert (len(result.errors), result.links["removed"]) == (stays, 2 - stays)
+        assert result.status == ("partial" if stays else "applied")
+    assert statuses == {"rolled_back", "applied"}  # a deletion is tried twice
+
+
+def test_a_signal_ends_the_removal_only_before_it_begins(make_kernel: KernelFactory) -> None:
+    def deleted(kernel: FakeKernel) -> bool:
+        return any(request.type == RTM_DELLINK for request in kernel.requests)
+
+    kernel = make_kernel("a", "b", "c", "d")
+    for topology in (lab([AB, BC, between("a", "c")]), lab([AB, CD])):
+        result = drive(
+            apply(topology, kernel=kernel, driver=InlineDriver(StopWhen(lambda: deleted(kernel))), prune=True)
+        )
+        assert result.status == "applied"
+    assert {name: kernel.links_of(name) for name in "abcd"} == {"a": ["b"], "b": ["a"], "c": ["d"], "d": ["c"]}
+    with pytest.raises(Stopped):
+        drive(apply(lab([AB]), kernel=kernel, driver=InlineDriver(StopWhen(lambda: True)), prune=True))
+    assert kernel.links_of("d") == ["c"]
