@@ -12,6 +12,7 @@ from kokofast.host import namespaces as host
 from kokofast.host.lock import is_locked
 from kokofast.ops.observe import ALL_MIRRORS, BESIDE_OURS, observe
 from kokofast.ops.registry import home_of
+from kokofast.plan.order import needs_of
 from kokofast.plan.ownership import lab_of, lab_of_alias
 from kokofast.plan.plan import CREATE, UPDATE, Situation, parents_elsewhere
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
@@ -217,9 +218,8 @@ def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, dict[str, i
 
 def _needs(link: Link) -> list[tuple[str, str]]:
     """(node, interface) of what has to be there before the link: its parent, and what its ends mirror."""
-    parent = link.parent
     mirrored = [(end.node, end.mirror.source) for end in link.ends if end.mirror is not None]
-    return mirrored if parent is None else [parent, *mirrored]
+    return [*needs_of(link), *mirrored]
 
 
 def _nodes(link: Link) -> list[str]:

@@ -7,6 +7,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kokofast.ends import ATTRIBUTES, ENDS, present
 from kokofast.engine.names import name_ends
 from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.kinds import KINDS
@@ -27,13 +28,14 @@ class SeenEnd:
     """An end of a link: its node as the file calls it, how its namespace is called on this machine ("r1", "pid:954",
     "host"), the interface, and the mirrors that copy to it, as (interface, direction)."""
 
-    __slots__ = ("interface", "mirrors", "namespace", "node", "ns")
+    __slots__ = ("interface", "mirrors", "namespace", "node", "ns", "properties")
 
     def __init__(self, ns: int, namespace: str, interface: Interface) -> None:
         self.ns = ns
         self.node = self.namespace = namespace
         self.interface = interface
         self.mirrors: list[tuple[str, str]] = []
+        self.properties: dict[str, object] = {}  # as in the file
 
     def __str__(self) -> str:
         return f"{self.node}:{self.interface.ifname}"
@@ -58,6 +60,7 @@ class SeenEnd:
             "state": self.state,
             "addresses": addresses_of(self.interface),
         }
+        found |= self.properties
         if self.mirrors:
             found["mirrors"] = [{"from": source, "direction": direction} for source, direction in self.mirrors]
         return found
@@ -150,6 +153,13 @@ def _links(scene: Scene) -> list[SeenLink]:
 def _end(scene: Scene, owned: OwnedInterface) -> SeenEnd:
     interface, namespace = owned.interface, scene.survey.observed[owned.ns]
     end = SeenEnd(owned.ns, scene.titles[owned.ns], interface)
+    if interface.more and namespace is not None:
+        names = {item.ifindex: item.ifname for item in namespace.interfaces.values()}
+        end.properties = {
+            name: ENDS[name].shown(present(name, interface.more), lambda index: names.get(index, ""))
+            for name, attribute in ATTRIBUTES.items()
+            if attribute in interface.more
+        }
     if interface.alias and namespace is not None and namespace.mirrors:
         cookie = cookie_of(owned.lab, interface.alias)
         ways: dict[str, set[str]] = {}

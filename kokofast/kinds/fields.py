@@ -6,23 +6,29 @@ command line checks options by it.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
 
 class Field:
     """One field of a link kind.
 
     Args:
         name: The key in JSON and YAML, and the column in CSV.
-        type: "int", "str", "bool", "choice", "ip" (an IPv4 or IPv6 address without prefix length), or "interface" (an
-            interface name, ``node:interface`` for one in another namespace).
+        type: "int", "str", "bool", "choice", "ip" (an IPv4 or IPv6 address without prefix length), "interface" (an
+            interface name, ``node:interface`` for one in another namespace), or another one of topology.rules.TYPES.
         doc: One line for the JSON Schema.
         minimum: Of an int, inclusive.
         maximum: Of an int, inclusive.
         choices: Of a choice.
         default: What an absent field has; None without a default.
         required: Absent is an error.
+        check: (value of the type) -> (path below it, sentence) for each thing that is wrong with it.
     """
 
-    __slots__ = ("choices", "default", "doc", "maximum", "minimum", "name", "required", "type")
+    __slots__ = ("check", "choices", "default", "doc", "maximum", "minimum", "name", "required", "type")
 
     def __init__(
         self,
@@ -35,6 +41,7 @@ class Field:
         choices: tuple[str, ...] = (),
         default: int | str | bool | None = None,
         required: bool = False,
+        check: Callable[[Any], Iterable[tuple[str, str]]] | None = None,
     ) -> None:
         self.name = name
         self.type = type
@@ -44,3 +51,4 @@ class Field:
         self.choices = choices
         self.default = default
         self.required = required
+        self.check = check

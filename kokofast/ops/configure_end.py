@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from kokofast.ends import ATTRIBUTES, ENDS, present
 from kokofast.ops.applied import look, twice
 from kokofast.ops.observe import ADDRESS_PROTOCOL
 from kokofast.plan.plan import UPDATE
@@ -77,7 +78,7 @@ def _change_in(
     guarded = [
         (number, ref, PROMOTE) for number, ref, change in changes if any(one.family == AF_INET for one in change.remove)
     ]
-    guarded += [(number, ref, KEEP_ADDRESSES) for number, ref, change in changes if change.up is False]
+    guarded += [(number, ref, KEEP_ADDRESSES) for number, ref, change in changes if _goes_down(change)]
     for _, reference, path in guarded:
         _guard(executor, handle, reference, path)
     try:
@@ -94,6 +95,10 @@ def _change_in(
         if answer is not None and results[number] is None:
             answer.request = request
             results[number] = answer
+
+
+def _goes_down(change: Change) -> bool:
+    return change.up is False or any(one.restarts for one in change.properties)
 
 
 def _set_sysctls_back(executor: Executor, reference: IfRef) -> Refusal | None:
@@ -156,13 +161,15 @@ def _enable_ipv6(
 
 
 def _requests_of(reference: IfRef, change: Change) -> list[Request]:
-    """Return one RTM_SETLINK for all attributes, one for up, and one message for each address."""
+    """Return one RTM_SETLINK for all attributes, those of properties, one for up, and one for each address."""
     requests: list[Request] = []
     # In two messages, and up last: do_setlink() sets an interface up before it sets its queue length, and that, once it
     # is up, waits for RCU with the rtnl lock held (dev_qdisc_change_tx_queue_len()). Of an interface that is up it also
     # tells all of the kernel of a new alias (netdev_state_change()).
     if change.attributes:
         requests.append(Request(RTM_SETLINK, {"index": reference}, change.attributes))
+    for one in change.properties:
+        requests += ENDS[one.name].requests(reference, one.value, one.before)
     if change.up is not None:
         header = {"index": reference, "flags": IFF_UP if change.up else 0, "change": IFF_UP}
         requests.append(Request(RTM_SETLINK, header))
@@ -216,6 +223,7 @@ def _is_back(executor: Executor, reference: IfRef, undo: Change) -> bool:
         return True
     return (
         all(_value(interface, name) == value for name, value in undo.attributes.items() if name != "af_spec")
+        and all(present(one.name, interface.more) == one.value for one in undo.properties)
         and undo.up in (None, interface.up)
         and all(address in interface.addresses for address in undo.add)
         and not any(address in interface.addresses for address in undo.remove)
@@ -236,6 +244,8 @@ def locate(applied: Applied, operation: ConfigureEnd, refusal: Refusal, obstacle
     place = end.where(FIELDS[path[-1]]) if path and path[-1] in FIELDS else end.place
     if isinstance(refusal, KernelError) and refusal.request is not None and "local" in refusal.request.attributes:
         place = _address_place(end, refusal.request)
+    elif isinstance(refusal, KernelError) and refusal.request is not None and not path:
+        place = end.where(next((name for name in ATTRIBUTES if ATTRIBUTES[name] in refusal.request.attributes), ""))
     return problem_of_end(link, end, place, refusal)
 
 
@@ -265,6 +275,8 @@ def _changes(operation: ConfigureEnd) -> Iterator[FieldChange]:
     before = operation.undo.attributes if operation.undo is not None else {}
     for name, value in change.attributes.items():
         yield _SHOWN.get(name, name), _shown(before.get(name)), _shown(value)
+    for one in change.properties:
+        yield one.name, *one.shown
     if change.up is not None:
         yield "up", not change.up, change.up
     for address in change.add:

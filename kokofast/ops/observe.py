@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 
+from kokofast.ends import ATTRIBUTES
 from kokofast.host.netlink import TOO_FAST, UnreadableError
-from kokofast.plan.observed import Interface, Namespace
+from kokofast.plan.observed import NOTHING, Interface, Namespace
 from kokofast.plan.ownership import is_our_group
 from kokofast.topology.model import Address
 from kokofast.wire.addr import IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_GETADDR
@@ -15,6 +16,7 @@ from kokofast.wire.message import KernelError, Request
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.wire.message import Message
@@ -32,6 +34,8 @@ PAUSE_SECONDS = 0.01
 # left the file can be told from one that the user or a daemon added.
 ADDRESS_PROTOCOL = b"K"
 
+# What only properties of ends, and few decisions, ask for.
+_MORE = frozenset(("master", "prop_list", *ATTRIBUTES.values()))
 _WANTED = frozenset(
     (
         "address",
@@ -42,11 +46,10 @@ _WANTED = frozenset(
         "link",
         "link_netnsid",
         "linkinfo",
-        "master",
         "mtu",
         "num_tx_queues",
-        "prop_list",
         "txqlen",
+        *_MORE,
     )
 )
 LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=_WANTED)
@@ -242,9 +245,12 @@ def interface_of(message: Message) -> Interface:
         lower_up=bool(message.header["flags"] & IFF_LOWER_UP),
         peer=attributes.get("link", 0),
         peer_nsid=attributes.get("link_netnsid"),
-        master=attributes.get("master", 0),
-        altnames=tuple(attributes["prop_list"].get("alt_ifname", ())) if "prop_list" in attributes else (),
+        more=NOTHING if _MORE.isdisjoint(attributes) else _more(attributes),
     )
+
+
+def _more(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: attributes[name] for name in _MORE if name in attributes}
 
 
 def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Interface], asked: Request) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from kokofast.ends import ATTRIBUTES
 from kokofast.kinds import KINDS
 from kokofast.plan.compare import IPV6_MIN_MTU
 from kokofast.topology.model import AF_INET6
@@ -24,6 +25,7 @@ FIELDS = {
     "num_tx_queues": "queues",
     "num_rx_queues": "queues",
     "addr_gen_mode": "dad",
+    **{attribute: name for name, attribute in ATTRIBUTES.items()},
 }
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from kokofast.topology.model import Address
+
+NOTHING: Mapping[str, Any] = {}
 
 
 class Interface:
@@ -19,14 +22,13 @@ class Interface:
         temporary: The addresses with a lifetime; empty when not asked for.
         up: Administrative state (IFF_UP).
         lower_up: Whether the peer or parent carries packets (IFF_LOWER_UP).
-        master: The ifindex of the bridge, bond ... that it is a port of, 0 for none.
         data: The data of the link kind (IFLA_INFO_DATA).
+        more: The attributes that show properties of ends, as far as it has them.
     """
 
     __slots__ = (
         "addresses",
         "alias",
-        "altnames",
         "broadcast",
         "data",
         "group",
@@ -35,7 +37,7 @@ class Interface:
         "kind",
         "lower_up",
         "mac",
-        "master",
+        "more",
         "mtu",
         "peer",
         "peer_nsid",
@@ -62,8 +64,7 @@ class Interface:
         lower_up: bool = True,
         peer: int = 0,
         peer_nsid: int | None = None,
-        master: int = 0,
-        altnames: tuple[str, ...] = (),
+        more: Mapping[str, Any] = NOTHING,
         addresses: Mapping[Address, bool] | None = None,
         temporary: tuple[Address, ...] = (),
         data: Mapping[str, object] | None = None,
@@ -82,11 +83,21 @@ class Interface:
         self.lower_up = lower_up
         self.peer = peer
         self.peer_nsid = peer_nsid
-        self.master = master
-        self.altnames = altnames
+        self.more = more
         self.addresses: Mapping[Address, bool] = addresses if addresses is not None else {}
         self.temporary = temporary
         self.data: Mapping[str, object] = data if data is not None else {}
+
+    @property
+    def master(self) -> int:
+        """Return the ifindex of the bridge or the like that it is a port of; 0 for none."""
+        found: int = self.more.get("master", 0)
+        return found
+
+    @property
+    def altnames(self) -> tuple[str, ...]:
+        """Return its alternative names."""
+        return tuple(self.more["prop_list"].get("alt_ifname", ())) if "prop_list" in self.more else ()
 
     def __repr__(self) -> str:
         return f"Interface({self.ifindex}: {self.ifname})"

@@ -127,10 +127,42 @@ def _references(value: object) -> Iterator[IfRef]:
             yield from _references(inner)
 
 
-class Change:
-    """Changes of one interface: link attributes (RTM_SETLINK), up (None: unchanged), addresses to add and remove."""
+class Setting:
+    """What an end property (kokofast.ends) is set to, and what it is before.
 
-    __slots__ = ("add", "attributes", "remove", "up")
+    Args:
+        name: The property.
+        value: The new setting. It may be an IfRef.
+        before: The present setting.
+        shown: (before, after), as the file has them.
+        restarts: Whether the kernel sets the interface, which is up, down and up again.
+    """
+
+    __slots__ = ("before", "name", "restarts", "shown", "value")
+
+    def __init__(
+        self,
+        name: str,
+        value: object,
+        before: object,
+        *,
+        shown: tuple[object, object] = (None, None),
+        restarts: bool = False,
+    ) -> None:
+        self.name = name
+        self.value = value
+        self.before = before
+        self.shown = shown
+        self.restarts = restarts
+
+
+class Change:
+    """Changes of one interface.
+
+    Link attributes (RTM_SETLINK), up (None: unchanged), addresses to add and remove, and properties of the end.
+    """
+
+    __slots__ = ("add", "attributes", "properties", "remove", "up")
 
     def __init__(
         self,
@@ -138,14 +170,16 @@ class Change:
         up: bool | None = None,
         add: tuple[Address, ...] = (),
         remove: tuple[Address, ...] = (),
+        properties: tuple[Setting, ...] = (),
     ) -> None:
+        self.properties = properties
         self.attributes: Mapping[str, object] = attributes if attributes is not None else {}
         self.up = up
         self.add = add
         self.remove = remove
 
     def __bool__(self) -> bool:
-        return bool(self.attributes or self.up is not None or self.add or self.remove)
+        return bool(self.attributes or self.up is not None or self.add or self.remove or self.properties)
 
 
 class ConfigureEnd:
@@ -153,7 +187,7 @@ class ConfigureEnd:
 
     __slots__ = ("change", "end", "interface", "link", "undo")
     verb = "configure"
-    makes = requires = _NONE
+    makes = _NONE
 
     def __init__(self, link: int, end: int, interface: IfRef, change: Change, undo: Change | None = None) -> None:
         self.link = link
@@ -166,6 +200,11 @@ class ConfigureEnd:
     def namespaces(self) -> tuple[int, ...]:
         """That of the interface."""
         return (self.interface.ns,)
+
+    @property
+    def requires(self) -> tuple[IfRef, ...]:
+        """Those that properties refer to."""
+        return tuple(one.value for one in self.change.properties if isinstance(one.value, IfRef))
 
 
 class Mirror:

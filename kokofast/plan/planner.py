@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
     from kokofast.kinds.kind import Kind
     from kokofast.plan.observed import Interface
+    from kokofast.plan.operations import Setting
     from kokofast.plan.plan import Situation
+    from kokofast.plan.properties import Properties
     from kokofast.topology.model import End, Node, Topology
 
 LOOPBACK = "lo"
@@ -117,12 +119,17 @@ class _LinkPlanner:
         self.by_alias: dict[str, list[tuple[int, Interface]]] | None = None  # see _with_alias()
         self.nodes = topology.nodes
         self.titles: dict[int, str] | None = None  # see _title_of()
+        self.properties: Properties | None = None
 
     def plan_links(self) -> None:
         """Add the operations of all links, or problems."""
         order: Sequence[int] = range(len(self.links))
         cycles: list[list[int]] = []
-        if any(link.parent is not None for link in self.links):
+        if any(end.properties for link in self.links for end in link.ends):
+            from kokofast.plan.properties import Properties  # few ends have some
+
+            self.properties = Properties(self.links, self.situation)
+        if self.properties is not None or any(link.parent is not None for link in self.links):
             from kokofast.plan.order import parents_first  # needed for links with parents only
 
             order, cycles = parents_first(self.links, self.situation.places)
@@ -143,7 +150,10 @@ class _LinkPlanner:
             titles = [self.links[number].title() for number in cycle]
             more = [] if len(titles) <= CYCLE_SHOWN else [f"{len(titles) - CYCLE_SHOWN:,} more"]
             chain = " -> ".join([*titles[:CYCLE_SHOWN], *more, titles[0]])
-            self._problem(self.links[cycle[0]].where("parent"), f"parent cycle: {chain}")
+            first = self.links[cycle[0]]
+            what = "parent" if all(self.links[number].parent for number in cycle) else "master"
+            place = first.where("parent") if first.parent else first.ends[0].where("master")
+            self._problem(place, f"{what} cycle: {chain}")
 
     def _plan_link(self, number: int, link: Link, parent: IfRef | None) -> None:
         """Add the operations of one link, or its problems."""
@@ -189,7 +199,9 @@ class _LinkPlanner:
             room = self.prospect.room_of(operation.interface)
             if room is not None and "mtu" in change.attributes:  # a mirror lowers it before
                 mtu = min(room, change.attributes["mtu"])  # type: ignore[call-overload]
-                change = Change({**change.attributes, "mtu": mtu}, change.up, change.add, change.remove)
+                change = Change(
+                    {**change.attributes, "mtu": mtu}, change.up, change.add, change.remove, change.properties
+                )
             self.plan.add(ConfigureEnd(operation.link, operation.end, operation.interface, change, operation.undo))
 
     def _follow_lowered_parents(self) -> None:
@@ -396,7 +408,12 @@ class _LinkPlanner:
             if not _is_marked_by_mac(end, random_mac):
                 settings["broadcast"] = BROADCAST
             change = Change(settings, up=True if end.up else None, add=end.addresses)
-            done = self.plan.add(ConfigureEnd(number, position, reference, change), (created,))
+            configured = ConfigureEnd(number, position, reference, change)
+            after: tuple[int, ...] = (created,)
+            if end.properties:
+                change.properties = self._settings(link, end, reference, None)
+                after = (created, *self.prospect.ready(configured.requires))
+            done = self.plan.add(configured, after)
             self.prospect.completes(done, reference)
             mtu = end.mtu if end.mtu is not None else DEFAULT_MTU if parent is None else self._room(link, parent)
             self.prospect.sets_mtu(reference, mtu)
@@ -417,23 +434,35 @@ class _LinkPlanner:
             end = self._with_link_local(end, alias, interface)
             place = reference.ns, reference.ifname
             most, carries = self.rooms.get(place), place in self.carriers
-            if not is_right(end, interface, alias, most, follows):
+            settings = self._settings(link, end, reference, interface) if end.properties else ()
+            if settings or not is_right(end, interface, alias, most, follows):
                 for where, message in unbearable(end, interface, most, follows):
                     self._problem(where, message)
                 self.plan.actions[number] = UPDATE
                 found = difference(end, interface, alias, most=most, follows=follows, carries=carries)
-                now, last, final = (
-                    ConfigureEnd(number, position, reference, *step) for step in (found.now, found.last, found.final)
-                )
+                steps = found.now, found.last, found.final
+                if settings:
+                    from kokofast.plan.properties import add_to_steps
+
+                    add_to_steps(settings, steps, interface)
+                now, last, final = (ConfigureEnd(number, position, reference, *step) for step in steps)
                 self.last += [last] if last.change else []
                 self.final += [final] if final.change else []
                 if now.change:
-                    self.prospect.completes(self.plan.add(now, wait), reference)
+                    after = (*wait, *self.prospect.ready(now.requires)) if settings else wait
+                    self.prospect.completes(self.plan.add(now, after), reference)
             mtu = end.mtu if end.mtu is not None else follows
             if mtu is not None:
                 mtu = mtu if most is None else min(mtu, most)
                 self.prospect.sets_mtu(reference, mtu, at_first=max(mtu, interface.mtu) if not carries else mtu)
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface, alias))
+
+    def _settings(self, link: Link, end: End, reference: IfRef, interface: Interface | None) -> tuple[Setting, ...]:
+        """Return what has to be set by the modules of kokofast.ends; add problems."""
+        assert self.properties is not None
+        settings, problems = self.properties.plan(link, end, reference, interface)
+        self.plan.problems += problems
+        return settings
 
     def _with_link_local(self, end: End, alias: str, interface: Interface | None = None) -> End:
         """Return the end with a link-local address of ours if it has dad: false, which excludes the kernel's."""

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from kokofast.ends import ATTRIBUTES
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
 from kokofast.topology.checks import check_links
@@ -326,7 +327,12 @@ class _Builder:
         first = self._taken.setdefault((identity, ifname), taken)
         if first is not taken:
             self._repeated.append((place, f"{name}:{ifname}", first))
-        return End(name, ifname, place=place, places=places, **given.values)
+        values = given.values
+        if not ATTRIBUTES.keys().isdisjoint(values):
+            properties = {key: values[key] for key in ATTRIBUTES if key in values}
+            others = {key: value for key, value in values.items() if key not in properties}
+            return End(name, ifname, properties=properties, place=place, places=places, **others)
+        return End(name, ifname, place=place, places=places, **values)
 
     # Values
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from kokofast.topology.problems import Problem
 
+_NOTHING: Mapping[str, object] = {}
+
 AF_INET = 2
 AF_INET6 = 10
 
@@ -96,8 +98,8 @@ class End:
     """One end of a link: an interface in the namespace of a node.
 
     None means the kernel's default. mtu is in bytes, mac is 6 bytes, txqlen is in packets, queues is the number of
-    queue pairs. dad False: the link-local IPv6 address is used without duplicate address detection. places has the
-    place in the file of fields that have their own.
+    queue pairs. dad False: the link-local IPv6 address is used without duplicate address detection. properties are
+    those that have a module in kokofast.ends. places has the place in the file of fields that have their own.
     """
 
     __slots__ = (
@@ -110,6 +112,7 @@ class End:
         "node",
         "place",
         "places",
+        "properties",
         "queues",
         "txqlen",
         "up",
@@ -128,6 +131,7 @@ class End:
         up: bool = True,
         dad: bool | None = None,
         mirror: Mirror | None = None,
+        properties: Mapping[str, object] = _NOTHING,
         place: str = "",
         places: Mapping[str, str] | None = None,
     ) -> None:
@@ -141,6 +145,7 @@ class End:
         self.up = up
         self.dad = dad
         self.mirror = mirror
+        self.properties = properties
         self.place = place
         self.places = places
 

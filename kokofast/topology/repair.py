@@ -53,10 +53,11 @@ def fits(value: object, rule: Rule, path: str, report: Report) -> bool:
         return True
     if rule.nested is not None and isinstance(value, dict):
         repair(value, rule.nested, "it", path, report)
-    elif isinstance(value, list) and rule.field.type == "addresses":
+    elif isinstance(value, list) and rule.field.type in ("addresses", "texts"):
+        what = "an address in text" if rule.field.type == "addresses" else "text"
         for index, item in enumerate(value):
             if not isinstance(item, str):
-                report(f"{path}[{index}]", f"must be an address in text, not {describe(item)}")
+                report(f"{path}[{index}]", f"must be {what}, not {describe(item)}")
     else:
         report(path, f"must be {rule.expects}, not {describe(value)}")
     return False

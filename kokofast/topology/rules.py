@@ -7,13 +7,14 @@ failure. What msgspec cannot check (is this text an address?) is a function of v
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial, reduce
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
@@ -160,6 +161,7 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
     "subnet": _text("a subnet in text", one(partial(parse_subnet, family=AF_INET)), examples=["10.0.0.0/16"]),
     "subnet6": _text("a subnet in text", one(partial(parse_subnet, family=AF_INET6)), examples=["2001:db8::/48"]),
     "addresses": lambda field: Rule(field, list[str], "a list of addresses in text", parse_addresses),
+    "texts": lambda field: Rule(field, list[str], "a list of texts"),
     "queues": _queues,
     "mirror": _mirror,
     "netns": _text("a namespace's name", one(values.check_netns_name), minLength=1),
@@ -176,9 +178,23 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
 def make_rule(field: Field) -> Rule:
     """Return the rule of a field, with its doc for the schema."""
     rule = TYPES[field.type](field)
+    if field.check is not None:
+        rule.parse = _checked(field.check)
     if field.doc:
         rule.annotation = Annotated[rule.annotation, Meta(description=field.doc)]
     return rule
+
+
+def _checked(check: Callable[[Any], Iterable[tuple[str, str]]]) -> Parse:
+    """Return a parser of a field that brings its check along."""
+
+    def parse(value: object, complain: Complain) -> object:
+        wrong = list(check(value))
+        for path, message in wrong:
+            complain(path, message)
+        return INVALID if wrong else value
+
+    return parse
 
 
 def table(*fields: Field) -> dict[str, Rule]:
@@ -207,6 +223,7 @@ def shared_fields(mtu: tuple[int, int]) -> tuple[Field, ...]:
             "dad", "bool", "false: a link-local IPv6 address that can be used at once, without looking for duplicates"
         ),
         Field("mirror", "mirror", "copy another interface's traffic to this end"),
+        *(found.field for found in ENDS.values()),
     )
 
 

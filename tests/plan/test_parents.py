@@ -510,12 +510,12 @@ class TestWhatKeepsALinkFromItsParent:
     @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
     def test_a_port_of_a_bridge(self, kind: str) -> None:
         bridge = Interface(7, "br0", kind="bridge")
-        assert obstacles(on(kind, "c:e0", "h:up0"), bridge, master=7) == [
+        assert obstacles(on(kind, "c:e0", "h:up0"), bridge, more={"master": 7}) == [
             f"link.parent: up0 is a port of the bridge br0, and cannot be the parent of a {kind}: use br0, or take up0 "
             "out of it (ip link set up0 nomaster)"
         ]
-        assert obstacles(on("vxlan", "c:e0", "h:up0"), bridge, master=7) == []
-        assert obstacles(on(kind, "c:e0", "h:up0"), Interface(7, "red", kind="vrf"), master=7) == []
+        assert obstacles(on("vxlan", "c:e0", "h:up0"), bridge, more={"master": 7}) == []
+        assert obstacles(on(kind, "c:e0", "h:up0"), Interface(7, "red", kind="vrf"), more={"master": 7}) == []
 
     @pytest.mark.parametrize(("kind", "other"), [("macvlan", "ipvlan"), ("ipvlan", "macvlan")])
     def test_the_other_kind(self, kind: str, other: str) -> None:
@@ -553,7 +553,7 @@ class TestWhatKeepsALinkFromItsParent:
         assert obstacles(link, theirs("x0", 9, "vlan", parent=5, **data)) == []
 
     def test_an_alternative_name(self) -> None:
-        up0 = Interface(2, "up0", mtu=1500, altnames=("uplink", "enp1s0"))
+        up0 = Interface(2, "up0", mtu=1500, more={"prop_list": {"alt_ifname": ["uplink", "enp1s0"]}})
         there = namespace(0), namespace(1, up0)
         hint = "; it is another name (altname) of up0, use that"
         found = plan(nodes(on("macvlan", "c:e0", "h:uplink")), *there)

@@ -1,0 +1,92 @@
+"""What the other packages may ask of an end property."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, Protocol
+
+    from kokofast.kinds.fields import Field
+    from kokofast.topology.model import End, Link
+    from kokofast.wire.message import Request
+
+    class View(Protocol):
+        """The namespace of an end, as it will be."""
+
+        def reference(self, ifname: str) -> object:
+            """Return a typed reference to the ifindex of an interface."""
+
+        def index_of(self, reference: object) -> int | None:
+            """Return the ifindex of an interface that is there; None for one that is to be made."""
+
+        def kind_of(self, ifname: str) -> str | None:
+            """Return the kind of an interface, "" for none; None where there is no such interface."""
+
+        def owner_of(self, name: str) -> str | None:
+            """Return the interface that has a name already, itself or as an altname; None for no other one."""
+
+        def present(self, name: str) -> Any:
+            """Return the present value of a property of the end; None for an end that is to be made."""
+
+        def name_of(self, index: object) -> str:
+            """Return the interface of an ifindex, or of a reference; "" for none."""
+
+        def is_up(self) -> bool:
+            """Whether the end is there, and up."""
+
+
+# When an end that is there is changed: with all that can be undone; or behind that, because it cannot be undone exactly
+# (the kernel drops routes, say).
+NOW, LAST = range(2)
+
+
+class Property:
+    """A property of ends. A module of this package has a subclass, and an instance of it as PROPERTY.
+
+    A value is what the field holds; a setting is what the kernel has, in a form that can be compared.
+
+    Attributes:
+        field: Its field in the file.
+        nothing: The setting of a new interface.
+        stage: NOW or LAST.
+    """
+
+    field: Field
+    nothing: object = None
+    stage = NOW
+
+    def names(self, value: Any) -> tuple[str, ...]:
+        """Return the names that the end takes in its namespace, beside its own."""
+        return ()
+
+    def needs(self, value: Any) -> tuple[str, ...]:
+        """Return the interfaces in the namespace of the end without which it cannot be set."""
+        return ()
+
+    def problems(self, link: Link, end: End, value: Any, view: View) -> Iterator[tuple[str, str]]:
+        """Yield (field, fact and cure) of what keeps the value from being set. The place is put before it."""
+        return iter(())
+
+    def restarts(self, value: Any, view: View) -> bool:
+        """Whether the kernel sets an interface that is up down and up again when the value is set."""
+        return False
+
+    def present(self, shown: Any) -> Any:
+        """Return the setting that an attribute of an interface shows; None: it has none."""
+        raise NotImplementedError
+
+    def wanted(self, value: Any, view: View) -> Any:
+        """Return the setting of a value. It may be a reference to an interface."""
+        raise NotImplementedError
+
+    def requests(self, index: object, new: Any, before: Any) -> list[Request]:
+        """Return the messages that change the setting of an interface, given a reference to it."""
+        raise NotImplementedError
+
+    def shown(self, setting: Any, name_of: Callable[[Any], str]) -> object:
+        """Return a setting as the file has it, None for none.
+
+        name_of() returns the interface of an ifindex, or of a reference.
+        """
+        raise NotImplementedError

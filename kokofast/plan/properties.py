@@ -1,0 +1,129 @@
+"""The properties of ends that have a module each (kokofast.ends): what has to be set. Few ends have some."""
+
+from __future__ import annotations
+
+from kokofast.ends import ENDS, present
+from kokofast.plan.operations import Change, IfRef, Setting
+from kokofast.topology.model import AF_INET6
+from kokofast.topology.problems import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from kokofast.plan.observed import Interface
+    from kokofast.plan.plan import Situation
+    from kokofast.topology.model import End, Link
+
+    Step = tuple[Change, Change]
+
+
+class Properties:
+    """Plans the properties of the ends of a topology."""
+
+    def __init__(self, links: Sequence[Link], situation: Situation) -> None:
+        self.situation = situation
+        # Of the ends in the file: the kind of each, and who has each name.
+        self.kinds: dict[tuple[int, str], str] = {}
+        self.owners: dict[tuple[int, str], tuple[int, str]] = {}
+        for link in links:
+            for end in link.ends:
+                place = situation.places[end.node], end.ifname
+                self.kinds[place] = link.kind
+                self.owners[place] = place
+        for link in links:
+            for end in link.ends:
+                place = situation.places[end.node], end.ifname
+                for name, value in end.properties.items():
+                    for taken in ENDS[name].names(value):
+                        self.owners.setdefault((place[0], taken), place)
+        self._there: dict[int, dict[str, str]] = {}
+
+    def plan(
+        self, link: Link, end: End, reference: IfRef, interface: Interface | None
+    ) -> tuple[tuple[Setting, ...], list[Problem]]:
+        """Return what has to be set at an end, and what keeps it from that. interface is the end that is there."""
+        view = _View(self, reference, interface)
+        settings: list[Setting] = []
+        problems: list[Problem] = []
+        for name, value in end.properties.items():
+            found = ENDS[name]
+            wrong = [
+                Problem(end.where(field), f"{end.node}:{end.ifname}: {text}")
+                for field, text in found.problems(link, end, value, view)
+            ]
+            problems += wrong
+            if wrong:
+                continue
+            wanted, before = found.wanted(value, view), view.present(name)
+            is_same = before is not None and (view.index_of(wanted) if isinstance(wanted, IfRef) else wanted) == before
+            if not is_same:
+                before = found.nothing if before is None else before
+                shown = found.shown(before, view.name_of), found.shown(wanted, view.name_of)
+                restarts = view.is_up() and found.restarts(value, view)
+                settings.append(Setting(name, wanted, before, shown=shown, restarts=restarts))
+        return tuple(settings), problems
+
+    def names_in(self, ns: int) -> dict[str, str]:
+        """Return the names in a namespace, altnames among them, each with the name of its interface."""
+        if ns not in self._there:
+            namespace = self.situation.observed[ns]
+            found = namespace.interfaces.values() if namespace is not None else ()
+            self._there[ns] = {name: item.ifname for item in found for name in (item.ifname, *item.altnames)}
+        return self._there[ns]
+
+
+def add_to_steps(settings: Sequence[Setting], steps: Sequence[Step], interface: Interface) -> None:
+    """Put changes of an end that is there into the stages where they belong."""
+    ours = tuple(item for item, is_ours in interface.addresses.items() if is_ours and item.family == AF_INET6)
+    for one in settings:
+        change, undo = steps[ENDS[one.name].stage]
+        change.properties += (one,)
+        undo.properties += (Setting(one.name, one.before, one.value, restarts=one.restarts),)
+        if one.restarts:  # see compare.difference() on interfaces that go down
+            change.add += ours
+            undo.add += ours
+
+
+class _View:
+    """See kokofast.ends.property.View."""
+
+    def __init__(self, properties: Properties, reference: IfRef, interface: Interface | None) -> None:
+        self._properties = properties
+        self._end = reference
+        self._interface = interface
+
+    def reference(self, ifname: str) -> IfRef:
+        return IfRef(self._end.ns, ifname)
+
+    def index_of(self, reference: object) -> int | None:
+        assert isinstance(reference, IfRef)
+        found = self._properties.situation.find(reference)
+        return None if found is None else found.ifindex
+
+    def kind_of(self, ifname: str) -> str | None:
+        reference = self.reference(ifname)
+        found = self._properties.situation.find(reference)
+        if found is not None:
+            return found.kind
+        return self._properties.kinds.get((reference.ns, ifname))
+
+    def owner_of(self, name: str) -> str | None:
+        ns, own = self._end.ns, self._end.ifname
+        _, planned = self._properties.owners.get((ns, name), (ns, own))
+        owner = planned if planned != own else self._properties.names_in(ns).get(name, own)
+        return None if owner == own else owner
+
+    def present(self, name: str) -> Any:
+        return None if self._interface is None else present(name, self._interface.more)
+
+    def is_up(self) -> bool:
+        return self._interface is not None and self._interface.up
+
+    def name_of(self, index: object) -> str:
+        if isinstance(index, IfRef):
+            return index.ifname
+        namespace = self._properties.situation.observed[self._end.ns]
+        there = namespace.interfaces.values() if namespace is not None else ()
+        return next((item.ifname for item in there if item.ifindex == index), "")
