@@ -205,6 +205,18 @@ def test_the_names_and_addresses_shown_are_those_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_ports_shown_reach_each_other(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Ports")[2]
+    (tmp_path / "lan.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    (command,) = re.findall(r"`(kokofast batch lan.yaml)`", text)
+    ping = "ip netns exec r1 ping -c 1 -W 5 192.0.2.2"
+    done = private(f"{command}\n{ping}\n{command}\nkokofast destroy lan.yaml", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 links created" in done.stdout
+    assert "3 links unchanged" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_library_example_runs(tmp_path: Path) -> None:
     (code,) = blocks("python")
     (tmp_path / "example.py").write_text(code, encoding="utf-8")

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 # One line a property: this is where it is registered. Its name, which its module has too, with a PROPERTY; and the
 # attribute of an RTM_NEWLINK message that shows it, and that sets it.
-ATTRIBUTES: dict[str, str] = {}
+ATTRIBUTES = {
+    "master": "master",
+}
 
 
 ENDS: Registry[Property] = Registry("kokofast.ends", "PROPERTY", ATTRIBUTES)

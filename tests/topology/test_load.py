@@ -124,6 +124,16 @@ def test_places_name_the_origin() -> None:
     assert full.where("up") == "$.links[1].endpoints[0]"
 
 
+def test_properties_of_ends() -> None:
+    end = {"node": "a", "interface": "x", "master": "br1"}
+    tree = {"defaults": {"master": "br0"}, "links": [{"endpoints": [end, "b:x"], "mtu": 1400}]}
+    first, second = load_tree(tree).links[0].ends
+    assert (first.properties, second.properties) == ({"master": "br1"}, {"master": "br0"})
+    assert (first.mtu, first.where("master")) == (1400, "$.links[0].endpoints[0].master")
+    assert second.where("master") == "$.defaults.master"
+    assert load_tree([{"endpoints": OK}]).links[0].ends[0].properties == {}
+
+
 def test_places_of_each_format() -> None:
     bare = load_tree([{"endpoints": OK, "mtu": 70}]).links[0]
     assert (bare.place, bare.ends[1].place, bare.ends[1].where("mtu")) == ("$[0]", "$[0].endpoints[1]", "$[0].mtu")
@@ -215,7 +225,7 @@ NODE_WORDS = "a node has exactly one of netns, path, pid, host, docker, podman, 
         ([3], ["$[0]: a link must be an object, or a list of its endpoints, not 3"]),
         ([{}], ["$[0]: a veth link needs 'endpoints'"]),
         ([VETH | {"mtuu": 1}], ["$[0].mtuu: unknown key 'mtuu'; did you mean 'mtu'?"]),
-        ([VETH | {"a\x1bb": 1}], ["$[0]['a\\x1bb']: unknown key 'a\\x1bb'; known: addresses, dad, endpoints, mac, mirror, mtu, queues, subnet, subnet6, txqlen, type, up"]),
+        ([VETH | {"a\x1bb": 1}], ["$[0]['a\\x1bb']: unknown key 'a\\x1bb'; known: addresses, dad, endpoints, mac, master, mirror, mtu, queues, subnet, subnet6, txqlen, type, up"]),
         ([VETH | {"mtu": 67}], ["$[0].mtu: must be a whole number from 68 to 65535, not 67"]),
         ([VETH | {"mtu": 65536}], ["$[0].mtu: must be a whole number from 68 to 65535, not 65536"]),
         ([VETH | {"mtu": True}], ["$[0].mtu: must be a whole number from 68 to 65535, not true"]),
@@ -251,7 +261,7 @@ NODE_WORDS = "a node has exactly one of netns, path, pid, host, docker, podman, 
         ([{"endpoints": [{"node": "a", "interface": "b/c", "mtu": 9}, {"node": "a", "ifname": "x"}]}],
          ["$[0].endpoints[0].interface: the interface name 'b/c' has a slash or a colon in it",
           "$[0].endpoints[0].mtu: must be a whole number from 68 to 65535, not 9",
-          "$[0].endpoints[1].ifname: unknown key 'ifname'; known: addresses, dad, interface, mac, mirror, mtu, node, queues, txqlen, up"]),
+          "$[0].endpoints[1].ifname: unknown key 'ifname'; known: addresses, dad, interface, mac, master, mirror, mtu, node, queues, txqlen, up"]),
         ([{"endpoints": [{"node": "a", "interface": "b/c", "mtu": 9}, "d:e/f"]}],
          ["$[0].endpoints[0].interface: the interface name 'b/c' has a slash or a colon in it",
           "$[0].endpoints[0].mtu: must be a whole number from 68 to 65535, not 9",
@@ -273,7 +283,7 @@ NODE_WORDS = "a node has exactly one of netns, path, pid, host, docker, podman, 
         ({"defaults": {"mac": "x"}, "links": []}, ["$.defaults.mac: 'x' is not a MAC address: six hex pairs such as 02:aa:c1:00:00:01"]),
         ({"defaults": {"type": "x"}, "links": []}, ["$.defaults.type: must be one of veth, not 'x'"]),
         ({"defaults": {"create": 1}, "links": []}, ["$.defaults.create: must be true or false, not 1"]),
-        ({"defaults": {"endpoints": OK}, "links": []}, ["$.defaults.endpoints: unknown key 'endpoints'; known: addresses, create, dad, mac, mirror, mtu, queues, subnet, subnet6, txqlen, type, up"]),
+        ({"defaults": {"endpoints": OK}, "links": []}, ["$.defaults.endpoints: unknown key 'endpoints'; known: addresses, create, dad, mac, master, mirror, mtu, queues, subnet, subnet6, txqlen, type, up"]),
         ({"nodes": {"r1": "x"}, "links": []}, ["$.nodes.r1: must be an object such as {\"netns\": \"r1\"}, not 'x'"]),
         ({"nodes": {"r1": {}}, "links": []}, [f"$.nodes.r1: {NODE_WORDS} none"]),
         ({"nodes": {"r1": {"pid": 1, "netns": "x"}}, "links": []}, [f"$.nodes.r1: {NODE_WORDS} netns and pid"]),

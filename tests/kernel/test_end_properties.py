@@ -1,0 +1,140 @@
+"""The end properties of kokofast.ends on the real kernel: set, compared, changed, undone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import addresses, ip, ip_batch, links
+from tests.kernel.conftest import Lab, Start, Watch, kill_midway, ping, state, until
+from tests.kernel.test_kinds import refused
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+
+def end(node: str, ifname: str, **more: object) -> dict[str, object]:
+    return {"node": node, "interface": ifname, **more}
+
+
+def seen_of(*names: str) -> str:
+    """All that ``ip`` shows, but for what a bridge keeps of ports that it once had."""
+    return re.sub(r"tso_max_size \d+", "", state(*names))
+
+
+class TestMaster:
+    @pytest.fixture
+    def nodes(self, lab: Lab) -> tuple[str, str]:
+        """Two namespaces with bridges br0 and br1 of somebody else in the first.
+
+        They are down, and have a MAC address of their own: else they change with their ports, and with time.
+        """
+        a, b = lab.node("a"), lab.node("b")
+        ip_batch(a, *(f"link add br{i} address 02:00:00:00:00:0{i} type bridge" for i in range(2)))
+        return a, b
+
+    def test_ports_of_a_bridge(self, lab: Lab, nodes: tuple[str, str]) -> None:
+        a, b = nodes
+        before = seen_of(a, b)
+        lab.write([{"endpoints": [end(a, "e0", master="br0"), f"{b}:e0"]}])
+        assert lab.batch("--dry-run")["status"] == "planned"
+        lab.batch()
+        assert links(a)["e0"]["master"] == "br0"
+        assert lab.batch()["status"] == "unchanged"
+        (seen,) = lab.inspect()
+        assert [one.get("master") for one in seen["endpoints"]] == ["br0", None]
+        lab.destroy()
+        assert seen_of(a, b) == before
+
+    def test_another_master_is_set_in_place(self, lab: Lab, nodes: tuple[str, str]) -> None:
+        a, b = nodes
+        addresses_of_e0 = ["192.0.2.1/24", "2001:db8::1/64"]
+        lab.write([{"endpoints": [end(a, "e0", addresses=addresses_of_e0, master="br0"), f"{b}:e0"]}])
+        lab.batch()
+        ip(a, "address", "add", "192.0.2.9/32", "dev", "e0")  # somebody else's stays
+        index = links(a)["e0"]["ifindex"]
+        lab.write([{"endpoints": [end(a, "e0", addresses=addresses_of_e0, master="br1"), f"{b}:e0"]}])
+        planned = lab.batch("--dry-run")["plan"]
+        assert [(one["field"], one["before"], one["after"]) for one in planned] == [("master", "br0", "br1")]
+        assert lab.batch()["links"]["updated"] == 1
+        assert (links(a)["e0"]["master"], links(a)["e0"]["ifindex"]) == ("br1", index)
+        assert sorted(addresses(a, "e0")) == sorted([*addresses_of_e0, "192.0.2.9/32"])
+        assert lab.batch()["status"] == "unchanged"
+        # Without the field it stays; somebody else may have chosen it.
+        lab.write([{"endpoints": [end(a, "e0", addresses=addresses_of_e0), f"{b}:e0"]}])
+        assert lab.batch()["status"] == "unchanged"
+        assert links(a)["e0"]["master"] == "br1"
+
+    def test_a_bridge_of_the_same_file(self, lab: Lab) -> None:
+        a, b, switch = lab.node("a"), lab.node("b"), lab.node("switch")
+        before = state(a, b, switch)
+        ports = [f"{a}:e0:192.0.2.1/24", f"{b}:e0:192.0.2.2/24"]
+        rows: list[dict[str, object]] = [
+            {"endpoints": [port, end(switch, f"p{number}", master="sw")]} for number, port in enumerate(ports)
+        ]
+        lab.write([*rows, {"type": "bridge", "endpoint": f"{switch}:sw"}])
+        lab.batch()
+        ping(a, "192.0.2.2")
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        assert state(a, b, switch) == before
+
+    def test_all_is_taken_back(self, lab: Lab, nodes: tuple[str, str]) -> None:
+        a, b = nodes
+        lab.write([{"endpoints": [end(a, "e0", master="br0"), f"{b}:e0"]}, {"endpoints": [f"{a}:e1", f"{b}:e1"]}])
+        lab.batch()
+        # A bridge does not take the parent of a macvlan, which only the kernel knows.
+        ip(a, "link", "add", "link", "e1", "name", "m1", "type", "macvlan")
+        until(lambda: "tentative" not in state(a, b), "the link-local addresses are known to be unique")
+        before = seen_of(a, b)
+        lab.write(
+            [
+                {"endpoints": [end(a, "e0", master="br1"), f"{b}:e0"]},
+                {"endpoints": [end(a, "e1", master="br1"), f"{b}:e1"]},
+                {"endpoints": [end(a, "e2", master="br1"), f"{b}:e2"]},
+            ]
+        )
+        refused(lab, "$.links[1].endpoints[0].master", "e1", code=1)
+        assert seen_of(a, b) == before
+
+    def test_what_is_no_master_is_refused(self, lab: Lab, nodes: tuple[str, str]) -> None:
+        a, b = nodes
+        ip(a, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+        before = seen_of(a, b)
+        place = "$.links[0].endpoints[0].master"
+        for master, words in (
+            ("br9", "there is no interface br9"),
+            ("v0", "v0 is a veth and no bridge, bond or VRF; name one of these"),
+            ("lo", "lo is no bridge"),
+            ("e0", "master cycle"),
+        ):
+            lab.write([{"endpoints": [end(a, "e0", master=master), f"{b}:e0"]}])
+            refused(lab, place, words)
+        lab.write([{"type": "bridge", "endpoint": end(a, "sw", master="br0")}])
+        refused(lab, "$.links[0].endpoint.master", "connect bridges by a veth link")
+        lab.write([{"endpoints": [end(a, "e0"), f"{b}:e0"], "master": "br0"}])
+        refused(lab, "$.links[0].master", f"there is no interface br0 in {b}")
+        assert seen_of(a, b) == before
+
+    def test_yaml(self, lab: Lab, nodes: tuple[str, str], tmp_path: Path) -> None:
+        a, b = nodes
+        file = tmp_path / f"{lab.name}.yaml"
+        file.write_text(f"links:\n- endpoints:\n  - {{node: {a}, interface: e0, master: br0}}\n  - {b}:e0\n")
+        done = lab.kokofast("batch", str(file), "--format", "json")
+        assert json.loads(done.stdout)["status"] == "applied", done.stderr
+        assert links(a)["e0"]["master"] == "br0"
+
+    def test_killed_while_ports_are_made(self, lab: Lab, nodes: tuple[str, str], start: Start, watch: Any) -> None:
+        a, b = nodes
+        before = seen_of(a, b)
+        lab.write([{"endpoints": [end(a, f"e{i}", master="br0"), f"{b}:e{i}"]} for i in range(300)])
+        sight: Watch = watch(a)
+        kill_midway(lab, start, lambda: sight.count() > 5)
+        lab.batch()
+        assert {link.get("master") for name, link in links(a).items() if name[0] == "e"} == {"br0"}
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        assert seen_of(a, b) == before

@@ -1,0 +1,110 @@
+"""End properties in a plan: what waits for what, in which stage, what is refused. Here are also bonds and VRFs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kokofast.ends import ATTRIBUTES, ENDS
+from kokofast.plan.observed import Interface, Namespace
+from kokofast.plan.operations import ConfigureEnd, CreateLink, IfRef
+from kokofast.plan.plan import Plan
+from kokofast.topology.model import Link
+from tests.plan.builders import end, interface, link_alias, namespace, plan, topology, veth
+
+
+def port(**fields: Any) -> Link:
+    return veth(end("r1:e0", **fields), "r2:e0")
+
+
+def master(kind: str, ifindex: int = 7) -> Interface:
+    return Interface(ifindex, f"m{ifindex}", kind=kind, mtu=1500)
+
+
+def there(link: Link, *more: Interface, **fields: Any) -> tuple[Namespace, Namespace]:
+    """The link, and more interfaces in its first namespace; fields are of its first end."""
+    alias = link_alias(link)
+    return namespace(0, interface("e0", 5, 6, alias, **fields), *more), namespace(1, interface("e0", 6, 5, alias))
+
+
+def said(found: Plan) -> list[tuple[str, str]]:
+    return [(problem.place, problem.message) for problem in found.problems]
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_a_registered_property_is_whole(name: str) -> None:
+    assert ENDS[name].field.name == name
+    assert ENDS[name].present(None) == ENDS[name].nothing
+    assert ENDS[name].shown(ENDS[name].nothing, str) in (None, [])
+
+
+class TestMaster:
+    @pytest.mark.parametrize("kind", ["bridge", "bond", "vrf"])
+    def test_a_new_end_gets_it_before_it_is_up(self, kind: str) -> None:
+        found = plan(topology(port(properties={"master": "m7"})), namespace(0, master(kind)), namespace(1))
+        assert said(found) == []
+        (configured,) = (one for one in found.operations if isinstance(one, ConfigureEnd) and one.end == 0)
+        (setting,) = configured.change.properties
+        assert (setting.name, str(setting.value), setting.before) == ("master", str(IfRef(0, "m7")), 0)
+        assert configured.change.up
+
+    def test_a_master_of_the_file_comes_first(self) -> None:
+        bridge = Link("bridge", (end("r1:sw"),), options={"stp": False, "group_fwd_mask": 0}, place="bridge")
+        wanted = topology(port(properties={"master": "sw"}), bridge, create=True)
+        found = plan(wanted, None, None)
+        assert said(found) == []
+        numbers = {id(one): number for number, one in enumerate(found.operations)}
+        made, configured = (
+            next(one for one in found.operations if isinstance(one, ConfigureEnd) and one.link == link)
+            for link in (1, 0)
+        )
+        assert numbers[id(made)] in found.after[numbers[id(configured)]]
+        assert [one.link for one in found.operations if isinstance(one, CreateLink)] == [1, 0]
+
+    def test_another_one_is_set_behind_what_can_be_undone(self) -> None:
+        link = port(properties={"master": "m8"}, txqlen=5)
+        found = plan(topology(link), *there(link, master("bridge"), master("bridge", 8), more={"master": 7}))
+        now, last = found.operations
+        assert isinstance(now, ConfigureEnd)
+        assert isinstance(last, ConfigureEnd)
+        assert (found.last, found.final) == (1, 2)
+        assert now.change.properties == ()
+        assert last.undo is not None
+        assert [(one.value, one.before is None) for one in last.undo.properties] == [(7, False)]
+        assert (last.change.add, last.undo.add) == ((), ())
+
+    @pytest.mark.parametrize("kinds", [("vrf", "bridge"), ("bridge", "vrf")])
+    def test_addresses_come_back_that_a_vrf_takes_away(self, kinds: tuple[str, str]) -> None:
+        link = port(properties={"master": "m8"}, addresses=["2001:db8::1/64"])
+        ours = {"2001:db8::1/64": True, "2001:db8::2/64": False}
+        before = there(link, *map(master, kinds, (7, 8)), more={"master": 7}, addresses=ours)
+        (change,) = plan(topology(link), *before).operations
+        assert isinstance(change, ConfigureEnd)
+        assert change.undo is not None
+        texts = [str(one.packed[-1]) for one in (*change.change.add, *change.undo.add)]
+        assert texts == ["1", "1"]
+        assert change.change.properties[0].restarts
+        assert change.undo.properties[0].restarts
+
+    def test_the_right_one_is_no_change(self) -> None:
+        link = port(properties={"master": "m7"})
+        assert plan(topology(link), *there(link, master("bond"), more={"master": 7})).operations == []
+
+    def test_what_a_bond_does_to_its_ports(self) -> None:
+        link = port(properties={"master": "m7"}, mac=b"\2\0\0\0\0\1", mtu=1400, up=False)
+        found = plan(topology(link), namespace(0, master("bond")), namespace(1))
+        assert said(found) == [
+            ("r1:e0.mac", "r1:e0: the bond m7 gives its ports its own mac; leave mac out"),
+            ("r1:e0.mtu", "r1:e0: the bond m7 gives its ports its own mtu; leave mtu out"),
+            ("r1:e0", "r1:e0: the bond m7 sets its ports up; leave up out"),
+        ]
+
+    def test_a_bond_takes_nothing_that_is_up(self) -> None:
+        link = port(properties={"master": "m7"})
+        (problem,) = said(plan(topology(link), *there(link, master("bond"))))
+        assert problem[1].endswith("takes no interface that is up; destroy the link first (or ip link set e0 down)")
+
+    def test_without_the_field_it_stays(self) -> None:
+        link = port()
+        assert plan(topology(link), *there(link, master("bridge"), more={"master": 7})).operations == []
