@@ -359,7 +359,8 @@ class FakeKernel:
             raise KernelError(errno.EINVAL if is_ipv6 else errno.ENOBUFS)
         if is_ipv6 and not namespace.is_ipv6_on(link):
             raise KernelError(errno.EACCES, IPV6_OFF)
-        link.addresses.add(header, attributes, request.flags)
+        kind = self.rtnl.kind_of(link)
+        link.addresses.add(header, attributes, request.flags, lambda key: kind.check_ip(self.rtnl, link, key))
 
     def _unlink(self, namespace: FakeNamespace, link: FakeLink) -> None:
         self.rtnl.unlink(namespace, link)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_NEWADDR
@@ -17,7 +17,9 @@ IFA_F_SECONDARY = 1
 class FakeAddresses(dict[Key, bytes]):
     """(family, packed, prefixlen) -> IFA_PROTO, the oldest first."""
 
-    def add(self, header: Mapping[str, Any], attributes: Mapping[str, Any], flags: int) -> None:
+    def add(
+        self, header: Mapping[str, Any], attributes: Mapping[str, Any], flags: int, check_new: Callable[[Key], None]
+    ) -> None:
         """inet_rtm_newaddr(), inet6_rtm_newaddr()."""
         key = family, _, _ = header["family"], attributes["local"], header["prefixlen"]
         name = _name(family)
@@ -25,6 +27,8 @@ class FakeAddresses(dict[Key, bytes]):
         if there and not flags & NLM_F_REPLACE:
             word = "Address" if family == AF_INET else "address"
             raise KernelError(errno.EEXIST, f"{name}: {word} already assigned")
+        if not there:
+            check_new(key)
         # IPv6 has an address once, with the prefix length that it came with.
         self[there if isinstance(there, tuple) else key] = attributes.get("proto", b"")
 

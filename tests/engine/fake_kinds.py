@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kokofast.wire.message import KernelError
+from tests.engine.fake_addresses import Key
 from tests.engine.fake_links import FakeLink, FakeLinks, FakeNamespace, check
 
 ETHERNET_MTU = (68, 65535)
@@ -69,6 +70,9 @@ class FakeKind:
 
     def parent_mtu(self, links: FakeLinks, home: FakeNamespace, link: FakeLink, mtu: int) -> None:
         """The MTU of its parent has changed."""
+
+    def check_ip(self, links: FakeLinks, link: FakeLink, key: Key) -> None:
+        """Refuses an IP address that it does not have yet."""
 
     def show(self, link: FakeLink) -> dict[str, Any]:
         """IFLA_INFO_DATA."""
@@ -262,7 +266,14 @@ class Ipvlan(Stacked):
         raise KernelError(errno.EOPNOTSUPP)
 
     def parent_mtu(self, links: FakeLinks, home: FakeNamespace, link: FakeLink, mtu: int) -> None:
-        links.set_mtu(home, link, mtu)
+        link.mtu = mtu  # of which IPv4 and IPv6 hear nothing
+
+    def check_ip(self, links: FakeLinks, link: FakeLink, key: Key) -> None:
+        """An address is one ipvlan's only, with one prefix length: ipvlan_addr4_validator_event()."""
+        assert link.parent is not None
+        space, index = link.parent
+        known = {one[:2] for other in self.siblings(links, space, space.links[index]) for one in other.addresses}
+        check(key[:2] not in known, errno.EADDRINUSE, "Address already assigned to an ipvlan device")
 
 
 class Vlan(Stacked):

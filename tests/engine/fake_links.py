@@ -40,7 +40,8 @@ class FakeLink:
         self.txqlen = 1000
         self.queues = 1
         self.up = False
-        self.has_ipv4 = True  # at first, however small its MTU is
+        # Whether IPv4 and IPv6 know it, switched on or off. IPv4 does at first, however small its MTU is.
+        self.has_ipv4, self.has_ipv6 = True, True
         self.master = 0
         self.altnames: tuple[str, ...] = ()
         self.has_parents_mac = False
@@ -61,11 +62,6 @@ class FakeLink:
         sender = None if self.sender is None else self.sender.identity
         addresses = dict(sorted(self.addresses.items()))
         return {**self.__dict__, **others, "sender": sender, "addresses": addresses, "control": self.control.state()}
-
-    @property
-    def has_ipv6(self) -> bool:
-        """Whether IPv6 knows it, switched on or off."""
-        return self.mtu >= IPV6_MIN_MTU
 
     def forget(self, family: str) -> None:
         """It is not an interface for IPv4, or for IPv6, any more."""
@@ -224,6 +220,7 @@ class FakeLinks:
         check(home.by_name(link.name) is None, errno.EEXIST)
         check(link.index not in home.links, errno.EBUSY)
         home.links[link.index] = link
+        link.has_ipv6 = link.mtu >= IPV6_MIN_MTU
 
     @staticmethod
     def _neighbours(home: FakeNamespace, link: FakeLink) -> Iterator[tuple[FakeNamespace, FakeNamespace]]:
@@ -298,6 +295,7 @@ class FakeLinks:
 
     def _have_mtu(self, namespace: FakeNamespace, link: FakeLink, mtu: int) -> None:
         link.mtu = mtu
+        link.has_ipv6 = mtu >= IPV6_MIN_MTU
         if not link.has_ipv6:
             link.forget("ipv6")
         link.has_ipv4 = mtu >= IPV4_MIN_MTU
