@@ -205,6 +205,19 @@ def test_the_names_and_addresses_shown_are_those_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_segment_shown(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Segments")[2]
+    (example,) = re.findall(r"```yaml\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)
+    (tmp_path / "office.yaml").write_text(example, encoding="utf-8")
+    (command,) = re.findall(r"`(kokofast batch office.yaml [^`]*)`", text)
+    ping = "ip netns exec pc1 ping -c 1 -W 5 192.0.2.3"
+    done = private(f"{command}\nkokofast batch office.yaml\n{ping}\nkokofast destroy office.yaml", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(shown)
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_ports_shown_reach_each_other(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Ports")[2]
     (tmp_path / "lan.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")

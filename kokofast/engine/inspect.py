@@ -175,7 +175,10 @@ def _add_fields(links: list[SeenLink], scene: Scene, kernel: Kernel) -> None:
     for link in links:
         kind = KINDS.get(link.kind)
         if kind is not None and kind.fields and len(link.ends) == 1:
-            link.fields = {"parent": parents.name_of(link.ends[0]), **kind.fields_of(link.ends[0].interface.data)}
+            end = link.ends[0]
+            has_parent = any(field.name == "parent" for field in kind.fields)
+            parent = {"parent": parents.name_of(end)} if has_parent else {}
+            link.fields = parent | kind.fields_of(end.interface.data)
 
 
 class _Parents:

@@ -35,6 +35,7 @@ from kokofast.topology.rules import (
     parse_addresses,
     shape,
 )
+from kokofast.topology.segments import expand as expand_segments
 from kokofast.topology.subnets import Subnet, give_addresses
 from kokofast.topology.values import NODE_NAME_BYTES, check_ifname, quote
 
@@ -61,6 +62,7 @@ def _quiet(path: str, message: str) -> None:
 def build(document: Document, name: str, create: bool, problems: list[Problem]) -> Topology:
     """Return the topology. Raises TopologyError with problems and all that are found here."""
     topology: Topology | None = None
+    expand_segments(document, name, problems)
     try:
         topology = _Builder(document, name, create, problems).topology()
     except TopologyError as error:  # there are too many

@@ -8,6 +8,7 @@ import msgspec
 
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
+from kokofast.topology import segments
 from kokofast.topology.rules import (
     DEFAULT_KIND,
     NODE_KINDS,
@@ -43,7 +44,9 @@ def schema() -> dict[str, Any]:
     # msgspec cannot express exactly one kind, and links of different types.
     definitions["Node"]["oneOf"] = [{"required": [kind]} for kind in NODE_KINDS]
     ends = definitions[_default_record()]["properties"]["endpoints"]  # a link may be the list of its ends
-    definitions["Link"] = {"anyOf": [*({"$ref": f"#/$defs/{record.__name__}"} for record in records), ends]}
+    definitions["Segment"] = _segment(definitions)
+    names = [*(record.__name__ for record in records), "Segment"]
+    definitions["Link"] = {"anyOf": [*({"$ref": f"#/$defs/{name}"} for name in names), ends]}
     links = {"type": "array", "items": {"$ref": "#/$defs/Link"}}
     definitions["File"] = {
         "type": "object",
@@ -68,6 +71,16 @@ def schema() -> dict[str, Any]:
         "anyOf": [{"$ref": "#/$defs/File"}, {"allOf": [links, *_demands().values()]}],
         "$defs": definitions,
     }
+
+
+def _segment(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a link that topology.segments expands: a bridge's, with any number of veth ends."""
+    bridge = definitions[shape(KINDS[segments.KIND]).link_record.__name__]
+    end = definitions[_default_record()]["properties"]["endpoints"]["prefixItems"][0]
+    at = {"type": "string", "description": "node:interface of the bridge; in a namespace that the lab makes by default"}
+    more = {segments.ENDS: {"type": "array", "items": end, "maxItems": segments.PORTS_MAX}, segments.AT: at}
+    properties = {key: value for key, value in bridge["properties"].items() if key != "endpoint"} | more
+    return {**bridge, "title": "Segment", "properties": properties, "required": [segments.ENDS]}
 
 
 def _demands() -> dict[str, dict[str, Any]]:

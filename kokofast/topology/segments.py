@@ -1,0 +1,146 @@
+"""Segments: a link of type bridge with any number of ends becomes a bridge, and a veth for each end.
+
+The bridges of a lab are in a namespace that the lab makes; or where the field ``bridge`` says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kokofast.kinds import KINDS
+from kokofast.topology.document import describe
+from kokofast.topology.problems import Problem, unknown
+from kokofast.topology.rules import shape
+from kokofast.topology.values import check_ifname
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kokofast.topology.document import Document
+    from kokofast.topology.places import Places
+
+KIND = "bridge"
+PORTS_MAX = 1023  # BR_MAX_PORTS in net/bridge/br_private.h; number 0 is no port
+ENDS = "endpoints"
+AT = "bridge"
+# Of the link's fields, those of the bridge. The others are those of the veths.
+OF_BRIDGE = frozenset(("type", AT, *(field.name for field in KINDS[KIND].fields)))
+BRIDGE = -1  # the position before that of the first end
+OF_BOTH = frozenset(("mtu",))
+
+
+def namespace_of(lab: str) -> str:
+    """Return the name of the namespace with the bridges of a lab."""
+    return f"{lab}-segments"
+
+
+def is_segment(raw: object, by_default: bool) -> bool:
+    """Whether a link of the file is a segment. by_default: whether links without a type are of type bridge."""
+    return isinstance(raw, dict) and ENDS in raw and (raw["type"] == KIND if "type" in raw else by_default)
+
+
+def expand(document: Document, lab: str, problems: list[Problem]) -> None:
+    """Replace the segments of a document by the links that they consist of."""
+    by_default = isinstance(document.defaults, dict) and document.defaults.get("type") == KIND
+    if not any(is_segment(raw, by_default) for raw in document.links):
+        return
+    links: list[object] = []
+    numbers: list[int] = []
+    ends: list[int | None] = []  # of each link: which end of the segment, BRIDGE, or None for a link of the file
+    count = 0
+    for index, raw in enumerate(document.links):
+        if not isinstance(raw, dict) or not is_segment(raw, by_default):
+            links.append(raw)
+            numbers.append(index)
+            ends.append(None)
+            continue
+        parts = list(_parts(raw, lab, f"br{count}", document.places, index, problems))
+        count += 1
+        links += parts
+        numbers += [index] * len(parts)
+        ends += range(BRIDGE, len(parts) + BRIDGE)
+    if count and any(AT not in raw for raw in document.links if isinstance(raw, dict) and is_segment(raw, by_default)):
+        _declare(document, namespace_of(lab), problems)
+    document.links, document.places = links, _SegmentPlaces(document.places, numbers, ends)
+
+
+def _parts(
+    raw: dict[str, object], lab: str, name: str, places: Places, index: int, problems: list[Problem]
+) -> Iterable[object]:
+    """Yield the bridge of a segment, and a veth for each end; nothing after a problem."""
+    given = raw[ENDS]
+    if not isinstance(given, list):
+        problems.append(Problem(places.at(index, ENDS), f"must be a list of endpoints, not {describe(given)}"))
+        return
+    if "endpoint" in raw:
+        problems.append(Problem(places.at(index, "endpoint"), f"give '{ENDS}' alone: the bridge is at '{AT}'"))
+        return
+    if len(given) > PORTS_MAX:
+        words = f"a bridge has at most {PORTS_MAX:,} ports, not {len(given):,}; connect two segments by a veth"
+        problems.append(Problem(places.at(index, ENDS), words))
+        return
+    node, ifname = namespace_of(lab), name
+    if AT in raw:
+        try:
+            node, ifname = _split(raw[AT])
+        except ValueError as error:
+            problems.append(Problem(places.at(index, AT), str(error)))
+            return
+    known = shape(KINDS["veth"]).shared.keys() | OF_BRIDGE | {ENDS}
+    if wrong := [key for key in raw if key not in known]:
+        problems.extend(Problem(places.at(index, key), unknown("key", key, known)) for key in wrong)
+        return
+    bridge = {key: raw[key] for key in raw if key in OF_BRIDGE or key in OF_BOTH}
+    bridge.pop(AT, None)
+    yield bridge | {"type": KIND, "endpoint": {"node": node, "interface": ifname}}
+    shared = {key: raw[key] for key in raw if key not in OF_BRIDGE and key != ENDS}
+    for number, end in enumerate(given):
+        port = {"node": node, "interface": f"{name}p{number}", "addresses": [], "master": ifname}
+        if isinstance(end, dict) and "mtu" in end:
+            port["mtu"] = end["mtu"]
+        yield shared | {"type": "veth", ENDS: [end, port]}
+
+
+def _split(bridge: object) -> tuple[str, str]:
+    if not isinstance(bridge, str) or ":" not in bridge:
+        raise ValueError(f"must be 'node:interface', where the bridge is to be, not {describe(bridge)}")
+    node, _, ifname = bridge.rpartition(":")
+    return node, check_ifname(ifname)
+
+
+def _declare(document: Document, name: str, problems: list[Problem]) -> None:
+    nodes = document.nodes if isinstance(document.nodes, dict) else {}
+    if name in nodes:
+        words = f"the bridges of this lab's segments are in a namespace of that name: rename the node, or give '{AT}'"
+        problems.append(Problem(document.node_at(name, ""), words))
+        return
+    document.nodes = {**nodes, name: {"netns": name, "create": True}}
+
+
+class _SegmentPlaces:
+    """The places of links that come from segments: those of the segment's own fields and ends."""
+
+    def __init__(self, places: Places, numbers: list[int], ends: list[int | None]) -> None:
+        self._places = places
+        self._numbers = numbers
+        self._ends = ends
+
+    def link(self, index: int) -> str:
+        """Return the place of the segment, or of one of its ends."""
+        number, end = self._numbers[index], self._ends[index]
+        if end is None or end == BRIDGE:
+            return self._places.link(number)
+        return self._places.at(number, f"{ENDS}[{end}]")
+
+    def at(self, index: int, path: str) -> str:
+        """Return the place of a value."""
+        number, end = self._numbers[index], self._ends[index]
+        if end is None:
+            return self._places.at(number, path)
+        if end == BRIDGE:  # its end is not in the file
+            return self._places.link(number) if path.startswith("endpoint") else self._places.at(number, path)
+        head, _, rest = path.partition("]")
+        if not head.startswith(f"{ENDS}["):
+            return self._places.at(number, path)
+        is_in_file = head == f"{ENDS}[0" or rest == ".mtu"  # a port has its MTU from the end
+        return self._places.at(number, f"{ENDS}[{end}]{rest if is_in_file else ''}")
