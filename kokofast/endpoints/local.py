@@ -80,5 +80,5 @@ def explain(node: Node, error: OSError, *, can_create: bool = True) -> str:
         return f"process {node.target} has ended"
     if error.errno == errno.EACCES and (node.kind == "pid" or node.kind in CONTAINER_KINDS):
         whose = f"process {node.target} is" if node.kind == "pid" else f"the processes of container {node.target!r} are"
-        return f"{whose} another user's: to look into it takes root, or CAP_SYS_PTRACE"
+        return f"{whose} another user's: to look into it needs root, or CAP_SYS_PTRACE"
     return f"the namespace cannot be opened: {os.strerror(error.errno or 0)}"

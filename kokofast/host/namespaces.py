@@ -359,7 +359,7 @@ def remove_namespace(name: str, expected: Identity | None) -> None:
         if not os.access(NETNS_DIR, os.W_OK, effective_ids=True):
             if os.statvfs(NETNS_DIR).f_flag & os.ST_RDONLY:
                 raise OSError(errno.EROFS, f"{NETNS_DIR} is read-only", path)
-            raise OSError(errno.EACCES, "names there take root, or CAP_DAC_OVERRIDE, to be removed", path)
+            raise OSError(errno.EACCES, "removing names there needs root, or CAP_DAC_OVERRIDE", path)
         libc.umount2(path, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
     elif claimed(path) is None:
         return

@@ -1,1 +1,1 @@
-"""Operations on the kernel: one module each, with what it does, undoes, blames and shows. Blocking; threads call it."""
+"""The operations on the kernel, a module each: execute, undo, locate and describe. They block; threads call them."""

@@ -1,4 +1,4 @@
-"""What a run did, and how it is taken back. Blocking."""
+"""Record what a run did, for its rollback. Blocking."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from kokofast.plan.teardown import OwnedEnd
     from kokofast.topology.model import Topology
 
-# Memory that is kept from the run, in bytes: for what has to be taken back when there is no more of it.
+# Bytes of memory reserved for a rollback, in case the run uses up the rest.
 RESERVE = 16 << 20
-RESERVE_EACH = 512  # of an operation
-# Open files that are kept from the run: a rollback has modules to import, and the files of its own to open.
+RESERVE_EACH = 512  # for each operation
+# Descriptors reserved for a rollback, which imports modules and opens files.
 RESERVE_FILES = 4
 
-# The namespace or the interface is gone already, or nothing stands under the name: what was wanted.
+# The namespace, interface or name is gone already.
 GONE = (errno.ENODEV, errno.ENOENT)
 
 
 class Applied:
-    """What a run did, in a form that it can take back: the numbers of the operations that were done."""
+    """What a run did: the numbers of the operations that were done, and the refusals of others."""
 
     def __init__(self, topology: Topology, plan: Plan, executor: Executor) -> None:
         self.topology = topology
@@ -39,32 +39,32 @@ class Applied:
         self.done: set[int] = set()
         self.failures: dict[int, Refusal] = {}
         self.notes: list[str] = []  # of the rollback
-        # What undo() leaves to be deleted together: interfaces, and namespaces (number -> name).
+        # What undo() collects to be deleted together: interfaces, and namespaces (number -> name).
         self.ends: list[OwnedEnd] = []
         self.removable: dict[int, str] = {}
-        # Mapped by calloc(3), and never touched.
+        # calloc(3) only maps it.
         self._reserve = bytes(RESERVE + RESERVE_EACH * len(plan.operations))
         self._files = keep_files(RESERVE_FILES)
 
     def spend_reserve(self) -> None:
-        """Give back the memory and the open files that were kept: what comes now must come to its end."""
+        """Release the reserved memory and descriptors, for the rollback."""
         self._reserve = b""
         while self._files:
             os.close(self._files.pop())
 
     def note(self, number: int, answer: Refusal | None) -> None:
-        """Take down what became of an operation."""
+        """Record the result of an operation."""
         if answer is None:
             self.done.add(number)
         else:
             self.failures[number] = answer
 
     def operation(self, number: int) -> Any:
-        """Return the operation of a number, to whoever knows its type."""
+        """Return an operation by its number; the caller knows its type."""
         return self.plan.operations[number]
 
     def failed_links(self, stop: int | None = None) -> set[int]:
-        """Return the links of which an operation before stop was refused, or never reached."""
+        """Return the links with an operation before stop that was refused, or not reached."""
         return {
             operation.link
             for number, operation in enumerate(self.plan.operations[:stop])
@@ -72,12 +72,12 @@ class Applied:
         }
 
 
-# A namespace that has ended, and another one under its path.
+# The namespace has ended, or its path leads to another one.
 ENDED = (errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ESTALE)
 
 
 def look(executor: Executor, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace | None:
-    """Return what is in a namespace; None when that has gone. Raises OSError when looking fails twice."""
+    """Return what is in a namespace, None if it has ended. Raises OSError after two failures."""
     for attempts_left in (1, 0):
         try:
             return executor.look(ns, mirrors=mirrors)
@@ -90,5 +90,5 @@ def look(executor: Executor, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace
 
 
 def twice(attempt: Callable[[], Refusal | None]) -> Refusal | None:
-    """Try once more what failed: all that is taken back can be taken back again."""
+    """Try an undo again if it fails: all of them may be repeated."""
     return None if attempt() is None else attempt()

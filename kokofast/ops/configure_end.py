@@ -30,12 +30,12 @@ PROMOTE = "ipv4/conf/{}/promote_secondaries"
 KEEP_ADDRESSES = "ipv6/conf/{}/keep_addr_on_down"
 DISABLE_IPV6 = "ipv6/conf/{}/disable_ipv6"
 
-# There is none, or /proc/sys is read-only: then it is as it is.
+# The sysctl does not exist, or /proc/sys is read-only: leave it.
 _NO_SYSCTL = (errno.ENOENT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def execute(executor: Executor, operations: Sequence[ConfigureEnd]) -> list[Refusal | None]:
-    """Set interfaces, all of a namespace in one send; the first refusal of those that an interface had."""
+    """Change interfaces, with one send for each namespace; return the first refusal of each interface."""
     return _change(executor, [(operation.interface, operation.change) for operation in operations])
 
 
@@ -74,7 +74,7 @@ def _change_in(
         wanted = _requests_of(reference, change)
         requests += wanted
         owners += [(number, reference)] * len(wanted)
-    # What the kernel does beside what it is asked for, a user's addresses included.
+    # Prevent side effects of the kernel, also on a user's addresses.
     guarded = [
         (number, ref, PROMOTE) for number, ref, change in changes if any(one.family == AF_INET for one in change.remove)
     ]
@@ -89,7 +89,7 @@ def _change_in(
             results[number] = results[number] or refusal
     for request, (number, reference), answer in zip(requests, owners, answers, strict=True):
         if answer is not None and request.type == RTM_DELADDR and answer.errno == errno.EADDRNOTAVAIL:
-            answer = None  # gone already: what was wanted
+            answer = None  # the address is gone already
         if answer is not None and request.type == RTM_NEWADDR and request.header.get("family") == AF_INET6:
             answer = _enable_ipv6(executor, handle, reference, request, answer)
         if answer is not None and results[number] is None:
@@ -102,7 +102,7 @@ def _goes_down(change: Change) -> bool:
 
 
 def _set_sysctls_back(executor: Executor, reference: IfRef) -> Refusal | None:
-    """Give an interface's sysctls that this run has changed their values of before."""
+    """Restore the sysctls of an interface that this run has changed."""
     handle = executor.handle(reference.ns)
     try:
         with executor.kernel.using([handle]):
@@ -126,15 +126,15 @@ def _set_back(executor: Executor, handle: Handle, reference: IfRef, path: str) -
         try:
             executor.kernel.write_sysctl(handle, path.format(reference.ifname), changed[path])
         except OSError as error:
-            if error.errno != errno.ENOENT:  # gone with the interface, or with its IPv6
+            if error.errno != errno.ENOENT:  # the interface is gone, or its IPv6
                 return error
         del changed[path]
     return None
 
 
 def _guard(executor: Executor, handle: Handle, reference: IfRef, path: str) -> None:
-    # With an IPv4 address the kernel removes all later ones of its subnet, unless it may promote them; and when an
-    # interface goes down all its IPv6 addresses, unless it is told to keep them.
+    # With an IPv4 address the kernel removes all later ones of its subnet unless promote_secondaries is set; with an
+    # interface that goes down its IPv6 addresses unless keep_addr_on_down is set.
     try:
         _set(executor, handle, reference, path, "1")
     except OSError as error:
@@ -147,8 +147,8 @@ def _enable_ipv6(
 ) -> KernelError | None:
     try:
         if refusal.errno == errno.EACCES:
-            # inet6_addr_add(): disable_ipv6 is set, Docker's default in containers. Who gives an IPv6 address wants
-            # it on, for this interface only.
+            # inet6_addr_add(): disable_ipv6 is set, Docker's default in containers. The file gives an IPv6 address, so
+            # switch IPv6 on, for this interface only.
             _set(executor, handle, reference, DISABLE_IPV6, "0")
         elif refusal.errno == errno.EOPNOTSUPP:
             executor.kernel.load_ipv6()
@@ -163,9 +163,9 @@ def _enable_ipv6(
 def _requests_of(reference: IfRef, change: Change) -> list[Request]:
     """Return one RTM_SETLINK for all attributes, those of properties, one for up, and one for each address."""
     requests: list[Request] = []
-    # In two messages, and up last: do_setlink() sets an interface up before it sets its queue length, and that, once it
-    # is up, waits for RCU with the rtnl lock held (dev_qdisc_change_tx_queue_len()). Of an interface that is up it also
-    # tells all of the kernel of a new alias (netdev_state_change()).
+    # Up comes last, in a message of its own: do_setlink() sets an interface up before its queue length, which then
+    # waits for RCU with the rtnl lock held (dev_qdisc_change_tx_queue_len()). For an interface that is up a new alias
+    # also calls all notifiers (netdev_state_change()).
     if change.attributes:
         requests.append(Request(RTM_SETLINK, {"index": reference}, change.attributes))
     for one in change.properties:
@@ -174,13 +174,13 @@ def _requests_of(reference: IfRef, change: Change) -> list[Request]:
         header = {"index": reference, "flags": IFF_UP if change.up else 0, "change": IFF_UP}
         requests.append(Request(RTM_SETLINK, header))
     for address in change.remove:
-        # inet_rtm_deladdr() looks at the prefix length only where there is an IFA_ADDRESS: without, another address of
-        # the same number, a user's perhaps, would go.
+        # inet_rtm_deladdr() compares the prefix length only if IFA_ADDRESS is given. Without it the same address with
+        # another length, perhaps a user's, could go.
         requests.append(_address_request(RTM_DELADDR, reference, address, {"address": address.packed}, 0))
     for address in change.add:
         attributes: dict[str, object] = {"proto": ADDRESS_PROTOCOL}
         if address.family == AF_INET6:
-            # On a link of our own making nobody else can have the address; DAD would keep it unusable for seconds.
+            # DAD would make the address unusable for seconds, and nobody else on a link of ours can have it.
             attributes["flags"] = IFA_F_NODAD
         requests.append(_address_request(RTM_NEWADDR, reference, address, attributes, NLM_F_CREATE | NLM_F_REPLACE))
     return requests
@@ -194,7 +194,7 @@ def _address_request(
 
 
 def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
-    """Bring interfaces that were there before back to what they were; also those whose change failed half-way."""
+    """Restore existing interfaces, also those whose change failed half-way."""
     left: list[str] = []
     executor = applied.executor
     for number in numbers:
@@ -213,7 +213,7 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
 
 
 def _is_back(executor: Executor, reference: IfRef, undo: Change) -> bool:
-    """Whether an interface is as it was before: what was refused may never have been done."""
+    """Whether an interface is as before: a refused change may not have been made at all."""
     try:
         namespace = look(executor, reference.ns)
     except OSError:
@@ -236,7 +236,7 @@ def _value(interface: Interface, attribute: str) -> object:
 
 
 def locate(applied: Applied, operation: ConfigureEnd, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
-    """Blame a field of the end, or one of its addresses."""
+    """Find the field of the end, or its address, that was refused."""
     from kokofast.ops.refusals import FIELDS, path_of, problem_of_end
 
     link = applied.topology.links[operation.link]
@@ -258,7 +258,7 @@ def _address_place(end: End, request: Request) -> str:
 
 
 def describe(plan: Plan, operation: ConfigureEnd) -> Step | None:
-    """Show what changes at an interface that is there already."""
+    """Describe the change of an existing interface; "" for a new one."""
     from kokofast.plan.step import Step
 
     if plan.actions[operation.link] != UPDATE:

@@ -1,4 +1,4 @@
-"""Make links, by one RTM_NEWLINK each."""
+"""Create links, by one RTM_NEWLINK each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INDEX_ATTEMPTS = 8
 
 
 def execute(executor: Executor, operations: Sequence[CreateLink]) -> list[Refusal | None]:
-    """Make links; one whose index somebody else has taken meanwhile is given another."""
+    """Create links; choose another ifindex when one is taken by then."""
     places = {reference.ns for operation in operations for reference in operation.makes}
     places |= {operation.sender for operation in operations if operation.sender is not None}
     results: dict[int, Refusal | None] = {}
@@ -42,7 +42,7 @@ def execute(executor: Executor, operations: Sequence[CreateLink]) -> list[Refusa
                 if not waiting:
                     break
     except OSError as error:
-        # Also those whose index was taken in the attempt before: whether this one went well is not known.
+        # The result of this attempt is not known, also for links that an earlier attempt refused.
         results.update(dict.fromkeys(waiting, error))
     return [results[number] for number in range(len(operations))]
 
@@ -59,7 +59,7 @@ def _send_creations(executor: Executor, operations: Sequence[CreateLink]) -> lis
         try:
             handle = executor.kernel.scratch() if sender is None else executor.handle(sender)
             answers = executor.kernel.send(handle, requests, executor.resolve)
-        except OSError as error:  # of this socket: the other senders' links have nothing to do with it
+        except OSError as error:  # concerns the links of this sender only
             answers = [error] * len(numbers)
         for number, answer in zip(numbers, answers, strict=True):
             results[number] = answer
@@ -67,7 +67,7 @@ def _send_creations(executor: Executor, operations: Sequence[CreateLink]) -> lis
 
 
 def _look_again(executor: Executor, waiting: Mapping[int, CreateLink]) -> dict[int, CreateLink]:
-    # Someone else has the index: another is chosen. Those whose name was taken are not tried again.
+    # Choose other indexes, but only for links whose names are free.
     taken: set[tuple[int, str]] = set()
     for ns in sorted({reference.ns for operation in waiting.values() for reference in operation.makes}):
         namespace = observe(executor.kernel, executor.handle(ns))
@@ -88,12 +88,12 @@ def _request(operation: CreateLink) -> Request:
 
 
 def _index_taken(result: Refusal | None) -> bool:
-    # EEXIST may also be about the name. Since Linux 6.15 a taken index of the first end gives that, of the peer EBUSY.
+    # EEXIST may also mean the name. Since Linux 6.15 a taken index gives EEXIST for the first end, EBUSY for the peer.
     return isinstance(result, KernelError) and result.errno in (errno.EBUSY, errno.EEXIST)
 
 
 def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
-    """Find the interfaces to delete, also those whose making got no answer: then only looking tells."""
+    """Find the interfaces to delete. Look for those whose creation got no answer."""
     from kokofast.plan.teardown import OwnedEnd
 
     executor = applied.executor
@@ -112,14 +112,14 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
                     found.append(OwnedEnd(reference.ns, index, group, lab, operation.link))
             except OSError as error:
                 refusal = error
-        applied.ends += found  # with one of its ends the link goes
+        applied.ends += found  # one end is enough to delete the link
         if refusal is not None and not found:
             left.append(f"link {applied.topology.links[operation.link].title()}: {refusal}")
     return left
 
 
 def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
-    # The socket failed, or the run broke off, between our request and its answer: only looking tells.
+    # When the socket failed, or the run broke off, between request and answer, look.
     executor = applied.executor
     if isinstance(applied.failures.get(number), KernelError) or not executor.indexes.has_chosen(reference):
         return False
@@ -136,7 +136,7 @@ def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
 
 
 def locate(applied: Applied, operation: CreateLink, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
-    """Blame a field of the link, its kind or its parent; obstacle is (field, sentence) on what keeps it from that."""
+    """Find the field of the link, its kind or its parent that was refused; obstacle is (field, sentence) if known."""
     from kokofast.ops.refusals import FIELDS, path_of, words_of
 
     link = applied.topology.links[operation.link]
@@ -163,7 +163,7 @@ def locate(applied: Applied, operation: CreateLink, refusal: Refusal, obstacle: 
 
 
 def _lacks_kind(refusal: Refusal) -> bool:
-    # rtnl_newlink(); before Linux 4.20 without words.
+    # rtnl_newlink(); before Linux 4.20 without a message.
     return (
         isinstance(refusal, KernelError)
         and refusal.errno == errno.EOPNOTSUPP
@@ -173,7 +173,7 @@ def _lacks_kind(refusal: Refusal) -> bool:
 
 
 def describe(plan: Plan, operation: CreateLink) -> Step:
-    """Show its kind and its ends."""
+    """Describe the link by its kind and its ends."""
     from kokofast.plan.step import Step
 
     link = plan.topology.links[operation.link]

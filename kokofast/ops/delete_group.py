@@ -1,7 +1,7 @@
 """Delete the interfaces of a lab in a namespace.
 
-What was seen some time ago may be gone, and its ifindex be another interface's. So each deletion looks first, at the
-marks; and where it can, it is by group, which the kernel itself compares.
+By now an interface may be gone, and its ifindex be that of another one. So each deletion checks the marks first, and is
+by group if possible, which the kernel itself compares.
 """
 
 from __future__ import annotations
@@ -25,20 +25,18 @@ if TYPE_CHECKING:
     from kokofast.plan.operations import DeleteGroup
 
 
-# There is no such interface: it was deleted, or moved to another namespace. And: it has other marks, or its number is
-# another one's by now.
+# GONE: the interface was deleted, or moved away. ANOTHER: the interface with its ifindex has other marks.
 GONE = KernelError(errno.ENODEV)
-ANOTHER = KernelError(errno.ESTALE, "another interface has its number by now")
+ANOTHER = KernelError(errno.ESTALE, "its ifindex is that of another interface now")
 
-# Of a send: it is longer than the socket may send, or there was no memory for it or for its answers.
+# The send is longer than the socket allows, or there is no memory for it or for its answers.
 _TOO_MUCH = (errno.EMSGSIZE, errno.ENOBUFS)
 
 
 def execute(executor: Executor, operation: DeleteGroup) -> list[tuple[int, Refusal | None]]:
-    """Delete the links; return (link, why not or None) of each.
+    """Delete the links; return (link, refusal or None) for each. The refusal is GONE if its interface is not there.
 
-    GONE says of a link that its interface is not there: it was deleted, or moved away. What fails is tried once more: a
-    socket that failed leaves open what was done.
+    Try failures once more: after an error of the socket it is not known what was done.
     """
     answers = _execute(executor, operation)
     if all(refusal is None or refusal is GONE for _, refusal in answers):
@@ -48,7 +46,7 @@ def execute(executor: Executor, operation: DeleteGroup) -> list[tuple[int, Refus
 
 
 def _better(first: Refusal | None, second: Refusal | None) -> Refusal | None:
-    # What is gone at the second attempt was perhaps deleted by the first, whose answer was lost.
+    # If it is gone at the second attempt, the first may have deleted it.
     return None if first is None or second is None else GONE if GONE in (first, second) else first
 
 
@@ -81,7 +79,7 @@ def _delete_group(
     elif wanted:
         routes = routes_in_the_way(kernel, handle, wanted) if with_routes else []
         try:
-            # By one send: a kill must not leave the links there and their routes gone.
+            # In one send: a kill must not leave links without their routes.
             *_, answer = kernel.send(
                 handle, [*routes, Request(RTM_DELLINK, {}, {"group": operation.group})], whole=True
             )
@@ -94,7 +92,7 @@ def _delete_group(
 
 
 def delete_one(kernel: Kernel, handle: Handle, ifindex: int, is_ours: Callable[[Interface], bool]) -> Refusal | None:
-    """Delete the interface with an index, when it is ours still; GONE or ANOTHER when it is not. Raises OSError."""
+    """Delete an interface if it is still ours; otherwise return GONE or ANOTHER. Raises OSError."""
     found = look_at(kernel, handle, ifindex)
     if found is None:
         return GONE

@@ -1,6 +1,6 @@
-"""What the operations of one run share: the kernel, its namespaces by number, and what is known of interfaces.
+"""State that the operations of a run share: the kernel, its namespaces by number, the indexes of interfaces.
 
-Blocking; several worker threads call it at a time with different operations.
+Blocking. Several worker threads call it at a time, with different operations.
 """
 
 from __future__ import annotations
@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 
 
 class Executor:
-    """The state of one run: the namespaces by number, the ifindex of every interface, and what was made so far.
-
-    is_alone: whether the lab's lock keeps other runs off, so that no new link is one of theirs.
-    """
+    """The state of a run. is_alone: the lab's lock is held, so no other run makes links of the lab."""
 
     def __init__(
         self,
@@ -46,17 +43,17 @@ class Executor:
         self.handles = handles
         self.boot = kernel.boot_id()
         self.begun: set[Operation] = set()
-        self.adopted: dict[int, Namespace] = {}  # that were to be made, and that somebody else made
+        self.adopted: dict[int, Namespace] = {}  # namespaces that others made before this run could
         self.is_alone = is_alone
         self.observed = observed
-        self.stopped: Callable[[], bool] = lambda: False  # whether what waits is to give up
+        self.stopped: Callable[[], bool] = lambda: False  # whether operations should stop waiting
         self.indexes = Indexes(observed)
         self._states: dict[object, Any] = {}
         self._lock = _thread.allocate_lock()  # not threading: see host.threads
-        self.sysctls: dict[tuple[int, str], dict[str, str]] = {}  # of interfaces: what was changed, as it was before
+        self.sysctls: dict[tuple[int, str], dict[str, str]] = {}  # interface -> changed sysctls and their old values
 
     def state(self, kind: Callable[[Executor], T]) -> T:
-        """Return this run's object of a class, which is made when it is first asked for."""
+        """Return this run's object of a class, made at its first use."""
         with self._lock:
             if kind not in self._states:
                 self._states[kind] = kind(self)
@@ -64,13 +61,13 @@ class Executor:
             return found
 
     def handle(self, ns: int) -> Handle:
-        """Return the namespace of this number, which exists by now."""
+        """Return the namespace of this number, which must exist."""
         handle = self.handles[ns]
         assert handle is not None, f"namespace {ns} is used before it is made"
         return handle
 
     def resolve(self, reference: object) -> int | bytes:
-        """Return what a typed reference stands for."""
+        """Return the value of a typed reference."""
         if isinstance(reference, IfRef):
             return self.indexes.of(reference)
         if isinstance(reference, NsRef):
@@ -85,12 +82,12 @@ class Executor:
         raise TypeError(f"{reference!r} is neither a number nor a reference")
 
     def execute(self, operations: Sequence[Operation]) -> list[Refusal | None]:
-        """Carry out operations of one type that wait for nothing; return one result each, in order."""
+        """Carry out operations of one type that are ready; return one result each, in order."""
         self.begun.update(operations)
         return home_of(operations[0]).execute(self, operations)
 
     def adopt(self, ns: int, handle: Handle) -> OSError | None:
-        """Take a namespace that somebody else has made since we looked, for the one of this number."""
+        """Use a namespace that another program made as the one of this number."""
         try:
             with self.kernel.using([handle]):
                 namespace = observe(self.kernel, handle)
@@ -103,18 +100,16 @@ class Executor:
         return None
 
     def replaced(self, handle: Handle, reference: IfRef, *, ours: bool = False) -> KernelError | None:
-        """Return why an interface that was there before is not to be touched: its number is another's by now.
+        """Return a refusal if an interface's ifindex is that of another one now. Raises OSError.
 
-        The number of one that this run makes is its own (see ops.indexes). Raises OSError.
+        Interfaces made by this run need no check: their indexes are their own (see ops.indexes).
         """
         if self.indexes.has_chosen(reference):
             return None
         found = look_at(self.kernel, handle, self.indexes.of(reference))
         if found is not None and found.ifname == reference.ifname and (is_our_group(found.group) or not ours):
             return None
-        return KernelError(
-            errno.ENODEV, f"{reference.ifname} has gone since it was looked at, or is another one by now"
-        )
+        return KernelError(errno.ENODEV, f"{reference.ifname} no longer exists, or is another interface now")
 
     def look(self, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace:
         """Return what is in a namespace now. Raises OSError."""

@@ -1,9 +1,8 @@
-"""The ifindex of every interface of a run: those that are there, and those that are chosen for what is to be made.
+"""The ifindex of every interface of a run: existing ones, and chosen ones for new interfaces.
 
-An interface that is made under a chosen index need not be looked up, and can be named in the same send. An index is
-also what requests name an interface by, some time after a look at it: it must not be another one's by then. The kernel
-hands out small numbers, and again those that others chose and gave back. So each run chooses at random where it begins
-in a namespace, high above those; what is gone leaves a number that nobody else comes to have.
+An interface with a chosen ifindex need not be looked up, and can be named in the same send. Later requests name it by
+the ifindex, too, which must not be that of another interface by then. The kernel uses small numbers, and reuses them.
+So each run begins at a random number in each namespace, high above those, and no other interface gets the same one.
 """
 
 from __future__ import annotations
@@ -18,25 +17,25 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Namespace
     from kokofast.plan.operations import CreateLink, IfRef
 
-# From here to twice this, and a run's own interfaces further. Below 2^30, which is what sFlow has room for; the kernel
-# takes any up to 2^31 - 1, and keeps them in a tree (dev_by_index), where neighbours share what they cost.
+# The random start is from here to twice this. The range keeps below 2^30, sFlow's limit; the kernel's is 2^31 - 1. It
+# keeps indexes in a tree (dev_by_index), where adjacent ones share nodes.
 FIRST_INDEX = 1 << 29
 
 
 class Indexes:
-    """Of all interfaces in namespaces that are known by number. Any thread may call."""
+    """The indexes of all interfaces, by namespace and name. Thread-safe."""
 
     def __init__(self, observed: Sequence[Namespace | None]) -> None:
         self._lock = _thread.allocate_lock()  # not threading: see host.threads
         self._index: dict[tuple[int, str], int] = {}
-        self._salt: dict[tuple[int, str], int] = {}  # of those that were chosen
+        self._salt: dict[tuple[int, str], int] = {}  # of chosen indexes
         self._next: dict[int, int] = {}
         for ns, namespace in enumerate(observed):
             if namespace is not None:
                 self.learn(ns, namespace)
 
     def learn(self, ns: int, namespace: Namespace) -> None:
-        """Take in what is in a namespace."""
+        """Add the interfaces in a namespace."""
         with self._lock:
             for interface in namespace.interfaces.values():
                 self._index[ns, interface.ifname] = interface.ifindex
@@ -46,15 +45,15 @@ class Indexes:
         return self._index[reference.ns, reference.ifname]
 
     def salt_of(self, reference: IfRef) -> int:
-        """Return a random byte of an interface that has_chosen()."""
+        """Return the random byte of an interface with a chosen index."""
         return self._salt[reference.ns, reference.ifname]
 
     def has_chosen(self, reference: IfRef) -> bool:
-        """Whether this run has chosen an index for the interface, that is: may have asked for it to be made."""
+        """Whether this run has chosen the interface's index, so may have created it."""
         return (reference.ns, reference.ifname) in self._salt
 
     def choose(self, operations: Collection[CreateLink]) -> None:
-        """Chooses the indexes of the links' ends that have none yet."""
+        """Choose indexes for the ends of links that have none yet."""
         salts = iter(os.urandom(sum(len(operation.makes) for operation in operations)))
         with self._lock:
             for operation in operations:
@@ -68,7 +67,7 @@ class Indexes:
                         self._next[reference.ns] = index + 1
 
     def drop(self, operations: Collection[CreateLink]) -> None:
-        """Have other indexes chosen for the ends of these links, elsewhere."""
+        """Forget the chosen indexes of these links: choose() then begins at another random number."""
         with self._lock:
             for operation in operations:
                 for reference in operation.makes:

@@ -1,4 +1,4 @@
-"""Makes named namespaces, and takes those that another run makes at the same time. Blocking, for worker threads."""
+"""Make named namespaces, or use those that another run makes at the same time."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
     Operations = dict[int, MakeNamespace]
 
-# Ten seconds: 'ip netns add' has the lock for some microseconds, but any user can hold it.
+# Ten seconds: 'ip netns add' holds the lock for some microseconds, but any user can hold it longer.
 LOCK_ATTEMPTS = 1000
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def execute(executor: Executor, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
-    """One answer each, in order.
+    """Make namespaces; return one result each, in order.
 
-    A namespace that somebody else, another lab perhaps, has made since we looked is taken as it is: it is theirs. All
-    names without a namespace yet are waited for together, as long as nobody stops the run; and one that is gone again,
-    because the other run has failed, is made.
+    Use a namespace that another program, such as another run, has made since the survey: it stays theirs. Wait for
+    names that have no namespace yet, all together, unless the run is stopped. Make one that is gone again, because the
+    other run failed.
     """
     answers: dict[int, Refusal | None] = {}
     missing: Operations = dict(enumerate(operations))
@@ -55,13 +55,13 @@ def execute(executor: Executor, operations: Sequence[MakeNamespace]) -> list[Ref
 
 
 def _make(executor: Executor, missing: Operations, answers: dict[int, Refusal | None]) -> Operations:
-    """Make those whose name is free; return the others."""
+    """Make those with free names; return the others."""
     taken: Operations = {}
     if not missing:
         return taken
     try:
         made = _as_soon_as_unlocked(executor, [(operation.name, operation.alias) for operation in missing.values()])
-    except OSError as error:  # not one of them, but the directory of all
+    except OSError as error:  # of NETNS_DIR
         answers.update(dict.fromkeys(missing, error))
         return taken
     for (number, operation), item in zip(missing.items(), made, strict=True):
@@ -76,7 +76,7 @@ def _make(executor: Executor, missing: Operations, answers: dict[int, Refusal | 
 
 
 def _as_soon_as_unlocked(executor: Executor, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
-    """Kernel.make(), which is tried again while somebody else prepares the directory of all."""
+    """Call Kernel.make(), again while another program holds the lock of NETNS_DIR."""
     for attempts_left in reversed(range(LOCK_ATTEMPTS)):
         try:
             return executor.kernel.make(jobs)
@@ -90,7 +90,7 @@ def _as_soon_as_unlocked(executor: Executor, jobs: Sequence[tuple[str, str]]) ->
 
 
 def _adopt(executor: Executor, taken: Operations, answers: dict[int, Refusal | None]) -> Operations:
-    """Take the namespaces that are there by now, out of ``taken``; return those whose name is gone, out of it too."""
+    """Use the namespaces in ``taken`` that exist now, and return those whose name is gone; remove both from it."""
     gone: Operations = {}
     if not taken:
         return gone
@@ -101,19 +101,19 @@ def _adopt(executor: Executor, taken: Operations, answers: dict[int, Refusal | N
         elif not isinstance(item, OSError):
             answers[number] = error = executor.adopt(operation.ns, item)
             del taken[number]
-            if error is not None and error.errno == errno.ESTALE:  # it was closed in between, and its name has gone
+            if error is not None and error.errno == errno.ESTALE:  # closed in between, and its name is gone
                 gone[number] = operation
-        elif item.errno != errno.EINVAL:  # that is a name without a namespace yet
+        elif item.errno != errno.EINVAL:  # EINVAL: a name without a namespace yet
             answers[number] = item
             del taken[number]
     return gone
 
 
 def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
-    """Find the namespaces to remove, and take away the names that were claimed for those that could not be made.
+    """Find the namespaces to remove, and remove claims of those that could not be made.
 
-    A making whose answer was lost (a thread broke off for want of memory), has made its namespace
-    when there is one with the lab's mark now: there was no such name before.
+    If an answer was lost (a thread died for want of memory), a namespace with the lab's mark is ours: there was no
+    such name before.
     """
     executor = applied.executor
     left: list[str] = []
@@ -137,19 +137,19 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
 
 
 def locate(applied: Applied, operation: MakeNamespace, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
-    """Blame the first node of that name."""
+    """Find the first node of that name."""
     from kokofast.ops.refusals import words_of
 
     text = words_of(refusal)
     nodes = [node for node in applied.topology.nodes.values() if node.kind == "netns" and node.target == operation.name]
-    hint = "; names there take root, or CAP_DAC_OVERRIDE" if refusal.errno == errno.EACCES else ""
-    if refusal.errno in _FULL and "sysctl" not in text:  # of the file system, no limit of the kernel
+    hint = "; this needs root, or CAP_DAC_OVERRIDE" if refusal.errno == errno.EACCES else ""
+    if refusal.errno in _FULL and "sysctl" not in text:  # the file system's error, not a limit of the kernel
         text = f"{NETNS_DIR}: {text}"
     return Problem(nodes[0].place if nodes else "", f"namespace {operation.name} cannot be made: {text}{hint}")
 
 
 def describe(plan: Plan, operation: MakeNamespace) -> Step:
-    """Show its name."""
+    """Describe the namespace by its name."""
     from kokofast.plan.step import Step
 
     return Step("create", "namespace", name=operation.name)

@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 
 class Mirrors:
-    """Of one run. Remembers the qdiscs that were made for a mirror and stand without it."""
+    """The mirrors of a run, and the qdiscs that were made for a mirror but have none."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._bare: dict[tuple[int, int], BareQdisc] = {}  # (namespace, ifindex) -> what is left of a mirror
-        # One operation at a time on the qdiscs of an interface: one takes the qdisc away that another is about to use.
+        self._bare: dict[tuple[int, int], BareQdisc] = {}  # (namespace, ifindex) -> qdisc without a mirror
+        # One operation at a time on the qdiscs of an interface: otherwise one could remove a qdisc that another uses.
         self._locks: dict[tuple[int, int], _thread.LockType] = {}
         self._controls: dict[tuple[int, int], TrafficControl] = {}
-        # (namespace, ifindex) -> the MTUs of the tunnels that it is copied into by this run, and by which mirrors
+        # (namespace, ifindex) -> MTUs of the tunnels that it is copied into, each with the mirrors of this run
         self._rooms: dict[tuple[int, int], dict[int, set[Mirror]]] = {}
 
     def leaves_bare(self, source: IfRef) -> bool:
-        """Whether a qdisc of ours without a mirror is left at the interface."""
+        """Whether the interface has a qdisc of ours without a mirror."""
         return self._place(source) in self._bare
 
     def add(self, operation: Mirror) -> Refusal | None:
-        """Make the filters that the operation is about."""
+        """Make the filters of the operation."""
         executor = self._executor
         handle = executor.handle(operation.source.ns)
         source, target = executor.indexes.of(operation.source), executor.indexes.of(operation.target)
@@ -61,7 +61,7 @@ class Mirrors:
                     _check_ipv6(executor.kernel, handle, source, mtu[0])
                 add_mirror(self._control(operation.source), target, operation.directions, operation.cookie)
                 if mtu is not None:
-                    # The narrowest tunnel counts, in whatever order they come.
+                    # The smallest MTU counts, whatever the order of operations.
                     rooms.setdefault(mtu[0], set()).add(operation)
                     set_mtu(executor.kernel, handle, source, min(rooms))
         except BareQdisc as error:
@@ -76,7 +76,7 @@ class Mirrors:
         return None
 
     def remove(self, operation: Mirror) -> Refusal | None:
-        """Remove the filters that the operation is about, and their qdisc when it is ours and not needed."""
+        """Remove the filters of the operation, and their qdisc if it is ours and empty then."""
         executor = self._executor
         handle = executor.handle(operation.source.ns)
         source, target = executor.indexes.of(operation.source), executor.indexes.of(operation.target)
@@ -98,7 +98,7 @@ class Mirrors:
                 if mtu is not None and operation in rooms.get(mtu[0], ()):
                     try:
                         set_mtu(executor.kernel, handle, source, self.mtu_without(operation, mtu[1]))
-                    except KernelError as error:  # no reason to keep the filter
+                    except KernelError as error:  # still remove the filters
                         refusal = error
                     else:
                         rooms[mtu[0]].remove(operation)
@@ -111,7 +111,7 @@ class Mirrors:
             return error
 
     def mtu_without(self, operation: Mirror, before: int) -> int:
-        """Return the MTU that the mirrored interface has without this mirror, before this run's that of ``before``."""
+        """Return the MTU of the mirrored interface without this mirror; before is its MTU before this run."""
         rooms = self._rooms.get(self._place(operation.source), {})
         return min([before, *(room for room, mirrors in rooms.items() if mirrors != {operation})])
 
@@ -122,7 +122,7 @@ class Mirrors:
         return self._locks.setdefault(self._place(source), _thread.allocate_lock())
 
     def _control(self, source: IfRef) -> TrafficControl:
-        """Return what is known of the interface's traffic control, to whoever is alone there."""
+        """Return the interface's traffic control. Call it with _alone_at() held."""
         place = self._place(source)
         if place not in self._controls:
             self._controls[place] = TrafficControl(self._executor.kernel, self._executor.handle(source.ns), place[1])
@@ -139,7 +139,7 @@ class Mirrors:
 
 
 def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
-    """Raise KernelError when an MTU would cost an interface IPv6 addresses, which nobody could give back."""
+    """Raise KernelError if with this MTU the kernel removes IPv6 addresses, which cannot be restored."""
     if mtu >= IPV6_MIN_MTU:
         return
     for message in kernel.dump(handle, ADDRESSES):
@@ -147,9 +147,9 @@ def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
         if header["index"] == index and header["family"] == AF_INET6 and header["scope"] != RT_SCOPE_LINK:
             raise KernelError(
                 errno.EINVAL,
-                f"what is copied has to fit into a tunnel with an mtu of {mtu}, and below {IPV6_MIN_MTU} the kernel "
-                f"would take away the interface's IPv6 addresses; give the tunnel an mtu of at least {IPV6_MIN_MTU}, "
-                "or lower that of the interface yourself",
+                f"the interface would be lowered to the tunnel's mtu of {mtu}, and below {IPV6_MIN_MTU} the kernel "
+                f"removes its IPv6 addresses; give the tunnel an mtu of at least {IPV6_MIN_MTU}, or lower that of the "
+                "interface yourself",
             )
 
 
@@ -170,10 +170,10 @@ def execute(executor: Executor, operations: Sequence[Mirror]) -> list[Refusal | 
 
 
 def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
-    """Take mirrors away that were added, and give back those that were removed; also those that failed half-way."""
+    """Remove mirrors that were added, and restore removed ones, also those that failed half-way."""
     left: list[str] = []
     mirrors = applied.executor.state(Mirrors)
-    # Backwards, so that a filter that comes back finds its priority free.
+    # Backwards: the priority of a restored filter must be free.
     for number in reversed(numbers):
         operation: Mirror = applied.operation(number)
         back = mirrors.remove if isinstance(operation, AddMirror) else mirrors.add
@@ -208,7 +208,7 @@ def _is_back(executor: Executor, operation: Mirror) -> bool:
 
 
 def locate(applied: Applied, operation: Mirror, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
-    """Blame the field mirror."""
+    """Find the field mirror."""
     from kokofast.ops.refusals import problem_of_end
 
     link = applied.topology.links[operation.link]
@@ -217,7 +217,7 @@ def locate(applied: Applied, operation: Mirror, refusal: Refusal, obstacle: tupl
 
 
 def describe(plan: Plan, operation: Mirror) -> Step:
-    """Show what is copied where, or the MTU that changes for it."""
+    """Describe what is copied where, or the change of the MTU."""
     from kokofast.plan.step import Step
 
     link = plan.topology.links[operation.link]

@@ -1,8 +1,8 @@
-"""Mirroring: qdiscs and filters on the interface whose traffic is copied. Blocking; runs in worker threads.
+"""Mirroring by qdiscs and filters on the interface whose traffic is copied. Blocking.
 
-clsact holds filters for both directions and needs no queue (Linux 4.5). Where it is not to be had, an ingress qdisc
-and, for egress, a prio qdisc take its place. The filter is matchall, else u32. Its action is "continue", so that
-the traffic goes on, and other filters still see it. Every filter carries the link's cookie, by which it is found again.
+The qdisc clsact holds filters for both directions and has no queue (Linux 4.5). If the kernel lacks it, use ingress
+and, for egress, prio. The classifier is matchall, otherwise u32. The action is "continue", so that the traffic passes
+on to other filters. Every filter has the link's cookie, by which it is found again.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 _PRIO_HANDLE = 0x4B0000  # major number "K"
 
-# What the kernel says when a qdisc is gone or another one, or a priority taken: what was seen before is wrong.
+# A qdisc is gone or replaced, or a priority is taken: look again.
 _OUTDATED = (errno.EINVAL, errno.ENOENT, errno.EEXIST)
 
 
 class BareQdisc(Exception):
-    """A qdisc was asked for, and may be there without the filter that would mark it as ours; refusal is why.
+    """A qdisc may exist without the filter that would mark it as ours; refusal is why.
 
-    Unless is_ours, the answer was lost: if there is one, someone else may have made it in the same moment.
+    If is_ours is False the answer was lost: an existing qdisc may also be someone else's.
     """
 
     def __init__(self, refusal: KernelError | OSError, qdisc: Qdisc, *, is_ours: bool) -> None:
@@ -54,10 +54,11 @@ class BareQdisc(Exception):
 
 
 def remove_bare(control: TrafficControl, bare: BareQdisc) -> tuple[bool, KernelError | None]:
-    """Remove a qdisc that got no filter, when it is ours for certain.
+    """Remove a qdisc without a filter, if it is certainly ours.
 
-    Returns whether nothing is left to be done about it, and why it is there all the same. While filters of ours use it,
-    it waits until they are gone.
+    Returns:
+        Whether nothing is left to do, and why the qdisc could not be removed. (False, None): filters of ours use it,
+        try again when they are gone.
     """
     control.look()
     for qdisc in control.qdiscs:
@@ -65,7 +66,7 @@ def remove_bare(control: TrafficControl, bare: BareQdisc) -> tuple[bool, KernelE
             continue
         ours = [item for item in control.ours() if is_in(item, qdisc)]
         if control.is_made_by_us(qdisc) or not control.holds_only(qdisc, ours):
-            return True, None  # it is marked as ours; or of use to somebody else
+            return True, None  # it is marked as ours, or someone else uses it
         if ours:
             return False, None
         if bare.is_ours:
@@ -81,7 +82,7 @@ def list_mirrors(
 ) -> tuple[MirrorFilter, ...]:
     """Return all mirror filters of ours in a namespace; names maps ifindex to interface name.
 
-    With strangers also those of others, as far as they are known here, without a cookie.
+    With strangers also those of others, with an empty cookie.
     """
     found: list[MirrorFilter] = []
     for index, qdisc in all_qdiscs(kernel, handle):
@@ -93,9 +94,9 @@ def list_mirrors(
 
 
 def add_mirror(control: TrafficControl, target: int, directions: Iterable[str], cookie: bytes) -> None:
-    """Copy the traffic of an interface to target, an ifindex. What is there already stays.
+    """Copy the traffic of an interface to target, an ifindex. Existing filters stay.
 
-    Raises KernelError, OSError, BareQdisc; the caller takes back what was added by remove_mirrors() and remove_bare().
+    Raises KernelError, OSError, BareQdisc; the caller then calls remove_mirrors() and remove_bare().
     """
     for direction in sorted(directions):
         control.begin()
@@ -121,9 +122,9 @@ def _add_in(control: TrafficControl, target: int, direction: str, cookie: bytes)
     if any(item.target == target for item in present):
         return
     for item in present:
-        if not item.target:  # an interface that is gone, and has come again with another index
+        if not item.target:  # the target was deleted and made again, with another ifindex
             control.delete(item)
-    # Of this qdisc only: the other direction's may be a stranger's.
+    # Only this qdisc counts: the other direction's may be a stranger's.
     is_made = control.is_made_by_us(qdisc)
     control.add(qdisc, direction, target, _with_qdisc(cookie) if is_made else cookie)
 
@@ -131,7 +132,7 @@ def _add_in(control: TrafficControl, target: int, direction: str, cookie: bytes)
 def remove_everywhere(
     kernel: Kernel, handle: Handle, chosen: Callable[[MirrorFilter], bool], cookie: bytes | None = None
 ) -> KernelError | None:
-    """remove_mirrors() of all interfaces of a namespace."""
+    """Call remove_mirrors() for all interfaces of a namespace."""
     refusals = [
         remove_mirrors(TrafficControl(kernel, handle, index), chosen, cookie)
         for index in dict.fromkeys(index for index, _ in all_qdiscs(kernel, handle))
@@ -144,8 +145,8 @@ def remove_mirrors(
 ) -> KernelError | None:
     """Remove the chosen filters of ours, of one link or of all, from an interface.
 
-    A qdisc of ours goes with them when nothing else is in it. Returns the first refusal; what is gone already counts as
-    removed. Raises KernelError, OSError.
+    Also remove a qdisc of ours that is empty then. Return the first refusal; a filter that is gone counts as removed.
+    Raises KernelError, OSError.
     """
     control.begin()
     refusal: KernelError | None = None
@@ -159,10 +160,7 @@ def _remove_from(
     control: TrafficControl, kind: str, chosen: Callable[[MirrorFilter], bool], cookie: bytes | None
 ) -> KernelError | None:
     def choose() -> tuple[Qdisc | None, list[MirrorFilter], MirrorFilter | None]:
-        """Return the qdisc, the filters that are to go, and of those the one that goes last.
-
-        Without that one nothing would say that the qdisc is ours.
-        """
+        """Return the qdisc, the filters to remove, and the one to remove last, which marks the qdisc as ours."""
         qdisc = next((one for one in control.qdiscs if one.kind == kind), None)
         gone = [] if qdisc is None else [one for one in control.ours(cookie) if is_in(one, qdisc) and chosen(one)]
         last = next((item for item in gone if item.cookie[-1] & MADE_QDISC), None)
@@ -178,8 +176,8 @@ def _remove_from(
     if qdisc is None or last is None or not control.holds_only(qdisc, gone):
         return _delete(control, gone)
     if len(gone) > 1:
-        # The qdisc goes with all that is in it, and others may have added a filter since the look, which took the
-        # longer the more filters there were. With one filter left the next look is short.
+        # Deleting the qdisc deletes all its filters, also those that others added since the look, which takes long with
+        # many filters. With one filter left the next look is short.
         refusal = _delete(control, [item for item in gone if item is not last])
         if refusal is not None:
             return refusal
@@ -187,7 +185,7 @@ def _remove_from(
         qdisc, gone, last = choose()
         if qdisc is None or last is None or not control.holds_only(qdisc, gone):
             return _delete(control, gone)
-    # With its last filter, in one step: killed in between, we would leave a qdisc that nothing says is ours.
+    # With its last filter, in one step: a kill in between would leave a qdisc without our mark.
     return control.delete_qdisc(qdisc)
 
 
@@ -207,9 +205,9 @@ def set_mtu(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
 
 
 def _make_with_filter(control: TrafficControl, target: int, direction: str, cookie: bytes) -> Qdisc | None:
-    """Make a qdisc and the first filter in it.
+    """Make a qdisc and its first filter.
 
-    Returns the qdisc of someone who was faster, where the filter is yet to be added. Raises KernelError.
+    If someone else has made the qdisc meanwhile, return that, without the filter. Raises KernelError.
     """
     fallback = (
         Qdisc("ingress", tc.CLSACT_HANDLE, tc.TC_H_CLSACT)
@@ -218,12 +216,12 @@ def _make_with_filter(control: TrafficControl, target: int, direction: str, cook
     )
     candidates = [Qdisc("clsact", tc.CLSACT_HANDLE, tc.TC_H_CLSACT), fallback]
     if any(qdisc.kind == "ingress" for qdisc in control.qdiscs):
-        del candidates[0]  # it stands where clsact would stand
+        del candidates[0]  # ingress excludes clsact
     for qdisc in candidates:
         parent = qdisc.handle | PARENTS[qdisc.kind][direction]
         filter_requests = shapes(control.index, parent, FIRST_PRIORITY[direction], target, _with_qdisc(cookie))
-        # In one send, which the kernel carries out to its end: it is the filter that marks the qdisc as ours. Of the
-        # filters, all of one priority, the kernel takes the first that it has.
+        # In one send, which a kill does not interrupt, as the filter marks the qdisc as ours. The filters have the same
+        # priority: the kernel accepts the first one whose classifier it has.
         requests = [qdisc_request(tc.RTM_NEWQDISC, control.index, qdisc), *filter_requests]
         try:
             refusal, *refusals = control.kernel.send(control.handle, requests)
@@ -249,27 +247,27 @@ def _make_with_filter(control: TrafficControl, target: int, direction: str, cook
 
 
 def _without(refusal: KernelError, direction: str, *, beside_ingress: bool) -> KernelError:
-    """Why there is no qdisc for a direction."""
+    """Return the refusal for a direction without a qdisc."""
     if direction == "ingress":
         return refusal
-    why = "an ingress qdisc stands in the place of clsact" if beside_ingress else "this kernel has no clsact"
+    why = "it has an ingress qdisc in place of clsact" if beside_ingress else "this kernel has no clsact"
     cure = "replace it by clsact (tc qdisc), " if beside_ingress else ""
-    text = f"what goes out cannot be mirrored: {why}, and this kernel has no prio; {cure}"
+    text = f"egress cannot be mirrored: {why}, and this kernel has no prio; {cure}"
     return KernelError(refusal.errno, f"{text}mirror ingress only, or load sch_prio")
 
 
 def _reason(refusals: Iterable[KernelError | None]) -> KernelError:
-    # That the kernel has one of the classifiers not at all is not why the other one was refused.
+    # A classifier that the kernel lacks is not the reason if it refused the other one.
     given = [refusal for refusal in refusals if refusal is not None]
     return next((refusal for refusal in given if refusal.errno not in UNKNOWN_KIND), given[0])
 
 
 def _other_qdisc(control: TrafficControl, direction: str, cookie: bytes, refusal: KernelError) -> Qdisc:
-    # Another worker, or someone else, was faster; our filter, which says that the qdisc is ours, may be in it.
+    # Another worker or program was faster. Our filter, which marks the qdisc as ours, may be in it.
     control.look()
     qdisc = control.qdisc_for(direction)
     if qdisc is None:
-        text = "egress cannot be mirrored: without clsact it takes a prio qdisc, and another root qdisc is there"
+        text = "egress cannot be mirrored: without clsact it needs a prio qdisc, and another root qdisc is there"
         raise KernelError(refusal.errno, text) if direction == "egress" else refusal
     for item in control.ours(cookie):
         if item.direction == direction and item.cookie == _with_qdisc(cookie):

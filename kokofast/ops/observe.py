@@ -1,4 +1,4 @@
-"""What is in a namespace: dumps turned into what plans are made of. Blocking; runs in worker threads."""
+"""Read what is in a namespace, by dumps. Blocking."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 LOOPBACK_IFINDEX = 1
 
-# How long a name is waited for that another program makes a namespace of, or takes away, just now: that takes it some
-# microseconds, or milliseconds where processors are short.
+# How often to look for a namespace under a name that another program is making or removing. That takes microseconds,
+# on a busy machine milliseconds.
 ATTEMPTS = 50
 PAUSE_SECONDS = 0.01
 
-# IFA_PROTO (Linux 5.18): who set an address. Those of the kernel are 1 to 3; ours is "K", so that an address that
-# left the file can be told from one that the user or a daemon added.
+# IFA_PROTO (Linux 5.18): who set an address. The kernel uses 1 to 3, we "K": so an address that left the file differs
+# from one that the user or a daemon added.
 ADDRESS_PROTOCOL = b"K"
 
 # What only properties of ends, and few decisions, ask for.
@@ -62,8 +62,8 @@ MARKS = Request(
 
 
 def _same_addresses(found: list[Message], before: list[Message] | None) -> bool:
-    # After thousands of interfaces have come up, IPv6 tries whether their link-local addresses are the only ones, for
-    # some tens of seconds, and each that is known to be is a change of all addresses.
+    # For some tens of seconds after thousands of interfaces came up, the duplicate address detection of their
+    # link-local addresses changes the table, and the kernel reports dumps of it as inconsistent.
     return before is not None and _given(found) == _given(before)
 
 
@@ -94,7 +94,7 @@ ADDRESSES = Request(
 
 
 class HinderedError(OSError):
-    """A namespace that cannot be read because of what is in it. namespace is what was seen of it."""
+    """A namespace could not be read completely, because of what is in it. namespace is what was read."""
 
     def __init__(self, cause: UnreadableError, namespace: Namespace) -> None:
         super().__init__(cause.errno, cause.strerror)
@@ -102,9 +102,9 @@ class HinderedError(OSError):
 
 
 class Patience:
-    """Asks for the interfaces of namespaces that may be anybody's, and limits how often torn dumps are repeated.
+    """Limits how often inconsistent dumps of other people's namespaces are repeated.
 
-    That limit is for all of these namespaces together: their owners could else hold us up as long as they like.
+    The limit is for all of these namespaces together: otherwise their owners could delay us without end.
     """
 
     ATTEMPTS = 240
@@ -129,16 +129,16 @@ class Patience:
         return _same_addresses(found, before) or self._no_more(found, before)
 
 
-# Whether our mirror filters are looked for: nowhere, in namespaces with an interface of ours, or in all.
+# Where to read mirror filters: nowhere, in namespaces with an interface of ours, everywhere.
 NO_MIRRORS, BESIDE_OURS, ALL_MIRRORS = range(3)
 
 
 def observe(
     kernel: Kernel, handle: Handle, *, mirrors: int = NO_MIRRORS, patience: Patience | None = None
 ) -> Namespace:
-    """Return a namespace's interfaces, with addresses where one of ours is among them; with mirrors also our filters.
+    """Return a namespace's interfaces, with addresses if one of ours is among them, and mirror filters by ``mirrors``.
 
-    Raises OSError, also for what the kernel refuses; HinderedError when its owner sees to that.
+    Raises OSError, also for refusals of the kernel; HinderedError when the namespace cannot be read completely.
     """
     try:
         namespace = _observe(kernel, handle, patience.links if patience is not None else LINKS)
@@ -157,9 +157,9 @@ def observe(
 
 
 def observe_marks(kernel: Kernel, handle: Handle, goes: Callable[[Namespace], bool], patience: Patience) -> Namespace:
-    """Return as much of each interface as tells whose it is and which one is its peer; and our mirror filters.
+    """Return the marks and peers of all interfaces, and our mirror filters.
 
-    Not the filters where the namespace goes with all that is in it. Raises OSError, as observe().
+    Skip the filters if goes(namespace): it is removed with all that is in it. Raises OSError, as observe().
     """
     try:
         namespace = _observe(kernel, handle, patience.links)
@@ -174,9 +174,9 @@ def observe_marks(kernel: Kernel, handle: Handle, goes: Callable[[Namespace], bo
 
 
 def members_of(kernel: Kernel, handle: Handle, group: int) -> list[Interface]:
-    """Return all interfaces of a group in a namespace, as much of each as observe_marks() has.
+    """Return all interfaces of a group in a namespace, with the fields of observe_marks().
 
-    Raises OSError, also for what the kernel refuses.
+    Raises OSError, also for refusals of the kernel.
     """
     try:
         found = kernel.dump(handle, MARKS)
@@ -186,9 +186,9 @@ def members_of(kernel: Kernel, handle: Handle, group: int) -> list[Interface]:
 
 
 def look_at(kernel: Kernel, handle: Handle, ifindex: int) -> Interface | None:
-    """Return the interface that has an index now, as much of it as observe_marks() has.
+    """Return the interface with an ifindex, with the fields of observe_marks(); None if there is none.
 
-    Raises OSError, also for what the kernel refuses.
+    Raises OSError, also for refusals of the kernel.
     """
     try:
         (found,) = kernel.ask(handle, Request(RTM_GETLINK, {"index": ifindex}, MARKS.attributes, only=MARKS.only))
@@ -225,7 +225,7 @@ def _add_mirrors(kernel: Kernel, handle: Handle, namespace: Namespace, *, strang
 
 
 def interface_of(message: Message) -> Interface:
-    """Return an RTM_NEWLINK message as an Interface."""
+    """Convert an RTM_NEWLINK message to an Interface."""
     attributes = message.attributes
     linkinfo = attributes.get("linkinfo", {})
     data = linkinfo.get("data")
@@ -264,7 +264,7 @@ def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Inte
         if packed is None or index not in by_index:
             continue
         address = Address(message.header["family"], packed, message.header["prefixlen"], "")
-        if not attributes.get("flags", 0) & IFA_F_PERMANENT:  # given for a time only: by SLAAC, DHCP
+        if not attributes.get("flags", 0) & IFA_F_PERMANENT:  # has a lifetime, such as from SLAAC or DHCP
             temporary[index] = (*temporary.get(index, ()), address)
             continue
         found.setdefault(index, {})[address] = attributes.get("proto") == ADDRESS_PROTOCOL
@@ -275,7 +275,7 @@ def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Inte
 
 
 def look_into(kernel: Kernel, item: Handle | OSError, see: Callable[[Kernel, Handle], Namespace] = observe) -> Sight:
-    """Look, in the way of ``see``, into what Kernel.open_all() opened; an OSError when that cannot be."""
+    """Read what Kernel.open_all() returned for a namespace, by ``see``; return an OSError if that fails."""
     if isinstance(item, OSError):
         return item
     try:

@@ -1,4 +1,4 @@
-"""What the kernel refused, in the user's words. Only failures import this."""
+"""Turn refusals of the kernel into problems of the user's file. Imported only after failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kokofast.ops.executor import Refusal
     from kokofast.topology.model import End, Link
 
-# The kernel's attribute -> the field of an endpoint that it came from.
+# Attribute -> field of an endpoint.
 FIELDS = {
     "ifname": "ifname",
     "address": "mac",
@@ -30,12 +30,12 @@ FIELDS = {
 
 
 def words_of(refusal: Refusal) -> str:
-    """Return the kernel's own words."""
+    """Return the kernel's message."""
     return str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
 
 
 def path_of(refusal: Refusal) -> tuple[str, ...]:
-    """Return the names of the attributes that the kernel blames, from the outermost on."""
+    """Return the names of the attributes that the kernel refused, the outermost first."""
     return refusal.path if isinstance(refusal, KernelError) else ()
 
 
@@ -49,11 +49,11 @@ def _hint(link: Link, end: End, refusal: Refusal) -> str:
     if request is None:
         return ""
     if "af_spec" in request.attributes and refusal.errno == errno.EAFNOSUPPORT:
-        return f"; dad: false takes IPv6, which is off there, or an mtu of {IPV6_MIN_MTU} at least"
+        return f"; dad: false needs IPv6, which is off there, and an mtu of at least {IPV6_MIN_MTU}"
     if request.header.get("flags", 0) and (limit := KINDS[link.kind].limit(link, refusal.errno or 0)):  # set up
         return f"; {limit}"
     if request.header.get("family") != AF_INET6 or refusal.errno != errno.EINVAL:
         return ""
     if end.mtu is None:
-        return f"; IPv6 takes an mtu of {IPV6_MIN_MTU} at least, and this end is given none"
-    return f"; IPv6 takes an mtu of {IPV6_MIN_MTU} at least, this end has {end.mtu}" if end.mtu < IPV6_MIN_MTU else ""
+        return f"; IPv6 needs an mtu of at least {IPV6_MIN_MTU}, and the file does not give this end an mtu"
+    return f"; IPv6 needs an mtu of at least {IPV6_MIN_MTU}, this end has {end.mtu}" if end.mtu < IPV6_MIN_MTU else ""

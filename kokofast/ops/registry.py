@@ -1,4 +1,4 @@
-"""The module of each operation, imported on first use: koko's command line imports no more than its link takes."""
+"""The module of each operation, imported at its first use: koko's command line imports only what its link needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kokofast.wire.message import KernelError
 
     class Home(Protocol):
-        """What such a module has."""
+        """The functions of an operation's module."""
 
         # (executor, operations of this type) -> one result each, in order
         execute: Callable[..., list[KernelError | OSError | None]]
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         describe: Callable[..., Step | None]
 
 
-# In the order in which they are undone.
+# In the order of undoing.
 MODULES: dict[type[object], str] = {
     AddMirror: "mirror",
     RemoveMirror: "mirror",
@@ -50,9 +50,9 @@ def home_of(operation: Operation) -> Home:
 
 
 def load(operations: Iterable[Operation]) -> None:
-    """Import the modules of these operations: to begin them, none is wanting then.
+    """Import the modules of these operations before they run.
 
-    An import in the midst of a run may fail, and would wait for that of trio in another thread.
+    A later import may fail, and would wait while another thread imports trio.
     """
     for kind in set(map(type, operations)):
         home(MODULES[kind])

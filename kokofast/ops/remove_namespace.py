@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def execute(executor: Executor, operation: RemoveNamespace) -> OSError | None:
-    """Take the name away; return why not. What fails is tried once more."""
+    """Remove the name; return the error of two attempts."""
     error = _execute(executor, operation)
     return error if error is None or _execute(executor, operation) is not None else None
 
@@ -32,10 +32,10 @@ def _execute(executor: Executor, operation: RemoveNamespace) -> OSError | None:
 
 
 def give_back_if_used(executor: Executor, operation: RemoveNamespace, lab: str, patience: Patience) -> OSError | None:
-    """Give a namespace that has just lost its name the name back when another lab has links in it, and says so.
+    """Restore the name of a namespace that was just removed if another lab has links in it; return why.
 
-    used_by_others() has looked before. Who has made links since is seen now, and who makes some later finds at the end
-    of his run that the name is gone.
+    used_by_others() has looked before. This look finds links made since then; a run that makes some later notices at
+    its end that the name is gone.
     """
     handle = executor.handle(operation.ns)
     try:
@@ -52,9 +52,9 @@ def give_back_if_used(executor: Executor, operation: RemoveNamespace, lab: str, 
 
 
 def used_by_others(executor: Executor, handle: Handle, lab: str, patience: Patience) -> OSError | None:
-    """Return why a namespace, held by using(), is to keep its name.
+    """Return why a namespace, held by using(), must keep its name: another lab has links in it, or it cannot be read.
 
-    Another lab has links in it, or nobody can look into it. ENODEV: it has ended.
+    ENODEV: the namespace has ended.
     """
     try:
         seen = observe_marks(executor.kernel, handle, lambda _: True, patience)

@@ -1,4 +1,4 @@
-"""The traffic control of one interface: the qdiscs that can hold our filters, and our filters in them. Blocking."""
+"""The traffic control of an interface: the qdiscs that can hold our filters, and these filters. Blocking."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.wire.message import Message
 
-# Where each kind of qdisc keeps the filters of a direction, relative to its handle.
+# The parent of filters of each direction, relative to the qdisc's handle.
 PARENTS: dict[str, dict[str, int]] = {
     "clsact": {"ingress": tc.TC_H_MIN_INGRESS, "egress": tc.TC_H_MIN_EGRESS},
     "ingress": {"ingress": tc.TC_H_MIN_INGRESS},
     "prio": {"egress": 0},
 }
 
-# Before the priorities that tc(8) chooses by itself (from 49152 on), behind the first few that users type. Even ones
-# for ingress, odd ones for egress: u32 keeps the tables of both hooks of a qdisc in one list and tells them apart by
-# priority only, so a dump of one would show the filters of the other (u32_dump() in net/sched/cls_u32.c).
+# Before the priorities that tc(8) chooses (from 49152 on), behind the first few that users type. Even for ingress, odd
+# for egress: u32 keeps the tables of both hooks of a qdisc in one list, by priority only, so a dump of one hook would
+# show the filters of the other (net/sched/cls_u32.c u32_dump()).
 FIRST_PRIORITY = {"ingress": 16, "egress": 17}
 _LAST_PRIORITY = 0xBFFF
 
-_QDISC_OF = 0xFFFF0000  # of the parent of a filter: the qdisc's handle
-_U32_NODE = 0xFFF  # TC_U32_NODE: what a handle has of it names a filter, without it a hash table
+_QDISC_OF = 0xFFFF0000  # mask of the qdisc's handle in a filter's parent
+_U32_NODE = 0xFFF  # TC_U32_NODE: bits of a handle that are set for a filter, not for a hash table
 
-# What the kernel says of a qdisc or a classifier that it does not have.
+# The kernel has no such qdisc or classifier.
 UNKNOWN_KIND = (errno.ENOENT, errno.EOPNOTSUPP)
-_GONE = (errno.EINVAL, errno.ENODEV, errno.ENOENT)  # a qdisc, or its interface
+_GONE = (errno.EINVAL, errno.ENODEV, errno.ENOENT)  # there is no such qdisc, or interface
 
 _KIND_ONLY = frozenset(("kind",))
 
 
 def _has_handle(header: Mapping[str, int]) -> bool:
-    # Those that the kernel gives to an interface by itself have none, and hold no filters.
+    # The kernel's default qdiscs have none, and hold no filters.
     return header["handle"] != 0
 
 
@@ -60,7 +60,7 @@ class Qdisc:
 
 
 class _Priorities:
-    """The free priorities of a direction of a qdisc, the lowest first."""
+    """The free priorities of a direction of a qdisc, lowest first."""
 
     def __init__(self, first: int, taken: set[int]) -> None:
         self._next = first
@@ -84,39 +84,38 @@ class _Priorities:
 
 
 class TrafficControl:
-    """What the last look at an interface has shown, and what we have changed since.
+    """The last look at an interface, updated with our own changes.
 
     An interface can have thousands of filters, and a look reads all of them, so many operations share one. Others may
-    change something meanwhile: before a filter of ours is deleted, or believed to be there still, its priority alone
-    is read again.
+    change filters meanwhile: so read the priority of a filter again before deleting or relying on it.
     """
 
     def __init__(self, kernel: Kernel, handle: Handle, index: int) -> None:
         self.kernel = kernel
         self.handle = handle
         self.index = index
-        self.is_fresh = False  # whether the operation that goes on has looked
-        self.is_outdated = True  # whether the next operation has to look
+        self.is_fresh = False  # whether the present operation has looked
+        self.is_outdated = True  # whether the next operation must look
         self.qdiscs: list[Qdisc] = []
-        self._classifiers: Sequence[str] = ("matchall", "u32")  # until it is known which one the kernel has
+        self._classifiers: Sequence[str] = ("matchall", "u32")  # then the one that the kernel has
 
     def begin(self) -> None:
-        """Begins an operation, with a look where that is needed."""
+        """Begin an operation, and look if needed."""
         if self.is_outdated:
             self.look()
         else:
             self.is_fresh = False
 
     def forget(self) -> None:
-        """Has the next operation look: what became of the last request is not known."""
+        """Make the next operation look: the result of the last request is not known."""
         self.is_outdated = True
 
     def look(self) -> None:
-        """Read all. Raises KernelError, OSError."""
+        """Read all qdiscs and filters. Raises KernelError, OSError."""
         self._by_cookie: dict[bytes, dict[MirrorFilter, None]] = {}
         self._ours: dict[int, int] = {}  # handle of a qdisc -> how many of our filters it has
-        self._marked: dict[int, dict[MirrorFilter, None]] = {}  # those that say that the qdisc is ours, too
-        self._strange: set[int] = set()  # handles of qdiscs in which something else is
+        self._marked: dict[int, dict[MirrorFilter, None]] = {}  # filters that mark the qdisc as ours
+        self._strange: set[int] = set()  # handles of qdiscs with filters of others
         self._priorities: dict[tuple[int, str], _Priorities] = {}
         self.is_outdated = True  # should this fail
         found = self._qdiscs()
@@ -139,18 +138,18 @@ class TrafficControl:
         return next((qdisc for qdisc in self.qdiscs if direction in PARENTS[qdisc.kind]), None)
 
     def ours(self, cookie: bytes | None = None) -> list[MirrorFilter]:
-        """Our filters, those with this cookie or all."""
+        """Return our filters, those with this cookie or all."""
         if cookie is not None:
             return list(self._by_cookie.get(cookie[:-1], ()))
         return [item for items in self._by_cookie.values() for item in items]
 
     def holds_only(self, qdisc: Qdisc, known: Sequence[MirrorFilter]) -> bool:
-        """Whether, at the last look, the qdisc had no filter besides these of ours."""
+        """Whether the qdisc had only these filters of ours at the last look."""
         inside = sum(is_in(item, qdisc) for item in known)
         return qdisc.handle not in self._strange and inside == self._ours.get(qdisc.handle, 0)
 
     def is_made_by_us(self, qdisc: Qdisc, *, besides: Sequence[MirrorFilter] = ()) -> bool:
-        """Whether a filter besides these says that the qdisc is ours; it is there still."""
+        """Whether another filter than these marks the qdisc as ours, and still exists."""
         apart = set(besides)
         for item in list(self._marked.get(qdisc.handle, ())):
             if item in apart:
@@ -181,14 +180,14 @@ class TrafficControl:
         raise KernelError(errno.ENOSPC, "all filter priorities of the interface are taken")
 
     def delete(self, item: MirrorFilter) -> KernelError | None:
-        """Delete a filter of ours, if it is there still. Raises KernelError, OSError when it cannot be read."""
+        """Delete a filter of ours if it still exists. Raises KernelError, OSError when it cannot be read."""
         now, is_shared = self._read(item)
         refusal = None
         if now is not None:
             header = {"index": self.index, "parent": now.parent, "info": now.info, "handle": now.handle}
             if now.kind == "u32" and not is_shared:
-                # u32_delete() takes the hash tables of a priority along with its last filter only when no other
-                # priority of the qdisc, in either direction, is of u32. Without a handle all of the priority goes.
+                # u32_delete() deletes the hash tables of a priority with its last filter only when no other priority of
+                # the qdisc, in either direction, has u32. Without a handle the whole priority goes.
                 del header["handle"]
             request = Request(tc.RTM_DELTFILTER, header, {"kind": now.kind})
             refusal = self._delete(request, lambda: self._read(item)[0] is not None)
@@ -201,13 +200,13 @@ class TrafficControl:
         return refusal
 
     def delete_qdisc(self, qdisc: Qdisc) -> KernelError | None:
-        """Delete a qdisc with all that is in it."""
+        """Delete a qdisc with all its filters."""
         self.is_outdated = True
         request = qdisc_request(tc.RTM_DELQDISC, self.index, qdisc)
         return self._delete(request, lambda: any(one.kind == qdisc.kind for one in self._qdiscs()))
 
     def _delete(self, request: Request, is_there: Callable[[], bool]) -> KernelError | None:
-        """Has something deleted. Returns the refusal, None where it is gone already: EINVAL may say that, too."""
+        """Send a deletion. Return the refusal, None if it is gone already, which may give EINVAL, too."""
         (refusal,) = self.kernel.send(self.handle, [request])
         return None if refusal is None or (refusal.errno in _GONE and not is_there()) else refusal
 
@@ -215,7 +214,7 @@ class TrafficControl:
         return list(_qdiscs_of(self.kernel, self.handle, self.index))
 
     def _read(self, item: MirrorFilter) -> tuple[MirrorFilter | None, bool]:
-        """Return a filter of ours as it is now, None when it is gone; and whether another one has the same priority."""
+        """Return a filter of ours as it is now, None if it is gone; and whether another one has the same priority."""
         messages = filters(self.kernel, self.handle, self.index, item.parent, item.info)
         found = [one for one in mirrors_in("", item.direction, messages) if one.belongs_to(item.cookie, "")]
         now = next((one for one in found if item.handle in (0, one.handle)), None)
@@ -244,12 +243,12 @@ def is_in(item: MirrorFilter, qdisc: Qdisc) -> bool:
 
 
 def all_qdiscs(kernel: Kernel, handle: Handle) -> list[tuple[int, Qdisc]]:
-    """(ifindex, qdisc) of those of a namespace that can hold our filters. Raises KernelError, OSError."""
+    """Return (ifindex, qdisc) of the qdiscs in a namespace that can hold our filters. Raises KernelError, OSError."""
     return list(_known(kernel.dump(handle, _ALL_QDISCS)))
 
 
 def _qdiscs_of(kernel: Kernel, handle: Handle, index: int) -> Iterator[Qdisc]:
-    # A dump is of all interfaces of the namespace. The kernel answers this question only with NLM_F_ECHO.
+    # A dump would have all interfaces of the namespace. The kernel answers this request only with NLM_F_ECHO.
     for parent in (tc.TC_H_ROOT, tc.TC_H_CLSACT):
         header = {"index": index, "parent": parent}
         try:
@@ -269,7 +268,7 @@ def _known(messages: Iterable[Message]) -> Iterator[tuple[int, Qdisc]]:
 
 
 def filters(kernel: Kernel, handle: Handle, index: int, parent: int, info: int = 0) -> list[Message]:
-    """Return what a dump shows of a direction of a qdisc, or of one priority of it. Raises KernelError, OSError."""
+    """Dump the filters of a qdisc's direction, or of one priority in it. Raises KernelError, OSError."""
     try:
         found = kernel.dump(handle, Request(tc.RTM_GETTFILTER, {"index": index, "parent": parent, "info": info}))
     except KernelError as error:
@@ -290,13 +289,13 @@ def _holds_others(messages: Iterable[Message], ours: Iterable[MirrorFilter]) -> 
 
 
 def _is_filter(message: Message) -> bool:
-    # The priority itself, and u32's hash tables, are shown as filters too.
+    # The kernel shows the priority itself, and u32's hash tables, as filters, too.
     number: int = message.header["handle"]
     return bool(number & _U32_NODE if message.attributes.get("kind") == "u32" else number)
 
 
 def mirrors_in(ifname: str, direction: str, messages: Iterable[Message]) -> list[MirrorFilter]:
-    """Return the filters of ours, and without a cookie those of others that send packets to an interface."""
+    """Return our filters, and those of others that send packets to an interface, with an empty cookie."""
     found: list[MirrorFilter] = []
     for message in messages:
         options = message.attributes.get("options")
@@ -328,7 +327,7 @@ def _target_of(action: Mapping[str, object]) -> int:
 
 
 def qdisc_request(type: int, index: int, qdisc: Qdisc) -> Request:
-    """Make or deletes a qdisc."""
+    """Return the request to make or delete a qdisc."""
     attributes: dict[str, object] = {"kind": qdisc.kind}
     if qdisc.kind == "prio" and type == tc.RTM_NEWQDISC:
         attributes["options"] = tc.PRIO_OPTIONS
@@ -339,7 +338,7 @@ def qdisc_request(type: int, index: int, qdisc: Qdisc) -> Request:
 def shapes(
     index: int, parent: int, priority: int, target: int, cookie: bytes, kinds: Sequence[str] = ("matchall", "u32")
 ) -> list[Request]:
-    """Return the filter, by each classifier that can be it; the better one first."""
+    """Return the requests for a filter by each classifier, the preferred one first."""
     actions = {"first": {"kind": "mirred", "options": {"parms": tc.mirred(target)}, "cookie": cookie}}
     header = {"index": index, "parent": parent, "info": tc.filter_info(priority)}
     options: dict[str, dict[str, object]] = {

@@ -14,4 +14,4 @@ from kokofast.topology.model import Node
 def test_a_process_of_another_user(kind: str, whose: str) -> None:
     refusal = PermissionError(errno.EACCES, "Permission denied")
     said = explain(Node("n", kind, "7"), refusal)
-    assert said == f"{whose} another user's: to look into it takes root, or CAP_SYS_PTRACE"
+    assert said == f"{whose} another user's: to look into it needs root, or CAP_SYS_PTRACE"

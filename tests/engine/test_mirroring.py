@@ -164,7 +164,7 @@ async def test_egress_beside_an_ingress_qdisc(kernel: FakeKernel) -> None:
     assert result.status == "rolled_back"
     (error,) = result.errors
     assert error.source == "$.links[0].endpoints[0].mirror"
-    assert "an ingress qdisc stands in the place of clsact" in error.message
+    assert "it has an ingress qdisc in place of clsact" in error.message
     assert "replace it by clsact" in error.message
     assert kernel.state() == before
     kernel.rtnl.lacks.remove("prio")

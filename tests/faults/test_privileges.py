@@ -165,7 +165,7 @@ def test_names_of_namespaces_take_the_right_to_write_there(lab: Lab, counts: Cou
     done = as_user(BOTH, "batch", lab.file, "--create")
     counts["faults injected"] += 1
     assert done.returncode == 1
-    assert f"namespace {names[0]} cannot be made: Permission denied; names there take root, or CAP_DAC_OVERRIDE" in (
+    assert f"namespace {names[0]} cannot be made: Permission denied; this needs root, or CAP_DAC_OVERRIDE" in (
         done.stderr
     )
     assert present(names) == 0
@@ -174,7 +174,7 @@ def test_names_of_namespaces_take_the_right_to_write_there(lab: Lab, counts: Cou
     done = as_user(BOTH, "destroy", lab.file)
     counts["faults injected"] += 1
     assert done.returncode == 3
-    assert "names there take root, or CAP_DAC_OVERRIDE, to be removed" in done.stderr
+    assert "removing names there needs root, or CAP_DAC_OVERRIDE" in done.stderr
     assert all(os.path.ismount(NETNS_DIRECTORY / name) for name in names)
     able = (*BOTH, "CAP_DAC_OVERRIDE")
     assert as_user(able, "destroy", lab.file).returncode == 0
@@ -196,7 +196,7 @@ def test_a_process_of_another_user(lab: Lab, start: Start, counts: Counter[str])
     done = as_user(BOTH, "batch", lab.file)
     counts["faults injected"] += 1
     assert done.returncode == 2
-    assert f"process {theirs.pid} is another user's: to look into it takes root, or CAP_SYS_PTRACE" in done.stderr
+    assert f"process {theirs.pid} is another user's: to look into it needs root, or CAP_SYS_PTRACE" in done.stderr
     assert not links(a)
     able = (*BOTH, "CAP_SYS_PTRACE")
     assert as_user(able, "batch", lab.file).returncode == 0

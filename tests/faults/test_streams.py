@@ -119,7 +119,7 @@ def test_a_refused_batch_whose_result_cannot_be_written(lab: Lab, full_disk: Pat
     done = into("disk", full_disk, "batch", lab.file, "--format", "json")
     counts["faults injected"] += 1
     assert done.returncode == 1
-    assert "IPv6 takes an mtu of 1280" in done.stderr
+    assert "IPv6 needs an mtu of at least 1280" in done.stderr
     assert "the result cannot be written" in done.stderr
     assert links(a).keys() == before.keys()
     lab.write([{"endpoints": ["nowhere:e0", f"{b}:e0"]}])
