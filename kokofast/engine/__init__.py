@@ -1,1 +1,1 @@
-"""The trio scheduler: runs a plan in worker threads, bounded and cancellable, and takes back what it made."""
+"""batch, destroy and inspect, each written once as a coroutine that awaits nothing but its driver; rollback."""

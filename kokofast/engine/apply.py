@@ -1,4 +1,4 @@
-"""batch: makes the kernel match a topology, all or nothing."""
+"""batch: make the kernel match a topology, all or nothing."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from kokofast.ops.executor import Refusal
     from kokofast.topology.model import Topology
 
-ATTEMPTS = 5  # of a run whose namespaces other labs take away
+ATTEMPTS = 5  # while other labs remove the namespaces that the run uses
 OTHERS_POLLS = 100
 
-# What a batch of some 300 links between namespaces that are there has to do.
+# Some 300 links between existing namespaces.
 FEW_OPERATIONS = 1000
 
 
@@ -53,24 +53,31 @@ async def apply(
 ) -> Result:
     """Make the kernel match the topology and return what was done.
 
-    When a link fails, or the run is stopped, everything this run made is taken back first; with keep_going the links
-    that work stay, and those of a node that does not resolve are failed links. Never raises for what the kernel or the
-    user's file is to blame for: see Result.status and Result.errors.
+    When a link fails, or the run is stopped, everything this run made is taken back first. Errors of the file and
+    refusals of the kernel raise no exception: see Result.status and Result.errors.
 
-    prune removes the links and namespaces of the lab that are not in the topology, when all else has succeeded.
-    create_only refuses links that are there and would have to be changed. exclusive keeps other runs off the lab
-    meanwhile. jobs is the number of worker threads, None for as many as are found to be worth it; runtime_timeout how
-    many seconds a container daemon may be silent. A result that is given is filled in, so that a caller who stops the
-    run can see what became of it; its trace, if it has one, is told what was done when. problems are those that reading
-    the file found: then nothing is applied, but what the kernel has to object is found and reported with them. waits is
-    called once, when another run has kept the lab for half a second.
+    Args:
+        topology: The lab.
+        driver: Runs the blocking work.
+        kernel: The kernel.
+        keep_going: Keep the links that work when others fail. Links of nodes that do not resolve count as failed.
+        dry_run: Only compute what would be done.
+        prune: Remove links and namespaces of the lab that are not in the topology, after all else has succeeded.
+        create_only: Refuse existing links that would have to be changed.
+        exclusive: Hold the lab's lock.
+        jobs: Number of worker threads; None chooses it by measuring.
+        runtime_timeout: Seconds that a container daemon may be silent.
+        progress: Called with (stage, done, total).
+        result: Filled in, so that a caller who stops the run still has it. Its trace, if any, records the run.
+        problems: Found when reading the file: apply nothing, but add the problems of the valid part on this machine.
+        waits: Called once, when another run has held the lock for half a second.
     """
     run = _Run(topology, driver, kernel, result if result is not None else Result(topology.name, UNCHANGED))
     run.keep_going, run.dry_run, run.create_only, run.jobs = keep_going, dry_run, create_only, jobs
     run.prune = prune
     run.runtime_timeout, run.progress, run.problems = runtime_timeout, progress, problems
     kernel.trace = run.result.trace
-    # A second run of the same lab waits, and then finds nothing to do.
+    # A second run of the same lab waits for the lock, and then has nothing to do.
     needed = exclusive and not dry_run and not problems
     async with LabLocked(driver, topology.name, needed=needed, waits=waits) as notes:
         for attempts_left in range(ATTEMPTS - 1, -1, -1):
@@ -97,9 +104,9 @@ class _Run:
         self.result = result
 
     async def attempt(self, notes: Sequence[str], *, is_alone: bool) -> Applied | None:
-        """Do it all once; None when there was nothing to do.
+        """Survey, plan and apply; return None when there was nothing to do.
 
-        notes are for a run that does something; is_alone is whether the lab's lock is held.
+        notes are added to the result of a run that does something; is_alone is whether the lab's lock is held.
         """
         topology, result = self.topology, self.result
         survey = await survey_nodes(
@@ -122,8 +129,8 @@ class _Run:
             plan = plan_of(topology, survey, self.kernel, self.dry_run)
             if self.create_only:
                 only_new(plan, survey, self.kernel.boot_id())
-        await self.driver.sleep(0)  # who stopped the run while it looked gets no result
-        if plan.problems:  # all of them are told, in the file's order
+        await self.driver.sleep(0)  # a run that was stopped during the survey has no result
+        if plan.problems:  # report all of them, in the file's order
             plan.problems[:0], missing = missing, []
         plan.problems = list(dict.fromkeys([*self.problems, *plan.problems]))
         left_over = None
@@ -165,8 +172,10 @@ class _Run:
         left_over.forget(self.kernel)
 
     async def may_try_again(self, applied: Applied) -> bool:
-        """Whether all was taken back only because another lab, which failed or was destroyed, took the namespaces away
-        that it had made, and this one would have made them itself. Waits for the end of the other run."""
+        """Whether the run failed only because another lab's run removed namespaces that this lab could make itself.
+
+        Wait for the end of the other run.
+        """
         if self.result.status != ROLLED_BACK:
             return False
         from kokofast.engine.recheck import lost_to
@@ -174,7 +183,7 @@ class _Run:
         labs = lost_to(applied)
         if not labs:
             return False
-        for _ in range(OTHERS_POLLS):  # not for ever: it may wait for us
+        for _ in range(OTHERS_POLLS):  # bounded: the other run may wait for this one
             if not any(map(is_locked, labs)):
                 break
             await self.driver.sleep(POLL_SECONDS)
@@ -184,7 +193,7 @@ class _Run:
     async def _carry_out(self, applied: Applied) -> None:
         result, workers = self.result, WorkerCount(self.jobs)
         applied.executor.stopped = self.driver.is_stopped
-        result.begin_rollback()  # should the event loop itself break down, that is what is known
+        result.begin_rollback()  # the state that holds if the event loop breaks down
         try:
             with result.stage("apply"):
                 for start, stop in applied.plan.stages():
@@ -192,10 +201,10 @@ class _Run:
                         await self.driver.carry_out(self._queue(applied, workers, start, stop))
                 if self.keep_going or not applied.failures:
                     _verify(applied)
-            applied.spend_reserve()  # to import is work, too
+            applied.spend_reserve()  # the imports below need memory and descriptors
             failed = self._name_failures(applied) if applied.failures else set()
         except BaseException:
-            # Stopped, or a defect of ours: either way nothing stays half made.
+            # Also for a bug of ours: nothing may stay half made.
             await self._roll_back(applied, None)
             raise
         result.workers = workers.workers
@@ -209,11 +218,11 @@ class _Run:
             _count_failed(applied, result)
 
     def _queue(self, applied: Applied, workers: WorkerCount, start: int, stop: int) -> WorkQueue:
-        """The operations of a stage."""
+        """Return the work queue of a stage."""
         plan, executor, trace = applied.plan, applied.executor, self.result.trace
         numbers: Sequence[int] = range(start, stop)
         after: Sequence[tuple[int, ...]] | None = plan.after[:stop]
-        if start:  # what a later stage waits for has been done by now, or never will be
+        if start:  # the earlier stages are over: an operation is ready, or never will be
             skipped = applied.failed_links(start)
             numbers = [n for n in numbers if getattr(plan.operations[n], "link", -1) not in skipped]
             numbers = [n for n in numbers if applied.done.issuperset(plan.after[n])]
@@ -238,7 +247,7 @@ class _Run:
         )
 
     def _name_failures(self, applied: Applied) -> set[int]:
-        """Put into the result what failed; return the links that cannot stay when the others do."""
+        """Put the failures into the result; return the links that cannot stay."""
         from kokofast.engine.failures import failures_of, failures_of_bereft
 
         self.result.errors = failures_of(applied)
@@ -263,17 +272,17 @@ class _Run:
 
 
 def _verify(applied: Applied) -> None:
-    """Count as failed what was done in a namespace, or on a parent, that is another one by now."""
+    """Count operations as failed whose namespace or parent has been replaced."""
     kernel = applied.executor.kernel
     has_parents = any(link.parent is not None for link in applied.topology.links)
     if has_parents or any(handle and kernel.misled(handle) for handle in applied.executor.handles):
-        from kokofast.engine.recheck import fail_the_misled  # mostly nobody needs it
+        from kokofast.engine.recheck import fail_the_misled  # rarely needed
 
         fail_the_misled(applied)
 
 
 def _count_failed(applied: Applied, result: Result) -> None:
-    """Count the links that were refused, and the namespaces, where there are some."""
+    """Count the links, and the namespaces if any, that were refused."""
     refused = [applied.plan.operations[number].link for number in applied.failures]
     result.links["failed"] = len({*refused} - {None})
     if None in refused:
@@ -281,7 +290,7 @@ def _count_failed(applied: Applied, result: Result) -> None:
 
 
 def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
-    """Fills the counts in, but for the links in failed, and notes what the machine has too little of for them."""
+    """Count what was done apart from the links in failed, and add notes on limits of the machine."""
     actions = applied.plan.actions
     result.links["created"] = sum(action == CREATE and number not in failed for number, action in enumerate(actions))
     result.links["updated"] = sum(action == UPDATE and number not in failed for number, action in enumerate(actions))
@@ -290,7 +299,7 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
         operation.link is None and operation.ns not in applied.executor.adopted
         for operation in (applied.plan.operations[number] for number in applied.done)
     )
-    if len(actions) > 1:  # koko's command line does without
+    if len(actions) > 1:  # not for koko's command line
         from kokofast.engine.crowd import crowded
 
         result.notes += crowded(applied.topology)
@@ -306,8 +315,7 @@ def _note_left_over(topology: Topology, survey: Survey, kernel: Kernel, result: 
 
 
 def _count_lost(topology: Topology, result: Result, missing: Mapping[str, Problem], lost: Mapping[str, int]) -> None:
-    """Add what was left out of a run that keeps going: nodes that do not resolve, by their names, and how many links
-    each of them takes along."""
+    """Add what a run with keep_going left out: missing has the problems of nodes, lost the number of their links."""
     counted = [
         Problem(problem.place, problem.message + (f"; links that need it: {lost[node]:,}" if node in lost else ""))
         for node, problem in missing.items()
@@ -321,7 +329,7 @@ def _count_lost(topology: Topology, result: Result, missing: Mapping[str, Proble
 
 
 def _succeed(applied: Applied, result: Result) -> None:
-    """All went well."""
+    """Fill in the result of a run without failures."""
     result.status = APPLIED
     result.left = []
     _count_done(applied, result, set())

@@ -1,5 +1,4 @@
-"""What a destroy of one lab would take from other labs: their links in namespaces that it removes, and their links
-whose parent interface goes."""
+"""Find links of other labs that a destroy would delete, too: in namespaces that it removes, or on its interfaces."""
 
 from __future__ import annotations
 
@@ -20,15 +19,17 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface
     from kokofast.plan.teardown import OwnedEnd
 
-SHOWN = 3  # interfaces of another lab that are named
+SHOWN = 3  # interfaces of another lab in a message
 CHUNK = 64
 
 
 async def find_bystanders(
     scene: Scene, ends: Sequence[OwnedEnd], kernel: Kernel, lab: str, driver: Driver, *, cure: str = "give --force"
 ) -> list[Failure]:
-    """An error for each other lab that would lose links. ends are those of scene.others; cure is what the user can do
-    but remove those."""
+    """Return an error for each other lab that would lose links.
+
+    ends are those of scene.others; cure is what the user can do instead of removing those first.
+    """
     parents = _Parents(scene, kernel)
     lost: dict[str, dict[int, OwnedInterface]] = {}
     members: dict[int, int] = {}
@@ -38,7 +39,7 @@ async def find_bystanders(
     for number, (owned, end) in enumerate(zip(scene.others, ends, strict=True)):
         if owned.ns in parents.going:
             lost.setdefault(owned.lab, {}).setdefault(end.link, owned)
-        elif members[end.link] == 1:  # of a veth both ends were seen, and it has no parent
+        elif members[end.link] == 1:  # a link with two known ends is a veth, without a parent
             maybe.setdefault(owned.ns, []).append(number)
 
     def report(_: int, found: list[int]) -> None:
@@ -60,7 +61,7 @@ async def find_bystanders(
 
 
 class _Parents:
-    """Which parent interfaces go: those in a namespace that is removed, and the lab's own."""
+    """The parent interfaces that would be deleted: those in a removed namespace, and the lab's own."""
 
     def __init__(self, scene: Scene, kernel: Kernel) -> None:
         self.scene = scene
@@ -68,7 +69,7 @@ class _Parents:
         self.patience = Patience(LINKS)
         self.going = {number for number in scene.namespaces if number in scene.names}
         self.deleted = {(owned.ns, owned.interface.ifindex) for owned in scene.interfaces}
-        self.by_index: dict[int, list[int]] = {}  # index -> namespaces in which an interface of that index goes
+        self.by_index: dict[int, list[int]] = {}  # ifindex -> namespaces in which that interface would be deleted
         for ns, index in self.deleted:
             if ns not in self.going:
                 self.by_index.setdefault(index, []).append(ns)
@@ -79,21 +80,21 @@ class _Parents:
         self.nsids: dict[tuple[int, int], int | None] = {}
 
     def losers(self, here: int, numbers: Sequence[int]) -> list[int]:
-        """Which of these interfaces of other labs, all in one namespace, lose their parent."""
+        """Return which of these interfaces of other labs, all in one namespace, would lose their parent."""
         handle = self.scene.survey.handles[here]
         assert handle is not None
         try:
             with self.kernel.using([handle]):
                 now = observe(self.kernel, handle, patience=self.patience)
         except OSError as error:
-            # What cannot be read may lose its parent: that takes --force. What has ended has nothing left to lose.
+            # One that cannot be read may have such interfaces, so --force is needed; one that has ended has none.
             return [] if error.errno in ENDED else list(numbers)
         by_index = {interface.ifindex: interface for interface in now.interfaces.values()}
         found = ((number, by_index.get(self.scene.others[number].interface.ifindex)) for number in numbers)
         return [number for number, interface in found if interface is not None and self._goes(here, interface)]
 
     def _goes(self, here: int, interface: Interface) -> bool:
-        # Tunnels tell of their parent among their own data.
+        # Tunnels have their parent in IFLA_INFO_DATA.
         index = interface.data.get("link", interface.peer)
         assert isinstance(index, int)
         if interface.peer_nsid is None:

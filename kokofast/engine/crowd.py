@@ -1,4 +1,4 @@
-"""What a lab asks of the machine only when it is used: no request is refused for it, so it is said when it is made."""
+"""Warn of a limit that a lab reaches only in use: the neighbour table. No request is refused for it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ENDS_MOST = 2  # of a link of any kind
 
 
 def crowded(topology: Topology, limit_of: Callable[[str], tuple[str, int] | None] = neighbours) -> list[str]:
-    """A note for each family of which more ends have addresses than the machine keeps neighbours.
+    """Return a note for each address family with more ends than the machine keeps neighbours.
 
-    An end in use has one neighbour at least, that at the other end. Those of the machine and of other labs come on top.
+    An end in use has at least one neighbour, at the other end. The machine and other labs have more.
     """
     limits = {family: limit_of(f"ipv{version}") for family, version in ((AF_INET, 4), (AF_INET6, 6))}
     most = ENDS_MOST * len(topology.links)
-    if all(limit is None or limit[1] >= most for limit in limits.values()):  # nearly always: nothing is counted
+    if all(limit is None or limit[1] >= most for limit in limits.values()):  # nearly always
         return []
     ends = dict.fromkeys(limits, 0)
     for link in topology.links:

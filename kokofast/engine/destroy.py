@@ -1,4 +1,4 @@
-"""destroy: finds what carries our mark, wherever it is, and takes it away."""
+"""destroy: find what carries our mark, wherever it is, and remove it."""
 
 from __future__ import annotations
 
@@ -39,12 +39,11 @@ async def destroy(
     result: Result | None = None,
     waits: Callable[[], object] | None = None,
 ) -> Result:
-    """Remove what carries the mark of a lab, or with None of any lab, and nothing else.
+    """Remove exactly what carries the mark of a lab, or of any lab (None).
 
-    Unless force is given, a lab stays whose removal would take links of another lab along: those in a namespace that it
-    made, or on one of its links. The status is then INVALID, and the errors name the other lab. A result that is given
-    is filled in: its links have the count "total" while they are removed.
-    waits is called once, when another run has kept the lab for half a second.
+    Without force a lab stays if links of another lab would be deleted with it: those in a namespace that it made, or on
+    one of its links. The status is then INVALID, and the errors name the other lab. result is filled in: its links have
+    the count "total" meanwhile. waits is called once, when another run has held the lock for half a second.
     """
     result = result if result is not None else Result(lab or "", UNCHANGED)
     async with LabLocked(driver, lab, waits=waits) as unlocked:
@@ -60,7 +59,7 @@ async def destroy(
             result.links = {"removed": 0, "failed": 0}
             result.namespaces = dict(result.links)
             return result
-        # A namespace in which somebody has settled meanwhile outlives its name.
+        # A namespace with a process in it outlives its name: look again.
         scene.inhabited.update(dict(host.list_processes()).values())
         with result.stage("delete"):
             owner = cookie_owner(lab) if lab else None
@@ -76,8 +75,7 @@ async def destroy(
 
 
 def _empty(scene: Scene) -> dict[int, str]:
-    """The namespaces of ours, by their numbers, that end with their names: where a process lives on, one outlives its
-    name, and so would the links in it."""
+    """Return our namespaces, by their numbers, without processes: they end with their names, and so do their links."""
     named = {number: scene.names[number] for number in scene.namespaces if number in scene.names}
     return {number: name for number, name in named.items() if not _is_inhabited(scene, number)}
 
@@ -88,7 +86,7 @@ def _is_of(cookie: bytes, owner: bytes | None) -> bool:
 
 
 def _mirrored(scene: Scene, is_chosen: Callable[[bytes], bool], empty: Mapping[int, str]) -> list[int]:
-    """The namespaces that stay and have mirror filters with these cookies."""
+    """Return the namespaces that stay and have mirror filters with these cookies."""
     return [
         number
         for number, namespace in enumerate(scene.survey.observed)
@@ -158,8 +156,10 @@ async def remove_scene(
 
 
 def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, Refusal]:
-    """Takes away what else the namespaces of ours are called: which name was ours nothing tells, and while one of them
-    is left the namespace lives, with the links in it. Returns those that stay, and why."""
+    """Remove further names of our namespaces; return those that could not be removed, and why.
+
+    Nothing shows which name was ours, and with any of them left the namespace lives, with the links in it.
+    """
     failed: dict[str, Refusal] = {}
     for name, number in scene.other_names.items():
         namespace = scene.survey.observed[number]
@@ -178,7 +178,7 @@ async def _remove_mirrors(
     driver: Driver,
     empty: Mapping[int, str],
 ) -> tuple[int, list[Failure]]:
-    """Removes the mirror filters with these cookies. Returns in how many namespaces there are some, and what failed."""
+    """Remove the mirror filters with these cookies; return the number of namespaces with some, and the failures."""
     concerned = _mirrored(scene, is_chosen, empty)
     failures: list[Failure] = []
 

@@ -1,5 +1,7 @@
-"""Interfaces whose parent is in another namespace than they are: what is in a parent's own namespace does not show
-them, and yet they keep new links away from it."""
+"""Find interfaces whose parent is in another namespace.
+
+They can conflict with new links on that parent, and a look into the parent's namespace does not show them.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,16 @@ if TYPE_CHECKING:
     Sighted = tuple[str, Handle, Namespace]  # a namespace with its title
 
 CHUNK = 64
-# Each namespace has its own number for each other one, and has to be asked for it.
-QUESTIONS_MAX = 10_000
+QUESTIONS_MAX = 10_000  # for nsids: each namespace has its own for each other one
 
 
 def on_parents(
     kernel: Kernel, parents: Mapping[int, Handle], *others: Iterable[Sighted]
 ) -> dict[int, list[tuple[str, Interface]]]:
-    """What of these other namespaces is on an interface of the parents' namespaces, by the numbers of those: each with
-    a name for people. Of very many namespaces the first ones."""
+    """Return, by the numbers of the parents' namespaces, the interfaces in others that have a parent there.
+
+    Each comes with a title. Gives up after QUESTIONS_MAX.
+    """
     found: dict[int, list[tuple[str, Interface]]] = {}
     questions = 0
     for title, handle, namespace in chain(*others):
@@ -65,8 +68,7 @@ def _has_parent_elsewhere(interface: Interface) -> bool:
 
 
 def everywhere(kernel: Kernel, known: Set[tuple[int, int]] = frozenset()) -> Iterator[Sighted]:
-    """Every namespace that can be found and looked into, but for those that are known; each is held open only while it
-    is the current one."""
+    """Yield every namespace that can be found and read, except known ones. Each is open only while it is current."""
     paths = {host.HERE: "host"}
     paths.update((host.named(name), name) for name in host.list_named())
     paths.update((host.of_process(pid), f"pid:{pid}") for pid, _ in host.list_processes())
@@ -95,8 +97,10 @@ def _is_new(path: str, seen: set[tuple[int, int]]) -> bool:
 
 
 def obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
-    """(field, sentence) on what kept links from their parents that the kernel has refused, by the numbers of the
-    operations, as far as it is there to be seen. Raises OSError."""
+    """Return, by the numbers of refused operations, (field, sentence) on what prevents the link on its parent.
+
+    Only for those where that can be seen. Raises OSError.
+    """
     executor, links = applied.executor, applied.topology.links
     refused: dict[int, tuple[IfRef, Link]] = {}
     for number, refusal in applied.failures.items():

@@ -1,4 +1,4 @@
-"""What the kernel refused, in the user's words: the place in the file, and a sentence."""
+"""Turn refusals of the kernel into failures of the result: the place in the file, and a sentence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def failures_of(applied: Applied) -> list[Failure]:
-    """One entry for each operation that was refused."""
+    """Return a failure for each operation that was refused."""
     found = []
     told = _obstacles(applied)
     for number, refusal in sorted(applied.failures.items()):
@@ -28,26 +28,25 @@ def failures_of(applied: Applied) -> list[Failure]:
 
 
 def failures_of_bereft(applied: Applied, links: Collection[int]) -> list[Failure]:
-    """One entry for all links that were done, and go with what was refused."""
+    """Return one failure for all links that were done, but depend on refused ones."""
     if not links:
         return []
     first = applied.topology.links[min(links)]
     more = f"; the same is true of {len(links) - 1:,} more links" if len(links) > 1 else ""
-    problem = Problem(first.place, f"{first.title()}: what it stands on was not made{more}")
+    problem = Problem(first.place, f"{first.title()}: its parent, or what it mirrors, was not made{more}")
     _locate(applied, [problem])
     return [failure_of(problem)]
 
 
 def _locate(applied: Applied, problems: list[Problem]) -> None:
-    """Give problems their positions. Without a descriptor or memory left the places have to do: the rollback is to
-    come."""
+    """Set the positions of problems, if there are descriptors and memory left for it."""
     with suppress(OSError, MemoryError):
         applied.topology.in_order(problems)
 
 
 def _obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
-    with suppress(OSError, MemoryError):  # the kernel's own words have to do
-        from kokofast.engine.elsewhere import obstacles  # only failures pay for it
+    with suppress(OSError, MemoryError):  # then the kernel's message must do
+        from kokofast.engine.elsewhere import obstacles  # needed for failures only
 
         return obstacles(applied)
     return {}

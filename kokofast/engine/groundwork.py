@@ -1,4 +1,4 @@
-"""From what was seen of the nodes' namespaces to the plan."""
+"""Look into the namespaces of the nodes, and make the plan."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def see_for(topology: Topology) -> See:
-    """How a batch looks into a namespace: who makes mirrors has to know all that are there (see topology.copies)."""
+    """Return how to read a namespace. A topology with mirrors needs all existing ones (see topology.copies)."""
     has_mirrors = any(end.mirror is not None for link in topology.links for end in link.ends)
     mirrors = ALL_MIRRORS if has_mirrors else BESIDE_OURS
 
@@ -52,7 +52,7 @@ def see_for(topology: Topology) -> See:
 
 
 class Paths:
-    """Where the namespaces of nodes are, containers by their pids; and why some nodes have none, by name."""
+    """The paths of nodes' namespaces, of containers by their pids; and why some nodes have none."""
 
     def __init__(self, lab: str, nodes: Mapping[str, Node], pids: Mapping[str, int], *, from_file: bool = True) -> None:
         self._lab = lab
@@ -69,11 +69,11 @@ class Paths:
                 self.unresolved[node.name] = str(error)
 
     async def look(self, kernel: Kernel, driver: Driver, see: See, progress: Progress | None) -> list[Sight]:
-        """What is to be seen at each path."""
+        """Return what is at each path."""
         return await look(kernel, list(self.nodes), driver, see=see, settle=self._settle, progress=progress)
 
     def take_in(self, survey: Survey, sights: Sequence[Sight]) -> None:
-        """Puts what was seen at each path into the survey."""
+        """Put what was found at each path into the survey."""
         for (path, same), sight in zip(self.nodes.items(), sights, strict=True):
             if not isinstance(sight, OSError):
                 number = survey.add(*sight)
@@ -87,18 +87,20 @@ class Paths:
                 self.unresolved |= {node.name: local.explain(node, sight, can_create=self._from_file) for node in same}
 
     def _settle(self, path: str, error: OSError) -> OSError | None:
-        """Why there is no namespace at a path: ENOENT where one can be made. None while somebody is making or removing
-        one there, so that a second look is needed."""
+        """Return why there is no namespace at a path: ENOENT if one can be made there.
+
+        None while another program is making or removing one there: look again.
+        """
         nodes = self.nodes[path]
         if error.errno not in (errno.EINVAL, errno.ESTALE) or all(node.kind != "netns" for node in nodes):
             return error
         if error.errno == errno.ESTALE:
             return None
         claim = host.claimed(path)
-        if claim is None:  # gone or a namespace by now; or empty, as 'ip netns add' makes it first
+        if claim is None:  # gone, or a namespace now; or an empty file, the first step of 'ip netns add'
             return None if host.read_plain(path) in (None, "") else error
         lab = lab_of_alias(claim)
-        # What a killed run of this lab has claimed is taken over; what another run is about to make is waited for.
+        # Take over the claim of a killed run of this lab; wait for what another run is about to make.
         if lab is not None and (lab == self._lab or is_locked(lab)):
             return FileNotFoundError(errno.ENOENT, claim, path) if any(node.create for node in nodes) else error
         return error if host.claimed(path) == claim else None
@@ -107,7 +109,7 @@ class Paths:
 def record_unresolved(
     survey: Survey, nodes: Mapping[str, Node], unresolved: Mapping[str, str], *, from_file: bool
 ) -> None:
-    """Make problems of the nodes that do not resolve; those of a file are called by their names."""
+    """Add the problems of nodes that do not resolve, with their names if they are from a file."""
     for node in nodes.values():
         if node.name in unresolved:
             survey.places.pop(node.name, None)
@@ -117,10 +119,13 @@ def record_unresolved(
 
 
 def plan_of(topology: Topology, survey: Survey, kernel: Kernel, dry_run: bool = False) -> Plan:
-    """The plan, or the problems of nodes and links. That of a dry run knows what is on parents from any namespace, else
-    it is those of the file: what the kernel refuses is looked for then."""
+    """Make the plan, with the problems of nodes and links.
+
+    A dry run looks for conflicts on parents in all namespaces, a real one only in those of the file, and in the others
+    after a refusal.
+    """
     if survey.problems:
-        # Links between nodes that do resolve are checked all the same: every error of the file is shown at once.
+        # Still check the links between nodes that resolve, to show all errors at once.
         topology, _ = leave_out(topology, survey)
     situation = Situation(survey.places, survey.observed, kernel.boot_id())
     pairs, new = parents_elsewhere(topology, situation)
@@ -132,7 +137,7 @@ def plan_of(topology: Topology, survey: Survey, kernel: Kernel, dry_run: bool = 
 
 
 def only_new(plan: Plan, survey: Survey, boot: str) -> None:
-    """Refuse what is there and would have to be changed; have what is new sent without an empty namespace."""
+    """Refuse changes of existing links; send creations from the namespace of an end, not from an empty one."""
     if survey.problems:
         return
     if plan.problems or plan.operations:
@@ -141,7 +146,7 @@ def only_new(plan: Plan, survey: Survey, boot: str) -> None:
 
 
 def _there(topology: Topology, survey: Survey, boot: str) -> list[Problem]:
-    """A problem for each end that is there already, even as ours."""
+    """Return a problem for each end that exists already, also if it is ours."""
     problems: list[Problem] = []
     for end in (end for link in topology.links for end in link.ends):
         namespace = survey.observed[survey.places[end.node]]
@@ -162,7 +167,7 @@ def _nsids(pairs: Iterable[tuple[int, int]], survey: Survey, kernel: Kernel) -> 
         if survey.handles[there] is not None:
             try:
                 found[here, there] = survey.nsid(kernel, here, there)
-            except (KernelError, OSError):  # then the index has to do
+            except (KernelError, OSError):  # then compare the ifindex only
                 continue
     return found
 
@@ -170,7 +175,7 @@ def _nsids(pairs: Iterable[tuple[int, int]], survey: Survey, kernel: Kernel) -> 
 def _elsewhere(
     parents: Iterable[int], survey: Survey, kernel: Kernel, *, everywhere: bool
 ) -> dict[int, list[tuple[str, Interface]]]:
-    from kokofast.engine import elsewhere  # only who makes links on parents pays for it
+    from kokofast.engine import elsewhere  # needed for links with parents only
 
     titles = {number: name for name, number in reversed([*survey.places.items()])}
     seen = [
@@ -184,8 +189,10 @@ def _elsewhere(
 
 
 def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, dict[str, int]]:
-    """The topology without the nodes that do not resolve and the links that cannot be made without them; and how many
-    of those each node has. Links whose parent, or what they mirror, is an end of such a link are among them."""
+    """Return the topology without nodes that do not resolve and links that need them; and these links' number by node.
+
+    A link also needs the link that makes its parent, or what it mirrors.
+    """
     reasons: dict[int, str] = {}
     waiting: list[int] = []
     leaning: dict[tuple[int, str], list[int]] = {}
@@ -217,7 +224,7 @@ def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, dict[str, i
 
 
 def _needs(link: Link) -> list[tuple[str, str]]:
-    """(node, interface) of what has to be there before the link: its parent, and what its ends mirror."""
+    """Return (node, interface) of what must exist before the link: its parent, and what its ends mirror."""
     mirrored = [(end.node, end.mirror.source) for end in link.ends if end.mirror is not None]
     return [*needs_of(link), *mirrored]
 
@@ -228,7 +235,7 @@ def _nodes(link: Link) -> list[str]:
 
 
 def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = False) -> bool:
-    """Puts into the result what is known before the work; whether there is some."""
+    """Fill in what is known before the work; return whether there is work."""
     _count(result, plan)
     if plan.problems:
         result.status = INVALID
@@ -237,7 +244,7 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
             from kokofast.topology.order import ancestors
 
             faulty = {place for problem in plan.problems for place in ancestors(problem.place)}
-            rest = plan.rest or plan.operations  # those, where the plan itself has no problems
+            rest = plan.rest or plan.operations  # the latter if only the file or its nodes have problems
             links = plan.topology.links
             chosen = [one for one in rest if one.link is None or links[one.link].place not in faulty]
             result.planned = _describe(plan, chosen)

@@ -1,4 +1,4 @@
-"""The links that carry our mark, read from the kernel."""
+"""inspect: the links that carry our mark, read from the kernel."""
 
 from __future__ import annotations
 
@@ -25,8 +25,15 @@ LOWER_LAYER_DOWN = "lower-layer-down"
 
 
 class SeenEnd:
-    """An end of a link: its node as the file calls it, how its namespace is called on this machine ("r1", "pid:954",
-    "host"), the interface, and the mirrors that copy to it, as (interface, direction)."""
+    """An end of a link.
+
+    Attributes:
+        ns: The number of its namespace.
+        node: Its node, with the name in the file.
+        namespace: The name of its namespace on this machine: "r1", "pid:954", "host".
+        interface: The interface.
+        mirrors: (interface, direction) of the mirrors that copy to it.
+    """
 
     __slots__ = ("interface", "mirrors", "namespace", "node", "ns", "properties")
 
@@ -42,7 +49,7 @@ class SeenEnd:
 
     @property
     def state(self) -> str:
-        """up, down, or lower-layer-down: it is set up, but its peer or its parent is down."""
+        """Return up, down, or lower-layer-down: set up, but its peer or parent is down."""
         if not self.interface.up:
             return "down"
         return "up" if self.interface.lower_up else LOWER_LAYER_DOWN
@@ -67,8 +74,10 @@ class SeenEnd:
 
 
 class SeenLink:
-    """A link as inspect shows it: one or two ends, in the file's order; fields are those of its kind, the parent first
-    (None: it cannot be found)."""
+    """A link with one or two ends, in the file's order.
+
+    fields are those of its kind, beginning with the parent (None if it was not found).
+    """
 
     def __init__(self, lab: str, kind: str, ends: list[SeenEnd]) -> None:
         self.lab = lab
@@ -90,7 +99,7 @@ class SeenLink:
 
 
 def addresses_of(interface: Interface) -> list[str]:
-    """The interface's permanent addresses as text, IPv6 link-local ones left out that the kernel made for itself."""
+    """Return the permanent addresses as text, without link-local IPv6 ones that the kernel has made."""
     import ipaddress
 
     found = [(ipaddress.ip_address(item.packed), item.prefixlen, ours) for item, ours in interface.addresses.items()]
@@ -102,8 +111,8 @@ def addresses_of(interface: Interface) -> list[str]:
 
 
 def natural_key(text: str) -> list[str | int]:
-    """A key by which r10 comes after r9."""
-    # Texts and numbers take turns, so they are never compared with each other.
+    """Return a sort key by which r10 comes after r9."""
+    # Texts and numbers alternate, so they are never compared with each other.
     return [int(part) if number % 2 else part for number, part in enumerate(re.split("([0-9]+)", text))]
 
 
@@ -119,9 +128,9 @@ async def inspect(
 ) -> list[SeenLink]:
     """Return the links that carry our mark, of one lab or of all, read from the kernel.
 
-    unseen is filled with the namespaces that are there and could not be looked into, by title, and why; notes with a
-    line for each that its owner hinders us to read, unless something of ours is known to be there; namespaces with the
-    lab of each named namespace that a lab made, or has claimed the name of.
+    unseen is filled with the namespaces that could not be read, by title, and the reason; notes with a line for each
+    namespace that cannot be read because of what is in it, unless something of ours is known to be there; namespaces
+    with the lab of each named namespace that a lab made, or whose name it has claimed.
     """
     scene = await scan(kernel, driver, lab=lab, progress=progress)
     found = _links(scene)
@@ -182,12 +191,12 @@ def _add_fields(links: list[SeenLink], scene: Scene, kernel: Kernel) -> None:
 
 
 class _Parents:
-    """Finds out on which interface a link stands, as the file would have it."""
+    """Finds the parents of links, with the names of the file."""
 
     def __init__(self, links: list[SeenLink], scene: Scene, kernel: Kernel) -> None:
         self.survey = scene.survey
         self.nsid = partial(scene.survey.nsid, kernel)
-        # What most ends in a namespace say: one that was moved there still has the name of its node.
+        # The node of most ends in a namespace: an end that was moved there still has its own.
         said: dict[int, Counter[str]] = {}
         for link in links:
             for end in link.ends:
@@ -198,12 +207,13 @@ class _Parents:
             {} if namespace is None else {item.ifindex: item.ifname for item in namespace.interfaces.values()}
             for namespace in scene.survey.observed
         ]
-        # (namespace, its number for another one) -> that one, None when it was not seen
+        # (namespace, nsid in it) -> the other namespace, None if it was not seen
         self.known: dict[tuple[int, int], int | None] = {}
         self.lately: list[int] = [] if self.caller is None else [self.caller]
 
     def name_of(self, end: SeenEnd) -> str | None:
-        # Tunnels tell of their parent among their own data.
+        """Return the parent of an end, None if it was not found."""
+        # Tunnels have their parent in IFLA_INFO_DATA.
         index = end.interface.data.get("link", end.interface.peer)
         nsid = end.interface.peer_nsid
         there = end.ns if nsid is None else self._find(end.ns, nsid)
@@ -213,9 +223,9 @@ class _Parents:
         return name if there == self.caller else f"{self.titles[there]}:{name}"
 
     def _find(self, here: int, nsid: int) -> int | None:
-        """The namespace that another one calls by this number; None when it was not seen."""
+        """Return the namespace with this nsid in another one; None if it was not seen."""
         if (here, nsid) not in self.known:
-            # Mostly many links have their parents in one namespace: the last ones found are tried first.
+            # Many links mostly have their parents in one namespace: try the last ones first.
             candidates = dict.fromkeys([*self.lately, *range(len(self.names))])
             found = next((there for there in candidates if self._calls(here, there, nsid)), None)
             self.known[here, nsid] = found

@@ -1,4 +1,4 @@
-"""Which end of a link is which: the alias has the nodes' names as the file has them, and both ends have the same."""
+"""Find which end of a link is which: both ends have the same alias, with the names of the file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def name_ends(links: Iterable[SeenLink]) -> None:
-    """Gives the ends their nodes' names, and puts them into the file's order, as far as that can be told.
+    """Set the nodes of ends, and put the ends into the file's order, as far as possible.
 
-    An end is told from the other by the name of its interface, or of its namespace. Where both tell nothing (two
-    containers, eth1 in each), by what other links say of these namespaces; else the ends keep the machine's names.
+    The interface or the namespace of an end shows which one it is. If not (two containers, eth1 in each), other links
+    of these namespaces may; otherwise the ends keep the machine's names.
     """
-    nodes: dict[int, set[str]] = {}  # what the nodes of a namespace are called
+    nodes: dict[int, set[str]] = {}  # the names of each namespace's nodes
     waiting: dict[int, list[SeenLink]] = {}
     todo = list(links)
     while todo:
@@ -36,7 +36,7 @@ def name_ends(links: Iterable[SeenLink]) -> None:
 
 
 def _name(link: SeenLink, nodes: Mapping[int, set[str]]) -> bool:
-    """Whether it could be told, or there is nothing to tell."""
+    """Set the nodes of a link's ends; return False if that is not possible yet."""
     ends = link.ends
     kind = KINDS.get(link.kind)
     best: list[tuple[tuple[int, int], list[tuple[str, SeenEnd]]]] = []

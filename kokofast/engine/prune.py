@@ -1,4 +1,4 @@
-"""The links and namespaces of a lab that are not in its file any more: find them, and remove them."""
+"""batch --prune: find links and namespaces of a lab that left its file, and remove them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class LeftOver:
-    """What has left the file, and why it cannot go.
+    """What left the file.
 
     Attributes:
-        scene: Has nothing else of the lab in it.
-        problems: With these, nothing may be touched.
+        scene: Only what left the file, of the lab.
+        problems: Why it cannot be removed: then nothing may be touched.
     """
 
     def __init__(self, scene: Scene, lab: str) -> None:
@@ -39,7 +39,7 @@ class LeftOver:
         return bool(scene.interfaces or scene.claims or self._namespaces())
 
     def tell(self, result: Result) -> None:
-        """Put into the result of a dry run what would be removed."""
+        """Add what would be removed to the result of a dry run."""
         links: dict[int, list[OwnedInterface]] = {}
         for owned, end in zip(self.scene.interfaces, self.scene.ends(), strict=True):
             links.setdefault(end.link, []).append(owned)
@@ -65,7 +65,7 @@ class LeftOver:
             result.status = APPLIED
 
     def forget(self, kernel: Kernel) -> None:
-        """Close the namespaces that were opened to look for it."""
+        """Close the namespaces that were opened for the search."""
         for handle in self.scene.survey.handles:
             if handle is not None:
                 kernel.forget(handle)
@@ -84,7 +84,7 @@ class LeftOver:
 async def find_left_over(
     topology: Topology, survey: Survey, kernel: Kernel, driver: Driver, progress: Progress | None
 ) -> LeftOver:
-    """Look into all namespaces, as destroy does, for what of the lab is not in the file.
+    """Look into all namespaces, as destroy does, for links and namespaces of the lab that are not in the file.
 
     survey has the namespaces of all nodes of the file.
     """
@@ -110,7 +110,7 @@ async def find_left_over(
 
 
 def _needed(topology: Topology, survey: Survey, gone: set[tuple[int | None, str]]) -> list[Problem]:
-    """A problem for each link of the file that needs an interface of one that has left it."""
+    """Return a problem for each link of the file that needs an interface of a link that left it."""
     problems: list[Problem] = []
 
     def check(node: str, ifname: str, place: str, what: str) -> None:

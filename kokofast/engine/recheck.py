@@ -1,4 +1,4 @@
-"""After the work: what was done, and does not stand."""
+"""Verify, after the work, that namespaces and parents are still the same."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def fail_the_misled(applied: Applied) -> None:
-    """Of what was done in a namespace whose name (or process, or container) has ended or leads to another one by now:
-    the first operation of each link, and the making of the namespace itself, count as failed.
+    """Count operations as failed whose namespace has ended, or is no longer what its path leads to.
 
-    The namespaces are held, so nothing was done in a wrong one; but what is under the name is not what the file wants.
-    One stat(2) for each namespace, 2 us.
+    That is the first operation of each such link, and the creation of the namespace. The namespaces were held open, so
+    nothing was done in a wrong one, but the path leads to something else than the file wants. Takes one stat(2), 2 us,
+    for each namespace.
     """
     why: dict[int, Refusal] = {}
     for number, handle in enumerate(applied.executor.handles):
@@ -41,8 +41,10 @@ def fail_the_misled(applied: Applied) -> None:
 
 
 def lost_to(applied: Applied) -> set[str]:
-    """The other labs whose namespaces have gone meanwhile, where that is all that failed, and this run would have made
-    them had they not been there. Those labs are taken back, or destroyed."""
+    """Return the other labs whose namespaces ended during the run, if nothing else failed and the file may make them.
+
+    The runs of these labs failed, or they were destroyed.
+    """
     executor, lab = applied.executor, applied.topology.name
     to_make = {named(node.target) for node in applied.topology.nodes.values() if node.kind == "netns" and node.create}
     lent: dict[int, str] = {}
@@ -60,8 +62,10 @@ def lost_to(applied: Applied) -> set[str]:
 
 
 def _fail_on_replaced_parents(applied: Applied) -> None:
-    """Of the links that were made, those count as failed whose parent has lost its name meanwhile: the kernel takes a
-    parent by its index, and that may be another interface's by now. One dump of each namespace with such parents."""
+    """Count new links as failed whose parent's name has another ifindex now: the link may have another parent.
+
+    Takes one dump for each namespace with such parents.
+    """
     if all(link.parent is None for link in applied.topology.links):
         return
     executor = applied.executor
@@ -87,8 +91,7 @@ def _fail_on_replaced_parents(applied: Applied) -> None:
 
 
 def bereft(applied: Applied, failed: set[int]) -> set[int]:
-    """The other links that were done, but cannot stay when the failed ones are taken back: those whose parent is an
-    interface that goes, or whose mirror is on one."""
+    """Return the other links that cannot stay without the failed ones: as their parent, or for their mirror."""
     operations = applied.plan.operations
     found: set[int] = set()
     while True:

@@ -1,4 +1,4 @@
-"""What a run did, as data: the object that ``--format json`` prints."""
+"""The result of a run, as ``--format json`` prints it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,14 @@ DESTROYED: Final = "destroyed"
 
 
 class Failure:
-    """One thing that went wrong: its place in the user's file, a sentence, the errno (None when there is none), and
-    file:line:column of the place where that is known."""
+    """An error of a run.
+
+    Attributes:
+        source: The place in the user's file.
+        message: A sentence.
+        errno: The kernel's errno, or None.
+        position: file:line:column of the place, if known.
+    """
 
     __slots__ = ("errno", "message", "position", "source")
 
@@ -49,18 +55,18 @@ class Failure:
         return hash((self.source, self.message, self.errno, self.position))
 
     def as_dict(self) -> dict[str, object]:
-        """The JSON object of the contract."""
+        """Return the JSON object; docs/format.md."""
         found: dict[str, object] = {"source": self.source, "message": self.message, "errno": self.errno}
         return found | {"position": self.position} if self.position else found
 
 
 def failure_of(problem: Problem, errno: int | None = None) -> Failure:
-    """A problem as a result has it."""
+    """Convert a problem to a failure."""
     return Failure(problem.place, problem.message, errno, problem.position)
 
 
 class Result:
-    """Counts, times and errors of one run. seconds has one entry a stage."""
+    """Counts, times and errors of a run. seconds has an entry for each stage."""
 
     def __init__(self, lab: str, status: Status) -> None:
         self.lab = lab
@@ -72,7 +78,7 @@ class Result:
         self.left: list[str] = []
         self.notes: list[str] = []
         self.planned: list[Step] = []  # of a dry run
-        self.workers: int | None = None  # threads that worked at a time, where a plan was carried out
+        self.workers: int | None = None  # worker threads, if a plan was carried out
         self.trace: Trace | None = None
 
     def __repr__(self) -> str:
@@ -80,7 +86,7 @@ class Result:
         return f"<Result of {self.lab!r}: {self.status}; links: {counts or 'none'}; {len(self.errors)} errors>"
 
     def as_dict(self) -> dict[str, object]:
-        """The JSON object of the contract."""
+        """Return the JSON object; docs/format.md."""
         rounded = {stage: round(value, 6) for stage, value in self.seconds.items()}
         found: dict[str, object] = {
             "lab": self.lab,
@@ -101,17 +107,17 @@ class Result:
         return found
 
     def begin_rollback(self) -> None:
-        """Until end_rollback() nobody knows what is left: should it break off, that is what the result says."""
+        """Set the state that holds if the rollback breaks off before end_rollback()."""
         self.status = PARTIAL
-        self.left = [f"taking back did not come to its end: 'kokofast destroy --name {self.lab}' removes what is left"]
+        self.left = [f"the rollback was not completed: 'kokofast destroy --name {self.lab}' removes what is left"]
 
     def end_rollback(self, left: list[str], *, whole: bool = True) -> None:
-        """It has come to its end: a line for each thing that is left. Not whole: what works was to be kept."""
+        """Record the end of a rollback, with a line for each thing that is left. Not whole: working links were kept."""
         self.left = left
         self.status = PARTIAL if left or not whole else ROLLED_BACK
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Times a block under this name."""
+        """Return a block whose time is added under this name."""
         return _Stage(self.seconds, name, self.trace)
 
 

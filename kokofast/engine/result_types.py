@@ -1,11 +1,11 @@
-"""Types of the library's results. Apart from result.py, because typing costs koko's command line more than a link."""
+"""Types of the library's results. Not in result.py: importing typing takes koko's command line longer than its link."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
 
-# (stage, done, total) whenever it changes; called in the thread that begins the run, must not block.
+# Called with (stage, done, total), in the thread that begins the run. Must not block.
 Progress = Callable[[str, int, int], None]
 
 Status = Literal["applied", "unchanged", "rolled_back", "partial", "invalid", "planned", "destroyed"]

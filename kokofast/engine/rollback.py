@@ -1,4 +1,4 @@
-"""Takes away: the deletions of a teardown plan, run concurrently; and what a failed run has to take back."""
+"""Carry out a teardown plan concurrently, for destroy and for the rollback of a failed run."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
     from kokofast.ops.executor import Refusal
     from kokofast.plan.operations import DeleteGroup, RemoveNamespace
 
-# Deleting is waiting for RCU with little work in between: many requests in flight share the grace periods.
+# Deletions mostly wait for RCU: many requests at a time share the grace periods.
 DELETE_WORKERS = 64
 FEW_DELETIONS = 4  # not worth the import of an event loop
-# Unmounting is short as long as the kernel ends none of the namespaces meanwhile, 2,000 in 0.13 s; 16 threads wait for
-# each other's locks, and take twice as long.
+# Unmounting is fast while the kernel ends none of the namespaces, 2,000 in 0.13 s. 16 threads wait for each other's
+# locks, and take twice as long.
 REMOVE_WORKERS = 1
 REMOVE_CHUNK = 64
 
-# Of up to so many namespaces each is watched, and a note names all that live on; of more, those that the links need.
+# Watch all of up to so many namespaces, and note which ones live on; of more, watch those that the links need.
 WATCH_ALL = 64
 
-HELD = "it lives on until what holds it (a process, an open file or socket, another mount of it) lets go"
+HELD = "it lives on while something holds it: a process, an open file or socket, another mount of it"
 
 
-_MOVED = "it was moved to another namespace while it was to be deleted, and again"
+_MOVED = "it was moved to another namespace during its deletion, twice"
 _UNWATCHED = OSError(errno.ENOSPC, "nothing tells whether the namespace lives on")
 
 
 class TornDown:
-    """What a teardown did: links and namespaces that are gone, and why the others are not."""
+    """What a teardown did: the links and namespaces that are gone, and why others are not."""
 
     def __init__(self) -> None:
         self.links: set[int] = set()
-        self.missed: set[int] = set()  # links of which an end was not where it was to be deleted
+        self.missed: set[int] = set()  # links with an end that was not in its namespace any more
         self.namespaces: list[str] = []
         self.failed_links: dict[int, Refusal] = {}
         self.failed_namespaces: dict[str, Refusal] = {}
-        self.held: list[str] = []  # of the namespaces that are gone by name: those that something else holds
+        self.held: list[str] = []  # namespaces without a name now that something else keeps alive
 
 
 async def tear_down(
@@ -67,8 +67,10 @@ async def tear_down(
     watch: bool = True,
     lab: str | None = None,
 ) -> TornDown:
-    """Deletes the interfaces and removes the namespaces (number -> name), with the fewest requests. Without watch it is
-    known that these live on. With ``lab`` those stay in which another lab has links."""
+    """Delete the interfaces and remove the namespaces (number -> name), with as few requests as possible.
+
+    Without watch the namespaces are known to live on. With lab, namespaces with links of other labs stay.
+    """
     done = TornDown()
     deletions, removals = plan_teardown(ends, removable)
     total = len(deletions) + len(removals)
@@ -87,10 +89,10 @@ async def tear_down(
     try:
         await _remove_namespaces(executor, removals, done, driver, step, watched, unwatched, lab=lab)
     finally:
-        # Nobody finds a namespace without its name: what was begun is ended, also when the run is stopped now.
+        # Nobody can find a namespace without its name, so finish this even when the run is stopped.
         names = set(done.namespaces)
         gone = {number for number, name in removable.items() if name in names}
-        # Only now does the kernel end them: it would take the processors, and unmounting waits for those (RCU).
+        # The kernel ends them only now: earlier that would have taken processor time from unmounting.
         _forget(executor, gone)
         with driver.shielded():
             asked = gone & watched
@@ -103,7 +105,7 @@ async def tear_down(
             deletions, _ = plan_teardown(alive, {})
             total += len(deletions)
             await _delete_links(executor, deletions, done, driver, workers, step)
-    # Where namespaces stay, the links between them have not been asked for.
+    # The links between namespaces that stay were not deleted yet.
     settled = done.links | done.failed_links.keys()
     stay = [end for end in ends if end.link not in settled and end.ns not in gone]
     if stay:
@@ -111,7 +113,7 @@ async def tear_down(
         total += len(deletions)
         await _delete_links(executor, deletions, done, driver, workers, step)
     if unwatched:
-        # With links that cannot be deleted a namespace keeps its name, so that they can be found again.
+        # A namespace keeps its name if links in it cannot be deleted: so they can be found again.
         refused = {end.ns: done.failed_links[end.link] for end in ends if end.link in done.failed_links}
         kept = {ns: refused[ns] for ns in unwatched if ns in refused}
         done.failed_namespaces |= {unwatched[ns].name: refusal for ns, refusal in kept.items()}
@@ -128,8 +130,10 @@ async def tear_down(
 
 
 def _to_watch(ends: Sequence[OwnedEnd], removable: Mapping[int, str]) -> set[int]:
-    """Those of the namespaces to remove that have to be asked for afterwards. A link lives on only where both of its
-    namespaces do, so one of the two is enough: the one with more links."""
+    """Return the namespaces to check after their removal.
+
+    A link lives on only if both of its namespaces do, so one of them is enough: the one with more links.
+    """
     if len(removable) <= WATCH_ALL:
         return set(removable)
     by_link: dict[int, list[int]] = {}
@@ -140,7 +144,7 @@ def _to_watch(ends: Sequence[OwnedEnd], removable: Mapping[int, str]) -> set[int
             count[end.ns] += 1
     watched: set[int] = set()
     for places in by_link.values():
-        if len(places) > 2:  # which go together cannot be told
+        if len(places) > 2:  # the pairs are not known
             watched.update(places)
         elif len(places) == 2 and watched.isdisjoint(places):
             first, second = places
@@ -154,7 +158,7 @@ def _forget(executor: Executor, numbers: Iterable[int]) -> None:
 
 
 async def _outlived(executor: Executor, gone: Collection[int], driver: Driver) -> set[int]:
-    """Those of these namespaces, which have lost their names and are let go, that live on all the same."""
+    """Return those of the namespaces without names and descriptors of ours that live on."""
     handles = {executor.handle(number): number for number in gone}
     held: set[int] = set()
 
@@ -201,15 +205,17 @@ async def _delete_moved(
     workers: int,
     step: Callable[[], None],
 ) -> None:
-    """Looks once more, everywhere, for links that were not where they were to be deleted, and deletes those that are
-    elsewhere now. One that keeps its mark keeps its number too, a random one (see ops.indexes)."""
+    """Look everywhere for links that were not in their namespaces any more, and delete those that were moved.
+
+    A moved interface keeps its mark, and its random ifindex (see ops.indexes).
+    """
     lost = {end.ifindex: end.link for end in ends}
     links = {end.link for end in ends}
     labs = {end.lab for end in ends}
     scene = await scan(executor.kernel, driver, lab=labs.pop() if len(labs) == 1 else None, to_remove=True)
     again = Executor(executor.kernel, scene.survey.handles, scene.survey.observed, is_alone=executor.is_alone)
     places = {(executor.handle(end.ns).identity, end.ifindex) for end in ends}
-    # With the same number by chance: a link that was there before, and is looked at no more.
+    # Other interfaces that have the same ifindex by chance.
     others = {
         (namespace.identity, interface.ifindex)
         for namespace in executor.observed
@@ -226,7 +232,7 @@ async def _delete_moved(
     _forget(again, range(len(again.handles)))
     moved = {end.link for end in found} - deleted.links
     done.failed_links |= dict.fromkeys(moved, OSError(errno.EBUSY, _MOVED)) | deleted.failed_links
-    for unseen in scene.unseen.values():  # it may be there
+    for unseen in scene.unseen.values():  # the link may be in there
         done.failed_links |= dict.fromkeys(links - done.failed_links.keys() - deleted.links, unseen)
     done.links |= links - done.failed_links.keys()
 
@@ -242,8 +248,11 @@ async def _remove_namespaces(
     *,
     lab: str | None = None,
 ) -> None:
-    """Takes the names away. Adds to unwatched, by number, the removals that were not begun: whether those namespaces
-    live on could not be told afterwards, so their links have to be deleted first."""
+    """Remove the names of namespaces.
+
+    Add to unwatched, by number, those that were left: it could not be found out whether they live on without their
+    names, so their links must be deleted first.
+    """
     kernel = executor.kernel
     patience = Patience(MARKS)
 
@@ -252,7 +261,7 @@ async def _remove_namespaces(
         if refusal is _UNWATCHED:
             unwatched[removals[number].ns] = removals[number]
             return
-        if refusal is None or refusal.errno in (errno.ENODEV, errno.ENOENT):  # it is gone already
+        if refusal is None or refusal.errno in (errno.ENODEV, errno.ENOENT):  # gone already
             done.namespaces.append(name)
         else:
             done.failed_namespaces[name] = refusal
@@ -260,8 +269,8 @@ async def _remove_namespaces(
 
     def remove_each(chosen: Sequence[RemoveNamespace]) -> list[Refusal | None]:
         handles = [executor.handle(operation.ns) for operation in chosen]
-        with kernel.using(handles):  # those that were closed in between are opened again all at once
-            # Before the name goes, too: killed in between, we would leave links in what nobody finds.
+        with kernel.using(handles):  # opens closed ones again, all at once
+            # Also check before removing the name: a kill in between would leave links where nobody finds them.
             used = [None if lab is None else used_by_others(executor, handle, lab, patience) for handle in handles]
             asked = [
                 handle
@@ -290,7 +299,7 @@ async def _remove_namespaces(
     def remove_chunk(chosen: Sequence[RemoveNamespace]) -> list[Refusal | None]:
         try:
             return remove_each(chosen)
-        except OSError:  # one of them: that is found out one by one
+        except OSError:  # of one of them: try each alone
             return [remove_one(operation) for operation in chosen]
 
     chunk = max(min(REMOVE_CHUNK, kernel.capacity), 1)
@@ -300,10 +309,9 @@ async def _remove_namespaces(
 async def take_back(
     applied: Applied, only: set[int] | None, driver: Driver, progress: Progress | None = None
 ) -> list[str]:
-    """Takes back what a run made: all of it, or with ``only`` just these links (its namespaces then stay).
+    """Undo what a run made: all of it, or with ``only`` these links (then its namespaces stay).
 
-    Returns a line for everything that could not be taken back. Of namespaces that something else holds, which may let
-    them go at any time, only the notes tell.
+    Return a line for each thing that could not be undone. Namespaces that something else keeps alive are only noted.
     """
     executor = applied.executor
     chosen: dict[str, list[int]] = {}
@@ -318,9 +326,9 @@ async def take_back(
     ends, removable = applied.ends, applied.removable
     done = await tear_down(executor, ends, removable, driver, progress=progress, lab=applied.topology.name)
     links = applied.topology.links
-    # Under the name of a namespace of ours somebody has made another one: ours ends with the last descriptor of it.
+    # ESTALE: the name is of another namespace now, and ours ends with its last descriptor.
     stay = {name: why for name, why in done.failed_namespaces.items() if why.errno != errno.ESTALE}
-    # What is in a namespace that is left need not be named too.
+    # Do not list the links in a namespace that is listed.
     seen = {end.link for end in ends if removable.get(end.ns) not in stay}
     refused = [(link, refusal) for link, refusal in sorted(done.failed_links.items()) if link in seen]
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in refused]

@@ -1,4 +1,4 @@
-"""Everything of ours on this machine, wherever it is: what destroy and inspect look at."""
+"""Find everything of ours on this machine, for destroy and inspect."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.topology.model import Topology
 
-# A name without a namespace (a link that leads nowhere, a socket), or a process that has ended since; and one that is
-# not ours to look at.
+# A name that leads to no namespace (a dangling link, a socket), or a process that has ended; and one that we may not
+# look at.
 _GONE = (errno.ENOENT, errno.EINVAL, errno.ESRCH, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV)
 _NOT_FOR_US = (*_GONE, errno.EACCES, errno.EPERM)
 
 
 class OwnedInterface:
-    """An interface that carries our mark. lab is "" while its alias is not set yet."""
+    """An interface with our mark. lab is "" before its alias is set."""
 
     __slots__ = ("interface", "lab", "ns")
 
@@ -39,25 +39,25 @@ class OwnedInterface:
 
 
 class Scene:
-    """Everything of ours on this machine: interfaces, namespaces (number -> lab), how each namespace is called."""
+    """Everything of ours on this machine: interfaces, namespaces (number -> lab), their titles and names."""
 
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
         self.interfaces: list[OwnedInterface] = []
-        self.others: list[OwnedInterface] = []  # of other labs than the one that was asked for
+        self.others: list[OwnedInterface] = []  # of other labs than the requested one
         self.namespaces: dict[int, str] = {}
         self.titles: dict[int, str] = {}
-        self.names: dict[int, str] = {}  # those that have one in /run/netns
-        self.other_names: dict[str, int] = {}  # further names of them there, by the same mount
-        self.inhabited: set[tuple[int, int]] = set()
-        self.claims: dict[str, str] = {}  # names that a killed run claimed -> lab
-        self.unseen: dict[str, OSError] = {}  # namespaces that are there, and that cannot be looked into
-        # Those of them that their owners hinder us to read, and in which nothing of the lab is known to be.
+        self.names: dict[int, str] = {}  # in /run/netns
+        self.other_names: dict[str, int] = {}  # their further names there
+        self.inhabited: set[tuple[int, int]] = set()  # namespaces with processes
+        self.claims: dict[str, str] = {}  # names claimed by killed runs -> lab
+        self.unseen: dict[str, OSError] = {}  # namespaces that cannot be read, by title
+        # Namespaces that cannot be read because of what is in them, without anything of the lab as far as known.
         self.hindered: dict[tuple[int, int], tuple[str, OSError]] = {}
         self._ends: list[OwnedEnd] | None = None
 
     def ends(self) -> list[OwnedEnd]:
-        """The interfaces as pair() has them, once all were found."""
+        """Return pair() of all interfaces. Call it when all are found."""
         if self._ends is None:
             self._ends = pair(self.interfaces)
         return self._ends
@@ -72,17 +72,19 @@ async def scan(
     to_remove: bool = False,
     progress: Progress | None = None,
 ) -> Scene:
-    """Looks into every namespace that can be found: this one, the named ones, those of all processes, those of the
-    topology. With lab only what belongs to it is returned. to_remove: of interfaces only the marks are read; and our
-    mirror filters, but for those that go with their namespace. Otherwise all is read that inspect shows."""
+    """Look into every namespace that can be found: this one, named ones, those of processes and of the topology.
+
+    With lab return only what belongs to it. With to_remove read only the marks of interfaces, and our mirror filters in
+    namespaces that stay; otherwise all that inspect shows.
+    """
     paths = {host.HERE: "host"}
     listed = host.list_named()
     names = {host.named(name): name for name in listed}
     paths.update(names)
-    expected = {host.HERE}  # where a lab is known to be, or nobody but us could hinder us
+    expected = {host.HERE}  # where a failure to read is an error: here, and in the namespaces of the topology
     if topology is not None:
         for node in topology.nodes.values():
-            # A container that runs has processes, which are looked into below: its daemon need not even be there.
+            # A running container has processes, whose namespaces are read below, without asking its daemon.
             if node.kind not in CONTAINER_KINDS:
                 paths.setdefault(path := local.path_of(node), node.name)
                 expected.add(path)
@@ -95,7 +97,7 @@ async def scan(
     scene.inhabited = set(processes.values())
 
     def goes(namespace: Namespace, path: str) -> bool:
-        # As _delete() decides it.
+        # As destroy() decides it.
         owner = lab_of_namespace(namespace)
         has_name = path in names and not listed[names[path]]
         return has_name and namespace.identity not in scene.inhabited and owner is not None and lab in (None, owner)
@@ -123,7 +125,7 @@ async def scan(
             continue
         number = survey.add(*sight)
         if survey.handles[number] is not sight[0]:
-            kernel.forget(sight[0])  # one is enough, and as long as it is open the namespace lives
+            kernel.forget(sight[0])  # the same namespace: a second descriptor would only keep it alive
         scene.titles.setdefault(number, title)
         if path in names and not listed[names[path]]:
             name = names[path]
@@ -148,13 +150,13 @@ def _find_ours(scene: Scene, boot: str, lab: str | None) -> None:
 
 
 def _has_marks(namespace: Namespace, boot: str, lab: str | None) -> bool:
-    """Whether the lab, or any, made the namespace or has an interface in it."""
+    """Whether the lab, or any lab, made the namespace or has an interface in it."""
     found = [lab_of(item, namespace, boot, lab) for item in namespace.interfaces.values()]
     return any(owner is not None and lab in (None, owner) for owner in (lab_of_namespace(namespace), *found))
 
 
 def hindered_notes(scene: Scene, what: str) -> list[str]:
-    """A line for each namespace that its owner keeps from being read."""
+    """Return a line for each namespace that cannot be read because of what is in it."""
     return [
         f"namespace {title} was passed over: {error.strerror}; nothing of {what} was seen in it"
         for title, error in scene.hindered.values()
@@ -162,20 +164,20 @@ def hindered_notes(scene: Scene, what: str) -> list[str]:
 
 
 def pair(interfaces: list[OwnedInterface]) -> list[OwnedEnd]:
-    """The interfaces with the number of the link they belong to: the same for two that are each other's peer."""
+    """Give each interface the number of its link: the same one for two that are each other's peer."""
     by_alias: dict[str, list[int]] = {}
     for number, owned in enumerate(interfaces):
         by_alias.setdefault(owned.interface.alias, []).append(number)
     link = list(range(len(interfaces)))
     paired: set[int] = set()
     for alias, numbers in by_alias.items():
-        # An alias can be copied by anyone: only two, and only true peers, are taken for one link.
+        # Anyone can copy an alias: only two interfaces, and true peers, are one link.
         if alias and len(numbers) == 2:
             first, second = (interfaces[number].interface for number in numbers)
             if first.peer == second.ifindex and second.peer == first.ifindex:
                 link[numbers[1]] = numbers[0]
                 paired.update(numbers)
-    # A killed run sets an alias at one end, or at none. Of such ends two are a link when no others could be it.
+    # A killed run may have set one alias, or none. Two such ends are a link if no other ends fit.
     by_indexes: dict[tuple[int, int], list[int]] = {}
     for number, owned in enumerate(interfaces):
         if number not in paired and owned.interface.peer:

@@ -1,4 +1,4 @@
-"""Namespaces that were looked into."""
+"""Look into namespaces, by path."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ if TYPE_CHECKING:
 
 
 LOOK_CHUNK = 512  # namespaces that are opened together
-# Looking is a dozen short system calls a namespace: two threads hand the interpreter's lock to and fro, and take
-# twice as long as one.
+# A look takes a dozen short system calls. Two threads would only pass the GIL to and fro, and take twice as long.
 LOOK_WORKERS = 1
 
 
 class Survey:
-    """Namespaces by number, each once, whatever names lead to it. None stands for one that is to be made."""
+    """The namespaces of nodes by number, each once. None stands for one that does not exist yet."""
 
     def __init__(self) -> None:
         self.places: dict[str, int] = {}
         self.handles: list[Handle | None] = []
         self.observed: list[Namespace | None] = []
         self.problems: list[Problem] = []
-        self.unresolved: list[str] = []  # the nodes that those are about
+        self.unresolved: list[str] = []  # the nodes of these problems
         self._numbers: dict[tuple[int, int], int] = {}
 
     def add(self, handle: Handle, namespace: Namespace) -> int:
-        """The number of a namespace that was looked into."""
+        """Add a namespace, and return its number."""
         number = self._numbers.setdefault(handle.identity, len(self.handles))
         if number == len(self.handles):
             self.handles.append(handle)
@@ -43,7 +42,7 @@ class Survey:
         return number
 
     def nsid(self, kernel: Kernel, here: int, there: int) -> int | None:
-        """The number by which one namespace calls another; None when it has none. Raises KernelError, OSError."""
+        """Return the nsid of a namespace in another one, None if it has none. Raises KernelError, OSError."""
         handle, other = self.handles[here], self.handles[there]
         if handle is None or other is None:
             return None
@@ -51,7 +50,7 @@ class Survey:
             return kernel.nsid(handle, other)
 
     def add_missing(self) -> int:
-        """The number of a namespace that does not exist yet."""
+        """Add a namespace that does not exist yet, and return its number."""
         self.handles.append(None)
         self.observed.append(None)
         return len(self.handles) - 1
@@ -66,10 +65,9 @@ async def look(
     settle: Callable[[str, OSError], OSError | None] = lambda _, error: error,
     progress: Progress | None = None,
 ) -> list[Sight]:
-    """Opens the namespace at each path and looks into it in the way of ``see``; an OSError for those that cannot be.
+    """Open the namespace at each path and read it by ``see``; return an OSError where that fails.
 
-    settle() is called with a path and its error, and says which error it comes to; None to look there again, for half
-    a second.
+    settle(path, error) returns the final error, or None to look again, for half a second.
     """
     kernel.expect(len(paths))
     sights: list[Sight] = [OSError()] * len(paths)
@@ -107,7 +105,7 @@ def _settle(
     numbers: Iterable[int],
     settle: Callable[[str, OSError], OSError | None],
 ) -> list[int]:
-    """Those of these numbers to look at again."""
+    """Settle the errors of these numbers; return those to look at again."""
     waiting: list[int] = []
     for number in numbers:
         sight = sights[number]

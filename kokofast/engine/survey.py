@@ -1,4 +1,4 @@
-"""The namespaces of a topology's nodes, containers included."""
+"""Resolve the nodes of a topology, containers included, and look into their namespaces."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ async def survey_nodes(
     runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
     progress: Progress | None = None,
 ) -> Survey:
-    """Look into the namespaces of a lab's nodes, in the way of ``see``.
+    """Look into the namespaces of a lab's nodes, by ``see``.
 
-    A node that does not resolve is a problem, unless it is to be created; from_file is whether the user has a file that
-    could say so. Containers are looked up before and confirmed after the look into the namespaces, both under the stage
-    "resolve" of the result; runtime_timeout is how many seconds a daemon may be silent.
+    A node that does not resolve is a problem, unless it may be created. from_file: nodes are from a file, in which the
+    user could allow that. Containers are resolved before the look and confirmed after it, in the stage "resolve" of the
+    result; runtime_timeout is how many seconds a daemon may be silent.
     """
     survey = Survey()
 
@@ -56,7 +56,7 @@ async def survey_nodes(
             pids, refused = await daemons.resolve()
         unresolved = await look_at(pids)
         with result.stage("resolve"):
-            # Why the daemon says no goes before what is seen of a process that has ended.
+            # A daemon's refusal is a better reason than a process that has ended.
             unresolved |= refused | await daemons.confirm()
     record_unresolved(survey, nodes, unresolved, from_file=from_file)
     return survey

@@ -1,7 +1,7 @@
-"""Where the time of a run went: spans for a trace viewer (chrome://tracing, ui.perfetto.dev).
+"""Record a run for a trace viewer (chrome://tracing, ui.perfetto.dev).
 
-The file is JSON in the Trace Event Format: an object whose traceEvents are complete events (ph X), ts and dur in
-microseconds from the start of the trace, pid and tid those of the process and its threads.
+The file is JSON in the Trace Event Format: an object whose traceEvents are complete events (ph X), with ts and dur in
+microseconds from the start of the trace, and the pid and tid of process and threads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Trace:
-    """The spans of one run. Any thread may add to it."""
+    """The spans of a run. Thread-safe."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter_ns()
@@ -31,7 +31,7 @@ class Trace:
 
     @contextmanager
     def span(self, name: str, category: str, **details: object) -> Iterator[None]:
-        """Notes a block under this name, with the thread that runs it."""
+        """Record a block under this name, with its thread."""
         start = time.perf_counter_ns()
         try:
             yield
@@ -40,7 +40,7 @@ class Trace:
             self._spans.append((name, category, _thread.get_native_id(), start, end, details))
 
     def of(self, job: Callable[[Sequence[Operation]], T]) -> Callable[[Sequence[Operation]], T]:
-        """job(operations), with a span around each call, named after both."""
+        """Return job with a span around each call, named after the job and its operations."""
 
         def traced(operations: Sequence[Operation]) -> T:
             with self.span(f"{job.__name__}: {operations[0].verb}", "worker", operations=len(operations)):
@@ -49,7 +49,7 @@ class Trace:
         return traced
 
     def around(self, name: str, job: Callable[[], T]) -> Callable[[], T]:
-        """job, with a span of this name and category around it."""
+        """Return job with a span of this name and category around it."""
 
         def traced() -> T:
             with self.span(name, name):
@@ -58,7 +58,7 @@ class Trace:
         return traced
 
     def as_dict(self) -> dict[str, object]:
-        """The file's object."""
+        """Return the JSON object of the file."""
         pid = os.getpid()
         events: list[dict[str, object]] = [
             {
@@ -80,7 +80,7 @@ class Trace:
         return {"traceEvents": events, "displayTimeUnit": "ms"}
 
     def write(self, file: IO[str]) -> None:
-        """Raises OSError."""
+        """Write the trace as JSON. Raises OSError."""
         import json
 
         json.dump(self.as_dict(), file)

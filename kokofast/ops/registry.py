@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
         # (executor, operations of this type) -> one result each, in order
         execute: Callable[..., list[KernelError | OSError | None]]
-        # (applied, numbers of such operations that were begun) -> a line for each thing that is left
+        # (applied, numbers of started operations of this type) -> a line for each thing that is left
         undo: Callable[..., list[str]]
-        # (applied, operation, refusal, obstacle) -> what in the file is to blame, and why
+        # (applied, operation, refusal, obstacle) -> place in the file, and sentence
         locate: Callable[..., Problem]
         # (plan, operation) -> what a dry run shows, None for nothing
         describe: Callable[..., Step | None]

@@ -284,7 +284,7 @@ async def test_a_rollback_that_breaks_off_is_told(
     with pytest.raises(OSError, match="Too many"):
         run(kernel, star(3), result=result)
     assert result.status == "partial"
-    assert "did not come to its end" in result.left[0]
+    assert "was not completed" in result.left[0]
 
 
 async def test_a_rollback_has_the_open_files_that_it_needs(

@@ -133,6 +133,6 @@ def test_what_goes_with_a_refused_link_is_one_error_with_its_position() -> None:
     (told,) = failures_of_bereft(applied, {7, 3, 4})
     assert (told.source, told.message) == (
         "$.links[3]",
-        "a:x3--b:x3: what it stands on was not made; the same is true of 2 more links",
+        "a:x3--b:x3: its parent, or what it mirrors, was not made; the same is true of 2 more links",
     )
     assert told.position.startswith("lab.json:1:")

@@ -83,7 +83,7 @@ _RECEIVES = (
     Fault(SHORT),
     Fault(TRUNCATED),
 )
-BEREFT = ": what it stands on was not made"
+BEREFT = ": its parent, or what it mirrors, was not made"
 _TAKING_BACK = ("EPERM", "ENOBUFS", "ENOMEM", "EBUSY")
 
 
