@@ -1,7 +1,6 @@
 """The kernel: requests to the network namespaces of a pool.
 
-Everything here blocks and is meant for worker threads; several may call at once. The engine asks for a Kernel; tests
-put a fake in the place of LinuxKernel.
+Blocking and thread-safe. The engine uses the protocol Kernel; tests replace LinuxKernel by a fake.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from kokofast.host.namespaces import (
     remove_namespace,
     write_sysctl,
 )
-from kokofast.host.pool import Handle as Handle  # whoever asks a kernel has handles
+from kokofast.host.pool import Handle as Handle  # exported: all methods take handles
 from kokofast.host.pool import Pool, close_socket
 from kokofast.wire.link import RTM_SETLINK
 from kokofast.wire.message import KernelError, Request
@@ -36,12 +35,12 @@ if TYPE_CHECKING:
     from kokofast.wire.message import Message
 
     class Trace(Protocol):
-        """What is told of every exchange: engine.trace.Trace, say."""
+        """Records exchanges with the kernel, as engine.trace.Trace."""
 
         def span(self, name: str, category: str, **details: object) -> AbstractContextManager[None]: ...
 
     class Kernel(Protocol):
-        """What the engine needs of a kernel; LinuxKernel says what each method does."""
+        """What the engine needs of a kernel. LinuxKernel documents the methods."""
 
         trace: Trace | None
         waits: Callable[[str], object] | None
@@ -81,14 +80,14 @@ LOOPBACK_IFINDEX = 1  # include/net/net_namespace.h LOOPBACK_IFINDEX: the first 
 
 
 class LinuxKernel(Pool):
-    """The kernel that runs here.
+    """The kernel of this machine.
 
     Args:
         budget: As for Pool.
     """
 
     trace: Trace | None = None
-    waits: Callable[[str], object] | None = None  # called with what is waited for, when that takes half a second
+    waits: Callable[[str], object] | None = None  # called with the reason when a wait takes half a second
 
     def __init__(self, budget: int | None = None) -> None:
         super().__init__(budget)
@@ -105,13 +104,13 @@ class LinuxKernel(Pool):
         return self._boot_id
 
     def watch(self, handles: Sequence[Handle]) -> None:
-        """Have outlived() know these namespaces, held by using(), and close the sockets in them.
+        """Watch these namespaces, held by using(), for outlived(), and close the sockets in them.
 
-        The kernel lets go of a socket's namespace some time later only (RCU). Raises OSError, KernelError.
+        The kernel releases a socket's namespace only after an RCU grace period. Raises OSError, KernelError.
         """
         with self._lock:
             if self._watch is None:
-                from kokofast.host.watch import Watch  # only who removes namespaces pays
+                from kokofast.host.watch import Watch  # needed to remove namespaces only
 
                 self._watch = Watch()
             watch = self._watch
@@ -120,22 +119,20 @@ class LinuxKernel(Pool):
             close_socket(handle)
 
     def watches(self, handle: Handle) -> bool:
-        """Return whether outlived() can tell of this namespace."""
+        """Return whether this namespace is watched."""
         return self._watch is not None and self._watch.knows(handle.identity)
 
     def reach(self, handle: Handle) -> None:
-        """Have a namespace, held by using(), asked for its links without a socket in it where that is closed."""
+        """Reach the links of a watched namespace, held by using(), without the socket in it that watch() closed."""
         if handle.socket is None and self._watch is not None and self._watch.knows(handle.identity):
             handle.remote = self._watch.remote(handle.identity)
 
     def outlived(self, handles: Sequence[Handle], *, patient: bool = True) -> list[Handle]:
-        """Return those of these namespaces, watched, unnamed and forgotten, that something else holds.
-
-        Their links can still be asked for and deleted.
+        """Return the namespaces that something else keeps alive. Their links can still be dumped and deleted.
 
         Args:
-            handles: The namespaces.
-            patient: Give a moment to those that end by themselves.
+            handles: Watched namespaces, without a name, after forget().
+            patient: Wait for those that are about to end.
         """
         if self._watch is None:
             return []
@@ -149,7 +146,7 @@ class LinuxKernel(Pool):
     def send(
         self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None, *, whole: bool = False
     ) -> list[KernelError | None]:
-        """Carry out requests in a namespace held by using(): one result each, None for done; as Socket.send()."""
+        """Send requests in a namespace held by using(); see Socket.send()."""
         socket = handle.remote or handle.socket
         assert socket is not None
         if self.trace is not None:
@@ -159,7 +156,7 @@ class LinuxKernel(Pool):
             return socket.send(requests, resolve, whole=whole)
 
     def dump(self, handle: Handle, request: Request) -> list[Message]:
-        """Return a dump of a namespace held by using()."""
+        """Return a dump in a namespace held by using(); see Socket.dump()."""
         socket = handle.remote or handle.socket
         assert socket is not None
         if self.trace is not None:
@@ -169,18 +166,18 @@ class LinuxKernel(Pool):
             return socket.dump(request)
 
     def ask(self, handle: Handle, request: Request) -> list[Message]:
-        """Return the answer to a question that is no dump. Raises KernelError, OSError."""
+        """Return the answer to a request that is no dump, in a namespace held by using(); see Socket.ask()."""
         socket = handle.remote or handle.socket
         assert socket is not None
         with handle.lock:
             return socket.ask(request)
 
     def nsid(self, handle: Handle, other: Handle) -> int | None:
-        """Return the number by which a namespace calls another one, both held by using(); None when it has none.
+        """Return the nsid of a namespace in another one, both held by using(); None if it has none.
 
         Raises KernelError, OSError.
         """
-        from kokofast.wire.netns import NETNSA_NSID_NOT_ASSIGNED, RTM_GETNSID  # a single veth link does without
+        from kokofast.wire.netns import NETNSA_NSID_NOT_ASSIGNED, RTM_GETNSID  # rarely needed
 
         assert other.fd is not None
         (answer,) = self.ask(handle, Request(RTM_GETNSID, {}, {"fd": other.fd}))
@@ -188,12 +185,12 @@ class LinuxKernel(Pool):
         return None if found == NETNSA_NSID_NOT_ASSIGNED else found
 
     def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
-        """Write /proc/sys/net/PATH in a namespace held by using(); return what it was."""
+        """Write /proc/sys/net/PATH in a namespace held by using(); return the value before. Raises OSError."""
         assert handle.fd is not None
         return write_sysctl(handle.fd, path, value)
 
     def load_ipv6(self) -> None:
-        """Have the kernel load its IPv6 module, which only a socket does. Raises OSError when there is none."""
+        """Load the kernel's IPv6 module, by opening an IPv6 socket. Raises OSError when there is none."""
         import socket
 
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC).close()
@@ -201,7 +198,7 @@ class LinuxKernel(Pool):
     def scratch(self) -> Handle:
         """Return an empty namespace without a name, to send creations from; it ends with the process.
 
-        Kernels before 6.15 look for a name collision in the sender's namespace.
+        Kernels before 6.15 refuse a link whose name exists in the sender's namespace.
         """
         with self._lock:
             if self._scratch is None:
@@ -211,18 +208,18 @@ class LinuxKernel(Pool):
             return self._scratch
 
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
-        """Make named namespaces from (name, alias), each marked with the alias before it has its name, its loopback up.
+        """Make named namespaces from (name, alias), with the alias and the loopback up before they have their names.
 
-        Returns one result each, in order. Raises DirectoryLockedError, for another attempt.
+        Return one result each, in order. Raises DirectoryLockedError: try again.
         """
         with self._lock:
             if not self._prepared:
                 prepare_directory()
                 self._prepared = True
         try:  # noqa: SIM105 - see threads.py: no contextlib
-            # Links need it: where the kernel allows few namespaces more, it must not be the one too many.
+            # Links need it, so make it before the last namespaces that a limit allows are used up.
             self.scratch()
-        except OSError:  # to whoever needs it
+        except OSError:  # reported when a link needs it
             pass
         self._reserve(len(jobs))
         results: list[Handle | OSError | KernelError] = []
@@ -239,7 +236,7 @@ class LinuxKernel(Pool):
         return results
 
     def misled(self, handle: Handle) -> OSError | None:
-        """Return why the path of a namespace does not lead to it any more; None while it does."""
+        """Return why the path of a namespace no longer leads to it; None if it does."""
         return misled(handle.path, handle.identity)
 
     def remove(self, name: str, expected: tuple[int, int] | None) -> None:
@@ -275,7 +272,7 @@ def kernel_for(namespaces: int) -> LinuxKernel:
 
 
 def _mark(socket: Socket, alias: str) -> None:
-    # Up as well: without its loopback a namespace cannot reach its own addresses.
+    # Also up: without its loopback a namespace cannot reach its own addresses.
     request = Request(RTM_SETLINK, {"index": LOOPBACK_IFINDEX, "flags": 1, "change": 1}, {"ifalias": alias})
     (refusal,) = socket.send([request])
     if refusal is not None:

@@ -1,7 +1,7 @@
-"""Open network namespaces, no more at a time than the limit on open files allows.
+"""A pool of open network namespaces, within the limit on open files. Blocking and thread-safe.
 
-A namespace in use takes two descriptors: its own, and a netlink socket in it. Those in no use stay open until others
-need their descriptors, and are opened again where they are used again. Everything here blocks; any thread may call.
+A namespace takes two descriptors: its own, and a netlink socket in it. One that is not in use stays open until others
+need its descriptors, and is opened again at its next use.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ _NOWHERE = (errno.ENOENT, errno.ESRCH, errno.EINVAL)
 
 
 class Handle:
-    """A network namespace in use, which the pool may close in between to stay within its budget.
+    """A network namespace, which the pool may close between two uses.
 
-    identity, (device, inode), and cookie tell whether the path still leads to the same namespace when it is opened
-    again. The inode alone does not: while the namespace is closed it may end, and a new one gets the lowest free
-    number.
+    When it is opened again, identity (device, inode) and cookie show whether the path still leads to it. The inode
+    alone does not: while it is closed the namespace may end, and a new one gets the lowest free number.
     """
 
     __slots__ = ("cookie", "fd", "identity", "lock", "path", "remote", "socket", "users")
@@ -38,7 +37,7 @@ class Handle:
         self.remote: Remote | None = None  # see LinuxKernel.outlived()
         self.path = path
         self.identity = identity
-        self.cookie: int | None = None  # taken when it is closed
+        self.cookie: int | None = None  # read when it is closed
         self.fd = fd
         self.socket = socket
         self.users = 0
@@ -63,11 +62,11 @@ class Pool:
 
     @property
     def capacity(self) -> int:
-        """How many namespaces may be held at a time by all workers together."""
+        """Return how many namespaces all workers together may hold open at a time."""
         return max(self.budget // DESCRIPTORS_EACH - 1, 2)
 
     def expect(self, namespaces: int) -> None:
-        """Make room for the descriptors of this many namespaces; best before there is a second thread."""
+        """Make room for the descriptors of this many namespaces, if possible before there is a second thread."""
         from kokofast.host.limits import RESERVED, make_room
 
         make_room(min(namespaces * DESCRIPTORS_EACH, self.budget) + RESERVED - 1)
@@ -110,9 +109,9 @@ class Pool:
             raise
 
     def using(self, handles: Sequence[Handle], *, to_ask: bool = True) -> AbstractContextManager[None]:
-        """Return a context manager that holds these namespaces open.
+        """Return a context manager that holds these namespaces open, with to_ask also their sockets.
 
-        Not to_ask: their sockets may be closed. Entering it raises OSError, ESTALE when a path leads elsewhere by now.
+        Entering it raises OSError: ESTALE when a path leads to another namespace now.
         """
         return _Use(self, list(dict.fromkeys(handles)), to_ask)
 
@@ -176,19 +175,19 @@ class Pool:
                     self._open -= 1
 
     def _reserve(self, wanted: int) -> None:
-        # Counted before they are opened: two workers must not both take the last descriptors.
+        # Counted before opening: two workers must not both take the last descriptors.
         with self._lock:
             self._evict(wanted)
             self._open += wanted
 
     def _settle(self, reserved: int, ready: Sequence[Handle]) -> None:
-        # Of those that _reserve() has counted these were opened.
+        # Only these of the reserved ones were opened.
         with self._lock:
             self._open -= reserved - len(ready)
             self._idle.update(dict.fromkeys(ready))
 
     def _evict(self, wanted: int) -> None:
-        # Called with the lock held. What is in use stays: workers take no more than their share of the capacity.
+        # Called with the lock held. Namespaces in use stay open: workers take no more than their share of the capacity.
         while self._idle and (self._open + wanted) * DESCRIPTORS_EACH > self.budget:
             handle = next(iter(self._idle))
             del self._idle[handle]
@@ -209,7 +208,7 @@ class Pool:
                 self._close(handle)
 
     def close(self) -> None:
-        """Close everything that is open and in no use."""
+        """Close all namespaces that are not in use."""
         with self._lock:
             while self._idle:
                 handle, _ = self._idle.popitem()
@@ -256,9 +255,9 @@ def _open(path: str) -> tuple[int, tuple[int, int]]:
 
 
 def _open_again(handle: Handle, processes: dict[tuple[int, int], int]) -> int:
-    """Open a namespace by its path, or, where that leads nowhere or elsewhere by now, by a process that lives in it.
+    """Open a namespace by its path, or, if that no longer leads to it, by a process in it. Raises OSError.
 
-    processes, by namespace, are listed when they are needed. Raises OSError.
+    processes maps namespaces to processes, and is filled when needed.
     """
     refusal: OSError | None = None
     for path in _paths_of(handle, processes):
