@@ -70,7 +70,7 @@ class LabLock:
 
     def notes(self) -> list[str]:
         """Return a line for the user where locking is impossible."""
-        return [f"other runs are not kept off meanwhile: {self.refusal}"] if self.refusal else []
+        return [f"without a lock other runs may interfere: {self.refusal}"] if self.refusal else []
 
     def release(self) -> None:
         """Release the lock."""

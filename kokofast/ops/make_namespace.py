@@ -84,7 +84,7 @@ def _as_soon_as_unlocked(executor: Executor, jobs: Sequence[tuple[str, str]]) ->
             if not attempts_left or executor.stopped():
                 raise
             if attempts_left == LOCK_ATTEMPTS - ATTEMPTS and executor.kernel.waits is not None:
-                executor.kernel.waits(f"another program has locked {error.filename}; waiting until it lets go")
+                executor.kernel.waits(f"another program has locked {error.filename}; waiting until it is unlocked")
         time.sleep(PAUSE_SECONDS)
     raise AssertionError("unreachable")
 

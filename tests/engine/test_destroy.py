@@ -642,7 +642,7 @@ async def test_a_link_that_is_moved_on_and_on_is_not_counted_as_removed(
     assert result.status == "partial"
     assert result.links == {"removed": 0, "failed": 1}
     (error,) = result.errors
-    assert "it was moved to another namespace while it was to be deleted" in error.message
+    assert "it was moved to another namespace during its deletion" in error.message
     assert kernel.links_of("a") == kernel.links_of("b") == ["e0"]
 
 

@@ -308,7 +308,7 @@ async def test_the_lock_of_the_directory_is_waited_for(
     result = await apply(chain(2), kernel=kernel, jobs=1)
     assert result.status == status
     assert len(pauses) == min(times, make_namespace.LOCK_ATTEMPTS - 1)
-    assert told == ["another program has locked /run/netns; waiting until it lets go"] * (times > 50)
+    assert told == ["another program has locked /run/netns; waiting until it is unlocked"] * (times > 50)
     assert all("another program holds its lock" in error.message for error in result.errors)
 
 

@@ -95,7 +95,7 @@ COMMANDS = {
     "batch --sandbox": ["batch", "{file}", "--sandbox"],
 }
 # Of what works all the same.
-REMARKS = ("other runs are not kept off meanwhile", "without CAP_SYS_PTRACE, namespaces that only")
+REMARKS = ("without a lock other runs may interfere", "without CAP_SYS_PTRACE, namespaces that only")
 NEEDS: dict[str, tuple[str, ...]] = {
     "batch": BOTH,
     "destroy": BOTH,
@@ -225,7 +225,7 @@ def test_a_lock_that_cannot_be_had_is_told(lab: Lab, wires: tuple[str, str], cou
     counts["faults injected"] += 1
     assert done.returncode == 0, done.stderr
     (note,) = json.loads(done.stdout)["notes"]
-    assert note == f"other runs are not kept off meanwhile: {LOCK_DIR}: Permission denied"
+    assert note == f"without a lock other runs may interfere: {LOCK_DIR}: Permission denied"
     able = (*BOTH, "CAP_DAC_OVERRIDE")
     assert "notes" not in json.loads(as_user(able, "batch", lab.file, "--format", "json").stdout)
 

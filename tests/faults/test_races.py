@@ -300,7 +300,7 @@ exec 9</run/netns; flock 9
 timeout 20 sh -c 'until grep -q locked /run/said; do sleep 0.02; done'
 kill -TERM $batch; timeout 5 tail --pid=$batch -f /dev/null || { echo "deaf"; kill -KILL $batch; }
 wait $batch; echo "first: $?"
-grep -c 'another program has locked /run/netns; waiting until it lets go' /run/said
+grep -c 'another program has locked /run/netns; waiting until it is unlocked' /run/said
 ls /run/netns
 exec 9<&-
 ip netns add last; ip netns delete last

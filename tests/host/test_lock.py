@@ -20,7 +20,7 @@ def test_a_filter_that_refuses_flock(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(fcntl, "flock", refuse)
     refused = LabLock("lab")
     assert refused.acquire()
-    assert refused.notes() == [f"other runs are not kept off meanwhile: {tmp_path}: Operation not permitted"]
+    assert refused.notes() == [f"without a lock other runs may interfere: {tmp_path}: Operation not permitted"]
 
 
 def test_only_the_file_that_is_held_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
