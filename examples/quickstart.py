@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """From a bare machine to a wired chain of network namespaces: ``python3 examples/quickstart.py [--links 1000]``.
 
-As root the chain is made for real, looked at, and destroyed again. As anybody else it is made in a sandbox that is
-gone when the command ends. Standard library only; kokofast itself goes into .venv in this checkout.
+As root the chain is made on the machine, shown, and destroyed. As another user it is made in a sandbox, which is gone
+when the command ends. Uses the standard library only, and installs kokofast into .venv in this checkout.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ LAB = "quickstart"
 OLDEST = (3, 11)
 STAMP = "kokofast-installed"
 
-# Services that come with a package stay down: policy-rc.d forbids starting them, unless the machine has a policy of its
-# own. An index that cannot be refreshed is no reason to stop, apt-get install decides.
+# policy-rc.d keeps the services of new packages from starting, unless the machine has its own. If apt-get update fails,
+# apt-get install may still work.
 APT_SCRIPT = r"""
 export DEBIAN_FRONTEND=noninteractive
 trap 'exit 1' HUP INT TERM
@@ -39,17 +39,18 @@ apt-get -o DPkg::Lock::Timeout=120 -q install -y --no-install-recommends "$@"
 
 
 def show(command: list[str]) -> None:
+    """Print a command."""
     print(f"$ {shlex.join(command)}", flush=True)
 
 
 def run(command: list[str]) -> int:
-    """Shows the command, runs it in the checkout, returns its exit code."""
+    """Print the command, run it in the checkout, and return its exit code."""
     show(command)
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def version_of(python: str) -> tuple[int, int]:
-    """(3, 12) for an interpreter that runs, (0, 0) for one that does not."""
+    """Return the version of an interpreter as (3, 12), (0, 0) if it does not run."""
     code = "import sys; print(sys.version_info[0], sys.version_info[1])"
     try:
         answer = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -59,6 +60,7 @@ def version_of(python: str) -> tuple[int, int]:
 
 
 def works(command: list[str]) -> bool:
+    """Whether a command runs and exits with 0."""
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
@@ -66,7 +68,7 @@ def works(command: list[str]) -> bool:
 
 
 def require_python(python: str = sys.executable) -> str:
-    """Returns the version as ``3.11``; ends the program when this is too old for kokofast."""
+    """Return the version as ``3.11``; exit if it is too old for kokofast."""
     version = version_of(python)
     if version < OLDEST:
         found = "does not run" if version == (0, 0) else f"is {version[0]}.{version[1]}"
@@ -78,14 +80,14 @@ def require_python(python: str = sys.executable) -> str:
 
 
 def apt_install(packages: list[str]) -> None:
-    """Installs Debian packages as root or through a sudo that does not ask; otherwise ends with what to install."""
+    """Install Debian packages as root, or by sudo if it needs no password; otherwise exit with the command to run."""
     command = ["sh", "-c", APT_SCRIPT, "apt", *packages]
     by_hand = f"apt-get install --no-install-recommends {' '.join(packages)}"
     if shutil.which("apt-get") is None:
-        sys.exit(f"There is no apt-get here: install what these Debian packages hold, then try again: {packages}")
+        sys.exit(f"There is no apt-get here: install the equivalent of these Debian packages and try again: {packages}")
     if os.geteuid() != 0:
         if not works(["sudo", "-n", "true"]):
-            sys.exit(f"This needs root once; please run `{by_hand}` as root, then try again.")
+            sys.exit(f"This needs root once: run `{by_hand}` as root, then try again.")
         command = ["sudo", "-n", *command]
     print(f"$ {by_hand}", flush=True)
     if subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode != 0:
@@ -93,14 +95,14 @@ def apt_install(packages: list[str]) -> None:
 
 
 def venv_packages(python: str) -> list[str]:
-    """The package that lets this interpreter make a venv with pip in it: Debian and Ubuntu split it off."""
+    """Return the package that this interpreter needs to make a venv: Debian and Ubuntu have one of its own for that."""
     if works([python, "-c", "import venv, ensurepip"]):
         return []
     return [f"python{require_python(python)}-venv"]
 
 
 def ensure_venv(directory: Path, *, python: str = sys.executable, extra: str = "") -> str:
-    """A venv with this checkout installed in it, in place; returns its interpreter. Quick when nothing changed."""
+    """Make a venv with this checkout installed in place; return its interpreter. Fast if nothing has changed."""
     inside = str(directory / "bin" / "python")
     if version_of(inside) < OLDEST or not works([inside, "-m", "pip", "--version"]):
         require_python(python)
@@ -110,7 +112,7 @@ def ensure_venv(directory: Path, *, python: str = sys.executable, extra: str = "
         if run([python, "-m", "venv", "--clear", str(directory)]) != 0:
             sys.exit(f"Could not make a virtual environment in {directory}.")
         (directory / ".gitignore").write_text("*\n")
-    # Where the checkout is counts too: an installation in place points to it.
+    # The path of the checkout counts, too: an installation in place points to it.
     facts = [str(ROOT), *map(str, version_of(inside)), (ROOT / "pyproject.toml").read_text(encoding="utf-8")]
     digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()
     stamp = directory / STAMP
@@ -125,7 +127,7 @@ def ensure_venv(directory: Path, *, python: str = sys.executable, extra: str = "
 
 
 def inspect(kokofast: str, lab: str) -> int:
-    """A thousand links are too long to read: shows the end of the answer only."""
+    """Run ``kokofast inspect`` and print the end of its output."""
     command = [kokofast, "inspect", lab]
     show(command)
     answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -137,13 +139,13 @@ def inspect(kokofast: str, lab: str) -> int:
 
 
 def chain(kokofast: str, topology: Path, links: int) -> int:
-    """Generates the chain and wires it; as root looks at it and takes it away again. The first failure's exit code."""
+    """Generate the chain and wire it; as root also show and destroy it. Return the exit code of the first failure."""
     command = [kokofast, "generate", "chain", "--links", str(links)]
     print(f"$ {shlex.join(command)} > {topology}", flush=True)
     generated = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if generated.returncode != 0:
         return generated.returncode
-    # A lab and namespaces of its own: it is destroyed at the end, and r0, r1, ... may be somebody's.
+    # Names of its own for lab and namespaces: the lab is destroyed at the end, and r0, r1, ... may exist.
     document = json.loads(generated.stdout)
     document["name"] = LAB
     for link in document["links"]:
@@ -161,6 +163,7 @@ def chain(kokofast: str, topology: Path, links: int) -> int:
 
 
 def main() -> int:
+    """Run the example; return the exit code."""
     parser = argparse.ArgumentParser(description="Wires a chain of network namespaces with kokofast.")
     parser.add_argument("--links", type=int, default=1000, help="how many links the chain has (default: 1000)")
     links = parser.parse_args().links
