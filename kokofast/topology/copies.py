@@ -46,6 +46,7 @@ class Flows:
         # point, the tag that passes or ANY -> (next point, the tag of frames there or ANY: the same)
         self._edges: dict[State, list[tuple[Point, Hashable]]] = {}
         self._standing: dict[Place, list[Place]] = {}  # parent -> children that reach each other
+        self._ports: dict[Place, list[Place]] = {}  # bridge -> ports
         self._tagged: dict[Hashable, list[tuple[Place, Place]]] = {}  # tag -> (interface, parent)
         self._remotes: list[tuple[Place, Hashable, bytes]] = []
 
@@ -62,6 +63,12 @@ class Flows:
         """Add a link with two ends."""
         self._edge((*first, "out"), (*second, "in"))
         self._edge((*second, "out"), (*first, "in"))
+
+    def has_port(self, bridge: Place, port: Place) -> None:
+        """Add a port of a bridge, which passes what it receives on to the other ports."""
+        self._edge((*port, "in"), (*bridge, "in"))
+        self._edge((*bridge, "out"), (*port, "out"))
+        self._ports.setdefault(bridge, []).append(port)
 
     def stands_on(
         self, place: Place, parent: Place, kind: str, data: Mapping[str, object], remote: bytes = b""
@@ -109,6 +116,8 @@ class Flows:
         """Add the edges that depend on all interfaces."""
         for parent, places in self._standing.items():
             self._to_others(places, parent)
+        for bridge, ports in self._ports.items():
+            self._to_others(ports, (bridge, "ports"), "in", "out", gives=ANY)
         for tag, members in self._tagged.items():
             # Tags that only one interface has need not be told apart: that keeps the graph small.
             for place, parent in members:
@@ -127,13 +136,15 @@ class Flows:
             if remote[0] >> 4 == 0xE or remote[0] == 0xFF:  # a multicast group
                 self._to_others(places, (tag, remote))
 
-    def _to_others(self, places: Sequence[Place], hub: Hashable) -> None:
+    def _to_others(
+        self, places: Sequence[Place], hub: Hashable, enters: str = "out", leaves: str = "in", gives: Hashable = None
+    ) -> None:
         """Connect each of these to each other one, with a linear number of edges."""
         for number, place in enumerate(places):
             for way, step in (("up", 1), ("down", -1)):
                 here, beside = (hub, str(number), way), (hub, str(number + step), way)
-                self._edge((*place, "out"), beside)
-                self._edge(here, (*place, "in"), gives=None)
+                self._edge((*place, enters), beside)
+                self._edge(here, (*place, leaves), gives=gives)
                 self._edge(here, beside)
 
     def _after(self, state: State) -> Iterator[State]:
@@ -231,16 +242,21 @@ def _path_back(after: Mapping[State, Sequence[State]], start: State, first: Poin
 
 def add_links(flows: Flows, links: Iterable[Link], namespaces: Mapping[str, Hashable]) -> None:
     """Add the links of a file and their mirrors. namespaces has the namespace of each node."""
+    links = list(links)
+    bridges = {(namespaces[link.ends[0].node], link.ends[0].ifname) for link in links if link.kind == "bridge"}
     for link in links:
         places = [(namespaces[end.node], end.ifname) for end in link.ends]
         parent = link.parent
-        if parent is None:
+        if len(places) == 2:
             flows.joins(places[0], places[1])
-        else:
+        elif parent is not None:
             linkinfo = KINDS[link.kind].create(link, ({},), 0)["linkinfo"]
             remote = getattr(link.options.get("remote"), "packed", b"")
             flows.stands_on(places[0], (namespaces[parent[0]], parent[1]), link.kind, linkinfo["data"], remote)  # type: ignore[index]
         for end, place in zip(link.ends, places, strict=True):
+            master = (place[0], end.properties.get("master"))
+            if master in bridges:
+                flows.has_port(master, place)
             if end.mirror is not None:
                 for direction in sorted(end.mirror.directions()):
                     flows.copies((place[0], end.mirror.source), direction, place, end.where("mirror"))

@@ -98,6 +98,20 @@ LOOPS = {
         [veth(end("a:x", "m"), "b:e"), on("macvlan", "a:m", "b:e")],
         "a:m => a:x -> b:e -> a:m",
     ),
+    "ports of a bridge": (
+        [
+            {"type": "bridge", "endpoint": "s:br"},
+            *(veth("a:e", end("s:p", master="br")), veth(end("a:t", "e"), end("s:q", master="br"))),
+        ],
+        "a:e => a:t -> s:q -> s:p -> a:e",
+    ),
+    "what a bridge itself sends": (
+        [
+            {"type": "bridge", "endpoint": "s:br"},
+            *(veth("a:e", end("s:p", master="br")), veth(end("s:w", "br"), end("s:q", master="br"))),
+        ],
+        "s:br => s:w -> s:q -> s:br",
+    ),
     "macvlans on one parent": (
         [on("macvlan", "a:m", "e0"), on("macvlan", end("b:m", "x"), "e0"), veth(end("a:x", "m"), "b:x")],
         "b:x => b:m -> a:m => a:x -> b:x",
@@ -117,7 +131,7 @@ def test_a_loop_is_refused_with_its_members(name: str) -> None:
     assert found[0].endswith(".mirror")
 
 
-RIGHT = {
+RIGHT: dict[str, list[Any]] = {
     "a patch": [veth(end("a:l", "r"), "b:e"), veth(end("a:r", "l"), "c:e")],
     "a watcher": [veth("a:e", "b:e"), veth(end("a:t", "e", "both"), "w:t")],
     "what goes out at the other end": [veth(end("a:l1", "l2", "egress"), "a:l2")],
@@ -130,6 +144,19 @@ RIGHT = {
     "VLANs of other ids": [
         *(veth("a:e", "b:e"), on("vlan", "a:v", "a:e", id=5), on("vlan", end("b:v", "x"), "b:e", id=6)),
         veth(end("a:x", "v"), "b:x"),
+    ],
+    "a segment that is watched from elsewhere": [
+        {"type": "bridge", "endpoints": ["a:e", "b:e", "c:e"]},
+        veth(end("a:t", "e", "both"), "w:t"),
+    ],
+    "two segments": [
+        {"type": "bridge", "endpoints": ["a:e", "b:e"]},
+        {"type": "bridge", "endpoints": [end("a:t", "e"), "b:t"]},
+    ],
+    "beside what has no link": [
+        {"type": "bridge", "endpoint": "a:br"},
+        *({"type": "dummy", "endpoint": f"a:lo{number}"} for number in range(2)),
+        veth(end("a:t", "br", "both"), "w:t"),
     ],
     "macvlans that do not reach each other": [
         *(on("macvlan", "a:m", "e0", mode="private"), on("macvlan", end("b:m", "x"), "e0", mode="private")),
