@@ -7,7 +7,7 @@ import errno
 from kokofast.ends import ATTRIBUTES
 from kokofast.host.netlink import TOO_FAST, UnreadableError
 from kokofast.plan.observed import NOTHING, Interface, Namespace
-from kokofast.plan.ownership import is_our_group
+from kokofast.plan.ownership import APART, is_our_group
 from kokofast.topology.model import Address
 from kokofast.wire.addr import IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_GETADDR
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
@@ -174,7 +174,7 @@ def observe_marks(kernel: Kernel, handle: Handle, goes: Callable[[Namespace], bo
 
 
 def members_of(kernel: Kernel, handle: Handle, group: int) -> list[Interface]:
-    """Return all interfaces of a group in a namespace, with the fields of observe_marks().
+    """Return all interfaces of a group in a namespace, with APART or without, with the fields of observe_marks().
 
     Raises OSError, also for refusals of the kernel.
     """
@@ -182,7 +182,7 @@ def members_of(kernel: Kernel, handle: Handle, group: int) -> list[Interface]:
         found = kernel.dump(handle, MARKS)
     except KernelError as error:
         raise OSError(error.errno, str(error)) from error
-    return [interface_of(message) for message in found if message.attributes.get("group", 0) == group]
+    return [interface_of(message) for message in found if message.attributes.get("group", 0) & ~APART == group]
 
 
 def look_at(kernel: Kernel, handle: Handle, ifindex: int) -> Interface | None:

@@ -35,6 +35,8 @@ MAX_ALIAS = 254  # ifla_policy takes 255 bytes (IFALIASZ - 1), and the NUL that 
 
 # The upper byte of our group numbers: those of users are small.
 GROUP_PREFIX = 0x4B  # "K"
+# Added to the group of interfaces while they are being deleted, where others of their lab stay.
+APART = 1 << 31
 
 BROADCAST = b"\xff" * 6  # Ethernet's own
 
@@ -49,7 +51,7 @@ def group_of(lab: str) -> int:
 
 def is_our_group(group: int) -> bool:
     """Whether a group number has GROUP_PREFIX."""
-    return group >> 24 == GROUP_PREFIX
+    return (group & ~APART) >> 24 == GROUP_PREFIX
 
 
 def alias_of(lab: str, link: Link) -> str:
@@ -200,15 +202,16 @@ def lab_of(interface: Interface, namespace: Namespace, boot: str, lab: str | Non
     """
     if not is_our_group(interface.group):
         return None
+    group = interface.group & ~APART
     if interface.alias:
         named = lab_of_alias(interface.alias)
-        return named if named is not None and group_of(named) == interface.group else None
-    place = boot, namespace.identity, interface.group, interface.ifindex
+        return named if named is not None and group_of(named) == group else None
+    place = boot, namespace.identity, group, interface.ifindex
     numbers = [_number_in(address, place) for address in (interface.mac, interface.broadcast)]
     is_of_before = numbers == [None, None]
     if is_of_before and not _is_mark_of_before(interface, place):
         return None
-    is_of_lab = lab is not None and group_of(lab) == interface.group and (is_of_before or number_of(lab) in numbers)
+    is_of_lab = lab is not None and group_of(lab) == group and (is_of_before or number_of(lab) in numbers)
     return lab if is_of_lab else ""
 
 

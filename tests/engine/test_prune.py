@@ -10,8 +10,10 @@ import pytest
 from kokofast.drivers import Stopped
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine.result import Result
+from kokofast.plan.ownership import APART
 from kokofast.topology.model import Topology
-from kokofast.wire.link import RTM_DELLINK
+from kokofast.wire.link import RTM_DELLINK, RTM_SETLINK
+from kokofast.wire.message import Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import lab
@@ -209,3 +211,73 @@ def test_a_signal_ends_the_removal_only_before_it_begins(make_kernel: KernelFact
     with pytest.raises(Stopped):
         drive(apply(lab([AB]), kernel=kernel, driver=InlineDriver(StopWhen(lambda: True)), prune=True))
     assert kernel.links_of("d") == ["c"]
+
+
+def bundle(links: range) -> Topology:
+    return lab([{"endpoints": [f"a:e{n}", f"b:e{n}"]} for n in links])
+
+
+async def test_many_links_beside_others_are_deleted_together(make_kernel: KernelFactory) -> None:
+    """By one request: each waits for RCU with the rtnl lock held."""
+    kernel = make_kernel("a", "b")
+    kernel["a"].add("eth0", index=50)
+    await made(kernel, bundle(range(20, 23)))
+    before = kernel.state()
+    await made(kernel, bundle(range(23)))
+    result = await apply(bundle(range(20, 23)), kernel=kernel, prune=True)
+    assert outcome(result) == ("applied", 20, 0)
+    assert len([one for one in kernel.requests if one.type == RTM_DELLINK]) == 1
+    assert kernel.state() == before
+
+
+async def test_what_cannot_be_deleted_together_gets_its_group_back(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b"), bundle(range(8)))
+    before = kernel.state()
+
+    def refuse_deletions(request: Request) -> None:
+        if request.type == RTM_DELLINK:
+            kernel.refuse[len(kernel.requests)] = errno.EBUSY
+
+    kernel.before = refuse_deletions
+    result = await apply(bundle(range(2)), kernel=kernel, prune=True)
+    assert (*outcome(result), len(result.errors)) == ("partial", 0, 0, 6)
+    assert kernel.state() == before
+
+
+async def test_a_stranger_that_takes_a_number_in_between_stays(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b"), bundle(range(8)))
+    replaced: list[int] = []
+
+    def replace(request: Request) -> None:
+        index = request.header.get("index")
+        if request.type == RTM_SETLINK and not replaced and isinstance(index, int):
+            namespace = next(item for item in (kernel["a"], kernel["b"]) if index in item.links)
+            link = namespace.links[index]
+            kernel._unlink(namespace, link)
+            namespace.add("theirs", index=index)
+            replaced.append(index)
+
+    kernel.before = replace
+    result = await apply(bundle(range(2)), kernel=kernel, prune=True)
+    assert replaced
+    assert outcome(result) == ("applied", 6, 0)
+    there = [*kernel["a"].links.values(), *kernel["b"].links.values()]
+    assert [(link.name, link.index, link.group) for link in there if link.name == "theirs"] == [
+        ("theirs", *replaced, 0)
+    ]
+    assert sorted(link.name for link in there) == ["e0", "e0", "e1", "e1", "lo", "lo", "theirs"]
+
+
+async def test_links_that_a_killed_run_had_put_apart_are_found(make_kernel: KernelFactory) -> None:
+    for prune in (True, False):
+        kernel = await made(make_kernel("a", "b"), bundle(range(8)))
+        for name in ("a", "b"):
+            for link in list(kernel[name].links.values())[-5:]:
+                link.group |= APART
+        if prune:
+            assert outcome(await apply(bundle(range(2)), kernel=kernel, prune=True)) == ("applied", 6, 0)
+            assert (len(kernel.links_of("a")), len(kernel.links_of("b"))) == (2, 2)
+        else:
+            result = await destroy("lab", kernel=kernel)
+            assert (result.status, result.links["removed"]) == ("destroyed", 8)
+            assert (kernel.links_of("a"), kernel.links_of("b")) == ([], [])

@@ -13,7 +13,7 @@ from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.ops import routes
 from kokofast.plan.ownership import group_of
 from kokofast.wire.addr import AF_INET, AF_INET6
-from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK
+from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK, RTM_SETLINK
 from kokofast.wire.message import KernelError, Message, Request
 from kokofast.wire.route import RT_TABLE_LOCAL, RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_KERNEL
 from tests.engine.conftest import KernelFactory
@@ -184,7 +184,7 @@ async def test_with_a_stranger_in_the_group_no_route_is_touched(
     for name in ("a", "b"):
         hub[name].links[STRANGER].group = group_of("lab")
     assert (await destroy("lab", kernel=hub)).links["removed"] == LINKS
-    assert [request.type for request in hub.requests] == [RTM_DELLINK] * LINKS
+    assert [request.type for request in hub.requests] == [RTM_SETLINK] * LINKS + [RTM_DELLINK]
 
 
 @pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ETIMEDOUT])
