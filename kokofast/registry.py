@@ -1,4 +1,4 @@
-"""A table of what has a module each, imported when it is asked for: a single link needs one or two of them."""
+"""A dict of items with a module each, imported at its first use: a single link needs one or two of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""End properties: one module each declares a field of an end, how the kernel shows it, and how to set it. Pure.
+"""End properties, a module each: a field of ends, how the kernel shows it, and how to set it. Pure.
 
-addresses, mac, mtu, txqlen, queues, up, dad and mirror are not here: they depend on each other (plan.compare).
+addresses, mac, mtu, txqlen, queues, up, dad and mirror are not here, as they depend on each other: see plan.compare.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from kokofast.ends.property import Property
 
-# One line a property: this is where it is registered. Its name, which its module has too, with a PROPERTY; and the
-# attribute of an RTM_NEWLINK message that shows it, and that sets it.
+# The registered properties: name, which is also that of the module, and the attribute of RTM_NEWLINK that shows it.
 ATTRIBUTES = {
     "master": "master",
 }

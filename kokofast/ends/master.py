@@ -32,7 +32,7 @@ class Master(Property):
         return (value,)
 
     def problems(self, link: Link, end: End, value: str, view: View) -> Iterator[tuple[str, str]]:
-        """Report a master that is none, or does not take this end."""
+        """Report a master that does not exist, is of another kind, or cannot have this end as a port."""
         kind = view.kind_of(value)
         if kind is None:
             yield "master", f"there is no interface {value} in {end.node}; make a bridge, bond or VRF of that name"
@@ -55,7 +55,7 @@ class Master(Property):
             yield "master", f"the bond {value} takes no interface that is up; {cure}"
 
     def restarts(self, value: str, view: View) -> bool:
-        """Return whether a VRF takes the interface, or lets it go: cycle_netdev(), for its routes."""
+        """Return whether the interface enters or leaves a VRF, which calls cycle_netdev() for its routes."""
         return "vrf" in (view.kind_of(value), view.kind_of(view.name_of(view.present("master"))))
 
     def present(self, shown: int | None) -> int:

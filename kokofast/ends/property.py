@@ -1,4 +1,4 @@
-"""What the other packages may ask of an end property."""
+"""The interface of an end property to the other packages."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
             """Return a typed reference to the ifindex of an interface."""
 
         def index_of(self, reference: object) -> int | None:
-            """Return the ifindex of an interface that is there; None for one that is to be made."""
+            """Return the ifindex of an existing interface; None for a new one."""
 
         def kind_of(self, ifname: str) -> str | None:
-            """Return the kind of an interface, "" for none; None where there is no such interface."""
+            """Return the kind of an interface, "" for none; None if it does not exist."""
 
         def owner_of(self, name: str) -> str | None:
-            """Return the interface that has a name already, itself or as an altname; None for no other one."""
+            """Return another interface that has the name already, also as an altname; None if there is none."""
 
         def present(self, name: str) -> Any:
-            """Return the present value of a property of the end; None for an end that is to be made."""
+            """Return the present value of a property of the end; None for a new end."""
 
         def name_of(self, index: object) -> str:
             """Return the interface of an ifindex, or of a reference; "" for none."""
 
         def is_up(self) -> bool:
-            """Whether the end is there, and up."""
+            """Whether the end exists and is up."""
 
 
-# When an end that is there is changed: with all that can be undone; or behind that, because it cannot be undone exactly
-# (the kernel drops routes, say).
+# The stage of a change of an existing end: with all that can be undone, or after that, as it cannot be undone exactly
+# (the kernel may drop routes).
 NOW, LAST = range(2)
 
 
 class Property:
-    """A property of ends. A module of this package has a subclass, and an instance of it as PROPERTY.
+    """A property of ends. Each module of this package has a subclass, and an instance of it as PROPERTY.
 
-    A value is what the field holds; a setting is what the kernel has, in a form that can be compared.
+    A value is that of the field; a setting is that of the kernel, in a form that can be compared.
 
     Attributes:
         field: Its field in the file.
@@ -57,23 +57,23 @@ class Property:
     stage = NOW
 
     def names(self, value: Any) -> tuple[str, ...]:
-        """Return the names that the end takes in its namespace, beside its own."""
+        """Return the names that the end uses in its namespace, apart from its own."""
         return ()
 
     def needs(self, value: Any) -> tuple[str, ...]:
-        """Return the interfaces in the namespace of the end without which it cannot be set."""
+        """Return the interfaces in the end's namespace that it needs."""
         return ()
 
     def problems(self, link: Link, end: End, value: Any, view: View) -> Iterator[tuple[str, str]]:
-        """Yield (field, fact and cure) of what keeps the value from being set. The place is put before it."""
+        """Yield (field, fact and cure) of reasons why the value cannot be set. The caller adds the place."""
         return iter(())
 
     def restarts(self, value: Any, view: View) -> bool:
-        """Whether the kernel sets an interface that is up down and up again when the value is set."""
+        """Whether the kernel sets an interface down and up again when the value is set."""
         return False
 
     def present(self, shown: Any) -> Any:
-        """Return the setting that an attribute of an interface shows; None: it has none."""
+        """Return the setting that an interface's attribute shows; shown is None if it has no such attribute."""
         raise NotImplementedError
 
     def wanted(self, value: Any, view: View) -> Any:

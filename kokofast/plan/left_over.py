@@ -1,4 +1,4 @@
-"""What is there of a lab and is not in its file any more, as far as it ends in the file's namespaces."""
+"""Find links of a lab that left its file, as far as they end in the file's namespaces."""
 
 from __future__ import annotations
 

@@ -55,10 +55,10 @@ class Plan:
         return len(self.operations) - 1
 
     def send_from_ends(self, observed: Sequence[Namespace | None]) -> None:
-        """Have new links sent without an empty namespace where that is possible.
+        """Create new links from the namespace of their first end instead of an empty one, if possible.
 
-        A link without parent can be sent from its first end's namespace when that has no interface of either name,
-        which is all that an empty namespace is good for; to make one and to end it again takes longer than the link.
+        It is possible if that namespace has no interface with the name of either end. An empty namespace takes longer
+        to make and end than the link.
         """
         for operation in self.operations:
             if isinstance(operation, CreateLink) and operation.sender is None:

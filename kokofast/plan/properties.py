@@ -1,4 +1,4 @@
-"""The properties of ends that have a module each (kokofast.ends): what has to be set. Few ends have some."""
+"""Plan the end properties of kokofast.ends. Few ends have any."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Properties:
 
     def __init__(self, links: Sequence[Link], situation: Situation) -> None:
         self.situation = situation
-        # Of the ends in the file: the kind of each, and who has each name.
+        # The kinds of the ends in the file, and the owner of each name.
         self.kinds: dict[tuple[int, str], str] = {}
         self.owners: dict[tuple[int, str], tuple[int, str]] = {}
         for link in links:
@@ -43,7 +43,7 @@ class Properties:
     def plan(
         self, link: Link, end: End, reference: IfRef, interface: Interface | None
     ) -> tuple[tuple[Setting, ...], list[Problem]]:
-        """Return what has to be set at an end, and what keeps it from that. interface is the end that is there."""
+        """Return what has to be set at an end, and the problems. interface is the existing end, or None."""
         view = _View(self, reference, interface)
         settings: list[Setting] = []
         problems: list[Problem] = []
@@ -66,7 +66,7 @@ class Properties:
         return tuple(settings), problems
 
     def names_in(self, ns: int) -> dict[str, str]:
-        """Return the names in a namespace, altnames among them, each with the name of its interface."""
+        """Return the names in a namespace, including altnames, each with the name of its interface."""
         if ns not in self._there:
             namespace = self.situation.observed[ns]
             found = namespace.interfaces.values() if namespace is not None else ()
@@ -75,7 +75,7 @@ class Properties:
 
 
 def add_to_steps(settings: Sequence[Setting], steps: Sequence[Step], interface: Interface) -> None:
-    """Put changes of an end that is there into the stages where they belong."""
+    """Put the changes of an existing end into their stages."""
     ours = tuple(item for item, is_ours in interface.addresses.items() if is_ours and item.family == AF_INET6)
     for one in settings:
         change, undo = steps[ENDS[one.name].stage]
