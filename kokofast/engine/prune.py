@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kokofast.ends import ENDS
 from kokofast.engine.bystanders import find_bystanders
 from kokofast.engine.destroy import remove_scene
 from kokofast.engine.result import APPLIED, PARTIAL, PLANNED, UNCHANGED, Result
@@ -125,4 +126,7 @@ def _needed(topology: Topology, survey: Survey, gone: set[tuple[int | None, str]
         for end in link.ends:
             if end.mirror is not None:
                 check(end.node, end.mirror.source, end.where("mirror"), "interface to mirror")
+            for name, value in end.properties.items():
+                for ifname in ENDS[name].needs(value):
+                    check(end.node, ifname, end.where(name), name)
     return problems

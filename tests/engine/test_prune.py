@@ -145,6 +145,20 @@ async def test_what_the_file_stands_on_is_not_removed(make_kernel: KernelFactory
         assert kernel.state() == before
 
 
+async def test_the_master_of_an_end_in_the_file_is_not_removed(make_kernel: KernelFactory) -> None:
+    switch: dict[str, object] = {"type": "bridge", "endpoint": "a:sw"}
+    port: dict[str, object] = {"endpoints": [{"node": "a", "interface": "p", "master": "sw"}, "b:p"]}
+    kernel = await made(make_kernel("a", "b"), lab([switch, port]))
+    before = kernel.state()
+    result = await apply(lab([port]), kernel=kernel, prune=True)
+    assert (result.status, [(error.source, error.message) for error in result.errors]) == (
+        "invalid",
+        [("$.links[0].endpoints[0].master", "a:sw is of a link that is not in the file any more, which --prune would "
+          "remove; put that link back, or take another master")],
+    )  # fmt: skip
+    assert kernel.state() == before
+
+
 async def test_links_of_another_lab_are_not_taken_along(make_kernel: KernelFactory) -> None:
     kernel = await made(make_kernel("a", "b"), lab([AB, BC]), lab([{"endpoints": ["c:x", "a:x"]}], name="other"))
     before = kernel.state()
