@@ -95,4 +95,8 @@ def _words(field: str, before: object, after: object) -> str:
         return "up" if after else "down"
     if field == "addresses":
         return f"-{before}" if after is None else f"+{after}"
-    return f"{field} {before} -> {after}"
+    return f"{field} {_text(before)} -> {_text(after)}"
+
+
+def _text(value: object) -> object:
+    return (",".join(value) if isinstance(value, list) else value) or ("none" if value in (None, []) else value)

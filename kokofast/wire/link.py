@@ -14,6 +14,9 @@ RTM_DELLINK = 17
 RTM_GETLINK = 18
 RTM_SETLINK = 19
 
+# All that have this header and the attributes of LINK.
+TYPES = (RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK)
+
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
 

@@ -43,6 +43,7 @@ NLM_F_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
+NLM_F_APPEND = 0x800
 NLM_F_CAPPED = 0x100  # in an acknowledgement: the request is not echoed (NETLINK_CAP_ACK)
 NLM_F_ACK_TLVS = 0x200  # in an acknowledgement: attributes follow (NETLINK_EXT_ACK)
 
@@ -56,10 +57,7 @@ MAX_ERRNO = 4095  # include/linux/err.h: no error number is larger
 
 # What stands after struct nlmsghdr, by message type: one line each.
 FORMATS: dict[int, tuple[Header, Table]] = {
-    link.RTM_NEWLINK: (link.IFINFOMSG, link.LINK),
-    link.RTM_DELLINK: (link.IFINFOMSG, link.LINK),
-    link.RTM_GETLINK: (link.IFINFOMSG, link.LINK),
-    link.RTM_SETLINK: (link.IFINFOMSG, link.LINK),
+    **dict.fromkeys(link.TYPES, (link.IFINFOMSG, link.LINK)),
     addr.RTM_NEWADDR: (addr.IFADDRMSG, addr.ADDR),
     addr.RTM_DELADDR: (addr.IFADDRMSG, addr.ADDR),
     addr.RTM_GETADDR: (addr.IFADDRMSG, addr.ADDR),
