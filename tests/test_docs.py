@@ -230,6 +230,17 @@ def test_the_ports_shown_reach_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_alternative_name_shown_is_found(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Alternative names")[2]
+    (tmp_path / "named.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    (command,) = re.findall(r"`(kokofast batch named.yaml)`", text)
+    (show,) = re.findall(r"`(ip -n r2 link show [^`]*)`", text)
+    done = private(f"{command}\n{show}\nkokofast destroy named.yaml", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "altname uplink-to-r1-in-the-other-rack" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_library_example_runs(tmp_path: Path) -> None:
     (code,) = blocks("python")
     (tmp_path / "example.py").write_text(code, encoding="utf-8")

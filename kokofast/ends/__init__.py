@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # The registered properties: name, which is also that of the module, and the attribute of RTM_NEWLINK that shows it.
 ATTRIBUTES = {
     "master": "master",
+    "altnames": "prop_list",
 }
 
 

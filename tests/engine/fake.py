@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kokofast.host.kernel import Handle
 from kokofast.wire.addr import AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
-from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK
+from kokofast.wire.link import RTM_DELLINK, RTM_DELLINKPROP, RTM_GETLINK, RTM_NEWLINK, RTM_NEWLINKPROP, RTM_SETLINK
 from kokofast.wire.message import NLM_F_ECHO, KernelError, Message, Request
 from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_KERNEL
 from kokofast.wire.tc import RTM_GETQDISC, RTM_GETTFILTER
@@ -325,6 +325,8 @@ class FakeKernel:
             self.rtnl.delete(namespace, header, attributes)
         elif request.type == RTM_SETLINK:
             self.rtnl.set(namespace, header, attributes)
+        elif request.type in (RTM_NEWLINKPROP, RTM_DELLINKPROP):
+            self.rtnl.name(namespace, header, attributes, adds=request.type == RTM_NEWLINKPROP)
         elif request.type == RTM_DELROUTE:
             if attributes["oif"] not in namespace.routes:
                 raise KernelError(errno.ESRCH)
@@ -370,7 +372,7 @@ def _resolved(values: Mapping[Any, Any], resolve: Resolve | None) -> dict[str, A
     def inside(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {name: inside(item) for name, item in value.items()}
-        return value if isinstance(value, (int, str, bytes)) or resolve is None else resolve(value)
+        return value if isinstance(value, (int, str, bytes, list)) or resolve is None else resolve(value)
 
     return {name: inside(value) for name, value in values.items()}
 

@@ -285,6 +285,19 @@ class FakeLinks:
             self._set_master(namespace, link, attributes["master"])
         link.txqlen = attributes.get("txqlen", link.txqlen)
 
+    def name(self, namespace: FakeNamespace, header: dict[str, Any], attributes: dict[str, Any], *, adds: bool) -> None:
+        """rtnl_linkprop()."""
+        link = namespace.links.get(header["index"])
+        if link is None:
+            raise KernelError(errno.ENODEV)
+        for name in attributes["prop_list"]["alt_ifname"]:
+            if adds:
+                check(namespace.by_name(name) is None, errno.EEXIST)
+                link.altnames = (*link.altnames, name)
+            else:
+                check(name in link.altnames, errno.ENOENT)
+                link.altnames = tuple(other for other in link.altnames if other != name)
+
     def set_mtu(self, namespace: FakeNamespace, link: FakeLink, mtu: int) -> None:
         if mtu == link.mtu:
             return

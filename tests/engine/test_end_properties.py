@@ -57,3 +57,30 @@ async def test_each_failure_is_taken_back(make_kernel: KernelFactory, is_lost: b
         result = await apply(lab(ports("br1", 3)), kernel=kernel, jobs=1)
         assert (result.status, result.left) == ("rolled_back", []), number
         assert kernel.state() == before, number
+
+
+def named(*names: str) -> Links:
+    end = {"node": "a", "interface": "e0", "altnames": list(names)}
+    return [{"endpoints": [end, "b:e0"]}, {"endpoints": ["a:e1", "b:e1"]}]
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_each_failure_gives_the_names_back(make_kernel: KernelFactory, is_lost: bool) -> None:
+    total, number = 1, 0
+    while number < total:
+        kernel = make_kernel("a", "b")
+        await apply(lab(named("x", "y")[:1]), kernel=kernel, jobs=1)
+        kernel.count_from_here()
+        before = kernel.state()
+        if number and is_lost:
+            kernel.lose[number] = True
+        elif number:
+            kernel.refuse[number] = errno.EPERM
+        result = await apply(lab(named("x", "z")), kernel=kernel, jobs=1)
+        if number:
+            assert (result.status, result.left, kernel.state()) == ("rolled_back", [], before), number
+        else:
+            assert result.status == "applied"
+            total = len(kernel.requests)
+            assert total > 5
+        number += 1

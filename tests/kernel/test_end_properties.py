@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import addresses, ip, ip_batch, links
-from tests.kernel.conftest import Lab, Start, Watch, kill_midway, ping, state, until
+from tests.kernel.conftest import Lab, Start, Watch, kill_midway, ping, refused_by_the_kernel, state, until
 from tests.kernel.test_kinds import refused
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -138,3 +138,89 @@ class TestMaster:
         assert lab.batch()["status"] == "unchanged"
         lab.destroy()
         assert seen_of(a, b) == before
+
+
+class TestAltnames:
+    def test_names_in_place(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        before = state(a, b)
+        longest = "n" * 127
+        lab.write([{"endpoints": [end(a, "e0", altnames=["to-b", longest]), f"{b}:e0"]}])
+        lab.batch()
+        assert links(a)["e0"]["altnames"] == [longest, "to-b"]
+        assert lab.batch()["status"] == "unchanged"
+        (seen,) = lab.inspect()
+        assert [one.get("altnames") for one in seen["endpoints"]] == [[longest, "to-b"], None]
+        index = links(a)["e0"]["ifindex"]
+        lab.write([{"endpoints": [end(a, "e0", altnames=["to-b", "uplink"]), f"{b}:e0"]}])
+        (planned,) = lab.batch("--dry-run")["plan"]
+        assert (planned["field"], planned["before"], planned["after"]) == (
+            "altnames",
+            [longest, "to-b"],
+            ["to-b", "uplink"],
+        )
+        assert lab.batch()["links"]["updated"] == 1
+        assert (links(a)["e0"]["altnames"], links(a)["e0"]["ifindex"]) == (["to-b", "uplink"], index)
+        # The list is all of them; without it they stay.
+        ip(a, "link", "property", "add", "dev", "e0", "altname", "mine")
+        assert lab.batch()["links"]["updated"] == 1
+        assert links(a)["e0"]["altnames"] == ["to-b", "uplink"]
+        ip(a, "link", "property", "add", "dev", "e0", "altname", "mine")
+        lab.write([{"endpoints": [f"{a}:e0", f"{b}:e0"]}])
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        assert state(a, b) == before
+
+    def test_all_is_taken_back(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        lab.write([{"endpoints": [end(a, "e0", altnames=["one", "two"]), f"{b}:e0"]}])
+        lab.batch()
+        rows = [
+            {"endpoints": [end(a, "e0", altnames=["one", "three"]), f"{b}:e0"]},
+            {"endpoints": [end(a, "e1", altnames=["four"]), f"{b}:e1"]},
+            refused_by_the_kernel(a),
+        ]
+        until(lambda: "tentative" not in state(a, b), "the link-local addresses are known to be unique")
+        before = seen_of(a, b)
+        lab.write(rows)
+        assert lab.kokofast("batch", lab.file).returncode == 1
+        assert sorted(links(a)["e0"]["altnames"]) == ["one", "two"]
+        assert seen_of(a, b) == before
+
+    def test_names_that_are_taken_are_refused(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        ip(a, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+        ip(a, "link", "property", "add", "dev", "v0", "altname", "theirs")
+        before = state(a, b)
+        cure = "or remove it there (ip link property del dev v0 altname theirs)"
+        for name, words in (
+            ("theirs", f"theirs is an alternative name of v0; choose another one, {cure}"),
+            ("v1", "there is an interface v1"),
+            ("e0", "e0 is its own name"),
+        ):
+            lab.write([{"endpoints": [end(a, "e0", altnames=["x", name]), f"{b}:e0"]}])
+            refused(lab, "$.links[0].endpoints[0].altnames[1]", words)
+        rows = [{"endpoints": [end(a, f"e{i}", altnames=["x"]), f"{b}:e{i}"]} for i in range(2)]
+        lab.write(rows)
+        refused(lab, "$.links[1].endpoints[0].altnames[0]", "x is an alternative name of e0")
+        assert state(a, b) == before
+
+    def test_yaml(self, lab: Lab, tmp_path: Path) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        file = tmp_path / f"{lab.name}.yaml"
+        file.write_text(f"links:\n- endpoints:\n  - {{node: {a}, interface: e0, altnames: [x, y]}}\n  - {b}:e0\n")
+        done = lab.kokofast("batch", str(file), "--format", "json")
+        assert json.loads(done.stdout)["status"] == "applied", done.stderr
+        assert links(a)["e0"]["altnames"] == ["x", "y"]
+
+    def test_killed_while_names_are_given(self, lab: Lab, start: Start, watch: Any) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        before = state(a, b)
+        lab.write([{"endpoints": [end(a, f"e{i}", altnames=[f"x{i}", f"y{i}"]), f"{b}:e{i}"]} for i in range(300)])
+        sight: Watch = watch(a)
+        kill_midway(lab, start, lambda: sight.count() > 5)
+        lab.batch()
+        assert {tuple(link["altnames"]) for link in links(a).values()} == {(f"x{i}", f"y{i}") for i in range(300)}
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        assert state(a, b) == before

@@ -11,6 +11,7 @@ from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.operations import ConfigureEnd, CreateLink, IfRef
 from kokofast.plan.plan import Plan
 from kokofast.topology.model import Link
+from kokofast.wire.link import RTM_DELLINKPROP, RTM_NEWLINKPROP
 from tests.plan.builders import end, interface, link_alias, namespace, plan, topology, veth
 
 
@@ -108,3 +109,49 @@ class TestMaster:
     def test_without_the_field_it_stays(self) -> None:
         link = port()
         assert plan(topology(link), *there(link, master("bridge"), more={"master": 7})).operations == []
+
+
+class TestAltnames:
+    def test_only_what_differs_is_sent(self) -> None:
+        link = port(properties={"altnames": ["c", "b"]})
+        (change,) = plan(topology(link), *there(link, more={"prop_list": {"alt_ifname": ["a", "b"]}})).operations
+        assert isinstance(change, ConfigureEnd)
+        assert change.undo is not None
+        sent = [
+            [
+                (request.type, request.attributes["prop_list"]["alt_ifname"])  # type: ignore[index]
+                for one in found.properties
+                for request in ENDS[one.name].requests(5, one.value, one.before)
+            ]
+            for found in (change.change, change.undo)
+        ]
+        assert sent == [
+            [(RTM_DELLINKPROP, ["a"]), (RTM_NEWLINKPROP, ["c"])],
+            [(RTM_DELLINKPROP, ["c"]), (RTM_NEWLINKPROP, ["a"])],
+        ]
+
+    def test_the_right_ones_in_another_order_are_no_change(self) -> None:
+        link = port(properties={"altnames": ["b", "a"]})
+        assert plan(topology(link), *there(link, more={"prop_list": {"alt_ifname": ["a", "b"]}})).operations == []
+
+    @pytest.mark.parametrize(
+        ("names", "path", "words"),
+        [
+            ([""], "[0]", "is empty"),
+            (["x", "a" * 128], "[1]", "128 bytes, the limit is 127"),
+            (["\u00e9" * 64], "[0]", "128 bytes"),
+            (["a b"], "[0]", "white space"),
+            (["a/b"], "[0]", "'a/b' is no name"),
+            (["a\x1bb"], "[0]", r"'a\x1bb' is no name"),
+            ([".."], "[0]", "is no name"),
+            (["x", "y", "x"], "[2]", "given twice"),
+            ([f"n{i}" for i in range(33)], "", "33 alternative names, the limit is 32"),
+        ],
+    )
+    def test_bad_names(self, names: list[str], path: str, words: str) -> None:
+        check = ENDS["altnames"].field.check
+        assert check is not None
+        ((where, said_of_it),) = check(names)
+        assert where == path
+        assert words in said_of_it
+        assert not list(check([f"n{i}" for i in range(32)]))

@@ -18,10 +18,12 @@ from kokofast.wire.link import (
     RTM_DELLINK,
     RTM_GETLINK,
     RTM_NEWLINK,
+    RTM_NEWLINKPROP,
     RTM_SETLINK,
 )
 from kokofast.wire.message import (
     HEADER_SIZE,
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
@@ -92,6 +94,16 @@ CASES: dict[str, tuple[int, bool, Request]] = {
                 },
             },
             NEW,
+        ),
+    ),
+    "newlinkprop": (
+        9,
+        False,
+        Request(
+            RTM_NEWLINKPROP,
+            {"index": 5},
+            {"prop_list": {"alt_ifname": ["uplink"]}},
+            NLM_F_EXCL | NLM_F_CREATE | NLM_F_APPEND,
         ),
     ),
     "setlink_up_alias": (
