@@ -9,19 +9,41 @@ from kokofast.registry import Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from kokofast.ends.property import Property
+    from kokofast.kinds.fields import Field
 
-# The registered properties: name, which is also that of the module, and the attribute of RTM_NEWLINK that shows it.
+# The registered properties: name, which is also that of the module, and the attribute of RTM_NEWLINK that shows it, or
+# that it exists (ops.observe then looks closer).
 ATTRIBUTES = {
     "master": "master",
     "altnames": "prop_list",
+    "impairments": "qdisc",
 }
 
 
 ENDS: Registry[Property] = Registry("kokofast.ends", "PROPERTY", ATTRIBUTES)
+
+
+def fields() -> Iterator[Field]:
+    """Yield the fields of all properties."""
+    for found in ENDS.values():
+        yield from found.all_fields()
+
+
+def properties_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of each property of which the fields of an end have something."""
+    properties: dict[str, Any] = {}
+    for name, found in ENDS.items():
+        if found.fields:
+            given = {field.name: values[field.name] for field in found.fields if field.name in values}
+            if given:
+                properties[name] = given
+        elif found.field.name in values:
+            properties[name] = values[found.field.name]
+    return properties
 
 
 def present(name: str, more: Mapping[str, Any]) -> Any:

@@ -35,6 +35,15 @@ if TYPE_CHECKING:
         def is_up(self) -> bool:
             """Whether the end exists and is up."""
 
+        def mtu(self) -> int:
+            """Return the MTU that the end will have, unless a mirror lowers it."""
+
+        def root_handle(self) -> int:
+            """Return the handle of the lab's root qdiscs."""
+
+        def command(self, name: str) -> str:
+            """Return a command of iproute2 with the option for the namespace of the end."""
+
 
 # The stage of a change of an existing end: with all that can be undone, or after that, as it cannot be undone exactly
 # (the kernel may drop routes).
@@ -48,13 +57,27 @@ class Property:
 
     Attributes:
         field: Its field in the file.
+        fields: Its fields, if it has several. A value is then a mapping of those that are given.
         nothing: The setting of a new interface.
         stage: NOW or LAST.
+        leaves: Whether it is taken away when it has left the file. The value is then an empty mapping.
+        has_columns: Whether its fields are columns of CSV, for both ends.
     """
 
     field: Field
+    fields: tuple[Field, ...] = ()
     nothing: object = None
     stage = NOW
+    leaves = False
+    has_columns = False
+
+    def all_fields(self) -> tuple[Field, ...]:
+        """Return its fields, or its only one."""
+        return self.fields or (self.field,)
+
+    def contradiction(self, value: Any) -> tuple[str, str] | None:
+        """Return (field, sentence) of what the file alone shows to be wrong; None for nothing."""
+        return None
 
     def names(self, value: Any) -> tuple[str, ...]:
         """Return the names that the end uses in its namespace, apart from its own."""
@@ -84,8 +107,20 @@ class Property:
         """Return the messages that change the setting of an interface, given a reference to it."""
         raise NotImplementedError
 
+    def is_set(self, present: Any, setting: Any, other: Any) -> bool:
+        """Return whether a setting is in place, which was, or would be, changed to the other one."""
+        return bool(present == setting)
+
+    def blamed(self, request: Request, value: Any) -> str:
+        """Return the field from which a refused request came; "" if it is not of this property."""
+        return ""
+
+    def cure(self, request: Request, code: int) -> str:
+        """Return what may be done about a request that was refused with this errno; "" for nothing."""
+        return ""
+
     def shown(self, setting: Any, name_of: Callable[[Any], str]) -> object:
-        """Return a setting as the file has it, None for none.
+        """Return a setting as a value, None for none; with several fields a mapping of those that are there.
 
         name_of() returns the interface of an ifindex, or of a reference.
         """

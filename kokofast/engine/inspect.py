@@ -12,6 +12,7 @@ from kokofast.engine.names import name_ends
 from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.kinds import KINDS
 from kokofast.plan.ownership import cookie_of
+from kokofast.plan.properties import values_of
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
@@ -164,11 +165,10 @@ def _end(scene: Scene, owned: OwnedInterface) -> SeenEnd:
     end = SeenEnd(owned.ns, scene.titles[owned.ns], interface)
     if interface.more and namespace is not None:
         names = {item.ifindex: item.ifname for item in namespace.interfaces.values()}
-        end.properties = {
-            name: ENDS[name].shown(present(name, interface.more), lambda index: names.get(index, ""))
-            for name, attribute in ATTRIBUTES.items()
-            if attribute in interface.more
-        }
+        for name, attribute in ATTRIBUTES.items():
+            if attribute in interface.more:
+                setting = present(name, interface.more)
+                end.properties |= values_of(ENDS[name], setting, lambda index: names.get(index, ""))
     if interface.alias and namespace is not None and namespace.mirrors:
         cookie = cookie_of(owned.lab, interface.alias)
         ways: dict[str, set[str]] = {}

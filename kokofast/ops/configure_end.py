@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kokofast.ops.applied import Applied
     from kokofast.ops.executor import Executor, Refusal
     from kokofast.plan.observed import Interface
-    from kokofast.plan.operations import Change, ConfigureEnd, IfRef
+    from kokofast.plan.operations import Change, ConfigureEnd, IfRef, Setting
     from kokofast.plan.plan import Plan
     from kokofast.plan.step import FieldChange, Step
     from kokofast.topology.model import Address, End
@@ -163,13 +163,15 @@ def _enable_ipv6(
 def _requests_of(reference: IfRef, change: Change) -> list[Request]:
     """Return one RTM_SETLINK for all attributes, those of properties, one for up, and one for each address."""
     requests: list[Request] = []
+    # While a new interface is still down: a new qdisc of one that is up waits for RCU. And before the queue length,
+    # which it may change.
+    for one in change.properties:
+        requests += ENDS[one.name].requests(reference, one.value, one.before)
     # Up comes last, in a message of its own: do_setlink() sets an interface up before its queue length, which then
     # waits for RCU with the rtnl lock held (dev_qdisc_change_tx_queue_len()). For an interface that is up a new alias
     # also calls all notifiers (netdev_state_change()).
     if change.attributes:
         requests.append(Request(RTM_SETLINK, {"index": reference}, change.attributes))
-    for one in change.properties:
-        requests += ENDS[one.name].requests(reference, one.value, one.before)
     if change.up is not None:
         header = {"index": reference, "flags": IFF_UP if change.up else 0, "change": IFF_UP}
         requests.append(Request(RTM_SETLINK, header))
@@ -223,11 +225,15 @@ def _is_back(executor: Executor, reference: IfRef, undo: Change) -> bool:
         return True
     return (
         all(_value(interface, name) == value for name, value in undo.attributes.items() if name != "af_spec")
-        and all(present(one.name, interface.more) == one.value for one in undo.properties)
+        and all(_is_set(interface, one) for one in undo.properties)
         and undo.up in (None, interface.up)
         and all(address in interface.addresses for address in undo.add)
         and not any(address in interface.addresses for address in undo.remove)
     )
+
+
+def _is_set(interface: Interface, setting: Setting) -> bool:
+    return ENDS[setting.name].is_set(present(setting.name, interface.more), setting.value, setting.before)
 
 
 def _value(interface: Interface, attribute: str) -> object:
@@ -245,7 +251,9 @@ def locate(applied: Applied, operation: ConfigureEnd, refusal: Refusal, obstacle
     if isinstance(refusal, KernelError) and refusal.request is not None and "local" in refusal.request.attributes:
         place = _address_place(end, refusal.request)
     elif isinstance(refusal, KernelError) and refusal.request is not None and not path:
-        place = end.where(next((name for name in ATTRIBUTES if ATTRIBUTES[name] in refusal.request.attributes), ""))
+        fields = [name for name in ATTRIBUTES if ATTRIBUTES[name] in refusal.request.attributes]
+        fields += [ENDS[name].blamed(refusal.request, value) for name, value in end.properties.items()]
+        place = end.where(next(filter(None, fields), ""))
     return problem_of_end(link, end, place, refusal)
 
 
@@ -276,7 +284,7 @@ def _changes(operation: ConfigureEnd) -> Iterator[FieldChange]:
     for name, value in change.attributes.items():
         yield _SHOWN.get(name, name), _shown(before.get(name)), _shown(value)
     for one in change.properties:
-        yield one.name, *one.shown
+        yield from one.changes
     if change.up is not None:
         yield "up", not change.up, change.up
     for address in change.add:

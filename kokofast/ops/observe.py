@@ -35,6 +35,8 @@ PAUSE_SECONDS = 0.01
 ADDRESS_PROTOCOL = b"K"
 
 # What only properties of ends, and few decisions, ask for.
+# What is at the root of our interfaces where nobody has put anything there: they have no queue (IFF_NO_QUEUE).
+KERNELS_OWN = ("noop", "noqueue")
 _MORE = frozenset(("master", "prop_list", *ATTRIBUTES.values()))
 _WANTED = frozenset(
     (
@@ -147,6 +149,11 @@ def observe(
             if ours:
                 asked = patience.addresses if patience is not None else ADDRESSES
                 _add_addresses(kernel, handle, namespace.interfaces, asked)
+                shaped = [
+                    one for one in namespace.interfaces.values() if "qdisc" in one.more and is_our_group(one.group)
+                ]
+                if shaped:
+                    _add_roots(kernel, handle, shaped)
             if mirrors == ALL_MIRRORS or (mirrors == BESIDE_OURS and ours):
                 _add_mirrors(kernel, handle, namespace, strangers=True)
         except UnreadableError as error:
@@ -249,8 +256,19 @@ def interface_of(message: Message) -> Interface:
     )
 
 
-def _more(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: attributes[name] for name in _MORE if name in attributes}
+def _more(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = {name: attributes[name] for name in _MORE if name in attributes}
+    if found.get("qdisc") in KERNELS_OWN:
+        del found["qdisc"]
+    return found or NOTHING
+
+
+def _add_roots(kernel: Kernel, handle: Handle, interfaces: Iterable[Interface]) -> None:
+    from kokofast.ops.root_qdiscs import list_roots
+
+    roots = list_roots(kernel, handle)
+    for interface in interfaces:
+        interface.more = {**interface.more, "qdisc": roots.get(interface.ifindex)}
 
 
 def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Interface], asked: Request) -> None:

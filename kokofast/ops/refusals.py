@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ends import ATTRIBUTES
+from kokofast.ends import ATTRIBUTES, ENDS
 from kokofast.kinds import KINDS
 from kokofast.plan.compare import IPV6_MIN_MTU
 from kokofast.topology.model import AF_INET6
@@ -48,6 +48,9 @@ def _hint(link: Link, end: End, refusal: Refusal) -> str:
     request = refusal.request if isinstance(refusal, KernelError) else None
     if request is None:
         return ""
+    cures = (ENDS[name].cure(request, refusal.errno or 0) for name in end.properties)
+    if cure := next(filter(None, cures), ""):
+        return f"; {cure}"
     if "af_spec" in request.attributes and refusal.errno == errno.EAFNOSUPPORT:
         return f"; dad: false needs IPv6, which is off there, and an mtu of at least {IPV6_MIN_MTU}"
     if request.header.get("flags", 0) and (limit := KINDS[link.kind].limit(link, refusal.errno or 0)):  # set up

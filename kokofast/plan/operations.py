@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from kokofast.plan.step import FieldChange
     from kokofast.topology.model import Address
 
 
@@ -134,11 +135,11 @@ class Setting:
         name: The property.
         value: The new setting. It may be an IfRef.
         before: The present setting.
-        shown: (before, after), as the file has them.
+        changes: What changes, as the file has it.
         restarts: Whether the kernel sets the interface, which is up, down and up again.
     """
 
-    __slots__ = ("before", "name", "restarts", "shown", "value")
+    __slots__ = ("before", "changes", "name", "restarts", "value")
 
     def __init__(
         self,
@@ -146,13 +147,13 @@ class Setting:
         value: object,
         before: object,
         *,
-        shown: tuple[object, object] = (None, None),
+        changes: tuple[FieldChange, ...] = (),
         restarts: bool = False,
     ) -> None:
         self.name = name
         self.value = value
         self.before = before
-        self.shown = shown
+        self.changes = changes
         self.restarts = restarts
 
 

@@ -183,6 +183,14 @@ def cookie_owner(lab: str) -> bytes:
     return group_of(lab).to_bytes(4, "big") + number_of(lab).to_bytes(NUMBER_SIZE, "big")
 
 
+ROOT_HANDLES = 0x4000  # majors from here to 0x7FFF: users type small ones, the kernel chooses from 0x8000 on
+
+
+def root_handle(lab: str) -> int:
+    """Return the handle of the qdiscs that the lab puts at the root of its own interfaces."""
+    return (ROOT_HANDLES | number_of(lab) & ROOT_HANDLES - 1) << 16
+
+
 MADE_QDISC = 1
 
 

@@ -92,6 +92,7 @@ def deletion(node: Node, ifname: str) -> str:
 class _LinkPlanner:
     def __init__(self, plan: Plan, topology: Topology, situation: Situation, made: Mapping[int, int]) -> None:
         self.plan = plan
+        self.topology = topology
         self.lab = topology.name
         self.links = topology.links
         self.situation = situation
@@ -128,7 +129,7 @@ class _LinkPlanner:
         if any(end.properties for link in self.links for end in link.ends):
             from kokofast.plan.properties import Properties  # few ends have some
 
-            self.properties = Properties(self.links, self.situation)
+            self.properties = Properties(self.topology, self.situation)
         if self.properties is not None or any(link.parent is not None for link in self.links):
             from kokofast.plan.order import parents_first  # needed for links with parents only
 
@@ -410,12 +411,14 @@ class _LinkPlanner:
             change = Change(settings, up=True if end.up else None, add=end.addresses)
             configured = ConfigureEnd(number, position, reference, change)
             after: tuple[int, ...] = (created,)
+            mtu = end.mtu if end.mtu is not None else DEFAULT_MTU if parent is None else self._room(link, parent)
             if end.properties:
-                change.properties = self._settings(link, end, reference, None)
+                change.properties = self._settings(link, end, reference, None, mtu)
                 after = (created, *self.prospect.ready(configured.requires))
+                if end.txqlen == 0:  # a new qdisc makes it 1000
+                    settings["txqlen"] = 0
             done = self.plan.add(configured, after)
             self.prospect.completes(done, reference)
-            mtu = end.mtu if end.mtu is not None else DEFAULT_MTU if parent is None else self._room(link, parent)
             self.prospect.sets_mtu(reference, mtu)
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, None, alias))
 
@@ -434,7 +437,10 @@ class _LinkPlanner:
             end = self._with_link_local(end, alias, interface)
             place = reference.ns, reference.ifname
             most, carries = self.rooms.get(place), place in self.carriers
-            settings = self._settings(link, end, reference, interface) if end.properties else ()
+            settings: tuple[Setting, ...] = ()
+            if end.properties or interface.more:
+                most_sent = end.mtu if end.mtu is not None else follows if follows is not None else interface.mtu
+                settings = self._settings(link, end, reference, interface, most_sent)
             if settings or not is_right(end, interface, alias, most, follows):
                 for where, message in unbearable(end, interface, most, follows):
                     self._problem(where, message)
@@ -444,7 +450,7 @@ class _LinkPlanner:
                 if settings:
                     from kokofast.plan.properties import add_to_steps
 
-                    add_to_steps(settings, steps, interface)
+                    add_to_steps(settings, steps, end, interface)
                 now, last, final = (ConfigureEnd(number, position, reference, *step) for step in steps)
                 self.last += [last] if last.change else []
                 self.final += [final] if final.change else []
@@ -457,10 +463,15 @@ class _LinkPlanner:
                 self.prospect.sets_mtu(reference, mtu, at_first=max(mtu, interface.mtu) if not carries else mtu)
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface, alias))
 
-    def _settings(self, link: Link, end: End, reference: IfRef, interface: Interface | None) -> tuple[Setting, ...]:
+    def _settings(
+        self, link: Link, end: End, reference: IfRef, interface: Interface | None, mtu: int | None
+    ) -> tuple[Setting, ...]:
         """Return what has to be set by the modules of kokofast.ends; add problems."""
-        assert self.properties is not None
-        settings, problems = self.properties.plan(link, end, reference, interface)
+        if self.properties is None:
+            from kokofast.plan.properties import Properties
+
+            self.properties = Properties(self.topology, self.situation)
+        settings, problems = self.properties.plan(link, end, reference, interface, mtu or DEFAULT_MTU)
         self.plan.problems += problems
         return settings
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from kokofast.ends import ENDS, present
+from kokofast.ends import ATTRIBUTES, ENDS, present
 from kokofast.plan.operations import Change, IfRef, Setting
+from kokofast.plan.ownership import root_handle
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
+from kokofast.topology.units import as_in_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from kokofast.ends.property import Property
     from kokofast.plan.observed import Interface
     from kokofast.plan.plan import Situation
-    from kokofast.topology.model import End, Link
+    from kokofast.plan.step import FieldChange
+    from kokofast.topology.model import End, Link, Topology
 
     Step = tuple[Change, Change]
 
@@ -22,7 +26,10 @@ if TYPE_CHECKING:
 class Properties:
     """Plans the properties of the ends of a topology."""
 
-    def __init__(self, links: Sequence[Link], situation: Situation) -> None:
+    def __init__(self, topology: Topology, situation: Situation) -> None:
+        links = topology.links
+        self.nodes = topology.nodes
+        self.root_handle = root_handle(topology.name)
         self.situation = situation
         # The kinds of the ends in the file, and the owner of each name.
         self.kinds: dict[tuple[int, str], str] = {}
@@ -41,13 +48,16 @@ class Properties:
         self._there: dict[int, dict[str, str]] = {}
 
     def plan(
-        self, link: Link, end: End, reference: IfRef, interface: Interface | None
+        self, link: Link, end: End, reference: IfRef, interface: Interface | None, mtu: int
     ) -> tuple[tuple[Setting, ...], list[Problem]]:
-        """Return what has to be set at an end, and the problems. interface is the existing end, or None."""
-        view = _View(self, reference, interface)
+        """Return what has to be set at an end, and the problems.
+
+        interface is the existing end, or None; mtu the one that the end will have.
+        """
+        view = _View(self, end, reference, interface, mtu)
         settings: list[Setting] = []
         problems: list[Problem] = []
-        for name, value in end.properties.items():
+        for name, value in (*end.properties.items(), *_left(end, interface)):
             found = ENDS[name]
             wrong = [
                 Problem(end.where(field), f"{end.node}:{end.ifname}: {text}")
@@ -57,12 +67,11 @@ class Properties:
             if wrong:
                 continue
             wanted, before = found.wanted(value, view), view.present(name)
-            is_same = before is not None and (view.index_of(wanted) if isinstance(wanted, IfRef) else wanted) == before
-            if not is_same:
-                before = found.nothing if before is None else before
-                shown = found.shown(before, view.name_of), found.shown(wanted, view.name_of)
+            before = found.nothing if before is None else before
+            if (view.index_of(wanted) if isinstance(wanted, IfRef) else wanted) != before:
+                changes = tuple(_changes(found, before, wanted, view.name_of))
                 restarts = view.is_up() and found.restarts(value, view)
-                settings.append(Setting(name, wanted, before, shown=shown, restarts=restarts))
+                settings.append(Setting(name, wanted, before, changes=changes, restarts=restarts))
         return tuple(settings), problems
 
     def names_in(self, ns: int) -> dict[str, str]:
@@ -74,13 +83,42 @@ class Properties:
         return self._there[ns]
 
 
-def add_to_steps(settings: Sequence[Setting], steps: Sequence[Step], interface: Interface) -> None:
+def _left(end: End, interface: Interface | None) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield the properties that the end has, and that have left the file."""
+    more = interface.more if interface is not None else {}
+    for name, attribute in ATTRIBUTES.items() if more else ():
+        if attribute in more and name not in end.properties and ENDS[name].leaves:
+            yield name, {}
+
+
+def values_of(found: Property, setting: object, name_of: Callable[[Any], str]) -> dict[str, object]:
+    """Return a setting as the file has it, by field; what it has not is absent."""
+    shown: Any = found.shown(setting, name_of)
+    values: Mapping[str, object] = shown if found.fields else {found.field.name: shown}
+    return {
+        field.name: as_in_file(field, values[field.name])
+        for field in found.all_fields()
+        if values.get(field.name) is not None
+    }
+
+
+def _changes(found: Property, before: object, wanted: object, name_of: Callable[[Any], str]) -> Iterator[FieldChange]:
+    one, other = values_of(found, before, name_of), values_of(found, wanted, name_of)
+    for field in found.all_fields():
+        if one.get(field.name) != other.get(field.name):
+            yield field.name, one.get(field.name), other.get(field.name)
+
+
+def add_to_steps(settings: Sequence[Setting], steps: Sequence[Step], end: End, interface: Interface) -> None:
     """Put the changes of an existing end into their stages."""
     ours = tuple(item for item, is_ours in interface.addresses.items() if is_ours and item.family == AF_INET6)
     for one in settings:
         change, undo = steps[ENDS[one.name].stage]
         change.properties += (one,)
         undo.properties += (Setting(one.name, one.before, one.value, restarts=one.restarts),)
+        if interface.txqlen == 0:  # a new qdisc makes it 1000
+            undo.attributes = {**undo.attributes, "txqlen": 0}
+            change.attributes = {**change.attributes, **({"txqlen": 0} if end.txqlen == 0 else {})}
         if one.restarts:  # see compare.difference() on interfaces that go down
             change.add += ours
             undo.add += ours
@@ -89,8 +127,12 @@ def add_to_steps(settings: Sequence[Setting], steps: Sequence[Step], interface: 
 class _View:
     """See kokofast.ends.property.View."""
 
-    def __init__(self, properties: Properties, reference: IfRef, interface: Interface | None) -> None:
+    def __init__(
+        self, properties: Properties, end: End, reference: IfRef, interface: Interface | None, mtu: int
+    ) -> None:
         self._properties = properties
+        self._node = properties.nodes[end.node]
+        self._mtu = mtu
         self._end = reference
         self._interface = interface
 
@@ -120,6 +162,15 @@ class _View:
 
     def is_up(self) -> bool:
         return self._interface is not None and self._interface.up
+
+    def mtu(self) -> int:
+        return self._mtu
+
+    def root_handle(self) -> int:
+        return self._properties.root_handle
+
+    def command(self, name: str) -> str:
+        return f"{name} -n {self._node.target}" if self._node.kind == "netns" else name
 
     def name_of(self, index: object) -> str:
         if isinstance(index, IfRef):

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from kokofast.ends import ATTRIBUTES
+from kokofast.ends import properties_in
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
 from kokofast.topology.checks import check_links
@@ -27,6 +27,7 @@ from kokofast.topology.rules import (
     DEFAULT_KIND,
     INVALID,
     NODE_KINDS,
+    PROPERTY_KEYS,
     SUBNET_RULES,
     Rule,
     Shape,
@@ -330,9 +331,9 @@ class _Builder:
         if first is not taken:
             self._repeated.append((place, f"{name}:{ifname}", first))
         values = given.values
-        if not ATTRIBUTES.keys().isdisjoint(values):
-            properties = {key: values[key] for key in ATTRIBUTES if key in values}
-            others = {key: value for key, value in values.items() if key not in properties}
+        if not PROPERTY_KEYS.isdisjoint(values):
+            properties = properties_in(values)
+            others = {key: value for key, value in values.items() if key not in PROPERTY_KEYS}
             return End(name, ifname, properties=properties, place=place, places=places, **others)
         return End(name, ifname, place=place, places=places, **values)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 
+from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import NAMESPACE
 from kokofast.topology.model import AF_INET6, CALLER, Link
@@ -42,6 +43,12 @@ def check_links(links: Iterable[Link], namespaces: Mapping[str, Hashable], repor
 
 def _check_ends(link: Link, report: Report) -> None:
     for end in link.ends:
+        for name, value in end.properties.items():
+            wrong = ENDS[name].contradiction(value)
+            if wrong is not None:
+                place = end.where(wrong[0])
+                if end is link.ends[0] or place != link.ends[0].where(wrong[0]):  # else it is said already
+                    report(place, wrong[1])
         if end.mtu is not None and end.mtu < IPV6_MIN_MTU:
             for address in end.addresses:
                 if address.family == AF_INET6:

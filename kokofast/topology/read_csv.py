@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
 from kokofast.topology.document import LINKS_MAX, NUMBER_DIGITS, Document, OddNumber, refuse_too_many
 from kokofast.topology.order import BEFORE_ALL, in_line_order
@@ -28,7 +29,9 @@ Row = dict[str, str]
 def columns() -> dict[str, Callable[[str], object]]:
     """Return all known columns, each with the function that turns a cell into the value in JSON."""
     by_type: dict[str, Callable[[str], object]] = {"int": _number, "bool": _truth}
-    declared = {field.name: by_type.get(field.type, str) for kind in KINDS.values() for field in kind.fields}
+    fields = [field for kind in KINDS.values() for field in kind.fields]
+    fields += [field for found in ENDS.values() if found.has_columns for field in found.all_fields()]
+    declared = {field.name: by_type.get(field.type, str) for field in fields}
     return dict.fromkeys((*END_COLUMNS, *LINK_COLUMNS), str) | declared | {"mtu": _number, "dad": _truth}
 
 

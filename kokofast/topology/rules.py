@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from kokofast.ends import ENDS
+from kokofast.ends import fields as property_fields
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
-from kokofast.topology import values
+from kokofast.topology import units, values
 from kokofast.topology.model import AF_INET, AF_INET6, Address, Mirror
 from kokofast.topology.subnets import parse_subnet
 
@@ -164,6 +164,9 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
     "texts": lambda field: Rule(field, list[str], "a list of texts"),
     "queues": _queues,
     "mirror": _mirror,
+    "time": _text('a time in text, such as "20ms"', one(units.parse_time), examples=["20ms"]),
+    "rate": _text('a rate in text, such as "10mbit"', one(units.parse_rate), examples=["10mbit"]),
+    "share": _text('a percentage in text, such as "0.1%"', one(units.parse_share), examples=["0.1%"]),
     "netns": _text("a namespace's name", one(values.check_netns_name), minLength=1),
     "container": _text("a container's name or id in text", one(values.check_container), minLength=1),
     "cri_container": _text(
@@ -223,8 +226,12 @@ def shared_fields(mtu: tuple[int, int]) -> tuple[Field, ...]:
             "dad", "bool", "false: a link-local IPv6 address that can be used at once, without looking for duplicates"
         ),
         Field("mirror", "mirror", "copy another interface's traffic to this end"),
-        *(found.field for found in ENDS.values()),
+        *property_fields(),
     )
+
+
+# Those of modules of kokofast.ends.
+PROPERTY_KEYS = frozenset(field.name for field in property_fields())
 
 
 IDENTITY = (

@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from kokofast.topology.values import quote
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kokofast.kinds.fields import Field
+
 NS = 10**9  # a second
 DAY_NS = 86_400 * NS
 SHARE_MAX = 0xFFFFFFFF  # 100 %
@@ -94,6 +100,14 @@ def format_share(share: int) -> str:
         if _round(number * SHARE_MAX, 100 * scale) == share:
             return _decimal(number, scale) + "%"
         places += 1
+
+
+_FORMATS: dict[str, Callable[[int], str]] = {"time": format_time, "rate": format_rate, "share": format_share}
+
+
+def as_in_file(field: Field, value: object) -> object:
+    """Return the value of a field as the file has it."""
+    return _FORMATS[field.type](value) if field.type in _FORMATS and isinstance(value, int) else value
 
 
 def _quantity(text: str, units: dict[str, int], wanted: str) -> tuple[int, int, int]:

@@ -204,6 +204,14 @@ class FakeControl:
             raise KernelError(errno.EEXIST, "NLM_F_REPLACE needed to override")
         if there is not None and flags & NLM_F_EXCL:
             raise KernelError(errno.EEXIST, "Exclusivity flag on, cannot modify")
+        if there is not None and there.handle == handle:  # qdisc_change()
+            if there.kind != name:
+                raise KernelError(errno.EINVAL, "Invalid qdisc name: must match existing qdisc")
+            if "options" in attributes:
+                there.options = attributes["options"]
+            return
+        if not flags & NLM_F_CREATE:
+            raise KernelError(errno.ENOENT, "Qdisc not found. To create specify NLM_F_CREATE flag")
         kind = None if name in lacks else QDISCS.get(name)
         if kind is None:
             raise KernelError(errno.ENOENT, "Specified qdisc kind is unknown")
@@ -297,10 +305,15 @@ class FakeControl:
                     if target_of(options) == index:
                         nodes[handle] = _with_target(options, 0)
 
+    def root_kind(self) -> str:
+        """IFLA_QDISC."""
+        found = self.qdiscs.get(TC_H_ROOT)
+        return found.kind if found is not None else "noqueue" if self.has_begun else "noop"
+
     def show_qdiscs(self, index: int, parent: int = 0) -> list[Message]:
         """Those at a place, or all."""
         found = [one for one in self.qdiscs.values() if parent in (0, one.parent)]
-        messages = [_qdisc_message(index, one.handle, one.parent, one.kind) for one in found]
+        messages = [_qdisc_message(index, one.handle, one.parent, one.kind, one.options) for one in found]
         if self.has_begun and TC_H_ROOT not in self.qdiscs and parent in (0, TC_H_ROOT):
             messages.append(_qdisc_message(index, 0, TC_H_ROOT, "noqueue"))
         return messages
@@ -342,8 +355,9 @@ def _shown(qdisc: FakeQdisc, priority: _Priority) -> Iterator[tuple[int, dict[st
             yield from sorted(table.nodes.items())
 
 
-def _qdisc_message(index: int, handle: int, parent: int, kind: str) -> Message:
-    return Message(RTM_NEWQDISC, 0, 0, 0, {"index": index, "handle": handle, "parent": parent}, {"kind": kind})
+def _qdisc_message(index: int, handle: int, parent: int, kind: str, options: object = None) -> Message:
+    attributes = {"kind": kind} if options is None else {"kind": kind, "options": options}
+    return Message(RTM_NEWQDISC, 0, 0, 0, {"index": index, "handle": handle, "parent": parent}, attributes)
 
 
 def target_of(options: Mapping[str, Any]) -> int:

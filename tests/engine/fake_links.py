@@ -388,6 +388,7 @@ class FakeLinks:
             "mtu": link.mtu,
             "txqlen": link.txqlen,
             "num_tx_queues": link.queues,
+            "qdisc": link.control.root_kind(),
         }
         if link.alias:
             attributes["ifalias"] = link.alias

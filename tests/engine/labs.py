@@ -11,18 +11,19 @@ from tests.engine.fake import FakeKernel
 Links = list[dict[str, object]]
 
 # What is there before: one link of the lab, which MIXED changes in every way that an interface can be changed.
-BEFORE: Links = [{"endpoints": ["a:e0:10.0.0.1/24,2001:db8::1/64", "b:e0:10.0.0.2/24"], "mtu": 1400}]
+BEFORE: Links = [{"endpoints": ["a:e0:10.0.0.1/24,2001:db8::1/64", "b:e0:10.0.0.2/24"], "mtu": 1400, "rate": "5mbit"}]
 
 # New links between what is there and what is made, with everything that makes a request.
 MIXED: Links = [
     {
         "endpoints": [
             {"node": "a", "interface": "e0", "addresses": ["10.0.0.1/24", "10.9.0.1/24"], "mac": "02:00:00:00:00:0a"},
-            {"node": "b", "interface": "e0", "addresses": ["10.0.0.3/24"], "up": False},
+            {"node": "b", "interface": "e0", "addresses": ["10.0.0.3/24"], "up": False, "rate": "0bit"},
         ],
         "mtu": 1300,
+        "rate": "10mbit",
     },
-    {"endpoints": ["a:e1:10.1.0.0/31,2001:db8:1::/127", "c:e0:10.1.0.1/31"], "txqlen": 77},
+    {"endpoints": ["a:e1:10.1.0.0/31,2001:db8:1::/127", "c:e0:10.1.0.1/31"], "txqlen": 77, "rate": "1mbit"},
     {"endpoints": ["c:e1", {"node": "d", "interface": "e0", "up": False}]},
     {"endpoints": ["a:e2", "b:e2:2001:db8:2::1/64"], "mtu": 9000},
 ]

@@ -81,6 +81,7 @@ class Site:
                     f"{b}:k{n}:10.9.{n}.1/24",
                 ],
                 "txqlen": 70 + variant,
+                "rate": f"{1 + variant}mbit",
             }
             for n in range(12)
         ]

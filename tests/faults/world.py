@@ -48,12 +48,12 @@ class World:
         self.witness.close()
 
     def prepared(self) -> Topology:
-        """What is there before: ends that will change, and a mirror that will go."""
+        """What is there before: ends that will change, and a mirror and a rate that will go."""
         tap = {"node": self.a, "interface": "old", "mirror": {"from": "eth0", "direction": "ingress"}}
         first = {"node": self.a, "interface": "e0", "addresses": ["10.0.0.1/24", "10.0.5.1/24", "2001:db8::1/64"]}
         return self._load(
             [
-                {"endpoints": [first, f"{self.b}:e0:10.0.0.2/24"], "mtu": 1400},
+                {"endpoints": [first, f"{self.b}:e0:10.0.0.2/24"], "mtu": 1400, "rate": "5mbit"},
                 {"endpoints": [tap, f"{self.w}:old"]},
             ]
         )
@@ -62,13 +62,18 @@ class World:
         """The file of the run."""
         both = {"from": "eth0", "direction": "both"}
         first = {"node": self.a, "interface": "e0", "addresses": ["10.0.0.1/24", "2001:db8::1/64", "10.9.0.1/24"]}
+        first["rate"] = "10mbit"
         second = {"node": self.b, "interface": "e0", "addresses": ["10.0.0.2/24", "2001:db8::2/64"], "txqlen": 77}
         return self._load(
             [
                 {"endpoints": [first, {**second, "mac": "02:00:00:00:00:0b"}], "mtu": 1300},
                 {"endpoints": [f"{self.a}:old", f"{self.w}:old"]},
                 {"endpoints": [f"{self.a}:e1:10.1.0.0/31,2001:db8:1::/127", f"{self.c}:e0:10.1.0.1/31"]},
-                {"endpoints": [f"{self.c}:f1", {"node": self.d, "interface": "f0", "up": False}], "mtu": 9000},
+                {
+                    "endpoints": [f"{self.c}:f1", {"node": self.d, "interface": "f0", "up": False}],
+                    "mtu": 9000,
+                    "rate": "1mbit",
+                },
                 {
                     "type": "vxlan",
                     "endpoint": {"node": self.a, "interface": "vx0", "mirror": {"from": "eth0", "direction": "egress"}},

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from kokofast.ends.shaping import options_of, shaper_for, shaper_in
 from kokofast.host.namespaces import named, open_namespace, open_sockets
-from kokofast.plan.shaping import options_of, shaper_for, shaper_in
 from kokofast.topology.units import parse_rate, parse_share, parse_time
 from kokofast.wire import tc
 from kokofast.wire.attributes import encode

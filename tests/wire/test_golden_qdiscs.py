@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kokofast.plan.shaping import options_of, shaper_for, shaper_in
+from kokofast.ends.shaping import options_of, shaper_for, shaper_in
 from kokofast.topology.units import parse_rate, parse_share, parse_time
 from kokofast.wire import tc
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_REPLACE, Request, pack, split, unpack

@@ -2,16 +2,18 @@
 
 An impairment is a whole number: a time in nanoseconds, a rate in bytes a second, a share of 2^32 - 1, a limit in
 packets. 0 and absent are the same. netem can do all of them. tbf is used where a rate is all that is asked for: its
-burst does not cut what segmentation offload has put together, and more kernels have it.
+burst does not cut what segmentation offload has put together, and more kernels have it. The kernel shows that burst as
+a time in 32 bits; where it is longer, at some bits a second, netem is used after all.
 
 The queue is made for what the file says, so that nothing below the rate is dropped:
 
-netem   limit (packets) = rate x (delay + jitter + 50 ms) / frame, at least 1,000. Without a rate, 10 Gbit/s x (delay +
-        jitter) / frame. netem's own default of 1,000 packets is 240 Mbit/s at 50 ms.
+netem   limit (packets) = rate x (delay + jitter + 50 ms) / 1,514 bytes, at least 1,000. Without a rate, 10 Gbit/s x
+        (delay + jitter) / 1,514 bytes. netem's own default of 1,000 packets is 240 Mbit/s at 50 ms.
 tbf     burst (bytes) = what the rate sends in 10 ms, at most 128 KiB, or in 1 ms if that is more; at least two frames.
         limit (bytes) = burst + what the rate sends in 50 ms, at least ten frames.
 
-A frame is the MTU and an Ethernet header, as the kernel counts a packet (qdisc_pkt_len()).
+A frame is the MTU, at least 1,500, and an Ethernet header, as the kernel counts a packet (qdisc_pkt_len()). tbf drops
+what is larger than its burst.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ TICK_NS = 64  # in which struct tc_netem_qopt and struct tc_tbf_qopt have their 
 JITTER_MAX = 0x7FFFFFFF  # ns; netem_change() makes a larger one this
 
 ETHERNET_HEADER = 14
+ETHERNET_MTU = 1500
 MIN_PACKETS = 1000
 QUEUE_NS = 50 * 10**6
 UNSHAPED_RATE = 10**10 // 8
@@ -36,6 +39,7 @@ BURST_BYTES = 128 * 1024  # two of the largest packets that segmentation offload
 MIN_BURST_FRAMES = 2
 MIN_QUEUE_FRAMES = 10  # TCP's initial window
 
+SHAPERS = ("netem", "tbf")
 CORRELATED = ("delay", "loss", "duplicate", "corrupt", "reorder")
 IMPAIRMENTS = (
     "delay",
@@ -80,7 +84,7 @@ class Shaper:
         if self.kind != other.kind or self.numbers.keys() != other.numbers.keys():
             return False
         for name, number in self.numbers.items():
-            rounding = self.numbers["rate"] * 2 * TICK_NS // NS + (number >> 16) + 1 if name == "burst" else 0
+            rounding = self.numbers["rate"] * 2 * TICK_NS // NS + 1 if name == "burst" else 0
             if abs(number - other.numbers[name]) > rounding:
                 return False
         return True
@@ -103,28 +107,33 @@ def shaper_for(wanted: Mapping[str, int], mtu: int) -> Shaper | None:
 
     Args:
         wanted: The impairments.
-        mtu: Of the interface.
+        mtu: The largest that the interface has. One below that of Ethernet makes no difference: it may be lowered for a
+            while.
     """
     asked = {name for name in IMPAIRMENTS if wanted.get(name)}
     if not asked:
         return None
-    frame = mtu + ETHERNET_HEADER
     rate = wanted.get("rate", 0)
-    if asked == {"rate"}:
-        burst = max(min(_sent(rate, BURST_NS), BURST_BYTES), _sent(rate, SHORT_BURST_NS), MIN_BURST_FRAMES * frame)
+    frame = max(mtu, ETHERNET_MTU) + ETHERNET_HEADER
+    burst = max(min(_sent(rate, BURST_NS), BURST_BYTES), _sent(rate, SHORT_BURST_NS), MIN_BURST_FRAMES * frame)
+    if asked == {"rate"} and _ticks(burst, rate) <= U32_MAX:
         limit = burst + max(_sent(rate, QUEUE_NS), MIN_QUEUE_FRAMES * frame)
-        return Shaper("tbf", {"rate": rate, "limit": min(limit, U32_MAX), "burst": min(burst, U32_MAX)})
+        return Shaper("tbf", {"rate": rate, "limit": min(limit, U32_MAX), "burst": burst})
     numbers = {name: wanted.get(name, 0) for name in IMPAIRMENTS}
     numbers["gap"] = 1 if numbers["reorder"] else 0  # each packet may be the one that goes first
     if not numbers["limit"]:
         late = numbers["delay"] + numbers["jitter"]
         queued = _sent(rate, late + QUEUE_NS) if rate else _sent(UNSHAPED_RATE, late)
-        numbers["limit"] = min(max(-(-queued // frame), MIN_PACKETS), U32_MAX)
+        numbers["limit"] = min(max(-(-queued // (ETHERNET_MTU + ETHERNET_HEADER)), MIN_PACKETS), U32_MAX)
     return Shaper("netem", numbers)
 
 
 def _sent(rate: int, ns: int) -> int:
     return rate * ns // NS
+
+
+def _ticks(size: int, rate: int) -> int:
+    return size * NS // (rate * TICK_NS)
 
 
 def options_of(shaper: Shaper) -> dict[str, object]:
@@ -137,7 +146,7 @@ def options_of(shaper: Shaper) -> dict[str, object]:
             "linklayer": 1,  # TC_LINKLAYER_ETHERNET: the kernel then asks for no table of transmission times
             "rate": min(rate, U32_MAX),
             "limit": numbers["limit"],
-            "buffer": min(numbers["burst"] * NS // rate // TICK_NS, U32_MAX),
+            "buffer": _ticks(numbers["burst"], rate),
         }
         return {"parms": {"header": parms}, "burst": numbers["burst"], **large}
     header = {
@@ -168,7 +177,7 @@ def shaper_in(kind: str, options: Mapping[str, Any]) -> Shaper:
     if kind == "tbf":
         parms: Mapping[str, int] = options["parms"]["header"]
         rate: int = options.get("rate64", parms.get("rate", 0))
-        burst = parms["buffer"] * TICK_NS * rate // NS
+        burst = -(-parms["buffer"] * TICK_NS * rate // NS)  # the kernel has rounded down
         return Shaper("tbf", {"rate": rate, "limit": parms["limit"], "burst": burst})
     header: Mapping[str, int] = options["header"]
     found = {
