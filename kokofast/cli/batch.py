@@ -160,15 +160,14 @@ def _enter_sandbox() -> None:
 def _refuse_outsiders(topology: Topology) -> None:
     """Refuse nodes that a sandbox cannot have. Containers, processes and namespace files belong to the machine."""
     from kokofast.topology import Problem
+    from kokofast.topology.node_kinds import NODES
 
-    outside = [node for node in topology.nodes.values() if node.kind not in ("netns", "host")]
+    inside = " and ".join(kind.name for kind in NODES.values() if kind.in_sandbox)
+    outside = [node for node in topology.nodes.values() if not NODES[node.kind].in_sandbox]
     if outside:
         raise CommandError(
             INVALID,
-            *(
-                Problem(node.place, f"a {node.kind} node cannot be in a sandbox, only netns and host")
-                for node in outside
-            ),
+            *(Problem(node.place, f"a {node.kind} node cannot be in a sandbox, only {inside}") for node in outside),
         )
 
 

@@ -14,9 +14,13 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from kokofast.endpoints import cri, docker, process
 from kokofast.endpoints.refusal import Refused
 from kokofast.topology.model import Node
+from kokofast.topology.node_kinds import NODES
 from kokofast.topology.values import quote
 
 T = TypeVar("T")
+
+# By NodeKind.daemon.
+_MODULES: dict[str, Any] = {"docker": docker, "cri": cri}
 
 DEFAULT_TIMEOUT = 10.0
 CONNECTIONS = 8  # to each daemon; they answer in half a millisecond, so that more are no faster
@@ -73,12 +77,12 @@ class Daemon(Protocol):
 
 def key_of(node: Node) -> Key:
     """Return the container that a node means. Raises Refused when the daemon's address cannot be used."""
-    address = cri.address_of(node) if node.kind == "cri" else docker.address_of(node)
-    return Key(node.kind, address, node.target)
+    return Key(node.kind, _MODULES[NODES[node.kind].daemon].address_of(node), node.target)
 
 
 def _daemon(kind: str, address: str) -> Daemon:
-    return cri.CriRuntime(address) if kind == "cri" else docker.DockerDaemon(kind, address)
+    found: Daemon = _MODULES[NODES[kind].daemon].daemon(kind, address)
+    return found
 
 
 class Resolver:

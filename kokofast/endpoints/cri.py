@@ -61,6 +61,11 @@ def address_of(node: Node) -> str:
     return path
 
 
+def daemon(kind: str, address: str) -> CriRuntime:
+    """Return the runtime at an address."""
+    return CriRuntime(address)
+
+
 class CriRuntime:
     """The runtime at a socket; without a path at the first of SOCKETS that exists and speaks CRI."""
 

@@ -56,6 +56,11 @@ def address_of(node: Node) -> str:
     return UNIX + (own if os.path.exists(own) and not os.path.exists(PODMAN_SOCKET) else PODMAN_SOCKET)
 
 
+def daemon(kind: str, address: str) -> DockerDaemon:
+    """Return the daemon at an address; kind is docker or podman."""
+    return DockerDaemon(kind, address)
+
+
 class DockerDaemon:
     """A daemon that speaks Docker's API; kind is docker or podman."""
 

@@ -7,12 +7,22 @@ import os
 
 from kokofast.host import namespaces as host
 from kokofast.host.namespaces import named
-from kokofast.topology.model import CONTAINER_KINDS
+from kokofast.topology.node_kinds import CONTAINER_KINDS
 from kokofast.topology.values import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kokofast.topology.model import Node
+
+# Target -> the path of the namespace file, of each node kind that needs no daemon.
+PATHS: dict[str, Callable[[str], str]] = {
+    "netns": named,
+    "path": str,
+    "pid": lambda target: host.of_process(int(target)),
+    "host": lambda _: host.HERE,
+}
 
 _NO_NAMESPACE = (errno.ENOENT, errno.EINVAL, errno.ELOOP)
 
@@ -22,15 +32,10 @@ def path_of(node: Node) -> str:
 
     Raises ValueError for a name that cannot be part of a path, and for containers.
     """
-    if node.kind == "netns":
-        return named(node.target)
-    if node.kind == "path":
-        return node.target
-    if node.kind == "pid":
-        return host.of_process(int(node.target))
-    if node.kind == "host":
-        return host.HERE
-    raise ValueError(f"a {node.kind} node has no path of its own")
+    find = PATHS.get(node.kind)
+    if find is None:
+        raise ValueError(f"a {node.kind} node has no path of its own")
+    return find(node.target)
 
 
 def stale(name: str) -> str | None:

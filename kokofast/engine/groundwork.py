@@ -17,7 +17,7 @@ from kokofast.plan.ownership import lab_of, lab_of_alias
 from kokofast.plan.plan import CREATE, UPDATE, Situation, parents_elsewhere
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
 from kokofast.plan.planner import deletion, make_plan
-from kokofast.topology.model import CONTAINER_KINDS
+from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
 
@@ -61,7 +61,7 @@ class Paths:
         self.unresolved: dict[str, str] = {}
         for node in nodes.values():
             try:
-                if node.kind not in CONTAINER_KINDS:
+                if not NODES[node.kind].daemon:
                     self.nodes.setdefault(local.path_of(node), []).append(node)
                 elif node.name in pids:
                     self.nodes.setdefault(host.of_process(pids[node.name]), []).append(node)
@@ -92,7 +92,7 @@ class Paths:
         None while another program is making or removing one there: look again.
         """
         nodes = self.nodes[path]
-        if error.errno not in (errno.EINVAL, errno.ESTALE) or all(node.kind != "netns" for node in nodes):
+        if error.errno not in (errno.EINVAL, errno.ESTALE) or not any(NODES[node.kind].is_named for node in nodes):
             return error
         if error.errno == errno.ESTALE:
             return None

@@ -10,6 +10,7 @@ from kokofast.engine.scene import pair, scan
 from kokofast.plan.left_over import places_in_file
 from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of
 from kokofast.plan.step import Step
+from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -97,7 +98,7 @@ async def find_left_over(
     stay = {end.link for owned, end in all_ends if (numbers[owned.ns], owned.interface.ifname) in in_file}
     scene.interfaces = [owned for owned, end in all_ends if end.link not in stay]
     scene.namespaces = {number: lab for number, lab in scene.namespaces.items() if numbers[number] is None}
-    names = {node.target for node in topology.nodes.values() if node.kind == "netns"}
+    names = {node.target for node in topology.nodes.values() if NODES[node.kind].is_named}
     scene.claims = {name: lab for name, lab in scene.claims.items() if name not in names}
     left_over = LeftOver(scene, topology.name)
     gone = {(numbers[owned.ns], owned.interface.ifname) for owned in scene.interfaces}

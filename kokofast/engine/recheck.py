@@ -46,7 +46,7 @@ def lost_to(applied: Applied) -> set[str]:
     The runs of these labs failed, or they were destroyed.
     """
     executor, lab = applied.executor, applied.topology.name
-    to_make = {named(node.target) for node in applied.topology.nodes.values() if node.kind == "netns" and node.create}
+    to_make = {named(node.target) for node in applied.topology.nodes.values() if node.create}
     lent: dict[int, str] = {}
     for ns, namespace in (*enumerate(executor.observed), *executor.adopted.items()):
         owner = lab_of_namespace(namespace) if namespace is not None else None

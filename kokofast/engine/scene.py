@@ -12,7 +12,7 @@ from kokofast.host import namespaces as host
 from kokofast.ops.observe import BESIDE_OURS, LINKS, MARKS, HinderedError, Patience, observe, observe_marks
 from kokofast.plan.ownership import lab_of, lab_of_alias, lab_of_namespace, namespace_alias
 from kokofast.plan.teardown import OwnedEnd
-from kokofast.topology.model import CONTAINER_KINDS
+from kokofast.topology.node_kinds import NODES
 
 if TYPE_CHECKING:
     from kokofast.drivers import Driver
@@ -85,7 +85,7 @@ async def scan(
     if topology is not None:
         for node in topology.nodes.values():
             # A running container has processes, whose namespaces are read below, without asking its daemon.
-            if node.kind not in CONTAINER_KINDS:
+            if not NODES[node.kind].daemon:
                 paths.setdefault(path := local.path_of(node), node.name)
                 expected.add(path)
     processes = dict(host.list_processes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kokofast.engine.groundwork import Paths, record_unresolved
 from kokofast.engine.seen import Survey
-from kokofast.topology.model import CONTAINER_KINDS
+from kokofast.topology.node_kinds import NODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def survey_nodes(
             paths.take_in(survey, await paths.look(kernel, driver, see, progress))
         return paths.unresolved
 
-    containers = [node for node in nodes.values() if node.kind in CONTAINER_KINDS]
+    containers = [node for node in nodes.values() if NODES[node.kind].daemon]
     if not containers:
         record_unresolved(survey, nodes, await look_at({}), from_file=from_file)
         return survey

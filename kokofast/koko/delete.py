@@ -12,6 +12,7 @@ from kokofast.ops.delete_group import ANOTHER, GONE, delete_one
 from kokofast.ops.mirror_filters import remove_everywhere
 from kokofast.ops.observe import LINKS, Patience, look_into, observe
 from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of, lab_of
+from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
 
@@ -115,9 +116,9 @@ async def _find(
 def _by_hand(node: Node, handle: Handle, ifname: str) -> str:
     from shlex import quote
 
-    if node.kind == "host":
+    if handle.path == host.HERE:
         return f"ip link del {quote(ifname)}"
-    if node.kind == "netns":
+    if NODES[node.kind].is_named:
         return f"ip -n {quote(node.target)} link del {quote(ifname)}"
     return f"nsenter --net={quote(handle.path)} ip link del {quote(ifname)}"
 

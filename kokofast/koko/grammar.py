@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kokofast.kinds import KINDS
 from kokofast.topology.model import AF_INET6, End, Link, Mirror, Node, Topology
+from kokofast.topology.node_kinds import NODES
 from kokofast.topology.values import (
     check_container,
     check_cri_container,
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 
     from kokofast.kinds.fields import Field
     from kokofast.topology.model import Address
+    from kokofast.topology.node_kinds import NodeKind
 
 LAB = "koko"  # the lab of all links made by this command line
 
-ENDPOINTS = {"a": "path", "c": "host", "d": "docker", "e": "cri", "n": "netns", "p": "pid"}
+ENDPOINTS = {kind.letter: kind for kind in NODES.values() if kind.letter}
 # koko's README calls -x -X in one place.
 PARENTS = {"x": "vxlan", "X": "vxlan", "V": "vlan", "M": "macvlan"}
 HELP, VERSION = "h", "v"
 
-TARGETS = {"path": "FILE", "host": "", "docker": "CONTAINER", "cri": "CONTAINER", "netns": "NAMESPACE", "pid": "PID"}
 PARENT_SYNTAX = {
     "vxlan": "PARENT,REMOTE,VNI[,port=PORT][,mtu=MTU]",
     "vlan": "PARENT,ID",
@@ -136,7 +137,7 @@ def syntax_of(letter: str) -> str:
     """Return the syntax of an option's value."""
     if letter in PARENTS:
         return PARENT_SYNTAX[PARENTS[letter]]
-    target = TARGETS[ENDPOINTS[letter.lower()]]
+    target = ENDPOINTS[letter.lower()].word
     link = f"{target},LINK" if target else "LINK"
     return f"{link}[,ADDRESS/LENGTH,...]" if letter in ENDPOINTS else link
 
@@ -161,17 +162,17 @@ def _link(ends: list[End], parents: list[_Parent]) -> Link:
     return Link("veth", tuple(ends), place=ends[0].place)
 
 
-def _endpoint(kind: str, value: str, place: str) -> tuple[Node, End]:
+def _endpoint(kind: NodeKind, value: str, place: str) -> tuple[Node, End]:
     """Parse an endpoint option's value. Raises ValueError."""
     target, rest = "", value
-    if kind != "host":
+    if kind.word:
         target, comma, rest = value.partition(",")
         if not target:
-            raise ValueError(f"the {TARGETS[kind].lower()} is missing")
+            raise ValueError(f"the {kind.word.lower()} is missing")
         if not comma:
-            raise ValueError(f"the name of the link is missing: {TARGETS[kind]},LINK[,ADDRESS/LENGTH,...]")
+            raise ValueError(f"the name of the link is missing: {kind.word},LINK[,ADDRESS/LENGTH,...]")
     ifname, *items = rest.split(",")
-    node = _node(kind, target, place)
+    node = _node(kind.name, target, place)
     addresses, mirror = _items(items)
     end = End(node.name, check_ifname(ifname), addresses=addresses, mirror=mirror, place=place)
     return node, end

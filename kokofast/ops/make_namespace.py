@@ -9,6 +9,7 @@ import time
 from kokofast.endpoints.local import stale
 from kokofast.host.namespaces import NETNS_DIR, DirectoryLockedError, claimed, named
 from kokofast.ops.observe import ATTEMPTS, PAUSE_SECONDS, look_into
+from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -141,7 +142,8 @@ def locate(applied: Applied, operation: MakeNamespace, refusal: Refusal, obstacl
     from kokofast.ops.refusals import words_of
 
     text = words_of(refusal)
-    nodes = [node for node in applied.topology.nodes.values() if node.kind == "netns" and node.target == operation.name]
+    found = applied.topology.nodes.values()
+    nodes = [node for node in found if NODES[node.kind].is_named and node.target == operation.name]
     hint = "; this needs root, or CAP_DAC_OVERRIDE" if refusal.errno == errno.EACCES else ""
     if refusal.errno in _FULL and "sysctl" not in text:  # the file system's error, not a limit of the kernel
         text = f"{NETNS_DIR}: {text}"

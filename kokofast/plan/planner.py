@@ -25,6 +25,7 @@ from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, names
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
 from kokofast.plan.prospect import PlannedEnd, Prospect
 from kokofast.topology.model import AF_INET6, Link
+from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from kokofast.topology.model import End, Node, Topology
 
 LOOPBACK = "lo"
-# The options of koko's command line that delete a link, by the kind of node.
-DELETES = {"path": "A", "host": "C", "docker": "D", "cri": "E", "netns": "N", "pid": "P"}
 SHELL_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/:@+")
 CYCLE_SHOWN = 8  # links of a cycle that a message names
 DEFAULT_MTU = 1500  # ETH_DATA_LEN, what ether_setup() gives
@@ -83,8 +82,8 @@ def _plan_namespaces(plan: Plan, topology: Topology, situation: Situation) -> di
 
 def deletion(node: Node, ifname: str) -> str:
     """Return the command that deletes a link of ours by its end in a node; "" if a shell would need quotes."""
-    letter = DELETES.get(node.kind)
-    if letter is None or not SHELL_SAFE.issuperset(node.target + ifname):
+    letter = NODES[node.kind].letter.upper()
+    if not letter or not SHELL_SAFE.issuperset(node.target + ifname):
         return ""
     return f"kokofast -{letter} {node.target + ',' if node.target else ''}{ifname}"
 

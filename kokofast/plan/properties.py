@@ -6,6 +6,7 @@ from kokofast.ends import ATTRIBUTES, ENDS, present
 from kokofast.plan.operations import Change, IfRef, Setting
 from kokofast.plan.ownership import root_handle
 from kokofast.topology.model import AF_INET6
+from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
 from kokofast.topology.units import as_in_file
 
@@ -170,7 +171,7 @@ class _View:
         return self._properties.root_handle
 
     def command(self, name: str) -> str:
-        return f"{name} -n {self._node.target}" if self._node.kind == "netns" else name
+        return f"{name} -n {self._node.target}" if NODES[self._node.kind].is_named else name
 
     def name_of(self, index: object) -> str:
         if isinstance(index, IfRef):

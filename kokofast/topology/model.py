@@ -20,9 +20,6 @@ AF_INET6 = 10
 # The node of a parent interface that is given without one: the caller's namespace. No file can declare this name.
 CALLER = ""
 
-# Node kinds that a daemon resolves.
-CONTAINER_KINDS = ("docker", "podman", "cri")
-
 
 class Address:
     """An interface address: ``packed`` is 4 or 16 bytes in network order, ``text`` as the user wrote it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection
 
+from kokofast.topology.node_kinds import NODES
 from kokofast.topology.nodes import Identity
 
 LAB_STEM = 7  # characters of a lab's name: with "-" and any number the name is no longer than IFNAMSIZ allows
@@ -32,10 +33,5 @@ class Names:
 
     def _pattern(self, kind: str) -> tuple[str, int]:
         """Return the stem of the names in a node kind, and their first number."""
-        if kind == "netns":
-            return "eth", 0
-        if kind != "host":
-            return "eth", 1  # a container mostly has an eth0
-        # The machine has an eth0, and the ends of other labs.
-        lab = self._lab
-        return f"{lab if len(lab) <= LAB_STEM else f'{lab[:3]}{zlib.crc32(lab.encode()) & 0xFFFF:04x}'}-", 0
+        stem, first, lab = NODES[kind].stem, NODES[kind].first, self._lab
+        return stem or f"{lab if len(lab) <= LAB_STEM else f'{lab[:3]}{zlib.crc32(lab.encode()) & 0xFFFF:04x}'}-", first

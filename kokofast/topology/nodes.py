@@ -9,7 +9,8 @@ import msgspec
 from msgspec import UNSET
 
 from kokofast.topology.document import Document, describe
-from kokofast.topology.model import CONTAINER_KINDS, Node
+from kokofast.topology.model import Node
+from kokofast.topology.node_kinds import CONTAINER_KINDS, NODES
 from kokofast.topology.problems import Problem
 from kokofast.topology.repair import repair
 from kokofast.topology.rules import NODE_KINDS, NODE_RULES, NodeRecord
@@ -110,13 +111,13 @@ class Nodes:
         kind = kinds[0]
         if values.get("host") is False:
             report("host", "must be true, not false")
-        if "create" in values and kind != "netns":
+        if "create" in values and not NODES[kind].is_named:
             report("create", f"only a netns node can be created, not a {kind} node")
         if "socket" in values and kind not in CONTAINER_KINDS:
             report("socket", f"a {kind} node has no socket; {', '.join(CONTAINER_KINDS)} nodes do")
-        create = bool(values.get("create", self._create)) if kind == "netns" else False
+        create = bool(values.get("create", self._create)) if NODES[kind].is_named else False
         socket = values.get("socket")
-        target = "" if kind == "host" else str(values.get(kind, ""))
+        target = "" if NODES[kind].field.type == "true" else str(values.get(kind, ""))
         return Node(name, kind, target, create=create, socket=None if socket is None else str(socket))
 
 

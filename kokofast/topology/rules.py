@@ -20,6 +20,7 @@ from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
 from kokofast.topology import units, values
 from kokofast.topology.model import AF_INET, AF_INET6, Address, Mirror
+from kokofast.topology.node_kinds import NODES
 from kokofast.topology.subnets import parse_subnet
 
 DEFAULT_KIND = "veth"
@@ -282,15 +283,7 @@ def shape(kind: Kind) -> Shape:
     return Shape(kind)
 
 
-NODE_KINDS = table(
-    Field("netns", "netns", "a named network namespace (ip netns)"),
-    Field("path", "path", "a namespace file, such as /run/netns/x or /proc/4711/ns/net"),
-    Field("pid", "int", "the namespace of a process", minimum=1, maximum=values.PID_MAX),
-    Field("host", "true", "the namespace of the caller"),
-    Field("docker", "container", "a container of Docker"),
-    Field("podman", "container", "a container of Podman"),
-    Field("cri", "cri_container", "a container of a CRI runtime: CRI-O, containerd"),
-)
+NODE_KINDS = table(*(kind.field for kind in NODES.values()))
 NODE_RULES = NODE_KINDS | table(
     Field("socket", "socket", "the socket of the container engine"),
     Field("create", "bool", "make the namespace when it is missing (netns only)"),
