@@ -150,6 +150,19 @@ def test_an_end_of_another_kind(lab: Lab, kind: str) -> None:
     assert lab.batch()["status"] == "unchanged"
 
 
+def test_each_end_of_a_segment_and_each_port_of_its_bridge(lab: Lab) -> None:
+    names = [lab.node(suffix) for suffix in "abc"]
+    slow = {"node": names[1], "interface": "eth0", "rate": "1mbit"}
+    ends: list[object] = [f"{names[0]}:eth0", slow, f"{names[2]}:eth0"]
+    lab.write([{"type": "bridge", "endpoints": ends, "rate": "10mbit"}], defaults={"create": True})
+    lab.batch()
+    assert lab.batch()["status"] == "unchanged"
+    rates = [shape(name, "eth0")[1]["rate"] for name in names]
+    assert rates == [1_250_000, 125_000, 1_250_000]
+    seen = [end["rate"] for link in lab.inspect() for end in link["endpoints"] if end["interface"][:4] == "br0p"]
+    assert seen == ["10mbit"] * 3
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("fields", "place", "words"),
