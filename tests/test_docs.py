@@ -241,6 +241,23 @@ def test_the_alternative_name_shown_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_example_with_routes_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+    (example,) = (one for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "routing:" in one)
+    whole = (ROOT / "examples" / "routed.yaml").read_text(encoding="utf-8")
+    assert set(example.splitlines()) <= set(whole.splitlines())
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    (command,) = re.findall(r"```bash\n(kokofast batch examples/routed.yaml .*?\n)```", text)
+    more = "for n in 2 3 4; do ip netns exec r1 ping -c 1 -W 5 2001:db8:ff::$n; done\n"
+    script = (
+        f"{command}kokofast batch examples/routed.yaml\n{more}kokofast inspect routed\nkokofast destroy --name routed"
+    )
+    done = private(script, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^routed +r3 +10.255.0.3/32 2001:db8:ff::3/128 +11$", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_library_example_runs(tmp_path: Path) -> None:
     (code,) = blocks("python")
     (tmp_path / "example.py").write_text(code, encoding="utf-8")

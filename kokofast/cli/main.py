@@ -158,7 +158,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from kokofast.cli.output import print_links, unlinked
     from kokofast.drivers import Stopped
     from kokofast.drivers.inline import InlineDriver, drive
-    from kokofast.engine.inspect import inspect
+    from kokofast.engine.inspect import SeenNode, inspect
     from kokofast.host.kernel import kernel_for
     from kokofast.host.namespaces import count_named
 
@@ -167,8 +167,9 @@ def _inspect(options: argparse.Namespace) -> int:
             unseen: dict[str, OSError] = {}
             namespaces: dict[str, str] = {}
             notes: list[str] = []
+            nodes: list[SeenNode] = []
             driver = InlineDriver(signals)
-            run = inspect(options.lab, driver, kernel, unseen=unseen, namespaces=namespaces, notes=notes)
+            run = inspect(options.lab, driver, kernel, unseen=unseen, namespaces=namespaces, nodes=nodes, notes=notes)
             found = drive(run)
     except Stopped:
         found = []
@@ -182,14 +183,14 @@ def _inspect(options: argparse.Namespace) -> int:
             {"lab": lab, "type": "namespace", "name": name, "endpoints": []}
             for name, lab in unlinked(found, namespaces).items()
         ]
-        print_json([*(link.as_dict() for link in found), *bare])
-    elif options.lab is None or found or namespaces:
-        print_links(found, namespaces)
+        print_json([*(link.as_dict() for link in found), *bare, *(node.as_dict() for node in nodes)])
+    elif options.lab is None or found or namespaces or nodes:
+        print_links(found, namespaces, nodes)
     for note in notes:
         complain(f"kokofast: {note}")
     for title, why in unseen.items():
         complain(f"kokofast: {title}: the namespace cannot be looked into: {why.strerror or why}")
-    if options.lab is not None and not found and not namespaces:
+    if options.lab is not None and not (found or namespaces or nodes):
         hint = _NO_FILE if os.path.isfile(options.lab) else ""
         complain(f"kokofast: nothing of the lab {options.lab} is there{hint}; 'kokofast inspect' shows all labs")
         return FAILED

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from kokofast.engine.inspect import SeenLink
+    from kokofast.engine.inspect import SeenLink, SeenNode
     from kokofast.engine.result import Failure, Result
 
 FOLDED = 5  # errors of one sort that are printed in full
@@ -246,7 +246,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             sys.stdout.write(line.rstrip() + "\n")
 
 
-def print_links(links: Sequence[SeenLink], namespaces: Mapping[str, str]) -> None:
+def print_links(links: Sequence[SeenLink], namespaces: Mapping[str, str], nodes: Sequence[SeenNode] = ()) -> None:
     """Print the tables of inspect, and a line of counts. namespaces maps those that labs made to their labs."""
     from kokofast.engine.inspect import addresses_of
 
@@ -265,7 +265,12 @@ def print_links(links: Sequence[SeenLink], namespaces: Mapping[str, str]) -> Non
     bare = unlinked(links, namespaces)
     if bare:
         print_table(("LAB", "NAMESPACE WITHOUT LINKS"), [(lab, name) for name, lab in bare.items()])
-    labs = {link.lab for link in links} | set(namespaces.values())
+    if nodes:
+        rows_of_nodes = [
+            (node.lab, node.namespace, " ".join(node.addresses) or "-", f"{node.routes}") for node in nodes
+        ]
+        print_table(("LAB", "NODE", "LOOPBACK", "ROUTES"), rows_of_nodes)
+    labs = {link.lab for link in links} | set(namespaces.values()) | {node.lab for node in nodes}
     made = [count(len(namespaces), "namespace")] if namespaces else []
     say(", ".join([count(len(links), "link"), *made, count(len(labs), "lab")]))
 

@@ -35,6 +35,10 @@ ENDPOINT = _object({"node": TEXT, "interface": TEXT, "addresses": TEXTS})
 CREATED = {"const": "create"}
 STEPS = {
     "namespace": _object({"action": {"enum": ["create", "delete"]}, "kind": {"const": "namespace"}, "name": TEXT}),
+    "gone": _object(
+        {"action": {"const": "delete"}, "kind": {"const": "node"}, "name": TEXT},
+        doc="addresses of a loopback, and routes, of a node that left the file",
+    ),
     "removal": _object(
         {"action": {"const": "delete"}, "kind": {"const": "link"}, "link": TEXT}, doc="of a link that left the file"
     ),
@@ -47,6 +51,18 @@ STEPS = {
             "type": TEXT,
             "endpoints": {"type": "array", "items": ENDPOINT},
         }
+    ),
+    "node": _object(
+        {
+            "action": {"const": "update"},
+            "kind": {"const": "node"},
+            "source": SOURCE,
+            "name": TEXT,
+            "field": {"enum": ["addresses", "routes", "sysctls"]},
+            "before": ANY,
+            "after": ANY,
+        },
+        doc="what a node has beside its links; of more than three routes that change before and after are numbers",
     ),
     "field": _object(
         {

@@ -12,6 +12,7 @@ from kokofast.ops.applied import Applied
 from kokofast.ops.executor import Executor
 from kokofast.ops.registry import load
 from kokofast.plan.left_over import count_left_over
+from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.plan import CREATE, UPDATE, nodes_of
 from kokofast.topology.problems import Problem
 
@@ -248,7 +249,7 @@ class _Run:
 
     def _name_failures(self, applied: Applied) -> set[int]:
         """Put the failures into the result; return the links that cannot stay."""
-        from kokofast.engine.failures import failures_of, failures_of_bereft
+        from kokofast.engine.failures import failures_of, failures_of_bereft, failures_of_nodes
 
         self.result.errors = failures_of(applied)
         failed = applied.failed_links()
@@ -256,7 +257,7 @@ class _Run:
             from kokofast.engine.recheck import bereft
 
             lost = bereft(applied, failed)
-            self.result.errors += failures_of_bereft(applied, lost)
+            self.result.errors += failures_of_bereft(applied, lost) + failures_of_nodes(applied)
             failed |= lost
         return failed
 
@@ -283,10 +284,10 @@ def _verify(applied: Applied) -> None:
 
 def _count_failed(applied: Applied, result: Result) -> None:
     """Count the links, and the namespaces if any, that were refused."""
-    refused = [applied.plan.operations[number].link for number in applied.failures]
-    result.links["failed"] = len({*refused} - {None})
-    if None in refused:
-        result.namespaces["failed"] = refused.count(None)
+    refused = [applied.plan.operations[number] for number in applied.failures]
+    result.links["failed"] = len({operation.link for operation in refused} - {None})
+    if unmade := sum(isinstance(operation, MakeNamespace) for operation in refused):
+        result.namespaces["failed"] = unmade
 
 
 def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
@@ -296,7 +297,7 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
     result.links["updated"] = sum(action == UPDATE and number not in failed for number, action in enumerate(actions))
     result.links["failed"] = len(failed)
     result.namespaces["created"] = sum(
-        operation.link is None and operation.ns not in applied.executor.adopted
+        isinstance(operation, MakeNamespace) and operation.ns not in applied.executor.adopted
         for operation in (applied.plan.operations[number] for number in applied.done)
     )
     if len(actions) > 1:  # not for koko's command line

@@ -116,6 +116,7 @@ async def remove_scene(
     }
     failed_namespaces = _remove_other_names(scene, kernel)
     mirrored, mirror_errors = await _remove_mirrors(scene, executor, is_chosen, driver, empty)
+    marked, node_errors = _remove_nodes(scene, executor, empty)
     done = await tear_down(executor, ends, empty, driver, workers=jobs, progress=progress)
     again = await tear_down(executor, (), inhabited, driver, workers=jobs, progress=progress, watch=False)
     failed_namespaces |= {**done.failed_namespaces, **again.failed_namespaces}
@@ -146,10 +147,10 @@ async def remove_scene(
         Failure(title, f"the namespace cannot be looked into: {error.strerror or error}", error.errno)
         for title, error in scene.unseen.items()
     ]
-    result.errors += mirror_errors
+    result.errors += mirror_errors + node_errors
     if result.errors:
         result.status = PARTIAL
-    elif removed or done.links or mirrored:
+    elif removed or done.links or mirrored or marked:
         result.status = DESTROYED
     else:
         result.notes.append(f"nothing of {what} was found")
@@ -169,6 +170,20 @@ def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, Refusal]:
             except OSError as error:
                 failed[name] = error
     return failed
+
+
+def _remove_nodes(scene: Scene, executor: Executor, empty: Mapping[int, str]) -> tuple[int, list[Failure]]:
+    """Remove addresses of loopbacks and routes in namespaces that stay; return in how many, and what failed."""
+    marked = [(number, owner) for number, owners in scene.nodes.items() if number not in empty for owner in owners]
+    failures: list[Failure] = []
+    for number, owner in marked:
+        from kokofast.ops.configure_node import remove_all
+
+        refusal = remove_all(executor, number, owner)
+        if refusal is not None:
+            what = "addresses of its loopback and routes cannot be removed"
+            failures.append(Failure(scene.titles[number], f"{what}: {refusal}", refusal.errno))
+    return len(marked), failures
 
 
 async def _remove_mirrors(

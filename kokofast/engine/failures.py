@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from kokofast.engine.result import Failure, failure_of
 from kokofast.ops.registry import home_of
+from kokofast.plan.operations import ConfigureNode, SetSysctls
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -36,6 +37,26 @@ def failures_of_bereft(applied: Applied, links: Collection[int]) -> list[Failure
     problem = Problem(first.place, f"{first.title()}: its parent, or what it mirrors, was not made{more}")
     _locate(applied, [problem])
     return [failure_of(problem)]
+
+
+def failures_of_nodes(applied: Applied) -> list[Failure]:
+    """One entry for each node whose routes, addresses or sysctls were not set because one of its links failed."""
+    operations = applied.plan.operations
+    left_out = {
+        operation.node: None
+        for number, operation in enumerate(operations)
+        if isinstance(operation, ConfigureNode | SetSysctls)
+        and number not in applied.done
+        and number not in applied.failures
+    }
+    problems = [
+        Problem(
+            applied.topology.nodes[name].place, f"{name}: its routes, addresses or sysctls were not set: a link failed"
+        )
+        for name in left_out
+    ]
+    _locate(applied, problems)
+    return list(map(failure_of, problems))
 
 
 def _locate(applied: Applied, problems: list[Problem]) -> None:

@@ -12,9 +12,10 @@ from kokofast.host import namespaces as host
 from kokofast.host.lock import is_locked
 from kokofast.ops.observe import ALL_MIRRORS, BESIDE_OURS, observe
 from kokofast.ops.registry import home_of
+from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.order import needs_of
 from kokofast.plan.ownership import lab_of, lab_of_alias
-from kokofast.plan.plan import CREATE, UPDATE, Situation, parents_elsewhere
+from kokofast.plan.plan import CREATE, UPDATE, Situation, nodes_to_look_at, parents_elsewhere
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
 from kokofast.plan.planner import deletion, make_plan
 from kokofast.topology.node_kinds import NODES
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from kokofast.engine.seen import Survey
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.ops.observe import Sight
+    from kokofast.plan.node_change import Router
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import Operation
     from kokofast.plan.plan import Plan
@@ -131,9 +133,32 @@ def plan_of(topology: Topology, survey: Survey, kernel: Kernel, dry_run: bool = 
     pairs, new = parents_elsewhere(topology, situation)
     situation.nsids = _nsids(pairs, survey, kernel)
     situation.elsewhere = _elsewhere(new, survey, kernel, everywhere=dry_run) if new else {}
+    if numbers := nodes_to_look_at(topology, situation):
+        situation.routers = _routers(numbers, topology, survey, kernel)
     plan = make_plan(topology, situation)
     plan.problems[:0] = survey.problems
     return plan
+
+
+def _routers(numbers: Iterable[int], topology: Topology, survey: Survey, kernel: Kernel) -> dict[int, Router]:
+    """Look at what is set in namespaces beside links; what cannot be seen is a problem."""
+    from kokofast.ops.routers import observe_router
+    from kokofast.plan.nodes import sysctls_of
+
+    sysctls = sysctls_of(topology, survey.places)
+    found: dict[int, Router] = {}
+    for number in numbers:
+        handle, namespace = survey.handles[number], survey.observed[number]
+        if handle is None or namespace is None:
+            continue
+        try:
+            with kernel.using([handle]):
+                found[number] = observe_router(kernel, handle, namespace, topology.name, sysctls.get(number, ()))
+        except OSError as error:
+            node = next(node for name, node in topology.nodes.items() if survey.places[name] == number)
+            why = f"node {node.name}: its routes cannot be read: {error.strerror or error}"
+            survey.problems.append(Problem(node.place, why))
+    return found
 
 
 def only_new(plan: Plan, survey: Survey, boot: str) -> None:
@@ -253,11 +278,13 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
         result.status = PLANNED if plan.operations else UNCHANGED
         result.links["created"] = plan.actions.count(CREATE)
         result.links["updated"] = plan.actions.count(UPDATE)
-        result.namespaces["created"] = sum(one.link is None for one in plan.operations)
+        result.namespaces["created"] = sum(isinstance(one, MakeNamespace) for one in plan.operations)
         from kokofast.engine.crowd import crowded
 
         result.planned = _describe(plan, plan.operations)
         result.notes = plan.notes + (crowded(topology) if plan.operations else [])
+        if plan.routes:
+            result.notes.append(f"{sum(plan.routes.values()):,} routes in {len(plan.routes):,} nodes")
         return False
     if plan.operations:
         result.notes = list(plan.notes)

@@ -99,6 +99,29 @@ class SeenLink:
         }
 
 
+class SeenNode:
+    """What a lab has set in a namespace beside its links: addresses of the loopback, as text, and how many routes."""
+
+    __slots__ = ("addresses", "lab", "namespace", "routes")
+
+    def __init__(self, lab: str, namespace: str, addresses: list[str], routes: int) -> None:
+        self.lab = lab
+        self.namespace = namespace
+        self.addresses = addresses
+        self.routes = routes
+
+    def as_dict(self) -> dict[str, object]:
+        """As ``inspect --format json`` prints it."""
+        return {
+            "lab": self.lab,
+            "type": "node",
+            "name": self.namespace,
+            "addresses": self.addresses,
+            "routes": self.routes,
+            "endpoints": [],
+        }
+
+
 def addresses_of(interface: Interface) -> list[str]:
     """Return the permanent addresses as text, without link-local IPv6 ones that the kernel has made."""
     import ipaddress
@@ -125,17 +148,21 @@ async def inspect(
     progress: Progress | None = None,
     unseen: dict[str, OSError] | None = None,
     namespaces: dict[str, str] | None = None,
+    nodes: list[SeenNode] | None = None,
     notes: list[str] | None = None,
 ) -> list[SeenLink]:
     """Return the links that carry our mark, of one lab or of all, read from the kernel.
 
     unseen is filled with the namespaces that could not be read, by title, and the reason; notes with a line for each
     namespace that cannot be read because of what is in it, unless something of ours is known to be there; namespaces
-    with the lab of each named namespace that a lab made, or whose name it has claimed.
+    with the lab of each named namespace that a lab made, or whose name it has claimed; nodes with what labs have set in
+    namespaces beside their links.
     """
     scene = await scan(kernel, driver, lab=lab, progress=progress)
     found = _links(scene)
     _add_fields(found, scene, kernel)
+    if nodes is not None:
+        nodes += _nodes(scene, kernel)
     if unseen is not None:
         unseen.update(scene.unseen)
     if notes is not None:
@@ -145,6 +172,28 @@ async def inspect(
         made |= scene.claims
         namespaces.update(sorted(made.items(), key=lambda item: natural_key(item[0])))
     return found
+
+
+def _nodes(scene: Scene, kernel: Kernel) -> list[SeenNode]:
+    found: list[SeenNode] = []
+    for number, labs in scene.nodes.items():
+        from kokofast.ops.routers import observe_router
+        from kokofast.topology.routes import text_of
+
+        handle, namespace = scene.survey.handles[number], scene.survey.observed[number]
+        if handle is None or namespace is None:
+            continue
+        for lab in labs:
+            try:
+                with kernel.using([handle]):
+                    router = observe_router(kernel, handle, namespace, lab)
+            except OSError as error:
+                scene.unseen[scene.titles[number]] = error
+                continue
+            ours = [one for one, is_ours in router.addresses.items() if is_ours]
+            texts = sorted(text_of(one.packed, one.prefixlen, whole=True) for one in ours)
+            found.append(SeenNode(lab, scene.titles[number], texts, len(router.routes)))
+    return sorted(found, key=lambda node: (natural_key(node.lab), natural_key(node.namespace)))
 
 
 def _links(scene: Scene) -> list[SeenLink]:

@@ -38,7 +38,7 @@ class LeftOver:
 
     def __bool__(self) -> bool:
         scene = self.scene
-        return bool(scene.interfaces or scene.claims or self._namespaces())
+        return bool(scene.interfaces or scene.claims or scene.nodes or self._namespaces())
 
     def tell(self, result: Result) -> None:
         """Add what would be removed to the result of a dry run."""
@@ -48,6 +48,8 @@ class LeftOver:
         namespaces = [*self._namespaces(), *self.scene.claims]
         result.planned += [Step("delete", "link", name=self._title(ends)) for ends in links.values()]
         result.planned += [Step("delete", "namespace", name=name) for name in sorted(namespaces)]
+        staying = [number for number in self.scene.nodes if number not in self.scene.namespaces]
+        result.planned += [Step("delete", "node", name=self.scene.titles[number]) for number in staying]
         result.links["removed"] = len(links)
         result.namespaces["removed"] = len(namespaces)
         if self and result.status == UNCHANGED:
@@ -98,6 +100,7 @@ async def find_left_over(
     stay = {end.link for owned, end in all_ends if (numbers[owned.ns], owned.interface.ifname) in in_file}
     scene.interfaces = [owned for owned, end in all_ends if end.link not in stay]
     scene.namespaces = {number: lab for number, lab in scene.namespaces.items() if numbers[number] is None}
+    scene.nodes = {number: labs for number, labs in scene.nodes.items() if numbers[number] is None}
     names = {node.target for node in topology.nodes.values() if NODES[node.kind].is_named}
     scene.claims = {name: lab for name, lab in scene.claims.items() if name not in names}
     left_over = LeftOver(scene, topology.name)

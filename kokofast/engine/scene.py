@@ -10,7 +10,7 @@ from kokofast.endpoints import local
 from kokofast.engine.seen import Survey, look
 from kokofast.host import namespaces as host
 from kokofast.ops.observe import BESIDE_OURS, LINKS, MARKS, HinderedError, Patience, observe, observe_marks
-from kokofast.plan.ownership import lab_of, lab_of_alias, lab_of_namespace, namespace_alias
+from kokofast.plan.ownership import lab_of, lab_of_alias, lab_of_namespace, marks_of_nodes, namespace_alias
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.node_kinds import NODES
 
@@ -46,6 +46,7 @@ class Scene:
         self.interfaces: list[OwnedInterface] = []
         self.others: list[OwnedInterface] = []  # of other labs than the requested one
         self.namespaces: dict[int, str] = {}
+        self.nodes: dict[int, list[str]] = {}  # namespaces with addresses of the loopback, or routes -> labs
         self.titles: dict[int, str] = {}
         self.names: dict[int, str] = {}  # in /run/netns
         self.other_names: dict[str, int] = {}  # their further names there
@@ -142,6 +143,8 @@ def _find_ours(scene: Scene, boot: str, lab: str | None) -> None:
         owner = lab_of_namespace(namespace)
         if owner is not None and lab in (None, owner):
             scene.namespaces[number] = owner
+        if marks := [owner for owner in marks_of_nodes(namespace) if lab in (None, owner)]:
+            scene.nodes[number] = marks
         for interface in namespace.interfaces.values():
             found = lab_of(interface, namespace, boot, lab)
             if found is not None:

@@ -15,6 +15,7 @@ from kokofast.host.namespaces import (
     name_namespace,
     named,
     prepare_directory,
+    read_sysctls,
     remove_namespace,
     write_sysctl,
 )
@@ -25,7 +26,7 @@ from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from contextlib import AbstractContextManager
     from typing import Protocol
 
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         def ask(self, handle: Handle, request: Request) -> list[Message]: ...
         def nsid(self, handle: Handle, other: Handle) -> int | None: ...
         def write_sysctl(self, handle: Handle, path: str, value: str) -> str: ...
+        def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]: ...
         def load_ipv6(self) -> None: ...
 
         def scratch(self) -> Handle: ...
@@ -188,6 +190,11 @@ class LinuxKernel(Pool):
         """Write /proc/sys/net/PATH in a namespace held by using(); return the value before. Raises OSError."""
         assert handle.fd is not None
         return write_sysctl(handle.fd, path, value)
+
+    def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]:
+        """Return /proc/sys/net/PATH in a namespace held by using(), of those that can be read."""
+        assert handle.fd is not None
+        return read_sysctls(handle.fd, paths)
 
     def load_ipv6(self) -> None:
         """Load the kernel's IPv6 module, by opening an IPv6 socket. Raises OSError when there is none."""

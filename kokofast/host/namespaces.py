@@ -145,6 +145,9 @@ def _close_all(found: Iterable[Socket | OSError]) -> None:
             item.close()
 
 
+SYSCTL_BYTES = 4096  # more than any value that people write
+
+
 def write_sysctl(namespace: int, path: str, value: str) -> str:
     """Write /proc/sys/net/PATH of a namespace and return the value before.
 
@@ -155,11 +158,33 @@ def write_sysctl(namespace: int, path: str, value: str) -> str:
         libc.setns(namespace, libc.CLONE_NEWNET)
         fd = os.open(f"/proc/sys/net/{path}", os.O_RDWR | os.O_CLOEXEC)
         try:
-            before = os.read(fd, 64).decode().strip()
+            before = os.read(fd, SYSCTL_BYTES).decode().strip()
             os.pwrite(fd, value.encode(), 0)
         finally:
             os.close(fd)
         return before
+
+    return in_own_thread(job)
+
+
+def read_sysctls(namespace: int, paths: Iterable[str]) -> dict[str, str]:
+    """Return what is in /proc/sys/net/PATH of a namespace, of those that can be read."""
+
+    def job() -> dict[str, str]:
+        libc.setns(namespace, libc.CLONE_NEWNET)
+        found: dict[str, str] = {}
+        for path in paths:
+            try:
+                fd = os.open(f"/proc/sys/net/{path}", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                found[path] = os.read(fd, SYSCTL_BYTES).decode(errors="replace").strip()
+            except OSError:
+                pass
+            finally:
+                os.close(fd)
+        return found
 
     return in_own_thread(job)
 

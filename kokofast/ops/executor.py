@@ -66,6 +66,10 @@ class Executor:
         assert handle is not None, f"namespace {ns} is used before it is made"
         return handle
 
+    def makes(self, ns: int) -> bool:
+        """Whether this run makes the namespace, which then goes when all is taken back."""
+        return self.observed[ns] is None and ns not in self.adopted
+
     def resolve(self, reference: object) -> int | bytes:
         """Return the value of a typed reference."""
         if isinstance(reference, IfRef):

@@ -59,7 +59,7 @@ MARKS = Request(
     RTM_GETLINK,
     {},
     {"ext_mask": RTEXT_FILTER_SKIP_STATS},
-    only=frozenset(("address", "broadcast", "group", "ifalias", "ifname", "link")),
+    only=frozenset(("address", "broadcast", "group", "ifalias", "ifname", "link", "prop_list")),
 )
 
 

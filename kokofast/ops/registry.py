@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, MakeNamespace, RemoveMirror
+from kokofast.plan.operations import (
+    AddMirror,
+    ConfigureEnd,
+    ConfigureNode,
+    CreateLink,
+    MakeNamespace,
+    RemoveMirror,
+    SetSysctls,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +37,13 @@ if TYPE_CHECKING:
 
 # In the order of undoing.
 MODULES: dict[type[object], str] = {
+    ConfigureNode: "configure_node",
     AddMirror: "mirror",
     RemoveMirror: "mirror",
     ConfigureEnd: "configure_end",
     CreateLink: "create_link",
     MakeNamespace: "make_namespace",
+    SetSysctls: "set_sysctls",
 }
 
 

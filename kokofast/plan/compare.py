@@ -6,6 +6,7 @@ from kokofast.kinds import KINDS
 from kokofast.plan.operations import Change
 from kokofast.plan.ownership import BROADCAST
 from kokofast.topology.model import AF_INET6
+from kokofast.topology.values import is_link_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,11 +116,6 @@ def is_right(end: End, interface: Interface, alias: str, most: int | None = None
 
 def _is_own(address: Address) -> bool:
     return address.family == AF_INET6 and is_link_local(address)
-
-
-def is_link_local(address: Address) -> bool:
-    """Whether an IPv6 address is in fe80::/10."""
-    return address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
 
 
 def _mtu_of(end: End, most: int | None, follows: int | None) -> int | None:

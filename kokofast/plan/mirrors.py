@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
-from kokofast.plan.compare import IPV6_MIN_MTU, are_peers, is_link_local
+from kokofast.plan.compare import IPV6_MIN_MTU, are_peers
 from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
 from kokofast.plan.ownership import cookie_of, lab_of
 from kokofast.plan.plan import UNCHANGED, UPDATE
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
+from kokofast.topology.values import is_link_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

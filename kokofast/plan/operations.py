@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from kokofast.plan.node_change import NodeChange
     from kokofast.plan.step import FieldChange
     from kokofast.topology.model import Address
 
@@ -261,6 +262,49 @@ class RemoveMirror(Mirror):
     requires = _NONE
 
 
+class ConfigureNode:
+    """Set the loopback and the routes of a node's namespace; lab is whose mark they get."""
+
+    __slots__ = ("change", "lab", "node", "ns")
+    verb = "configure node"
+    link = None
+    makes = requires = _NONE
+
+    def __init__(self, ns: int, node: str, lab: str, change: NodeChange) -> None:
+        self.ns = ns
+        self.lab = lab
+        self.node = node
+        self.change = change
+
+    @property
+    def namespaces(self) -> tuple[int, ...]:
+        """The node's."""
+        return (self.ns,)
+
+
+class SetSysctls:
+    """Write sysctls of a node's namespace.
+
+    values has, by the path below /proc/sys/net, what is to be written; seen what was there, as far as that is known.
+    """
+
+    __slots__ = ("node", "ns", "seen", "values")
+    verb = "set sysctls"
+    link = None
+    makes = requires = _NONE
+
+    def __init__(self, ns: int, node: str, values: Mapping[str, str], seen: Mapping[str, str]) -> None:
+        self.ns = ns
+        self.node = node
+        self.values = values
+        self.seen = seen
+
+    @property
+    def namespaces(self) -> tuple[int, ...]:
+        """The node's."""
+        return (self.ns,)
+
+
 class DeleteGroup:
     """One RTM_DELLINK for all interfaces of a group in a namespace.
 
@@ -293,4 +337,4 @@ class RemoveNamespace:
 
 
 if TYPE_CHECKING:
-    Operation = MakeNamespace | CreateLink | ConfigureEnd | AddMirror | RemoveMirror
+    Operation = MakeNamespace | CreateLink | ConfigureEnd | AddMirror | RemoveMirror | ConfigureNode | SetSysctls

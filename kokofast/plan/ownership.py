@@ -160,6 +160,37 @@ def own_link_local(boot: str, alias: str, end: str) -> Address:
     return Address(AF_INET6, b"\xfe\x80" + bytes(6) + digest.digest(), 64, f"fe80::{text}/64")
 
 
+LOOPBACK = "lo"
+
+
+def node_mark(lab: str) -> str:
+    """Return the altname of the loopback where a lab has addresses on it, or routes."""
+    return f"{ALIAS_PREFIX}{lab}:node"
+
+
+def marks_of_nodes(namespace: Namespace | None) -> list[str]:
+    """Return the labs that have left node_mark() in a namespace."""
+    loopback = namespace.interfaces.get(LOOPBACK) if namespace is not None else None
+    if loopback is None or not loopback.altnames:
+        return []
+    labs = [lab_of_alias(name) for name in loopback.altnames]
+    return [lab for lab in labs if lab is not None and node_mark(lab) in loopback.altnames]
+
+
+def is_marked(namespace: Namespace | None, lab: str) -> bool:
+    """Whether the lab has left node_mark() in a namespace."""
+    return lab in marks_of_nodes(namespace)
+
+
+def address_mark(lab: str) -> int:
+    """Return the metric of the loopback's addresses of a lab (IFA_RT_PRIORITY): "K" and 24 bits of a digest.
+
+    The digest has nothing in common with group_of(), so that labs whose groups are the same are told apart.
+    """
+    digest = blake2s(lab.encode(), digest_size=3, person=b"kokonode").digest()
+    return GROUP_PREFIX << 24 | int.from_bytes(digest)
+
+
 COOKIE_SIZE = 16  # TC_COOKIE_MAX_SIZE
 COOKIE_PREFIX = b"kokofast"[:4]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from kokofast.plan.operations import CreateLink
+from kokofast.plan.ownership import is_marked
 from kokofast.topology.model import CALLER, Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kokofast.plan.node_change import Router
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import IfRef, Operation
     from kokofast.topology.model import Topology
@@ -32,7 +34,18 @@ class Plan:
         notes: Lines for the user.
     """
 
-    __slots__ = ("actions", "after", "final", "last", "notes", "operations", "problems", "rest", "topology")
+    __slots__ = (
+        "actions",
+        "after",
+        "final",
+        "last",
+        "notes",
+        "operations",
+        "problems",
+        "rest",
+        "routes",
+        "topology",
+    )
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
@@ -43,6 +56,7 @@ class Plan:
         self.actions: list[str] = []
         self.problems: list[Problem] = []
         self.notes: list[str] = []
+        self.routes: dict[int, int] = {}  # how many the nodes of each namespace are to have
 
     def stages(self) -> list[tuple[int, int]]:
         """Return (first, end) of each stage: operations that may run together."""
@@ -79,7 +93,7 @@ class Situation:
         elsewhere: For each namespace the interfaces in others, with titles, whose parents are in it.
     """
 
-    __slots__ = ("boot", "elsewhere", "nsids", "observed", "places")
+    __slots__ = ("boot", "elsewhere", "nsids", "observed", "places", "routers")
 
     def __init__(
         self,
@@ -90,6 +104,7 @@ class Situation:
     ) -> None:
         self.nsids = nsids if nsids is not None else {}
         self.elsewhere: Mapping[int, Sequence[tuple[str, Interface]]] = {}
+        self.routers: Mapping[int, Router] = {}
         self.places = places
         self.observed = observed
         self.boot = boot
@@ -131,3 +146,21 @@ def nodes_of(topology: Topology) -> dict[str, Node]:
             nodes[CALLER] = Node(CALLER, "host", "", place=link.where("parent"))
             break
     return nodes
+
+
+def sets_nodes(topology: Topology) -> bool:
+    """Whether the topology sets anything in the namespaces of nodes beside their links."""
+    return topology.routing is not None or any(
+        node.addresses or node.routes or node.sysctls for node in topology.nodes.values()
+    )
+
+
+def nodes_to_look_at(topology: Topology, situation: Situation) -> list[int]:
+    """Return the namespaces in which more than links has to be looked at: the lab sets something there, or has."""
+    is_set = sets_nodes(topology)
+    numbers = dict.fromkeys(situation.places[name] for name in topology.nodes)
+    return [
+        number
+        for number in numbers
+        if situation.observed[number] is not None and (is_set or is_marked(situation.observed[number], topology.name))
+    ]

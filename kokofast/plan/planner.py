@@ -8,7 +8,6 @@ from kokofast.plan.compare import (
     are_peers,
     difference,
     fixed_differences,
-    is_link_local,
     is_right,
     unbearable,
 )
@@ -22,11 +21,12 @@ from kokofast.plan.operations import (
     NsRef,
 )
 from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of, own_link_local
-from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan
+from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan, sets_nodes
 from kokofast.plan.prospect import PlannedEnd, Prospect
 from kokofast.topology.model import AF_INET6, Link
 from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
+from kokofast.topology.values import is_link_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,12 +50,20 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
     plan = Plan(topology)
     made = _plan_namespaces(plan, topology, situation)
     plan.actions = [UNCHANGED] * len(topology.links)
+    nodes = None
+    if situation.routers or sets_nodes(topology):
+        from kokofast.plan.nodes import NodePlanner  # needed for routes, addresses and sysctls of nodes only
+
+        nodes = NodePlanner(plan, topology, situation, made)
+        nodes.add_first()
     planner = _LinkPlanner(plan, topology, situation, made)
     planner.plan_links()
     if _has_mirrors(topology, situation):
         from kokofast.plan.mirrors import plan_mirrors
 
         plan_mirrors(plan, planner.prospect, topology)
+    if nodes is not None:
+        nodes.add(planner.prospect)
     planner.plan_last()
     if plan.problems:
         plan.rest, plan.operations, plan.after = plan.operations, [], []

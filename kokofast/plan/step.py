@@ -20,12 +20,12 @@ class Step:
 
     Attributes:
         action: "create", "update" or "delete".
-        kind: What it is done to: "namespace", "link", "end" or "mirror".
-        link: The link of the file, None for a namespace, and for a link that is not in the file any more.
-        name: The namespace; of an end or a mirror, the interface as node:interface; of a link that is not in the file,
-            its title; empty for others.
+        kind: What it is done to: "namespace", "node", "link", "end" or "mirror".
+        link: The link of the file, None for a namespace or a node, and for a link that is not in the file any more.
+        name: The namespace, the node; of an end or a mirror, the interface as node:interface; of a link that is not in
+            the file, its title; empty for others.
         source: The place in the file; empty for a namespace.
-        changes: The fields of an end that change, or the mirror.
+        changes: The fields of a node or an end that change, or the mirror.
     """
 
     __slots__ = ("action", "changes", "kind", "link", "name", "source")
@@ -60,7 +60,7 @@ class Step:
             way = "egress and ingress" if mirror["direction"] == "both" else mirror["direction"]
             node, _, ifname = self.name.rpartition(":")
             return f"mirror {way} of {node}:{mirror['from']} to {ifname}"
-        if self.kind == "end":
+        if self.kind in ("end", "node"):
             return f"{self.name} {', '.join(_words(*change) for change in self.changes)}"
         if self.link is not None:
             return f"{self.link.kind} {'--'.join(map(_short, self.link.ends))}"
@@ -72,7 +72,9 @@ class Step:
         if self.source:
             found["source"] = self.source
         if self.link is None:
-            yield found | {"link" if self.kind == "link" else "name": self.name}
+            found |= {"link" if self.kind == "link" else "name": self.name}
+            changed = [{"field": field, "before": before, "after": after} for field, before, after in self.changes]
+            yield from (found | change for change in changed or [{}])
             return
         found |= {"link": self.link.title()}
         if self.kind == "link":
@@ -95,7 +97,19 @@ def _words(field: str, before: object, after: object) -> str:
         return "up" if after else "down"
     if field == "addresses":
         return f"-{before}" if after is None else f"+{after}"
+    if field == "routes":
+        return ", ".join(f"{sign}{_route(value)}" for sign, value in (("-", before), ("+", after)) if value is not None)
+    if field == "sysctls" and isinstance(after, dict):
+        return ", ".join(f"{name} = {value}" for name, value in after.items())
     return f"{field} {_text(before)} -> {_text(after)}"
+
+
+def _route(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:,} routes"
+    hops = " and ".join(" ".join(f"{word} {text}" for word, text in hop.items()) for hop in value["hops"])
+    metric = f" metric {value['metric']}" if "metric" in value else ""
+    return f"route {value['to']} {hops}{metric}"
 
 
 def _text(value: object) -> object:

@@ -17,17 +17,19 @@ from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
 from kokofast.topology.checks import check_links
 from kokofast.topology.document import Document, describe
-from kokofast.topology.model import CALLER, End, Link, Node, Topology
+from kokofast.topology.model import CALLER, End, Link, Node, Routing, Topology
 from kokofast.topology.names import Names
 from kokofast.topology.nodes import Identity, Nodes, identity
 from kokofast.topology.places import At, Origins
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.repair import fits, repair_link
+from kokofast.topology.routes import check_routes
 from kokofast.topology.rules import (
     DEFAULT_KIND,
     INVALID,
     NODE_KINDS,
     PROPERTY_KEYS,
+    ROUTING,
     SUBNET_RULES,
     Rule,
     Shape,
@@ -79,6 +81,7 @@ class _Builder:
         self._name = name
         self._places = document.places
         self._links = document.links
+        self._routing_given = document.routing
         self._problems = problems
         self._defaults = self._check_defaults(document.defaults)
         self._given_by_defaults: dict[str, tuple[Shape, Given, Given]] = {}
@@ -100,7 +103,15 @@ class _Builder:
         check_links(links, identities, self._note)
         if any(end.mirror is not None for link in links for end in link.ends):
             self._check_mirrors(links, identities)
-        return Topology(self._name, self._nodes.table, tuple(links))
+        if len(links) == len(self._links):  # else a route may leave by an end that is not there
+            check_routes(self._nodes.table.values(), links, identities, self._note)
+        return Topology(self._name, self._nodes.table, tuple(links), self._routing())
+
+    def _routing(self) -> Routing | None:
+        raw = self._routing_given
+        if raw is None or not fits(raw, ROUTING, "$.routing", self._note):
+            return None
+        return Routing(isinstance(raw, dict) and raw.get("multipath") is True)
 
     def _give_addresses(self, links: list[Link]) -> None:
         """Give addresses of the subnets in defaults and links. Links with the same subnet share it."""

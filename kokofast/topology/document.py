@@ -49,6 +49,7 @@ class Document:
         self.name_given = False
         self.defaults: object = None
         self.nodes: object = None
+        self.routing: object = None
         # Nodes whose problems the reader has reported.
         self.broken: set[str] = set()
         self.node_at: Callable[[str, str], str] = tree_node_at
@@ -61,9 +62,9 @@ def refuse_too_many(filename: str) -> TopologyError:
     return TopologyError([Problem(filename, f"has more than {LINKS_MAX:,} links")])
 
 
-def tree_node_at(name: str, key: str) -> str:
-    """Return the place of a node's key in JSON and YAML; of the node itself when key is empty."""
-    return f"$.nodes{step(name)}" + (step(key) if key else "")
+def tree_node_at(name: str, path: str) -> str:
+    """Return the place of what is at a path in a node in JSON and YAML; of the node itself when the path is empty."""
+    return f"$.nodes{step(name)}{'' if path[:1] in ('', '[') else '.'}{path}"
 
 
 def from_tree(
@@ -93,6 +94,9 @@ def from_tree(
             problems.append(Problem(f"$.{key}", f"must be an object, not {describe(tree[key])}"))
         else:
             setattr(document, key, tree.get(key))
+    document.routing = tree.get("routing")
+    if "routing" in tree and document.routing is None:
+        problems.append(Problem("$.routing", "must not be null; leave it out"))
     document.name = tree.get("name")
     document.name_given = "name" in tree
     links = tree.get("links")

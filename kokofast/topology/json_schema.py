@@ -9,11 +9,13 @@ import msgspec
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.topology import segments
+from kokofast.topology.routes import SHORTEST_PATH
 from kokofast.topology.rules import (
     DEFAULT_KIND,
     NODE_KINDS,
     SCHEMA_KEY,
     NodeRecord,
+    RoutingRecord,
     Rule,
     default_rules,
     make_rule,
@@ -40,7 +42,9 @@ def schema() -> dict[str, Any]:
         [(key, annotation | msgspec.UnsetType, msgspec.UNSET) for key, annotation in defaults.items()],
         forbid_unknown_fields=True,
     )
-    _, definitions = msgspec.json.schema_components([*records, NodeRecord, Defaults], ref_template="#/$defs/{name}")
+    _, definitions = msgspec.json.schema_components(
+        [*records, NodeRecord, Defaults, RoutingRecord], ref_template="#/$defs/{name}"
+    )
     # msgspec cannot express exactly one kind, and links of different types.
     definitions["Node"]["oneOf"] = [{"required": [kind]} for kind in NODE_KINDS]
     ends = definitions[_default_record()]["properties"]["endpoints"]  # a link may be the list of its ends
@@ -58,6 +62,7 @@ def schema() -> dict[str, Any]:
                 "description": "the lab's name; the file's stem when absent",
             },
             "defaults": {"$ref": "#/$defs/Defaults"},
+            "routing": {"anyOf": [{"const": SHORTEST_PATH}, {"$ref": "#/$defs/RoutingRecord"}]},
             "nodes": {"type": "object", "additionalProperties": {"$ref": "#/$defs/Node"}},
             "links": links,
         },

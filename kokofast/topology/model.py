@@ -68,23 +68,62 @@ class Mirror:
         return f"Mirror({self.source!r}, {self.direction!r})"
 
 
+class Route:
+    """One route of a node.
+
+    goal is the network that it leads to, via the address of the neighbour on the way, dev the name of the end that
+    packets leave by; one of these two may be None. Without a metric it has the kernel's.
+    """
+
+    __slots__ = ("dev", "goal", "metric", "via")
+
+    def __init__(self, goal: Address, via: Address | None, dev: str | None, metric: int | None) -> None:
+        self.goal = goal
+        self.via = via
+        self.dev = dev
+        self.metric = metric
+
+
+class Routing:
+    """Routes for all nodes, along shortest paths: one hop of those that cost the same, or with multipath all."""
+
+    __slots__ = ("multipath",)
+
+    def __init__(self, multipath: bool) -> None:
+        self.multipath = multipath
+
+
 class Node:
     """A name for a network namespace.
 
     kind is one of netns, path, pid, host, docker, podman, cri. target is a name, a path, a pid in decimal, a container;
-    empty for host. place is its declaration in the file, or its first use.
+    empty for host. place is its declaration in the file, or its first use. addresses are those of its loopback, sysctls
+    are values by the path below /proc/sys/net.
     """
 
-    __slots__ = ("create", "kind", "name", "place", "socket", "target")
+    __slots__ = ("addresses", "create", "kind", "name", "place", "routes", "socket", "sysctls", "target")
 
     def __init__(
-        self, name: str, kind: str, target: str, *, create: bool = False, socket: str | None = None, place: str = ""
+        self,
+        name: str,
+        kind: str,
+        target: str,
+        *,
+        create: bool = False,
+        socket: str | None = None,
+        addresses: tuple[Address, ...] = (),
+        routes: tuple[Route, ...] = (),
+        sysctls: Mapping[str, str] | None = None,
+        place: str = "",
     ) -> None:
         self.name = name
         self.kind = kind
         self.target = target
         self.create = create
         self.socket = socket
+        self.addresses = addresses
+        self.routes = routes
+        self.sysctls: Mapping[str, str] = sysctls if sysctls is not None else {}
         self.place = place
 
     def __repr__(self) -> str:
@@ -95,12 +134,14 @@ class End:
     """One end of a link: an interface in the namespace of a node.
 
     None means the kernel's default. mtu is in bytes, mac is 6 bytes, txqlen is in packets, queues is the number of
-    queue pairs. dad False: the link-local IPv6 address is used without duplicate address detection. properties are
-    those that have a module in kokofast.ends. places has the place in the file of fields that have their own.
+    queue pairs. dad False: the link-local IPv6 address is used without duplicate address detection. cost is what
+    routing counts for what the end sends. properties are those that have a module in kokofast.ends. places has the
+    place in the file of fields that have their own.
     """
 
     __slots__ = (
         "addresses",
+        "cost",
         "dad",
         "ifname",
         "mac",
@@ -127,6 +168,7 @@ class End:
         queues: int | None = 1,
         up: bool = True,
         dad: bool | None = None,
+        cost: int = 1,
         mirror: Mirror | None = None,
         properties: Mapping[str, object] = _NOTHING,
         place: str = "",
@@ -141,6 +183,7 @@ class End:
         self.queues = queues
         self.up = up
         self.dad = dad
+        self.cost = cost
         self.mirror = mirror
         self.properties = properties
         self.place = place
@@ -205,20 +248,24 @@ class Link:
 class Topology:
     """A lab: its name, its nodes by name (declared or only used), its links in the order of the file.
 
-    in_order sorts problems into the order of the file, and sets their positions.
+    routing is for routes along shortest paths. in_order sorts problems into the order of the file, and sets their
+    positions.
     """
 
-    __slots__ = ("in_order", "links", "name", "nodes")
+    __slots__ = ("in_order", "links", "name", "nodes", "routing")
 
-    def __init__(self, name: str, nodes: Mapping[str, Node], links: tuple[Link, ...]) -> None:
+    def __init__(
+        self, name: str, nodes: Mapping[str, Node], links: tuple[Link, ...], routing: Routing | None = None
+    ) -> None:
         self.name = name
         self.nodes = nodes
         self.links = links
+        self.routing = routing
         self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
 
     def part(self, nodes: Mapping[str, Node], links: tuple[Link, ...]) -> Topology:
         """Return the lab with only these nodes and links."""
-        part = Topology(self.name, nodes, links)
+        part = Topology(self.name, nodes, links, self.routing)
         part.in_order = self.in_order
         return part
 

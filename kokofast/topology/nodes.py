@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -13,7 +14,7 @@ from kokofast.topology.model import Node
 from kokofast.topology.node_kinds import CONTAINER_KINDS, NODES
 from kokofast.topology.problems import Problem
 from kokofast.topology.repair import repair
-from kokofast.topology.rules import NODE_KINDS, NODE_RULES, NodeRecord
+from kokofast.topology.rules import INVALID, NODE_KINDS, NODE_RULES, NodeRecord
 from kokofast.topology.values import check_netns_name, check_node_name
 
 # A path in these folders is a named namespace; ip-netns(8).
@@ -73,8 +74,8 @@ class Nodes:
         return node
 
     def _declare(self, name: str, raw: object, at: Callable[[str, str], str]) -> Node | None:
-        def report(key: str, message: str) -> None:
-            self._problems.append(Problem(at(name, key), message))
+        def report(path: str, message: str) -> None:
+            self._problems.append(Problem(at(name, path), message))
 
         before = len(self._problems)
         try:
@@ -118,11 +119,14 @@ class Nodes:
         create = bool(values.get("create", self._create)) if NODES[kind].is_named else False
         socket = values.get("socket")
         target = "" if NODES[kind].field.type == "true" else str(values.get(kind, ""))
-        return Node(name, kind, target, create=create, socket=None if socket is None else str(socket))
+        more: dict[str, Any] = {
+            key: values[key] for key in ("addresses", "routes", "sysctls") if values.get(key, INVALID) is not INVALID
+        }
+        return Node(name, kind, target, create=create, socket=None if socket is None else str(socket), **more)
 
 
 def _report_key(report: Callable[[str, str], None], key: str, path: str, message: str) -> None:
-    report(key, message)
+    report(key + path, message)
 
 
 def identity(node: Node) -> Identity:

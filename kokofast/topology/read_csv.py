@@ -18,7 +18,7 @@ from kokofast.topology.values import quote
 
 END_COLUMNS = ("a_node", "a_if", "a_ip", "b_node", "b_if", "b_ip")
 # Columns that are always known. Apart from "type" each is a key of JSON, and belongs to the kinds that declare it.
-LINK_COLUMNS = ("type", "mtu", "parent", "remote", "vni", "port", "id", "mode", "subnet", "subnet6")
+LINK_COLUMNS = ("type", "mtu", "parent", "remote", "vni", "port", "id", "mode", "subnet", "subnet6", "cost")
 REQUIRED_COLUMNS = ("a_node",)
 EXAMPLE_COLUMNS = (*END_COLUMNS, "type", "mtu")
 DELIMITERS = (",", ";", "\t")
@@ -32,7 +32,9 @@ def columns() -> dict[str, Callable[[str], object]]:
     fields = [field for kind in KINDS.values() for field in kind.fields]
     fields += [field for found in ENDS.values() if found.has_columns for field in found.all_fields()]
     declared = {field.name: by_type.get(field.type, str) for field in fields}
-    return dict.fromkeys((*END_COLUMNS, *LINK_COLUMNS), str) | declared | {"mtu": _number, "dad": _truth}
+    return (
+        dict.fromkeys((*END_COLUMNS, *LINK_COLUMNS), str) | declared | {"mtu": _number, "cost": _number, "dad": _truth}
+    )
 
 
 def read_csv(text: str, filename: str, problems: list[Problem]) -> Document:

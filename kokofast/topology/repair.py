@@ -13,7 +13,7 @@ from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.topology.document import describe
 from kokofast.topology.places import join
-from kokofast.topology.problems import unknown
+from kokofast.topology.problems import step, unknown
 from kokofast.topology.rules import SUBNET_RULES, Rule, Shape
 
 Report = Callable[[str, str], None]  # path, message
@@ -51,8 +51,18 @@ def fits(value: object, rule: Rule, path: str, report: Report) -> bool:
         pass
     else:
         return True
-    if rule.nested is not None and isinstance(value, dict):
+    if rule.nested is not None and isinstance(value, dict) and rule.field.type != "routes":
         repair(value, rule.nested, "it", path, report)
+    elif rule.nested is not None and isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, dict):
+                repair(item, rule.nested, "it", f"{path}[{index}]", report)
+            else:
+                report(f"{path}[{index}]", f"must be an object, not {describe(item)}")
+    elif isinstance(value, dict) and rule.field.type == "sysctls":
+        for key, item in value.items():
+            if isinstance(item, bool) or not isinstance(item, int | str):
+                report(path + step(key), f"must be a number or text, not {describe(item)}")
     elif isinstance(value, list) and rule.field.type in ("addresses", "texts"):
         what = "an address in text" if rule.field.type == "addresses" else "text"
         for index, item in enumerate(value):

@@ -19,11 +19,14 @@ from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
 from kokofast.topology import units, values
-from kokofast.topology.model import AF_INET, AF_INET6, Address, Mirror
+from kokofast.topology.model import AF_INET, AF_INET6, Address, Mirror, Route
 from kokofast.topology.node_kinds import NODES
+from kokofast.topology.routes import SHORTEST_PATH, make_route, parse_gateway, parse_goal
 from kokofast.topology.subnets import parse_subnet
+from kokofast.topology.sysctls import parse_sysctls
 
 DEFAULT_KIND = "veth"
+COST_MAX = 65535  # of OSPF as well
 
 Complain = Callable[[str, str], None]  # path below the value, message
 Parse = Callable[[Any, Complain], object]
@@ -142,6 +145,43 @@ def _mirror(field: Field) -> Rule:
     return Rule(field, MirrorRecord, 'an object with "from" and "direction"', _parse_mirror, nested)
 
 
+def _routes(field: Field) -> Rule:
+    nested = table(
+        Field("to", "goal", "default, a network, or an address", required=True),
+        Field("via", "gateway", "the neighbour's address"),
+        Field("dev", "ifname", "the end that packets leave by"),
+        Field("metric", "int", "of several routes to one network the lowest counts", minimum=0, maximum=values.U32_MAX),
+    )
+
+    def parse(records: list[Any], complain: Complain) -> object:
+        found: list[Route] = []
+        for index, given in enumerate(records):
+            at = f"[{index}]"
+            parsed = {key: _parsed(rule, getattr(given, key), f"{at}.{key}", complain) for key, rule in nested.items()}
+            if INVALID in parsed.values():
+                continue
+            try:
+                found.append(make_route(parsed))
+            except ValueError as error:
+                complain(at, str(error))
+        return tuple(found) if len(found) == len(records) else INVALID
+
+    expects = 'a list of routes such as {"to": "default", "via": "10.0.0.1"}'
+    return Rule(field, list[record("Route", nested)], expects, parse, nested)  # type: ignore[misc]
+
+
+def _parsed(rule: Rule, value: object, path: str, complain: Complain) -> object:
+    """Return what the rule's parser makes of a value; None where there is none."""
+    if value is UNSET or rule.parse is None:
+        return None if value is UNSET else value
+    return rule.parse(value, lambda below, message: complain(path + below, message))
+
+
+def _parse_sysctls(given: dict[str, int | str], complain: Complain) -> object:
+    found = parse_sysctls(given, complain)
+    return INVALID if found is None else found
+
+
 def _text(expects: str, parse: Parse | None, **schema: object) -> Callable[[Field], Rule]:
     """Return a type that is text for msgspec and that parse checks further; schema is for the JSON Schema."""
     annotation = Annotated[str, Meta(extra_json_schema=dict(schema))] if schema else str
@@ -164,6 +204,12 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
     "addresses": lambda field: Rule(field, list[str], "a list of addresses in text", parse_addresses),
     "texts": lambda field: Rule(field, list[str], "a list of texts"),
     "queues": _queues,
+    "goal": _text('"default" or a network in text', one(parse_goal), examples=["default", "10.0.0.0/8"]),
+    "gateway": _text("an IP address in text", one(parse_gateway), examples=["10.0.0.1"]),
+    "routes": _routes,
+    "sysctls": lambda field: Rule(
+        field, dict[str, int | str], 'an object such as {"net.ipv4.ip_forward": 1}', _parse_sysctls
+    ),
     "mirror": _mirror,
     "time": _text('a time in text, such as "20ms"', one(units.parse_time), examples=["20ms"]),
     "rate": _text('a rate in text, such as "10mbit"', one(units.parse_rate), examples=["10mbit"]),
@@ -227,6 +273,7 @@ def shared_fields(mtu: tuple[int, int]) -> tuple[Field, ...]:
             "dad", "bool", "false: a link-local IPv6 address that can be used at once, without looking for duplicates"
         ),
         Field("mirror", "mirror", "copy another interface's traffic to this end"),
+        Field("cost", "int", "what routing counts for sending from this end", minimum=1, maximum=COST_MAX),
         *property_fields(),
     )
 
@@ -287,10 +334,32 @@ NODE_KINDS = table(*(kind.field for kind in NODES.values()))
 NODE_RULES = NODE_KINDS | table(
     Field("socket", "socket", "the socket of the container engine"),
     Field("create", "bool", "make the namespace when it is missing (netns only)"),
+    Field("addresses", "addresses", "addresses of the node's loopback"),
+    Field("routes", "routes", "routes of the node"),
+    Field("sysctls", "sysctls", "values of sysctls below net."),
 )
 NodeRecord = record("Node", NODE_RULES)
 
-FILE_KEYS = ("name", "defaults", "nodes", "links")
+
+class RoutingRecord(msgspec.Struct, forbid_unknown_fields=True):
+    """Routes for all nodes."""
+
+    mode: Annotated[Literal["shortest-path"], Meta(description="least cost of the links on the way, else fewest")]
+    multipath: Annotated[bool, Meta(description="have all hops of equal cost in a route")] = False
+
+
+def _routing(field: Field) -> Rule:
+    nested = table(
+        Field("mode", "choice", "how routes are chosen", choices=(SHORTEST_PATH,), required=True),
+        Field("multipath", "bool", "have all hops of equal cost in a route"),
+    )
+    expects = f'"{SHORTEST_PATH}", or an object with "mode" and "multipath"'
+    return Rule(field, Literal["shortest-path"] | RoutingRecord, expects, nested=nested)
+
+
+ROUTING = _routing(Field("routing", "routing", "routes along shortest paths for all nodes"))
+
+FILE_KEYS = ("name", "defaults", "routing", "nodes", "links")
 SCHEMA_KEY = "$schema"  # for editors, ignored by us
 
 

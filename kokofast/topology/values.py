@@ -162,14 +162,20 @@ def parse_mac(text: str) -> bytes:
 
 def parse_address(text: str) -> Address:
     """Parse an interface address: IPv4 or IPv6 with a prefix length, /32 or /128 if it has none."""
+    address = parse_ip_or_network(text)
+    if address.family == AF_INET6 or address.packed[0] in _SPECIAL_OCTETS:
+        refuse_special(address.family, address.packed, text)
+    return address
+
+
+def parse_ip_or_network(text: str) -> Address:
+    """Parse any address, or with a prefix length any network."""
     host, slash, length = text.partition("/")
     family, packed = _parse_ip(host, text)
     bits = 32 if family == AF_INET else 128
     prefixlen = _OCTETS.get(length) if slash else bits
     if prefixlen is None or prefixlen > bits:
         raise ValueError(f"the prefix length of {quote(text)} is not a number from 0 to {bits}")
-    if family == AF_INET6 or packed[0] in _SPECIAL_OCTETS:
-        refuse_special(family, packed, text)
     return Address(family, packed, prefixlen, text)
 
 
@@ -184,6 +190,11 @@ def refuse_special(family: int, packed: bytes, text: str) -> None:
         raise ValueError(f"{quote(text)} is a loopback address; a link's end cannot have it")
     if packed == _IPV4_BROADCAST:
         raise ValueError(f"{quote(text)} is the broadcast address; a link's end cannot have it")
+
+
+def is_link_local(address: Address) -> bool:
+    """Whether an address is of fe80::/10, which the kernel makes for itself."""
+    return address.family == AF_INET6 and address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
 
 
 def parse_ip(text: str) -> Address:

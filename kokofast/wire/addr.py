@@ -31,6 +31,7 @@ ADDR = Table(
         "broadcast": Attr(4, BYTES),
         "cacheinfo": Attr(6, BYTES),
         "flags": Attr(8, U32),
+        "rt_priority": Attr(9, U32),
         "target_netnsid": Attr(10, U32),
         "proto": Attr(11, BYTES),
     },

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kokofast.host.kernel import Handle
@@ -173,6 +173,9 @@ class FakeKernel:
         if not namespace.is_ipv6_on(link):
             link.addresses.flush(AF_INET6)
         return before
+
+    def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]:
+        raise NotImplementedError("no test of the engine has sysctls of nodes")
 
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
         with self._world:

@@ -54,14 +54,37 @@ class Site:
             subprocess.run(["nsenter", f"--net=/run/netns/{home}", "sh", "-c", quiet], check=True)
         lines = [f"link add up0 type veth peer name up0 netns {b}"]
         lines += [f"link add m{number} type veth peer name w{number}" for number in range(MIRRORED)]
-        lines += [f"link set {name} up" for name in ("up0", *(f"m{number}" for number in range(MIRRORED)))]
+        lines += [f"link set {name} up" for name in ("lo", "up0", *(f"m{number}" for number in range(MIRRORED)))]
+        lines += ["address add 10.254.0.1/32 dev lo", "route add 203.0.113.0/24 dev up0"]
         subprocess.run(["ip", "-n", a, "-batch", "-"], input="\n".join(lines), text=True, check=True)
         ip(b, "link", "set", "up0", "up")
+        ip(b, "link", "set", "lo", "up")
         self.before = settled(self.homes)
-        self.files = [json.dumps({"name": lab.name, "links": self.links(variant)}) for variant in (0, 1)]
+        self.files = [
+            json.dumps(
+                {
+                    "name": lab.name,
+                    "links": self.links(variant),
+                    "nodes": self.nodes(variant),
+                    "routing": {"mode": "shortest-path", "multipath": bool(variant)},
+                }
+            )
+            for variant in (0, 1)
+        ]
         self.fifo = Path(lab.file).with_name("fifo.json")
         os.mkfifo(self.fifo)
         self.seconds = {"batch": 1.0, "destroy": 1.0}
+
+    def nodes(self, variant: int) -> dict[str, Any]:
+        """Loopbacks, routes and sysctls of the two namespaces that stay, and of one that is made."""
+        addresses = [f"10.255.0.{variant}", f"2001:db8:ff::{variant + 1}"]
+        route = {"to": "198.51.100.0/24", "via": f"10.9.{variant}.9"}
+        a, b = self.homes
+        return {
+            a: {"netns": a, "addresses": addresses},
+            b: {"netns": b, "routes": [route], "sysctls": {"net.ipv4.ip_default_ttl": 70 + variant}},
+            self.made[3]: {"netns": self.made[3], "addresses": addresses, "create": True},
+        }
 
     def links(self, variant: int) -> Links:
         """The lab; in its second variant every link that can be changed in place has changed."""
@@ -69,7 +92,10 @@ class Site:
         c = self.made
         found: Links = [
             {
-                "endpoints": [f"{one}:e1:10.{variant}.{n}.0/31,2001:db8:{variant}:{n}::1/64", f"{other}:e0"],
+                "endpoints": [
+                    f"{one}:e1:10.{variant}.{n}.0/31,2001:db8:{variant}:{n}::1/64",
+                    f"{other}:e0:10.{variant}.{n}.1/31",
+                ],
                 "mtu": 1400 + 50 * variant,
             }
             for n, (one, other) in enumerate(itertools.pairwise(c))

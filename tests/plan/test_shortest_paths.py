@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
@@ -173,17 +175,55 @@ def test_the_network_of_an_address(address: str, network: str) -> None:
     assert (family, metric) == ((AF_INET6, 1024) if ":" in network else (AF_INET, 0))
 
 
+def lan(number: int, *members: int, cost: int = 1) -> Ends:
+    """A LAN with 10.N.N.0/24 on it."""
+    network = f"10.{number >> 8}.{number & 255}"
+    return [(ns, end(f"e{number}", f"{network}.{place}/24"), cost) for place, ns in enumerate(members, 1)]
+
+
+def test_lans() -> None:
+    paths = Paths([lan(0, 0, 1, 2), lan(1, 2, 3, 4)], {4: [parse_address("10.255.0.4")]})
+    assert texts(paths, 0) == ["10.0.1.0/24 e0 10.0.0.3", "10.255.0.4/32 e0 10.0.0.3"]
+    assert texts(paths, 2) == ["10.255.0.4/32 e1 10.0.1.3"]
+    assert texts(paths, 3) == ["10.0.0.0/24 e1 10.0.1.1", "10.255.0.4/32 e1 10.0.1.3"]
+    assert paths.forwards == {2: [AF_INET]}
+    assert paths.carries == {0, 1}
+
+
+def test_several_routers_between_two_lans() -> None:
+    paths = Paths([lan(0, 0, 1, 2), lan(1, 1, 2, 3)], {}, multipath=True)
+    assert texts(paths, 0) == ["10.0.1.0/24 e0 10.0.0.2 e0 10.0.0.3"]
+    assert texts(Paths([lan(0, 0, 1, 2), lan(1, 1, 2, 3)], {}), 0) == ["10.0.1.0/24 e0 10.0.0.2"]
+
+
+def test_a_large_lan_takes_as_many_steps_as_it_has_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Counter[str]()
+    push = heapq.heappush
+
+    def count(heap: list[tuple[int, int]], item: tuple[int, int]) -> None:
+        steps["pushed"] += 1
+        push(heap, item)
+
+    monkeypatch.setattr(heapq, "heappush", count)
+    size = 120
+    edges = [(ns, end("e0", f"10.0.{ns >> 7}.{(ns & 127) + 1}/16"), 1) for ns in range(size)]
+    paths = Paths([edges], {})
+    assert paths.routes == {ns: {} for ns in range(size)}
+    assert steps["pushed"] <= size * (size + 1)
+
+
 @st.composite
 def topologies(draw: st.DrawFn) -> tuple[list[Ends], dict[tuple[int, int], int]]:
     size = draw(st.integers(2, 7))
-    pairs = list(itertools.combinations(range(size), 2))
-    chosen = draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=12))
-    links, costs = [], dict.fromkeys([(ns, ns) for ns in range(size)], 0)
-    for number, (first, second) in enumerate(chosen):
-        cost, back = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-        links.append(link(number, first, second, cost, back))
-        costs[first, second] = min(cost, costs.get((first, second), cost))
-        costs[second, first] = min(back, costs.get((second, first), back))
+    members = st.lists(st.integers(0, size - 1), min_size=2, max_size=4, unique=True)
+    links: list[Ends] = []
+    costs = dict.fromkeys([(ns, ns) for ns in range(size)], 0)
+    for number, chosen in enumerate(draw(st.lists(members, min_size=1, max_size=12))):
+        ends: Ends = lan(number, *chosen) if len(chosen) > 2 else link(number, *chosen)
+        ends = [(ns, one, draw(st.integers(1, 3))) for ns, one, _ in ends]
+        links.append(ends)
+        for (ns, _, cost), (there, _, _) in itertools.permutations(ends, 2):
+            costs[ns, there] = min(cost, costs.get((ns, there), cost))
     return links, costs
 
 
@@ -204,7 +244,7 @@ def test_packets_arrive_by_the_shortest_way(made: tuple[list[Ends], dict[tuple[i
     nodes = sorted({ns for pair in costs for ns in pair})
     paths = Paths(links, {ns: [parse_address(f"10.255.0.{ns}")] for ns in nodes}, multipath=multi)
     by_address = {
-        (there_end.ifname, address.packed): (here, there, cost)
+        (here, there_end.ifname, address.packed): (there, cost)
         for ends in links
         for here, _, cost in ends
         for there, there_end, _ in ends
@@ -219,8 +259,7 @@ def test_packets_arrive_by_the_shortest_way(made: tuple[list[Ends], dict[tuple[i
             yield 0
             return
         for hop in paths.routes[start][AF_INET, bytes([10, 255, 0, goal]), 32, 0]:
-            here, there, cost = by_address[hop]
-            assert here == start
+            there, cost = by_address[start, *hop]
             for rest in ways(there, goal):
                 yield cost + rest
 

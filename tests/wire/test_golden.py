@@ -183,6 +183,16 @@ CASES: dict[str, tuple[int, bool, Request]] = {
         False,
         Request(RTM_GETROUTE, {"table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST}, {}, NLM_F_DUMP),
     ),
+    "newaddr_loopback": (
+        22,
+        True,
+        Request(
+            RTM_NEWADDR,
+            {"family": AF_INET, "prefixlen": 32, "index": 1},
+            {"local": bytes([10, 255, 0, 1]), "proto": b"K", "rt_priority": LAB_GROUP},
+            NEW,
+        ),
+    ),
 }
 
 

@@ -1,0 +1,110 @@
+"""What is set in a namespace beside links: addresses of the loopback, routes, sysctls. Only who sets some asks."""
+
+from __future__ import annotations
+
+import errno
+
+from kokofast.ops.observe import LOOPBACK_IFINDEX
+from kokofast.plan.node_change import Router
+from kokofast.plan.ownership import address_mark, lab_of
+from kokofast.plan.shortest_paths import DEFAULT_METRIC
+from kokofast.topology.model import Address
+from kokofast.topology.routes import text_of
+from kokofast.wire.addr import AF_INET, RTM_GETADDR
+from kokofast.wire.message import KernelError, Request
+from kokofast.wire.route import RT_TABLE_MAIN, RTM_GETROUTE, RTN_UNICAST, RTPROT_KOKOFAST, unpack_hops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.observed import Namespace
+    from kokofast.plan.shortest_paths import Goal, Routes
+    from kokofast.wire.message import Message
+
+# A torn dump is believed when it is the second: the kernel is asked for a route only where there is none (NLM_F_EXCL).
+ADDRESSES = Request(
+    RTM_GETADDR,
+    {"index": LOOPBACK_IFINDEX},
+    only=frozenset(("address", "local", "rt_priority")),
+    where=lambda header: header["index"] == LOOPBACK_IFINDEX,
+    believe=lambda _, before: before is not None,
+)
+ROUTES = Request(
+    RTM_GETROUTE,
+    {"table": RT_TABLE_MAIN},
+    only=frozenset(("dst", "gateway", "multipath", "oif", "priority")),
+    where=lambda header: header["table"] == RT_TABLE_MAIN,
+    believe=lambda _, before: before is not None,
+)
+
+# rt_protos of iproute2, those that are common.
+_PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp", RTPROT_KOKOFAST: "75"}
+
+
+def observe_router(
+    kernel: Kernel, handle: Handle, namespace: Namespace, lab: str, sysctls: Collection[str] = ()
+) -> Router:
+    """Return what is set in a namespace held by using(): by the lab, and by others.
+
+    Raises OSError, also for what the kernel refuses.
+    """
+    try:
+        addresses = _addresses(kernel, handle, lab)
+        routes = kernel.dump(handle, ROUTES)
+    except KernelError as error:
+        raise OSError(error.errno or errno.EIO, str(error)) from error
+    boot = kernel.boot_id()
+    names = {item.ifindex: item.ifname for item in namespace.interfaces.values()}
+    ours = {item.ifindex for item in namespace.interfaces.values() if lab_of(item, namespace, boot, lab) == lab}
+    found = Router(addresses, sysctls=kernel.read_sysctls(handle, sysctls) if sysctls else None)
+    found.routes, found.strangers = _routes(routes, names, ours)
+    return found
+
+
+def marked_addresses(kernel: Kernel, handle: Handle, lab: str) -> set[Address]:
+    """Return the loopback's addresses that have the lab's mark now. Raises KernelError, OSError."""
+    return {address for address, is_ours in _addresses(kernel, handle, lab).items() if is_ours}
+
+
+def _addresses(kernel: Kernel, handle: Handle, lab: str) -> dict[Address, bool]:
+    found: dict[Address, bool] = {}
+    for message in kernel.dump(handle, ADDRESSES):
+        attributes = message.attributes
+        packed = attributes.get("local", attributes.get("address"))
+        if packed is not None and message.header["index"] == LOOPBACK_IFINDEX:
+            address = Address(message.header["family"], packed, message.header["prefixlen"], "")
+            found[address] = attributes.get("rt_priority") == address_mark(lab)
+    return found
+
+
+def _routes(
+    messages: Collection[Message], names: Mapping[int, str], ours: Collection[int]
+) -> tuple[Routes, dict[Goal, str]]:
+    routes: Routes = {}
+    strangers: dict[Goal, str] = {}
+    for message in messages:
+        header, attributes = message.header, message.attributes
+        family = header["family"]
+        if header["table"] != RT_TABLE_MAIN or header["tos"] or family not in DEFAULT_METRIC:
+            continue
+        packed = attributes.get("dst", bytes(4 if family == AF_INET else 16))
+        goal = family, packed, header["dst_len"], attributes.get("priority", 0)
+        if "multipath" in attributes:
+            hops = unpack_hops(attributes["multipath"])
+        else:
+            hops = [(attributes.get("oif", 0), attributes.get("gateway", b""))]
+        named = tuple((names.get(index, ""), gateway) for index, gateway in hops)
+        if (
+            header["protocol"] == RTPROT_KOKOFAST
+            and header["type"] == RTN_UNICAST
+            and all(index in ours for index, _ in hops)
+        ):
+            # IPv6 tells of a route that was appended to another as one with several hops, or in its own message.
+            routes[goal] = tuple(dict.fromkeys((*routes.get(goal, ()), *named)))
+        else:
+            protocol = _PROTOCOLS.get(header["protocol"], str(header["protocol"]))
+            way = [f"via {text_of(via, 128)}" if via else "" for _, via in named[:1]] + [f"dev {named[0][0]}"]
+            strangers[goal] = " ".join([*filter(None, way), f"proto {protocol}"])
+    return routes, strangers

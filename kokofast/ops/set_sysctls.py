@@ -1,0 +1,105 @@
+"""Write sysctls of nodes."""
+
+from __future__ import annotations
+
+import errno
+
+from kokofast.ops.applied import ENDED, twice
+from kokofast.ops.refusals import words_of
+from kokofast.topology.problems import Problem
+from kokofast.topology.sysctls import name_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kokofast.ops.applied import Applied
+    from kokofast.ops.executor import Executor, Refusal
+    from kokofast.plan.operations import SetSysctls
+    from kokofast.plan.plan import Plan
+    from kokofast.plan.step import Step
+
+
+class Written:
+    """Of one run: what each operation has changed, and the values before."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.before: dict[SetSysctls, dict[str, str]] = {}
+
+
+class SysctlError(OSError):
+    """A sysctl that cannot be written; filename is its path below /proc/sys/net."""
+
+
+def execute(executor: Executor, operations: Sequence[SetSysctls]) -> list[Refusal | None]:
+    """Write all of each node; return the first refusal of each."""
+    return [_write(executor, operation) for operation in operations]
+
+
+def _write(executor: Executor, operation: SetSysctls) -> Refusal | None:
+    before = executor.state(Written).before.setdefault(operation, {})
+    handle = executor.handle(operation.ns)
+    try:
+        with executor.kernel.using([handle]):
+            for path, value in operation.values.items():
+                try:
+                    before[path] = executor.kernel.write_sysctl(handle, path, value)
+                except OSError as error:
+                    return SysctlError(error.errno, error.strerror, path)
+    except OSError as error:
+        return error
+    return None
+
+
+def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
+    """Give back the values before, the last one first; not where the namespace goes."""
+    executor = applied.executor
+    left: list[str] = []
+    for number in reversed(numbers):
+        operation: SetSysctls = applied.operation(number)
+        if executor.makes(operation.ns):
+            continue
+        refusal = twice(lambda operation=operation: _set_back(executor, operation))  # type: ignore[misc]
+        if refusal is not None:
+            left.append(f"{operation.node}: sysctl {getattr(refusal, 'filename', None) or ''}: {words_of(refusal)}")
+    return left
+
+
+def _set_back(executor: Executor, operation: SetSysctls) -> OSError | None:
+    before = executor.state(Written).before.get(operation, {})
+    handle = executor.handle(operation.ns)
+    try:
+        with executor.kernel.using([handle]):
+            for path in reversed(list(before)):
+                try:
+                    executor.kernel.write_sysctl(handle, path, before[path])
+                except OSError as error:
+                    if error.errno != errno.ENOENT:  # gone with its interface
+                        return SysctlError(error.errno, error.strerror, path)
+                del before[path]
+    except OSError as error:
+        return None if error.errno in ENDED else error
+    return None
+
+
+def locate(applied: Applied, operation: SetSysctls, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
+    """Blame the sysctl of the node, or the routing that takes it."""
+    node = applied.topology.nodes[operation.node]
+    path = refusal.filename if isinstance(refusal, SysctlError) else None
+    if path is None:
+        return Problem(node.place, f"{operation.node}: {words_of(refusal)}")
+    why = "there is no such sysctl in this namespace" if refusal.errno == errno.ENOENT else words_of(refusal)
+    place = f"{node.place}.sysctls" if path in node.sysctls else "$.routing"
+    return Problem(place, f"{operation.node}: {name_of(path)} cannot be set to {operation.values[path]!r}: {why}")
+
+
+def describe(plan: Plan, operation: SetSysctls) -> Step:
+    """Show names and values."""
+    from kokofast.plan.step import Step
+
+    changes = tuple(
+        ("sysctls", {name_of(path): operation.seen[path]} if path in operation.seen else None, {name_of(path): value})
+        for path, value in operation.values.items()
+    )
+    source = plan.topology.nodes[operation.node].place
+    return Step("update", "node", name=operation.node, source=source, changes=changes)

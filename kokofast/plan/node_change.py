@@ -1,0 +1,76 @@
+"""What is set in the namespace of a node, beside its links: its loopback's addresses, its routes, its sysctls."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from kokofast.plan.shortest_paths import Goal, Routes
+    from kokofast.topology.model import Address
+
+
+class Router:
+    """What was seen of it.
+
+    Args:
+        addresses: Those of the loopback, each with whether the lab has set it.
+        routes: Those of the lab.
+        strangers: What other routes of the main table lead to, each in words.
+        sysctls: Values by the path below /proc/sys/net; of those that there are.
+    """
+
+    __slots__ = ("addresses", "routes", "strangers", "sysctls")
+
+    def __init__(
+        self,
+        addresses: Mapping[Address, bool] | None = None,
+        routes: Routes | None = None,
+        strangers: Mapping[Goal, str] | None = None,
+        sysctls: Mapping[str, str] | None = None,
+    ) -> None:
+        self.addresses: Mapping[Address, bool] = addresses if addresses is not None else {}
+        self.routes: Routes = routes if routes is not None else {}
+        self.strangers: Mapping[Goal, str] = strangers if strangers is not None else {}
+        self.sysctls: Mapping[str, str] = sysctls if sysctls is not None else {}
+
+
+class NodeChange:
+    """What comes and what goes: addresses of the loopback, routes, and the mark (None: it stays as it is).
+
+    up: set the loopback up or down, None to leave it.
+    """
+
+    __slots__ = ("add", "add_routes", "mark", "remove", "remove_routes", "up")
+
+    def __init__(
+        self,
+        *,
+        mark: bool | None = None,
+        up: bool | None = None,
+        add: Collection[Address] = (),
+        remove: Collection[Address] = (),
+        add_routes: Routes | None = None,
+        remove_routes: Routes | None = None,
+    ) -> None:
+        self.mark = mark
+        self.up = up
+        self.add = add
+        self.remove = remove
+        self.add_routes: Routes = add_routes if add_routes is not None else {}
+        self.remove_routes: Routes = remove_routes if remove_routes is not None else {}
+
+    def __bool__(self) -> bool:
+        parts = (self.add, self.remove, self.add_routes, self.remove_routes)
+        return self.mark is not None or self.up is not None or any(parts)
+
+    def reversed(self) -> NodeChange:
+        """Return the change that takes this one back."""
+        return NodeChange(
+            mark=None if self.mark is None else not self.mark,
+            up=None if self.up is None else not self.up,
+            add=self.remove,
+            remove=self.add,
+            add_routes=self.remove_routes,
+            remove_routes=self.add_routes,
+        )

@@ -1,0 +1,173 @@
+"""Whichever call fails of a run that sets addresses, routes and sysctls of nodes: all or nothing, as with links.
+
+KOKOFAST_SEED=N repeats a choice.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kokofast.engine.result import Result
+from kokofast.host.kernel import LinuxKernel
+from kokofast.host.namespaces import open_namespace, read_sysctls
+from kokofast.topology import load
+from kokofast.topology.model import Topology
+from tests.conftest import NETNS_DIRECTORY, NamespaceFactory, ip
+from tests.faults.injection import FAILS, REQUEST, Fault, Faults, injected
+from tests.faults.machine import seed
+from tests.faults.test_injection import faults_of
+from tests.faults.witness import State, Witness, difference
+from tests.runs import apply, destroy
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+LAB = "nodes"
+SYSCTLS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/ip_default_ttl", "ipv4/conf/eth0/rp_filter")
+DEFAULTS = {"create": True, "subnet": "10.7.0.0/16", "subnet6": "2001:db8:7::/48"}
+
+
+class Site:
+    """a, b and c in a row; all stay. a has an address and a route of somebody else."""
+
+    def __init__(self, netns: NamespaceFactory) -> None:
+        self.names = [netns(name) for name in "abc"]
+        for name in self.names:
+            for key, value in (("accept_dad", 0), ("addr_gen_mode", 1)):
+                ip(None, "netns", "exec", name, "sh", "-c", f"echo {value} >/proc/sys/net/ipv6/conf/default/{key}")
+            ip(name, "link", "set", "lo", "up")
+        ip(self.names[0], "address", "add", "10.254.0.1/32", "dev", "lo")
+        ip(self.names[0], "route", "add", "203.0.113.0/24", "dev", "lo")
+        self.witness = Witness(dict(zip("abc", self.names, strict=True)), {})
+
+    def topology(self, variant: int) -> Topology:
+        """In its second variant addresses, routes, costs and sysctls have changed, and a link is new."""
+        a, b, c = self.names
+        links: list[Any] = [[a, b], [b, c]]
+        links += [{"endpoints": [a, c], "cost": 5}] if variant else []
+        nodes = {
+            a: {
+                "netns": a,
+                "addresses": ["10.255.0.1", f"10.255.1.{variant}", f"2001:db8:ff::{variant + 1}"],
+                "routes": [{"to": "198.51.100.0/24", "via": "10.7.0.1", "metric": 5 + variant}],
+                "sysctls": {"net.ipv4.ip_default_ttl": 70 + variant, "net.ipv4.conf.eth0.rp_filter": 1 + variant},
+            },
+            c: {"netns": c, "addresses": ["10.255.0.3"]},
+        }
+        document = {"name": LAB, "links": links, "nodes": nodes, "defaults": DEFAULTS, "routing": "shortest-path"}
+        return load(json.dumps(document).encode(), filename="lab.json")
+
+    def state(self) -> State:
+        """What the kernel shows of the three, but for what follows from the rest some time later."""
+        found = {key: _lasting(key, value) for key, value in self.witness.state().items() if not _is_kernels(key)}
+        for name in self.names:
+            fd = open_namespace(str(NETNS_DIRECTORY / name))
+            try:
+                found.update({(name, "sysctl", path): value for path, value in read_sysctls(fd, SYSCTLS).items()})
+            finally:
+                os.close(fd)
+        return found
+
+
+def _is_kernels(key: tuple[str, ...]) -> bool:
+    """Whether it is a route that the kernel makes by itself."""
+    protocol_at, kernel = 5, 2
+    return key[2:3] == ("route",) and bool(ast.literal_eval(key[3])[0][protocol_at] == kernel)
+
+
+def _lasting(key: tuple[str, ...], value: object) -> object:
+    """A link without its carrier and the sysctls (IFLA_OPERSTATE, CARRIER, AF_SPEC), of its flags whether it is up."""
+    if key[2:3] != ("link",) or not isinstance(value, tuple):
+        return value
+    hardware, index, flags, attributes = value
+    return hardware, index, flags & 1, {name: one for name, one in attributes.items() if name not in (16, 26, 33)}
+
+
+@pytest.fixture
+def site(netns: NamespaceFactory) -> Iterator[Site]:
+    made = Site(netns)
+    try:
+        yield made
+    finally:
+        made.witness.close()
+
+
+async def run(topology: Topology, faults: Faults, *, remove: bool = False) -> Result:
+    kernel = LinuxKernel(64)
+    try:
+        with injected(faults):
+            return await (destroy(LAB, kernel=kernel) if remove else apply(topology, kernel=kernel, jobs=1))
+    finally:
+        kernel.close()
+
+
+def essence(state: State) -> frozenset[object]:
+    """What counts of a state, without the numbers of interfaces."""
+    found: set[object] = set()
+    for key, value in state.items():
+        if "sysctl" in key:
+            found.add((key, value))
+        elif key[2:3] in (("address",), ("link",)):
+            found.add(key)
+    return frozenset(found)
+
+
+async def test_whichever_call_fails_it_is_all_or_nothing(site: Site, counts: Counter[str], long: bool) -> None:
+    chance = random.Random(seed())
+    before_all = site.state()
+    first, second = site.topology(0), site.topology(1)
+    whole = Faults()
+    assert (await run(first, Faults())).status == "applied"
+    assert (await run(second, whole)).status == "applied"
+    complete = essence(site.state())
+    assert (await run(second, Faults())).status == "unchanged"
+    nodes_only = {"RTM_NEWROUTE", "RTM_DELROUTE", "RTM_NEWADDR", "RTM_DELADDR", "RTM_NEWLINKPROP"}
+    seen = {point.what for point in whole.passed}
+    assert seen >= nodes_only - {"RTM_NEWLINKPROP"}
+    numbers = range(1, len(whole.passed) + 1)
+    chosen = list(numbers) if long else sorted(chance.sample(numbers, 45))
+    for number in chosen:
+        await run(first, Faults(), remove=True)
+        assert (await run(first, Faults())).status == "applied"
+        before = site.state()
+        faults = Faults({number: chance.choice(faults_of(whole.passed[number - 1]))})
+        result = await run(second, faults)
+        counts["faults injected"] += len(faults.hit)
+        after = site.state()
+        told = f"[{faults}] {result.status}: {[str(error) for error in result.errors]} left {result.left}"
+        assert result.left == [], told
+        if result.status == "applied":
+            assert essence(after) == complete, told
+            continue
+        assert result.status in ("rolled_back", "invalid"), told
+        changed = difference(before, after)
+        assert not changed, f"{told}: {sorted(map(str, changed))}"
+        assert all(error.source.startswith("$.") for error in result.errors), told
+    await run(first, Faults(), remove=True)
+    left = {key for key in difference(before_all, site.state()) if "sysctl" not in key}
+    assert not left, sorted(map(str, left))
+
+
+@pytest.mark.parametrize("what", ["RTM_DELADDR", "RTM_DELLINKPROP"])
+async def test_what_destroy_cannot_remove_is_told(site: Site, what: str) -> None:
+    before = essence(site.state())
+    assert (await run(site.topology(0), Faults())).status == "applied"
+    refused = Fault(FAILS, errno.EPERM)
+    result = await run(
+        site.topology(0),
+        Faults(whenever=lambda point, _: refused if (point.call, point.what) == (REQUEST, what) else None),
+        remove=True,
+    )
+    assert result.status == "partial"
+    assert {error.errno for error in result.errors} == {errno.EPERM}
+    assert all("addresses of its loopback and routes cannot be removed" in error.message for error in result.errors)
+    assert (await run(site.topology(0), Faults(), remove=True)).status == "destroyed"
+    assert {key for key in essence(site.state()) ^ before if "sysctl" not in str(key)} == set()
