@@ -13,7 +13,6 @@ from kokofast.host.lock import is_locked
 from kokofast.ops.observe import ALL_MIRRORS, BESIDE_OURS, observe
 from kokofast.ops.registry import home_of
 from kokofast.plan.operations import MakeNamespace
-from kokofast.plan.order import needs_of
 from kokofast.plan.ownership import lab_of, lab_of_alias
 from kokofast.plan.plan import CREATE, UPDATE, Situation, nodes_to_look_at, parents_elsewhere
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
@@ -250,6 +249,8 @@ def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, dict[str, i
 
 def _needs(link: Link) -> list[tuple[str, str]]:
     """Return (node, interface) of what must exist before the link: its parent, and what its ends mirror."""
+    from kokofast.plan.order import needs_of  # only a run that leaves something out needs it
+
     mirrored = [(end.node, end.mirror.source) for end in link.ends if end.mirror is not None]
     return [*needs_of(link), *mirrored]
 

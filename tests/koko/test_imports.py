@@ -43,7 +43,7 @@ def test_a_link_is_made_and_deleted_without_heavy_imports(here: str, pair: tuple
     first, second = pair
     made = imported(here, "-n", f"{first},link1,192.168.1.1/24", "-n", f"{second},link2,192.168.1.2/24")
     assert "kokofast.ops.executor" in made
-    assert not made & (HEAVY | {"kokofast.wire.debug", "kokofast.host.debug"})
+    assert not made & (HEAVY | {"kokofast.wire.debug", "kokofast.host.debug", "kokofast.plan.order"})
     assert not imported(here, "-N", f"{first},link1") & HEAVY
 
 
