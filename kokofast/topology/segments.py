@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.kinds import KINDS
 from kokofast.topology.document import describe
+from kokofast.topology.places import join
 from kokofast.topology.problems import Problem, unknown
 from kokofast.topology.rules import shape
 from kokofast.topology.values import check_ifname
@@ -23,6 +24,7 @@ KIND = "bridge"
 PORTS_MAX = 1023  # BR_MAX_PORTS in net/bridge/br_private.h; number 0 is no port
 ENDS = "endpoints"
 AT = "bridge"
+NAME_BYTES = 10  # of a bridge that the file names: its ports are NAMEp0 to NAMEp1022, 15 bytes
 # Of the link's fields, those of the bridge. The others are those of the veths.
 OF_BRIDGE = frozenset(("type", AT, *(field.name for field in KINDS[KIND].fields)))
 BRIDGE = -1  # the position before that of the first end
@@ -79,23 +81,23 @@ def _parts(
         words = f"a bridge has at most {PORTS_MAX:,} ports, not {len(given):,}; connect two segments by a veth"
         problems.append(Problem(places.at(index, ENDS), words))
         return
-    node, ifname = namespace_of(lab), name
+    node = namespace_of(lab)
     if AT in raw:
         try:
-            node, ifname = _split(raw[AT])
+            node, name = _split(raw[AT])
         except ValueError as error:
             problems.append(Problem(places.at(index, AT), str(error)))
             return
     known = shape(KINDS["veth"]).shared.keys() | OF_BRIDGE | {ENDS}
     if wrong := [key for key in raw if key not in known]:
-        problems.extend(Problem(places.at(index, key), unknown("key", key, known)) for key in wrong)
+        problems.extend(Problem(places.at(index, join("", key)), unknown("key", key, known)) for key in wrong)
         return
     bridge = {key: raw[key] for key in raw if key in OF_BRIDGE or key in OF_BOTH}
     bridge.pop(AT, None)
-    yield bridge | {"type": KIND, "endpoint": {"node": node, "interface": ifname}}
+    yield bridge | {"type": KIND, "endpoint": {"node": node, "interface": name}}
     shared = {key: raw[key] for key in raw if key not in OF_BRIDGE and key != ENDS}
     for number, end in enumerate(given):
-        port = {"node": node, "interface": f"{name}p{number}", "addresses": [], "master": ifname}
+        port = {"node": node, "interface": f"{name}p{number}", "addresses": [], "master": name}
         if isinstance(end, dict) and "mtu" in end:
             port["mtu"] = end["mtu"]
         yield shared | {"type": "veth", ENDS: [end, port]}
@@ -105,7 +107,10 @@ def _split(bridge: object) -> tuple[str, str]:
     if not isinstance(bridge, str) or ":" not in bridge:
         raise ValueError(f"must be 'node:interface', where the bridge is to be, not {describe(bridge)}")
     node, _, ifname = bridge.rpartition(":")
-    return node, check_ifname(ifname)
+    if len(check_ifname(ifname).encode()) > NAME_BYTES:
+        words = f"the names of its ports begin with the bridge's name ({ifname}p0): give it at most {NAME_BYTES} bytes"
+        raise ValueError(words)
+    return node, ifname
 
 
 def _declare(document: Document, name: str, problems: list[Problem]) -> None:
@@ -137,6 +142,8 @@ class _SegmentPlaces:
         number, end = self._numbers[index], self._ends[index]
         if end is None:
             return self._places.at(number, path)
+        if path == ("endpoint.node" if end == BRIDGE else f"{ENDS}[1].node"):  # that of the bridge
+            return self._places.at(number, AT)
         if end == BRIDGE:  # its end is not in the file
             return self._places.link(number) if path.startswith("endpoint") else self._places.at(number, path)
         head, _, rest = path.partition("]")

@@ -54,9 +54,9 @@ def test_lldp_passes_and_the_tree_protocol_is_off(lab: Lab) -> None:
     lab.write([segment(f"{a}:e0", f"{a}:e1", bridge=f"{switch}:lan", mtu=1400)])
     lab.batch()
     found = links(switch)
-    assert {name: link["mtu"] for name, link in found.items()} == {"lan": 1400, "br0p0": 1400, "br0p1": 1400}
+    assert {name: link["mtu"] for name, link in found.items()} == {"lan": 1400, "lanp0": 1400, "lanp1": 1400}
     assert found["lan"]["linkinfo"]["info_data"].items() >= {"stp_state": 0, "group_fwd_mask": "0xfff8"}.items()
-    assert {found[port]["master"] for port in ("br0p0", "br0p1")} == {"lan"}
+    assert {found[port]["master"] for port in ("lanp0", "lanp1")} == {"lan"}
 
 
 def test_what_is_refused_takes_all_of_it_back(lab: Lab) -> None:

@@ -55,6 +55,7 @@ def test_fields_of_the_bridge_and_of_the_ends() -> None:
     bridge, first, second = topology.links
     assert (bridge.ends[0].node, bridge.ends[0].ifname, bridge.ends[0].mtu) == ("sw", "lan0", 1400)
     assert bridge.options["stp"] is True
+    assert first.ends[1].ifname == "lan0p0"  # so two labs can have bridges in one node
     assert [(end.mtu, end.txqlen, end.queues) for end in first.ends] == [(1400, 7, 2)] * 2
     assert [end.mtu for end in second.ends] == [9000, 9000]
     assert "lan-segments" not in topology.nodes
@@ -86,6 +87,10 @@ def test_a_bridge_alone_stays_one_link() -> None:
         (segment("a:e0", "b", "a:e0"), "$.links[0].endpoints[2]", "$.links[0].endpoints[0]"),
         (segment("a", "b", bridge="br0"), "$.links[0].bridge", "node:interface"),
         (segment("a", "b", bridge="sw:much-too-long-a-name"), "$.links[0].bridge", "15"),
+        (segment("a", "b", bridge="sw:name-of-11b"), "$.links[0].bridge", "10 bytes"),
+        (segment("a", "b", bridge="host:lan0"), "$.links[0].bridge", "'host' is not declared"),
+        (segment("a", "b", bridge=":lan0"), "$.links[0].bridge", "node name is empty"),
+        (segment("a", "b", **{"": 1}), "$.links[0]['']", "unknown key ''"),
         (segment("a", "b", bridge=5), "$.links[0].bridge", "node:interface"),
         (segment("a", "b", endpoint="sw:br0"), "$.links[0].endpoint", "bridge"),
         ({"type": "bridge", "endpoints": "ab"}, "$.links[0].endpoints", "list"),
