@@ -285,11 +285,11 @@ def _details(link: SeenLink) -> str:
     """Return the mirrors, and the fields of the link kind that differ from the kernel's defaults."""
     from kokofast.kinds import KINDS
 
-    required = {field.name for field in KINDS[link.kind].fields if field.required} if link.fields else set()
+    fields = {field.name: field for field in KINDS[link.kind].fields} if link.fields else {}
     shown = [
-        f"{name} {'?' if value is None else 'off' if value is False else value}"
+        f"{name} {'?' if value is None else ('off', 'on')[value] if isinstance(value, bool) else value}"
         for name, value in link.fields.items()
-        if value is not True and (name in required or value is False or value != 0)
+        if (fields[name].default is not value if isinstance(value, bool) else fields[name].required or value != 0)
     ]
     for end in link.ends:
         shown += [f"{end} mirrors {source} {direction}" for source, direction in end.mirrors]

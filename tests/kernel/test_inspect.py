@@ -79,6 +79,14 @@ def test_an_interface_that_was_moved_or_renamed_is_the_files_end_still(lab: Lab)
     assert ends(second, "node", "namespace", "interface") == [(b, b, "e1"), (a, a, "other")]
 
 
+def test_a_bridge_shows_what_differs_from_the_kernel(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    bridge = {"type": "bridge", "group_fwd_mask": 0}
+    lab.write([{**bridge, "endpoint": f"{a}:br0"}, {**bridge, "endpoint": f"{b}:br0", "stp": True}])
+    lab.batch()
+    assert {row[2]: row[-1] for row in table(lab)[1:-1]} == {f"{a}:br0": "-", f"{b}:br0": "stp on"}  # no details
+
+
 def test_a_tunnel_shows_its_fields_and_a_mirror_its_source(lab: Lab) -> None:
     a, b = lab.bundle(1)
     tunnel = {"type": "vxlan", "endpoint": f"{b}:vx0", "parent": f"{a}:e0", "remote": "192.0.2.9", "vni": 0}
