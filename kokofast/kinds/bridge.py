@@ -32,7 +32,11 @@ FIELDS = (
 def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
     """Return the attributes of the bridge itself."""
     data = {"stp_state": int(bool(link.options["stp"])), "group_fwd_mask": link.options["group_fwd_mask"]}
-    return {**ends[0], "linkinfo": {"kind": "bridge", "data": data}}
+    end = dict(ends[0])
+    if "mtu" in end:
+        # The MTU follows the ports until it is changed (br_change_mtu()): differ by one, within the limits.
+        end["mtu"] = int(end["mtu"]) ^ 1  # type: ignore[call-overload]
+    return {**end, "linkinfo": {"kind": "bridge", "data": data}}
 
 
 def contradiction(link: Link) -> tuple[str, str] | None:
@@ -51,5 +55,6 @@ KIND = Kind(
     create=create,
     contradiction=contradiction,
     random_mac=True,
+    follows_ports=True,
     names={"stp_state": "stp"},
 )

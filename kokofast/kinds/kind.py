@@ -86,6 +86,7 @@ class Kind:
         rivalry: Which other links exclude it.
         own_mac: (options) -> whether an interface has a MAC address of its own.
         random_mac: Whether the kernel chooses that address at random.
+        follows_ports: Whether the MTU at creation is replaced by that of its ports, so that it has to be set again.
         shares_parent: Whether an interface made on another one of this kind gets that one's parent.
         tag: The attributes of data that tell its packets on the parent from others; empty when they are the parent's
             own packets.
@@ -104,6 +105,7 @@ class Kind:
         "create",
         "ends",
         "fields",
+        "follows_ports",
         "limit",
         "module",
         "mtu",
@@ -133,6 +135,7 @@ class Kind:
         rivalry: Rivalry | None = None,
         own_mac: Callable[[Mapping[str, object]], bool] = always,
         random_mac: bool = False,
+        follows_ports: bool = False,
         shares_parent: bool = False,
         tag: tuple[str, ...] = (),
         reaches_siblings: Callable[[Mapping[str, object]], bool] = never,
@@ -153,6 +156,7 @@ class Kind:
         self.rivalry = rivalry
         self.own_mac = own_mac
         self.random_mac = random_mac
+        self.follows_ports = follows_ports
         self.shares_parent = shares_parent
         self.tag = tag
         self.reaches_siblings = reaches_siblings

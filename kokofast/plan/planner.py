@@ -404,7 +404,7 @@ class _LinkPlanner:
         return lab_of(interface, observed, self.situation.boot, self.lab)
 
     def _create(self, number: int, link: Link, references: tuple[IfRef, ...], parent: IfRef | None, alias: str) -> None:
-        random_mac = KINDS[link.kind].random_mac
+        kind = KINDS[link.kind]
         wait = {self.made[reference.ns] for reference in references if reference.ns in self.made}
         wait.update(() if parent is None else self.prospect.ready((parent,)))
         sender = None if parent is None else parent.ns
@@ -413,8 +413,10 @@ class _LinkPlanner:
         for position, (reference, end) in enumerate(zip(references, link.ends, strict=True)):
             end = self._with_link_local(end, alias)
             settings: dict[str, object] = {"ifalias": alias, **(NO_LINK_LOCAL if end.dad is False else {})}
-            if not _is_marked_by_mac(end, random_mac):
+            if not _is_marked_by_mac(end, kind.random_mac):
                 settings["broadcast"] = BROADCAST
+            if end.mtu is not None and kind.follows_ports:
+                settings["mtu"] = end.mtu
             change = Change(settings, up=True if end.up else None, add=end.addresses)
             configured = ConfigureEnd(number, position, reference, change)
             after: tuple[int, ...] = (created,)

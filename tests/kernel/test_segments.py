@@ -59,6 +59,15 @@ def test_lldp_passes_and_the_tree_protocol_is_off(lab: Lab) -> None:
     assert {found[port]["master"] for port in ("lanp0", "lanp1")} == {"lan"}
 
 
+@pytest.mark.parametrize("mtu", [1400, 1500, 65535])
+def test_a_bridge_keeps_its_mtu_whatever_its_ports_have(lab: Lab, mtu: int) -> None:
+    a, switch = lab.node("a"), lab.node("switch")
+    lab.write([segment(f"{a}:e0", {"node": a, "interface": "e1", "mtu": 1300}, bridge=f"{switch}:lan", mtu=mtu)])
+    lab.batch()
+    assert {name: link["mtu"] for name, link in links(switch).items()} == {"lan": mtu, "lanp0": mtu, "lanp1": 1300}
+    assert lab.batch()["status"] == "unchanged"
+
+
 def test_what_is_refused_takes_all_of_it_back(lab: Lab) -> None:
     a, b = lab.node("a"), lab.node("b")
     bad = refused_by_the_kernel(a)
