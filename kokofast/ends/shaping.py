@@ -93,7 +93,7 @@ class Shaper:
 def contradiction(wanted: Mapping[str, int]) -> tuple[str, str] | None:
     """Return the impairment that would have no effect, or another one, and a sentence; None when there is none."""
     if wanted.get("jitter", 0) > JITTER_MAX:
-        return "jitter", f"the kernel's netem knows no jitter above {JITTER_MAX} ns"
+        return "jitter", f"netem's jitter is {JITTER_MAX / NS:.9f}s at most; give that or less"
     for name, needed in _NEEDS.items():
         if wanted.get(name) and not wanted.get(needed):
             return name, f"it has no effect without {needed}: give {needed}, too"

@@ -40,7 +40,7 @@ TREE = {
     "defaults": {"mtu": 9000, "create": True},
     "nodes": {"a": {"docker": "web", "socket": "/run/d.sock"}, "b": {"pid": 4711}, "c": {"host": True}},
     "links": [
-        {"endpoints": ["a:eth1:10.0.0.0/31,2001:db8::/127", "d:eth1"], "mtu": 1400},
+        {"endpoints": ["a:eth1:10.0.0.0/31,2001:db8::/127", "d:eth1"], "mtu": 1400, "delay": "20ms", "loss": "0.1%"},
         {"endpoints": [{"node": "a", "interface": "e", "mac": "02:aa:c1:00:00:01", "mirror": {"from": "x"}}, "b:e"]},
         {"type": "vxlan", "endpoint": "d:vx0", "parent": "a:eth1", "remote": "192.0.2.9", "vni": 100},
         {"type": "vlan", "endpoint": "d:v", "parent": "eth0", "id": 5, "queues": "auto", "up": False},

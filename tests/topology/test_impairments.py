@@ -116,7 +116,7 @@ def test_yaml_and_csv() -> None:
         ),
         (
             [LINK | {"delay": "3s", "jitter": "2147483648ns"}],
-            ["$[0].jitter: the kernel's netem knows no jitter above 2147483647 ns"],
+            ["$[0].jitter: netem's jitter is 2.147483647s at most; give that or less"],
         ),
         ({"defaults": {"loss": "101%"}, "links": []}, ["$.defaults.loss: '101%' is more than 100%"]),
     ],
