@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
 from kokofast.plan.compare import (
     NO_LINK_LOCAL,
@@ -160,8 +161,16 @@ class _LinkPlanner:
             chain = " -> ".join([*titles[:CYCLE_SHOWN], *more, titles[0]])
             first = self.links[cycle[0]]
             what = "parent" if all(self.links[number].parent for number in cycle) else "master"
-            place = first.where("parent") if first.parent else first.ends[0].where("master")
-            self._problem(place, f"{what} cycle: {chain}")
+            self._problem(self._where_needed(first, self.links[cycle[1 % len(cycle)]]), f"{what} cycle: {chain}")
+
+    def _where_needed(self, link: Link, maker: Link) -> str:
+        """Return the place of the field by which a link needs an interface of another one."""
+        made = {(self.situation.places[end.node], end.ifname) for end in maker.ends}
+        for end in link.ends:
+            for name, value in end.properties.items():
+                if any((self.situation.places[end.node], ifname) in made for ifname in ENDS[name].needs(value)):
+                    return end.where(name)
+        return link.where("parent")
 
     def _plan_link(self, number: int, link: Link, parent: IfRef | None) -> None:
         """Add the operations of one link, or its problems."""

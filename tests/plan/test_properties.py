@@ -65,6 +65,11 @@ class TestMaster:
         assert numbers[id(made)] in found.after[numbers[id(configured)]]
         assert [one.link for one in found.operations if isinstance(one, CreateLink)] == [1, 0]
 
+    def test_a_cycle_has_the_place_of_the_end_that_needs_it(self) -> None:
+        second = end("r2:e0", properties={"master": "e0"})
+        found = plan(topology(veth("r1:e0", second)), namespace(0), namespace(1))
+        assert said(found) == [(second.where("master"), "master cycle: r1:e0--r2:e0 -> r1:e0--r2:e0")]
+
     def test_another_one_is_set_behind_what_can_be_undone(self) -> None:
         link = port(properties={"master": "m8"}, txqlen=5)
         found = plan(topology(link), *there(link, master("bridge"), master("bridge", 8), more={"master": 7}))
