@@ -248,7 +248,7 @@ def test_the_example_with_routes_runs(tmp_path: Path) -> None:
     assert set(example.splitlines()) <= set(whole.splitlines())
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     (command,) = re.findall(r"```bash\n(kokofast batch examples/routed.yaml .*?\n)```", text)
-    more = "for n in 2 3 4; do ip netns exec r1 ping -c 1 -W 5 2001:db8:ff::$n; done\n"
+    more = "for n in 2 3 4; do ip netns exec r1 ping -c 1 -w 20 2001:db8:ff::$n; done\n"
     script = (
         f"{command}kokofast batch examples/routed.yaml\n{more}kokofast inspect routed\nkokofast destroy --name routed"
     )

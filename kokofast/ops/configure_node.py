@@ -15,14 +15,18 @@ from kokofast.plan.shortest_paths import DEFAULT_METRIC
 from kokofast.topology.problems import Problem
 from kokofast.topology.routes import text_of
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RT_SCOPE_LINK, RTM_DELADDR, RTM_NEWADDR
+from kokofast.wire.attributes import encode
 from kokofast.wire.link import IFF_UP, RTM_DELLINKPROP, RTM_NEWLINKPROP, RTM_SETLINK
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
 from kokofast.wire.route import (
+    ROUTE,
     RT_TABLE_MAIN,
     RTM_DELROUTE,
     RTM_NEWROUTE,
+    RTMSG,
     RTN_UNICAST,
     RTPROT_KOKOFAST,
+    pack_goal,
     pack_hops,
 )
 
@@ -111,8 +115,9 @@ def _body(change: NodeChange, lab: str, indexes: Mapping[str, int], gone: Collec
     if change.up is not None:
         flags = IFF_UP if change.up else 0
         yield Request(RTM_SETLINK, {"index": LOOPBACK_IFINDEX, "flags": flags, "change": IFF_UP})
+    written: dict[object, bytes] = {}
     for goal, hops in change.remove_routes.items():
-        yield _route(RTM_DELROUTE, goal, hops, indexes, 0)
+        yield _route(RTM_DELROUTE, goal, hops, indexes, written)
     for address in gone:
         yield _address(RTM_DELADDR, address, {"address": address.packed}, 0)
     for address in change.add:
@@ -121,7 +126,7 @@ def _body(change: NodeChange, lab: str, indexes: Mapping[str, int], gone: Collec
             attributes["flags"] = IFA_F_NODAD
         yield _address(RTM_NEWADDR, address, attributes, NLM_F_CREATE | NLM_F_EXCL)
     for goal, hops in change.add_routes.items():
-        yield _route(RTM_NEWROUTE, goal, hops, indexes, NLM_F_CREATE | NLM_F_EXCL)
+        yield _route(RTM_NEWROUTE, goal, hops, indexes, written)
 
 
 def _address(type: int, address: Address, attributes: dict[str, object], flags: int) -> Request:
@@ -129,7 +134,18 @@ def _address(type: int, address: Address, attributes: dict[str, object], flags: 
     return Request(type, header, {"local": address.packed, **attributes}, flags)
 
 
-def _route(type: int, goal: Goal, hops: tuple[Hop, ...], indexes: Mapping[str, int], flags: int) -> Request:
+def _route(
+    type: int, goal: Goal, hops: tuple[Hop, ...], indexes: Mapping[str, int], written: dict[object, bytes]
+) -> Request:
+    """Return a request, encoded: the routes of a node have few hops, and the same bytes for each of these.
+
+    Args:
+        type: RTM_NEWROUTE or RTM_DELROUTE.
+        goal: Where the route leads.
+        hops: By which hops.
+        indexes: The ifindex of each interface, by its name.
+        written: Bytes of the routes before.
+    """
     family, packed, prefixlen, metric = goal
     header = {
         "family": family,
@@ -138,7 +154,7 @@ def _route(type: int, goal: Goal, hops: tuple[Hop, ...], indexes: Mapping[str, i
         "protocol": RTPROT_KOKOFAST,
         "type": RTN_UNICAST,
     }
-    attributes: dict[str, object] = {"dst": packed} if prefixlen else {}
+    attributes: dict[str, object] = {}
     if len(hops) > 1:
         attributes["multipath"] = pack_hops([(indexes[ifname], gateway) for ifname, gateway in hops])
     else:
@@ -150,7 +166,15 @@ def _route(type: int, goal: Goal, hops: tuple[Hop, ...], indexes: Mapping[str, i
             header["scope"] = RT_SCOPE_LINK
     if metric:
         attributes["priority"] = metric
-    return Request(type, header, attributes, flags)
+    way, start = (hops, metric), (family, prefixlen, not attributes.keys() & {"gateway", "multipath"})
+    if way not in written:
+        written[way] = encode(ROUTE, attributes)
+    if start not in written:
+        written[start] = RTMSG.pack(header)
+    flags = NLM_F_CREATE | NLM_F_EXCL if type == RTM_NEWROUTE else 0
+    request = Request(type, header, {"dst": packed, **attributes} if prefixlen else attributes, flags)
+    request.body = written[start] + written[way] + (pack_goal(packed) if prefixlen else b"")
+    return request
 
 
 def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:

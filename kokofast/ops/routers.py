@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Namespace
-    from kokofast.plan.shortest_paths import Goal, Routes
+    from kokofast.plan.shortest_paths import Goal, Hop, Routes
     from kokofast.wire.message import Message
 
 # A torn dump is believed when it is the second: the kernel is asked for a route only where there is none (NLM_F_EXCL).
@@ -84,6 +84,7 @@ def _routes(
 ) -> tuple[Routes, dict[Goal, str]]:
     routes: Routes = {}
     strangers: dict[Goal, str] = {}
+    ways: dict[object, tuple[tuple[Hop, ...], bool]] = {}
     for message in messages:
         header, attributes = message.header, message.attributes
         family = header["family"]
@@ -91,20 +92,17 @@ def _routes(
             continue
         packed = attributes.get("dst", bytes(4 if family == AF_INET else 16))
         goal = family, packed, header["dst_len"], attributes.get("priority", 0)
-        if "multipath" in attributes:
-            hops = unpack_hops(attributes["multipath"])
-        else:
-            hops = [(attributes.get("oif", 0), attributes.get("gateway", b""))]
-        named = tuple((names.get(index, ""), gateway) for index, gateway in hops)
-        if (
-            header["protocol"] == RTPROT_KOKOFAST
-            and header["type"] == RTN_UNICAST
-            and all(index in ours for index, _ in hops)
-        ):
+        way = attributes.get("multipath") or (attributes.get("oif", 0), attributes.get("gateway", b""))
+        if way not in ways:  # many routes have the same
+            found = unpack_hops(way) if isinstance(way, bytes) else [way]
+            hops = tuple((names.get(index, ""), gateway) for index, gateway in found)
+            ways[way] = hops, all(index in ours for index, _ in found)
+        hops, is_ours = ways[way]
+        if is_ours and header["protocol"] == RTPROT_KOKOFAST and header["type"] == RTN_UNICAST:
             # IPv6 tells of a route that was appended to another as one with several hops, or in its own message.
-            routes[goal] = tuple(dict.fromkeys((*routes.get(goal, ()), *named)))
+            routes[goal] = tuple(dict.fromkeys((*routes[goal], *hops))) if goal in routes else hops
         else:
             protocol = _PROTOCOLS.get(header["protocol"], str(header["protocol"]))
-            way = [f"via {text_of(via, 128)}" if via else "" for _, via in named[:1]] + [f"dev {named[0][0]}"]
-            strangers[goal] = " ".join([*filter(None, way), f"proto {protocol}"])
+            words = [f"via {text_of(via, 128)}" if via else "" for _, via in hops[:1]] + [f"dev {hops[0][0]}"]
+            strangers[goal] = " ".join([*filter(None, words), f"proto {protocol}"])
     return routes, strangers

@@ -52,7 +52,7 @@ def forwards(name: str) -> tuple[str, str]:
 
 def far_ping(namespace: str, *addresses: str) -> None:
     for address in addresses:
-        done = run(["ip", "netns", "exec", namespace, "ping", "-t", "255", "-c", "1", "-W", "5", address])
+        done = run(["ip", "netns", "exec", namespace, "ping", "-t", "255", "-c", "1", "-w", "20", address])
         assert done.returncode == 0, f"{namespace} to {address}: {done.stdout}{done.stderr}"
 
 

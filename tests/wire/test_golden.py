@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
-from kokofast.wire.attributes import DecodeError
+from kokofast.wire.attributes import DecodeError, encode
 from kokofast.wire.link import (
     IFF_UP,
     RTEXT_FILTER_SKIP_STATS,
@@ -37,12 +37,14 @@ from kokofast.wire.message import (
     unpack_ack,
 )
 from kokofast.wire.route import (
+    ROUTE,
     RT_TABLE_MAIN,
     RTM_DELROUTE,
     RTM_GETROUTE,
     RTM_NEWROUTE,
     RTN_UNICAST,
     RTPROT_KOKOFAST,
+    pack_goal,
     pack_hops,
     unpack_hops,
 )
@@ -227,6 +229,11 @@ def _without_zero_header(attributes: Mapping[Any, object]) -> dict[object, objec
 @pytest.mark.parametrize("hops", [[], HOPS_V4, HOPS_V6, [(7, b""), *HOPS_V4]])
 def test_next_hops_are_read_as_they_were_written(hops: list[tuple[int, bytes]]) -> None:
     assert unpack_hops(pack_hops(hops)) == hops
+
+
+@pytest.mark.parametrize("packed", [bytes([10, 0, 0, 0]), bytes.fromhex("20010db8") + bytes(12)])
+def test_the_network_of_a_route_is_written_as_by_the_table(packed: bytes) -> None:
+    assert pack_goal(packed) == encode(ROUTE, {"dst": packed})
 
 
 def test_next_hops_that_are_cut_short_are_refused() -> None:
