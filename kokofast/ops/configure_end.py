@@ -284,7 +284,7 @@ def _changes(operation: ConfigureEnd) -> Iterator[FieldChange]:
     for name, value in change.attributes.items():
         yield _SHOWN.get(name, name), _shown(before.get(name)), _shown(value)
     for one in change.properties:
-        yield from one.changes
+        yield from one.changes()
     if change.up is not None:
         yield "up", not change.up, change.up
     for address in change.add:

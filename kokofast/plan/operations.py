@@ -10,7 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from kokofast.plan.node_change import NodeChange
     from kokofast.plan.step import FieldChange
@@ -136,7 +136,7 @@ class Setting:
         name: The property.
         value: The new setting. It may be an IfRef.
         before: The present setting.
-        changes: What changes, as the file has it.
+        changes: Returns what changes, as the file has it. Only a dry run asks.
         restarts: Whether the kernel sets the interface, which is up, down and up again.
     """
 
@@ -148,7 +148,7 @@ class Setting:
         value: object,
         before: object,
         *,
-        changes: tuple[FieldChange, ...] = (),
+        changes: Callable[[], Iterable[FieldChange]] = tuple,
         restarts: bool = False,
     ) -> None:
         self.name = name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from kokofast.ends import ATTRIBUTES, ENDS, present
 from kokofast.plan.operations import Change, IfRef, Setting
 from kokofast.plan.ownership import root_handle
@@ -70,7 +72,7 @@ class Properties:
             wanted, before = found.wanted(value, view), view.present(name)
             before = found.nothing if before is None else before
             if (view.index_of(wanted) if isinstance(wanted, IfRef) else wanted) != before:
-                changes = tuple(_changes(found, before, wanted, view.name_of))
+                changes = partial(_changes, found, before, wanted, view.name_of)
                 restarts = view.is_up() and found.restarts(value, view)
                 settings.append(Setting(name, wanted, before, changes=changes, restarts=restarts))
         return tuple(settings), problems
