@@ -173,7 +173,7 @@ def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, Refusal]:
 
 
 def _remove_nodes(scene: Scene, executor: Executor, empty: Mapping[int, str]) -> tuple[int, list[Failure]]:
-    """Remove addresses of loopbacks and routes in namespaces that stay; return in how many, and what failed."""
+    """Remove addresses of loopbacks in namespaces that stay; return in how many, and what failed."""
     marked = [(number, owner) for number, owners in scene.nodes.items() if number not in empty for owner in owners]
     failures: list[Failure] = []
     for number, owner in marked:
@@ -181,7 +181,7 @@ def _remove_nodes(scene: Scene, executor: Executor, empty: Mapping[int, str]) ->
 
         refusal = remove_all(executor, number, owner)
         if refusal is not None:
-            what = "addresses of its loopback and routes cannot be removed"
+            what = "the addresses of its loopback cannot be removed"
             failures.append(Failure(scene.titles[number], f"{what}: {refusal}", refusal.errno))
     return len(marked), failures
 

@@ -6,7 +6,7 @@ import errno
 
 from kokofast.ops.applied import ENDED, twice
 from kokofast.ops.observe import ADDRESS_PROTOCOL, LOOPBACK_IFINDEX
-from kokofast.ops.routers import marked_addresses, observe_router
+from kokofast.ops.routers import marked_addresses
 from kokofast.plan.node_change import NodeChange
 from kokofast.plan.nodes import LOOPBACK, ROUTING, name_of
 from kokofast.plan.operations import IfRef
@@ -263,13 +263,14 @@ def _route_as_dict(goal: Goal, routes: Routes) -> dict[str, object] | None:
 
 
 def remove_all(executor: Executor, ns: int, lab: str) -> Refusal | None:
-    """Take away what a lab has set in a namespace, sysctls aside: nothing tells what those were before."""
-    handle, namespace = executor.handle(ns), executor.observed[ns]
-    assert namespace is not None
+    """Take away the addresses and the mark of a lab; its routes go with its links.
+
+    Nothing tells what sysctls were before.
+    """
+    handle = executor.handle(ns)
     try:
         with executor.kernel.using([handle]):
-            found = observe_router(executor.kernel, handle, namespace, lab)
-    except OSError as error:
+            found = marked_addresses(executor.kernel, handle, lab)
+    except (KernelError, OSError) as error:
         return error
-    gone = [address for address, is_ours in found.addresses.items() if is_ours]
-    return _set(executor, ns, NodeChange(mark=False, remove=gone, remove_routes=found.routes), lab)
+    return _set(executor, ns, NodeChange(mark=False, remove=found), lab)

@@ -39,25 +39,40 @@ ROUTES = Request(
     believe=lambda _, before: before is not None,
 )
 
+OUR_ROUTES = Request(
+    RTM_GETROUTE,
+    {"table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST},
+    only=ROUTES.only,
+    where=ROUTES.where,
+    believe=ROUTES.believe,
+)
+
 # rt_protos of iproute2, those that are common.
 _PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp", RTPROT_KOKOFAST: "75"}
 
 
 def observe_router(
-    kernel: Kernel, handle: Handle, namespace: Namespace, lab: str, sysctls: Collection[str] = ()
+    kernel: Kernel,
+    handle: Handle,
+    namespace: Namespace,
+    lab: str,
+    sysctls: Collection[str] = (),
+    *,
+    strangers: bool = True,
 ) -> Router:
-    """Return what is set in a namespace held by using(): by the lab, and by others.
+    """Return what is set in a namespace held by using(): by the lab, and unless strangers is False by others.
 
     Raises OSError, also for what the kernel refuses.
     """
-    try:
-        addresses = _addresses(kernel, handle, lab)
-        routes = kernel.dump(handle, ROUTES)
-    except KernelError as error:
-        raise OSError(error.errno or errno.EIO, str(error)) from error
     boot = kernel.boot_id()
     names = {item.ifindex: item.ifname for item in namespace.interfaces.values()}
     ours = {item.ifindex for item in namespace.interfaces.values() if lab_of(item, namespace, boot, lab) == lab}
+    try:
+        addresses = _addresses(kernel, handle, lab)
+        # A namespace without a link of the lab may be anybody's, and have any number of routes, but none of ours.
+        routes = kernel.dump(handle, ROUTES if strangers else OUR_ROUTES) if strangers or ours else []
+    except KernelError as error:
+        raise OSError(error.errno or errno.EIO, str(error)) from error
     found = Router(addresses, sysctls=kernel.read_sysctls(handle, sysctls) if sysctls else None)
     found.routes, found.strangers = _routes(routes, names, ours)
     return found

@@ -361,3 +361,19 @@ def test_segments_are_routed(lab: Lab) -> None:
     ping(d, "10.5.0.2")
     assert routes(a) == {"10.6.0.0/24": "10.5.0.3 eth0"}
     assert lab.batch()["status"] == "unchanged"
+
+
+def test_a_tenant_who_forges_the_mark_is_asked_for_addresses_only(lab: Lab) -> None:
+    """Who has CAP_NET_ADMIN in a namespace may have any number of routes there."""
+    a, b, tenant = lab.new("a"), lab.new("b"), lab.node("tenant")
+    lab.write([[a, b]], nodes={a: {"netns": a, "addresses": ["10.255.0.1"]}}, defaults=DEFAULTS)
+    lab.batch()
+    ip(tenant, "link", "set", "lo", "up")
+    ip(tenant, "link", "property", "add", "dev", "lo", "altname", f"kokofast:{lab.name}:node")
+    ip(tenant, "address", "add", "10.254.0.1/32", "dev", "lo")
+    ip(tenant, "route", "add", "192.0.2.0/24", "dev", "lo", "proto", "75")
+    nodes = {one["name"]: one for one in lab.inspect() if one["type"] == "node"}
+    assert (nodes[tenant]["routes"], nodes[tenant]["addresses"]) == (0, [])
+    lab.destroy()
+    assert (loopback(tenant), mark(tenant)) == ({"10.254.0.1/32"}, [])
+    assert routes(tenant) == {"192.0.2.0/24": "lo"}
