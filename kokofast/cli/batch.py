@@ -18,7 +18,7 @@ from kokofast.cli.command import (
     load_file,
     need_capabilities,
 )
-from kokofast.cli.output import clean, complain, sentence_of, tell_of_wait
+from kokofast.cli.output import clean, print_error, sentence_of, tell_of_wait
 from kokofast.cli.progress import progress_shown
 from kokofast.cli.signals import HeldSignals, listen_no_more
 
@@ -195,7 +195,7 @@ def _write_trace(trace: Trace, file: IO[str], path: str) -> bool:
             clear(file)
             trace.write(file)
     except OSError as error:
-        complain(f"kokofast: --trace {clean(path)}: cannot be written: {error.strerror}; what was done stays")
+        print_error(f"kokofast: --trace {clean(path)}: cannot be written: {error.strerror}; what was done stays")
         return False
     return True
 

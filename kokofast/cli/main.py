@@ -25,8 +25,8 @@ from kokofast.cli.command import (
 from kokofast.cli.output import (
     WRITING,
     clean,
-    complain,
     complain_of,
+    print_error,
     print_json,
     say,
     sentence_of,
@@ -187,12 +187,12 @@ def _inspect(options: argparse.Namespace) -> int:
     elif options.lab is None or found or namespaces or nodes:
         print_links(found, namespaces, nodes)
     for note in notes:
-        complain(f"kokofast: {note}")
+        print_error(f"kokofast: {note}")
     for title, why in unseen.items():
-        complain(f"kokofast: {title}: the namespace cannot be looked into: {why.strerror or why}")
+        print_error(f"kokofast: {title}: the namespace cannot be looked into: {why.strerror or why}")
     if options.lab is not None and not (found or namespaces or nodes):
         hint = _NO_FILE if os.path.isfile(options.lab) else ""
-        complain(f"kokofast: nothing of the lab {options.lab} is there{hint}; 'kokofast inspect' shows all labs")
+        print_error(f"kokofast: nothing of the lab {options.lab} is there{hint}; 'kokofast inspect' shows all labs")
         return FAILED
     return FAILED if unseen else OK
 

@@ -37,7 +37,7 @@ def tell_of_wait(lab: str | None, quiet: bool) -> Callable[..., None] | None:
     """Return what to call while another run holds the lock of the lab (None: of any lab), or with another reason."""
     what = f"works on the lab {lab}, or on all labs" if lab else "is at work"
     default = f"another run {what}; waiting until it ends"
-    return None if quiet else lambda text=default: complain(f"kokofast: {text}")
+    return None if quiet else lambda text=default: print_error(f"kokofast: {text}")
 
 
 def lacking(capabilities: Sequence[str]) -> str:
@@ -110,7 +110,7 @@ def with_streams(job: Callable[[], int]) -> int:
             lose_output("the output cannot be written", lost.error)
         return 1
     except (OSError, MemoryError) as error:
-        complain(f"kokofast: {sentence_of(error)}")
+        print_error(f"kokofast: {sentence_of(error)}")
         return 1
 
 
@@ -118,7 +118,7 @@ def lose_output(sentence: str, error: OSError) -> None:
     """Report that standard output cannot be written, and drop all further output."""
     where = _output_file()
     _give_up(1)
-    complain(f"kokofast: {where}{sentence}: {error.strerror}")
+    print_error(f"kokofast: {where}{sentence}: {error.strerror}")
 
 
 def _output_file() -> str:
@@ -142,7 +142,7 @@ def say(text: str) -> None:
         sys.stdout.write(clean(text) + "\n")
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print a line for the user to standard error. A closed stderr changes neither the run nor its exit code."""
     try:
         sys.stderr.write(clean(text) + "\n")
@@ -169,13 +169,13 @@ def complain_of(errors: Sequence[Failure], fold: bool = True) -> None:
     for error, kind in zip(errors, kinds, strict=True):
         shown[kind] += 1
         if len(others := same[error.message]) > FOLDED + 1:
-            complain(
+            print_error(
                 f"kokofast: {error} (the same at {len(others) - 1:,} more places, the last is {others[-1].source})"
             )
         elif not fold or shown[kind] <= FOLDED or times[kind] <= FOLDED + 1:
-            complain(f"kokofast: {error}")
+            print_error(f"kokofast: {error}")
         elif shown[kind] == FOLDED + 1:
-            complain(f"kokofast: ... and {times[kind] - FOLDED:,} more like this; --format json lists them all")
+            print_error(f"kokofast: ... and {times[kind] - FOLDED:,} more like this; --format json lists them all")
 
 
 def _constant_words(message: str) -> tuple[str, ...]:
@@ -208,14 +208,14 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
     """Print the result of batch or destroy: errors to standard error, the table or JSON object to standard output."""
     complain_of(result.errors)
     for line in result.left:
-        complain(f"kokofast: could not be taken back: {line}")
+        print_error(f"kokofast: could not be taken back: {line}")
     if format == "json":
         print_json(result.as_dict())
         return
     if quiet:
         return
     for note in result.notes:
-        complain(f"kokofast: {note}")
+        print_error(f"kokofast: {note}")
     for step in result.planned:
         say(str(step))
     if result.status != "invalid":

@@ -7,9 +7,9 @@ import signal
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import PARTIAL
-from kokofast.cli.output import complain
+from kokofast.cli.output import print_error
 from kokofast.drivers import Stop
-from kokofast.host.threads import Running
+from kokofast.host.threads import BackgroundThread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,23 +69,23 @@ class HeldSignals(Stop):
         """Record a signal. Print a message for the second one, exit at the third one."""
         super().heed(number)
         if self._still and len(self.caught) == 2:
-            complain(f"kokofast: {self._still}; one more signal ends this at once, and {self._rest}")
+            print_error(f"kokofast: {self._still}; one more signal ends this at once, and {self._rest}")
         elif self._still and len(self.caught) > 2:
-            complain(f"kokofast: aborted by {signal.Signals(number).name}: {self._rest}")
+            print_error(f"kokofast: aborted by {signal.Signals(number).name}: {self._rest}")
             os._exit(PARTIAL)
 
     def __enter__(self) -> HeldSignals:
         heeded = _heeded()
         # Threads started in the block inherit the mask.
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, [*heeded, _WAKE])
-        self._waiter: Running | None = None
+        self._waiter: BackgroundThread | None = None
         self._ending = False
         try:
             _pass_over_one(heeded)
             # Signals that our parent has blocked stay blocked.
             self._numbers = set(heeded) - self._before
             if self._numbers:
-                self._waiter = Running(self._wait)
+                self._waiter = BackgroundThread(self._wait)
         except BaseException:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
             raise

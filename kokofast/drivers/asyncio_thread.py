@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from kokofast.host.threads import LOST_SECONDS, Running
+from kokofast.host.threads import LOST_SECONDS, BackgroundThread
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class AsyncioThread:
         self._loop = self._runner.get_loop()
         self._stop = asyncio.Event()
         self._ended = trio.Event()
-        self._thread: Running
+        self._thread: BackgroundThread
 
     def _body(self) -> None:
         with self._runner as runner:
@@ -32,7 +32,7 @@ class AsyncioThread:
 
     async def __aenter__(self) -> AsyncioThread:
         token = trio.lowlevel.current_trio_token()
-        self._thread = Running(self._body, lambda: token.run_sync_soon(self._ended.set))
+        self._thread = BackgroundThread(self._body, lambda: token.run_sync_soon(self._ended.set))
         return self
 
     async def __aexit__(

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from kokofast.host.threads import LOST_SECONDS, NO_THREAD, Running
+from kokofast.host.threads import LOST_SECONDS, NO_THREAD, BackgroundThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
-_waited_for: set[Running] = set()
+_waited_for: set[BackgroundThread] = set()
 _own = _thread._local()
 
 
@@ -37,9 +37,9 @@ async def in_thread(job: Callable[..., T], *arguments: object, else_here: bool =
         _own.cancelled = cancelled
         result.append(job(*arguments))
 
-    running: Running | None = None
+    running: BackgroundThread | None = None
     try:
-        running = Running(body, lambda: token.run_sync_soon(ended.set))
+        running = BackgroundThread(body, lambda: token.run_sync_soon(ended.set))
         _waited_for.add(running)
         await _wait_for(running, ended, cancelled)
         _waited_for.discard(running)
@@ -51,7 +51,7 @@ async def in_thread(job: Callable[..., T], *arguments: object, else_here: bool =
     return result[0]
 
 
-async def _wait_for(running: Running, ended: trio.Event, cancelled: list[bool]) -> None:
+async def _wait_for(running: BackgroundThread, ended: trio.Event, cancelled: list[bool]) -> None:
     while not running.has_ended():
         try:
             # A thread that dies does not set the event.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.drivers import Stopped
 from kokofast.drivers.inline import InlineDriver
-from kokofast.host.threads import Running
+from kokofast.host.threads import BackgroundThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ class WarmupDriver(InlineDriver):
         # Before Python 3.13 threading takes the thread that imports it first for the main thread.
         import threading  # noqa: F401
 
-        importing = Running(self._import)
+        importing = BackgroundThread(self._import)
         try:
             while queue:
                 self._carry_on(queue)

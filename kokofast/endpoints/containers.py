@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from kokofast.endpoints import cri, docker, process
-from kokofast.endpoints.refusal import Refused
+from kokofast.endpoints.errors import ResolveError
 from kokofast.topology.model import Node
 from kokofast.topology.node_kinds import NODES
 from kokofast.topology.values import quote
@@ -59,7 +59,7 @@ class Container(Protocol):
 
 
 class Daemon(Protocol):
-    """A container daemon. All methods raise Refused, with a sentence for the user."""
+    """A container daemon. All methods raise ResolveError, with a sentence for the user."""
 
     @property
     def title(self) -> str:
@@ -76,7 +76,7 @@ class Daemon(Protocol):
 
 
 def key_of(node: Node) -> Key:
-    """Return the container that a node means. Raises Refused when the daemon's address cannot be used."""
+    """Return the container that a node means. Raises ResolveError when the daemon's address cannot be used."""
     return Key(node.kind, _MODULES[NODES[node.kind].daemon].address_of(node), node.target)
 
 
@@ -92,20 +92,20 @@ class Resolver:
         self._timeout = timeout
         self._daemons: dict[tuple[str, str], Daemon] = {}
 
-    async def resolve(self, nodes: Iterable[Node]) -> dict[str, Found | Refused]:
+    async def resolve(self, nodes: Iterable[Node]) -> dict[str, Found | ResolveError]:
         """Return the container of each node, by the node's name."""
         keys: dict[str, Key] = {}
-        found: dict[str, Found | Refused] = {}
+        found: dict[str, Found | ResolveError] = {}
         for node in nodes:
             try:
                 keys[node.name] = key_of(node)
-            except Refused as refusal:
+            except ResolveError as refusal:
                 found[node.name] = refusal
         wanted = dict.fromkeys(keys.values())
         answers = await self._ask(wanted, lambda daemon, key: _look_up(daemon, key.target))
         return found | {name: answers[key] for name, key in keys.items()}
 
-    async def confirm(self, nodes: Iterable[Node], found: Mapping[str, Found]) -> dict[str, Refused]:
+    async def confirm(self, nodes: Iterable[Node], found: Mapping[str, Found]) -> dict[str, ResolveError]:
         """Ask again, after the namespaces were opened; return the nodes whose container was restarted, and why.
 
         A pid can be used again. If the same process was the container's first one before and after the namespace was
@@ -114,7 +114,7 @@ class Resolver:
         known = {key_of(node): found[node.name] for node in nodes if node.name in found}
         answers = await self._ask(known, lambda daemon, key: _look_again(daemon, key.target, known[key]))
         checked = {node.name: answers[key_of(node)] for node in nodes if node.name in found}
-        return {name: answer for name, answer in checked.items() if isinstance(answer, Refused)}
+        return {name: answer for name, answer in checked.items() if isinstance(answer, ResolveError)}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -125,11 +125,11 @@ class Resolver:
 
     async def _ask(
         self, keys: Iterable[Key], question: Callable[[Daemon, Key], Awaitable[Found]]
-    ) -> dict[Key, Found | Refused]:
+    ) -> dict[Key, Found | ResolveError]:
         groups: dict[tuple[str, str], list[Key]] = {}
         for key in keys:
             groups.setdefault((key.kind, key.address), []).append(key)
-        answers: dict[Key, Found | Refused] = {}
+        answers: dict[Key, Found | ResolveError] = {}
         async with asyncio.TaskGroup() as group:
             for (kind, address), same in groups.items():
                 group.create_task(self._ask_daemon(kind, address, same, question, answers))
@@ -141,7 +141,7 @@ class Resolver:
         address: str,
         keys: list[Key],
         question: Callable[[Daemon, Key], Awaitable[Found]],
-        answers: dict[Key, Found | Refused],
+        answers: dict[Key, Found | ResolveError],
     ) -> None:
         """Put an answer for each key into answers.
 
@@ -159,7 +159,7 @@ class Resolver:
             async with slots:
                 try:
                     answers[key] = await question(daemon, key)
-                except Refused as refusal:
+                except ResolveError as refusal:
                     answers[key] = refusal
                 if not deadline.expired():
                     deadline.reschedule(loop.time() + self._timeout)
@@ -173,9 +173,9 @@ class Resolver:
                     for key in keys:
                         group.create_task(ask(key))
         except TimeoutError:
-            refusal = Refused(f"{daemon.title} did not answer in {self._timeout:g} s")
+            refusal = ResolveError(f"{daemon.title} did not answer in {self._timeout:g} s")
             answers.update((key, refusal) for key in keys if key not in answers)
-        except Refused as refusal:  # by connect()
+        except ResolveError as refusal:  # by connect()
             answers.update(dict.fromkeys(keys, refusal))
 
 
@@ -234,8 +234,8 @@ async def _look_up(daemon: Daemon, target: str) -> Found:
         # It may have ended just now: ask again.
         again = await daemon.find(container.identity, target)
         if (again.identity, again.pid) != (container.identity, container.pid):
-            raise Refused(f"container {quote(target)} was restarted while it was looked up; try again")
-        raise Refused(
+            raise ResolveError(f"container {quote(target)} was restarted while it was looked up; try again")
+        raise ResolveError(
             f"process {container.pid} of this machine is not that of container {quote(target)}: {daemon.title} seems "
             "to run on another machine, or this process in another pid namespace"
         )
@@ -247,7 +247,7 @@ async def _look_again(daemon: Daemon, target: str, before: Found) -> Found:
     started = process.started(before.pid)
     now = await daemon.find(before.identity, target)
     if now.identity != before.identity or now.pid != before.pid or started != before.started:
-        raise Refused(
+        raise ResolveError(
             f"container {quote(target)} was restarted while its namespace was opened (process {before.pid}, then "
             f"{now.pid}); try again"
         )

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote as quote_url
 
+from kokofast.endpoints.errors import ResolveError, unreachable, words
 from kokofast.endpoints.process import is_identity
-from kokofast.endpoints.refusal import Refused, unreachable, words
 from kokofast.topology.values import quote
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def address_of(node: Node) -> str:
     address = os.environ.get("CONTAINER_RUNTIME_ENDPOINT", "")
     path = address.removeprefix("unix://")
     if address and not path.startswith("/"):
-        raise Refused(f"CONTAINER_RUNTIME_ENDPOINT is {quote(address)}: only unix:// addresses can be used")
+        raise ResolveError(f"CONTAINER_RUNTIME_ENDPOINT is {quote(address)}: only unix:// addresses can be used")
     return path
 
 
@@ -81,20 +81,20 @@ class CriRuntime:
         """Find the socket and the API version, and list all containers: CRI cannot look one up by name."""
         paths = [self._path] if self._path else _sockets_here()
         if not paths:
-            raise Refused(
+            raise ResolveError(
                 f"there is no CRI runtime here: none of {', '.join(SOCKETS)} exists; "
                 'give the path of its socket as "socket"'
             )
-        refusals: list[Refused] = []
+        refusals: list[ResolveError] = []
         for path in paths:
             try:
                 await self._open(path)
                 break
-            except Refused as refusal:
+            except ResolveError as refusal:
                 refusals.append(refusal)
                 await self.close()
         else:
-            raise Refused("; ".join(map(str, refusals)))
+            raise ResolveError("; ".join(map(str, refusals)))
         from cri_api.v1 import api_pb2
 
         answer = await self._call("ListContainers", api_pb2.ListContainersRequest(), api_pb2.ListContainersResponse)
@@ -116,13 +116,15 @@ class CriRuntime:
         # CRI-O still has a pid for a container that has exited.
         if answer.status.state != RUNNING:
             state = STATES.get(answer.status.state, "in an unknown state")
-            raise Refused(f"the CRI container {quote(called)} is not running (it is {state})")
+            raise ResolveError(f"the CRI container {quote(called)} is not running (it is {state})")
         pid, sandbox = self._read_info(answer.info, called)
         if pid <= 0:
-            raise Refused(f"the CRI container {quote(called)} is not running (it has no process)")
+            raise ResolveError(f"the CRI container {quote(called)} is not running (it has no process)")
         identity = answer.status.id or identity
         if not is_identity(identity) or (sandbox and not is_identity(sandbox)):
-            raise Refused(f"{self.title} gave an id of container {quote(called)} that is not 64 hexadecimal digits")
+            raise ResolveError(
+                f"{self.title} gave an id of container {quote(called)} that is not 64 hexadecimal digits"
+            )
         return Container(identity, pid, (identity, sandbox))
 
     async def close(self) -> None:
@@ -149,7 +151,9 @@ class CriRuntime:
             with contextlib.suppress(_UnimplementedError):
                 await self._call("Version", api_pb2.VersionRequest(), api_pb2.VersionResponse)
                 return
-        raise Refused(f"{self.title} does not speak CRI (containerd's plugin for it can be disabled in config.toml)")
+        raise ResolveError(
+            f"{self.title} does not speak CRI (containerd's plugin for it can be disabled in config.toml)"
+        )
 
     async def _call(self, method: str, request: Message, answer: type[Answer], called: str = "") -> Answer:
         assert self._channel is not None
@@ -160,17 +164,17 @@ class CriRuntime:
         with self._translated(called):
             data: bytes = await call(request)
         if not _is_short(data) if method.startswith("List") else len(data) > LONGEST_STATUS:
-            raise Refused(f"{self.title} gave an answer to {method} that is longer than any of CRI")
+            raise ResolveError(f"{self.title} gave an answer to {method} that is longer than any of CRI")
         from google.protobuf.message import DecodeError
 
         try:
             return answer.FromString(data)
         except DecodeError:
-            raise Refused(f"{self.title} gave an answer to {method} that is not of CRI") from None
+            raise ResolveError(f"{self.title} gave an answer to {method} that is not of CRI") from None
 
     @contextlib.contextmanager
     def _translated(self, called: str) -> Iterator[None]:
-        """Turn gRPC's exceptions into Refused."""
+        """Turn gRPC's exceptions into ResolveError."""
         import grpc
         import grpc.aio
 
@@ -183,13 +187,13 @@ class CriRuntime:
             if code is grpc.StatusCode.NOT_FOUND and called:
                 raise self._missing(called) from None
             if code is grpc.StatusCode.PERMISSION_DENIED:
-                raise Refused(f"no permission to use {self.title}: {details}") from None
+                raise ResolveError(f"no permission to use {self.title}: {details}") from None
             if code is grpc.StatusCode.UNAVAILABLE:
-                raise Refused(f"{self.title} broke off, or does not speak gRPC: {details}") from None
-            raise Refused(f"{self.title} refuses: {details} ({code.name})") from None
+                raise ResolveError(f"{self.title} broke off, or does not speak gRPC: {details}") from None
+            raise ResolveError(f"{self.title} refuses: {details} ({code.name})") from None
 
-    def _missing(self, called: str) -> Refused:
-        return Refused(f"{self.title} knows no container {quote(called)}")
+    def _missing(self, called: str) -> ResolveError:
+        return ResolveError(f"{self.title} knows no container {quote(called)}")
 
     def _match(self, target: str) -> str:
         """Return the full id. As with docker, try ids first, then names, then prefixes of ids."""
@@ -212,7 +216,7 @@ class CriRuntime:
             return containers[0].id
         ids = [words(container.id[:13]) for container in containers]
         some = ", ".join(ids[:4] + ["..."] * (len(ids) > 4))
-        raise Refused(
+        raise ResolveError(
             f"{quote(target)} can mean {len(ids)} containers of {self.title} ({some}): give more of the id, or "
             "namespace/pod/name"
         )
@@ -228,7 +232,7 @@ class CriRuntime:
             facts = json.loads(info["info"])
             return int(facts["pid"]), str(facts.get("sandboxID", ""))
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
-            raise Refused(f"{self.title} does not tell the process of container {quote(called)}") from None
+            raise ResolveError(f"{self.title} does not tell the process of container {quote(called)}") from None
 
 
 def _is_short(data: bytes) -> bool:
@@ -270,7 +274,7 @@ def _sockets_here() -> list[str]:
     return [path for path in SOCKETS if os.path.exists(path)]
 
 
-class _UnimplementedError(Refused):
+class _UnimplementedError(ResolveError):
     """The runtime does not know the service or the method."""
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote as quote_url
 
+from kokofast.endpoints.errors import ResolveError, unreachable, words
 from kokofast.endpoints.process import is_identity
-from kokofast.endpoints.refusal import Refused, unreachable, words
 from kokofast.topology.values import check_container, quote
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Container(NamedTuple):
 def address_of(node: Node) -> str:
     """Return the daemon's URL: the node's socket, DOCKER_HOST or CONTAINER_HOST, or the default socket.
 
-    Raises Refused.
+    Raises ResolveError.
     """
     if node.socket is not None:
         return UNIX + node.socket
@@ -48,7 +48,7 @@ def address_of(node: Node) -> str:
     address = os.environ.get(variable, "")
     if address:
         if not address.startswith(SCHEMES):
-            raise Refused(f"{variable} is {quote(address)}: only unix:// and tcp:// addresses can be used")
+            raise ResolveError(f"{variable} is {quote(address)}: only unix:// and tcp:// addresses can be used")
         return address
     if node.kind == "docker":
         return UNIX + DOCKER_SOCKET
@@ -91,7 +91,7 @@ class DockerDaemon:
         try:
             check_container(target)  # it becomes a part of a URL
         except ValueError as error:
-            raise Refused(str(error)) from None
+            raise ResolveError(str(error)) from None
         with self._translated(called):
             facts = await self._client.containers.container(quote_url(target, safe="")).show()
             identity, state = facts["Id"], facts["State"]
@@ -99,7 +99,7 @@ class DockerDaemon:
             if not is_identity(identity):
                 raise ValueError("no id of 64 hexadecimal digits")
         if pid <= 0:
-            raise Refused(f"the {self._kind} container {quote(called)} is not running (it is {words(status)})")
+            raise ResolveError(f"the {self._kind} container {quote(called)} is not running (it is {words(status)})")
         return Container(identity, pid, (identity,))
 
     async def close(self) -> None:
@@ -109,7 +109,7 @@ class DockerDaemon:
 
     @contextlib.contextmanager
     def _translated(self, called: str = "") -> Iterator[None]:
-        """Turn aiodocker's and aiohttp's exceptions into Refused."""
+        """Turn aiodocker's and aiohttp's exceptions into ResolveError."""
         import aiodocker
         import aiohttp
 
@@ -120,25 +120,25 @@ class DockerDaemon:
         except aiohttp.ClientError as error:
             raise self._nonsense(error) from None
         except OSError as error:  # files of DOCKER_CERT_PATH
-            raise Refused(f"{self.title} cannot be used: {words(error)}") from None
+            raise ResolveError(f"{self.title} cannot be used: {words(error)}") from None
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             # An answer of another shape than Docker's, met by the libraries or by us.
             raise self._nonsense(error) from None
 
-    def _refusal(self, error: aiodocker.DockerError, called: str) -> Refused:
+    def _refusal(self, error: aiodocker.DockerError, called: str) -> ResolveError:
         cause = error.__context__
         if error.status == NO_CONNECTION:
             reason = getattr(cause, "os_error", cause)
             if isinstance(reason, OSError):
                 hint = "systemctl start podman.socket" if self._kind == "podman" else ""
                 return unreachable(self.title, reason, hint)
-            return Refused(f"{self.title} closed the connection without an answer")
+            return ResolveError(f"{self.title} closed the connection without an answer")
         if error.status == 404 and called:
-            return Refused(f"{self.title} knows no container {quote(called)}")
-        return Refused(f"{self.title} refuses: {words(error.message)} (HTTP {error.status})")
+            return ResolveError(f"{self.title} knows no container {quote(called)}")
+        return ResolveError(f"{self.title} refuses: {words(error.message)} (HTTP {error.status})")
 
-    def _nonsense(self, error: Exception) -> Refused:
-        return Refused(
+    def _nonsense(self, error: Exception) -> ResolveError:
+        return ResolveError(
             f"{self.title} gave an answer that is not of Docker's API: {words(f'{type(error).__name__}: {error}')}"
         )
 

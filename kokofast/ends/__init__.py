@@ -1,6 +1,6 @@
 """End properties, a module each: a field of ends, how the kernel shows it, and how to set it. Pure.
 
-addresses, mac, mtu, txqlen, queues, up, dad and mirror are not here, as they depend on each other: see plan.compare.
+addresses, mac, mtu, txqlen, queues, up, dad and mirror are not here, as they depend on each other: see plan.diff.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kokofast.kinds.fields import Field
 
 # The registered properties: name, which is also that of the module, and the attribute of RTM_NEWLINK that shows it, or
-# that it exists (ops.observe then looks closer).
+# that it exists (ops.dumps then looks closer).
 ATTRIBUTES = {
     "master": "master",
     "altnames": "prop_list",

@@ -8,8 +8,8 @@ from kokofast.engine.groundwork import is_to_do, leave_out, only_new, plan_of, s
 from kokofast.engine.result import APPLIED, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Result, failure_of
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.host.lock import is_locked
-from kokofast.ops.applied import Applied
 from kokofast.ops.executor import Executor
+from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load
 from kokofast.plan.left_over import count_left_over
 from kokofast.plan.operations import MakeNamespace
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.prune import LeftOver
     from kokofast.engine.result_types import Progress
-    from kokofast.engine.seen import Survey
+    from kokofast.engine.snapshot import Survey
     from kokofast.host.kernel import Kernel
-    from kokofast.ops.executor import Refusal
+    from kokofast.ops.executor import OperationError
     from kokofast.topology.model import Topology
 
 ATTEMPTS = 5  # while other labs remove the namespaces that the run uses
@@ -179,7 +179,7 @@ class _Run:
         """
         if self.result.status != ROLLED_BACK:
             return False
-        from kokofast.engine.recheck import lost_to
+        from kokofast.engine.verify import lost_to
 
         labs = lost_to(applied)
         if not labs:
@@ -229,7 +229,7 @@ class _Run:
             numbers = [n for n in numbers if applied.done.issuperset(plan.after[n])]
             after = None
 
-        def report(places: Sequence[int], answers: Sequence[Refusal | None]) -> None:
+        def report(places: Sequence[int], answers: Sequence[OperationError | None]) -> None:
             for place, answer in zip(places, answers, strict=True):
                 applied.note(numbers[place], answer)
             if self.progress is not None:
@@ -254,20 +254,20 @@ class _Run:
         self.result.errors = failures_of(applied)
         failed = applied.failed_links()
         if self.keep_going:
-            from kokofast.engine.recheck import bereft
+            from kokofast.engine.verify import dependents_of
 
-            lost = bereft(applied, failed)
+            lost = dependents_of(applied, failed)
             self.result.errors += failures_of_bereft(applied, lost) + failures_of_nodes(applied)
             failed |= lost
         return failed
 
     async def _roll_back(self, applied: Applied, only: set[int] | None) -> None:
         applied.spend_reserve()
-        from kokofast.engine.rollback import take_back
+        from kokofast.engine.rollback import roll_back
 
         self.result.begin_rollback()
         with self.driver.shielded(), self.result.stage("rollback"):
-            left = await take_back(applied, only, self.driver, self.progress)
+            left = await roll_back(applied, only, self.driver, self.progress)
         self.result.end_rollback(left, whole=only is None)
         self.result.notes += applied.notes
 
@@ -277,9 +277,9 @@ def _verify(applied: Applied) -> None:
     kernel = applied.executor.kernel
     has_parents = any(link.parent is not None for link in applied.topology.links)
     if has_parents or any(handle and kernel.misled(handle) for handle in applied.executor.handles):
-        from kokofast.engine.recheck import fail_the_misled  # rarely needed
+        from kokofast.engine.verify import verify_namespaces  # rarely needed
 
-        fail_the_misled(applied)
+        verify_namespaces(applied)
 
 
 def _count_failed(applied: Applied, result: Result) -> None:
@@ -301,7 +301,7 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
         for operation in (applied.plan.operations[number] for number in applied.done)
     )
     if len(actions) > 1:  # not for koko's command line
-        from kokofast.engine.crowd import crowded
+        from kokofast.engine.neighbour_limits import crowded
 
         result.notes += crowded(applied.topology)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kokofast.drivers import run_all
 from kokofast.engine.result import Failure
-from kokofast.ops.applied import ENDED
-from kokofast.ops.observe import LINKS, Patience, observe
+from kokofast.ops.dumps import LINKS, Patience, observe
+from kokofast.ops.journal import ENDED
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:

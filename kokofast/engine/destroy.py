@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import Scene
     from kokofast.host.kernel import Kernel
-    from kokofast.ops.executor import Refusal
+    from kokofast.ops.executor import OperationError
     from kokofast.topology.model import Topology
 
 MIRROR_WORKERS = 2
@@ -156,12 +156,12 @@ async def remove_scene(
         result.notes.append(f"nothing of {what} was found")
 
 
-def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, Refusal]:
+def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, OperationError]:
     """Remove further names of our namespaces; return those that could not be removed, and why.
 
     Nothing shows which name was ours, and with any of them left the namespace lives, with the links in it.
     """
-    failed: dict[str, Refusal] = {}
+    failed: dict[str, OperationError] = {}
     for name, number in scene.other_names.items():
         namespace = scene.survey.observed[number]
         if number in scene.namespaces and namespace is not None:
@@ -197,12 +197,12 @@ async def _remove_mirrors(
     concerned = _mirrored(scene, is_chosen, empty)
     failures: list[Failure] = []
 
-    def report(position: int, refusal: Refusal | None) -> None:
+    def report(position: int, refusal: OperationError | None) -> None:
         if refusal is not None:
             title = scene.titles[concerned[position]]
             failures.append(Failure(title, f"a mirror cannot be removed: {refusal}", refusal.errno))
 
-    def remove(numbers: Sequence[int]) -> list[Refusal | None]:
+    def remove(numbers: Sequence[int]) -> list[OperationError | None]:
         from kokofast.ops.mirror import remove_all
 
         return [remove_all(executor, number, is_chosen) for number in numbers]

@@ -11,7 +11,7 @@ from itertools import chain
 
 from kokofast.host import namespaces as host
 from kokofast.kinds import KINDS
-from kokofast.ops.observe import LINKS, Patience, look_into, observe
+from kokofast.ops.dumps import LINKS, Patience, look_into, observe
 from kokofast.plan.parents import Standing, obstacle
 from kokofast.wire.message import KernelError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Set
 
     from kokofast.host.kernel import Handle, Kernel
-    from kokofast.ops.applied import Applied
+    from kokofast.ops.journal import Applied
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import IfRef
     from kokofast.topology.model import Link

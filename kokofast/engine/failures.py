@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from kokofast.ops.applied import Applied
+    from kokofast.ops.journal import Applied
 
 
 def failures_of(applied: Applied) -> list[Failure]:

@@ -7,10 +7,10 @@ import os
 
 from kokofast.endpoints import local
 from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, failure_of
-from kokofast.engine.seen import look
+from kokofast.engine.snapshot import look
 from kokofast.host import namespaces as host
 from kokofast.host.lock import is_locked
-from kokofast.ops.observe import ALL_MIRRORS, BESIDE_OURS, observe
+from kokofast.ops.dumps import ALL_MIRRORS, BESIDE_OURS, observe
 from kokofast.ops.registry import home_of
 from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.ownership import lab_of, lab_of_alias
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.result import Result
     from kokofast.engine.result_types import Progress
-    from kokofast.engine.seen import Survey
+    from kokofast.engine.snapshot import Survey
     from kokofast.host.kernel import Handle, Kernel
-    from kokofast.ops.observe import Sight
+    from kokofast.ops.dumps import Sight
     from kokofast.plan.node_change import Router
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import Operation
@@ -280,7 +280,7 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
         result.links["created"] = plan.actions.count(CREATE)
         result.links["updated"] = plan.actions.count(UPDATE)
         result.namespaces["created"] = sum(isinstance(one, MakeNamespace) for one in plan.operations)
-        from kokofast.engine.crowd import crowded
+        from kokofast.engine.neighbour_limits import crowded
 
         result.planned = _describe(plan, plan.operations)
         result.notes = plan.notes + (crowded(topology) if plan.operations else [])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import OwnedInterface, Scene
-    from kokofast.engine.seen import Survey
+    from kokofast.engine.snapshot import Survey
     from kokofast.host.kernel import Kernel
     from kokofast.topology.model import Topology
 

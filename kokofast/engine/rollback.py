@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from kokofast.drivers import run_all
 from kokofast.engine.scene import scan
 from kokofast.ops import delete_group, remove_namespace
-from kokofast.ops.applied import ENDED
+from kokofast.ops.dumps import MARKS, Patience
 from kokofast.ops.executor import Executor
-from kokofast.ops.observe import MARKS, Patience
+from kokofast.ops.journal import ENDED
 from kokofast.ops.registry import MODULES, home
 from kokofast.ops.remove_namespace import give_back_if_used, used_by_others
 from kokofast.plan.teardown import OwnedEnd, plan_teardown
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle
-    from kokofast.ops.applied import Applied
-    from kokofast.ops.executor import Refusal
+    from kokofast.ops.executor import OperationError
+    from kokofast.ops.journal import Applied
     from kokofast.plan.operations import DeleteGroup, RemoveNamespace
 
 # Deletions mostly wait for RCU: many requests at a time share the grace periods.
@@ -51,8 +51,8 @@ class TornDown:
         self.links: set[int] = set()
         self.missed: set[int] = set()  # links with an end that was not in its namespace any more
         self.namespaces: list[str] = []
-        self.failed_links: dict[int, Refusal] = {}
-        self.failed_namespaces: dict[str, Refusal] = {}
+        self.failed_links: dict[int, OperationError] = {}
+        self.failed_namespaces: dict[str, OperationError] = {}
         self.held: list[str] = []  # namespaces without a name now that something else keeps alive
 
 
@@ -180,7 +180,7 @@ async def _delete_links(
     workers: int,
     step: Callable[[], None],
 ) -> None:
-    def report(_: int, answers: list[tuple[int, Refusal | None]]) -> None:
+    def report(_: int, answers: list[tuple[int, OperationError | None]]) -> None:
         for link, refusal in answers:
             if refusal is None:
                 done.links.add(link)
@@ -190,7 +190,7 @@ async def _delete_links(
                 done.failed_links[link] = refusal
         step()
 
-    def delete(chosen: Sequence[DeleteGroup]) -> list[list[tuple[int, Refusal | None]]]:
+    def delete(chosen: Sequence[DeleteGroup]) -> list[list[tuple[int, OperationError | None]]]:
         return [delete_group.execute(executor, operation) for operation in chosen]
 
     workers = max(min(workers, executor.kernel.capacity), 1)
@@ -207,7 +207,7 @@ async def _delete_moved(
 ) -> None:
     """Look everywhere for links that were not in their namespaces any more, and delete those that were moved.
 
-    A moved interface keeps its mark, and its random ifindex (see ops.indexes).
+    A moved interface keeps its mark, and its random ifindex (see ops.ifindex).
     """
     lost = {end.ifindex: end.link for end in ends}
     links = {end.link for end in ends}
@@ -256,7 +256,7 @@ async def _remove_namespaces(
     kernel = executor.kernel
     patience = Patience(MARKS)
 
-    def report(number: int, refusal: Refusal | None) -> None:
+    def report(number: int, refusal: OperationError | None) -> None:
         name = removals[number].name
         if refusal is _UNWATCHED:
             unwatched[removals[number].ns] = removals[number]
@@ -267,7 +267,7 @@ async def _remove_namespaces(
             done.failed_namespaces[name] = refusal
         step()
 
-    def remove_each(chosen: Sequence[RemoveNamespace]) -> list[Refusal | None]:
+    def remove_each(chosen: Sequence[RemoveNamespace]) -> list[OperationError | None]:
         handles = [executor.handle(operation.ns) for operation in chosen]
         with kernel.using(handles):  # opens closed ones again, all at once
             # Also check before removing the name: a kill in between would leave links where nobody finds them.
@@ -287,16 +287,16 @@ async def _remove_namespaces(
                 for operation, why in zip(chosen, used, strict=True)
             ]
 
-    def spare(operation: RemoveNamespace) -> Refusal | None:
+    def spare(operation: RemoveNamespace) -> OperationError | None:
         return None if lab is None else give_back_if_used(executor, operation, lab, patience)
 
-    def remove_one(operation: RemoveNamespace) -> Refusal | None:
+    def remove_one(operation: RemoveNamespace) -> OperationError | None:
         try:
             return remove_each([operation])[0]
         except OSError as error:
             return error
 
-    def remove_chunk(chosen: Sequence[RemoveNamespace]) -> list[Refusal | None]:
+    def remove_chunk(chosen: Sequence[RemoveNamespace]) -> list[OperationError | None]:
         try:
             return remove_each(chosen)
         except OSError:  # of one of them: try each alone
@@ -306,7 +306,7 @@ async def _remove_namespaces(
     await run_all(driver, removals, remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
 
 
-async def take_back(
+async def roll_back(
     applied: Applied, only: set[int] | None, driver: Driver, progress: Progress | None = None
 ) -> list[str]:
     """Undo what a run made: all of it, or with ``only`` these links (then its namespaces stay).

@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kokofast.endpoints import local
-from kokofast.engine.seen import Survey, look
+from kokofast.engine.snapshot import Survey, look
 from kokofast.host import namespaces as host
-from kokofast.ops.observe import BESIDE_OURS, LINKS, MARKS, HinderedError, Patience, observe, observe_marks
+from kokofast.ops.dumps import BESIDE_OURS, LINKS, MARKS, HinderedError, Patience, observe, observe_marks
 from kokofast.plan.ownership import lab_of, lab_of_alias, lab_of_namespace, marks_of_nodes, namespace_alias
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.node_kinds import NODES

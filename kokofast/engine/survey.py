@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokofast.engine.groundwork import Paths, record_unresolved
-from kokofast.engine.seen import Survey
+from kokofast.engine.snapshot import Survey
 from kokofast.topology.node_kinds import NODES
 
 TYPE_CHECKING = False

@@ -47,7 +47,7 @@ def no_thread(error: RuntimeError | MemoryError) -> OSError:
     )
 
 
-class Running:
+class BackgroundThread:
     """A job in a new thread, started at once. Raises OSError EAGAIN or ENOMEM when no thread can be started.
 
     ident is the thread's, for pthread_kill(3). then() is called in the thread after the job, but not when the thread
@@ -112,7 +112,7 @@ def in_own_thread(job: Callable[[], T]) -> T:
     result: list[T] = []
     for attempts_left in range(ATTEMPTS - 1, -1, -1):
         try:
-            running = Running(lambda: result.append(job()))
+            running = BackgroundThread(lambda: result.append(job()))
         except OSError as error:
             # The thread before has ended its job, but may still count as a thread.
             if error.errno not in NO_THREAD or not attempts_left:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 
 from kokofast import __version__
-from kokofast.cli.output import complain, lacking, say, sentence_of, tell_of_wait, with_streams
+from kokofast.cli.output import lacking, print_error, say, sentence_of, tell_of_wait, with_streams
 from kokofast.koko.grammar import HELP, Create, Delete, Show, UsageError, parse
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ def _run(argv: list[str]) -> int:
     try:
         action = parse(argv)
     except UsageError as error:
-        complain(f"kokofast: {error}; see kokofast -h")
+        print_error(f"kokofast: {error}; see kokofast -h")
         return INVALID
     if isinstance(action, Show):
         return _show(action)
@@ -41,7 +41,7 @@ def _run(argv: list[str]) -> int:
 
     missing = missing_capabilities()
     if missing:
-        complain(f"kokofast: {lacking(missing)}")
+        print_error(f"kokofast: {lacking(missing)}")
         return FAILED
     from kokofast.drivers import Stop, Stopped
     from kokofast.drivers.inline import InlineDriver
@@ -57,10 +57,10 @@ def _run(argv: list[str]) -> int:
             _create(driver, kernel, action.topology) if isinstance(action, Create) else _delete(driver, kernel, action)
         )
     except Stopped:
-        complain("kokofast: interrupted")
+        print_error("kokofast: interrupted")
         return FAILED
     except (OSError, KernelError, MemoryError, ImportError) as error:
-        complain(f"kokofast: {sentence_of(error)}")
+        print_error(f"kokofast: {sentence_of(error)}")
         return FAILED
     finally:
         kernel.close()
@@ -98,19 +98,19 @@ def _create(driver: InlineDriver, kernel: Kernel, topology: Topology) -> int:
     except Stopped:
         if result.status == UNCHANGED:  # nothing was made
             raise
-        complain("kokofast: interrupted; what was made has been taken back")
+        print_error("kokofast: interrupted; what was made has been taken back")
     except (OSError, KernelError, MemoryError, ImportError) as error:
-        complain(f"kokofast: {sentence_of(error)}")
+        print_error(f"kokofast: {sentence_of(error)}")
         if result.status == UNCHANGED:
             return FAILED
     for note in result.notes:
-        complain(f"kokofast: {note}")
+        print_error(f"kokofast: {note}")
     for failure in result.errors:
-        complain(f"kokofast: {failure}")
+        print_error(f"kokofast: {failure}")
     for line in result.left:
-        complain(f"kokofast: could not be taken back: {line}")
+        print_error(f"kokofast: could not be taken back: {line}")
     if result.status == UNCHANGED:
-        complain(f"kokofast: {topology.links[0].title()} is there already; nothing to do")
+        print_error(f"kokofast: {topology.links[0].title()} is there already; nothing to do")
     if result.status in (APPLIED, UNCHANGED):
         return OK
     return INVALID if result.status == "invalid" else PARTIAL if result.left else FAILED
@@ -122,10 +122,10 @@ def _delete(driver: InlineDriver, kernel: Kernel, action: Delete) -> int:
 
     notes, problems, refusal = drive(delete(driver, kernel, action, lambda lab: tell_of_wait(lab, quiet=False)))
     for note in notes:
-        complain(f"kokofast: {note}")
+        print_error(f"kokofast: {note}")
     for problem in problems:
-        complain(f"kokofast: {problem}")
+        print_error(f"kokofast: {problem}")
     if refusal is not None:
-        complain(f"kokofast: {action.place}: {action.ifname} cannot be deleted: {refusal}")
+        print_error(f"kokofast: {action.place}: {action.ifname} cannot be deleted: {refusal}")
         return FAILED
     return INVALID if problems else OK

@@ -9,8 +9,8 @@ from kokofast.engine.result import UNCHANGED, Result
 from kokofast.engine.survey import survey_nodes
 from kokofast.host import namespaces as host
 from kokofast.ops.delete_group import ANOTHER, GONE, delete_one
+from kokofast.ops.dumps import LINKS, Patience, look_into, observe
 from kokofast.ops.mirror_filters import remove_everywhere
-from kokofast.ops.observe import LINKS, Patience, look_into, observe
 from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of, lab_of
 from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.koko.grammar import Delete
-    from kokofast.ops.executor import Refusal
+    from kokofast.ops.executor import OperationError
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.topology.model import Node
 
 
 async def delete(
     driver: Driver, kernel: Kernel, action: Delete, waits: Callable[[str | None], Callable[[], object] | None]
-) -> tuple[list[str], list[Problem], Refusal | None]:
+) -> tuple[list[str], list[Problem], OperationError | None]:
     """Delete the interface, under the lock of its lab.
 
     waits(lab) returns what to call while another run holds the lock; lab is None, all labs, for an interface whose
@@ -53,7 +53,7 @@ async def delete(
 
 async def _delete(
     driver: Driver, kernel: Kernel, handle: Handle, namespace: Namespace, interface: Interface, lab: str
-) -> Refusal | None:
+) -> OperationError | None:
     places = [handle]
     other = _other_end(kernel, interface, namespace)
     if other is not None:
@@ -123,7 +123,7 @@ def _by_hand(node: Node, handle: Handle, ifname: str) -> str:
     return f"nsenter --net={quote(handle.path)} ip link del {quote(ifname)}"
 
 
-def _remove_mirrors(kernel: Kernel, handle: Handle, cookie: bytes) -> Refusal | None:
+def _remove_mirrors(kernel: Kernel, handle: Handle, cookie: bytes) -> OperationError | None:
     try:
         with kernel.using([handle]):
             return remove_everywhere(kernel, handle, lambda _: True, cookie)

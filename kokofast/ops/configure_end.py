@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 
 from kokofast.ends import ATTRIBUTES, ENDS, present
-from kokofast.ops.applied import look, twice
-from kokofast.ops.observe import ADDRESS_PROTOCOL
+from kokofast.ops.dumps import ADDRESS_PROTOCOL
+from kokofast.ops.journal import look, twice
 from kokofast.plan.plan import UPDATE
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_SETLINK
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kokofast.host.kernel import Handle
-    from kokofast.ops.applied import Applied
-    from kokofast.ops.executor import Executor, Refusal
+    from kokofast.ops.executor import Executor, OperationError
+    from kokofast.ops.journal import Applied
     from kokofast.plan.observed import Interface
     from kokofast.plan.operations import Change, ConfigureEnd, IfRef, Setting
     from kokofast.plan.plan import Plan
@@ -34,13 +34,13 @@ DISABLE_IPV6 = "ipv6/conf/{}/disable_ipv6"
 _NO_SYSCTL = (errno.ENOENT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def execute(executor: Executor, operations: Sequence[ConfigureEnd]) -> list[Refusal | None]:
+def execute(executor: Executor, operations: Sequence[ConfigureEnd]) -> list[OperationError | None]:
     """Change interfaces, with one send for each namespace; return the first refusal of each interface."""
     return _change(executor, [(operation.interface, operation.change) for operation in operations])
 
 
-def _change(executor: Executor, changes: Sequence[tuple[IfRef, Change]]) -> list[Refusal | None]:
-    results: list[Refusal | None] = [None] * len(changes)
+def _change(executor: Executor, changes: Sequence[tuple[IfRef, Change]]) -> list[OperationError | None]:
+    results: list[OperationError | None] = [None] * len(changes)
     by_namespace: dict[int, list[int]] = {}
     for number, (reference, _) in enumerate(changes):
         by_namespace.setdefault(reference.ns, []).append(number)
@@ -66,7 +66,7 @@ def _change_in(
     executor: Executor,
     handle: Handle,
     changes: Sequence[tuple[int, IfRef, Change]],
-    results: list[Refusal | None],
+    results: list[OperationError | None],
 ) -> None:
     requests: list[Request] = []
     owners: list[tuple[int, IfRef]] = []
@@ -101,7 +101,7 @@ def _goes_down(change: Change) -> bool:
     return change.up is False or any(one.restarts for one in change.properties)
 
 
-def _set_sysctls_back(executor: Executor, reference: IfRef) -> Refusal | None:
+def _set_sysctls_back(executor: Executor, reference: IfRef) -> OperationError | None:
     """Restore the sysctls of an interface that this run has changed."""
     handle = executor.handle(reference.ns)
     try:
@@ -241,7 +241,7 @@ def _value(interface: Interface, attribute: str) -> object:
     return named[attribute] if attribute in named else getattr(interface, attribute)
 
 
-def locate(applied: Applied, operation: ConfigureEnd, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
+def locate(applied: Applied, operation: ConfigureEnd, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
     """Find the field of the end, or its address, that was refused."""
     from kokofast.ops.refusals import FIELDS, path_of, problem_of_end
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ops.applied import ENDED, twice
-from kokofast.ops.observe import ADDRESS_PROTOCOL, LOOPBACK_IFINDEX
+from kokofast.ops.dumps import ADDRESS_PROTOCOL, LOOPBACK_IFINDEX
+from kokofast.ops.journal import ENDED, twice
 from kokofast.ops.routers import marked_addresses
 from kokofast.plan.node_change import NodeChange
 from kokofast.plan.nodes import LOOPBACK, ROUTING, name_of
@@ -34,8 +34,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from kokofast.ops.applied import Applied
-    from kokofast.ops.executor import Executor, Refusal
+    from kokofast.ops.executor import Executor, OperationError
+    from kokofast.ops.journal import Applied
     from kokofast.plan.operations import ConfigureNode
     from kokofast.plan.plan import Plan
     from kokofast.plan.shortest_paths import Goal, Hop, Routes
@@ -53,12 +53,12 @@ _DONE = {
 }
 
 
-def execute(executor: Executor, operations: Sequence[ConfigureNode]) -> list[Refusal | None]:
+def execute(executor: Executor, operations: Sequence[ConfigureNode]) -> list[OperationError | None]:
     """Set the nodes, each by one send; return the first refusal of each."""
     return [_set(executor, item.ns, item.change, item.lab) for item in operations]
 
 
-def _set(executor: Executor, ns: int, change: NodeChange, lab: str) -> Refusal | None:
+def _set(executor: Executor, ns: int, change: NodeChange, lab: str) -> OperationError | None:
     handle = executor.handle(ns)
     try:
         with executor.kernel.using([handle]):
@@ -191,7 +191,7 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
     return left
 
 
-def _set_back(executor: Executor, operation: ConfigureNode) -> Refusal | None:
+def _set_back(executor: Executor, operation: ConfigureNode) -> OperationError | None:
     refusal = _set(executor, operation.ns, operation.change.reversed(), operation.lab)
     if isinstance(refusal, KernelError):
         # A route that was to be given back never went; or its interface was changed by others.
@@ -199,7 +199,7 @@ def _set_back(executor: Executor, operation: ConfigureNode) -> Refusal | None:
     return None if refusal is not None and refusal.errno in ENDED else refusal
 
 
-def locate(applied: Applied, operation: ConfigureNode, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
+def locate(applied: Applied, operation: ConfigureNode, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
     """Blame an address or a route of the node, or the routing of the lab."""
     from kokofast.ops.refusals import words_of
 
@@ -262,7 +262,7 @@ def _route_as_dict(goal: Goal, routes: Routes) -> dict[str, object] | None:
     return {"to": name_of(goal), "hops": hops, **metric}
 
 
-def remove_all(executor: Executor, ns: int, lab: str) -> Refusal | None:
+def remove_all(executor: Executor, ns: int, lab: str) -> OperationError | None:
     """Take away the addresses and the mark of a lab; its routes go with its links.
 
     Nothing tells what sysctls were before.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 
 from kokofast.kinds import KINDS
-from kokofast.ops.applied import look
-from kokofast.ops.observe import observe
+from kokofast.ops.dumps import observe
+from kokofast.ops.journal import look
 from kokofast.plan.ownership import group_of, lab_of
 from kokofast.topology.problems import Problem
 from kokofast.wire.link import RTM_NEWLINK
@@ -16,8 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kokofast.ops.applied import Applied
-    from kokofast.ops.executor import Executor, Refusal
+    from kokofast.ops.executor import Executor, OperationError
+    from kokofast.ops.journal import Applied
     from kokofast.plan.operations import CreateLink, IfRef
     from kokofast.plan.plan import Plan
     from kokofast.plan.step import Step
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 INDEX_ATTEMPTS = 8
 
 
-def execute(executor: Executor, operations: Sequence[CreateLink]) -> list[Refusal | None]:
+def execute(executor: Executor, operations: Sequence[CreateLink]) -> list[OperationError | None]:
     """Create links; choose another ifindex when one is taken by then."""
     places = {reference.ns for operation in operations for reference in operation.makes}
     places |= {operation.sender for operation in operations if operation.sender is not None}
-    results: dict[int, Refusal | None] = {}
+    results: dict[int, OperationError | None] = {}
     waiting = dict(enumerate(operations))
     try:
         with executor.kernel.using([executor.handle(ns) for ns in sorted(places)]):
@@ -47,15 +47,15 @@ def execute(executor: Executor, operations: Sequence[CreateLink]) -> list[Refusa
     return [results[number] for number in range(len(operations))]
 
 
-def _send_creations(executor: Executor, operations: Sequence[CreateLink]) -> list[Refusal | None]:
+def _send_creations(executor: Executor, operations: Sequence[CreateLink]) -> list[OperationError | None]:
     by_sender: dict[int | None, list[int]] = {}
     for number, operation in enumerate(operations):
         by_sender.setdefault(operation.sender, []).append(number)
     executor.indexes.choose(operations)
-    results: list[Refusal | None] = [None] * len(operations)
+    results: list[OperationError | None] = [None] * len(operations)
     for sender, numbers in by_sender.items():
         requests = [_request(operations[number]) for number in numbers]
-        answers: Sequence[Refusal | None]
+        answers: Sequence[OperationError | None]
         try:
             handle = executor.kernel.scratch() if sender is None else executor.handle(sender)
             answers = executor.kernel.send(handle, requests, executor.resolve)
@@ -87,7 +87,7 @@ def _request(operation: CreateLink) -> Request:
     return Request(RTM_NEWLINK, header, attributes, NLM_F_CREATE | NLM_F_EXCL)  # type: ignore[arg-type]
 
 
-def _index_taken(result: Refusal | None) -> bool:
+def _index_taken(result: OperationError | None) -> bool:
     # EEXIST may also mean the name. Since Linux 6.15 a taken index gives EEXIST for the first end, EBUSY for the peer.
     return isinstance(result, KernelError) and result.errno in (errno.EBUSY, errno.EEXIST)
 
@@ -135,7 +135,7 @@ def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
     )
 
 
-def locate(applied: Applied, operation: CreateLink, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
+def locate(applied: Applied, operation: CreateLink, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
     """Find the field of the link, its kind or its parent that was refused; obstacle is (field, sentence) if known."""
     from kokofast.ops.refusals import FIELDS, path_of, words_of
 
@@ -162,7 +162,7 @@ def locate(applied: Applied, operation: CreateLink, refusal: Refusal, obstacle: 
     return Problem(place, f"{link.title()}: {text}")
 
 
-def _lacks_kind(refusal: Refusal) -> bool:
+def _lacks_kind(refusal: OperationError) -> bool:
     # rtnl_newlink(); before Linux 4.20 without a message.
     return (
         isinstance(refusal, KernelError)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ops.observe import look_at, members_of
+from kokofast.ops.dumps import look_at, members_of
 from kokofast.ops.routes import routes_in_the_way
 from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import APART, lab_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kokofast.host.kernel import Handle, Kernel
-    from kokofast.ops.executor import Executor, Refusal
+    from kokofast.ops.executor import Executor, OperationError
     from kokofast.plan.observed import Interface
     from kokofast.plan.operations import DeleteGroup
 
@@ -36,7 +36,7 @@ CHUNK = 1000  # interfaces that are deleted at once
 _TOO_MUCH = (errno.EMSGSIZE, errno.ENOBUFS)
 
 
-def execute(executor: Executor, operation: DeleteGroup) -> list[tuple[int, Refusal | None]]:
+def execute(executor: Executor, operation: DeleteGroup) -> list[tuple[int, OperationError | None]]:
     """Delete the links; return (link, refusal or None) for each. The refusal is GONE if its interface is not there.
 
     Try failures once more: after an error of the socket it is not known what was done.
@@ -48,12 +48,12 @@ def execute(executor: Executor, operation: DeleteGroup) -> list[tuple[int, Refus
     return [(link, _better(first, second)) for (link, first), (_, second) in zip(answers, again, strict=True)]
 
 
-def _better(first: Refusal | None, second: Refusal | None) -> Refusal | None:
+def _better(first: OperationError | None, second: OperationError | None) -> OperationError | None:
     # If it is gone at the second attempt, the first may have deleted it.
     return None if first is None or second is None else GONE if GONE in (first, second) else first
 
 
-def _execute(executor: Executor, operation: DeleteGroup) -> list[tuple[int, Refusal | None]]:
+def _execute(executor: Executor, operation: DeleteGroup) -> list[tuple[int, OperationError | None]]:
     try:
         handle = executor.handle(operation.ns)
         with executor.kernel.using([handle], to_ask=True):
@@ -64,7 +64,7 @@ def _execute(executor: Executor, operation: DeleteGroup) -> list[tuple[int, Refu
 
 def _delete_group(
     executor: Executor, handle: Handle, operation: DeleteGroup, *, with_routes: bool = True
-) -> list[tuple[int, Refusal | None]]:
+) -> list[tuple[int, OperationError | None]]:
     kernel = executor.kernel
     namespace = Namespace(handle.identity)
 
@@ -75,7 +75,7 @@ def _delete_group(
     group = operation.group & ~APART
     members = members_of(kernel, handle, group)
     wanted = {item.ifindex for item in members if is_ours(item)}.intersection(operation.ifindexes)
-    answers: dict[int, Refusal | None] = {}
+    answers: dict[int, OperationError | None] = {}
     if len(wanted) < len(members) or not executor.is_alone or any(item.group != group for item in members):
         if len(wanted) > FEW:
             answers = _delete_apart(kernel, handle, group, sorted(wanted), is_ours)
@@ -97,14 +97,14 @@ def _delete_group(
 
 def _delete_apart(
     kernel: Kernel, handle: Handle, group: int, wanted: Sequence[int], is_ours: Callable[[Interface], bool]
-) -> dict[int, Refusal | None]:
+) -> dict[int, OperationError | None]:
     """Delete many interfaces of a group that has others: move them to a group of their own, and delete that.
 
     So the kernel waits for RCU once, not once an interface. The new group counts as a mark: destroy finds what a run
     that is killed in between leaves. Return what became of each, nothing of those to be deleted one by one.
     """
     apart = group | APART
-    answers: dict[int, Refusal | None] = {}
+    answers: dict[int, OperationError | None] = {}
     for start in range(0, len(wanted), CHUNK):
         chosen = wanted[start : start + CHUNK]
         moved = kernel.send(handle, [Request(RTM_SETLINK, {"index": index}, {"group": apart}) for index in chosen])
@@ -123,7 +123,9 @@ def _delete_apart(
     return answers
 
 
-def delete_one(kernel: Kernel, handle: Handle, ifindex: int, is_ours: Callable[[Interface], bool]) -> Refusal | None:
+def delete_one(
+    kernel: Kernel, handle: Handle, ifindex: int, is_ours: Callable[[Interface], bool]
+) -> OperationError | None:
     """Delete an interface if it is still ours; otherwise return GONE or ANOTHER. Raises OSError."""
     found = look_at(kernel, handle, ifindex)
     if found is None:
@@ -134,5 +136,5 @@ def delete_one(kernel: Kernel, handle: Handle, ifindex: int, is_ours: Callable[[
     return _or_gone(answer)
 
 
-def _or_gone(answer: Refusal | None) -> Refusal | None:
+def _or_gone(answer: OperationError | None) -> OperationError | None:
     return GONE if answer is not None and answer.errno == errno.ENODEV else answer

@@ -8,8 +8,8 @@ from __future__ import annotations
 import _thread
 import errno
 
-from kokofast.ops.indexes import Indexes
-from kokofast.ops.observe import NO_MIRRORS, look_at, observe
+from kokofast.ops.dumps import NO_MIRRORS, look_at, observe
+from kokofast.ops.ifindex import Indexes
 from kokofast.ops.registry import home_of
 from kokofast.plan.operations import IfRef, MarkRef, NsRef
 from kokofast.plan.ownership import first_address, is_our_group
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Namespace
     from kokofast.plan.operations import Operation
 
-    Refusal = KernelError | OSError
+    OperationError = KernelError | OSError
     T = TypeVar("T")
 
 
@@ -85,7 +85,7 @@ class Executor:
             return first_address(place, self.indexes.salt_of(reference.interface), reference.lab)
         raise TypeError(f"{reference!r} is neither a number nor a reference")
 
-    def execute(self, operations: Sequence[Operation]) -> list[Refusal | None]:
+    def execute(self, operations: Sequence[Operation]) -> list[OperationError | None]:
         """Carry out operations of one type that are ready; return one result each, in order."""
         self.begun.update(operations)
         return home_of(operations[0]).execute(self, operations)
@@ -106,7 +106,7 @@ class Executor:
     def replaced(self, handle: Handle, reference: IfRef, *, ours: bool = False) -> KernelError | None:
         """Return a refusal if an interface's ifindex is that of another one now. Raises OSError.
 
-        Interfaces made by this run need no check: their indexes are their own (see ops.indexes).
+        Interfaces made by this run need no check: their indexes are their own (see ops.ifindex).
         """
         if self.indexes.has_chosen(reference):
             return None

@@ -8,7 +8,7 @@ import time
 
 from kokofast.endpoints.local import stale
 from kokofast.host.namespaces import NETNS_DIR, DirectoryLockedError, claimed, named
-from kokofast.ops.observe import ATTEMPTS, PAUSE_SECONDS, look_into
+from kokofast.ops.dumps import ATTEMPTS, PAUSE_SECONDS, look_into
 from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kokofast.host.kernel import Handle
-    from kokofast.ops.applied import Applied
-    from kokofast.ops.executor import Executor, Refusal
+    from kokofast.ops.executor import Executor, OperationError
+    from kokofast.ops.journal import Applied
     from kokofast.plan.operations import MakeNamespace
     from kokofast.plan.plan import Plan
     from kokofast.plan.step import Step
@@ -32,14 +32,14 @@ LOCK_ATTEMPTS = 1000
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def execute(executor: Executor, operations: Sequence[MakeNamespace]) -> list[Refusal | None]:
+def execute(executor: Executor, operations: Sequence[MakeNamespace]) -> list[OperationError | None]:
     """Make namespaces; return one result each, in order.
 
     Use a namespace that another program, such as another run, has made since the survey: it stays theirs. Wait for
     names that have no namespace yet, all together, unless the run is stopped. Make one that is gone again, because the
     other run failed.
     """
-    answers: dict[int, Refusal | None] = {}
+    answers: dict[int, OperationError | None] = {}
     missing: Operations = dict(enumerate(operations))
     taken: Operations = {}
     for _ in range(ATTEMPTS):
@@ -55,7 +55,7 @@ def execute(executor: Executor, operations: Sequence[MakeNamespace]) -> list[Ref
     return [answers[number] for number in range(len(operations))]
 
 
-def _make(executor: Executor, missing: Operations, answers: dict[int, Refusal | None]) -> Operations:
+def _make(executor: Executor, missing: Operations, answers: dict[int, OperationError | None]) -> Operations:
     """Make those with free names; return the others."""
     taken: Operations = {}
     if not missing:
@@ -90,7 +90,7 @@ def _as_soon_as_unlocked(executor: Executor, jobs: Sequence[tuple[str, str]]) ->
     raise AssertionError("unreachable")
 
 
-def _adopt(executor: Executor, taken: Operations, answers: dict[int, Refusal | None]) -> Operations:
+def _adopt(executor: Executor, taken: Operations, answers: dict[int, OperationError | None]) -> Operations:
     """Use the namespaces in ``taken`` that exist now, and return those whose name is gone; remove both from it."""
     gone: Operations = {}
     if not taken:
@@ -137,7 +137,7 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
     return left
 
 
-def locate(applied: Applied, operation: MakeNamespace, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
+def locate(applied: Applied, operation: MakeNamespace, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
     """Find the first node of that name."""
     from kokofast.ops.refusals import words_of
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import _thread
 import errno
 
-from kokofast.ops.applied import GONE, look, twice
+from kokofast.ops.dumps import ADDRESSES, ALL_MIRRORS
+from kokofast.ops.journal import GONE, look, twice
 from kokofast.ops.mirror_filters import BareQdisc, add_mirror, remove_bare, remove_everywhere, remove_mirrors, set_mtu
-from kokofast.ops.observe import ADDRESSES, ALL_MIRRORS
 from kokofast.ops.traffic_control import TrafficControl
-from kokofast.plan.compare import IPV6_MIN_MTU
+from kokofast.plan.diff import IPV6_MIN_MTU
 from kokofast.plan.operations import AddMirror
 from kokofast.wire.addr import AF_INET6, RT_SCOPE_LINK
 from kokofast.wire.message import KernelError
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kokofast.host.kernel import Handle, Kernel
-    from kokofast.ops.applied import Applied
-    from kokofast.ops.executor import Executor, Refusal
+    from kokofast.ops.executor import Executor, OperationError
+    from kokofast.ops.journal import Applied
     from kokofast.plan.observed import MirrorFilter
     from kokofast.plan.operations import IfRef, Mirror
     from kokofast.plan.plan import Plan
@@ -44,7 +44,7 @@ class Mirrors:
         """Whether the interface has a qdisc of ours without a mirror."""
         return self._place(source) in self._bare
 
-    def add(self, operation: Mirror) -> Refusal | None:
+    def add(self, operation: Mirror) -> OperationError | None:
         """Make the filters of the operation."""
         executor = self._executor
         handle = executor.handle(operation.source.ns)
@@ -75,7 +75,7 @@ class Mirrors:
             return error
         return None
 
-    def remove(self, operation: Mirror) -> Refusal | None:
+    def remove(self, operation: Mirror) -> OperationError | None:
         """Remove the filters of the operation, and their qdisc if it is ours and empty then."""
         executor = self._executor
         handle = executor.handle(operation.source.ns)
@@ -153,7 +153,7 @@ def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
             )
 
 
-def remove_all(executor: Executor, ns: int, is_chosen: Callable[[bytes], bool]) -> Refusal | None:
+def remove_all(executor: Executor, ns: int, is_chosen: Callable[[bytes], bool]) -> OperationError | None:
     """Remove the mirror filters with these cookies from all interfaces of a namespace."""
     kernel, handle = executor.kernel, executor.handle(ns)
     try:
@@ -163,7 +163,7 @@ def remove_all(executor: Executor, ns: int, is_chosen: Callable[[bytes], bool]) 
         return error
 
 
-def execute(executor: Executor, operations: Sequence[Mirror]) -> list[Refusal | None]:
+def execute(executor: Executor, operations: Sequence[Mirror]) -> list[OperationError | None]:
     """Add mirrors, or remove them."""
     mirrors = executor.state(Mirrors)
     return [mirrors.add(item) if isinstance(item, AddMirror) else mirrors.remove(item) for item in operations]
@@ -207,7 +207,7 @@ def _is_back(executor: Executor, operation: Mirror) -> bool:
     return source.mtu == mirrors.mtu_without(operation, operation.mtu[1])
 
 
-def locate(applied: Applied, operation: Mirror, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
+def locate(applied: Applied, operation: Mirror, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
     """Find the field mirror."""
     from kokofast.ops.refusals import problem_of_end
 

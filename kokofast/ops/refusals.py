@@ -6,14 +6,14 @@ import errno
 
 from kokofast.ends import ATTRIBUTES, ENDS
 from kokofast.kinds import KINDS
-from kokofast.plan.compare import IPV6_MIN_MTU
+from kokofast.plan.diff import IPV6_MIN_MTU
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kokofast.ops.executor import Refusal
+    from kokofast.ops.executor import OperationError
     from kokofast.topology.model import End, Link
 
 # Attribute -> field of an endpoint.
@@ -29,22 +29,22 @@ FIELDS = {
 }
 
 
-def words_of(refusal: Refusal) -> str:
+def words_of(refusal: OperationError) -> str:
     """Return the kernel's message."""
     return str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
 
 
-def path_of(refusal: Refusal) -> tuple[str, ...]:
+def path_of(refusal: OperationError) -> tuple[str, ...]:
     """Return the names of the attributes that the kernel refused, the outermost first."""
     return refusal.path if isinstance(refusal, KernelError) else ()
 
 
-def problem_of_end(link: Link, end: End, place: str, refusal: Refusal) -> Problem:
+def problem_of_end(link: Link, end: End, place: str, refusal: OperationError) -> Problem:
     """Say why an end could not be set."""
     return Problem(place, f"{end.node}:{end.ifname}: {words_of(refusal)}{_hint(link, end, refusal)}")
 
 
-def _hint(link: Link, end: End, refusal: Refusal) -> str:
+def _hint(link: Link, end: End, refusal: OperationError) -> str:
     request = refusal.request if isinstance(refusal, KernelError) else None
     if request is None:
         return ""

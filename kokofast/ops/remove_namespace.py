@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ops.observe import observe_marks
+from kokofast.ops.dumps import observe_marks
 from kokofast.plan.ownership import lab_of, namespace_alias
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokofast.host.kernel import Handle
+    from kokofast.ops.dumps import Patience
     from kokofast.ops.executor import Executor
-    from kokofast.ops.observe import Patience
     from kokofast.plan.operations import RemoveNamespace
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ops.applied import ENDED, twice
+from kokofast.ops.journal import ENDED, twice
 from kokofast.ops.refusals import words_of
 from kokofast.topology.problems import Problem
 from kokofast.topology.sysctls import name_of
@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kokofast.ops.applied import Applied
-    from kokofast.ops.executor import Executor, Refusal
+    from kokofast.ops.executor import Executor, OperationError
+    from kokofast.ops.journal import Applied
     from kokofast.plan.operations import SetSysctls
     from kokofast.plan.plan import Plan
     from kokofast.plan.step import Step
@@ -31,12 +31,12 @@ class SysctlError(OSError):
     """A sysctl that cannot be written; filename is its path below /proc/sys/net."""
 
 
-def execute(executor: Executor, operations: Sequence[SetSysctls]) -> list[Refusal | None]:
+def execute(executor: Executor, operations: Sequence[SetSysctls]) -> list[OperationError | None]:
     """Write all of each node; return the first refusal of each."""
     return [_write(executor, operation) for operation in operations]
 
 
-def _write(executor: Executor, operation: SetSysctls) -> Refusal | None:
+def _write(executor: Executor, operation: SetSysctls) -> OperationError | None:
     before = executor.state(Written).before.setdefault(operation, {})
     handle = executor.handle(operation.ns)
     try:
@@ -82,7 +82,7 @@ def _set_back(executor: Executor, operation: SetSysctls) -> OSError | None:
     return None
 
 
-def locate(applied: Applied, operation: SetSysctls, refusal: Refusal, obstacle: tuple[str, str]) -> Problem:
+def locate(applied: Applied, operation: SetSysctls, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
     """Blame the sysctl of the node, or the routing that takes it."""
     node = applied.topology.nodes[operation.node]
     path = refusal.filename if isinstance(refusal, SysctlError) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
-from kokofast.plan.compare import IPV6_MIN_MTU, are_peers
+from kokofast.plan.diff import IPV6_MIN_MTU, are_peers
 from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
 from kokofast.plan.ownership import cookie_of, lab_of
 from kokofast.plan.plan import UNCHANGED, UPDATE
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
     from kokofast.plan.plan import Plan, Situation
-    from kokofast.plan.prospect import PlannedEnd, Prospect
+    from kokofast.plan.planned_state import PlannedEnd, Prospect
     from kokofast.topology.model import Link, Topology
 
 
@@ -67,7 +67,7 @@ def _loops(prospect: Prospect, topology: Topology) -> list[Problem]:
     return flows.loops(addresses)
 
 
-def rooms_of_tunnels(links: Iterable[Link], situation: Situation) -> dict[tuple[int, str], int]:
+def mtu_caps(links: Iterable[Link], situation: Situation) -> dict[tuple[int, str], int]:
     """Return, by (namespace, interface), the smallest MTU of the existing tunnels that the interface is copied into.
 
     A mirror has lowered the interface to it: the MTU in the file must not raise it again.

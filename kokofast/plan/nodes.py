@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from kokofast.plan.plan import Plan, Situation
-    from kokofast.plan.prospect import Prospect
+    from kokofast.plan.planned_state import Prospect
     from kokofast.plan.shortest_paths import Ends, Goal, Routes
     from kokofast.topology.model import End, Link, Node, Topology
 

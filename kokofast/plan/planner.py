@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
-from kokofast.plan.compare import (
+from kokofast.plan.diff import (
     NO_LINK_LOCAL,
     are_peers,
+    destructive_changes,
     difference,
     fixed_differences,
-    is_right,
-    unbearable,
+    is_up_to_date,
 )
 from kokofast.plan.operations import (
     Change,
@@ -23,7 +23,7 @@ from kokofast.plan.operations import (
 )
 from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of, own_link_local
 from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan, sets_nodes
-from kokofast.plan.prospect import PlannedEnd, Prospect
+from kokofast.plan.planned_state import PlannedEnd, Prospect
 from kokofast.topology.model import AF_INET6, Link
 from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
@@ -122,9 +122,9 @@ class _LinkPlanner:
         }
         self.rooms: Mapping[tuple[int, str], int] = {}
         if _has_mirrors(topology, situation):
-            from kokofast.plan.mirrors import rooms_of_tunnels
+            from kokofast.plan.mirrors import mtu_caps
 
-            self.rooms = rooms_of_tunnels(topology.links, situation)
+            self.rooms = mtu_caps(topology.links, situation)
         self.by_alias: dict[str, list[tuple[int, Interface]]] | None = None  # see _with_alias()
         self.nodes = topology.nodes
         self.titles: dict[int, str] | None = None  # see _title_of()
@@ -459,8 +459,8 @@ class _LinkPlanner:
             if end.properties or interface.more:
                 most_sent = end.mtu if end.mtu is not None else follows if follows is not None else interface.mtu
                 settings = self._settings(link, end, reference, interface, most_sent)
-            if settings or not is_right(end, interface, alias, most, follows):
-                for where, message in unbearable(end, interface, most, follows):
+            if settings or not is_up_to_date(end, interface, alias, most, follows):
+                for where, message in destructive_changes(end, interface, most, follows):
                     self._problem(where, message)
                 self.plan.actions[number] = UPDATE
                 found = difference(end, interface, alias, most=most, follows=follows, carries=carries)

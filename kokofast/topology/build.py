@@ -1,6 +1,6 @@
 """Build the Topology of a Document: apply rules, inherit from defaults and links, collect all problems.
 
-The fast path of a link is one msgspec.convert() and its ends; repair.py is used only after a refusal.
+The fast path of a link is one msgspec.convert() and its ends; diagnose.py is used only after a refusal.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from kokofast.ends import properties_in
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
 from kokofast.topology.checks import check_links
+from kokofast.topology.diagnose import fits, repair_link
 from kokofast.topology.document import Document, describe
+from kokofast.topology.locations import At, Origins
 from kokofast.topology.model import CALLER, End, Link, Node, Routing, Topology
 from kokofast.topology.names import Names
 from kokofast.topology.nodes import Identity, Nodes, identity
-from kokofast.topology.places import At, Origins
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
-from kokofast.topology.repair import fits, repair_link
 from kokofast.topology.routes import check_routes
 from kokofast.topology.rules import (
     DEFAULT_KIND,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
+from kokofast.topology.locations import Places, TreePlaces, below
 from kokofast.topology.order import in_tree_order
-from kokofast.topology.places import Places, TreePlaces, below
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.rules import FILE_KEYS, SCHEMA_KEY
 from kokofast.topology.values import quote
@@ -19,7 +19,7 @@ LINKS_MAX = 1_000_000
 NUMBER_DIGITS = 20
 
 
-class OddNumber:
+class InvalidNumber:
     """A number that no field can hold (NaN, 1e400, a thousand digits), as written, for the message."""
 
     __slots__ = ("text",)
@@ -139,7 +139,7 @@ def describe(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, OddNumber):
+    if isinstance(value, InvalidNumber):
         return f"the number {value.text[:NUMBER_DIGITS]}" + ("..." if len(value.text) > NUMBER_DIGITS else "")
     if isinstance(value, list):
         return "a list"

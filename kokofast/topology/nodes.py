@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from kokofast.topology.diagnose import repair
 from kokofast.topology.document import Document, describe
 from kokofast.topology.model import Node
 from kokofast.topology.node_kinds import CONTAINER_KINDS, NODES
 from kokofast.topology.problems import Problem
-from kokofast.topology.repair import repair
 from kokofast.topology.rules import INVALID, NODE_KINDS, NODE_RULES, NodeRecord
 from kokofast.topology.values import check_netns_name, check_node_name
 

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 
-from kokofast.topology.places import below
+from kokofast.topology.locations import below
 
 Position = tuple[int, int]  # line and column, from 1
 

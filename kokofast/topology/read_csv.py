@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
-from kokofast.topology.document import LINKS_MAX, NUMBER_DIGITS, Document, OddNumber, refuse_too_many
+from kokofast.topology.document import LINKS_MAX, NUMBER_DIGITS, Document, InvalidNumber, refuse_too_many
+from kokofast.topology.locations import ColumnPlaces
 from kokofast.topology.order import BEFORE_ALL, in_line_order
-from kokofast.topology.places import ColumnPlaces
 from kokofast.topology.problems import Problem, TopologyError, unknown
 from kokofast.topology.rules import DEFAULT_KIND, NODE_KINDS
 from kokofast.topology.values import quote
@@ -201,4 +201,4 @@ def _number(cell: str) -> object:
     digits = cell[1:] if cell[0:1] == "-" else cell
     if not (digits.isascii() and digits.isdigit()):
         return cell
-    return int(cell) if len(cell) <= NUMBER_DIGITS else OddNumber(cell)
+    return int(cell) if len(cell) <= NUMBER_DIGITS else InvalidNumber(cell)

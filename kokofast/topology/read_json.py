@@ -14,14 +14,14 @@ from kokofast.topology.document import (
     LINKS_MAX,
     NUMBER_DIGITS,
     Document,
-    OddNumber,
+    InvalidNumber,
     RepeatedKeys,
     from_tree,
     refuse_too_many,
     report_repeated,
 )
+from kokofast.topology.locations import LinePlaces
 from kokofast.topology.order import in_line_order, in_tree_order
-from kokofast.topology.places import LinePlaces
 from kokofast.topology.problems import Problem, TopologyError
 
 TOO_DEEP = "nested too deeply"  # json raised RecursionError; the format is 6 deep
@@ -37,8 +37,8 @@ class Decoder:
         self._json = json.JSONDecoder(
             object_pairs_hook=self._object,
             parse_int=_integer,
-            parse_float=OddNumber,
-            parse_constant=OddNumber,
+            parse_float=InvalidNumber,
+            parse_constant=InvalidNumber,
         )
 
     def decode(self, text: str) -> object:
@@ -53,8 +53,8 @@ class Decoder:
         return RepeatedKeys(pairs)
 
 
-def _integer(text: str) -> int | OddNumber:
-    return int(text) if len(text) <= NUMBER_DIGITS else OddNumber(text)
+def _integer(text: str) -> int | InvalidNumber:
+    return int(text) if len(text) <= NUMBER_DIGITS else InvalidNumber(text)
 
 
 def read_json(text: str, filename: str, problems: list[Problem]) -> Document:

@@ -13,7 +13,7 @@ from kokofast.topology.document import (
     DEPTH_MAX,
     NUMBER_DIGITS,
     Document,
-    OddNumber,
+    InvalidNumber,
     RepeatedKeys,
     from_tree,
     report_repeated,
@@ -199,5 +199,5 @@ def resolve(text: str) -> object:
     if text in _BOOL:
         return _BOOL[text]
     if _INT.fullmatch(text):
-        return int(text) if len(text) <= NUMBER_DIGITS else OddNumber(text)
-    return OddNumber(text) if _OTHER_NUMBER.fullmatch(text) else text
+        return int(text) if len(text) <= NUMBER_DIGITS else InvalidNumber(text)
+    return InvalidNumber(text) if _OTHER_NUMBER.fullmatch(text) else text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.kinds import KINDS
 from kokofast.topology.document import describe
-from kokofast.topology.places import join
+from kokofast.topology.locations import join
 from kokofast.topology.problems import Problem, unknown
 from kokofast.topology.rules import shape
 from kokofast.topology.values import check_ifname
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kokofast.topology.document import Document
-    from kokofast.topology.places import Places
+    from kokofast.topology.locations import Places
 
 KIND = "bridge"
 PORTS_MAX = 1023  # BR_MAX_PORTS in net/bridge/br_private.h; number 0 is no port

@@ -41,7 +41,7 @@ from tests.engine.labs import BEFORE, MIXED, chain, lab, star, visible
 from tests.runs import StopWhen, apply, destroy, inspect
 
 if TYPE_CHECKING:
-    from kokofast.ops.executor import Refusal
+    from kokofast.ops.executor import OperationError
     from kokofast.plan.operations import Operation
     from kokofast.topology.model import Topology
 
@@ -207,7 +207,7 @@ async def test_a_defect_is_raised_and_all_taken_back(
     before = kernel.state()
     real = Executor.execute
 
-    def broken(self: Executor, operations: Sequence[Operation]) -> list[Refusal | None]:
+    def broken(self: Executor, operations: Sequence[Operation]) -> list[OperationError | None]:
         answers = real(self, operations)
         if isinstance(operations[0], ConfigureEnd):
             raise ZeroDivisionError
@@ -277,7 +277,7 @@ async def test_a_rollback_that_breaks_off_is_told(
     def fail(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("kokofast.engine.rollback.take_back", fail)
+    monkeypatch.setattr("kokofast.engine.rollback.roll_back", fail)
     kernel = make_kernel("a", "b")
     kernel.refuse[3] = errno.EPERM
     result = Result("lab", UNCHANGED)
@@ -296,7 +296,7 @@ async def test_a_rollback_has_the_open_files_that_it_needs(
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     real = Executor.execute
 
-    def execute(self: Executor, operations: Sequence[Operation]) -> list[Refusal | None]:
+    def execute(self: Executor, operations: Sequence[Operation]) -> list[OperationError | None]:
         answers = real(self, operations)
         with suppress(OSError):
             while any(answers):  # something else takes all that are left

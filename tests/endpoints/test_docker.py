@@ -17,7 +17,7 @@ import trio
 from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.endpoints import docker as docker_module
 from kokofast.endpoints.containers import CONNECTIONS
-from kokofast.endpoints.refusal import SENTENCE_CHARACTERS
+from kokofast.endpoints.errors import SENTENCE_CHARACTERS
 from kokofast.topology.model import Node
 from tests.endpoints.fakes import (
     OK,

@@ -13,8 +13,8 @@ import trio.testing
 from kokofast.engine import elsewhere
 from kokofast.host import lock
 from kokofast.host import namespaces as host
-from kokofast.ops import indexes
-from kokofast.ops.observe import interface_of
+from kokofast.ops import ifindex
+from kokofast.ops.dumps import interface_of
 from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import lab_of
 from tests.engine.fake import BOOT, FakeKernel, FakeLink, FakeNamespace, Identity
@@ -77,5 +77,5 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> range:
     """The indexes where runs begin to choose, one namespace after the other, which are random ones otherwise."""
     chosen = range(1000, 100_000, 1000)
     numbers = iter(chosen)
-    monkeypatch.setattr(indexes, "_random_index", lambda: next(numbers))
+    monkeypatch.setattr(ifindex, "_random_index", lambda: next(numbers))
     return chosen

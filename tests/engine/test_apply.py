@@ -600,7 +600,9 @@ async def test_what_the_lab_asks_of_the_machine_is_said_where_there_is_one(
     status: str,
     notes: int,
 ) -> None:
-    monkeypatch.setattr("kokofast.engine.crowd.crowded", lambda topology: [f"{len(topology.links)} are many"])
+    monkeypatch.setattr(
+        "kokofast.engine.neighbour_limits.crowded", lambda topology: [f"{len(topology.links)} are many"]
+    )
     kernel = make_kernel("a", "b")
     if options.pop("refused", 0):
         kernel.refuse[1] = errno.EPERM
@@ -729,7 +731,7 @@ async def test_a_rollback_that_breaks_off_is_not_said_to_be_whole(
         await trio.lowlevel.checkpoint()
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("kokofast.engine.rollback.take_back", break_off)
+    monkeypatch.setattr("kokofast.engine.rollback.roll_back", break_off)
     kernel = await machine()
     kernel.refuse[5] = errno.EPERM
     result = Result("lab", "unchanged")

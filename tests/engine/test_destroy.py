@@ -14,7 +14,7 @@ from kokofast.engine import scene
 from kokofast.engine.scene import Scene
 from kokofast.host.kernel import Handle
 from kokofast.host.netlink import UnreadableError
-from kokofast.ops.observe import Patience
+from kokofast.ops.dumps import Patience
 from kokofast.plan.ownership import APART, group_of
 from kokofast.wire.addr import RTM_GETADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_GETLINK

@@ -23,7 +23,7 @@ from kokofast.host import lock
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Handle
 from kokofast.host.lock import LabLock
-from kokofast.ops import make_namespace, observe
+from kokofast.ops import dumps, make_namespace
 from kokofast.plan.ownership import group_of
 from kokofast.wire.message import KernelError, Request
 from tests.engine.conftest import KernelFactory
@@ -109,7 +109,7 @@ async def test_names_without_a_namespace_are_waited_for_together(
     result = await apply(chain(250), kernel=kernel, jobs=1)
     assert result.status == "rolled_back"
     assert kernel.calls == [251]
-    assert len(pauses) <= observe.ATTEMPTS
+    assert len(pauses) <= dumps.ATTEMPTS
     assert len(result.errors) == 251
     assert all(error.message.endswith("'kokofast destroy --name other'") for error in result.errors)
 
@@ -250,7 +250,7 @@ async def test_an_empty_file_is_waited_for_and_then_told(
     result = await apply(chain(2), kernel=kernel)
     assert result.status == "invalid"
     assert "is an empty file and no namespace" in result.errors[0].message
-    assert len(pauses) == observe.ATTEMPTS
+    assert len(pauses) == dumps.ATTEMPTS
 
 
 async def test_a_namespace_that_ip_is_making_is_waited_for(

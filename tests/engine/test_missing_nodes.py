@@ -7,7 +7,7 @@ from typing import Any
 
 from kokofast.engine.failures import failures_of_bereft
 from kokofast.engine.groundwork import leave_out
-from kokofast.engine.seen import Survey
+from kokofast.engine.snapshot import Survey
 from kokofast.plan.observed import Namespace
 from kokofast.topology.model import Topology
 from tests.engine.conftest import KernelFactory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kokofast.host.netlink import UnreadableError
-from kokofast.ops.observe import ADDRESS_PROTOCOL, ADDRESSES, LINKS, Patience
+from kokofast.ops.dumps import ADDRESS_PROTOCOL, ADDRESSES, LINKS, Patience
 from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, IFA_F_TENTATIVE, RT_SCOPE_LINK, RTM_NEWADDR
 from kokofast.wire.message import Message
 

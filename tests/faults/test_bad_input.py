@@ -635,7 +635,7 @@ def test_too_little_memory_is_said(tmp_path: Path, limited: Limited) -> None:
 
 
 def test_100_megabytes(tmp_path: Path, limited: Limited, long: bool) -> None:
-    """Refused after 64 MiB, in the memory of 64 MiB, whatever its content. Sparse in the short form."""
+    """ResolveError after 64 MiB, in the memory of 64 MiB, whatever its content. Sparse in the short form."""
     file = tmp_path / "links.json"
     if long:
         file.write_bytes(b"[" + (LINK.encode() + b",\n") * (100_000_000 // (len(LINK) + 2)))

@@ -11,7 +11,7 @@ import pytest
 
 from kokofast import load
 from kokofast.host.kernel import Handle, LinuxKernel
-from kokofast.ops.applied import Applied
+from kokofast.ops.journal import Applied
 from kokofast.ops.mirror_filters import set_mtu
 from kokofast.topology.model import Topology
 from kokofast.wire.message import KernelError, Message, Request

@@ -26,8 +26,8 @@ from kokofast.engine import rollback
 from kokofast.engine.result import Result
 from kokofast.host.kernel import LinuxKernel
 from kokofast.host.watch import Watch
-from kokofast.ops import indexes, routes
-from kokofast.ops.indexes import Indexes
+from kokofast.ops import ifindex, routes
+from kokofast.ops.ifindex import Indexes
 from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import alias_of, cookie_of
 from kokofast.topology.model import Topology
@@ -120,7 +120,7 @@ def _same_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
     def begin_at_the_next(self: Indexes, observed: Sequence[Namespace | None]) -> None:
         begin(self, observed)
         numbers = itertools.count(1000, 1000)
-        monkeypatch.setattr(indexes, "_random_index", lambda: next(numbers))
+        monkeypatch.setattr(ifindex, "_random_index", lambda: next(numbers))
         for ns, namespace in enumerate(observed):
             if namespace is not None:
                 self._next[ns] = 1 + max(interface.ifindex for interface in namespace.interfaces.values())

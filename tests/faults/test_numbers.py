@@ -21,8 +21,8 @@ from kokofast.engine.groundwork import plan_of, see_for
 from kokofast.engine.result import UNCHANGED, Result
 from kokofast.engine.survey import survey_nodes
 from kokofast.host.kernel import Handle, LinuxKernel
+from kokofast.ops.dumps import observe
 from kokofast.ops.executor import Executor
-from kokofast.ops.observe import observe
 from kokofast.plan.operations import CreateLink
 from kokofast.plan.ownership import group_of
 from kokofast.plan.plan import nodes_of

@@ -94,13 +94,13 @@ def test_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_memory_for_a_thread_is_not_taken_for_too_many_threads() -> None:
     script = """
 import resource
-from kokofast.host.threads import Running
+from kokofast.host.threads import BackgroundThread
 from kokofast.host.limits import no_room
 assert no_room(1 << 20) is None
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20),) * 2)
 try:
-    Running(lambda: None)
+    BackgroundThread(lambda: None)
 except OSError as error:
     print(error)
 """

@@ -17,7 +17,7 @@ import pytest
 
 from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.namespaces import make_scratch
-from kokofast.ops.observe import ADDRESSES, LINKS
+from kokofast.ops.dumps import ADDRESSES, LINKS
 from kokofast.wire import tc
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RT_SCOPE_LINK, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK

@@ -185,7 +185,7 @@ import kokofast.engine.rollback
 async def break_off(*_):
     raise ImportError("mmap: cannot open shared object file: Too many open files")
 
-kokofast.engine.rollback.take_back = break_off
+kokofast.engine.rollback.roll_back = break_off
 sys.exit(kokofast.cli.main.run(sys.argv[1:]))
 """
 
@@ -290,7 +290,7 @@ def test_namespaces_go_without_trio(lab: Lab) -> None:
 WHILE_LOOKING = """
 import os, sys, time
 import kokofast.cli.main
-import kokofast.engine.seen
+import kokofast.engine.snapshot
 
 def look_into(*arguments):
     if not seen:
@@ -301,7 +301,7 @@ def look_into(*arguments):
     return real(*arguments)
 
 seen = []
-real, kokofast.engine.seen.look_into = kokofast.engine.seen.look_into, look_into
+real, kokofast.engine.snapshot.look_into = kokofast.engine.snapshot.look_into, look_into
 sys.exit(kokofast.cli.main.run(sys.argv[1:-1]))
 """
 

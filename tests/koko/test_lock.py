@@ -21,7 +21,7 @@ from tests.faults.test_koko_faults import koko
 from tests.kernel.conftest import until
 
 if TYPE_CHECKING:
-    from kokofast.ops.executor import Refusal
+    from kokofast.ops.executor import OperationError
     from kokofast.plan.operations import Operation
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -60,9 +60,9 @@ def test_a_namespace_that_was_replaced_meanwhile(
     netns: NamespaceFactory, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     a, b = netns("a"), netns("b")
-    execute: Callable[[Executor, Sequence[Operation]], list[Refusal | None]] = Executor.execute
+    execute: Callable[[Executor, Sequence[Operation]], list[OperationError | None]] = Executor.execute
 
-    def replace(executor: Executor, operations: Sequence[Operation]) -> list[Refusal | None]:
+    def replace(executor: Executor, operations: Sequence[Operation]) -> list[OperationError | None]:
         if not executor.begun:
             ip(None, "netns", "delete", a)
             ip(None, "netns", "add", a)
@@ -95,7 +95,7 @@ def test_an_interface_that_changes_just_before_it_is_deleted(
     a, b, c = netns("a"), netns("b"), netns("c")
     assert koko(["-n", f"{a},k0", "-n", f"{b},k0"]) == 0
 
-    def meddle(*arguments: Any) -> Refusal | None:
+    def meddle(*arguments: Any) -> OperationError | None:
         if change:
             ip(a, "link", "set", "k0", *change.format(c=c).split())
         else:

@@ -11,7 +11,7 @@ import yaml
 
 from kokofast.cli.main import run
 from kokofast.topology import TopologyError, load
-from kokofast.topology.places import below
+from kokofast.topology.locations import below
 from kokofast.topology.positions import in_json, in_yaml
 from tests.steps import Steps
 

@@ -6,14 +6,14 @@ import errno
 import os
 
 from kokofast.host.limits import keep_files
-from kokofast.ops.observe import NO_MIRRORS
+from kokofast.ops.dumps import NO_MIRRORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from kokofast.ops.executor import Executor, Refusal
+    from kokofast.ops.executor import Executor, OperationError
     from kokofast.plan.observed import Namespace
     from kokofast.plan.plan import Plan
     from kokofast.plan.teardown import OwnedEnd
@@ -37,7 +37,7 @@ class Applied:
         self.plan = plan
         self.executor = executor
         self.done: set[int] = set()
-        self.failures: dict[int, Refusal] = {}
+        self.failures: dict[int, OperationError] = {}
         self.notes: list[str] = []  # of the rollback
         # What undo() collects to be deleted together: interfaces, and namespaces (number -> name).
         self.ends: list[OwnedEnd] = []
@@ -52,7 +52,7 @@ class Applied:
         while self._files:
             os.close(self._files.pop())
 
-    def note(self, number: int, answer: Refusal | None) -> None:
+    def note(self, number: int, answer: OperationError | None) -> None:
         """Record the result of an operation."""
         if answer is None:
             self.done.add(number)
@@ -89,6 +89,6 @@ def look(executor: Executor, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace
     raise AssertionError("unreachable")
 
 
-def twice(attempt: Callable[[], Refusal | None]) -> Refusal | None:
+def twice(attempt: Callable[[], OperationError | None]) -> OperationError | None:
     """Try an undo again if it fails: all of them may be repeated."""
     return None if attempt() is None else attempt()

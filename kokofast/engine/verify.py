@@ -9,18 +9,18 @@ from kokofast.plan.ownership import lab_of_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kokofast.ops.applied import Applied
-    from kokofast.ops.executor import Refusal
+    from kokofast.ops.executor import OperationError
+    from kokofast.ops.journal import Applied
 
 
-def fail_the_misled(applied: Applied) -> None:
+def verify_namespaces(applied: Applied) -> None:
     """Count operations as failed whose namespace has ended, or is no longer what its path leads to.
 
     That is the first operation of each such link, and the creation of the namespace. The namespaces were held open, so
     nothing was done in a wrong one, but the path leads to something else than the file wants. Takes one stat(2), 2 us,
     for each namespace.
     """
-    why: dict[int, Refusal] = {}
+    why: dict[int, OperationError] = {}
     for number, handle in enumerate(applied.executor.handles):
         refusal = None if handle is None else applied.executor.kernel.misled(handle)
         if refusal is not None:
@@ -90,7 +90,7 @@ def _fail_on_replaced_parents(applied: Applied) -> None:
             applied.done.discard(number)
 
 
-def bereft(applied: Applied, failed: set[int]) -> set[int]:
+def dependents_of(applied: Applied, failed: set[int]) -> set[int]:
     """Return the other links that cannot stay without the failed ones: as their parent, or for their mirror."""
     operations = applied.plan.operations
     found: set[int] = set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from kokofast.engine.crowd import crowded
+from kokofast.engine.neighbour_limits import crowded
 from tests.engine.labs import Links, lab
 
 NAMES = {family: f"net.{family}.neigh.default.gc_thresh3" for family in ("ipv4", "ipv6")}

@@ -8,7 +8,7 @@ import os
 SENTENCE_CHARACTERS = 300  # longer messages of a daemon are cut
 
 
-class Refused(Exception):
+class ResolveError(Exception):
     """A container could not be resolved, or its daemon not be asked. The text is a sentence without a place."""
 
 
@@ -19,16 +19,16 @@ def words(text: object) -> str:
     return safe if len(safe) <= SENTENCE_CHARACTERS else safe[:SENTENCE_CHARACTERS] + "..."
 
 
-def unreachable(title: str, error: OSError, hint: str = "") -> Refused:
-    """Return the Refused for a socket that cannot be connected to."""
+def unreachable(title: str, error: OSError, hint: str = "") -> ResolveError:
+    """Return the ResolveError for a socket that cannot be connected to."""
     if error.errno == errno.ENOENT:
         reason = "there is no such socket; is it running?"
     elif error.errno == errno.ECONNREFUSED:
         reason = "nobody listens on it; is it running?"
     elif error.errno in (errno.EACCES, errno.EPERM):
-        return Refused(f"no permission to use {title}: run this as root, or as a user who may open its socket")
+        return ResolveError(f"no permission to use {title}: run this as root, or as a user who may open its socket")
     elif error.errno in (errno.ECONNRESET, errno.EPIPE):
         reason = "it closed the connection without an answer"
     else:
         reason = words(os.strerror(error.errno) if error.errno else error)
-    return Refused(f"{title} cannot be reached: {reason}{f' ({hint})' if hint else ''}")
+    return ResolveError(f"{title} cannot be reached: {reason}{f' ({hint})' if hint else ''}")

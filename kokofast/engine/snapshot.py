@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokofast.drivers import run_all
-from kokofast.ops.observe import ATTEMPTS, PAUSE_SECONDS, look_into, observe
+from kokofast.ops.dumps import ATTEMPTS, PAUSE_SECONDS, look_into, observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle, Kernel
-    from kokofast.ops.observe import Sight
+    from kokofast.ops.dumps import Sight
     from kokofast.plan.observed import Namespace
     from kokofast.topology.problems import Problem
 

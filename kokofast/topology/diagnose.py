@@ -12,7 +12,7 @@ import msgspec
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.topology.document import describe
-from kokofast.topology.places import join
+from kokofast.topology.locations import join
 from kokofast.topology.problems import step, unknown
 from kokofast.topology.rules import SUBNET_RULES, Rule, Shape
 

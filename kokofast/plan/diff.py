@@ -64,7 +64,7 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
         yield link.where(field), f"{title} is there with another {field}, which batch does not change; destroy it first"
 
 
-def unbearable(
+def destructive_changes(
     end: End, interface: Interface, most: int | None, follows: int | None = None
 ) -> Iterator[tuple[str, str]]:
     """Yield (place, sentence) for side effects of the kernel that cannot be undone.
@@ -99,7 +99,9 @@ def unbearable(
             )
 
 
-def is_right(end: End, interface: Interface, alias: str, most: int | None = None, follows: int | None = None) -> bool:
+def is_up_to_date(
+    end: End, interface: Interface, alias: str, most: int | None = None, follows: int | None = None
+) -> bool:
     """Whether an existing end needs no change. Fast: in a second run nearly all ends are right."""
     have = interface.addresses
     if interface.alias != alias or interface.up != end.up or end.mac not in (None, interface.mac):
