@@ -107,7 +107,8 @@ def _delimiter(text: str) -> str:
     known = columns()
 
     def count(delimiter: str) -> int:
-        return sum(cell.strip(' \r"').lower() in known for cell in header.split(delimiter))
+        # No more cells than a header can have, each known column once: a line may be anything.
+        return sum(cell.strip(' \r"').lower() in known for cell in header.split(delimiter, len(known)))
 
     return max(DELIMITERS, key=count)
 
