@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import io
-import os
 import pydoc
 from collections.abc import Callable
+from os import listdir
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,8 @@ import trio
 import kokofast
 from kokofast import api
 from kokofast.engine.result import Result
-from kokofast.host.lock import LOCK_DIR
+from kokofast.host import lock
 from kokofast.topology.model import Topology
-
-
-def locks() -> set[str]:
-    return set(os.listdir(LOCK_DIR)) if os.path.isdir(LOCK_DIR) else set()
 
 
 @pytest.fixture(autouse=True)
@@ -42,14 +38,14 @@ def test_the_names_are_shown() -> None:
 
 
 @pytest.mark.parametrize("lab", ["../x", "", ".", "a/b", "x" * 65])
-async def test_a_name_that_is_no_labs_is_refused(lab: str) -> None:
-    before = locks()
+async def test_a_name_that_is_no_labs_is_refused(lab: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "LOCK_DIR", str(tmp_path / "locks"))
     for call in (kokofast.destroy, kokofast.inspect):
         with pytest.raises(ValueError, match="cannot be the lab's name"):
             await call(lab)
     with pytest.raises(ValueError, match="cannot be the lab's name"):
         await kokofast.apply(Topology(lab, {}, ()))
-    assert locks() == before
+    assert listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(

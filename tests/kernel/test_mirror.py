@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import ip, ip_batch, ip_json, links
-from tests.kernel.conftest import Lab, Start, kill_midway, ping, refused_by_the_kernel, run, state, until
+from tests.kernel.conftest import Lab, Start, Watch, kill_midway, ping, refused_by_the_kernel, run, state, until
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
 COUNT = 3
+MIRRORS = 120  # of one interface: enough that a run with them can be killed
 HOOKS = {"ingress": "ffff:fff2", "egress": "ffff:fff3"}
 
 
@@ -450,10 +451,13 @@ def test_a_run_that_fails_takes_its_mirrors_back(lab: Lab, tapped: Tapped) -> No
         assert look() == before
 
 
-def test_killed_and_destroyed(lab: Lab, tapped: Tapped, start: Start) -> None:
+def test_killed_and_destroyed(lab: Lab, tapped: Tapped, start: Start, watch: Callable[[str], Watch]) -> None:
     before = tapped.state()
-    lab.write([tapped.row("both", f"tap{number}") for number in range(60)])
-    kill_midway(lab, start, lambda: len(filters(tapped.r, "eth0")) > 10)
+    lab.write([tapped.row("both", f"tap{number}") for number in range(MIRRORS)])
+    sight = watch(tapped.r)
+    present = sight.count()
+    # The mirrors come when all links are there. tc would be too slow to see the first ones.
+    kill_midway(lab, start, lambda: sight.count() >= present + MIRRORS)
     lab.destroy()
     assert tapped.state() == before
 
