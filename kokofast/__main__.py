@@ -77,7 +77,7 @@ def _exit(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:  # noqa: SIM105 - contextlib costs koko's command line more than this module
             stream.flush()
-        except OSError:  # reported already, or nobody can read a report
+        except OSError:  # reported already, or standard error is closed
             pass
     os._exit(code)
 

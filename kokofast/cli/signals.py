@@ -33,8 +33,8 @@ def _once(*_: object) -> None:
 
 
 def _pass_over_one(heeded: Sequence[signal.Signals]) -> None:
-    # After the run its result is still to be printed: ignore one signal then. A second one ends us, as nobody may read
-    # the output. Do nothing in a process that is not ours (a test's).
+    # The result is printed after the run: ignore one signal meanwhile. A second one ends the process, because printing
+    # blocks when nothing reads the output. Do nothing in a process that is not ours (a test's).
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         for number in heeded:
             signal.signal(number, _once)

@@ -71,5 +71,5 @@ def wait_for_all() -> None:
     while _waited_for:
         try:
             _waited_for.pop().wait()
-        except BaseException:  # nobody can handle it any more
+        except BaseException:  # wait for the others all the same
             continue

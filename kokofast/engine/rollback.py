@@ -89,7 +89,7 @@ async def tear_down(
     try:
         await _remove_namespaces(executor, removals, done, driver, step, watched, unwatched, lab=lab)
     finally:
-        # Nobody can find a namespace without its name, so finish this even when the run is stopped.
+        # A namespace without a name cannot be found again: finish this even when the run is stopped.
         names = set(done.namespaces)
         gone = {number for number, name in removable.items() if name in names}
         # The kernel ends them only now: earlier that would have taken processor time from unmounting.

@@ -26,7 +26,7 @@ INDEX_ATTEMPTS = 8
 
 
 def execute(executor: Executor, operations: Sequence[CreateLink]) -> list[OperationError | None]:
-    """Create links; choose another ifindex when one is taken by then."""
+    """Create links; choose another ifindex if one has been taken meanwhile."""
     places = {reference.ns for operation in operations for reference in operation.makes}
     places |= {operation.sender for operation in operations if operation.sender is not None}
     results: dict[int, OperationError | None] = {}

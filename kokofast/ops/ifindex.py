@@ -1,7 +1,7 @@
 """The ifindex of every interface of a run: existing ones, and chosen ones for new interfaces.
 
 An interface with a chosen ifindex need not be looked up, and can be named in the same send. Later requests name it by
-the ifindex, too, which must not be that of another interface by then. The kernel uses small numbers, and reuses them.
+the ifindex, too, so no other interface may have it. The kernel uses small numbers, and reuses them.
 So each run begins at a random number in each namespace, high above those, and no other interface gets the same one.
 """
 
