@@ -23,7 +23,7 @@ import pytest
 
 from tests import ROOT
 from tests.conftest import RunKokofast, links, namespaces
-from tests.kernel.conftest import COMMAND, Lab, present, refused_by_the_kernel, run, until
+from tests.kernel.conftest import COMMAND, Lab, children_of, present, refused_by_the_kernel, run, until
 from tests.runtimes.engines import mounts_below, processes_of
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -502,8 +502,7 @@ def test_exit_codes_of_the_sandboxs_command(
 def test_a_test_run_that_is_told_to_end_cleans_up(start: Start, counts: Counter[str], long: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP) if long else (signal.SIGTERM,):
         before = namespaces()
-        case = "tests/kernel/test_interrupted.py::test_killed_while_namespaces_are_made"
-        command = [sys.executable, "tests/run.py", "--no-lint", "-q", case]
+        command = [sys.executable, "tests/run.py", "--no-lint", "-q", "tests/faults/endless.py"]
         process = start(*command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         until(partial(made_by_child_of, process, before), "its tests have begun")
         # The names of its namespaces begin with the pid of pytest.
@@ -546,13 +545,6 @@ def engine_below(process: subprocess.Popen[str]) -> Path | None:
                 if found:
                     return Path(found[0].decode())
     return None
-
-
-def children_of(pid: int) -> list[int]:
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def made_by_child_of(process: subprocess.Popen[str], before: set[str]) -> set[str]:

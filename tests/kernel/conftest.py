@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -213,8 +214,48 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     yield begin
     for process in running:
-        process.kill()
-        process.communicate()
+        end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill a process with all its descendants, which may hold its standard streams.
+
+    One that has children is told to end first: a test run cleans up.
+    """
+    if process.poll() is None and descendants_of(process.pid):
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+    if process.poll() is None:
+        for pid in descendants_of(process.pid):
+            print(f"killed: {what_it_does(pid)}")  # pytest shows it of a test that fails
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    process.kill()
+    process.communicate(timeout=60)
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def descendants_of(pid: int) -> list[int]:
+    found = children_of(pid)
+    return [*found, *(one for child in found for one in descendants_of(child))]
+
+
+def what_it_does(pid: int) -> str:
+    """A process's command, its state, and the kernel function in which it sleeps."""
+    try:
+        directory = Path(f"/proc/{pid}")
+        command = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        state = (directory / "stat").read_text().rpartition(")")[2].split()[0]
+        return f"{pid} {command[:200]}: {state} {(directory / 'wchan').read_text()}"
+    except OSError:
+        return f"{pid} (has ended)"
 
 
 def batch(start: Start, lab: Lab, *arguments: str) -> subprocess.Popen[str]:
