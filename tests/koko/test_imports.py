@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tests import ROOT
 from tests.koko.conftest import inside
@@ -60,3 +61,10 @@ def test_help_needs_nothing_of_the_engine() -> None:
     )
     found = set(answer.stdout.splitlines()[-1].split())
     assert not found & (HEAVY | {"ctypes", "kokofast.host.kernel"})
+
+
+def test_the_installed_command_imports_nothing_but_kokofast() -> None:
+    """The scripts that pip makes of an entry point may import re."""
+    script = ROOT / "kokofast" / "cli" / "kokofast"
+    installed = Path(sys.executable).with_name("kokofast")
+    assert installed.read_text().splitlines()[1:] == script.read_text().splitlines()[1:]
