@@ -100,6 +100,10 @@ class Impairments(Property):
         there = present if present is not None and ours is not None and present.handle == ours.handle else None
         return there == setting
 
+    def is_guarded(self, new: RootQdisc | None, before: RootQdisc | None) -> bool:
+        """Return whether the lab's qdisc is changed or deleted. Both name its handle."""
+        return before is not None and (new is None or new.kind == before.kind)
+
     def requests(self, index: object, new: RootQdisc | None, before: RootQdisc | None) -> list[Request]:
         """Return what changes the root qdisc. The kernel refuses each where another handle than ours is there.
 

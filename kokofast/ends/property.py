@@ -107,6 +107,10 @@ class Property:
         """Return the messages that change the setting of an interface, given a reference to it."""
         raise NotImplementedError
 
+    def is_guarded(self, new: Any, before: Any) -> bool:
+        """Whether the kernel itself refuses requests() on an interface that has not what the lab has set before."""
+        return False
+
     def is_set(self, present: Any, setting: Any, other: Any) -> bool:
         """Return whether a setting is in place, which was, or would be, changed to the other one."""
         return bool(present == setting)

@@ -11,6 +11,7 @@ from kokofast.ends.shaping import shaper_in
 from kokofast.host.kernel import Handle
 from kokofast.plan.ownership import root_handle
 from kokofast.wire import tc
+from kokofast.wire.link import RTM_GETLINK
 from kokofast.wire.message import Message, Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
@@ -79,6 +80,10 @@ class AskedKernel(FakeKernel):
         self.asked.append(request)
         return super().dump(handle, request)
 
+    def ask(self, handle: Handle, request: Request) -> list[Message]:
+        self.asked.append(request)
+        return super().ask(handle, request)
+
 
 @pytest.mark.parametrize("fields", [{}, {"rate": "1mbit"}])
 async def test_who_has_none_is_not_asked_for_them(make_kernel: KernelFactory, fields: dict[str, object]) -> None:
@@ -101,6 +106,61 @@ async def test_a_change_is_made_in_place(make_kernel: KernelFactory) -> None:
     # Without NLM_F_CREATE and NLM_F_REPLACE the kernel changes our handle only.
     assert [(request.type, request.flags) for request in changes] == [(tc.RTM_NEWQDISC, 0)] * 2
     assert [one[1]["rate"] for one in roots(kernel) if one is not None] == [250_000, 250_000]
+
+
+@pytest.mark.parametrize(
+    ("fields", "looks"),
+    [
+        ({"rate": "2mbit"}, 0),
+        ({}, 0),  # deleted by its handle
+        ({"rate": "2mbit", "loss": "1%"}, 20),  # the new one would go to whatever interface is there
+        ({"rate": "2mbit", "mtu": 1400}, 20),
+    ],
+)
+async def test_no_interface_is_looked_at_before_a_change_that_the_kernel_compares(
+    make_kernel: KernelFactory, fields: dict[str, object], looks: int
+) -> None:
+    kernel = netem_kernel(make_kernel)
+
+    def many(**fields: object) -> Links:
+        return [{"endpoints": [f"a:e{number}", f"b:e{number}"], **fields} for number in range(10)]
+
+    await apply(lab(many(rate="1mbit")), kernel=kernel)
+    kernel.__class__ = AskedKernel
+    AskedKernel.asked.clear()
+    assert (await apply(lab(many(**fields)), kernel=kernel)).links["updated"] == 10
+    assert sum(one.type == RTM_GETLINK and "index" in one.header for one in AskedKernel.asked) == looks
+
+
+@pytest.mark.parametrize("fields", [{"rate": "2mbit"}, {}])
+@pytest.mark.parametrize("has_qdisc", [True, False])
+async def test_another_interface_with_the_number_of_ours_gets_nothing(
+    make_kernel: KernelFactory, fields: dict[str, object], has_qdisc: bool
+) -> None:
+    kernel = make_kernel("a", "b")
+    await apply(lab(links(rate="1mbit")), kernel=kernel)
+    ours = kernel["b"].by_name("e0")
+    assert ours is not None
+    before: list[object] = []
+
+    def replace(request: Request) -> None:
+        if request.type in (tc.RTM_NEWQDISC, tc.RTM_DELQDISC) and not before:
+            kernel._unlink(kernel["b"], ours)
+            theirs = kernel["b"].add("e0", index=ours.index)
+            if has_qdisc:
+                header = {"parent": tc.TC_H_ROOT, "handle": 0x10000}
+                theirs.control.carry_out(
+                    tc.RTM_NEWQDISC, header, {"kind": "tbf", "options": {"parms": {"header": PARMS}}}
+                )
+            before.append(theirs.state())
+
+    kernel.before = replace
+    result = await apply(lab(links(**fields)), kernel=kernel)
+    theirs = kernel["b"].by_name("e0")
+    assert theirs is not None
+    assert [theirs.state()] == before
+    assert [error.errno for error in result.errors] == [errno.ENODEV] * 2
+    assert all("e0 no longer exists, or is another interface now" in error.message for error in result.errors)
 
 
 async def test_the_length_of_the_queue_stays(make_kernel: KernelFactory) -> None:
