@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 
 # The kernel's own parsers stop at a handful of levels; a limit keeps hostile input from exhausting the stack.
 MAX_DEPTH = 16
-MAX_LAYOUTS = 1024
+MAX_LAYOUTS = 256
+MAX_ALIKE = 8  # layouts of the same length: names of other lengths make up for each other
 MAX_LAYOUT_ATTRIBUTES = 256  # an interface has some seventy; what has thousands is not worth the memory
 # Values of a nested attribute that were read before: thousands of interfaces are of one kind.
 MAX_KNOWN = 64
 MAX_KNOWN_BYTES = 64
 
 
-# (table, length of the bytes, names asked for) -> where the attributes stood in such bytes.
-LAYOUTS: dict[tuple[Table, int, frozenset[str] | None], Layout] = {}
+# (table, length of the bytes, names asked for) -> where the attributes stood in such bytes, one way or another.
+LAYOUTS: dict[tuple[Table, int, frozenset[str] | None], list[Layout]] = {}
 
 
 def decode(
@@ -48,9 +49,9 @@ def decode(
     """
     if depth > MAX_DEPTH:
         raise DecodeError(f"attributes nested deeper than {MAX_DEPTH}")
-    layout = LAYOUTS.get((table, len(data) - start, only))
-    if layout is not None and layout.headers.unpack_from(data, start) == layout.numbers:
-        return layout.read(data, depth, start)
+    for layout in LAYOUTS.get((table, len(data) - start, only), ()):
+        if layout.headers.unpack_from(data, start) == layout.numbers:
+            return layout.read(data, depth, start)
     view = memoryview(data)[start:]
     layout = Layout(table, *walk(view, None if only is None else table.types_of(only)))
     values: dict[Any, Any] = {}
@@ -168,7 +169,10 @@ class Layout:
         self._rest.sort(key=lambda one: one[1].select is not None)
         if len(LAYOUTS) >= MAX_LAYOUTS:
             LAYOUTS.clear()
-        LAYOUTS[self.table, size, only] = self
+        alike = LAYOUTS.setdefault((self.table, size, only), [])
+        if len(alike) >= MAX_ALIKE:
+            alike.clear()
+        alike.append(self)
 
     def read(self, data: Buffer, depth: int, start: int) -> dict[Any, Any]:
         """Decode bytes of this layout, as decode() would. Results may share nested values."""

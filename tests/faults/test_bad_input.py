@@ -716,7 +716,10 @@ def test_what_is_remembered_of_answers_is_bounded() -> None:
             found = decode.decode(table, b"".join(struct.pack("=HHI", 8, number, 7) for number in range(count)))
             assert len(found) == count
     assert 0 < len(decode.LAYOUTS) <= decode.MAX_LAYOUTS
-    assert max(len(layout.places) for layout in decode.LAYOUTS.values()) <= limit
+    assert max(len(layout.places) for alike in decode.LAYOUTS.values() for layout in alike) <= limit
+    for number in range(1000):  # of one length, each with another number
+        decode.decode(tables[0], struct.pack("=HHI", 8, number, 7))
+    assert max(map(len, decode.LAYOUTS.values())) <= decode.MAX_ALIKE
 
 
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from(EVIL + BIDI), max_size=20)

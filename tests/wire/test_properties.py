@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kokofast.wire import decode as decode_module
 from kokofast.wire.addr import ADDR, RTM_NEWADDR
 from kokofast.wire.attributes import (
     BYTES,
@@ -414,6 +415,24 @@ def test_of_a_message_whose_header_does_not_pass_no_attribute_is_read() -> None:
     bodies = [header.pack({"index": index}) + encode(table, {"local": bytes(4)}) for index in (1, 2)]
     found = [unpack(RTM_NEWADDR, 0, 1, 0, body, None, lambda fields: fields["index"] != 1) for body in bodies]
     assert [(message.header["index"], message.attributes) for message in found] == [(1, {}), (2, {"local": bytes(4)})]
+
+
+def test_layouts_of_one_length_do_not_displace_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of interfaces in turns whose names and aliases make up for each other's length."""
+    walks: list[int] = []
+
+    def walk(*arguments: Any) -> Any:
+        walks.append(1)
+        return original(*arguments)
+
+    original = decode_module.walk
+    monkeypatch.setattr(decode_module, "walk", walk)
+    LAYOUTS.clear()
+    for _ in range(5):
+        for ifname, alias in (("e1", "longer"), ("longer", "e1"), ("long", "er1")):
+            values = {"ifname": ifname, "ifalias": alias}
+            assert decode(LINK, encode(LINK, values)) == values
+    assert len(walks) == 3
 
 
 def test_a_layout_is_not_used_for_another_one_of_its_length() -> None:
