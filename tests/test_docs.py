@@ -240,6 +240,21 @@ def test_the_alternative_name_shown_is_found(tmp_path: Path) -> None:
     assert "altname uplink-to-r1-in-the-other-rack" in done.stdout
 
 
+def test_the_constellation_shown(tmp_path: Path) -> None:
+    """With its delays it needs netem: tests/kernel/test_constellation.py makes it in the guest."""
+    text = (ROOT / "docs" / "constellations.md").read_text(encoding="utf-8")
+    make, tell = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    script = f"{make.replace('batch', 'validate').replace(' --create', '')}{tell}"
+    kokofast = f'kokofast() {{ {sys.executable} -m kokofast "$@"; }}\n'
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(["sh", "-e", "-c", kokofast + script], cwd=tmp_path, env=env, timeout=60, check=True)
+    assert "iridium.json" in script
+    (shown,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    timeline = (tmp_path / "iridium.jsonl").read_text(encoding="utf-8").splitlines()
+    for line in shown.splitlines():
+        assert any(epoch.startswith(line.removesuffix("...")) for epoch in timeline), line
+
+
 @pytest.mark.usefixtures("requires_root")
 def test_the_example_with_routes_runs(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")

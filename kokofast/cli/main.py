@@ -212,18 +212,15 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from kokofast.topology import dump_csv, dump_json, generate_chain
-    from kokofast.topology.document import LINKS_MAX
+    from kokofast.cli.generate import lines
 
     try:
-        if options.links > LINKS_MAX:
-            raise ValueError(f"{options.links} links are more than a file may have, {LINKS_MAX}")
-        chain = generate_chain(options.links, options.subnet)
+        made = lines(options)
     except ValueError as error:
         raise CommandError(INVALID, str(error)) from None
     with WRITING:
-        for part in dump_csv(chain) if options.format == "csv" else dump_json(chain):
-            sys.stdout.write(part + "\n")
+        for line in made:
+            sys.stdout.write(line + "\n")
     return OK
 
 

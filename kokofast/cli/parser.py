@@ -90,14 +90,28 @@ def build_parser() -> argparse.ArgumentParser:
     _add_destroy(commands)
     _add_inspect(commands)
     _add_others(commands)
+    _add_generate(commands)
     return parser
+
+
+def whole(text: str, lowest: int = 0) -> int:
+    """Parse a whole number."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < lowest:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {lowest} to 999999999")
+    return int(text)
 
 
 def positive(text: str) -> int:
     """Parse a whole number from 1."""
-    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 999999999")
-    return int(text)
+    return whole(text, 1)
+
+
+def number(text: str) -> float:
+    """Parse a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number") from None
 
 
 def seconds(text: str) -> float:
@@ -191,9 +205,26 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     schema.add_argument(
         "of", nargs="?", choices=("file", "result"), default="file", help="what --format json prints: result"
     )
+
+
+def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     generate = _add(commands, "generate", "print a topology")
     shapes = generate.add_subparsers(dest="shape", metavar="SHAPE", required=True, prog=generate.prog)
     chain = _add(shapes, "chain", "namespaces r0, r1, ... each linked to the next")
     chain.add_argument("--links", type=positive, required=True, metavar="N", help="how many links")
-    chain.add_argument("--subnet", metavar="NET", default="10.0.0.0/8", help="addresses come from here (10.0.0.0/8)")
     chain.add_argument("--format", choices=("json", "csv"), default="json", help="the format of the file (json)")
+    walker = _add(shapes, "walker", "a Walker constellation of satellites, and how it changes with time")
+    add = walker.add_argument
+    add("--planes", type=positive, required=True, metavar="P", help="orbital planes")
+    add("--satellites", type=positive, required=True, metavar="N", help="satellites in each plane")
+    add("--altitude", type=number, required=True, metavar="KM", help="kilometres above the equator")
+    add("--inclination", type=number, required=True, metavar="DEGREES", help="of the planes to the equator")
+    add("--phasing", type=whole, default=0, metavar="F", help="the F of i:T/P/F, from 0 to P - 1 (0)")
+    add("--pattern", choices=("delta", "star"), default="delta", help="planes all around the Earth, or half (delta)")
+    add("--ground", action="append", default=[], metavar="NAME:LAT:LON", help="a ground station; may be repeated")
+    add("--elevation", type=number, default=25.0, metavar="DEGREES", help="the least that stations see (25)")
+    add("--rate", metavar="RATE", help="the rate of each link, such as 1gbit")
+    add("--timeline", type=seconds, metavar="SECONDS", help="print the changes of this time, not the topology")
+    add("--step", type=seconds, metavar="SECONDS", help="with --timeline: the time between two changes (1)")
+    for shape in (chain, walker):
+        shape.add_argument("--subnet", metavar="NET", default="10.0.0.0/8", help="addresses come from it (10.0.0.0/8)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import Any
 
 from kokofast.topology.subnets import addresses_of_pair, parse_subnet
@@ -21,21 +22,25 @@ def generate_chain(links: int, subnet: str | None = DEFAULT_SUBNET) -> dict[str,
     """
     if links < 1:
         raise ValueError(f"a chain has at least 1 link, not {links}")
-    addresses = _pairs(links, subnet) if subnet is not None else ((None, None) for _ in range(links))
+    addresses = pairs_of(links, subnet)
     return {
         "name": "chain",
         "links": [
-            {"endpoints": [_endpoint(f"r{number}:eth1", left), _endpoint(f"r{number + 1}:eth0", right)]}
+            {"endpoints": [endpoint(f"r{number}:eth1", left), endpoint(f"r{number + 1}:eth0", right)]}
             for number, (left, right) in enumerate(addresses)
         ],
     }
 
 
-def _endpoint(end: str, address: str | None) -> str:
+def endpoint(end: str, address: str | None) -> str:
+    """Return an endpoint in its short form."""
     return end if address is None else f"{end}:{address}"
 
 
-def _pairs(links: int, subnet: str) -> Iterator[tuple[str, str]]:
+def pairs_of(links: int, subnet: str | None) -> Iterator[tuple[str | None, str | None]]:
+    """Return the addresses of the two ends of each link, None for no subnet. Raises ValueError when it is too small."""
+    if subnet is None:
+        return repeat((None, None), links)
     network = parse_subnet(subnet)
     if links > network.pairs:
         raise ValueError(f"{links} links need {links} times two addresses, {subnet} has them for {network.pairs}")

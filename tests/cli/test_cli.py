@@ -23,9 +23,14 @@ from kokofast.cli.output import lacking
 from kokofast.cli.parser import build_parser
 from kokofast.engine.result import Failure, Result
 from kokofast.engine.result_types import Status
+from kokofast.topology import load
 from tests.conftest import RunKokofast
 
-COMMANDS = ["batch", "destroy", "inspect", "validate", "schema", "generate", "generate chain"]
+COMMANDS = ["batch", "destroy", "inspect", "validate", "schema", "generate", "generate chain", "generate walker"]
+WALKER = [
+    *("generate", "walker", "--planes", "6", "--satellites", "11", "--altitude", "780", "--inclination", "86.4"),
+    *("--pattern", "star"),
+]
 GOOD = '{"endpoints": ["a:e0", "b:e0"]}\n'
 SHELL = shlex.join([sys.executable, "-m", "kokofast"])
 
@@ -93,6 +98,18 @@ def test_the_console_script_and_the_module_are_the_same(kokofast: RunKokofast) -
         ["generate", "chain", "--links", "1e3"],
         ["generate", "chain", "--links", "9", "--subnet", "10.0.0.0/30"],
         ["generate", "chain", "--links", "9", "--subnet", "nonsense"],
+        ["generate", "walker"],
+        [*WALKER, "--altitude", "high"],
+        [*WALKER, "--altitude", "1"],
+        [*WALKER, "--phasing", "6"],
+        [*WALKER, "--phasing", "-1"],
+        [*WALKER, "--pattern", "flower"],
+        [*WALKER, "--ground", "paris"],
+        [*WALKER, "--ground", "\x1b[31m:0:0"],
+        [*WALKER, "--rate", "\x1b[31m"],
+        [*WALKER, "--step", "1"],
+        [*WALKER, "--timeline", "0"],
+        [*WALKER, "--satellites", "100000"],
         ["validate", "-", "--\x1b[31mred"],
         ["\x1b]0;title\x07"],
         ["generate", "chain", "--links", "\x1b[31m"],
@@ -249,13 +266,24 @@ def test_what_is_generated_is_valid(more: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_constellation_and_its_timeline(kokofast: RunKokofast) -> None:
+    more = ["--ground", "lima:-12.05:-77.04", "--elevation", "8", "--rate", "10mbit", "--subnet", "2001:db8::/64"]
+    topology = kokofast(*WALKER, *more).stdout
+    assert len(load(topology.encode(), filename="w.json").links) == 6 * 11 + 5 * 11 + 1
+    lines = kokofast(*WALKER, *more, "--timeline", "5", "--step", "0.5").stdout.splitlines()
+    assert [json.loads(line)["at"] for line in lines] == [number / 2 for number in range(1, 11)]
+
+
 def test_generate_into_validate() -> None:
     done = shell("kokofast generate chain --links 3 | kokofast validate -; echo ${PIPESTATUS[*]}")
     assert (done.stdout, done.stderr) == ("0 0\n", "")
 
 
 # yes, in its endlessness, would wait for the reader as well; nobody reads more than a line of these.
-@pytest.mark.parametrize("command", ["generate chain --links 20000", "schema", "--help", "batch --help"])
+@pytest.mark.parametrize(
+    "command",
+    ["generate chain --links 20000", f"{' '.join(WALKER)} --timeline 600", "schema", "--help", "batch --help"],
+)
 @pytest.mark.parametrize("reader", ["head -1 >/dev/null", "true"])
 def test_a_reader_that_has_enough(command: str, reader: str) -> None:
     done = shell(f"kokofast {command} | {reader}")

@@ -163,6 +163,9 @@ def test_names_in_a_file(capfd: pytest.CaptureFixture[str], tmp_path: Path, coun
             assert json.loads(answer.stdout)["errors"]
 
 
+WALKER = ["generate", "walker", "--planes", "2", "--satellites", "3", "--altitude", "780", "--inclination", "86.4"]
+
+
 @pytest.mark.parametrize("name", [name for name in BAD_NAMES.values() if "\ud800" not in name], ids=repr)
 def test_names_on_the_command_line(capfd: pytest.CaptureFixture[str], counts: Counter[str], name: str) -> None:
     commands = [
@@ -174,6 +177,8 @@ def test_names_on_the_command_line(capfd: pytest.CaptureFixture[str], counts: Co
         ),
         *(["destroy", name], ["destroy", "--name", name], ["inspect", name], ["validate", name], [f"x{name}"]),
         *(["generate", "chain", "--links", name], ["generate", "chain", "--links", "1", "--subnet", name]),
+        *([*WALKER, "--ground", name], [*WALKER, "--ground", f"{name}:91:0"], [*WALKER, "--rate", name]),
+        *([*WALKER, "--altitude", name], [*WALKER, "--phasing", name]),
         *(
             ["batch", "--format", name],
             ["batch", "--runtime-timeout", name],
