@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import NoReturn
 
-from bench import figures, measure, report, scale
+from bench import figures, labs, measure, report, scale
 from bench.contender import FLOOR, OURS, PHASES, ROOT, UP
 from bench.contenders import UP_THREADS, Floor, compile_floor, contenders
 from bench.peers.golang import Go
@@ -60,7 +60,8 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     held = parser.add_mutually_exclusive_group().add_argument
     held("--figures", action="store_true", help="measure what kokofast is held to, and compare it with its limits")
     held("--scale", action="store_true", help="measure up to 20,000 links, namespaces included")
-    add("--divide", type=int, default=1, metavar="N", help="with either: smaller sizes, only to see that it runs")
+    held("--labs", action="store_true", help="measure rates, routes and LANs, and compare them with their limits")
+    add("--divide", type=int, default=1, metavar="N", help="with one of these: smaller sizes, only to see that it runs")
     add("--json", type=Path, metavar="FILE", help="write all measurements to FILE")
     add("--plots", type=Path, metavar="DIRECTORY", help="write pictures (needs matplotlib)")
     add("--plot-format", choices=("svg", "png"), default="svg", help="default: svg")
@@ -72,12 +73,13 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
         options.repeat = 1 if options.scale else 5
     if options.repeat < 1 or min(options.links) < 1 or options.divide < 1:
         parser.error("--repeat, --links and --divide must be at least 1")
-    if options.divide > 1 and not (options.figures or options.scale):
-        parser.error("--divide goes with --figures or --scale")
+    is_held = options.figures or options.scale or options.labs
+    if options.divide > 1 and not is_held:
+        parser.error("--divide goes with --figures, --scale or --labs")
     if options.plots and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plots needs matplotlib: pip install '.[bench]'")
     if options.patience is None:
-        options.patience = float("inf") if options.figures or options.scale else 15.0
+        options.patience = float("inf") if is_held else 15.0
     if options.floor_threads is None:
         options.floor_threads = 0 if options.figures else UP_THREADS
     return options
@@ -103,8 +105,8 @@ def best_floor_threads(floor: Path | None, directory: Path, prefix: str) -> int:
 
 def plan(options: argparse.Namespace) -> list[Block]:
     """Return every scenario and size that was asked for, with its contenders."""
-    if options.figures or options.scale:
-        blocks = figures.BLOCKS if options.figures else scale.BLOCKS
+    if options.figures or options.scale or options.labs:
+        blocks = figures.BLOCKS if options.figures else scale.BLOCKS if options.scale else labs.BLOCKS
         return [one._replace(links=max(1, one.links // options.divide)) for one in blocks]
     phases = dict.fromkeys(options.contenders, options.phase)
     return [
@@ -143,13 +145,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.divide > 1:
             results.note(f"all sizes are divided by {options.divide}: these are not the figures")
         runner = Runner(directory, results, options.repeat, options.patience)
-        for block in blocks:
+        # With --labs blocks are compared with each other, so they take turns as well.
+        rounds = options.repeat if options.labs else 1
+        for block in blocks * rounds:
             scenario = SCENARIOS[block.scenario](prefix, block.links)
             taking_part = [everyone[name] for name in block.phases]
-            runner.in_turns(scenario, taking_part, block.phases, options.repeat * block.times_runs)
+            runner.in_turns(scenario, taking_part, block.phases, options.repeat * block.times_runs // rounds)
     results.machine["load_after"] = os.getloadavg()[0]
     print(report.markdown(results))
     found = list(figures.figures(results, options.divide)) if options.figures else []
+    found += labs.figures(results) if options.labs else []
     lines = list(scale.lines(results)) if options.scale else []
     if found:
         print(f"\n{figures.markdown(found)}")

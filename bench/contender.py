@@ -10,7 +10,7 @@ from bench.links import Link
 from bench.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
-UP, UNCHANGED, DESTROY = PHASES = ("up", "unchanged", "destroy")
+UP, CHANGE, UNCHANGED, DESTROY = PHASES = ("up", "change", "unchanged", "destroy")
 OURS, FLOOR = "kokofast", "floor"
 # Existing namespaces and nothing but veth.
 VETH = frozenset({"chain", "star", "bundle", "mesh", "docker", "single"})
@@ -35,6 +35,10 @@ class Contender:
     def up(self, scenario: Scenario, directory: Path) -> list[str]:
         """Return the command that creates the links. Files go into the directory."""
         raise NotImplementedError
+
+    def change(self, scenario: Scenario, directory: Path) -> list[str] | None:
+        """Return the command that changes what the scenario changes; None when there is none."""
+        return None
 
     def unchanged(self, scenario: Scenario, directory: Path) -> list[str] | None:
         """Return the command that finds the links there and changes nothing; None when there is none."""

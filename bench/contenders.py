@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.contender import DESTROY, FLOOR, OURS, UNCHANGED, UP, VETH, Contender
+from bench.contender import CHANGE, DESTROY, FLOOR, OURS, UNCHANGED, UP, VETH, Contender
 from bench.peers.golang import Go
 from bench.peers.iproute2 import Ip, IpBatch
 from bench.peers.koko import Koko
@@ -41,7 +41,9 @@ class Kokofast(Contender):
 
     name = OURS
     scenarios = frozenset(SCENARIOS)
-    expected: ClassVar[dict[str, str]] = {UP: "applied", UNCHANGED: "unchanged", DESTROY: "destroyed"}
+    expected: ClassVar[dict[str, str]] = {
+        **{UP: "applied", CHANGE: "applied", UNCHANGED: "unchanged", DESTROY: "destroyed"}
+    }
 
     def __init__(self, open_files: int | None = None) -> None:
         """open_files: the limit on them; None: the machine's, which it raises its own to."""
@@ -61,6 +63,13 @@ class Kokofast(Contender):
             return [*self.command, *(word for end in (a, b) for word in ("-n", f"{_name(end)},{end.address}/31"))]
         file = self._file(scenario, directory)
         file.write_text(json.dumps(topology(scenario)))
+        return self._again(scenario, file)
+
+    def change(self, scenario: Scenario, directory: Path) -> list[str] | None:
+        if not scenario.changes:
+            return None
+        file = self._file(scenario, directory)
+        file.write_text(json.dumps(topology(scenario, changed=True)))
         return self._again(scenario, file)
 
     def unchanged(self, scenario: Scenario, directory: Path) -> list[str] | None:
@@ -103,11 +112,11 @@ def remove_locks(prefix: str) -> None:
         file.unlink(missing_ok=True)
 
 
-def topology(scenario: Scenario) -> dict[str, Any]:
-    """Return the scenario as a topology file of kokofast."""
+def topology(scenario: Scenario, *, changed: bool = False) -> dict[str, Any]:
+    """Return the scenario as a topology file of kokofast, before or after its change."""
     links: list[dict[str, Any]] = []
     for link in scenario.links():
-        ends: list[Any] = [f"{end.namespace}:{end.interface}:{end.address}/31" for end in link.ends]
+        ends: list[Any] = [f"{end.namespace}:{end.interface}:{end.address}/{end.prefixlen}" for end in link.ends]
         if link.mirror:
             ends[0] = {
                 "node": link.a.namespace,
@@ -115,7 +124,9 @@ def topology(scenario: Scenario) -> dict[str, Any]:
                 "addresses": [f"{link.a.address}/31"],
                 "mirror": {"from": "lo", "direction": "both"},
             }
-        if link.tunnel is None:
+        if link.more is not None:
+            links.append({"type": "bridge", "endpoints": ends})
+        elif link.tunnel is None:
             links.append({"endpoints": ends})
         else:
             parent = f"{link.tunnel.namespace}:up0"
@@ -126,7 +137,7 @@ def topology(scenario: Scenario) -> dict[str, Any]:
     if isinstance(scenario, Containers):
         nodes = {name: {"docker": name, "socket": str(scenario.socket)} for name in scenario.namespaces()}
         return {"nodes": nodes, "links": links}
-    return {"links": links}
+    return {**scenario.settings(changed), "links": links}
 
 
 class Floor(Contender):

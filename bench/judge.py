@@ -9,6 +9,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Sequence
+from ipaddress import IPv4Network
 from typing import Any
 
 from bench import netns
@@ -42,7 +43,7 @@ def check_ends(namespace: str, expected: Sequence[End]) -> None:
                 raise WrongState(f"{namespace}: {end.interface} is down")
             for what, question, answer in (
                 ("address", _SIOCGIFADDR, end.address),
-                ("netmask", _SIOCGIFNETMASK, "255.255.255.254"),
+                ("netmask", _SIOCGIFNETMASK, str(IPv4Network((0, end.prefixlen)).netmask)),
             ):
                 try:
                     found = socket.inet_ntoa(fcntl.ioctl(asking, question, request)[20:24])
@@ -100,6 +101,7 @@ def check_traffic(a: End, b: End) -> None:
     with netns.socket_in(a.namespace) as sender, netns.socket_in(b.namespace) as receiver:
         receiver.settimeout(DATAGRAM_TIMEOUT)
         try:
+            sender.bind((a.address, 0))
             receiver.bind((b.address, 0))
             sender.sendto(b"kokofast", (b.address, receiver.getsockname()[1]))
             data, (source, _) = receiver.recvfrom(64)
@@ -141,14 +143,37 @@ def check_no_mirror(a: End) -> None:
         raise WrongState(f"{a.namespace}: lo still has {done.stdout.strip()}")
 
 
+def check_rates(namespace: str, interfaces: Sequence[str], rate: int) -> None:
+    """Raise WrongState unless these interfaces have a tbf at the root, of this rate in bytes a second."""
+    found = {
+        one["dev"]: one["options"]["rate"]
+        for one in _json("tc", "-n", namespace, "-j", "qdisc", "show")
+        if one.get("root") and one["kind"] == "tbf"
+    }
+    for interface in interfaces:
+        if found.get(interface) != rate:
+            raise WrongState(f"{namespace}: {interface} has the rate {found.get(interface)}, should have {rate}")
+
+
+def check_routes(namespace: str, protocol: int, number: int) -> None:
+    """Raise WrongState unless a namespace has so many IPv4 routes of a protocol, each to another network."""
+    routes = _json("ip", "-n", namespace, "-4", "-j", "route", "show", "proto", str(protocol))
+    found = len({one["dst"] for one in routes})
+    if found != number or len(routes) != number:
+        raise WrongState(f"{namespace}: has {len(routes)} routes to {found} networks, should have {number}")
+
+
 def _link(end: End) -> dict[str, Any]:
     (link,) = _ip_json(end.namespace, "link", "show", end.interface)
     return link
 
 
 def _ip_json(namespace: str, *arguments: str) -> list[dict[str, Any]]:
-    command = ["ip", "-n", namespace, "-d", "-j", *arguments]
+    return _json("ip", "-n", namespace, "-d", "-j", *arguments)
+
+
+def _json(*command: str) -> list[dict[str, Any]]:
     answer: list[dict[str, Any]] = json.loads(
-        subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+        subprocess.run(command, check=True, capture_output=True, timeout=60).stdout or "[]"
     )
     return answer

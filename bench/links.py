@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 UPLINK, UPLINK_INDEX = "up0", 4242  # what a vxlan stands on; floor.c knows the index
 
 
 class End(NamedTuple):
-    """One end of a link. The prefix length of its address is /31 everywhere."""
+    """One end of a link."""
 
     namespace: str
     interface: str
-    address: str  # without its prefix length, which is /31 everywhere
+    address: str  # without its prefix length
+    prefixlen: int = 31
 
 
 class Tunnel(NamedTuple):
@@ -31,17 +33,19 @@ class Link(NamedTuple):
         b: The second end; None for a vxlan.
         tunnel: Of a vxlan.
         mirror: Copy the traffic of lo, in both directions, to a.
+        more: The further ends of a LAN; None: no LAN.
     """
 
     a: End
     b: End | None  # None: a vxlan
     tunnel: Tunnel | None = None
     mirror: bool = False  # what passes lo, either way, is copied to a
+    more: Sequence[End] | None = None
 
     @property
     def ends(self) -> list[End]:
         """The ends that there are."""
-        return [self.a] if self.b is None else [self.a, self.b]
+        return [end for end in (self.a, self.b, *(self.more or ())) if end is not None]
 
 
 class WrongState(Exception):

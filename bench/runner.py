@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.contender import DESTROY, PHASES, ROOT, UNCHANGED, UP, Contender
+from bench.contender import CHANGE, DESTROY, PHASES, ROOT, UNCHANGED, UP, Contender
 from bench.links import WrongState
 from bench.measure import ContenderFailed, Measurement, run
 from bench.report import Results
@@ -92,7 +92,7 @@ class Runner:
                         self._say(self.results.notes[-1])
 
     def once(self, scenario: Scenario, contender: Contender, phases: Sequence[str]) -> None:
-        """Run up and, when asked for, the same again and destroy."""
+        """Run up and, when asked for, the change, the same again and destroy."""
         try:
             with scenario.fresh():
                 self._phases(scenario, contender, phases)
@@ -100,24 +100,29 @@ class Runner:
             contender.tidy(scenario)
 
     def _phases(self, scenario: Scenario, contender: Contender, phases: Sequence[str]) -> None:
-        whole = 0.0
+        whole, changed = 0.0, False
         for phase in PHASES:
             if phase == UP or (phase in phases and contender.makes_links):
                 command = getattr(contender, phase)(scenario, self.directory)
                 if command is not None:
-                    taken = self._measure(scenario, contender, phase, command)
+                    changed = changed or phase == CHANGE
+                    taken = self._measure(scenario, contender, phase, command, changed)
                     whole += taken.seconds if phase != UNCHANGED else 0.0
                     if phase in phases and phase in contender.phases:
                         self.results.add(scenario.name, scenario.size, phase, contender.name, taken)
                         self._say(f"{scenario.name} {scenario.size} {phase} {contender.name}: {taken.seconds:.3f} s")
         self.measured[scenario.name, contender.name] = whole * 1000 / scenario.size
 
-    def _measure(self, scenario: Scenario, contender: Contender, phase: str, command: list[str]) -> Measurement:
+    def _measure(
+        self, scenario: Scenario, contender: Contender, phase: str, command: list[str], changed: bool
+    ) -> Measurement:
         taken = run(command, ROOT, partial(contender.stages, phase))
         if not contender.makes_links:
             return taken
         if phase == DESTROY:
             scenario.verify_gone()
+        elif changed:
+            scenario.verify_changed()
         else:
             scenario.verify_up(contender.queues)
         return taken

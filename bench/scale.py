@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bench.contender import DESTROY, FLOOR, OURS, PHASES, UP
+from bench.contender import DESTROY, FLOOR, OURS, UNCHANGED, UP
 from bench.contenders import FEW_FILES
 from bench.report import Results, mib, rows, seconds
 from bench.runner import Block
 
+PHASES = (UP, UNCHANGED, DESTROY)
 LIMITED = f"{OURS}-{FEW_FILES}"
 
 BLOCKS = (

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bench import judge, netns
 from bench.links import UPLINK, UPLINK_INDEX, End, Link, Tunnel
@@ -22,10 +22,14 @@ FIRST_ADDRESS = IPv4Address("10.0.0.0")
 REMOTE = "192.0.2.1"
 MESH_NODES = 50
 CONTAINERS = 10
+RATE_MBIT = 10
+HOPS = 50  # a datagram passes 63 routers
+ROUTE_PROTOCOL = 75  # of kokofast's routes
+SEGMENT_PREFIXLEN = 16
 
 
 class Scenario:
-    """Links to make. Addresses are /31, ends are up and have one queue pair.
+    """Links to make. Ends are up and have one queue pair.
 
     Args:
         prefix: What all names begin with.
@@ -34,6 +38,7 @@ class Scenario:
 
     name: ClassVar[str]
     creates: ClassVar[bool] = False  # the contender makes and removes the namespaces as well
+    changes: ClassVar[bool] = False  # whether it has something to change
 
     def __init__(self, prefix: str, size: int) -> None:
         self.prefix = prefix
@@ -46,6 +51,10 @@ class Scenario:
     def namespaces(self) -> list[str]:
         """Return the names of the namespaces. They exist before the clock starts, unless ``creates``."""
         raise NotImplementedError
+
+    def settings(self, changed: bool = False) -> dict[str, Any]:
+        """Return what a file of kokofast has beside the links, before or after the change."""
+        return {}
 
     def absent(self) -> str | None:
         """Explain why it cannot be run here; None when it can."""
@@ -107,6 +116,10 @@ class Scenario:
             for end in link.ends:
                 judge.check_queues(end, queues)
             self.check(link)
+
+    def verify_changed(self) -> None:
+        """Raise WrongState unless the change was made."""
+        raise NotImplementedError
 
     def check(self, link: Link) -> None:
         """Raise WrongState unless the ends of a link are joined."""
@@ -250,6 +263,129 @@ class Mesh(Scenario):
         )
 
 
+class Rated(Scenario):
+    """All ends have a rate, which the change doubles."""
+
+    changes = True
+
+    def settings(self, changed: bool = False) -> dict[str, Any]:
+        return {"defaults": {"rate": f"{RATE_MBIT * (1 + changed)}mbit"}}
+
+    def verify_up(self, queues: int | None = 1) -> None:
+        super().verify_up(queues)
+        self._verify_rate(RATE_MBIT)
+
+    def verify_changed(self) -> None:
+        super().verify_up()
+        self._verify_rate(2 * RATE_MBIT)
+
+    def _verify_rate(self, mbit: int) -> None:
+        """Look at all ends, or where that would take long at those of the sample's namespaces."""
+        names = self.namespaces()
+        if len(names) > MESH_NODES:
+            names = sorted({end.namespace for link in self.sample() for end in link.ends})
+        for name in names:
+            judge.check_rates(name, [end.interface for end in self.ends[name]], mbit * 10**6 // 8)
+
+
+class ChainRate(Rated, Chain):
+    """A chain; all ends have a rate, which the change doubles."""
+
+    name = "chain-rate"
+
+
+class MeshRate(Rated, Mesh):
+    """A mesh; all ends have a rate, which the change doubles."""
+
+    name = "mesh-rate"
+
+
+class Routes(Chain):
+    """A ring of as many namespaces as links. The change gives each a route to each network that it is not in."""
+
+    name = "routes"
+    changes = True
+
+    def __init__(self, prefix: str, size: int) -> None:
+        super().__init__(prefix, max(size, 3))
+
+    def namespaces(self) -> list[str]:
+        return super().namespaces()[:-1]
+
+    def link(self, number: int) -> Link:
+        link = super().link(number)
+        assert link.b is not None
+        return link._replace(b=link.b._replace(namespace=self._name((number + 1) % self.size)))
+
+    def settings(self, changed: bool = False) -> dict[str, Any]:
+        return {"routing": "shortest-path"} if changed else {}
+
+    def verify_changed(self) -> None:
+        self.verify_up()
+        for name in self.namespaces():
+            judge.check_routes(name, ROUTE_PROTOCOL, self.size - 2)
+        judge.check_traffic(self.link(0).a, self.link(min(self.size // 2, HOPS)).a)
+
+
+class Segment(Scenario):
+    """A LAN with an end in each of as many namespaces. The size is the number of ends."""
+
+    name = "segment"
+    most: ClassVar[int] = 1023  # ends of a LAN: a bridge has no more ports
+
+    def namespaces(self) -> list[str]:
+        return [self._name(number) for number in range(self.size)]
+
+    def link(self, number: int) -> Link:
+        first, last = number * self.most, self.size if number == self._count - 1 else (number + 1) * self.most
+        ends = [
+            End(self._name(one), "eth0", str(FIRST_ADDRESS + one + 1), SEGMENT_PREFIXLEN) for one in range(first, last)
+        ]
+        return Link(ends[0], ends[1] if len(ends) > 1 else None, more=ends[2:])
+
+    @property
+    def _count(self) -> int:
+        return max(self.size // self.most, 1)
+
+    def links(self) -> Iterator[Link]:
+        return (self.link(number) for number in range(self._count))
+
+    def sample(self) -> list[Link]:
+        """Return the first end and the last one of some LANs."""
+        chosen = sorted({0, self._count // 2, self._count - 1})
+        ends = [self.link(number).ends for number in chosen]
+        return [Link(several[0], several[-1]) for several in ends]
+
+    def check(self, link: Link) -> None:
+        if link.a != link.b:
+            super().check(link)
+
+    @contextmanager
+    def fresh(self) -> Iterator[None]:
+        with super().fresh():
+            try:
+                yield
+            finally:
+                with uninterrupted():
+                    subprocess.run(["ip", "netns", "delete", self._bridges], check=False, capture_output=True)
+
+    def verify_gone(self) -> None:
+        super().verify_gone()
+        judge.check_no_names([self._bridges])
+
+    @property
+    def _bridges(self) -> str:
+        """The namespace that kokofast makes for the bridges of a lab, which has the name of its file."""
+        return f"{self.prefix}{self.name}-segments"
+
+
+class Segments(Segment):
+    """LANs with four ends each, all in namespaces of their own. The size is the number of ends."""
+
+    name = "segments"
+    most = 4
+
+
 class Vxlan(Scenario):
     """Link i is a vxlan, eth0 of namespace i + 1, with VNI i + 1, on an interface of namespace 0."""
 
@@ -319,5 +455,6 @@ SCENARIOS: dict[str, type[Scenario]] = {
     for one in (
         *(Chain, ChainCreate, Star, StarCreate, ChainStarCreate),
         *(Bundle, Mesh, Vxlan, Mirror, Containers, Single),
+        *(ChainRate, MeshRate, Routes, Segment, Segments),
     )
 }

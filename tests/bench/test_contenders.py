@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.contender import DESTROY, PHASES, ROOT, UNCHANGED, UP, Contender
+from bench.contender import CHANGE, DESTROY, PHASES, ROOT, UNCHANGED, UP, Contender
 from bench.contenders import Kokofast, PythonPass, contenders
 from bench.measure import ContenderFailed, run
 from bench.report import Results
@@ -26,7 +26,7 @@ TRIED = {
     "floor-group": ["chain", "star", "bundle", "mesh", "vxlan", "mirror"],
     "kokofast": [
         *("chain", "chain-create", "star", "star-create", "chain-star-create", "bundle"),
-        *("mesh", "vxlan", "mirror", "single"),
+        *("mesh", "vxlan", "mirror", "single", "chain-rate", "mesh-rate", "routes", "segment", "segments"),
     ],
     "kokofast-1024": ["chain-star-create"],
     "ip": ["chain", "chain-create", "vxlan", "mirror"],
@@ -51,15 +51,19 @@ def bring_up_and_destroy(one: Contender, scenario: Scenario, directory: Path) ->
     assert scenario.name in one.scenarios
     assert one.missing() is None
     scenario.verify_gone()
+    changed = False
     for phase in PHASES:
         command = getattr(one, phase)(scenario, directory)
         if command is None:
-            assert phase == UNCHANGED
+            assert phase in (CHANGE, UNCHANGED)
             continue
+        changed = changed or phase == CHANGE
         taken = run(command, ROOT, partial(one.stages, phase))
         assert taken.seconds > 0
         if phase == DESTROY:
             scenario.verify_gone()
+        elif changed:
+            scenario.verify_changed()
         else:
             scenario.verify_up(one.queues)
 

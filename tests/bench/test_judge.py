@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import judge
-from bench.contender import Contender
+from bench.contender import ROOT, Contender
 from bench.links import WrongState
 from bench.measure import run
 from bench.scenario import Scenario
@@ -117,3 +117,56 @@ def test_a_mirror_that_is_left(made: Made) -> None:
         ip(f"{mirror.prefix}{number}", "link", "delete", "eth1")
     with pytest.raises(WrongState, match=r"lo still has .*\n?.*clsact"):
         mirror.verify_gone()
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        ("qdisc delete dev eth0 root", "eth0 has the rate None, should have 1250000"),
+        ("qdisc replace dev eth0 root tbf rate 5mbit burst 16k limit 64k", "eth0 has the rate 625000, should"),
+    ],
+)
+def test_a_rate_that_is_not_as_it_should_be(
+    everyone: Everyone, fresh: Fresh, tmp_path: Path, damage: str, complaint: str
+) -> None:
+    rated, ours = fresh("chain-rate"), everyone("kokofast")
+    run(ours.up(rated, tmp_path), ROOT)
+    rated.verify_up()
+    with pytest.raises(WrongState, match="has the rate 1250000, should have 2500000"):
+        rated.verify_changed()
+    subprocess.run(["tc", "-n", f"{rated.prefix}1", *damage.split()], check=True)
+    with pytest.raises(WrongState, match=complaint):
+        rated.verify_up()
+
+
+def test_a_route_too_few_and_one_of_somebody_else(everyone: Everyone, fresh: Fresh, tmp_path: Path) -> None:
+    routes, ours = fresh("routes"), everyone("kokofast")
+    run(ours.up(routes, tmp_path), ROOT)
+    with pytest.raises(WrongState, match="has 0 routes to 0 networks, should have 2"):
+        routes.verify_changed()
+    change = ours.change(routes, tmp_path)
+    assert change is not None
+    run(change, ROOT)
+    routes.verify_changed()
+    ip(f"{routes.prefix}0", "route", "delete", "10.0.0.2/31")
+    with pytest.raises(WrongState, match="has 1 routes to 1 networks, should have 2"):
+        routes.verify_changed()
+    ip(f"{routes.prefix}0", "route", "add", "10.0.0.2/31", "via", "10.0.0.1")
+    with pytest.raises(WrongState, match="has 1 routes to 1 networks, should have 2"):
+        routes.verify_changed()
+
+
+def test_ends_of_a_segment_that_are_not_joined(
+    everyone: Everyone, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.judge.DATAGRAM_TIMEOUT", 1.5)
+    segment = fresh("segment")
+    run(everyone("kokofast").up(segment, tmp_path), ROOT)
+    segment.verify_up()
+    with pytest.raises(WrongState, match="too many"):
+        segment.verify_gone()
+    ip(f"{segment.prefix}segment-segments", "link", "set", "br0p3", "nomaster")
+    with pytest.raises(WrongState, match="no datagram from "):
+        segment.verify_up()
+    run(everyone("kokofast").destroy(segment, tmp_path), ROOT)
+    segment.verify_gone()

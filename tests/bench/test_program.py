@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as program
-from bench import figures, scale
+from bench import figures, labs, scale
 from bench.contender import ROOT
 from bench.contenders import contenders
 from bench.measure import Measurement, run
@@ -105,6 +105,44 @@ def test_the_scale_comes_from_one_command(
     }
 
 
+def test_the_figures_of_labs_come_from_one_command(
+    requires_root: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "result.json"
+    options = ["--labs", "--divide", "500", "--repeat", "2", "--floor-threads", "1"]
+    assert program.main([*options, "--json", str(file)]) == 0
+    found = json.loads(file.read_text())
+    assert [one["limit"] for one in found["figures"]] == [1.25, 0.5, 1.0, 2.0, 2.0]
+    assert all(one["measured"] for one in found["figures"])
+    assert capsys.readouterr().out.count("| met |") == sum(one["met"] for one in found["figures"])
+    assert [(row["scenario"], row["links"], row["phase"], row["runs"]) for row in found["rows"]] == [
+        ("chain", 4, "up", 2),
+        ("chain-rate", 4, "up", 2),
+        ("mesh-rate", 10, "change", 2),
+        ("routes", 3, "change", 2),
+        ("routes", 3, "unchanged", 2),
+        ("segment", 2, "up", 2),
+        ("segment", 2, "destroy", 2),
+        ("segments", 8, "up", 2),
+        ("segments", 8, "destroy", 2),
+    ]
+
+
+def test_a_figure_of_labs_is_met_missed_or_not_measured(results: Results) -> None:
+    for scenario, size, phase, seconds, stages in (
+        ("chain", 2_000, "up", 1.0, {}),
+        ("chain-rate", 2_000, "up", 1.2, {}),
+        ("mesh-rate", 5_000, "change", 2.0, {"plan": 0.5, "apply": 0.6}),
+        ("segment", 1_000, "up", 1.5, {}),
+    ):
+        results.add(scenario, size, phase, "kokofast", Measurement(seconds, 0, 0, False, stages))
+    table = figures.markdown(list(labs.figures(results))).splitlines()[2:]
+    assert table[0].endswith("| 1.25 | 1.2 | met | 1.200 s / 1.000 s |")
+    assert table[1].endswith("| 0.5 s | 0.6 s | **missed** | apply 0.600 s; whole process 2.000 s |")
+    assert table[2].endswith("| 1 s | - | **not measured** | not measured |")
+    assert table[3].endswith("| 2 ms an end | 1.5 ms an end | met | 1.500 s |")
+
+
 def test_a_line_of_the_scale_has_all_phases(results: Results) -> None:
     for phase, seconds, peak in (("up", 22.04, 107), ("unchanged", 4.0, 98), ("destroy", 0.0123, 90)):
         results.add("star-create", 10_000, phase, "kokofast-1024", Measurement(seconds, 0, peak * 1024, False))
@@ -120,10 +158,11 @@ def test_a_line_of_the_scale_has_all_phases(results: Results) -> None:
     [
         (["--contenders", "floor,fast"], "unknown contender fast; there are floor, floor-group, kokofast"),
         (["--scenario", "ring"], "unknown scenario ring; there are chain, chain-create"),
-        (["--phase", "down"], "unknown phase down; there are up, unchanged, destroy"),
+        (["--phase", "down"], "unknown phase down; there are up, change, unchanged, destroy"),
         (["--repeat", "0"], "must be at least 1"),
-        (["--divide", "10"], "--divide goes with --figures or --scale"),
+        (["--divide", "10"], "--divide goes with --figures, --scale or --labs"),
         (["--figures", "--scale"], "not allowed with argument --figures"),
+        (["--labs", "--scale"], "not allowed with argument --labs"),
     ],
 )
 def test_what_it_does_not_know_it_names(capsys: pytest.CaptureFixture[str], options: list[str], complaint: str) -> None:
@@ -139,7 +178,7 @@ def commands(document: str) -> list[argparse.Namespace]:
 
 
 @pytest.mark.parametrize(
-    ("document", "number"), [("bench/README.md", 4), ("README.md", 1), ("docs/notes/performance.md", 1)]
+    ("document", "number"), [("bench/README.md", 5), ("README.md", 1), ("docs/notes/performance.md", 1)]
 )
 def test_the_commands_of_a_document_are_understood(document: str, number: int) -> None:
     assert len(commands(document)) == number
