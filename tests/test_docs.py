@@ -230,6 +230,18 @@ def test_the_ports_shown_reach_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_quiet_links_shown_have_no_link_local_address(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Without IPv6")[2]
+    (tmp_path / "quiet.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    (command,) = re.findall(r"`(kokofast batch quiet.yaml)`", text)
+    show = "ip -n r1 -6 -o address show scope link; ip netns exec r1 ping -c 1 2001:db8::1"
+    done = private(f"{command}\n{show}\n{command}\nkokofast destroy quiet.yaml", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fe80" not in done.stdout
+    assert "quiet: unchanged, 2 links unchanged" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_alternative_name_shown_is_found(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Alternative names")[2]
     (tmp_path / "named.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")

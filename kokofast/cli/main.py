@@ -158,6 +158,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from kokofast.cli.output import print_links, unlinked
     from kokofast.drivers import Stopped
     from kokofast.drivers.inline import InlineDriver, drive
+    from kokofast.ends import CLOSER
     from kokofast.engine.inspect import SeenNode, inspect
     from kokofast.host.kernel import kernel_for
     from kokofast.host.namespaces import count_named
@@ -169,7 +170,16 @@ def _inspect(options: argparse.Namespace) -> int:
             notes: list[str] = []
             nodes: list[SeenNode] = []
             driver = InlineDriver(signals)
-            run = inspect(options.lab, driver, kernel, unseen=unseen, namespaces=namespaces, nodes=nodes, notes=notes)
+            run = inspect(
+                options.lab,
+                driver,
+                kernel,
+                unseen=unseen,
+                namespaces=namespaces,
+                nodes=nodes,
+                notes=notes,
+                closer=CLOSER if options.format == "json" else (),  # the table does not show them
+            )
             found = drive(run)
     except Stopped:
         found = []

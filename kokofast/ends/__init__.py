@@ -21,7 +21,12 @@ ATTRIBUTES = {
     "master": "master",
     "altnames": "prop_list",
     "impairments": "qdisc",
+    "link_local": "af_spec",
 }
+
+# Those that are read only where the file has them, and by inspect in JSON: showing them takes the kernel as long as all
+# else of an interface.
+CLOSER = frozenset(("link_local",))
 
 
 ENDS: Registry[Property] = Registry("kokofast.ends", "PROPERTY", ATTRIBUTES)

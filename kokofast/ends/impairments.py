@@ -71,7 +71,7 @@ class Impairments(Property):
     leaves = True
     has_columns = True
 
-    def contradiction(self, value: Value) -> tuple[str, str] | None:
+    def contradiction(self, end: End, value: Value) -> tuple[str, str] | None:
         """Return what has no effect by itself."""
         return contradiction(value)
 

@@ -75,7 +75,7 @@ class Property:
         """Return its fields, or its only one."""
         return self.fields or (self.field,)
 
-    def contradiction(self, value: Any) -> tuple[str, str] | None:
+    def contradiction(self, end: End, value: Any) -> tuple[str, str] | None:
         """Return (field, sentence) of what the file alone shows to be wrong; None for nothing."""
         return None
 

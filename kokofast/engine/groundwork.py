@@ -6,6 +6,7 @@ import errno
 import os
 
 from kokofast.endpoints import local
+from kokofast.ends import CLOSER
 from kokofast.engine.result import INVALID, PLANNED, UNCHANGED, failure_of
 from kokofast.engine.snapshot import look
 from kokofast.host import namespaces as host
@@ -45,9 +46,10 @@ def see_for(topology: Topology) -> See:
     """Return how to read a namespace. A topology with mirrors needs all existing ones (see topology.copies)."""
     has_mirrors = any(end.mirror is not None for link in topology.links for end in link.ends)
     mirrors = ALL_MIRRORS if has_mirrors else BESIDE_OURS
+    closer = CLOSER.intersection(name for link in topology.links for end in link.ends for name in end.properties)
 
     def see(kernel: Kernel, handle: Handle) -> Namespace:
-        return observe(kernel, handle, mirrors=mirrors)
+        return observe(kernel, handle, mirrors=mirrors, closer=closer)
 
     return see
 

@@ -7,7 +7,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kokofast.ends import ATTRIBUTES, ENDS, present
+from kokofast.ends import ATTRIBUTES, CLOSER, ENDS, present
 from kokofast.engine.names import name_ends
 from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.kinds import KINDS
@@ -16,6 +16,8 @@ from kokofast.plan.properties import values_of
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import OwnedInterface, Scene
@@ -150,15 +152,16 @@ async def inspect(
     namespaces: dict[str, str] | None = None,
     nodes: list[SeenNode] | None = None,
     notes: list[str] | None = None,
+    closer: Collection[str] = CLOSER,
 ) -> list[SeenLink]:
     """Return the links that carry our mark, of one lab or of all, read from the kernel.
 
     unseen is filled with the namespaces that could not be read, by title, and the reason; notes with a line for each
     namespace that cannot be read because of what is in it, unless something of ours is known to be there; namespaces
     with the lab of each named namespace that a lab made, or whose name it has claimed; nodes with what labs have set in
-    namespaces beside their links.
+    namespaces beside their links. closer has the properties to read that take longer.
     """
-    scene = await scan(kernel, driver, lab=lab, progress=progress)
+    scene = await scan(kernel, driver, lab=lab, closer=closer, progress=progress)
     found = _links(scene)
     _add_fields(found, scene, kernel)
     if nodes is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ends import ATTRIBUTES, ENDS, present
+from kokofast.ends import ATTRIBUTES, CLOSER, ENDS, present
 from kokofast.ops.dumps import ADDRESS_PROTOCOL
 from kokofast.ops.journal import look, twice
 from kokofast.plan.plan import UPDATE
@@ -231,7 +231,7 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
 def _is_back(executor: Executor, reference: IfRef, undo: Change) -> bool:
     """Whether an interface is as before: a refused change may not have been made at all."""
     try:
-        namespace = look(executor, reference.ns)
+        namespace = look(executor, reference.ns, closer=CLOSER.intersection(one.name for one in undo.properties))
     except OSError:
         return False
     interface = namespace.interfaces.get(reference.ifname) if namespace is not None else None
@@ -264,9 +264,10 @@ def locate(applied: Applied, operation: ConfigureEnd, refusal: OperationError, o
     place = end.where(FIELDS[path[-1]]) if path and path[-1] in FIELDS else end.place
     if isinstance(refusal, KernelError) and refusal.request is not None and "local" in refusal.request.attributes:
         place = _address_place(end, refusal.request)
-    elif isinstance(refusal, KernelError) and refusal.request is not None and not path:
-        fields = [name for name in ATTRIBUTES if ATTRIBUTES[name] in refusal.request.attributes]
+    elif isinstance(refusal, KernelError) and refusal.request is not None and place == end.place:
+        fields = [name for name in end.properties if ATTRIBUTES[name] in refusal.request.attributes]
         fields += [ENDS[name].blamed(refusal.request, value) for name, value in end.properties.items()]
+        fields += ["dad"] if "af_spec" in refusal.request.attributes else []
         place = end.where(next(filter(None, fields), ""))
     return problem_of_end(link, end, place, refusal)
 

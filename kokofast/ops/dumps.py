@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ends import ATTRIBUTES
+from kokofast.ends import ATTRIBUTES, CLOSER
 from kokofast.host.netlink import TOO_FAST, UnreadableError
 from kokofast.plan.observed import NOTHING, Interface, Namespace
 from kokofast.plan.ownership import APART, is_our_group
@@ -15,7 +15,7 @@ from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any
 
     from kokofast.host.kernel import Handle, Kernel
@@ -37,7 +37,7 @@ ADDRESS_PROTOCOL = b"K"
 # What only properties of ends, and few decisions, ask for.
 # What is at the root of our interfaces where nobody has put anything there: they have no queue (IFF_NO_QUEUE).
 KERNELS_OWN = ("noop", "noqueue")
-_MORE = frozenset(("master", "prop_list", *ATTRIBUTES.values()))
+_MORE = frozenset(("master", "prop_list", *(ATTRIBUTES[name] for name in ATTRIBUTES if name not in CLOSER)))
 _WANTED = frozenset(
     (
         "address",
@@ -136,10 +136,16 @@ NO_MIRRORS, BESIDE_OURS, ALL_MIRRORS = range(3)
 
 
 def observe(
-    kernel: Kernel, handle: Handle, *, mirrors: int = NO_MIRRORS, patience: Patience | None = None
+    kernel: Kernel,
+    handle: Handle,
+    *,
+    mirrors: int = NO_MIRRORS,
+    patience: Patience | None = None,
+    closer: Collection[str] = (),
 ) -> Namespace:
     """Return a namespace's interfaces, with addresses if one of ours is among them, and mirror filters by ``mirrors``.
 
+    closer names the properties of kokofast.ends.CLOSER to read of interfaces of ours.
     Raises OSError, also for refusals of the kernel; HinderedError when the namespace cannot be read completely.
     """
     try:
@@ -154,6 +160,8 @@ def observe(
                 ]
                 if shaped:
                     _add_roots(kernel, handle, shaped)
+                if closer:
+                    _look_closer(kernel, handle, namespace, closer)
             if mirrors == ALL_MIRRORS or (mirrors == BESIDE_OURS and ours):
                 _add_mirrors(kernel, handle, namespace, strangers=True)
         except UnreadableError as error:
@@ -269,6 +277,14 @@ def _add_roots(kernel: Kernel, handle: Handle, interfaces: Iterable[Interface]) 
     roots = list_roots(kernel, handle)
     for interface in interfaces:
         interface.more = {**interface.more, "qdisc": roots.get(interface.ifindex)}
+
+
+def _look_closer(kernel: Kernel, handle: Handle, namespace: Namespace, names: Collection[str]) -> None:
+    interfaces = {one.ifindex: one for one in namespace.interfaces.values() if is_our_group(one.group)}
+    for name in names:
+        module = __import__(f"{__package__}.{name}", fromlist=("settings_of",))
+        for index, setting in module.settings_of(kernel, handle, interfaces).items():
+            interfaces[index].more = {**interfaces[index].more, ATTRIBUTES[name]: setting}
 
 
 def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Interface], asked: Request) -> None:

@@ -17,7 +17,7 @@ from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from typing import Any, TypeVar
 
     from kokofast.host.kernel import Handle, Kernel
@@ -115,8 +115,8 @@ class Executor:
             return None
         return KernelError(errno.ENODEV, f"{reference.ifname} no longer exists, or is another interface now")
 
-    def look(self, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace:
-        """Return what is in a namespace now. Raises OSError."""
+    def look(self, ns: int, *, mirrors: int = NO_MIRRORS, closer: Collection[str] = ()) -> Namespace:
+        """Return what is in a namespace now; see observe(). Raises OSError."""
         handle = self.handle(ns)
         with self.kernel.using([handle]):
-            return observe(self.kernel, handle, mirrors=mirrors)
+            return observe(self.kernel, handle, mirrors=mirrors, closer=closer)

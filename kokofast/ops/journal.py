@@ -10,7 +10,7 @@ from kokofast.ops.dumps import NO_MIRRORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from kokofast.ops.executor import Executor, OperationError
@@ -76,11 +76,11 @@ class Applied:
 ENDED = (errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ESTALE)
 
 
-def look(executor: Executor, ns: int, *, mirrors: int = NO_MIRRORS) -> Namespace | None:
+def look(executor: Executor, ns: int, *, mirrors: int = NO_MIRRORS, closer: Collection[str] = ()) -> Namespace | None:
     """Return what is in a namespace, None if it has ended. Raises OSError after two failures."""
     for attempts_left in (1, 0):
         try:
-            return executor.look(ns, mirrors=mirrors)
+            return executor.look(ns, mirrors=mirrors, closer=closer)
         except OSError as error:
             if error.errno in ENDED:
                 return None

@@ -24,7 +24,6 @@ FIELDS = {
     "txqlen": "txqlen",
     "num_tx_queues": "queues",
     "num_rx_queues": "queues",
-    "addr_gen_mode": "dad",
     **{attribute: name for name, attribute in ATTRIBUTES.items()},
 }
 

@@ -44,7 +44,7 @@ def check_links(links: Iterable[Link], namespaces: Mapping[str, Hashable], repor
 def _check_ends(link: Link, report: Report) -> None:
     for end in link.ends:
         for name, value in end.properties.items():
-            wrong = ENDS[name].contradiction(value)
+            wrong = ENDS[name].contradiction(end, value)
             if wrong is not None:
                 place = end.where(wrong[0])
                 if end is link.ends[0] or place != link.ends[0].where(wrong[0]):  # else it is said already

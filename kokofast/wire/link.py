@@ -30,8 +30,12 @@ IFINFOMSG = Header("ifinfomsg", "BxHiII", "family type index flags change")
 # IFLA_PROP_LIST: the alternative names of an interface (Linux 5.5).
 PROPERTIES = Table("properties", {"alt_ifname": Attr(53, STRING, many=True)})
 
-# IFLA_AF_SPEC. enum in6_addr_gen_mode says how the kernel makes an interface's link-local address: 0 is EUI-64, 1 none.
-AF_SPEC = Table("af_spec", {"inet6": Attr(10, NEST, Table("inet6", {"addr_gen_mode": Attr(8, U8)}))})
+# IFLA_AF_SPEC. enum in6_addr_gen_mode says how the kernel makes an interface's link-local address; conf is an array of
+# int, one for each sysctl of the interface (enum in include/uapi/linux/ipv6.h).
+ADDR_GEN_MODE_EUI64, ADDR_GEN_MODE_NONE = 0, 1
+DEVCONF_DISABLE_IPV6 = 26
+INET6 = Table("inet6", {"conf": Attr(2, BYTES), "addr_gen_mode": Attr(8, U8)})
+AF_SPEC = Table("af_spec", {"inet6": Attr(10, NEST, INET6)})
 
 LINKINFO = Table(
     "linkinfo",

@@ -19,6 +19,7 @@ LOOPBACK = 1
 LOOPBACK_MTU = 65536
 NAME_MAX, ALIAS_MAX = 15, 254
 QUEUES_MAX = 4096
+ADDR_GEN_MODES = (0, 1, 3)  # 2 needs a secret that nobody has set
 IPV4_MIN_MTU, IPV6_MIN_MTU = 68, 1280
 CHOSEN_MAC = b"\x02\xfa\xce\x0f"  # how those begin that the kernel would choose by chance
 TOO_LONG = "Attribute failed policy validation"
@@ -44,6 +45,7 @@ class FakeLink:
         self.has_ipv4, self.has_ipv6 = True, True
         self.master = 0
         self.altnames: tuple[str, ...] = ()
+        self.addr_gen_mode = 0
         self.has_parents_mac = False
         self.is_given: frozenset[str] = frozenset()  # of a bridge: what does not follow its ports, "mac" and "mtu"
         self.peer: tuple[FakeNamespace, int] | None = None
@@ -66,6 +68,7 @@ class FakeLink:
     def forget(self, family: str) -> None:
         """It is not an interface for IPv4, or for IPv6, any more."""
         self.addresses.flush(AF_INET if family == "ipv4" else AF_INET6)
+        self.addr_gen_mode = 0 if family == "ipv6" else self.addr_gen_mode
         self.sysctls = {key: value for key, value in self.sysctls.items() if key[0] != family}
 
     @property
@@ -268,6 +271,9 @@ class FakeLinks:
             raise KernelError(errno.ENODEV)
         for name in ("address", "broadcast"):
             check(len(attributes.get(name, bytes(6))) == 6, errno.EINVAL)
+        mode = attributes.get("af_spec", {}).get("inet6", {}).get("addr_gen_mode", link.addr_gen_mode)
+        check(link.has_ipv6 or "af_spec" not in attributes, errno.EAFNOSUPPORT)
+        check(mode in ADDR_GEN_MODES, errno.EINVAL)
         kind = self.kind_of(link)
         if "address" in attributes:
             kind.change_address(self, namespace, link, attributes["address"])
@@ -284,6 +290,7 @@ class FakeLinks:
         if "master" in attributes:
             self._set_master(namespace, link, attributes["master"])
         link.txqlen = attributes.get("txqlen", link.txqlen)
+        link.addr_gen_mode = mode
 
     def name(self, namespace: FakeNamespace, header: dict[str, Any], attributes: dict[str, Any], *, adds: bool) -> None:
         """rtnl_linkprop()."""
@@ -394,6 +401,8 @@ class FakeLinks:
             attributes["ifalias"] = link.alias
         if link.master:
             attributes["master"] = link.master
+        if link.has_ipv6:
+            attributes["af_spec"] = {"inet6": {"addr_gen_mode": link.addr_gen_mode}}
         if link.altnames:
             attributes["prop_list"] = {"alt_ifname": list(link.altnames)}
         info: dict[str, Any] = {"kind": link.kind} if link.kind else {}

@@ -6,6 +6,11 @@ import errno
 
 import pytest
 
+from kokofast.ends.link_local import made_of
+from kokofast.host.kernel import Handle
+from kokofast.wire.addr import AF_INET6, RTM_GETADDR
+from kokofast.wire.link import RTM_GETLINK
+from kokofast.wire.message import Message, Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import Links, lab
@@ -84,3 +89,77 @@ async def test_each_failure_gives_the_names_back(make_kernel: KernelFactory, is_
             total = len(kernel.requests)
             assert total > 5
         number += 1
+
+
+KERNELS = {(AF_INET6, made_of(b"\2\0\0\0\0\1"), 64): b"\3"}
+QUIET: Links = [
+    {"endpoints": ["a:e0", "b:e0"], "link_local": False},
+    {"endpoints": ["a:e1", "b:e1"], "link_local": False},
+]
+
+
+async def chatty(make_kernel: KernelFactory) -> FakeKernel:
+    """A link, of which one end has the link-local address of the kernel, and one of somebody else."""
+    kernel = make_kernel("a", "b")
+    await apply(
+        lab([{"endpoints": [{"node": "a", "interface": "e0", "mac": "02:00:00:00:00:01"}, "b:e0"]}]), kernel=kernel
+    )
+    found = kernel["a"].by_name("e0")
+    assert found is not None
+    found.addresses.update(KERNELS | {(AF_INET6, b"\xfe\x80" + bytes(13) + b"\1", 64): b""})
+    kernel.count_from_here()
+    return kernel
+
+
+async def test_link_local_addresses_go_and_come(make_kernel: KernelFactory) -> None:
+    kernel = await chatty(make_kernel)
+    assert (await apply(lab(QUIET), kernel=kernel)).status == "applied"
+    found = {link.name: (link.addr_gen_mode, len(link.addresses)) for link in kernel["a"].links.values() if link.kind}
+    assert found == {"e0": (1, 1), "e1": (1, 0)}
+    kernel.count_from_here()
+    assert (await apply(lab(QUIET), kernel=kernel)).status == "unchanged"
+    assert (await apply(lab([{"endpoints": ["a:e0", "b:e0"], "link_local": True}]), kernel=kernel)).status == "applied"
+    one = kernel["a"].by_name("e0")
+    assert one is not None
+    assert (one.addr_gen_mode, KERNELS.items() <= one.addresses.items()) == (0, True)
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_each_failure_gives_the_link_local_addresses_back(make_kernel: KernelFactory, is_lost: bool) -> None:
+    kernel = await chatty(make_kernel)
+    await apply(lab(QUIET), kernel=kernel, jobs=1)
+    total = len(kernel.requests)
+    assert total > 8
+    for number in range(1, total + 1):
+        kernel = await chatty(make_kernel)
+        before = kernel.state()
+        if is_lost:
+            kernel.lose[number] = True
+        else:
+            kernel.refuse[number] = errno.EPERM
+        result = await apply(lab(QUIET), kernel=kernel, jobs=1)
+        assert (result.status, result.left) == ("rolled_back", []), number
+        assert kernel.state() == before, number
+
+
+async def test_only_a_file_that_has_it_asks_for_more(make_kernel: KernelFactory) -> None:
+    """Showing more takes the kernel as long as all the rest of an interface."""
+    asked: list[list[object]] = []
+    rows: Links = [{"endpoints": ["a:e0", "b:e0"]}, QUIET[0]]
+    for row in rows:
+        kernel = await chatty(make_kernel)
+        await apply(lab(QUIET[:1]), kernel=kernel)
+        dump, seen = kernel.dump, list[object]()
+
+        def counted(handle: Handle, request: Request) -> list[Message]:
+            seen.append((request.type, sorted(request.only or ())))  # noqa: B023
+            return dump(handle, request)  # noqa: B023
+
+        kernel.dump = counted  # type: ignore[method-assign]
+        assert (await apply(lab([row]), kernel=kernel)).status == "unchanged"
+        asked.append(seen)
+    plain, closer = asked
+    assert not any("af_spec" in str(one) for one in plain)
+    more = [one for one in closer if one not in plain]
+    assert more == [(RTM_GETADDR, ["address", "proto"]), (RTM_GETLINK, ["af_spec"])] * 2  # of both namespaces
+    assert len(closer) == len(plain) + len(more)

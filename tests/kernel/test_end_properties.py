@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import addresses, ip, ip_batch, links
+from kokofast.ends.link_local import made_of
+from tests.conftest import addresses, ip, ip_batch, ip_json, links
 from tests.kernel.conftest import Lab, Start, Watch, kill_midway, ping, refused_by_the_kernel, state, until
 from tests.kernel.test_kinds import refused
 
@@ -224,3 +226,111 @@ class TestAltnames:
         assert lab.batch()["status"] == "unchanged"
         lab.destroy()
         assert state(a, b) == before
+
+
+def link_local_of(*names: str) -> list[tuple[str | None, list[str]]]:
+    """Of e0 in each namespace: how it comes by its link-local address, and those that it has."""
+    found = []
+    for name in names:
+        (shown,) = ip_json(name, "address", "show", "dev", "e0")
+        made = [one["local"] for one in shown["addr_info"] if one["scope"] == "link"]
+        found.append((details(name)["e0"]["inet6_addr_gen_mode"], made))
+    return found
+
+
+def by_eui64(name: str) -> str:
+    """The address that the kernel makes of the MAC address of e0."""
+    return str(ipaddress.ip_address(made_of(bytes.fromhex(links(name)["e0"]["address"].replace(":", "")))))
+
+
+class TestLinkLocal:
+    def test_none_in_place_and_back(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        before = state(a, b)
+        row: dict[str, object] = {"endpoints": [f"{a}:e0:2001:db8::1/64,192.0.2.1/24", f"{b}:e0:2001:db8::2/64"]}
+        lab.write([row], defaults={"link_local": False})
+        lab.batch()
+        ping(a, "2001:db8::2")
+        assert link_local_of(a, b) == [("none", []), ("none", [])]
+        assert lab.batch()["status"] == "unchanged"
+        (seen,) = lab.inspect()
+        assert [one.get("link_local") for one in seen["endpoints"]] == [False, False]
+        # without the field it stays
+        lab.write([row])
+        assert lab.batch()["status"] == "unchanged"
+        chatty = end(a, "e0", link_local=True, addresses=["2001:db8::1/64", "192.0.2.1/24"])
+        lab.write([{"endpoints": [chatty, f"{b}:e0:2001:db8::2/64"]}])
+        planned = lab.batch("--dry-run")["plan"]
+        assert [(one["field"], one["before"], one["after"]) for one in planned] == [("link_local", False, None)]
+        lab.batch()
+        assert link_local_of(a, b) == [("eui64", [by_eui64(a)]), ("none", [])]
+        assert lab.batch()["status"] == "unchanged"
+        ip(a, "link", "set", "e0", "down")
+        ip(a, "link", "set", "e0", "up")
+        until(lambda: link_local_of(a) == [("eui64", [by_eui64(a)])], "the kernel's own address is the same one")
+        # somebody else's address stays
+        ip(a, "address", "add", "fe80::77/64", "dev", "e0")
+        lab.write([row], defaults={"link_local": False})
+        assert lab.batch()["links"]["updated"] == 1
+        assert link_local_of(a, b) == [("none", ["fe80::77"]), ("none", [])]
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        assert state(a, b) == before
+
+    def test_what_the_kernel_makes_at_once_is_taken_away(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        lab.write([{"endpoints": [end(a, "e0", up=False), f"{b}:e0"]}])
+        lab.batch()
+        assert link_local_of(a) == [("eui64", [])]
+        lab.write([{"endpoints": [end(a, "e0", link_local=False), f"{b}:e0"]}])
+        lab.batch()
+        assert link_local_of(a) == [("none", [])]
+        assert link_local_of(b)[0][1] == [by_eui64(b)]
+
+    def test_all_is_taken_back(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        lab.write([{"endpoints": [f"{a}:e0", f"{b}:e0"]}])
+        lab.batch()
+        refused_row = refused_by_the_kernel(a)
+        until(lambda: "tentative" not in state(a, b), "the link-local addresses are known to be unique")
+        before = seen_of(a, b)
+        rows = [{"endpoints": [f"{a}:e0", f"{b}:e0"]}, {"endpoints": [f"{a}:e1", f"{b}:e1"]}, refused_row]
+        lab.write(rows, defaults={"link_local": False})
+        assert lab.kokofast("batch", lab.file).returncode == 1
+        until(lambda: "tentative" not in state(a, b), "the link-local addresses are known to be unique")
+        assert seen_of(a, b) == before
+
+    def test_csv(self, lab: Lab, tmp_path: Path) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        file = tmp_path / f"{lab.name}.csv"
+        file.write_text(f"a_node,a_if,b_node,b_if,link_local\n{a},e0,{b},e0,false\n")
+        done = lab.kokofast("batch", str(file), "--format", "json")
+        assert json.loads(done.stdout)["status"] == "applied", done.stderr
+        assert link_local_of(a, b) == [("none", []), ("none", [])]
+
+    @pytest.mark.parametrize("mtu", [1000, 68])
+    def test_an_end_without_ipv6_has_none_anyway(self, lab: Lab, mtu: int) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        row: dict[str, object] = {"endpoints": [end(a, "e0", link_local=False), f"{b}:e0"]}
+        lab.write([row | {"mtu": mtu}])
+        lab.batch()
+        assert lab.batch()["status"] == "unchanged"
+        lab.write([row | {"mtu": 1500}])
+        refused(lab, "$.links[0].endpoints[0].link_local", "it is there without IPv6")
+
+    def test_killed_while_it_is_changed(self, lab: Lab, start: Start, watch: Any) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        before = state(a, b)
+        lab.write([{"endpoints": [f"{a}:e{i}", f"{b}:e{i}"]} for i in range(300)], defaults={"link_local": False})
+        sight: Watch = watch(a)
+        kill_midway(lab, start, lambda: sight.count() > 5)
+        lab.batch()
+        assert {one["inet6_addr_gen_mode"] for name, one in details(a).items() if name[0] == "e"} == {"none"}
+        assert "fe80" not in ip(a, "address")
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        assert state(a, b) == before
+
+
+def details(name: str) -> dict[str, dict[str, Any]]:
+    return {one["ifname"]: one for one in ip_json(name, "-d", "link", "show")}

@@ -18,6 +18,7 @@ import pytest
 from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.namespaces import make_scratch
 from kokofast.ops.dumps import ADDRESSES, LINKS
+from kokofast.ops.link_local import MODES
 from kokofast.wire import tc
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RT_SCOPE_LINK, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
@@ -168,11 +169,16 @@ class Both:
     def seen_in(self, kernel: Kernel, handles: Sequence[Handle], number: int) -> dict[str, object]:
         handle, space = handles[number], self.space(number)
         links = {message.header["index"]: message for message in kernel.dump(handle, LINKS)}
+        modes = {
+            one.header["index"]: one.attributes.get("af_spec", {}).get("inet6", {})
+            for one in kernel.dump(handle, MODES)
+        }
         shown = {index: self.link(space.links.get(index), message) for index, message in sorted(links.items())}
         asked = kernel.dump(handle, Request(tc.RTM_GETQDISC, {}))
         qdiscs = sorted((*_header(one, "index", "parent", "handle"), one.attributes["kind"]) for one in asked)
         return {
             "links": shown,
+            "link-local addresses": [(index, one.get("addr_gen_mode")) for index, one in sorted(modes.items())],
             "numbers of the others": [
                 kernel.nsid(handle, other) for place, other in enumerate(handles) if place != number
             ],
@@ -360,6 +366,7 @@ class Chance:
             **({} if IS_OLD else {"ifname": NAMES}),
             ifalias=("", "x", "y" * 254, "z" * 255),
             txqlen=(0, 7, 1000),
+            af_spec=tuple({"inet6": {"addr_gen_mode": mode}} for mode in (0, 1, 1, 9)),
         )
         if self.random.random() < 0.2:
             attributes["master"] = self.random.choice((0, BRIDGE_INDEX, BRIDGE_INDEX + 1, 99))

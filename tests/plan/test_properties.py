@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from kokofast.ends import ATTRIBUTES, ENDS
+from kokofast.ends.link_local import LinkLocal
+from kokofast.ops.configure_end import _requests_of
 from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.operations import ConfigureEnd, CreateLink, IfRef
 from kokofast.plan.plan import Plan
 from kokofast.topology.model import Link
-from kokofast.wire.link import RTM_DELLINKPROP, RTM_NEWLINKPROP
+from kokofast.wire.addr import RTM_DELADDR, RTM_NEWADDR
+from kokofast.wire.link import RTM_DELLINKPROP, RTM_NEWLINKPROP, RTM_SETLINK
 from tests.plan.builders import end, interface, link_alias, namespace, plan, topology, veth
 
 
@@ -162,3 +165,57 @@ class TestAltnames:
         assert where == path
         assert words in said_of_it
         assert not list(check([f"n{i}" for i in range(32)]))
+
+
+class TestLinkLocal:
+    OWN = b"\xfe\x80" + bytes(13) + b"\1"
+
+    def plan(self, value: bool, present: LinkLocal | None, **fields: Any) -> Plan:
+        link = port(properties={"link_local": value}, **fields)
+        return plan(topology(link), *there(link, more={"af_spec": present}))
+
+    def test_a_new_end_has_it_before_it_is_up(self) -> None:
+        for value, mode in ((False, 1), (True, 0)):
+            found = plan(topology(port(properties={"link_local": value})), namespace(0), namespace(1))
+            (configured,) = (one for one in found.operations if isinstance(one, ConfigureEnd) and one.end == 0)
+            sent = [(one.type, dict(one.attributes)) for one in _requests_of(configured.interface, configured.change)]
+            assert sent[0] == (RTM_SETLINK, {"af_spec": {"inet6": {"addr_gen_mode": mode}}})
+            assert "ifalias" in sent[1][1]
+
+    @pytest.mark.parametrize(
+        ("value", "present"), [(False, LinkLocal(1)), (True, LinkLocal(0, (OWN,))), (True, LinkLocal(3))]
+    )
+    def test_what_is_right_is_no_change(self, value: bool, present: LinkLocal) -> None:
+        assert self.plan(value, present).operations == []
+
+    @pytest.mark.parametrize(
+        ("value", "present", "sent"),
+        [
+            (False, LinkLocal(0, (OWN,)), [RTM_SETLINK, RTM_DELADDR]),
+            (False, LinkLocal(1, (OWN,)), [RTM_DELADDR]),
+            (False, LinkLocal(3), [RTM_SETLINK]),
+            (True, LinkLocal(1, (), (OWN,)), [RTM_SETLINK, RTM_NEWADDR]),
+        ],
+    )
+    def test_in_place_and_back(self, value: bool, present: LinkLocal, sent: list[int]) -> None:
+        (change,) = self.plan(value, present).operations
+        assert isinstance(change, ConfigureEnd)
+        assert change.undo is not None
+        assert [one.type for one in _requests_of(change.interface, change.change)] == sent
+        turned = {RTM_DELADDR: RTM_NEWADDR, RTM_NEWADDR: RTM_DELADDR}
+        assert [one.type for one in _requests_of(change.interface, change.undo)] == [
+            turned.get(one, one) for one in sent
+        ]
+
+    def test_an_interface_without_ipv6(self) -> None:
+        assert self.plan(False, LinkLocal(None), mtu=1000).operations[0].change.properties == ()  # type: ignore[union-attr]
+        assert "it is there without IPv6" in said(self.plan(False, LinkLocal(None)))[0][1]
+
+    @pytest.mark.parametrize(
+        ("value", "addresses", "is_wrong"),
+        [(True, [], True), (False, [], True), (False, ["fe80::1/64"], False), (True, ["fe80::1/64"], True)],
+    )
+    def test_dad_false_has_another_one(self, value: bool, addresses: list[str], is_wrong: bool) -> None:
+        found = ENDS["link_local"].contradiction(end("r1:e0", dad=False, addresses=addresses), value)
+        assert (found is not None) == is_wrong
+        assert ENDS["link_local"].contradiction(end("r1:e0"), value) is None

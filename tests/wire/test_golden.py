@@ -13,6 +13,7 @@ import pytest
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.attributes import DecodeError, encode
 from kokofast.wire.link import (
+    ADDR_GEN_MODE_NONE,
     IFF_UP,
     RTEXT_FILTER_SKIP_STATS,
     RTM_DELLINK,
@@ -116,6 +117,11 @@ CASES: dict[str, tuple[int, bool, Request]] = {
             {"index": 5, "flags": IFF_UP, "change": IFF_UP},
             {"ifalias": "kokofast:lab:r1:eth1--r2:eth1", "txqlen": 500},
         ),
+    ),
+    "setlink_addr_gen_mode": (
+        8,
+        False,
+        Request(RTM_SETLINK, {"index": 5}, {"af_spec": {"inet6": {"addr_gen_mode": ADDR_GEN_MODE_NONE}}}),
     ),
     "dellink_index": (9, True, Request(RTM_DELLINK, {"index": 42})),
     "dellink_group": (10, True, Request(RTM_DELLINK, {}, {"group": LAB_GROUP})),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -86,6 +87,10 @@ def same(ours: object, theirs: object) -> bool:
         return [(index, str(ip_address(packed))) for index, packed in unpack_hops(ours)] == hops
     if isinstance(ours, bytes) and isinstance(theirs, int):
         return ours == theirs.to_bytes(len(ours), "little")
+    if isinstance(ours, dict) and isinstance(theirs, dict):  # a nest
+        inside = [(name, value) for name, value in theirs["attrs"] if not isinstance(value, bytes)]
+        names = [re.sub("^AF_|^IFLA_(INET6_)?", "", name).lower() for name, _ in inside]
+        return list(ours) == names and all(map(same, ours.values(), (value for _, value in inside)))
     return ours == theirs
 
 
