@@ -5,6 +5,7 @@
     links = await kokofast.inspect(topology.name)   what is there, read from the kernel
     await kokofast.destroy(topology)                remove what carries the lab's mark
     async with kokofast.deployed(topology): ...     all of it around a block
+    async with kokofast.session(topology) as lab:   keep it open: await lab.apply(changes)
 
 The asynchronous functions run under trio: ``trio.run(kokofast.apply, topology)``; from asyncio,
 ``await asyncio.to_thread(trio.run, kokofast.apply, topology)``. The names in ``kokofast.__all__`` are the library; they
@@ -25,6 +26,7 @@ __all__ = [
     "Progress",
     "Result",
     "SeenLink",
+    "Session",
     "Status",
     "Step",
     "Topology",
@@ -35,6 +37,7 @@ __all__ = [
     "destroy",
     "inspect",
     "load",
+    "session",
 ]
 
 TYPE_CHECKING = False
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
         Progress,
         Result,
         SeenLink,
+        Session,
         Status,
         Step,
         Topology,
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
         destroy,
         inspect,
         load,
+        session,
     )
 else:  # hidden from type checkers, which would accept any name
 

@@ -19,8 +19,9 @@ from kokofast.drivers.warmup import leaves
 from kokofast.engine import apply as _apply
 from kokofast.engine import destroy as _destroy
 from kokofast.engine import inspect as _inspect
+from kokofast.engine import session as _session
 from kokofast.engine.inspect import SeenLink
-from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED, Failure, Result
+from kokofast.engine.result import APPLIED, INVALID, PARTIAL, UNCHANGED, Failure, Result, failure_of
 from kokofast.engine.result_types import Progress, Status
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.host.files import read_file
@@ -33,7 +34,7 @@ from kokofast.topology.model import Topology
 from kokofast.topology.values import check_lab_name, quote
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 __all__ = [
     "ApplyError",
@@ -43,6 +44,7 @@ __all__ = [
     "Progress",
     "Result",
     "SeenLink",
+    "Session",
     "Status",
     "Step",
     "Topology",
@@ -52,6 +54,7 @@ __all__ = [
     "destroy",
     "inspect",
     "load",
+    "session",
 ]
 
 P = ParamSpec("P")
@@ -318,4 +321,117 @@ async def deployed(topology: Topology, **options: Any) -> AsyncIterator[Result]:
 async def _destroy_shielded(topology: Topology) -> Result:
     with trio.CancelScope(shield=True):
         result = await destroy(topology)
+    return result
+
+
+class Session:
+    """A lab whose links change while it is up: see session()."""
+
+    def __init__(self, running: _session.Session) -> None:
+        self._running = running
+
+    @property
+    def topology(self) -> Topology:
+        """The lab as it is by now."""
+        return self._running.live.whole()
+
+    @property
+    def result(self) -> Result:
+        """What was done to bring the lab up."""
+        return self._running.result
+
+    async def apply(self, changes: Mapping[str, Any]) -> Result:
+        """Carry out a change, all or nothing, and return what was done. It costs what it touches, not the whole lab.
+
+        changes is an entry of a timeline without its time: {"set": [...], "add": [...], "remove": [...]}.
+
+        Raises ApplyError when the change cannot be made: the state before stays. Its result has the reasons. With the
+        status "partial" all was done but something: result.errors and result.left say what.
+        """
+        return await _apply_changes(self._running, changes)
+
+
+class BlockingSession(Session):
+    """The same for programs without trio: apply() blocks."""
+
+    def apply(self, changes: Mapping[str, Any]) -> Result:  # type: ignore[override]
+        """Carry out a change: see Session.apply()."""
+        return trio.run(_apply_changes, self._running, changes)
+
+
+class session:
+    """Bring a lab up, and keep it open for changes: a block that yields a Session.
+
+    Under trio it is ``async with``, and apply() is awaited. With a plain ``with`` apply() blocks; from asyncio call
+    that by ``await asyncio.to_thread(lab.apply, changes)``.
+
+    Other runs of kokofast on the lab wait until the block ends. The lab stays then: destroy() removes it. jobs,
+    runtime_timeout and progress are as for apply(). Entering the block raises ApplyError when the lab cannot be brought
+    up, otherwise as apply().
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        jobs: int | None = None,
+        runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+        progress: Progress | None = None,
+    ) -> None:
+        self._topology = _topology(topology)
+        _check_jobs(jobs)
+        _check_timeout(runtime_timeout)
+        _check_outputs(progress)
+        self._options: dict[str, Any] = {"jobs": jobs, "runtime_timeout": runtime_timeout, "progress": progress}
+
+    async def __aenter__(self) -> Session:
+        await _open_session(self)
+        return Session(self._running)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    def __enter__(self) -> BlockingSession:
+        trio.run(_open_session, self)
+        return BlockingSession(self._running)
+
+    def __exit__(self, *_: object) -> None:
+        trio.run(self._close)
+
+    async def _open(self) -> None:
+        _need(TO_WIRE, "session")
+        self._kernel = LinuxKernel()
+        try:
+            self._running = _session.Session(self._topology, TrioDriver(), self._kernel, **self._options)
+            await self._running.__aenter__()
+            if self._running.result.status not in (APPLIED, UNCHANGED):
+                await self._running.__aexit__()
+                raise ApplyError(self._running.result)
+        except BaseException:
+            self._kernel.close()
+            raise
+
+    async def _close(self) -> None:
+        try:
+            await self._running.__aexit__()
+        finally:
+            self._kernel.close()
+
+
+@_public
+async def _open_session(opened: session) -> None:
+    await opened._open()
+
+
+@_public
+async def _apply_changes(running: _session.Session, changes: Mapping[str, Any]) -> Result:
+    if not isinstance(changes, dict):
+        raise TypeError(f"changes are a dict, not {quote(changes)}")
+    try:
+        result = await running.apply(changes, lambda path: path)
+    except TopologyError as error:
+        result = Result(running.live.name, INVALID)
+        result.errors = list(map(failure_of, error.problems))
+    if result.status not in (APPLIED, UNCHANGED):
+        raise ApplyError(result)
     return result

@@ -73,7 +73,7 @@ async def apply(
         problems: Found when reading the file: apply nothing, but add the problems of the valid part on this machine.
         waits: Called once, when another run has held the lock for half a second.
     """
-    run = _Run(topology, driver, kernel, result if result is not None else Result(topology.name, UNCHANGED))
+    run = Run(topology, driver, kernel, result if result is not None else Result(topology.name, UNCHANGED))
     run.keep_going, run.dry_run, run.create_only, run.jobs = keep_going, dry_run, create_only, jobs
     run.prune = prune
     run.runtime_timeout, run.progress, run.problems = runtime_timeout, progress, problems
@@ -81,22 +81,22 @@ async def apply(
     # A second run of the same lab waits for the lock, and then has nothing to do.
     needed = exclusive and not dry_run and not problems
     async with LabLocked(driver, topology.name, needed=needed, waits=waits) as notes:
-        for attempts_left in range(ATTEMPTS - 1, -1, -1):
-            applied = await run.attempt(notes, is_alone=needed and not notes)
-            if applied is None or not attempts_left or not await run.may_try_again(applied):
-                break
+        await run.go(notes, is_alone=needed and not notes)
     return run.result
 
 
-class _Run:
-    keep_going: bool
-    dry_run: bool
-    prune: bool
-    create_only: bool
-    jobs: int | None
-    runtime_timeout: float
-    progress: Progress | None
-    problems: Sequence[Problem]
+class Run:
+    """A run of batch. Its attributes are the options of apply(), and the survey."""
+
+    keep_going = False
+    dry_run = False
+    prune = False
+    create_only = False
+    jobs: int | None = None
+    runtime_timeout = DEFAULT_RUNTIME_TIMEOUT
+    progress: Progress | None = None
+    problems: Sequence[Problem] = ()
+    survey: Survey
 
     def __init__(self, topology: Topology, driver: Driver, kernel: Kernel, result: Result) -> None:
         self.topology = topology
@@ -104,11 +104,15 @@ class _Run:
         self.kernel = kernel
         self.result = result
 
-    async def attempt(self, notes: Sequence[str], *, is_alone: bool) -> Applied | None:
-        """Survey, plan and apply; return None when there was nothing to do.
+    async def go(self, notes: Sequence[str], *, is_alone: bool) -> None:
+        """Make the kernel match the topology. is_alone is whether the lab's lock is held; notes say why it is not."""
+        for attempts_left in range(ATTEMPTS - 1, -1, -1):
+            applied = await self._attempt(notes, is_alone=is_alone)
+            if applied is None or not attempts_left or not await self._may_try_again(applied):
+                break
 
-        notes are added to the result of a run that does something; is_alone is whether the lab's lock is held.
-        """
+    async def _attempt(self, notes: Sequence[str], *, is_alone: bool) -> Applied | None:
+        """Survey, plan and apply; return None when there was nothing to do."""
         topology, result = self.topology, self.result
         survey = await survey_nodes(
             self.driver,
@@ -120,6 +124,7 @@ class _Run:
             runtime_timeout=self.runtime_timeout,
             progress=self.progress,
         )
+        self.survey = survey
         missing: list[Problem] = []
         lost: dict[str, int] = {}
         with result.stage("plan"):
@@ -144,7 +149,7 @@ class _Run:
             load(plan.operations)
             executor = Executor(self.kernel, survey.handles, survey.observed, is_alone=is_alone)
             applied = Applied(topology, plan, executor)
-            await self._carry_out(applied)
+            await self.carry_out(applied)
         if missing:
             _count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
         if left_over is not None:
@@ -172,7 +177,7 @@ class _Run:
             result.notes.append("what is not in the file any more stays, because links of the file failed")
         left_over.forget(self.kernel)
 
-    async def may_try_again(self, applied: Applied) -> bool:
+    async def _may_try_again(self, applied: Applied) -> bool:
         """Whether the run failed only because another lab's run removed namespaces that this lab could make itself.
 
         Wait for the end of the other run.
@@ -191,7 +196,8 @@ class _Run:
         self.result.status, self.result.errors = UNCHANGED, []
         return True
 
-    async def _carry_out(self, applied: Applied) -> None:
+    async def carry_out(self, applied: Applied) -> None:
+        """Carry the plan out and fill the result in. Take all back when something fails."""
         result, workers = self.result, WorkerCount(self.jobs)
         applied.executor.stopped = self.driver.is_stopped
         result.begin_rollback()  # the state that holds if the event loop breaks down

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kokofast.ops.dumps import Sight
     from kokofast.plan.node_change import Router
     from kokofast.plan.observed import Interface, Namespace
-    from kokofast.plan.operations import Operation
+    from kokofast.plan.operations import Operation, SetAside
     from kokofast.plan.plan import Plan
     from kokofast.plan.step import Step
     from kokofast.topology.model import Link, Node, Topology
@@ -121,9 +121,18 @@ def record_unresolved(
             survey.problems.append(Problem(node.place, f"node {node.name}: {why}" if from_file else why))
 
 
-def plan_of(topology: Topology, survey: Survey, kernel: Kernel, dry_run: bool = False) -> Plan:
+def plan_of(
+    topology: Topology,
+    survey: Survey,
+    kernel: Kernel,
+    dry_run: bool = False,
+    *,
+    leaving: Sequence[SetAside] = (),
+    links_only: bool = False,
+) -> Plan:
     """Make the plan, with the problems of nodes and links.
 
+    leaving are interfaces that get other names first. With links_only nothing else of the nodes is looked at.
     A dry run looks for conflicts on parents in all namespaces, a real one only in those of the file, and in the others
     after a refusal.
     """
@@ -134,7 +143,8 @@ def plan_of(topology: Topology, survey: Survey, kernel: Kernel, dry_run: bool = 
     pairs, new = parents_elsewhere(topology, situation)
     situation.nsids = _nsids(pairs, survey, kernel)
     situation.elsewhere = _elsewhere(new, survey, kernel, everywhere=dry_run) if new else {}
-    if numbers := nodes_to_look_at(topology, situation):
+    situation.leaving = leaving
+    if not links_only and (numbers := nodes_to_look_at(topology, situation)):
         situation.routers = _routers(numbers, topology, survey, kernel)
     plan = make_plan(topology, situation)
     plan.problems[:0] = survey.problems
@@ -227,7 +237,7 @@ def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, dict[str, i
         if missing:
             reasons[number] = missing[0]
             waiting.append(number)
-        for node, ifname in _needs(link):
+        for node, ifname in needed_by(link):
             if node in survey.places:
                 leaning.setdefault((survey.places[node], ifname), []).append(number)
     while waiting:
@@ -249,7 +259,7 @@ def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, dict[str, i
     return topology.part(nodes, tuple(links)), counts
 
 
-def _needs(link: Link) -> list[tuple[str, str]]:
+def needed_by(link: Link) -> list[tuple[str, str]]:
     """Return (node, interface) of what must exist before the link: its parent, and what its ends mirror."""
     from kokofast.plan.order import needs_of  # only a run that leaves something out needs it
 

@@ -11,7 +11,7 @@ from kokofast.ops import delete_group, remove_namespace
 from kokofast.ops.dumps import MARKS, Patience
 from kokofast.ops.executor import Executor
 from kokofast.ops.journal import ENDED
-from kokofast.ops.registry import MODULES, home
+from kokofast.ops.registry import AFTER_DELETION, MODULES, home
 from kokofast.ops.remove_namespace import give_back_if_used, used_by_others
 from kokofast.plan.teardown import OwnedEnd, plan_teardown
 from kokofast.wire.message import KernelError
@@ -321,10 +321,13 @@ async def roll_back(
             chosen.setdefault(MODULES[type(operation)], []).append(number)
     left: list[str] = []
     for name in dict.fromkeys(MODULES.values()):
-        if name in chosen:
+        if name in chosen and name not in AFTER_DELETION:
             left += home(name).undo(applied, chosen[name])
     ends, removable = applied.ends, applied.removable
     done = await tear_down(executor, ends, removable, driver, progress=progress, lab=applied.topology.name)
+    for name in AFTER_DELETION:
+        if name in chosen:
+            left += home(name).undo(applied, chosen[name])
     links = applied.topology.links
     # ESTALE: the name is of another namespace now, and ours ends with its last descriptor.
     stay = {name: why for name, why in done.failed_namespaces.items() if why.errno != errno.ESTALE}

@@ -7,20 +7,21 @@ import errno
 from kokofast.ends import ATTRIBUTES, CLOSER, ENDS, present
 from kokofast.ops.dumps import ADDRESS_PROTOCOL
 from kokofast.ops.journal import look, twice
+from kokofast.plan.operations import ConfigureEnd
 from kokofast.plan.plan import UPDATE
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_SETLINK
-from kokofast.wire.message import NLM_F_CREATE, NLM_F_REPLACE, KernelError, Request
+from kokofast.wire.message import NLM_F_CREATE, NLM_F_REPLACE, KernelError, Request, encode_body
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kokofast.host.kernel import Handle
     from kokofast.ops.executor import Executor, OperationError
     from kokofast.ops.journal import Applied
     from kokofast.plan.observed import Interface
-    from kokofast.plan.operations import Change, ConfigureEnd, IfRef, Setting
+    from kokofast.plan.operations import Change, IfRef, Operation, Setting
     from kokofast.plan.plan import Plan
     from kokofast.plan.step import FieldChange, Step
     from kokofast.topology.model import Address, End
@@ -37,6 +38,18 @@ _NO_SYSCTL = (errno.ENOENT, errno.EROFS, errno.EACCES, errno.EPERM)
 def execute(executor: Executor, operations: Sequence[ConfigureEnd]) -> list[OperationError | None]:
     """Change interfaces, with one send for each namespace; return the first refusal of each interface."""
     return _change(executor, [(operation.interface, operation.change) for operation in operations])
+
+
+def encode(executor: Executor, operations: Iterable[Operation]) -> None:
+    """Encode ahead the requests of changes of existing interfaces, so that execute() has only to send them."""
+    for operation in operations:
+        if isinstance(operation, ConfigureEnd) and operation.undo is not None:
+            if any(executor.makes(ns) for ns in operation.namespaces) or operation.requires:
+                continue
+            requests = _requests_of(operation.interface, operation.change)
+            for request in requests:
+                request.body = encode_body(request, executor.resolve)
+            executor.encoded[operation.change] = requests
 
 
 def _change(executor: Executor, changes: Sequence[tuple[IfRef, Change]]) -> list[OperationError | None]:
@@ -78,7 +91,7 @@ def _change_in(
     requests: list[Request] = []
     owners: list[tuple[int, IfRef]] = []
     for number, reference, change in changes:
-        wanted = _requests_of(reference, change)
+        wanted = executor.encoded.get(change) or _requests_of(reference, change)
         requests += wanted
         owners += [(number, reference)] * len(wanted)
     # Prevent side effects of the kernel, also on a user's addresses.

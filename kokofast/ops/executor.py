@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Namespace
-    from kokofast.plan.operations import Operation
+    from kokofast.plan.operations import Change, Operation
+    from kokofast.wire.message import Request
 
     OperationError = KernelError | OSError
     T = TypeVar("T")
@@ -43,6 +44,7 @@ class Executor:
         self.handles = handles
         self.boot = kernel.boot_id()
         self.begun: set[Operation] = set()
+        self.encoded: dict[Change, list[Request]] = {}  # the requests of changes that were encoded ahead
         self.adopted: dict[int, Namespace] = {}  # namespaces that others made before this run could
         self.is_alone = is_alone
         self.observed = observed

@@ -9,6 +9,7 @@ from kokofast.plan.operations import (
     CreateLink,
     MakeNamespace,
     RemoveMirror,
+    SetAside,
     SetSysctls,
 )
 
@@ -44,7 +45,10 @@ MODULES: dict[type[object], str] = {
     CreateLink: "create_link",
     MakeNamespace: "make_namespace",
     SetSysctls: "set_sysctls",
+    SetAside: "set_aside",
 }
+# Undone when what the run made is deleted: it may have the names that these need.
+AFTER_DELETION = ("set_aside",)
 
 
 def home(name: str) -> Home:

@@ -282,6 +282,33 @@ class ConfigureNode:
         return (self.ns,)
 
 
+class SetAside:
+    """Give an interface that is to be deleted another name, so that a new one can have its name.
+
+    It gets the group of interfaces that are being deleted. title and place are of its link, which has left the
+    topology.
+    """
+
+    __slots__ = ("group", "ifindex", "ifname", "ns", "other_name", "place", "title")
+    verb = "set aside"
+    link = None
+    makes = requires = _NONE
+
+    def __init__(self, ns: int, ifindex: int, ifname: str, group: int, title: str, place: str) -> None:
+        self.ns = ns
+        self.ifindex = ifindex
+        self.ifname = ifname
+        self.other_name = f"gone{ifindex:x}"
+        self.group = group
+        self.title = title
+        self.place = place
+
+    @property
+    def namespaces(self) -> tuple[int, ...]:
+        """That of the interface."""
+        return (self.ns,)
+
+
 class SetSysctls:
     """Write sysctls of a node's namespace.
 
@@ -337,4 +364,6 @@ class RemoveNamespace:
 
 
 if TYPE_CHECKING:
-    Operation = MakeNamespace | CreateLink | ConfigureEnd | AddMirror | RemoveMirror | ConfigureNode | SetSysctls
+    Operation = (
+        MakeNamespace | CreateLink | ConfigureEnd | AddMirror | RemoveMirror | ConfigureNode | SetAside | SetSysctls
+    )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kokofast.plan.node_change import Router
     from kokofast.plan.observed import Interface, Namespace
-    from kokofast.plan.operations import IfRef, Operation
+    from kokofast.plan.operations import IfRef, Operation, SetAside
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
 
@@ -91,9 +91,10 @@ class Situation:
         boot: The kernel's boot id; see ownership.first_address().
         nsids: The nsid of the second namespace in the first (None: it has none), if asked for.
         elsewhere: For each namespace the interfaces in others, with titles, whose parents are in it.
+        leaving: What gives interfaces other names first; observed has them by those.
     """
 
-    __slots__ = ("boot", "elsewhere", "nsids", "observed", "places", "routers")
+    __slots__ = ("boot", "elsewhere", "leaving", "nsids", "observed", "places", "routers")
 
     def __init__(
         self,
@@ -105,6 +106,7 @@ class Situation:
         self.nsids = nsids if nsids is not None else {}
         self.elsewhere: Mapping[int, Sequence[tuple[str, Interface]]] = {}
         self.routers: Mapping[int, Router] = {}
+        self.leaving: Sequence[SetAside] = ()
         self.places = places
         self.observed = observed
         self.boot = boot

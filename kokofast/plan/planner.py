@@ -49,6 +49,7 @@ DEFAULT_MTU = 1500  # ETH_DATA_LEN, what ether_setup() gives
 def make_plan(topology: Topology, situation: Situation) -> Plan:
     """Make the plan. With problems it has all of them and no operations."""
     plan = Plan(topology)
+    freed = {(aside.ns, aside.ifname): plan.add(aside) for aside in situation.leaving}
     made = _plan_namespaces(plan, topology, situation)
     plan.actions = [UNCHANGED] * len(topology.links)
     nodes = None
@@ -57,7 +58,7 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
 
         nodes = NodePlanner(plan, topology, situation, made)
         nodes.add_first()
-    planner = _LinkPlanner(plan, topology, situation, made)
+    planner = _LinkPlanner(plan, topology, situation, made, freed)
     planner.plan_links()
     if _has_mirrors(topology, situation):
         from kokofast.plan.mirrors import plan_mirrors
@@ -98,8 +99,16 @@ def deletion(node: Node, ifname: str) -> str:
 
 
 class _LinkPlanner:
-    def __init__(self, plan: Plan, topology: Topology, situation: Situation, made: Mapping[int, int]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        topology: Topology,
+        situation: Situation,
+        made: Mapping[int, int],
+        freed: Mapping[tuple[int, str], int],
+    ) -> None:
         self.plan = plan
+        self.freed = freed
         self.topology = topology
         self.lab = topology.name
         self.links = topology.links
@@ -416,6 +425,8 @@ class _LinkPlanner:
         kind = KINDS[link.kind]
         wait = {self.made[reference.ns] for reference in references if reference.ns in self.made}
         wait.update(() if parent is None else self.prospect.ready((parent,)))
+        if self.freed:
+            wait.update(self.freed[place] for one in references if (place := (one.ns, one.ifname)) in self.freed)
         sender = None if parent is None else parent.ns
         operation = CreateLink(number, references, _creation, (link, references, parent, self.mark), sender)
         created = self.plan.add(operation, tuple(sorted(wait)))

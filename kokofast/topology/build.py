@@ -5,7 +5,7 @@ The fast path of a link is one msgspec.convert() and its ends; diagnose.py is us
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from kokofast.kinds.kind import Kind
 from kokofast.topology.checks import check_links
 from kokofast.topology.diagnose import fits, repair_link
 from kokofast.topology.document import Document, describe
-from kokofast.topology.locations import At, Origins
+from kokofast.topology.locations import At, LinePlaces, Origins, Places
 from kokofast.topology.model import CALLER, End, Link, Node, Routing, Topology
 from kokofast.topology.names import Names
 from kokofast.topology.nodes import Identity, Nodes, identity
@@ -71,15 +71,67 @@ def build(document: Document, name: str, create: bool, problems: list[Problem]) 
     except TopologyError as error:  # there are too many
         raise TopologyError(document.in_order(error.problems)) from None
     topology.in_order = document.in_order
+    given = document.defaults if isinstance(document.defaults, dict) else {}
+    topology.defaults = {**given, "create": True} if create else given
     if problems:
         raise TopologyError(document.in_order(problems), topology)
     return topology
 
 
+def check_mirrors(links: Sequence[Link], identities: dict[str, Identity]) -> list[Problem]:
+    """Return a problem for each loop of mirrors."""
+    from kokofast.topology.copies import Flows, add_links, addresses_of  # needed for mirrors only
+
+    flows = Flows({identities[name]: name for name in reversed(identities)})
+    add_links(flows, links, identities)
+    return list(flows.loops(addresses_of(links, identities)))
+
+
+class LinkBuilder:
+    """Builds links that are added to a topology later, by the same rules and defaults as those of its file.
+
+    They have names, and no addresses by themselves: those of the file were chosen with all links at hand.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        document = Document([], LinePlaces("", ()))
+        document.defaults = {key: value for key, value in topology.defaults.items() if key not in SUBNET_RULES}
+        self._builder = _Builder(document, topology.name, False, [])
+        self.nodes = self._builder._nodes
+        for node in topology.nodes.values():
+            self.nodes.add(node)
+        self.nodes.colon_names = {name for name in topology.nodes if ":" in name}
+
+    def build(self, raw: object, at: At, problems: list[Problem]) -> Link | None:
+        """Return the link of an entry; None after adding problems. Nodes that it needs are added to nodes."""
+        builder, before = self._builder, len(problems)
+        builder.begin([raw], _EntryPlaces(at), problems)
+        keys = raw.keys() & SUBNET_RULES.keys() if isinstance(raw, dict) else ()
+        problems += [Problem(at(key), "an added link gets no addresses by itself: give them") for key in sorted(keys)]
+        link = builder._link(0, {key: raw[key] for key in raw if key not in keys} if isinstance(raw, dict) else raw)
+        if any(is_numbered for _, _, is_numbered in builder._taken.values()):
+            problems.append(Problem(at(""), "an added link needs the names of its interfaces: node:interface"))
+        builder._taken.clear()
+        return link if len(problems) == before else None
+
+
+class _EntryPlaces:
+    """The places of one link; at() returns that of a path in it."""
+
+    def __init__(self, at: At) -> None:
+        self._at = at
+
+    def link(self, _: int) -> str:
+        return self._at("")
+
+    def at(self, _: int, path: str) -> str:
+        return self._at(path)
+
+
 class _Builder:
     def __init__(self, document: Document, name: str, create: bool, problems: list[Problem]) -> None:
         self._name = name
-        self._places = document.places
+        self._places: Places = document.places
         self._links = document.links
         self._routing_given = document.routing
         self._problems = problems
@@ -93,6 +145,11 @@ class _Builder:
         # The ends of the present link that are taken already: place, title, and the end in _taken.
         self._repeated: list[tuple[str, str, Taken]] = []
 
+    def begin(self, links: list[object], places: Places, problems: list[Problem]) -> None:
+        """Take other links, with their places and problems."""
+        self._links, self._places, self._problems = links, places, problems
+        self._nodes.report_to(problems)
+
     def topology(self) -> Topology:
         default_kind = KINDS.get(str(self._defaults.get("type", DEFAULT_KIND)))
         if default_kind is not None:
@@ -102,7 +159,7 @@ class _Builder:
         identities = {CALLER: identity(Node(CALLER, "host", "")), **self._nodes.identity}
         check_links(links, identities, self._note)
         if any(end.mirror is not None for link in links for end in link.ends):
-            self._check_mirrors(links, identities)
+            self._problems += check_mirrors(links, identities)
         if len(links) == len(self._links):  # else a route may leave by an end that is not there
             check_routes(self._nodes.table.values(), links, identities, self._note)
         return Topology(self._name, self._nodes.table, tuple(links), self._routing())
@@ -124,14 +181,6 @@ class _Builder:
             return [shared.setdefault((one.family, one.first, one.last), one) for one in found]
 
         give_addresses(links, subnets_of, self._note)
-
-    def _check_mirrors(self, links: list[Link], identities: dict[str, Identity]) -> None:
-        from kokofast.topology.copies import Flows, add_links, addresses_of  # needed for mirrors only
-
-        flows = Flows({identities[name]: name for name in reversed(identities)})
-        add_links(flows, links, identities)
-        for problem in flows.loops(addresses_of(links, identities)):
-            self._problems.append(problem)
 
     # Defaults
 

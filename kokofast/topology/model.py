@@ -191,10 +191,13 @@ class End:
 
     def with_addresses(self, addresses: tuple[Address, ...]) -> End:
         """Return a copy of the end with other addresses."""
+        return self.with_values({"addresses": addresses})
+
+    def with_values(self, values: Mapping[str, object]) -> End:
+        """Return a copy of the end with other values of these attributes."""
         other = End(self.node, self.ifname)
         for name in self.__slots__:
-            setattr(other, name, getattr(self, name))
-        other.addresses = addresses
+            setattr(other, name, values[name] if name in values else getattr(self, name))
         return other
 
     def where(self, field: str) -> str:
@@ -237,6 +240,10 @@ class Link:
             return self.places[field]
         return self.place
 
+    def with_ends(self, ends: tuple[End, ...]) -> Link:
+        """Return a copy of the link with other ends."""
+        return Link(self.kind, ends, options=self.options, place=self.place, places=self.places)
+
     def title(self) -> str:
         """Return ``r1:eth1--r2:eth1``."""
         return "--".join(f"{end.node}:{end.ifname}" for end in self.ends)
@@ -249,10 +256,10 @@ class Topology:
     """A lab: its name, its nodes by name (declared or only used), its links in the order of the file.
 
     routing is for routes along shortest paths. in_order sorts problems into the order of the file, and sets their
-    positions.
+    positions. defaults are those of the file, as they are written there, for links that are added later.
     """
 
-    __slots__ = ("in_order", "links", "name", "nodes", "routing")
+    __slots__ = ("defaults", "in_order", "links", "name", "nodes", "routing")
 
     def __init__(
         self, name: str, nodes: Mapping[str, Node], links: tuple[Link, ...], routing: Routing | None = None
@@ -261,12 +268,13 @@ class Topology:
         self.nodes = nodes
         self.links = links
         self.routing = routing
+        self.defaults: Mapping[str, object] = _NOTHING
         self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
 
     def part(self, nodes: Mapping[str, Node], links: tuple[Link, ...]) -> Topology:
         """Return the lab with only these nodes and links."""
         part = Topology(self.name, nodes, links, self.routing)
-        part.in_order = self.in_order
+        part.in_order, part.defaults = self.in_order, self.defaults
         return part
 
     def __repr__(self) -> str:

@@ -45,7 +45,7 @@ class Nodes:
             if node is None:
                 self._broken.add(name)
             else:
-                self._add(node)
+                self.add(node)
         self.colon_names = {name for name in self.table if ":" in name}
 
     def use(self, name: str, place: str) -> Node | None:
@@ -66,9 +66,14 @@ class Nodes:
         except ValueError as error:
             self._problems.append(Problem(place, str(error)))
             return None
-        return self._add(Node(name, "netns", name, create=self._create, place=place))
+        return self.add(Node(name, "netns", name, create=self._create, place=place))
 
-    def _add(self, node: Node) -> Node:
+    def report_to(self, problems: list[Problem]) -> None:
+        """Append further problems to this list."""
+        self._problems = problems
+
+    def add(self, node: Node) -> Node:
+        """Add a node that is valid, and return it."""
         self.table[node.name] = node
         self.identity[node.name] = identity(node)
         return node

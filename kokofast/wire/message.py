@@ -195,7 +195,8 @@ class KernelError(Exception):
         return f"{self.message or os.strerror(self.errno)} ({name})"
 
 
-def _pack_body(request: Request, resolve: Resolve | None) -> bytes:
+def encode_body(request: Request, resolve: Resolve | None) -> bytes:
+    """Encode what stands behind struct nlmsghdr. Raises EncodeError, as pack()."""
     try:
         header, table = FORMATS.get(request.type) or all_formats()[request.type]
     except KeyError:
@@ -215,7 +216,7 @@ def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = Non
     Raises:
         EncodeError: The tables do not know a name, or a value does not fit.
     """
-    body = request.body if request.body is not None else _pack_body(request, resolve)
+    body = request.body if request.body is not None else encode_body(request, resolve)
     flags = NLM_F_REQUEST | request.flags | (NLM_F_ACK if ack else 0)
     return _NLMSGHDR.pack(HEADER_SIZE + len(body), request.type, flags, seq, 0) + body
 

@@ -1,0 +1,396 @@
+"""A session: a lab that is held open while its links change. A change costs only what it touches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kokofast.drivers import LabLocked, run_all
+from kokofast.engine.apply import Run
+from kokofast.engine.groundwork import is_to_do, needed_by, plan_of, see_for
+from kokofast.engine.result import APPLIED, INVALID, PARTIAL, UNCHANGED, Failure, Result
+from kokofast.engine.rollback import tear_down
+from kokofast.engine.snapshot import LOOK_CHUNK, Survey
+from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
+from kokofast.ops.configure_end import encode
+from kokofast.ops.dumps import look_into
+from kokofast.ops.executor import Executor
+from kokofast.ops.journal import Applied
+from kokofast.ops.registry import load
+from kokofast.plan.observed import Interface, Namespace
+from kokofast.plan.operations import ConfigureEnd, SetAside
+from kokofast.plan.ownership import APART, alias_of, lab_of
+from kokofast.plan.plan import nodes_of
+from kokofast.plan.teardown import OwnedEnd
+from kokofast.topology.live import LiveTopology, is_same_link
+from kokofast.topology.model import Link, Node
+from kokofast.topology.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from kokofast.drivers import Driver
+    from kokofast.engine.result_types import Progress
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.ops.dumps import Sight
+    from kokofast.topology.live import Delta
+    from kokofast.topology.locations import At
+    from kokofast.topology.model import Topology
+
+# What an end can be given without a look: the kernel refuses it on an interface that is not what we have seen.
+IN_PLACE = frozenset(("impairments",))
+
+
+class Prepared:
+    """A change whose plan is made. problems say why it cannot be carried out."""
+
+    def __init__(self, delta: Delta, result: Result) -> None:
+        self.delta = delta
+        self.result = result
+        self.part: Survey
+        self.numbers: list[int] = []  # of the namespaces of the part in the session
+        self.applied: Applied | None = None
+        self.run: Run
+        self.going: list[OwnedEnd] = []
+        self.titles: list[str] = []  # of the links that go
+
+
+class Session:
+    """A block that holds a lab's lock, and brings the lab up. Its methods are called one after the other.
+
+    Args:
+        topology: The lab.
+        driver: Runs the blocking work.
+        kernel: The kernel.
+        jobs: As for apply().
+        runtime_timeout: As for apply().
+        progress: Called with (stage, done, total) while the lab is brought up.
+        result: Filled in: with another status than "applied" or "unchanged" the session cannot be used.
+        waits: As for apply().
+
+    ``live`` is the topology as it is by now.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        driver: Driver,
+        kernel: Kernel,
+        *,
+        jobs: int | None = None,
+        runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+        progress: Progress | None = None,
+        result: Result | None = None,
+        waits: Callable[[], object] | None = None,
+    ) -> None:
+        self.live = LiveTopology(topology)
+        self.result = result if result is not None else Result(topology.name, UNCHANGED)
+        self._lock = LabLocked(driver, topology.name, waits=waits)
+        self._progress = progress
+        self._topology = topology
+        self._driver = driver
+        self._kernel = kernel
+        self._jobs = jobs
+        self._runtime_timeout = runtime_timeout
+        self._is_alone = False
+        self._survey: Survey
+        self._stale: set[int] = set()  # namespaces to look at before they are used again
+        self._has_mirrors = self._is_stacked = False
+
+    async def __aenter__(self) -> Session:
+        notes = await self._lock.__aenter__()
+        try:
+            self._is_alone = not notes
+            await self._begin(notes)
+        except BaseException:
+            await self._lock.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._lock.__aexit__()
+
+    async def _begin(self, notes: Sequence[str]) -> None:
+        result = self.result
+        run = self._run(self._topology, result)
+        run.progress = self._progress
+        await run.go(notes, is_alone=self._is_alone)
+        if result.status not in (APPLIED, UNCHANGED):
+            return
+        self._survey = run.survey
+        self._stale = set(range(len(self._survey.handles))) if result.status == APPLIED else set()
+        self._learn(self._topology.links)
+        self._is_stacked |= self._topology.routing is not None or any(
+            node.addresses or node.routes or node.sysctls for node in self._topology.nodes.values()
+        )
+        await self._look(self._stale)
+
+    async def apply(self, changes: Mapping[str, object], at: At) -> Result:
+        """Carry out a change, all or nothing. Raises TopologyError when the topology cannot have it."""
+        return await self.carry_out(await self.prepare(self.live.change(changes, at)))
+
+    async def prepare(self, delta: Delta) -> Prepared:
+        """Plan a change of the live topology: only carry_out() changes anything in the kernel."""
+        result = Result(self.live.name, UNCHANGED)
+        prepared = Prepared(delta, result)
+        try:
+            with result.stage("plan"):
+                await self._plan(prepared, result)
+        except BaseException:
+            self.live.undo(delta)
+            raise
+        if result.status == INVALID:
+            self.live.undo(delta)
+        return prepared
+
+    async def carry_out(self, prepared: Prepared) -> Result:
+        """Carry out a change that was prepared last, or take it back and undo it in the live topology."""
+        result, applied = prepared.result, prepared.applied
+        if result.status == INVALID:
+            return result
+        try:
+            if applied is not None:
+                await prepared.run.carry_out(applied)
+        except BaseException:
+            self.live.undo(prepared.delta)
+            self._stale.update(prepared.numbers)
+            raise
+        if applied is not None and applied.failures:
+            self.live.undo(prepared.delta)
+            self._stale.update(prepared.numbers)
+            return result
+        self._keep(prepared)
+        if prepared.going:
+            await self._delete(prepared)
+        return result
+
+    # Planning
+
+    async def _plan(self, prepared: Prepared, result: Result) -> None:
+        delta, live = prepared.delta, self.live
+        links = [link for _, link in delta.links.values() if link is not None]
+        gone = [
+            (before, delta.places.get(key, ""))
+            for key, (before, after) in delta.links.items()
+            if before is not None and (after is None or not is_same_link(before, after))
+        ]
+        self._learn(links)
+        in_place = delta.only_sets(IN_PLACE)
+        whole = self._has_mirrors or (self._is_stacked and not in_place)
+        topology = live.whole() if whole else live.part(_bare(self._nodes_of(links, gone)), links)
+        survey = await self._part(nodes_of(topology), prepared, look=not in_place, result=result)
+        if survey.problems:
+            result.status, result.errors = INVALID, _failures(survey.problems)
+            return
+        problems, leaving = self._leaving(prepared, gone, links)
+        if whole:
+            problems += _still_needed(topology, gone)
+        plan = plan_of(topology, survey, self._kernel, leaving=leaving, links_only=not whole)
+        plan.problems += problems
+        if is_to_do(topology, plan, result):
+            load(plan.operations)
+            executor = Executor(self._kernel, survey.handles, survey.observed, is_alone=self._is_alone)
+            prepared.applied = Applied(topology, plan, executor)
+            encode(executor, plan.operations)
+        prepared.run = self._run(topology, result)
+        await self._driver.sleep(0)  # raises when the run was stopped
+
+    def _nodes_of(self, links: Iterable[Link], gone: Iterable[tuple[Link, str]]) -> dict[str, Node]:
+        names = {end.node for link in [*links, *(link for link, _ in gone)] for end in link.ends}
+        names |= {link.parent[0] for link in links if link.parent is not None}
+        return {name: node for name in names if (node := self.live.nodes.get(name)) is not None}
+
+    def _learn(self, links: Iterable[Link]) -> None:
+        """Note whether links depend on each other, so that all have to be planned together."""
+        for link in links:
+            if link.parent is not None:
+                self._is_stacked = True
+            for end in link.ends:
+                if end.mirror is not None:
+                    self._has_mirrors = True
+                if end.properties and not end.properties.keys() <= IN_PLACE:
+                    self._is_stacked = True
+
+    async def _part(self, nodes: Mapping[str, Node], prepared: Prepared, *, look: bool, result: Result) -> Survey:
+        """Return the survey of some nodes, after a look at their namespaces where that is needed."""
+        survey = self._survey
+        ended = {name for name, number in survey.places.items() if name in nodes and self._is_misled(number)}
+        await self._resolve({name: node for name, node in nodes.items() if name in ended or name not in survey.places})
+        numbers = sorted({survey.places[name] for name in nodes if name in survey.places})
+        await self._look(numbers if look else self._stale.intersection(numbers))
+        part = Survey()
+        part.problems = survey.problems
+        survey.problems = []
+        new = {number: place for place, number in enumerate(numbers)}
+        part.places = {name: new[survey.places[name]] for name in nodes if name in survey.places}
+        part.handles = [survey.handles[number] for number in numbers]
+        part.observed = [survey.observed[number] for number in numbers]
+        prepared.part, prepared.numbers = part, numbers
+        return part
+
+    def _is_misled(self, number: int) -> bool:
+        handle = self._survey.handles[number]
+        return number in self._stale and handle is not None and self._kernel.misled(handle) is not None
+
+    async def _resolve(self, nodes: Mapping[str, Node]) -> None:
+        """Look into the namespaces of nodes that are new, or whose namespace was replaced."""
+        if not nodes:
+            return
+        see = see_for(self._topology)
+        found = await survey_nodes(
+            self._driver,
+            self._kernel,
+            nodes,
+            see,
+            Result(self.live.name, UNCHANGED),
+            runtime_timeout=self._runtime_timeout,
+        )
+        survey = self._survey
+        known = {handle.identity: number for number, handle in enumerate(survey.handles) if handle is not None}
+        for name, number in found.places.items():
+            handle, observed = found.handles[number], found.observed[number]
+            place = known.get(handle.identity) if handle is not None else None
+            if place is None:
+                place = len(survey.handles)
+                survey.handles.append(handle)
+                survey.observed.append(observed)
+                if handle is not None:
+                    known[handle.identity] = place
+            survey.places[name] = place
+        survey.problems += found.problems
+
+    async def _look(self, numbers: Iterable[int]) -> None:
+        """Look into namespaces again. One that has ended keeps what was seen, and its use then fails."""
+        survey = self._survey
+        chosen = [number for number in numbers if survey.handles[number] is not None]
+        see = see_for(self._topology)
+
+        def execute(handles: Sequence[Handle]) -> list[Sight]:
+            return [look_into(self._kernel, handle, see) for handle in handles]
+
+        def report(place: int, sight: Sight) -> None:
+            if not isinstance(sight, OSError):
+                survey.observed[chosen[place]] = sight[1]
+                self._stale.discard(chosen[place])
+
+        handles = [handle for number in chosen if (handle := survey.handles[number]) is not None]
+        chunk = max(min(LOOK_CHUNK, self._kernel.capacity), 1)
+        await run_all(self._driver, handles, execute, workers=1, chunk=chunk, report=report)
+
+    def _leaving(
+        self, prepared: Prepared, gone: Sequence[tuple[Link, str]], links: Sequence[Link]
+    ) -> tuple[list[Problem], list[SetAside]]:
+        """Find the interfaces of links that go; those whose names are needed are set aside."""
+        part, lab = prepared.part, self.live.name
+        boot = self._kernel.boot_id()
+        needed = {(part.places[end.node], end.ifname) for link in links for end in link.ends}
+        problems: list[Problem] = []
+        leaving: list[SetAside] = []
+        for link, place in gone:
+            aliases = alias_of(lab, link), alias_of(lab, Link(link.kind, link.ends[::-1]))
+            for end in link.ends:
+                number = part.places[end.node]
+                namespace = part.observed[number]
+                interface = namespace.interfaces.get(end.ifname) if namespace is not None else None
+                if namespace is None or interface is None:  # it is gone already
+                    continue
+                if lab_of(interface, namespace, boot, lab) != lab or interface.alias not in aliases:
+                    problems.append(Problem(place, f"{end.node}:{end.ifname} is not of this link any more; it stays"))
+                    continue
+                group = interface.group & ~APART
+                if (number, end.ifname) in needed:
+                    aside = SetAside(number, interface.ifindex, end.ifname, group, link.title(), place)
+                    leaving.append(aside)
+                    part.observed[number] = namespace = _renamed(namespace, interface, aside)
+                    group |= APART
+                owned = OwnedEnd(number, interface.ifindex, group, lab, len(prepared.titles))
+                prepared.going.append(owned)
+            prepared.titles.append(link.title())
+        return problems, leaving
+
+    # Afterwards
+
+    def _keep(self, prepared: Prepared) -> None:
+        """Keep what is known of the namespaces by now."""
+        applied, survey = prepared.applied, self._survey
+        for place, number in enumerate(prepared.numbers):
+            survey.handles[number] = prepared.part.handles[place]
+        if prepared.going:
+            self._stale.update(prepared.numbers)
+        for operation in applied.plan.operations if applied is not None else ():
+            namespace = None
+            if isinstance(operation, ConfigureEnd) and is_in_place(operation):
+                namespace = prepared.part.observed[operation.interface.ns]
+            if namespace is None:
+                self._stale.update(prepared.numbers[ns] for ns in operation.namespaces)
+                continue
+            assert isinstance(operation, ConfigureEnd)
+            interface = namespace.interfaces[operation.interface.ifname]
+            for one in operation.change.properties:
+                interface.more = {**interface.more, "qdisc": one.value}
+
+    async def _delete(self, prepared: Prepared) -> None:
+        """Delete the links that go. What cannot be deleted is an error, and the rest stays done."""
+        result = prepared.result
+        executor = (
+            prepared.applied.executor
+            if prepared.applied is not None
+            else Executor(self._kernel, prepared.part.handles, prepared.part.observed, is_alone=self._is_alone)
+        )
+        with self._driver.shielded(), result.stage("delete"):
+            done = await tear_down(executor, prepared.going, {}, self._driver)
+        result.links["removed"] = len(done.links)
+        result.status = PARTIAL if done.failed_links else APPLIED
+        result.errors += [
+            Failure(prepared.titles[link], f"the link cannot be deleted: {refusal}", refusal.errno)
+            for link, refusal in sorted(done.failed_links.items())
+        ]
+
+    def _run(self, topology: Topology, result: Result) -> Run:
+        run = Run(topology, self._driver, self._kernel, result)
+        run.jobs, run.runtime_timeout = self._jobs, self._runtime_timeout
+        return run
+
+
+def is_in_place(operation: ConfigureEnd) -> bool:
+    """Return whether an operation changes nothing but properties whose new state is known without a look."""
+    change = operation.change
+    if change.attributes or change.up is not None or change.add or change.remove or operation.undo is None:
+        return False
+    return all(one.name in IN_PLACE for one in change.properties)
+
+
+def _renamed(namespace: Namespace, interface: Interface, aside: SetAside) -> Namespace:
+    """Return what is in a namespace when an interface has been set aside."""
+    interfaces = {aside.other_name if name == aside.ifname else name: one for name, one in namespace.interfaces.items()}
+    found = Namespace(namespace.identity, interfaces, namespace.loopback_alias, namespace.mirrors)
+    other = Interface.__new__(Interface)
+    for slot in Interface.__slots__:
+        setattr(other, slot, getattr(interface, slot))
+    other.ifname, other.group = aside.other_name, aside.group | APART
+    interfaces[aside.other_name] = other
+    return found
+
+
+def _bare(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """Return the nodes without what is set beside links."""
+    return {
+        name: Node(name, node.kind, node.target, create=node.create, socket=node.socket, place=node.place)
+        for name, node in nodes.items()
+    }
+
+
+def _failures(problems: Iterable[Problem]) -> list[Failure]:
+    return [Failure(problem.place, problem.message, None, problem.position) for problem in problems]
+
+
+def _still_needed(topology: Topology, gone: Sequence[tuple[Link, str]]) -> list[Problem]:
+    """Return a problem for each removed link that another one needs, and that is not made again."""
+    made = {(end.node, end.ifname) for link in topology.links for end in link.ends}
+    going = {(end.node, end.ifname): (link, place) for link, place in gone for end in link.ends}
+    problems: list[Problem] = []
+    for link in topology.links if going else ():
+        for need in needed_by(link):
+            if need in going and need not in made:
+                removed, place = going[need]
+                problems.append(Problem(place, f"{link.title()} needs {removed.title()}: remove that first"))
+    return problems

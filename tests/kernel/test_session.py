@@ -1,0 +1,92 @@
+"""Sessions on the real kernel: ip and tc as witnesses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import kokofast
+from kokofast.topology.model import Topology
+from tests.conftest import ip, ip_json
+from tests.kernel.conftest import Lab, ping
+from tests.kernel.test_impairments import shape
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+
+class Triangle:
+    """A satellite that a ground station talks to, and another one."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.ground, self.one, self.two = lab.node("g"), lab.node("s1"), lab.node("s2")
+        self.first = self.link(self.one, "10.0.0.2")
+        self.second = self.link(self.two, "10.0.0.3")
+        lab.write([self.first])
+
+    def link(self, node: str, address: str) -> dict[str, object]:
+        return {"endpoints": [f"{self.ground}:sky:10.0.0.1/24", f"{node}:gs:{address}/24"], "rate": "10mbit"}
+
+    def topology(self) -> Topology:
+        return kokofast.load(self.lab.file)
+
+    def handover(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        return {"remove": [[":".join(end.split(":")[:2]) for end in old["endpoints"]]], "add": [new]}
+
+
+@pytest.fixture
+def triangle(lab: Lab) -> Triangle:
+    return Triangle(lab)
+
+
+def rate(node: str, ifname: str) -> int:
+    kind, options = shape(node, ifname)
+    assert kind == "tbf"
+    return int(options["rate"])
+
+
+async def test_rates_and_handovers_under_trio(triangle: Triangle) -> None:
+    async with kokofast.session(triangle.topology()) as lab:
+        ping(triangle.ground, "10.0.0.2")
+        number = ip_json(triangle.ground, "link", "show", "sky")[0]["ifindex"]
+        result = await lab.apply({"set": [{"endpoint": f"{triangle.ground}:sky", "rate": "20mbit"}]})
+        assert (result.status, result.links["updated"]) == ("applied", 1)
+        assert (rate(triangle.ground, "sky"), rate(triangle.one, "gs")) == (2_500_000, 1_250_000)
+        result = await lab.apply(triangle.handover(triangle.first, triangle.second))
+        assert (result.links["created"], result.links["removed"]) == (1, 1)
+        ping(triangle.ground, "10.0.0.3")
+        assert "gs@" not in ip(triangle.one, "link", "show")
+        assert ip_json(triangle.ground, "link", "show", "sky")[0]["ifindex"] != number
+        assert [link.name for link in lab.topology.nodes.values()] == [triangle.ground, triangle.one, triangle.two]
+        await lab.apply(triangle.handover(triangle.second, triangle.first))
+    assert triangle.lab.batch()["status"] == "unchanged"
+
+
+def test_a_program_without_trio_and_one_with_asyncio(triangle: Triangle) -> None:
+    there = f"{triangle.ground}:sky"
+    with kokofast.session(triangle.topology()) as lab:
+        lab.apply({"set": [{"endpoint": there, "rate": "1mbit"}]})
+        assert rate(triangle.ground, "sky") == 125_000
+
+        async def main() -> None:
+            await asyncio.to_thread(lab.apply, {"set": [{"endpoint": there, "up": False}]})
+
+        asyncio.run(main())
+    assert "UP" not in ip_json(triangle.ground, "link", "show", "sky")[0]["flags"]
+
+
+def test_what_cannot_be_is_refused_whole(triangle: Triangle) -> None:
+    here, there = f"{triangle.ground}:sky", f"{triangle.one}:gs"
+    with kokofast.session(triangle.topology()) as lab:
+        bad = {"set": [{"endpoint": here, "rate": "1mbit"}, {"endpoint": there, "rat": "1mbit"}]}
+        with pytest.raises(kokofast.ApplyError, match=r"set\[1\]\.rat: unknown key 'rat'; did you mean 'rate'\?"):
+            lab.apply(bad)
+        # The kernel finds out: an interface of this name is there.
+        ip(triangle.two, "link", "add", "gs", "type", "veth", "peer", "name", "other")
+        with pytest.raises(kokofast.ApplyError, match="already has an interface gs, not ours"):
+            lab.apply(triangle.handover(triangle.first, triangle.second))
+        assert rate(triangle.ground, "sky") == 1_250_000
+        ping(triangle.ground, "10.0.0.2")
+    assert triangle.lab.batch()["status"] == "unchanged"
