@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kokofast.topology import dump_json, load
+from kokofast.topology.live import CHANGES, LiveTopology
+from kokofast.topology.model import End
 from kokofast.topology.orbits import EARTH_RADIUS, LIGHT, Constellation, Station, elevation
 from kokofast.topology.units import parse_time
 from kokofast.topology.walker import Links, Walker, parse_station
@@ -31,6 +33,11 @@ def walkers(draw: st.DrawFn) -> Walker:
 
 def ends_of(link: dict[str, Any]) -> tuple[str, ...]:
     return tuple(":".join(end.split(":")[:2]) for end in link["endpoints"])
+
+
+def delay_of(end: End) -> int:
+    impairments: Any = end.properties["impairments"]
+    return int(impairments["delay"])
 
 
 def play(links: Links, epoch: dict[str, Any]) -> Links:
@@ -141,6 +148,21 @@ def test_the_timeline_leads_from_each_state_to_the_next(walker: Walker, step: fl
         links = play(links, epoch)
         assert links == walker.links(at)
     assert not by_time
+
+
+@given(walkers(), st.floats(1, 600))
+@settings(deadline=None)
+def test_a_session_takes_the_timeline(walker: Walker, step: float) -> None:
+    text = "\n".join(dump_json(walker.topology()))
+    live = LiveTopology(load(text.encode(), filename="w.json", create=True))
+    for epoch in walker.timeline(5 * step, step):
+        live.change({what: epoch[what] for what in CHANGES if what in epoch}, "$.{}".format)
+        wanted = walker.links(epoch["at"])
+        found = {
+            tuple(f"{end.node}:{end.ifname}" for end in link.ends): {delay_of(end) for end in link.ends}
+            for link in live.whole().links
+        }
+        assert found == {ends: {parse_time(link["delay"])} for ends, link in wanted.items()}
 
 
 @given(walkers(), st.floats(0, 1e5))
