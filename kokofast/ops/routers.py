@@ -10,7 +10,8 @@ from kokofast.plan.ownership import address_mark, lab_of
 from kokofast.plan.shortest_paths import DEFAULT_METRIC
 from kokofast.topology.model import Address
 from kokofast.topology.routes import text_of
-from kokofast.wire.addr import AF_INET, RTM_GETADDR
+from kokofast.topology.sysctls import DISABLE_IPV6
+from kokofast.wire.addr import AF_INET, AF_INET6, RTM_GETADDR
 from kokofast.wire.message import KernelError, Request
 from kokofast.wire.route import RT_TABLE_MAIN, RTM_GETROUTE, RTN_UNICAST, RTPROT_KOKOFAST, unpack_hops
 
@@ -31,6 +32,7 @@ ADDRESSES = Request(
     where=lambda header: header["index"] == LOOPBACK_IFINDEX,
     believe=lambda _, before: before is not None,
 )
+GLOBAL = Request(RTM_GETADDR, {"family": AF_INET6}, only=frozenset(), believe=lambda _, before: before is not None)
 ROUTES = Request(
     RTM_GETROUTE,
     {"table": RT_TABLE_MAIN},
@@ -74,8 +76,19 @@ def observe_router(
     except KernelError as error:
         raise OSError(error.errno or errno.EIO, str(error)) from error
     found = Router(addresses, sysctls=kernel.read_sysctls(handle, sysctls) if sysctls else None)
+    if any(found.sysctls.get(path) == "0" for path in DISABLE_IPV6):
+        found.ipv6 = _with_ipv6(kernel, handle, names)
     found.routes, found.strangers = _routes(routes, names, ours)
     return found
+
+
+def _with_ipv6(kernel: Kernel, handle: Handle, names: Mapping[int, str]) -> list[str]:
+    """Return the interfaces with IPv6 addresses that are neither link-local nor the loopback's own."""
+    try:
+        found = {message.header["index"] for message in kernel.dump(handle, GLOBAL) if not message.header["scope"]}
+    except KernelError as error:
+        raise OSError(error.errno or errno.EIO, str(error)) from error
+    return sorted(names.get(index, str(index)) for index in found)
 
 
 def marked_addresses(kernel: Kernel, handle: Handle, lab: str) -> set[Address]:

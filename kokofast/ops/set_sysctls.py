@@ -7,7 +7,7 @@ import errno
 from kokofast.ops.journal import ENDED, twice
 from kokofast.ops.refusals import words_of
 from kokofast.topology.problems import Problem
-from kokofast.topology.sysctls import name_of
+from kokofast.topology.sysctls import DISABLE_IPV6, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ def locate(applied: Applied, operation: SetSysctls, refusal: OperationError, obs
         return Problem(node.place, f"{operation.node}: {words_of(refusal)}")
     why = "there is no such sysctl in this namespace" if refusal.errno == errno.ENOENT else words_of(refusal)
     place = f"{node.place}.sysctls" if path in node.sysctls else "$.routing"
+    if node.ipv6 is not None and path in DISABLE_IPV6:
+        place = f"{node.place}.ipv6"
     return Problem(place, f"{operation.node}: {name_of(path)} cannot be set to {operation.values[path]!r}: {why}")
 
 

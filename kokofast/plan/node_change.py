@@ -18,9 +18,11 @@ class Router:
         routes: Those of the lab.
         strangers: What other routes of the main table lead to, each in words.
         sysctls: Values by the path below /proc/sys/net; of those that there are.
+
+    ``ipv6`` has the interfaces with global IPv6 addresses, where the plan may switch IPv6 off.
     """
 
-    __slots__ = ("addresses", "routes", "strangers", "sysctls")
+    __slots__ = ("addresses", "ipv6", "routes", "strangers", "sysctls")
 
     def __init__(
         self,
@@ -33,6 +35,7 @@ class Router:
         self.routes: Routes = routes if routes is not None else {}
         self.strangers: Mapping[Goal, str] = strangers if strangers is not None else {}
         self.sysctls: Mapping[str, str] = sysctls if sysctls is not None else {}
+        self.ipv6: Collection[str] = ()
 
 
 class NodeChange:

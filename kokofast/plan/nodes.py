@@ -9,7 +9,7 @@ from kokofast.plan.shortest_paths import DEFAULT_METRIC, ROUTES_MAX, Paths, TooM
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
 from kokofast.topology.routes import end_of, text_of
-from kokofast.topology.sysctls import FORWARDING
+from kokofast.topology.sysctls import DISABLE_IPV6, FORWARDING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,10 +93,21 @@ class NodePlanner:
         """Add the sysctls that interfaces may depend on; links in those namespaces wait for them."""
         for ns, nodes in self.nodes.items():
             values = {path: value for path, value in self._sysctls(ns).items() if not self._is_of_end(ns, path)}
+            self._check_ipv6(ns, nodes)
             wait = (self.made[ns],) if ns in self.made else ()
             number = self._add_sysctls(ns, nodes[0], values, wait)
             if number is not None:
                 self.made[ns] = number
+
+    def _check_ipv6(self, ns: int, nodes: Iterable[Node]) -> None:
+        """Refuse to switch IPv6 off where addresses would be lost, which no rollback brings back."""
+        seen = self._router(ns)
+        for node in nodes if seen.ipv6 and seen.sysctls.get(DISABLE_IPV6[0]) == "0" else ():
+            if node.ipv6 is False:
+                text = (
+                    f"{node.name} has IPv6 addresses ({', '.join(seen.ipv6)}), which would be lost; remove them first"
+                )
+                self.plan.problems.append(Problem(f"{node.place}.ipv6", text))
 
     def add(self, prospect: Prospect) -> None:
         """Add addresses, routes, and the sysctls of the links' ends."""

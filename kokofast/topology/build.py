@@ -15,11 +15,11 @@ from msgspec import UNSET
 from kokofast.ends import properties_in
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
-from kokofast.topology.checks import check_links
+from kokofast.topology.checks import check_ipv6, check_links
 from kokofast.topology.diagnose import fits, repair_link
 from kokofast.topology.document import Document, describe
 from kokofast.topology.locations import At, LinePlaces, Origins, Places
-from kokofast.topology.model import CALLER, End, Link, Node, Routing, Topology
+from kokofast.topology.model import AF_INET6, CALLER, End, Link, Node, Routing, Topology
 from kokofast.topology.names import Names
 from kokofast.topology.nodes import Identity, Nodes, identity
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
@@ -158,6 +158,7 @@ class _Builder:
         self._give_addresses(links)
         identities = {CALLER: identity(Node(CALLER, "host", "")), **self._nodes.identity}
         check_links(links, identities, self._note)
+        check_ipv6(self._nodes.table.values(), links, identities, self._note)
         if any(end.mirror is not None for link in links for end in link.ends):
             self._problems += check_mirrors(links, identities)
         if len(links) == len(self._links):  # else a route may leave by an end that is not there
@@ -175,9 +176,13 @@ class _Builder:
         if not self._default_subnets.values and not self._subnets:
             return
         shared: dict[tuple[int, int, int], Subnet] = {}
+        table, identity = self._nodes.table, self._nodes.identity
+        without = {identity[node.name] for node in table.values() if node.ipv6 is False}
 
         def subnets_of(link: Link) -> list[Subnet]:
-            found = self._subnets.get(link, self._default_subnets).values.values()
+            found = list(self._subnets.get(link, self._default_subnets).values.values())
+            if without and any(identity[end.node] in without for end in link.ends):
+                found = [one for one in found if one.family != AF_INET6]
             return [shared.setdefault((one.family, one.first, one.last), one) for one in found]
 
         give_addresses(links, subnets_of, self._note)

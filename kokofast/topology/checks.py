@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import NAMESPACE
-from kokofast.topology.model import AF_INET6, CALLER, Link
+from kokofast.topology.model import AF_INET6, CALLER, Link, Node
 
 IPV6_MIN_MTU = 1280  # include/uapi/linux/ipv6.h: an interface with less has no IPv6
 
@@ -39,6 +39,45 @@ def check_links(links: Iterable[Link], namespaces: Mapping[str, Hashable], repor
             continue
         if sort is None or sort != others:
             report(link.where(kind.rivalry.field), f"{kind.rivalry.rule}: see {other.title()} at {other.place}")
+
+
+def check_ipv6(
+    nodes: Iterable[Node], links: Iterable[Link], namespaces: Mapping[str, Hashable], report: Report
+) -> None:
+    """Report what needs IPv6 in a namespace where a node switches it off."""
+    nodes = list(nodes)
+    off = {namespaces[node.name]: node.name for node in nodes if node.ipv6 is False}
+    for node in nodes if off else ():
+        if namespaces[node.name] not in off:
+            continue
+        if node.ipv6:
+            report(
+                f"{node.place}.ipv6",
+                f"the node {off[namespaces[node.name]]} is the same namespace, and has ipv6: false",
+            )
+        for index, address in enumerate(node.addresses):
+            if address.family == AF_INET6:
+                report(
+                    f"{node.place}.addresses[{index}]",
+                    f"{node.name} has ipv6: false; leave the address {address.text} out, or that",
+                )
+        for index, route in enumerate(node.routes):
+            if route.goal.family == AF_INET6:
+                words = f"{node.name} has ipv6: false; leave the route to {route.goal.text} out, or that"
+                report(f"{node.place}.routes[{index}]", words)
+    for end in (end for link in links for end in link.ends) if off else ():
+        if namespaces[end.node] not in off:
+            continue
+        node_is_off = f"the node {off[namespaces[end.node]]} has ipv6: false"
+        for index, address in enumerate(end.addresses):
+            if address.family == AF_INET6:
+                report(
+                    end.where(f"addresses[{index}]"), f"{node_is_off}; leave the address {address.text} out, or that"
+                )
+        if end.dad is False:
+            report(end.where("dad"), f"{node_is_off}, so there is no link-local address; leave dad out")
+        if end.properties.get("link_local"):
+            report(end.where("link_local"), f"{node_is_off}, so there is no link-local address; leave link_local out")
 
 
 def _check_ends(link: Link, report: Report) -> None:

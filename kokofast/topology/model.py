@@ -98,10 +98,10 @@ class Node:
 
     kind is one of netns, path, pid, host, docker, podman, cri. target is a name, a path, a pid in decimal, a container;
     empty for host. place is its declaration in the file, or its first use. addresses are those of its loopback, sysctls
-    are values by the path below /proc/sys/net.
+    are values by the path below /proc/sys/net, also those that ipv6 stands for.
     """
 
-    __slots__ = ("addresses", "create", "kind", "name", "place", "routes", "socket", "sysctls", "target")
+    __slots__ = ("addresses", "create", "ipv6", "kind", "name", "place", "routes", "socket", "sysctls", "target")
 
     def __init__(
         self,
@@ -114,6 +114,7 @@ class Node:
         addresses: tuple[Address, ...] = (),
         routes: tuple[Route, ...] = (),
         sysctls: Mapping[str, str] | None = None,
+        ipv6: bool | None = None,
         place: str = "",
     ) -> None:
         self.name = name
@@ -124,6 +125,7 @@ class Node:
         self.addresses = addresses
         self.routes = routes
         self.sysctls: Mapping[str, str] = sysctls if sysctls is not None else {}
+        self.ipv6 = ipv6
         self.place = place
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from kokofast.topology.model import Node
 from kokofast.topology.node_kinds import CONTAINER_KINDS, NODES
 from kokofast.topology.problems import Problem
 from kokofast.topology.rules import INVALID, NODE_KINDS, NODE_RULES, NodeRecord
+from kokofast.topology.sysctls import DISABLE_IPV6, name_of
 from kokofast.topology.values import check_netns_name, check_node_name
 
 # A path in these folders is a named namespace; ip-netns(8).
@@ -125,8 +126,17 @@ class Nodes:
         socket = values.get("socket")
         target = "" if NODES[kind].field.type == "true" else str(values.get(kind, ""))
         more: dict[str, Any] = {
-            key: values[key] for key in ("addresses", "routes", "sysctls") if values.get(key, INVALID) is not INVALID
+            key: values[key]
+            for key in ("addresses", "routes", "sysctls", "ipv6")
+            if values.get(key, INVALID) is not INVALID
         }
+        if "ipv6" in more:
+            switched = dict.fromkeys(DISABLE_IPV6, "0" if more["ipv6"] else "1")
+            given = more.get("sysctls", {})
+            for path in given.keys() & switched.keys():
+                if given[path] != switched[path]:
+                    report("ipv6", f"the node's sysctls set {name_of(path)} to {given[path]}; leave one of the two out")
+            more["sysctls"] = switched | given
         return Node(name, kind, target, create=create, socket=None if socket is None else str(socket), **more)
 
 

@@ -337,6 +337,7 @@ NODE_RULES = NODE_KINDS | table(
     Field("addresses", "addresses", "addresses of the node's loopback"),
     Field("routes", "routes", "routes of the node"),
     Field("sysctls", "sysctls", "values of sysctls below net."),
+    Field("ipv6", "bool", "false: switch IPv6 off in the node's namespace"),
 )
 NodeRecord = record("Node", NODE_RULES)
 

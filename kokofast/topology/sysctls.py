@@ -8,6 +8,8 @@ from kokofast.topology.values import TEXT_BYTES, quote
 
 ROOT = "net"
 PIECES_MAX = 8  # net.ipv4.conf.eth0.forwarding has five
+# "all" is for the interfaces that are there, "default" for those to come.
+DISABLE_IPV6 = ("ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6")
 FORWARDING = {2: "ipv4/ip_forward", 10: "ipv6/conf/all/forwarding"}  # by AF_INET, AF_INET6
 
 

@@ -377,3 +377,51 @@ def test_a_tenant_who_forges_the_mark_is_asked_for_addresses_only(lab: Lab) -> N
     lab.destroy()
     assert (loopback(tenant), mark(tenant)) == ({"10.254.0.1/32"}, [])
     assert routes(tenant) == {"192.0.2.0/24": "lo"}
+
+
+def ipv6_addresses(name: str) -> list[str]:
+    shown = ip_json(name, "-6", "address", "show")
+    return [one["local"] for link in shown for one in link.get("addr_info", [])]
+
+
+def test_a_node_without_ipv6(lab: Lab) -> None:
+    """Neither its links nor its loopback have an IPv6 address; destroy and a second run are as for other sysctls."""
+    a, b, new = lab.node("a"), lab.node("b"), lab.new("c")
+    links = [[a, b], [b, new]]
+    lab.write(links, nodes={a: {"netns": a, "ipv6": False}, new: {"netns": new, "ipv6": False}}, defaults=DEFAULTS)
+    planned = lab.batch("--dry-run")["plan"]
+    names = [(one["name"], one["after"]) for one in planned if one.get("field") == "sysctls"]
+    keys = [f"net.ipv6.conf.{which}.disable_ipv6" for which in ("all", "default")]
+    assert names == [(name, {key: "1"}) for name in (a, new) for key in keys]
+    lab.batch()
+    ping(a, "10.77.0.1")
+    assert ipv6_addresses(a) == ipv6_addresses(new) == []
+    assert ipv6_addresses(b)
+    assert lab.batch()["status"] == "unchanged"
+    lab.write(links, nodes={a: {"netns": a, "ipv6": True}, new: {"netns": new, "ipv6": True}}, defaults=DEFAULTS)
+    lab.batch()
+    ping(a, "2001:db8:77::1")
+    assert sysctl(a, "ipv6/conf/default/disable_ipv6") == "0"
+    # addresses are never lost by it
+    lab.write([["a", b]], nodes={"a": {"netns": a, "ipv6": False}}, defaults={"create": True})
+    done = lab.kokofast("batch", lab.file)
+    assert done.returncode == 2
+    assert "$.nodes.a.ipv6: a has IPv6 addresses (eth0), which would be lost; remove them first" in done.stderr
+    assert "2001:db8:77::" in ipv6_addresses(a)
+
+
+def test_ipv6_is_on_again_where_a_run_without_it_fails(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    ip(a, "link", "set", "lo", "up")
+    ip(a, "link", "add", "theirs", "up", "type", "veth", "peer", "name", "theirs2")
+    ip(a, "link", "set", "theirs2", "up")
+    until(lambda: "tentative" not in (shown := state(a)) and shown.count("fe80") == 2, "its link-local addresses")
+    before = state(a, b)
+    lab.write(
+        [[a, b], refused_by_the_kernel(b)], nodes={a: {"netns": a, "ipv6": False}}, defaults={"subnet": "10.77.0.0/16"}
+    )
+    narrow = state(b)
+    assert lab.kokofast("batch", lab.file).returncode == 1
+    until(lambda: "tentative" not in (shown := state(a)) and shown.count("fe80") == 2, "its link-local addresses")
+    assert sysctl(a, "ipv6/conf/default/disable_ipv6") == sysctl(a, "ipv6/conf/theirs/disable_ipv6") == "0"
+    assert [state(a), state(b)] == [before.partition(f"\n{b}:\n")[0], narrow]

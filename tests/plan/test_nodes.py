@@ -13,6 +13,7 @@ from kokofast.plan.ownership import address_mark, marks_of_nodes, node_mark
 from kokofast.plan.plan import Plan, Situation, nodes_to_look_at
 from kokofast.plan.planner import make_plan
 from kokofast.topology.model import AF_INET, AF_INET6, Link, Node, Route, Routing, Topology
+from kokofast.topology.sysctls import DISABLE_IPV6
 from kokofast.topology.values import parse_address, parse_ip_or_network
 from tests.plan.builders import BOOT, LAB, end, identity_of, interface, link_alias, namespace, veth
 
@@ -20,6 +21,7 @@ A_B = veth(end("a:eth0", addresses=("10.0.0.0/31",)), end("b:eth0", addresses=("
 B_C = veth(end("b:eth1", addresses=("10.0.0.2/31",)), end("c:eth0", addresses=("10.0.0.3/31",)))
 NET_0 = AF_INET, bytes([10, 0, 0, 0]), 31, 0
 NET_2 = AF_INET, bytes([10, 0, 0, 2]), 31, 0
+NO_IPV6 = dict.fromkeys(DISABLE_IPV6, "1")
 VIA_B = (("eth0", bytes([10, 0, 0, 1])),)
 
 
@@ -188,6 +190,18 @@ def test_sysctls_of_the_file_come_before_those_of_routing() -> None:
     wanted = topology(A_B, B_C, b={"sysctls": {"ipv4/ip_forward": "0", "ipv4/conf/eth0/rp_filter": "2"}})
     made = plan(wanted, *there(A_B, B_C), routers={1: Router(sysctls={"ipv4/ip_forward": "1"})})
     assert sysctls(made) == [("b", {"ipv4/ip_forward": "0"}), ("b", {"ipv4/conf/eth0/rp_filter": "2"})]
+
+
+def test_ipv6_goes_only_where_no_address_is_lost() -> None:
+    wanted = topology(veth("a:x", "b:x"), routing=False, create=True, a={"sysctls": NO_IPV6, "ipv6": False})
+    assert sysctls(plan(wanted, None, None)) == [("a", NO_IPV6)]
+    on = Router(sysctls=dict.fromkeys(DISABLE_IPV6, "0"))
+    on.ipv6 = ["eth7"]
+    (problem,) = plan(wanted, namespace(0), None, routers={0: on}).problems
+    lost = "a has IPv6 addresses (eth7), which would be lost; remove them first"
+    assert (problem.place, problem.message) == ("$.nodes.a.ipv6", lost)
+    off = Router(sysctls=NO_IPV6)
+    assert sysctls(plan(wanted, namespace(0), None, routers={0: off})) == []
 
 
 def test_numbers_are_compared_as_numbers() -> None:

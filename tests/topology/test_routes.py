@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from kokofast.topology import load, schema
 from kokofast.topology.model import AF_INET, AF_INET6, Topology
 from kokofast.topology.problems import TopologyError
-from kokofast.topology.sysctls import name_of, parse_sysctl
+from kokofast.topology.sysctls import DISABLE_IPV6, name_of, parse_sysctl
 
 LINK = {"endpoints": ["a:eth0:10.0.0.0/31,2001:db8::/127", "b:eth0:10.0.0.1/31,2001:db8::1/127"]}
 
@@ -127,6 +127,13 @@ WRONG: list[Any] = [
          id="a control character"),
     case({"sysctls": {"net.ipv4.ip_forward": 1, "net/ipv4/ip_forward": 0}},
          ["$.nodes.a.sysctls['net/ipv4/ip_forward']: 'net/ipv4/ip_forward' is the sysctl 'net.ipv4.ip_forward' again"], id="again"),
+    case({"ipv6": "no"}, ["$.nodes.a.ipv6: must be true or false, not 'no'"], id="ipv6"),
+    case({"ipv6": False, "sysctls": {"net.ipv6.conf.all.disable_ipv6": 0}},
+         ["$.nodes.a.ipv6: the node's sysctls set net.ipv6.conf.all.disable_ipv6 to 0; leave one of the two out"], id="two values"),
+    case({"ipv6": False, "addresses": ["10.255.0.1", "2001:db8:ff::1"], "routes": [{"to": "::/0", "via": "2001:db8::1"}]},
+         ["$.nodes.a.addresses[1]: a has ipv6: false; leave the address 2001:db8:ff::1 out, or that",
+          f"{ROUTE}: a has ipv6: false; leave the route to ::/0 out, or that",
+          "$.links[0].endpoints[0]: the node a has ipv6: false; leave the address 2001:db8::/127 out, or that"], id="no IPv6"),
 ]
 # fmt: on
 
@@ -214,3 +221,28 @@ def test_the_schema_takes_what_is_right() -> None:
         validator.validate(document(node, routing=routing, defaults={"cost": 3}))
     assert not validator.is_valid(document({}, routing="ospf"))
     assert not validator.is_valid(document({}, routing={"multipath": True}))
+
+
+def test_a_node_without_ipv6() -> None:
+    links: list[Any] = [{"endpoints": ["a:e0", "b:e0"]}, {"endpoints": ["b:e1", "c:e1"]}]
+    tree = document({"ipv6": False}, links, defaults={"subnet": "10.0.0.0/24", "subnet6": "2001:db8::/64"})
+    found = loaded(tree)
+    assert found.nodes["a"].sysctls == dict.fromkeys(DISABLE_IPV6, "1")
+    assert [[one.text for one in link.ends[0].addresses] for link in found.links] == [
+        ["10.0.0.0/31"],
+        ["10.0.0.2/31", "2001:db8::/127"],
+    ]
+    both = loaded(document({"ipv6": True, "sysctls": {"net.ipv6.conf.all.disable_ipv6": 0, "net.ipv4.ip_forward": 1}}))
+    assert both.nodes["a"].sysctls == {**dict.fromkeys(DISABLE_IPV6, "0"), "ipv4/ip_forward": "1"}
+
+
+def test_what_needs_ipv6_where_it_is_off() -> None:
+    end = {"node": "a", "interface": "e0", "link_local": True}
+    tree = document({"ipv6": False}, [{"endpoints": [end, "b:e0"]}, {"endpoints": [{"node": "x", "dad": False}, "b"]}])
+    tree["nodes"]["x"] = {"path": "/run/netns/a", "ipv6": True}
+    off = "the node a has ipv6: false, so there is no link-local address"
+    assert sorted(problems(tree)) == [
+        f"$.links[0].endpoints[0].link_local: {off}; leave link_local out",
+        f"$.links[1].endpoints[0].dad: {off}; leave dad out",
+        "$.nodes.x.ipv6: the node a is the same namespace, and has ipv6: false",
+    ]
