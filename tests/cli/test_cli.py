@@ -20,7 +20,7 @@ from kokofast.cli import batch
 from kokofast.cli.main import _COMMANDS
 from kokofast.cli.main import run as run_in_process
 from kokofast.cli.output import lacking
-from kokofast.cli.parser import build_parser
+from kokofast.cli.parser import Parser, build_parser
 from kokofast.engine.result import Failure, Result
 from kokofast.engine.result_types import Status
 from kokofast.topology import load
@@ -59,6 +59,21 @@ def test_help(kokofast: RunKokofast, command: str) -> None:
 
 def test_help_of_the_whole_tells_the_exit_codes(kokofast: RunKokofast) -> None:
     assert "exit codes: 0 done" in kokofast("--help").stdout
+
+
+def test_the_options_of_a_constellation_are_made_when_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    add: Any = Parser.add_argument
+
+    def noted(self: Parser, *names: str, **more: Any) -> object:
+        made.extend(names)
+        return add(self, *names, **more)
+
+    monkeypatch.setattr(Parser, "add_argument", noted)
+    parser = build_parser()
+    assert "--links" in made
+    assert "--planes" not in made
+    assert parser.parse_args(WALKER).planes == 6
 
 
 def test_every_command_is_tested_here() -> None:
