@@ -2,9 +2,10 @@
 
 A link is deleted with either of its ends, and one request deletes all links of a group in a namespace. So the
 namespaces to ask are a vertex cover of the links, found greedily (busiest namespace first): for a chain every second
-one. Links between two namespaces that are removed need no request. A link with one end does: its parent may stay, and
-until the kernel has ended the removed namespace, some time later, it would refuse a tunnel of the same number or a
-second passthru macvlan on that parent.
+one. Links between two namespaces that are removed need no request: the kernel deletes them later, all at once. So a
+namespace that is removed is asked only if most of its ends have to go now, as those of a segment's bridge. A link with
+one end has to: its parent may stay, and until the kernel has ended the removed namespace, some time later, it would
+refuse a tunnel of the same number or a second passthru macvlan on that parent.
 
 A deletion by group is also safe: by the time of the request an ifindex may be that of another interface.
 """
@@ -52,13 +53,13 @@ def plan_teardown(
     }
     # The pairs are not known when more than two ends have one number: send a request for each.
     crowds = [end for members in links.values() if len(members) > 2 for end in members if end.ns not in removable]
+    present: dict[tuple[int, int], list[OwnedEnd]] = {}
+    for end in ends if links else ():
+        present.setdefault((end.ns, end.group), []).append(end)
     places = dict.fromkeys((end.ns, end.group) for end in crowds)
     places |= dict.fromkeys(
-        _cover({number: members for number, members in links.items() if len(members) <= 2}, removable)
+        _cover({number: members for number, members in links.items() if len(members) <= 2}, removable, present)
     )
-    present: dict[tuple[int, int], list[OwnedEnd]] = {}
-    for end in ends if places else ():
-        present.setdefault((end.ns, end.group), []).append(end)
     # All interfaces known to be in the group, also both ends of one link, and ends that a request elsewhere deletes.
     deletions = [_deletion(*place, present[place]) for place in places]
     return deletions, [RemoveNamespace(ns, name) for ns, name in removable.items()]
@@ -70,22 +71,28 @@ def _deletion(ns: int, group: int, ends: Sequence[OwnedEnd]) -> DeleteGroup:
     return DeleteGroup(ns, group, lab, tuple(end.ifindex for end in ends), tuple(end.link for end in ends))
 
 
-def _cover(links: Mapping[int, list[OwnedEnd]], removable: Mapping[int, str]) -> list[tuple[int, int]]:
+def _cover(
+    links: Mapping[int, list[OwnedEnd]],
+    removable: Mapping[int, str],
+    present: Mapping[tuple[int, int], Sequence[OwnedEnd]],
+) -> list[tuple[int, int]]:
     at: dict[tuple[int, int], set[int]] = {}
+    alone = {(members[0].ns, members[0].group) for members in links.values() if len(members) == 1}
     for members in links.values():
         for end in members:
-            # The kernel deletes the ends in a removed namespace only later; the end that stays must go now.
-            if end.ns not in removable or len(members) == 1:
-                at.setdefault((end.ns, end.group), set()).add(end.link)
-    heap = [(-len(members), place) for place, members in at.items()]
+            at.setdefault((end.ns, end.group), set()).add(end.link)
+    for ns, group in list(at):
+        if ns in removable and (ns, group) not in alone and 2 * len(at[ns, group]) <= len(present[ns, group]):
+            del at[ns, group]
+    heap = [(-len(members), place[0] in removable, place) for place, members in at.items()]
     heapq.heapify(heap)
     chosen: list[tuple[int, int]] = []
     while heap:
-        count, place = heapq.heappop(heap)
+        count, goes, place = heapq.heappop(heap)
         here = at[place]
         if -count != len(here):
             if here:
-                heapq.heappush(heap, (-len(here), place))
+                heapq.heappush(heap, (-len(here), goes, place))
             continue
         chosen.append(place)
         for link in list(here):
