@@ -22,6 +22,7 @@ from kokofast.plan.ownership import APART, alias_of, lab_of
 from kokofast.plan.plan import nodes_of
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.live import LiveTopology, is_same_link
+from kokofast.topology.loader import collector_paused
 from kokofast.topology.model import Link, Node
 from kokofast.topology.problems import Problem
 
@@ -133,7 +134,7 @@ class Session:
         result = Result(self.live.name, UNCHANGED)
         prepared = Prepared(delta, result)
         try:
-            with result.stage("plan"):
+            with result.stage("plan"), collector_paused():
                 await self._plan(prepared, result)
         except BaseException:
             self.live.undo(delta)

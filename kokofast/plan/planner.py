@@ -470,12 +470,15 @@ class _LinkPlanner:
             if end.properties or interface.more:
                 most_sent = end.mtu if end.mtu is not None else follows if follows is not None else interface.mtu
                 settings = self._settings(link, end, reference, interface, most_sent)
-            if settings or not is_up_to_date(end, interface, alias, most, follows):
-                for where, message in destructive_changes(end, interface, most, follows):
-                    self._problem(where, message)
+            is_right = is_up_to_date(end, interface, alias, most, follows)
+            if settings or not is_right:
                 self.plan.actions[number] = UPDATE
-                found = difference(end, interface, alias, most=most, follows=follows, carries=carries)
-                steps = found.now, found.last, found.final
+                steps = (Change(), Change()), (Change(), Change()), (Change(), Change())
+                if not is_right:
+                    for where, message in destructive_changes(end, interface, most, follows):
+                        self._problem(where, message)
+                    found = difference(end, interface, alias, most=most, follows=follows, carries=carries)
+                    steps = found.now, found.last, found.final
                 if settings:
                     from kokofast.plan.properties import add_to_steps
 

@@ -52,7 +52,7 @@ def load(
         raise ValueError(f"unknown format {format!r}")
     title = "stdin" if filename == STDIN else quote(filename)[1:-1] if not filename.isprintable() else filename
     problems: list[Problem] = Problems()
-    with _collector_paused():
+    with collector_paused():
         if len(data) > FILE_BYTES_MAX:
             raise TopologyError([Problem(title, f"is larger than {FILE_BYTES_MAX >> 20} MiB")])
         text = _decode(data, title)
@@ -72,7 +72,7 @@ def load(
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Pause the garbage collector, which would find nothing, and take as long as all the rest."""
     enabled = gc.isenabled()
     gc.disable()
