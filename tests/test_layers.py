@@ -18,19 +18,20 @@ ARROWS = {
     "topology": {"kinds", "ends"},
     "kinds": {"registry"},
     "ends": {"kinds", "wire", "registry"},
+    "timeline": {"topology"},
     "plan": {"kinds", "ends", "topology"},
     "wire": set(),
     "host": {"wire"},
     "endpoints": {"host", "topology"},
     "drivers": {"endpoints", "host", "topology"},
     "ops": {"plan", "host", "endpoints", "topology", "wire", "kinds", "ends"},
-    "engine": {"drivers", "ops", "plan", "host", "endpoints", "topology", "wire", "kinds", "ends"},
+    "engine": {"drivers", "ops", "timeline", "plan", "host", "endpoints", "topology", "wire", "kinds", "ends"},
 }
 # Types only, under `if TYPE_CHECKING`, may come from these wherever the importer lives.
 SHARED_TYPES = ("kokofast.topology.model", "kokofast.kinds")
 FREE = {"cli", "koko"}
 
-PURE = {"topology", "kinds", "ends", "plan", "wire"}
+PURE = {"topology", "timeline", "kinds", "ends", "plan", "wire"}
 NOT_PURE = {"socket", "_socket", "ctypes", "_ctypes", "trio", "asyncio", "subprocess", "threading", "fcntl", "select"}
 
 CTYPES_HOME = "kokofast/host/libc.py"

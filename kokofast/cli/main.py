@@ -234,10 +234,17 @@ def _generate(options: argparse.Namespace) -> int:
     return OK
 
 
+def _play(options: argparse.Namespace) -> int:
+    from kokofast.cli.play import play
+
+    return play(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "batch": batch,
     "destroy": _destroy,
     "inspect": _inspect,
+    "play": _play,
     "validate": _validate,
     "schema": _schema,
     "generate": _generate,

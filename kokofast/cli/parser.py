@@ -101,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_batch(commands)
     _add_destroy(commands)
     _add_inspect(commands)
+    _add_play(commands)
     _add_others(commands)
     _add_generate(commands)
     return parser
@@ -133,6 +134,14 @@ def seconds(text: str) -> float:
     if not plain or float(text) <= 0:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds above 0")
     return float(text)
+
+
+factor = seconds  # a number above 0, too
+
+
+def moment(text: str) -> float:
+    """Parse a number of seconds from 0."""
+    return 0.0 if text in ("0", "0.0") else seconds(text)
 
 
 def _add(
@@ -207,6 +216,51 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect = _add(commands, "inspect", "show the links that are there, read from the kernel")
     inspect.add_argument("lab", metavar="LAB", nargs="?", help="only this lab")
     inspect.add_argument("--format", choices=("table", "json"), default="table", help="how the links are printed")
+
+
+def _add_play(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    play = _add(commands, "play", "bring FILE up, and change its links as TIMELINE says")
+    play.add_argument("file", metavar="FILE", help=FILE_HELP)
+    play.add_argument(
+        "timeline",
+        metavar="TIMELINE",
+        help="epochs as JSON lines, a folder of NetSatBench's epochs, or - for lines from standard input as they come",
+    )
+    play.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
+    play.add_argument("--create", action="store_true", help="make network namespaces that are missing")
+    play.add_argument("--speed", type=factor, default=1.0, metavar="N", help="seconds of the timeline in a second (1)")
+    play.add_argument(
+        "--from",
+        dest="start",
+        type=moment,
+        default=0.0,
+        metavar="SECONDS",
+        help="begin at this time of the timeline: what is before is done at once",
+    )
+    play.add_argument("--until", type=moment, metavar="SECONDS", help="end at this time of the timeline")
+    play.add_argument("--loop", action="store_true", help="begin again at the end, with the lab as FILE has it")
+    play.add_argument("--dry-run", action="store_true", help="check the whole timeline, print it, and touch nothing")
+    play.add_argument(
+        "--on-error",
+        choices=("stop", "continue"),
+        default="stop",
+        help="what to do after an epoch that cannot be done, and is taken back (stop)",
+    )
+    play.add_argument(
+        "--late",
+        choices=("skip", "all"),
+        default="skip",
+        help="when it falls behind: go to the newest state in one step (skip), or do all epochs in order (all)",
+    )
+    play.add_argument("--destroy", action="store_true", help="remove the lab at the end")
+    play.add_argument(
+        "--runtime-timeout",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long a docker, podman or CRI daemon may be silent (default: 10)",
+    )
+    play.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress on standard error")
 
 
 def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

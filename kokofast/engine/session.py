@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from kokofast.drivers import LabLocked, run_all
@@ -163,6 +164,21 @@ class Session:
         if prepared.going:
             await self._delete(prepared)
         return result
+
+    def start(self, node: str, command: Sequence[str]) -> int:
+        """Start a command in the namespace of a node; return its pid. Raises OSError."""
+        from kokofast.host.commands import start
+
+        handle = self._survey.handles[self._survey.places[node]]
+        if handle is None:
+            raise OSError(errno.ENOENT, "its node has no namespace")
+        with self._kernel.using([handle]):
+            assert handle.fd is not None
+            return start(handle.fd, command)
+
+    async def restore(self, topology: Topology, place: str) -> Prepared:
+        """Prepare the change that makes the lab as this topology is."""
+        return await self.prepare(self.live.difference(topology, place))
 
     # Planning
 

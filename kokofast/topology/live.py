@@ -114,6 +114,7 @@ class LiveTopology:
         self._identities: dict[str, Identity] = {name: identity(node) for name, node in self.nodes.items()}
         self.links: dict[Key, Link] = {}
         self._taken: dict[Place, Key] = {}
+        self._pairs: dict[tuple[Identity | None, ...], dict[Key, None]] = {}  # the links between two namespaces
         for link in topology.links:
             self._put(self.key_of(link), link)
         self._builder: LinkBuilder | None = None
@@ -122,7 +123,7 @@ class LiveTopology:
 
     def whole(self) -> Topology:
         """Return the topology of all links."""
-        return self._base.part(self.nodes, tuple(self.links.values()))
+        return self._base.part(dict(self.nodes), tuple(self.links.values()))
 
     def part(self, nodes: Mapping[str, Node], links: Iterable[Link]) -> Topology:
         """Return the lab with only these nodes and links, and no routing."""
@@ -177,6 +178,10 @@ class LiveTopology:
     def difference(self, topology: Topology, place: str) -> Delta:
         """Become this topology, of the same nodes and others; return what that does."""
         delta = Delta()
+        for name, node in topology.nodes.items():
+            if name not in self.nodes:
+                self.add_node(node)
+                delta.nodes[name] = node
         wanted = {self.key_of(link): link for link in topology.links}
         for key, link in list(self.links.items()):
             if key not in wanted:
@@ -186,7 +191,7 @@ class LiveTopology:
             before = self.links.get(key)
             if before is not link:
                 delta.note(key, before, link)
-        self.links, self._taken = {}, {}
+        self.links, self._taken, self._pairs = {}, {}, {}
         for key, link in wanted.items():
             self._put(key, link)
         return delta
@@ -195,12 +200,16 @@ class LiveTopology:
         self.links[key] = link
         for place in key:
             self._taken[place] = key
+        if len(key) == 2:
+            self._pairs.setdefault((key[0][0], key[1][0]), {})[key] = None
 
     def _drop(self, key: Key) -> None:
         del self.links[key]
         for place in key:
             if self._taken.get(place) == key:
                 del self._taken[place]
+        if len(key) == 2:
+            self._pairs[key[0][0], key[1][0]].pop(key, None)
 
     # For _Change
 
@@ -219,6 +228,11 @@ class LiveTopology:
         """Return node and interface of ``node:interface``."""
         node, _, ifname = text.rpartition(":")
         return node, ifname
+
+    def between(self, one: str, other: str) -> list[Key]:
+        """Return the links between two nodes."""
+        pair = tuple(sorted((self._identities.get(one), self._identities.get(other)), key=repr))
+        return list(self._pairs.get(pair, ()))
 
     def matching(self, pattern: str) -> list[tuple[Key, int]]:
         """Return the ends (link, position) whose ``node:interface`` matches a pattern of the shell."""
@@ -332,8 +346,11 @@ class _Change:
             values = fields[link.kind]
             if values is None:
                 return
-            ends = tuple(_set(end, values) if position in positions else end for position, end in enumerate(link.ends))
-            after = link.with_ends(ends)
+            place = self.at(path)
+            ends = tuple(
+                _set(end, values, place) if position in positions else end for position, end in enumerate(link.ends)
+            )
+            after = link.with_ends(ends, place)
             self.live.links[key] = after
             self.delta.note(key, link, after)
 
@@ -371,6 +388,8 @@ class _Change:
             what = 'a list of "node:interface"' if name == "endpoints" else '"node:interface"'
             self.report(self.at(where), f"must be {what}, not {describe(value)}")
             return []
+        if name == "endpoints" and len(texts) == 2 and not any(":" in text for text in texts):
+            return self._between(texts[0], texts[1], where)
         ends = [self.live.split(text) for text in texts]
         keys = [self.live.at_end(*end) for end in ends]
         if not ends or None in keys or len(set(keys)) > 1:
@@ -389,6 +408,15 @@ class _Change:
         position = next(n for n, end in enumerate(link.ends) if (self.live._identities[end.node], end.ifname) == place)
         return [(key, position)]
 
+    def _between(self, one: str, other: str, where: str) -> list[tuple[Key, int]]:
+        found = self.live.between(one, other)
+        if len(found) != 1:
+            title = f"{quote(one)} and {quote(other)}"
+            what = f"there are {len(found)} links between {title}: name the interfaces" if found else ""
+            self.report(self.at(where), what or f"there is no link between {title} at this time")
+            return []
+        return [(found[0], 0), (found[0], 1)]
+
     def _selected(self, value: object, where: str) -> list[tuple[Key, int]]:
         if not isinstance(value, str):
             self.report(self.at(where), f'must be a pattern such as "a:*", not {describe(value)}')
@@ -398,6 +426,14 @@ class _Change:
             self.report(self.at(where), f"no end matches {quote(value)} at this time")
         return found
 
+    def _report_here(self, place: str, message: str) -> None:
+        """Report what is wrong by now, also if what is to blame is elsewhere."""
+        root = self.at("").strip()
+        if place.startswith(root):
+            self.report(place, message)
+        else:
+            self.report(root, f"{place}: {message}")
+
     def check(self) -> None:
         """Check the links against each other, as load() does."""
         live = self.live
@@ -405,11 +441,11 @@ class _Change:
         identities = live.identities()
         if any(KINDS[link.kind].rivalry is not None for link in links):
             links = list(live.links.values())
-        check_links(links, identities, self.report)
+        check_links(links, identities, self._report_here)
         if any(end.mirror is not None for link in links for end in link.ends):
             self.problems += check_mirrors(list(live.links.values()), identities)
         if any(node.routes for node in live.nodes.values()):
-            check_routes(live.nodes.values(), list(live.links.values()), identities, self.report)
+            check_routes(live.nodes.values(), list(live.links.values()), identities, self._report_here)
 
 
 def join(path: str, below: str) -> str:
@@ -417,8 +453,8 @@ def join(path: str, below: str) -> str:
     return path + ("" if not below or below[0] == "[" else ".") + below
 
 
-def _set(end: End, fields: Fields) -> End:
-    """Return the end with other values."""
+def _set(end: End, fields: Fields, place: str) -> End:
+    """Return the end with other values; place is where that is said."""
     values: dict[str, object] = {}
     properties = {name: value for name, value in end.properties.items()}
     origins = dict(end.places._found) if isinstance(end.places, Origins) else {}
@@ -438,4 +474,4 @@ def _set(end: End, fields: Fields) -> End:
             properties.pop(name, None)
         else:
             properties[name] = value
-    return end.with_values({**values, "properties": properties, "places": Origins(origins)})
+    return end.with_values({**values, "properties": properties, "place": place, "places": Origins(origins)})

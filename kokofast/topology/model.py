@@ -242,9 +242,9 @@ class Link:
             return self.places[field]
         return self.place
 
-    def with_ends(self, ends: tuple[End, ...]) -> Link:
-        """Return a copy of the link with other ends."""
-        return Link(self.kind, ends, options=self.options, place=self.place, places=self.places)
+    def with_ends(self, ends: tuple[End, ...], place: str) -> Link:
+        """Return a copy of the link with other ends; place is where the user wrote that."""
+        return Link(self.kind, ends, options=self.options, place=place, places=self.places)
 
     def title(self) -> str:
         """Return ``r1:eth1--r2:eth1``."""

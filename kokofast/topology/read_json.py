@@ -63,7 +63,7 @@ def read_json(text: str, filename: str, problems: list[Problem]) -> Document:
     try:
         tree = decoder.decode(text)
     except json.JSONDecodeError as error:
-        message, at = _explain(error)
+        message, at = explain(error)
         line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
         raise TopologyError([*problems, Problem(f"{filename}:{line}:{column}", message)]) from None
     except RecursionError:
@@ -83,7 +83,7 @@ def read_json_lines(text: str, filename: str, problems: list[Problem]) -> Docume
         try:
             link = decoder.decode(line)
         except json.JSONDecodeError as error:
-            message, at = _explain(error)
+            message, at = explain(error)
             problems.append(Problem(f"{place}:{at + 1}", message))
             continue
         except RecursionError:
@@ -137,7 +137,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line and not line.isspace())
 
 
-def _explain(error: json.JSONDecodeError) -> tuple[str, int]:
+def explain(error: json.JSONDecodeError) -> tuple[str, int]:
     """Return a sentence, and the offset of the error."""
     text = error.doc
     before = len(text[: error.pos].rstrip()) - 1

@@ -1,0 +1,472 @@
+"""The command play: options -> exit code."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import math
+import os
+import re
+import select
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from kokofast.cli.command import (
+    FAILED,
+    INVALID,
+    OK,
+    PARTIAL,
+    STDIN,
+    CommandError,
+    load_file,
+    need_capabilities,
+)
+from kokofast.cli.output import (
+    WRITING,
+    OutputError,
+    clean,
+    complain_of,
+    lose_output,
+    print_error,
+    sentence_of,
+    tell_of_wait,
+)
+from kokofast.cli.progress import progress_shown
+from kokofast.cli.signals import HeldSignals, listen_no_more
+from kokofast.engine.player import Played, Player, change
+from kokofast.engine.result import APPLIED, UNCHANGED, Result
+from kokofast.host.commands import Children
+from kokofast.timeline.read import Reader
+from kokofast.topology.live import CHANGES, LiveTopology
+from kokofast.topology.problems import PROBLEMS_MAX, Problem, TopologyError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from kokofast.drivers import Driver
+    from kokofast.engine.session import Session
+    from kokofast.timeline.epoch import Command, Epoch
+    from kokofast.topology.model import Topology
+
+LINE_BYTES_MAX = 64 << 20
+POLL_SECONDS = 0.05
+CHUNK = 1 << 16
+COUNTED = ("created", "updated", "removed")
+
+
+def play(options: argparse.Namespace) -> int:
+    """Play options.timeline on the lab of options.file, and return the exit code."""
+    if options.timeline == STDIN == options.file:
+        raise CommandError(INVALID, "FILE and TIMELINE cannot both be standard input")
+    topology = load_file(options, create=options.create)
+    is_live = options.timeline == STDIN and not options.dry_run
+    if is_live and options.loop:
+        raise CommandError(INVALID, "--loop is for a file or a folder: standard input cannot be read again")
+    if not is_live:
+        found = _Check(topology, options)
+        if options.dry_run:
+            found.tell()
+            return OK
+    need_capabilities()
+    return _Play(topology, options, is_live).run()
+
+
+# Timelines
+
+
+class _Texts:
+    """The texts of the epochs in a file, or in the files of a folder, each with its place. Raises CommandError."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.title = clean(path) if path != STDIN else "stdin"
+
+    def __iter__(self) -> Iterator[tuple[bytes, str]]:
+        try:
+            if self.path != STDIN and os.path.isdir(self.path):
+                yield from self._of_folder()
+            else:
+                yield from self._of_file()
+        except OSError as error:
+            raise CommandError(INVALID, Problem(self.title, error.strerror or str(error))) from None
+
+    def _of_folder(self) -> Iterator[tuple[bytes, str]]:
+        names = [name for name in os.listdir(self.path) if name.endswith(".json")]
+        if not names:
+            raise OSError(errno.ENOENT, "there is no epoch in this folder: no file's name ends in .json")
+        # epoch-10 comes after epoch-9.
+        for name in sorted(names, key=lambda one: [(not part.isdigit(), part.zfill(20)) for part in _parts(one)]):
+            with open(os.path.join(self.path, name), "rb") as file:
+                yield file.read(LINE_BYTES_MAX + 1), clean(os.path.join(self.path, name))
+
+    def _of_file(self) -> Iterator[tuple[bytes, str]]:
+        with open(0 if self.path == STDIN else self.path, "rb", closefd=self.path != STDIN) as file:
+            number = 0
+            while line := file.readline(LINE_BYTES_MAX + 1):
+                number += 1
+                if not line.isspace():
+                    yield line, f"{self.title}:{number}"
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"([0-9]+)", name)
+
+
+def _epoch(reader: Reader, data: bytes, place: str) -> Epoch:
+    """Return the epoch of a text. Raises TopologyError."""
+    if len(data) > LINE_BYTES_MAX:
+        raise TopologyError([Problem(place, f"is longer than {LINE_BYTES_MAX >> 20} MiB")])
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise TopologyError([Problem(place, f"not UTF-8: byte 0x{data[error.start]:02x}")]) from None
+    return reader.read(text, place)
+
+
+class _Check:
+    """A look at a whole timeline before it is played: each epoch on the lab as the ones before leave it.
+
+    Raises CommandError with all problems.
+    """
+
+    def __init__(self, topology: Topology, options: argparse.Namespace) -> None:
+        self._live = LiveTopology(topology)
+        self._lines: list[dict[str, object]] = []
+        problems: list[Problem] = []
+        reader = Reader()
+        count = 0
+        for data, place in _Texts(options.timeline):
+            count += 1
+            try:
+                epoch = _epoch(reader, data, place)
+                change(self._live, epoch)
+            except TopologyError as error:
+                problems += error.problems
+                if len(problems) >= PROBLEMS_MAX:
+                    break
+                continue
+            if options.dry_run:
+                self._note(epoch)
+        if not count:
+            problems.append(Problem(_Texts(options.timeline).title, "there is no epoch in it"))
+        if problems:
+            raise CommandError(INVALID, *problems)
+
+    def _note(self, epoch: Epoch) -> None:
+        counts = {name: len(found) for name in CHANGES if (found := epoch.changes.get(name))}
+        line: dict[str, object] = {"at": epoch.at, "changes": counts}
+        if epoch.commands:
+            line["run"] = [{"node": command.node, "command": list(command.arguments)} for command in epoch.commands]
+        self._lines.append(line)
+
+    def tell(self) -> None:
+        """Print what would be done."""
+        for line in self._lines:
+            print_line(line)
+
+
+class _Stored:
+    """The epochs of a file or folder."""
+
+    def __init__(self, path: str) -> None:
+        self._texts = iter(_Texts(path))
+        self._reader = Reader()
+        self.last = self.step = 0.0
+
+    async def next(self) -> Epoch | TopologyError | None:
+        """See Source."""
+        found = next(self._texts, None)
+        if found is None:
+            return None
+        try:
+            epoch = _epoch(self._reader, *found)
+        except TopologyError as error:  # it was changed since it was checked
+            return error
+        if epoch.at is not None:
+            self.last, self.step = epoch.at, epoch.at - self.last
+        return epoch
+
+
+class _Live:
+    """The epochs that another program writes to our standard input, as they come."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._reader = Reader(is_live=True)
+        self._data = b""
+        self._has_ended = False
+        self._line = 0
+
+    async def next(self) -> Epoch | TopologyError | None:
+        """See Source."""
+        while (line := await self._read_line()) is not None:
+            self._line += 1
+            if line and not line.isspace():
+                try:
+                    return _epoch(self._reader, line, f"stdin:{self._line}")
+                except TopologyError as error:
+                    return error
+        return None
+
+    async def _read_line(self) -> bytes | None:
+        while b"\n" not in self._data and not self._has_ended and len(self._data) <= LINE_BYTES_MAX:
+            await self._driver.sleep(0)  # raises when a signal has come
+            if select.select([0], [], [], POLL_SECONDS)[0]:
+                part = os.read(0, CHUNK)
+                self._has_ended = not part
+                self._data += part
+        if not self._data:
+            return None
+        line, _, self._data = self._data.partition(b"\n")
+        return line
+
+
+# Playing
+
+
+class _Play:
+    """One run of the command."""
+
+    def __init__(self, topology: Topology, options: argparse.Namespace, is_live: bool) -> None:
+        self._topology = topology
+        self._options = options
+        self._is_live = is_live
+        self._result = Result(topology.name, UNCHANGED)
+        self._children = Children()
+        self._lateness: list[float] = []
+        self._worst = 0.0  # how long an epoch took
+        self._refused = self._missed = self._changes = 0
+        self._round = 0
+        self._is_partial = False
+        self._before: Played | None = None
+        self._shows = not options.quiet and sys.stderr.isatty()
+
+    def run(self) -> int:
+        """Bring the lab up, play, and return the exit code."""
+        from kokofast.drivers import Stopped
+        from kokofast.drivers.inline import drive
+        from kokofast.drivers.warmup import LoopError, WarmupDriver
+        from kokofast.engine.session import Session
+        from kokofast.host.kernel import kernel_for
+        from kokofast.wire.message import KernelError
+
+        options, result, name = self._options, self._result, self._topology.name
+        signals = HeldSignals(
+            still="still ending or taking back the epoch that has begun",
+            rest=f"'kokofast destroy --name {name}' removes what is left",
+        )
+        code = OK
+        try:
+            with (
+                closing(kernel_for(len(self._topology.nodes))) as kernel,
+                signals,
+                closing(_Ending(self._children)),
+            ):
+                driver = WarmupDriver(signals)
+                with progress_shown(options.quiet, lambda: result.links.get("total", 0)) as progress:
+                    session = Session(
+                        self._topology,
+                        driver,
+                        kernel,
+                        runtime_timeout=options.runtime_timeout,
+                        progress=progress,
+                        result=result,
+                        waits=tell_of_wait(name, options.quiet),
+                    )
+                    drive(session.__aenter__())
+                try:
+                    code = drive(self._play(session, driver))
+                finally:
+                    drive(session.__aexit__())
+        except Stopped:
+            print_error(f"kokofast: interrupted by {signals.name}; the lab is as the last epoch left it")
+            code = FAILED
+        except OutputError as lost:
+            lose_output("the lab is as the last epoch left it, but the result cannot be written", lost.error)
+            code = PARTIAL
+        except (LoopError, OSError, KernelError, MemoryError, ImportError) as error:
+            print_error(f"kokofast: {sentence_of(error)}")
+            code = PARTIAL if result.status in (APPLIED, UNCHANGED) else FAILED
+        if options.destroy:
+            code = max(code, self._destroy())
+        listen_no_more()
+        return code
+
+    async def _play(self, session: Session, driver: Driver) -> int:
+        options, result = self._options, self._result
+        for note in [] if options.quiet else result.notes:
+            print_error(f"kokofast: {note}")
+        if result.status not in (APPLIED, UNCHANGED):
+            complain_of(result.errors)
+            for line in result.left:
+                print_error(f"kokofast: could not be taken back: {line}")
+            return INVALID if result.status == "invalid" else PARTIAL if result.left else FAILED
+        # The lab stays as long as we do: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        began = time.monotonic()
+        well = True
+        try:
+            while True:
+                source = _Live(driver) if self._is_live else _Stored(options.timeline)
+                player = self._player(session, driver, source)
+                start = time.monotonic() if not self._round else self._next_start
+                well = await player.play(start) and well
+                if not options.loop or (not well and options.on_error == "stop"):
+                    break
+                assert isinstance(source, _Stored)
+                await self._begin_again(session, driver, source, start)
+        finally:
+            self._tell_summary(time.monotonic() - began)
+        if self._is_partial or (not well and options.on_error == "continue"):
+            return PARTIAL
+        return OK if well else FAILED
+
+    def _player(self, session: Session, driver: Driver, source: _Live | _Stored) -> Player:
+        options = self._options
+
+        def run(command: Command) -> int:
+            pid = session.start(command.node, command.arguments)
+            self._children.add(pid, f"{command.place}: {' '.join(command.arguments)}")
+            return pid
+
+        return Player(
+            session,
+            driver,
+            source,
+            self._report,
+            run,
+            speed=options.speed,
+            first=options.start,
+            until=options.until,
+            skips=options.late == "skip",
+            goes_on=options.on_error == "continue",
+        )
+
+    async def _begin_again(self, session: Session, driver: Driver, source: _Stored, start: float) -> None:
+        """Make the lab as the file has it, when a round is over: one step after its last epoch."""
+        options = self._options
+        end = options.until if options.until is not None else source.last + max(source.step, 1.0)
+        self._next_start = start + max(end - options.start, 0.001) / options.speed
+        prepared = await session.restore(self._topology, _Texts(options.timeline).title)
+        while (left := self._next_start - time.monotonic()) > 0:
+            await driver.sleep(min(left, POLL_SECONDS))
+        result = await session.carry_out(prepared)
+        self._round += 1
+        self._before = None
+        if result.status not in (APPLIED, UNCHANGED):
+            complain_of(result.errors)
+            raise OSError(errno.EIO, "the lab could not be made again as the file has it, to begin the next round")
+
+    def _report(self, played: Played) -> None:
+        """Print what became of an epoch."""
+        result = played.result
+        changes = {name: number for name in COUNTED if (number := result.links.get(name, 0))}
+        if not played.is_good:
+            self._refused += 1
+            self._is_partial |= result.status == "partial"
+            changes = {name: 0 for name in changes} if result.status != "partial" else changes
+        self._changes += sum(changes.values())
+        self._lateness.append(played.lateness)
+        self._worst = max(self._worst, played.done - played.begun)
+        self._missed += max(len(played.epochs) - 1, 0) if self._before is not None else 0
+        if self._before is not None and self._before.begun >= played.due > self._before.due:
+            self._missed += 1  # the one before began when this one was due
+        self._before = played
+        line: dict[str, object] = {
+            "at": round(played.at, 6),
+            "begun": round(played.begun, 6),
+            "done": round(played.done, 6),
+            "lateness": round(played.lateness, 6),
+            "status": result.status,
+            "changes": changes,
+        }
+        if self._options.loop:
+            line["round"] = self._round
+        if len(played.epochs) > 1:
+            line["merged"] = len(played.epochs)
+        if played.commands:
+            line["run"] = [{"node": node, "pid": pid} for node, pid in played.commands]
+        if result.errors:
+            line["errors"] = [error.as_dict() for error in result.errors]
+        if result.left:
+            line["left"] = result.left
+        print_line(line)
+        if self._shows:
+            self._show(played, changes)
+        if result.errors:
+            complain_of(result.errors)
+        for title, code in self._children.ended():
+            if code:
+                print_error(f"kokofast: {clean(title)}: ended with {code}")
+
+    def _show(self, played: Played, changes: dict[str, int]) -> None:
+        number = sum(changes.values())
+        text = f"at {played.at:.1f} s: {number:,} changes, {played.lateness * 1000:.0f} ms late, {self._missed} missed"
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+    def _tell_summary(self, seconds: float) -> None:
+        if self._shows and self._lateness:
+            sys.stderr.write("\r\x1b[K")
+        ordered = sorted(self._lateness)
+        print_line(
+            {
+                "summary": {
+                    "epochs": len(ordered),
+                    "refused": self._refused,
+                    "missed": self._missed,
+                    "changes": self._changes,
+                    "lateness": {
+                        "p50": quantile(ordered, 0.5),
+                        "p99": quantile(ordered, 0.99),
+                        "worst": quantile(ordered, 1.0),
+                    },
+                    "longest": round(self._worst, 6),
+                    "seconds": round(seconds, 6),
+                }
+            }
+        )
+
+    def _destroy(self) -> int:
+        """Remove the lab, and return the exit code."""
+        from kokofast.drivers.inline import drive
+        from kokofast.drivers.warmup import WarmupDriver
+        from kokofast.engine.destroy import destroy
+        from kokofast.host.kernel import kernel_for
+        from kokofast.host.namespaces import count_named
+
+        signals = HeldSignals("still ending the deletions that have begun", "run destroy to remove the rest")
+        name = self._topology.name
+        with closing(kernel_for(count_named())) as kernel, signals:
+            result = drive(destroy(name, WarmupDriver(signals), kernel, topology=self._topology))
+        complain_of(result.errors)
+        if not self._options.quiet and not result.errors:
+            print_error(f"kokofast: {name}: destroyed")
+        return PARTIAL if result.errors else OK
+
+
+class _Ending:
+    """Ends the commands that still run."""
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+
+    def close(self) -> None:
+        self._children.end()
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """Return the smallest value that this share of the values does not exceed; 0 of none."""
+    return round(ordered[max(math.ceil(len(ordered) * share) - 1, 0)], 6) if ordered else 0.0
+
+
+def print_line(value: object) -> None:
+    """Print a JSON line. Raises OutputError."""
+    with WRITING:
+        sys.stdout.write(json.dumps(value) + "\n")
+        sys.stdout.flush()

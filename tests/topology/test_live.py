@@ -1,0 +1,176 @@
+"""Topologies that change: every change is made whole, or not at all, and means what the file would."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kokofast.topology import TopologyError, load
+from kokofast.topology.live import LiveTopology
+from kokofast.topology.model import Topology
+
+LINKS: list[Any] = [
+    {"endpoints": ["a:e0:10.0.0.1/24", "b:e0:10.0.0.2/24"], "rate": "1mbit"},
+    {"endpoints": ["b:e1", "c:e0"], "delay": "5ms", "loss": "1%"},
+    {"endpoints": ["a:e1", "c:e1"]},
+]
+
+
+def topology(links: list[Any] = LINKS, **more: Any) -> Topology:
+    return load(json.dumps({"name": "lab", "links": links, **more}).encode(), filename="lab.json")
+
+
+def at(path: str) -> str:
+    return f"t:1 {path}"
+
+
+def values(live: Topology) -> set[tuple[Any, ...]]:
+    """What the links of a topology are, without places and order."""
+    return {
+        (
+            link.kind,
+            tuple(
+                sorted(
+                    (end.node, end.ifname, end.mtu, end.up, str(end.addresses), str(sorted(end.properties.items())))
+                    for end in link.ends
+                )
+            ),
+        )
+        for link in live.links
+    }
+
+
+def problems(changes: dict[str, Any], **more: Any) -> list[str]:
+    live = LiveTopology(topology(**more))
+    before = list(live.links.values())
+    with pytest.raises(TopologyError) as caught:
+        live.change(changes, at)
+    assert sorted(map(id, live.links.values())) == sorted(map(id, before))
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"set": [{"endpoints": ["a:e0", "b:e0"], "rate": "2mbit"}]}, [{**LINKS[0], "rate": "2mbit"}, *LINKS[1:]]),
+        ({"set": [{"endpoints": ["b:e0", "a:e0"], "rate": "2mbit"}]}, [{**LINKS[0], "rate": "2mbit"}, *LINKS[1:]]),
+        ({"set": [{"endpoints": ["a", "b"], "rate": "2mbit"}]}, [{**LINKS[0], "rate": "2mbit"}, *LINKS[1:]]),
+        ({"set": [{"endpoints": ["c", "b"], "delay": None}]}, [LINKS[0], {**LINKS[1], "delay": "0s"}, LINKS[2]]),
+        ({"set": [{"endpoints": ["c", "a"], "rate": "2mbit"}]}, [*LINKS[:2], {**LINKS[2], "rate": "2mbit"}]),
+        ({"set": [{"select": "a:*", "mtu": 1400}]}, None),
+        ({"remove": [["a:e1", "c:e1"]]}, LINKS[:2]),
+        ({"remove": [{"select": "c:*"}]}, LINKS[:1]),
+        ({"remove": [{"endpoint": "c:e1"}], "add": [["a:e1", "b:e2"]]}, [*LINKS[:2], ["a:e1", "b:e2"]]),
+        ({"add": [["a:e9", "new:e0"]]}, [*LINKS, ["a:e9", "new:e0"]]),
+        ({"remove": [["a", "c"]], "add": [LINKS[2]]}, LINKS),
+    ],
+)
+def test_a_change_means_what_the_file_would(changes: dict[str, Any], same: list[Any] | None) -> None:
+    live = LiveTopology(topology())
+    delta = live.change(changes, at)
+    if same is not None:
+        found, wanted = values(live.whole()), values(topology(same))
+        assert {str(one).replace("('delay', 0), ", "") for one in found} == {
+            str(one).replace("'delay': 0, ", "") for one in wanted
+        }
+    live.undo(delta)
+    assert values(live.whole()) == values(topology())
+    assert live.whole().nodes.keys() == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"set": 3}, "t:1 set: must be a list, not 3"),
+        ({"set": [3]}, "t:1 set[0]: must be an object, not 3"),
+        (
+            {"set": [{"rate": "1mbit"}]},
+            "t:1 set[0]: needs exactly one of endpoints, endpoint, select; this",
+        ),
+        ({"set": [{"endpoint": "a:e0"}]}, "t:1 set[0]: sets nothing: give a field, such as rate"),
+        ({"set": [{"endpoint": "a:e9", "up": True}]}, "t:1 set[0].endpoint: there is no link 'a:e9' at this time"),
+        ({"set": [{"endpoint": 3, "up": True}]}, 't:1 set[0].endpoint: must be "node:interface", not 3'),
+        ({"set": [{"endpoints": ["a:e0"], "up": True}]}, "t:1 set[0].endpoints: the link is 'a:e0--b:e0': name all"),
+        ({"set": [{"endpoints": ["a:e0", "c:e0"], "up": True}]}, "t:1 set[0].endpoints: there is no link 'a:e0--c:e0'"),
+        (
+            {"set": [{"endpoints": ["a", "d"], "up": True}]},
+            "t:1 set[0].endpoints: there is no link between 'a' and 'd'",
+        ),
+        ({"set": [{"select": "x*", "up": True}]}, "t:1 set[0].select: no end matches 'x*' at this time"),
+        ({"set": [{"endpoint": "a:e0", "rate": "x"}]}, "t:1 set[0].rate: 'x' is not a rate"),
+        ({"set": [{"endpoint": "a:e0", "queues": 2}]}, "t:1 set[0].queues: queues cannot be set later"),
+        ({"set": [{"endpoint": "a:e0", "vni": 2}]}, "t:1 set[0].vni: vni cannot be set later"),
+        ({"set": [{"endpoint": "a:e0", "jitter": "1ms"}]}, "t:1 set[0].jitter: it has no effect without delay"),
+        ({"set": [{"endpoint": "a:e0", "addresses": ["10.0.0.2/24"]}]}, "t:1: $.links[0].endpoints[1]: both ends of"),
+        ({"remove": [{"endpoint": "a:e0", "rate": 1}]}, "t:1 remove[0].rate: unknown key 'rate'"),
+        ({"remove": [["a:e0", "b:e0"], ["a:e0", "b:e0"]]}, "t:1 remove[1].endpoints: there is no link 'a:e0--b:e0'"),
+        (
+            {"add": [["a:e0", "c:e5"]]},
+            "t:1 add[0]: a:e0--c:e5: an interface of it is already that",
+        ),
+        ({"add": [["a", "c"]]}, "t:1 add[0]: an added link needs the names of its interfaces: node:interface"),
+        (
+            {"add": [{"endpoints": ["a:e7", "c:e7"], "rat": 1}]},
+            "t:1 add[0].rat: unknown key 'rat'; did you",
+        ),
+        (
+            {"add": [{"endpoints": ["a:e7", "c:e7"], "subnet": "10.0.0.0/8"}]},
+            "t:1 add[0].subnet: an added link",
+        ),
+        ({"add": [["host:e7", "c:e7"]]}, "t:1 add[0][0]: 'host' is not declared"),
+    ],
+)
+def test_mistakes_have_their_places_and_nothing_is_changed(changes: dict[str, Any], found: str) -> None:
+    good = {"set": [{"endpoint": "c:e1", "rate": "5mbit"}]}
+    assert problems({**changes, **({} if "set" in changes else good)})[0].startswith(found)
+
+
+def test_an_added_link_has_the_defaults_of_the_file() -> None:
+    live = LiveTopology(topology(defaults={"mtu": 9000, "rate": "3mbit", "subnet": "10.0.0.0/8", "create": True}))
+    live.change({"add": [["a:x", "new:x"]]}, at)
+    link = live.whole().links[-1]
+    assert {(end.mtu, str(end.properties), end.addresses) for end in link.ends} == {
+        (9000, "{'impairments': {'rate': 375000}}", ())
+    }
+    assert live.nodes["new"].create
+
+
+ENDS = ["a:e0", "b:e0", "b:e1", "c:e0", "a:e1", "c:e1", "d:e0", "a:e5"]
+ENTRIES = st.one_of(
+    st.fixed_dictionaries({"endpoint": st.sampled_from(ENDS), "rate": st.sampled_from(["1mbit", "2mbit", None])}),
+    st.fixed_dictionaries({"endpoints": st.lists(st.sampled_from(ENDS), min_size=2, max_size=2)}),
+    st.fixed_dictionaries({"select": st.sampled_from(["a:*", "*:e0", "z"]), "up": st.booleans()}),
+)
+EPOCHS = st.fixed_dictionaries({}, optional={name: st.lists(ENTRIES, max_size=2) for name in ("set", "add", "remove")})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(EPOCHS, max_size=6))
+def test_several_changes_are_one_change_and_can_be_undone(epochs: list[dict[str, Any]]) -> None:
+    live = LiveTopology(topology())
+    start = values(live.whole())
+    whole = None
+    for epoch in epochs:
+        before = values(live.whole())
+        try:
+            delta = live.change(epoch, at)
+        except TopologyError:
+            assert values(live.whole()) == before
+            continue
+        if whole is None:
+            whole = delta
+        else:
+            whole.follow(delta)
+    if whole is not None:
+        whole.settle()
+        end = live.whole()
+        live.undo(whole)
+        assert values(live.whole()) == start
+        assert live.whole().nodes.keys() == {"a", "b", "c"}
+        back = LiveTopology(topology())
+        back.difference(end, "t")
+        assert values(back.whole()) == values(end)
