@@ -158,17 +158,23 @@ def _routers(numbers: Iterable[int], topology: Topology, survey: Survey, kernel:
 
     sysctls = sysctls_of(topology, survey.places)
     found: dict[int, Router] = {}
+
     for number in numbers:
         handle, namespace = survey.handles[number], survey.observed[number]
         if handle is None or namespace is None:
             continue
-        try:
-            with kernel.using([handle]):
-                found[number] = observe_router(kernel, handle, namespace, topology.name, sysctls.get(number, ()))
-        except OSError as error:
+        names = sysctls.get(number, ())
+
+        def unreadable(error: OSError, number: int = number) -> None:
             node = next(node for name, node in topology.nodes.items() if survey.places[name] == number)
             why = f"node {node.name}: its routes cannot be read: {error.strerror or error}"
             survey.problems.append(Problem(node.place, why))
+
+        try:
+            with kernel.using([handle]):
+                found[number] = observe_router(kernel, handle, namespace, topology.name, names, unreadable=unreadable)
+        except OSError as error:
+            unreadable(error)
     return found
 
 

@@ -189,7 +189,7 @@ def _nodes(scene: Scene, kernel: Kernel) -> list[SeenNode]:
         for lab in labs:
             try:
                 with kernel.using([handle]):
-                    router = observe_router(kernel, handle, namespace, lab, strangers=False)
+                    router = observe_router(kernel, handle, namespace, lab)
             except OSError as error:
                 scene.unseen[scene.titles[number]] = error
                 continue

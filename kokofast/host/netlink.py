@@ -32,6 +32,7 @@ from kokofast.wire.message import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from kokofast.wire.attributes import Resolve
     from kokofast.wire.message import Message, Request
@@ -286,13 +287,15 @@ class Socket:
             raise OSError(errno.EBADMSG, _unreadable(error)) from error
         return messages
 
-    def _answer(self, data: bytes, request: Request, messages: list[Message]) -> bool:
+    def _answer(self, asked: bytes, request: Request, messages: list[Any]) -> bool:
         """Append the messages of the answer; return whether it is consistent."""
-        self._socket.send(data)
+        self._socket.send(asked)
         consistent = True
         malformed: DecodeError | None = None
+        rows = request.rows
         while True:
-            for type, flags, seq, pid, body in split(self._receive()):
+            data = self._receive()
+            for type, flags, seq, pid, body in split(data) if rows is None else rows.split(data, self._seq, messages):
                 if seq != self._seq:
                     continue
                 consistent = consistent and not flags & NLM_F_DUMP_INTR
@@ -300,12 +303,15 @@ class Socket:
                     if len(body) and body != _SUCCESS:
                         ack = unpack_ack(flags, seq, body, echoes=type == NLMSG_ERROR)
                         if ack.errno:
-                            raise explain(data, ack)
+                            raise explain(asked, ack)
                     if malformed is not None:
                         raise malformed
                     return consistent
                 try:
-                    messages.append(unpack(type, flags, seq, pid, body, request.only, request.where))
+                    if rows is not None:
+                        messages.append(rows.decode(type, flags, body))
+                    else:
+                        messages.append(unpack(type, flags, seq, pid, body, request.only, request.where))
                 except DecodeError as error:  # such as an interface with more attributes than a length field can count
                     malformed = error
             if len(messages) > DUMP_MESSAGES:

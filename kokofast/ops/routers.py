@@ -13,16 +13,17 @@ from kokofast.topology.routes import text_of
 from kokofast.topology.sysctls import DISABLE_IPV6
 from kokofast.wire.addr import AF_INET, AF_INET6, RTM_GETADDR
 from kokofast.wire.message import KernelError, Request
-from kokofast.wire.route import RT_TABLE_MAIN, RTM_GETROUTE, RTN_UNICAST, RTPROT_KOKOFAST, unpack_hops
+from kokofast.wire.route import RT_TABLE_MAIN, RTM_GETROUTE, RTM_NEWROUTE, RTN_UNICAST, RTPROT_KOKOFAST, unpack_hops
+from kokofast.wire.rows import Rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from typing import Any
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Namespace
     from kokofast.plan.shortest_paths import Goal, Hop, Routes
-    from kokofast.wire.message import Message
 
 # A torn dump is believed when it is the second: the kernel is asked for a route only where there is none (NLM_F_EXCL).
 ADDRESSES = Request(
@@ -33,20 +34,10 @@ ADDRESSES = Request(
     believe=lambda _, before: before is not None,
 )
 GLOBAL = Request(RTM_GETADDR, {"family": AF_INET6}, only=frozenset(), believe=lambda _, before: before is not None)
-ROUTES = Request(
-    RTM_GETROUTE,
-    {"table": RT_TABLE_MAIN},
-    only=frozenset(("dst", "gateway", "multipath", "oif", "priority")),
-    where=lambda header: header["table"] == RT_TABLE_MAIN,
-    believe=lambda _, before: before is not None,
-)
-
+_ROWS = Rows(RTM_NEWROUTE, "dst", "gateway", "multipath", "oif", "priority")
+ROUTES = Request(RTM_GETROUTE, {"table": RT_TABLE_MAIN}, rows=_ROWS, believe=lambda _, before: before is not None)
 OUR_ROUTES = Request(
-    RTM_GETROUTE,
-    {"table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST},
-    only=ROUTES.only,
-    where=ROUTES.where,
-    believe=ROUTES.believe,
+    RTM_GETROUTE, {"table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST}, rows=_ROWS, believe=ROUTES.believe
 )
 
 # rt_protos of iproute2, those that are common.
@@ -60,25 +51,37 @@ def observe_router(
     lab: str,
     sysctls: Collection[str] = (),
     *,
-    strangers: bool = True,
+    unreadable: Callable[[OSError], None] = lambda _: None,
 ) -> Router:
-    """Return what is set in a namespace held by using(): by the lab, and unless strangers is False by others.
+    """Return what is set in a namespace held by using(). Raises OSError, also for what the kernel refuses.
 
-    Raises OSError, also for what the kernel refuses.
+    The routes of others are read later, if at all; unreadable is called with the error if that fails.
     """
     boot = kernel.boot_id()
     names = {item.ifindex: item.ifname for item in namespace.interfaces.values()}
     ours = {item.ifindex for item in namespace.interfaces.values() if lab_of(item, namespace, boot, lab) == lab}
+
+    def read_strangers() -> Mapping[Goal, str]:
+        try:
+            with kernel.using([handle]):
+                return _routes(kernel.dump(handle, ROUTES), names, ours)[1]
+        except KernelError as error:
+            unreadable(OSError(error.errno or errno.EIO, str(error)))
+        except OSError as error:
+            unreadable(error)
+        return {}
+
     try:
         addresses = _addresses(kernel, handle, lab)
-        # A namespace without a link of the lab may be anybody's, and have any number of routes, but none of ours.
-        routes = kernel.dump(handle, ROUTES if strangers else OUR_ROUTES) if strangers or ours else []
+        # A namespace without a link of the lab may be anybody's, and has no routes of ours.
+        routes = kernel.dump(handle, OUR_ROUTES) if ours else []
     except KernelError as error:
         raise OSError(error.errno or errno.EIO, str(error)) from error
-    found = Router(addresses, sysctls=kernel.read_sysctls(handle, sysctls) if sysctls else None)
+    found = Router(addresses, _routes(routes, names, ours)[0], read_strangers)
+    if sysctls:
+        found.sysctls = kernel.read_sysctls(handle, sysctls)
     if any(found.sysctls.get(path) == "0" for path in DISABLE_IPV6):
         found.ipv6 = _with_ipv6(kernel, handle, names)
-    found.routes, found.strangers = _routes(routes, names, ours)
     return found
 
 
@@ -107,30 +110,25 @@ def _addresses(kernel: Kernel, handle: Handle, lab: str) -> dict[Address, bool]:
     return found
 
 
-def _routes(
-    messages: Collection[Message], names: Mapping[int, str], ours: Collection[int]
-) -> tuple[Routes, dict[Goal, str]]:
+def _routes(rows: Iterable[Any], names: Mapping[int, str], ours: Collection[int]) -> tuple[Routes, dict[Goal, str]]:
     routes: Routes = {}
     strangers: dict[Goal, str] = {}
     ways: dict[object, tuple[tuple[Hop, ...], bool]] = {}
-    for message in messages:
-        header, attributes = message.header, message.attributes
-        family = header["family"]
-        if header["table"] != RT_TABLE_MAIN or header["tos"] or family not in DEFAULT_METRIC:
+    for family, length, _, tos, table, protocol, _, type, _, packed, gateway, multipath, oif, priority in rows:
+        if table != RT_TABLE_MAIN or tos or family not in DEFAULT_METRIC:
             continue
-        packed = attributes.get("dst", bytes(4 if family == AF_INET else 16))
-        goal = family, packed, header["dst_len"], attributes.get("priority", 0)
-        way = attributes.get("multipath") or (attributes.get("oif", 0), attributes.get("gateway", b""))
+        goal = family, packed or bytes(4 if family == AF_INET else 16), length, priority or 0
+        way = multipath or (oif or 0, gateway or b"")
         if way not in ways:  # many routes have the same
             found = unpack_hops(way) if isinstance(way, bytes) else [way]
             hops = tuple((names.get(index, ""), gateway) for index, gateway in found)
             ways[way] = hops, all(index in ours for index, _ in found)
         hops, is_ours = ways[way]
-        if is_ours and header["protocol"] == RTPROT_KOKOFAST and header["type"] == RTN_UNICAST:
+        if is_ours and protocol == RTPROT_KOKOFAST and type == RTN_UNICAST:
             # IPv6 tells of a route that was appended to another as one with several hops, or in its own message.
             routes[goal] = tuple(dict.fromkeys((*routes[goal], *hops))) if goal in routes else hops
         else:
-            protocol = _PROTOCOLS.get(header["protocol"], str(header["protocol"]))
             words = [f"via {text_of(via, 128)}" if via else "" for _, via in hops[:1]] + [f"dev {hops[0][0]}"]
-            strangers[goal] = " ".join([*filter(None, words), f"proto {protocol}"])
+            words.append(f"proto {_PROTOCOLS.get(protocol, str(protocol))}")
+            strangers[goal] = " ".join(filter(None, words))
     return routes, strangers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from kokofast.plan.shortest_paths import Goal, Routes
     from kokofast.topology.model import Address
@@ -16,26 +16,34 @@ class Router:
     Args:
         addresses: Those of the loopback, each with whether the lab has set it.
         routes: Those of the lab.
-        strangers: What other routes of the main table lead to, each in words.
+        read_strangers: Returns what other routes of the main table lead to, each in words.
         sysctls: Values by the path below /proc/sys/net; of those that there are.
 
     ``ipv6`` has the interfaces with global IPv6 addresses, where the plan may switch IPv6 off.
     """
 
-    __slots__ = ("addresses", "ipv6", "routes", "strangers", "sysctls")
+    __slots__ = ("_strangers", "addresses", "ipv6", "read_strangers", "routes", "sysctls")
 
     def __init__(
         self,
         addresses: Mapping[Address, bool] | None = None,
         routes: Routes | None = None,
-        strangers: Mapping[Goal, str] | None = None,
+        read_strangers: Callable[[], Mapping[Goal, str]] = dict,
         sysctls: Mapping[str, str] | None = None,
     ) -> None:
         self.addresses: Mapping[Address, bool] = addresses if addresses is not None else {}
         self.routes: Routes = routes if routes is not None else {}
-        self.strangers: Mapping[Goal, str] = strangers if strangers is not None else {}
+        self.read_strangers = read_strangers
+        self._strangers: Mapping[Goal, str] | None = None
         self.sysctls: Mapping[str, str] = sysctls if sysctls is not None else {}
         self.ipv6: Collection[str] = ()
+
+    @property
+    def strangers(self) -> Mapping[Goal, str]:
+        """What other routes lead to, read at the first use: there may be any number, and a second run needs none."""
+        if self._strangers is None:
+            self._strangers = self.read_strangers()
+        return self._strangers
 
 
 class NodeChange:

@@ -146,8 +146,8 @@ class NodePlanner:
         routes, places = self._routes(ns, nodes)
         if routes:
             self.plan.routes[ns] = len(routes)
-        for goal in routes.keys() & seen.strangers.keys():
-            if goal not in seen.routes:
+        if new := routes.keys() - seen.routes.keys():
+            for goal in new & seen.strangers.keys():
                 self._report_stranger(ns, goal, places.get(goal, ROUTING), seen.strangers[goal])
         wanted = {address: None for node in nodes for address in node.addresses}
         self._check_lengths(nodes, seen)

@@ -25,9 +25,17 @@ from kokofast.wire.decode import decode, path_at
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Any
+    from typing import Any, Protocol
 
     from kokofast.wire.attributes import Buffer, Resolve
+
+    class Rows(Protocol):
+        """Reads messages as tuples, as kokofast.wire.rows.Rows."""
+
+        def split(self, data: Buffer, seq: int, rows: list[Any]) -> Iterator[tuple[int, int, int, int, memoryview]]: ...
+        def decode(self, type: int, flags: int, body: memoryview) -> tuple[Any, ...]: ...
+        def row_of(self, message: Message) -> tuple[Any, ...]: ...
+
 
 NLMSG_NOOP = 1
 NLMSG_ERROR = 2
@@ -47,12 +55,12 @@ NLM_F_APPEND = 0x800
 NLM_F_CAPPED = 0x100  # in an acknowledgement: the request is not echoed (NETLINK_CAP_ACK)
 NLM_F_ACK_TLVS = 0x200  # in an acknowledgement: attributes follow (NETLINK_EXT_ACK)
 
-_NLMSGHDR = struct.Struct("=IHHII")
+NLMSGHDR = struct.Struct("=IHHII")
 _SEQ = struct.Struct("=I")
 _SEQ_OFFSET = 8
 _CAPPED_ACK = struct.Struct("=IHHIIi16x")  # struct nlmsgerr: the error, the header of the request
 _ERRNO = struct.Struct("=i")
-HEADER_SIZE = _NLMSGHDR.size
+HEADER_SIZE = NLMSGHDR.size
 MAX_ERRNO = 4095  # include/linux/err.h: no error number is larger
 
 # What stands after struct nlmsghdr, by message type: one line each.
@@ -104,13 +112,14 @@ class Request:
         flags: nlmsg_flags without NLM_F_REQUEST, NLM_F_ACK and NLM_F_DUMP.
         only: Of the answers to a dump, decode these attributes; None for all.
         where: Of the answers to a dump, decode only attributes of those whose fixed header passes.
+        rows: Read the answers to a dump as tuples, in place of only and where.
         believe: Whether to accept a dump that changed while it was read (NLM_F_DUMP_INTR), given it and the attempt
             before it (None: there was none). Without believe no such dump is accepted.
 
     ``body``: what stands behind struct nlmsghdr, where a caller has encoded it. It goes before header and attributes.
     """
 
-    __slots__ = ("_dump", "attributes", "believe", "body", "flags", "header", "only", "type", "where")
+    __slots__ = ("_dump", "attributes", "believe", "body", "flags", "header", "only", "rows", "type", "where")
 
     def __init__(
         self,
@@ -121,9 +130,11 @@ class Request:
         *,
         only: frozenset[str] | None = None,
         where: Callable[[dict[str, int]], bool] | None = None,
+        rows: Rows | None = None,
         believe: Callable[[list[Message], list[Message] | None], bool] | None = None,
     ) -> None:
         self.only = only
+        self.rows = rows
         self.where = where
         self.believe = believe
         self.body: bytes | None = None
@@ -218,7 +229,7 @@ def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = Non
     """
     body = request.body if request.body is not None else encode_body(request, resolve)
     flags = NLM_F_REQUEST | request.flags | (NLM_F_ACK if ack else 0)
-    return _NLMSGHDR.pack(HEADER_SIZE + len(body), request.type, flags, seq, 0) + body
+    return NLMSGHDR.pack(HEADER_SIZE + len(body), request.type, flags, seq, 0) + body
 
 
 def pack_dump(request: Request, seq: int) -> bytes:
@@ -244,7 +255,7 @@ def split(data: Buffer) -> Iterator[tuple[int, int, int, int, memoryview]]:
     while offset < end:
         if end - offset < HEADER_SIZE:
             raise DecodeError(f"{end - offset} bytes where a message header of {HEADER_SIZE} should be")
-        length, type, flags, seq, pid = _NLMSGHDR.unpack_from(view, offset)
+        length, type, flags, seq, pid = NLMSGHDR.unpack_from(view, offset)
         if length < HEADER_SIZE or length > end - offset:
             raise DecodeError(f"message of type {type} says {length} of {end - offset} bytes")
         yield type, flags, seq, pid, view[offset + HEADER_SIZE : offset + length]
@@ -333,7 +344,7 @@ def ack_attributes(flags: int, body: Buffer, *, echoes: bool) -> int:
         return 4
     if len(view) < 4 + HEADER_SIZE:
         raise DecodeError(f"an extended acknowledgement of {len(view)} bytes")
-    echoed = HEADER_SIZE if flags & NLM_F_CAPPED else _NLMSGHDR.unpack_from(view, 4)[0]
+    echoed = HEADER_SIZE if flags & NLM_F_CAPPED else NLMSGHDR.unpack_from(view, 4)[0]
     start = 4 + ((echoed + 3) & ~3)
     if echoed < HEADER_SIZE or start > len(view):
         raise DecodeError(f"an acknowledgement that echoes {echoed} of {len(view)} bytes")
@@ -348,7 +359,7 @@ def explain(request: Buffer, ack: Ack) -> KernelError:
         ack: The answer.
     """
     view = memoryview(request)
-    type = _NLMSGHDR.unpack_from(view)[1]
+    type = NLMSGHDR.unpack_from(view)[1]
     path: tuple[str, ...] = ()
     if ack.offset is not None and type in all_formats():
         header, table = FORMATS[type]

@@ -386,8 +386,10 @@ def _number(request: Request, name: str) -> int:
     return value
 
 
-def _as_asked(request: Request, message: Message) -> Message:
-    """The message without what the request does not want decoded."""
+def _as_asked(request: Request, message: Message) -> Any:
+    """The message without what the request does not want decoded, or its row."""
+    if request.rows is not None:
+        return request.rows.row_of(message)
     if request.where is not None and not request.where(message.header):
         message.attributes = {}
     if request.only is not None:

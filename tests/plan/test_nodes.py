@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from kokofast.plan.node_change import Router
@@ -110,6 +111,23 @@ def test_what_is_right_stays() -> None:
     assert made.operations == []
 
 
+def test_routes_of_others_are_read_only_where_a_route_is_new() -> None:
+    asked: list[int] = []
+
+    def strangers(number: int) -> dict[Any, str]:
+        asked.append(number)
+        return {}
+
+    there_are: dict[int, Any] = {0: {NET_2: VIA_B}, 2: {NET_0: (("eth0", bytes([10, 0, 0, 2])),)}}
+    for missing in (None, 0, 2):
+        asked.clear()
+        routers = {
+            ns: Router({}, {} if ns == missing else found, partial(strangers, ns)) for ns, found in there_are.items()
+        }
+        plan(topology(A_B, B_C), *there(A_B, B_C, marked=(0, 2)), routers=routers)
+        assert asked == [one for one in (missing,) if one is not None]
+
+
 def test_what_differs_is_replaced_and_what_is_not_wanted_removed() -> None:
     other = (("eth0", bytes([10, 0, 0, 9])),)
     gone = AF_INET, bytes([192, 0, 2, 0]), 24, 0
@@ -141,7 +159,7 @@ def test_several_hops_in_any_order_are_the_same() -> None:
 
 
 def test_a_strangers_route_is_a_problem() -> None:
-    routers = {0: Router({}, {}, {NET_2: "via 10.0.0.1 dev eth0 proto static"})}
+    routers = {0: Router({}, {}, lambda: {NET_2: "via 10.0.0.1 dev eth0 proto static"})}
     (problem,) = plan(topology(A_B, B_C), *there(A_B, B_C), routers=routers).problems
     assert (problem.place, problem.message) == (
         "$.routing",
