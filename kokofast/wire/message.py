@@ -32,9 +32,14 @@ if TYPE_CHECKING:
     class Rows(Protocol):
         """Reads messages as tuples, as kokofast.wire.rows.Rows."""
 
-        def split(self, data: Buffer, seq: int, rows: list[Any]) -> Iterator[tuple[int, int, int, int, memoryview]]: ...
-        def decode(self, type: int, flags: int, body: memoryview) -> tuple[Any, ...]: ...
-        def row_of(self, message: Message) -> tuple[Any, ...]: ...
+        def split(self, data: Buffer, seq: int, rows: list[Any]) -> Iterator[tuple[int, int, int, int, memoryview]]:
+            """Append what is known of a datagram to rows; yield the other messages."""
+
+        def decode(self, type: int, flags: int, body: memoryview) -> tuple[Any, ...]:
+            """Decode a message."""
+
+        def row_of(self, message: Message) -> tuple[Any, ...]:
+            """Return the row of a message that was decoded."""
 
 
 NLMSG_NOOP = 1
