@@ -1,7 +1,7 @@
 """System calls that Python 3.11 lacks, by ctypes, which only this module uses.
 
 Each raises OSError, as the os module does. ctypes releases the GIL during the call.
-Sources: setns(2), unshare(2), mount(2), umount2(2), prctl(2).
+Sources: setns(2), unshare(2), mount(2), umount2(2), prctl(2), inotify(7).
 """
 
 from __future__ import annotations
@@ -65,6 +65,30 @@ def umount2(target: str, flags: int) -> None:
     """Unmount a file system."""
     if _libc.umount2(os.fsencode(target), flags) != 0:
         _fail(target)
+
+
+IN_CREATE = 0x100
+IN_DELETE = 0x200
+IN_CLOSE_WRITE = 0x8
+IN_MOVED_FROM = 0x40
+IN_MOVED_TO = 0x80
+IN_ONLYDIR = 0x01000000
+
+
+def inotify_init1(flags: int) -> int:
+    """Return a new inotify descriptor; inotify(7)."""
+    fd: int = _libc.inotify_init1(flags)
+    if fd < 0:
+        _fail()
+    return fd
+
+
+def inotify_add_watch(fd: int, path: str, mask: int) -> int:
+    """Watch a path, and return the number that its events carry."""
+    number: int = _libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(mask))
+    if number < 0:
+        _fail(path)
+    return number
 
 
 def die_with_parent(signal: int) -> None:

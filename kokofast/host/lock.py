@@ -12,6 +12,7 @@ import os
 LOCK_DIR = "/run/kokofast"
 ALL = ".all.lock"  # held by every run, shared; exclusively while all labs are removed. Never removed
 SUFFIX = ".lock"
+KEEPER_SUFFIX = ".watch"
 
 
 def is_locked(lab: str) -> bool:
@@ -105,6 +106,54 @@ class LabLock:
                 os.close(self._fds.pop())
             except OSError:
                 pass
+
+
+class Keeper:
+    """Says that a watch keeps a lab: by a locked file, which a run of destroy removes before it deletes anything.
+
+    So a watch does not make again what the user has destroyed.
+    """
+
+    def __init__(self, lab: str) -> None:
+        self._path = f"{LOCK_DIR}/{lab}{KEEPER_SUFFIX}"
+        self._fd = -1
+
+    def acquire(self) -> bool:
+        """Return False when another watch keeps the lab. Raises OSError."""
+        os.makedirs(LOCK_DIR, mode=0o700, exist_ok=True)
+        while True:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._fd)
+                self._fd = -1
+                return False
+            if _leads_to(self._path, self._fd):
+                return True
+            os.close(self._fd)  # removed before we got its lock
+
+    def is_dismissed(self) -> bool:
+        """Whether a run of destroy has removed the file."""
+        return not _leads_to(self._path, self._fd)
+
+    def release(self) -> None:
+        """Remove the file."""
+        if self._fd >= 0:
+            if _leads_to(self._path, self._fd):
+                os.unlink(self._path)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def dismiss_keepers(lab: str | None) -> None:
+    """Tell the watch that keeps the lab, or all labs (None), that the lab is destroyed."""
+    try:
+        for name in os.listdir(LOCK_DIR) if lab is None else (lab + KEEPER_SUFFIX,):
+            if name.endswith(KEEPER_SUFFIX):
+                os.unlink(f"{LOCK_DIR}/{name}")
+    except OSError:  # there is none; or it is not permitted, as the lock is not
+        pass
 
 
 def _leads_to(path: str, fd: int) -> bool:

@@ -92,6 +92,15 @@ def identity(fd: int) -> Identity:
     return found.st_dev, found.st_ino
 
 
+def identity_at(path: str) -> Identity | None:
+    """Return (device, inode) of what is at a path; None if nothing is there that we may look at."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def misled(path: str, expected: Identity) -> OSError | None:
     """Say why a path no longer leads to the expected namespace; None when it does, or that cannot be seen."""
     try:

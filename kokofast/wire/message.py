@@ -94,6 +94,7 @@ def all_formats() -> dict[int, tuple[Header, Table]]:
                 tc.RTM_DELTFILTER: (tc.TCMSG, tc.FILTER),
                 tc.RTM_GETTFILTER: (tc.TCMSG, tc.FILTER),
                 netns.RTM_NEWNSID: (netns.RTGENMSG, netns.NSID),
+                netns.RTM_DELNSID: (netns.RTGENMSG, netns.NSID),
                 netns.RTM_GETNSID: (netns.RTGENMSG, netns.NSID),
             }
         )

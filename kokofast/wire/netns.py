@@ -1,4 +1,4 @@
-"""RTM_GETNSID: the number by which one network namespace calls another, as in IFLA_LINK_NETNSID.
+"""RTM_GETNSID, RTM_DELNSID: the number by which one network namespace calls another, as in IFLA_LINK_NETNSID.
 
 Source: include/uapi/linux/net_namespace.h; rtnl_net_getid() in net/core/net_namespace.c.
 """
@@ -10,6 +10,7 @@ import struct
 from kokofast.wire.attributes import S32, U32, Attr, Header, Table
 
 RTM_NEWNSID = 88
+RTM_DELNSID = 89
 RTM_GETNSID = 90
 
 NETNSA_NSID_NOT_ASSIGNED = -1
