@@ -6,6 +6,7 @@
     await kokofast.destroy(topology)                remove what carries the lab's mark
     async with kokofast.deployed(topology): ...     all of it around a block
     async with kokofast.session(topology) as lab:   keep it open: await lab.apply(changes)
+    await kokofast.watch("links.json", report=...)  keep the kernel at what the file says
 
 The asynchronous functions run under trio: ``trio.run(kokofast.apply, topology)``; from asyncio,
 ``await asyncio.to_thread(trio.run, kokofast.apply, topology)``. The names in ``kokofast.__all__`` are the library; they
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ApplyError",
     "DestroyError",
+    "Event",
     "Failure",
     "Problem",
     "Progress",
@@ -38,6 +40,7 @@ __all__ = [
     "inspect",
     "load",
     "session",
+    "watch",
 ]
 
 TYPE_CHECKING = False
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from kokofast.api import (
         ApplyError,
         DestroyError,
+        Event,
         Failure,
         Problem,
         Progress,
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
         inspect,
         load,
         session,
+        watch,
     )
 else:  # hidden from type checkers, which would accept any name
 

@@ -26,12 +26,13 @@ from kokofast.engine.result_types import Progress, Status
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.host.files import read_file
 from kokofast.host.kernel import LinuxKernel
-from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
+from kokofast.host.limits import TO_LOOK, TO_WATCH, TO_WIRE, missing_capabilities
 from kokofast.plan.step import Step
 from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
 from kokofast.topology import load as load_bytes
 from kokofast.topology.model import Topology
 from kokofast.topology.values import check_lab_name, quote
+from kokofast.watch.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ApplyError",
     "DestroyError",
+    "Event",
     "Failure",
     "Problem",
     "Progress",
@@ -55,6 +57,7 @@ __all__ = [
     "inspect",
     "load",
     "session",
+    "watch",
 ]
 
 P = ParamSpec("P")
@@ -288,6 +291,60 @@ async def inspect(
         return await _inspect.inspect(
             name, TrioDriver(), kernel, progress=progress, unseen=unseen, namespaces=namespaces
         )
+
+
+@_public
+async def watch(
+    source: Topology | str | os.PathLike[str],
+    *,
+    report: Callable[[Event], object],
+    name: str | None = None,
+    create: bool = False,
+    prune: bool = False,
+    once: float | None = None,
+    runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+    rereads: Callable[[Callable[[], None]], object] | None = None,
+) -> bool:
+    """Keep the kernel at what a topology says, until the caller's scope is cancelled. The links stay then.
+
+    Return whether all is as the topology says. It returns only with once, or when another run destroys the lab.
+
+    Args:
+        source: From load(); or the path of a file, which is read again when it changes.
+        report: Called with each event.
+        name: The lab's name, as for load().
+        create: Make missing network namespaces, as for load().
+        prune: Remove links and namespaces of the lab that are not in the topology.
+        once: Return as soon as all is as the topology says, after this many seconds at the latest.
+        runtime_timeout: Seconds that a container daemon may be silent.
+        rereads: Called with a function that has the file read again.
+
+    Raises as load() and apply(), and BlockingIOError when another watch keeps the lab.
+    """
+    _check_flags(create=create, prune=prune)
+    _check_timeout(runtime_timeout)
+    _check_outputs(report)
+    _need(TO_WATCH, "watch")
+    from kokofast.engine.keep import keep_lab
+
+    if isinstance(source, Topology):
+        return await keep_lab(
+            _topology(source), report, prune=prune, once=once, runtime_timeout=runtime_timeout, rereads=rereads
+        )
+
+    def read() -> Topology:
+        return load(source, name=name, create=create)
+
+    return await keep_lab(
+        read(),
+        report,
+        file=os.fspath(source),
+        read=read,
+        prune=prune,
+        once=once,
+        runtime_timeout=runtime_timeout,
+        rereads=rereads,
+    )
 
 
 @asynccontextmanager

@@ -60,7 +60,7 @@ def _run(argv: Sequence[str]) -> int:
             raise CommandError(INVALID, "a command after -- is for batch --sandbox")
         if getattr(options, "exit_code", False) and not options.dry_run:
             raise CommandError(INVALID, "--exit-code goes with --dry-run")
-        if getattr(options, "prune", False) and options.sandbox:
+        if getattr(options, "prune", False) and getattr(options, "sandbox", False):
             raise CommandError(INVALID, "--prune is for labs that stay: a --sandbox begins with nothing")
         if command is not None and (not command or options.dry_run):
             raise CommandError(INVALID, "-- needs a command behind it, and links to be made (no --dry-run) before it")
@@ -215,6 +215,8 @@ def _validate(options: argparse.Namespace) -> int:
 def _schema(options: argparse.Namespace) -> int:
     if options.of == "result":
         from kokofast.cli.result_schema import schema
+    elif options.of == "events":
+        from kokofast.watch.events import schema
     else:
         from kokofast.topology import schema
     print_json(schema())
@@ -240,9 +242,16 @@ def _play(options: argparse.Namespace) -> int:
     return play(options)
 
 
+def _watch(options: argparse.Namespace) -> int:
+    from kokofast.cli.watch import watch
+
+    return watch(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "batch": batch,
     "destroy": _destroy,
+    "watch": _watch,
     "inspect": _inspect,
     "play": _play,
     "validate": _validate,

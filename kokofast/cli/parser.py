@@ -100,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog=parser.prog)
     _add_batch(commands)
     _add_destroy(commands)
+    _add_watch(commands)
     _add_inspect(commands)
     _add_play(commands)
     _add_others(commands)
@@ -182,13 +183,7 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     batch.add_argument(
         "--trace", metavar="FILE", help="write what was done when, for chrome://tracing or ui.perfetto.dev"
     )
-    batch.add_argument(
-        "--runtime-timeout",
-        type=seconds,
-        default=10.0,
-        metavar="SECONDS",
-        help="how long a docker, podman or CRI daemon may be silent (default: 10)",
-    )
+    _add_runtime_timeout(batch)
     batch.add_argument(
         "--sandbox",
         action="store_true",
@@ -210,6 +205,33 @@ def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     destroy.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 64)")
     _add_output(destroy)
+
+
+def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    does = "keep the links at what FILE says: after restarts of containers, changes by others, and edits of FILE"
+    watch = _add(commands, "watch", does)
+    watch.add_argument("file", metavar="FILE", help=FILE_HELP)
+    watch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
+    watch.add_argument("--create", action="store_true", help="make network namespaces that are missing")
+    watch.add_argument("--prune", action="store_true", help="also remove the lab's links that are not in FILE any more")
+    watch.add_argument("--once", action="store_true", help="end as soon as all is as FILE says (exit 3: it is not)")
+    watch.add_argument(
+        "--wait", type=seconds, metavar="SECONDS", help="with --once: how long to wait for nodes that are not there yet"
+    )
+    _add_runtime_timeout(watch)
+    watch.add_argument(
+        "--format", choices=("text", "json"), help="how events are printed (default: text on a terminal, else json)"
+    )
+
+
+def _add_runtime_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runtime-timeout",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long a docker, podman or CRI daemon may be silent (default: 10)",
+    )
 
 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -267,9 +289,13 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     validate = _add(commands, "validate", "print what is wrong with FILE, or nothing; touches nothing")
     validate.add_argument("file", metavar="FILE", help=FILE_HELP)
     validate.add_argument("--name", metavar="LAB", help="the lab's name")
-    schema = _add(commands, "schema", "print the JSON Schema of links.json, or of the result")
+    schema = _add(commands, "schema", "print the JSON Schema of links.json, of the result, or of events")
     schema.add_argument(
-        "of", nargs="?", choices=("file", "result"), default="file", help="what --format json prints: result"
+        "of",
+        nargs="?",
+        choices=("file", "result", "events"),
+        default="file",
+        help="result: what --format json prints; events: what watch prints",
     )
 
 

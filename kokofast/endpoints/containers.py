@@ -7,7 +7,7 @@ container nodes, and each library only for its node kind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -71,6 +71,9 @@ class Daemon(Protocol):
     async def find(self, target: str, called: str) -> Container:
         """Return the running container of this name or id. Errors call it by the user's name for it."""
 
+    def changes(self) -> AsyncIterator[None]:
+        """Connect, and yield then and whenever a container has started, until the daemon breaks off."""
+
     async def close(self) -> None:
         """Close the connection."""
 
@@ -80,7 +83,8 @@ def key_of(node: Node) -> Key:
     return Key(node.kind, _MODULES[NODES[node.kind].daemon].address_of(node), node.target)
 
 
-def _daemon(kind: str, address: str) -> Daemon:
+def daemon_of(kind: str, address: str) -> Daemon:
+    """Return the daemon at an address."""
     found: Daemon = _MODULES[NODES[kind].daemon].daemon(kind, address)
     return found
 
@@ -152,7 +156,7 @@ class Resolver:
         slots = asyncio.Semaphore(CONNECTIONS)
         daemon = self._daemons.get((kind, address))
         connected = daemon is not None
-        daemon = daemon or _daemon(kind, address)
+        daemon = daemon or daemon_of(kind, address)
         self._daemons[kind, address] = daemon
 
         async def ask(key: Key) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote as quote_url
 
@@ -39,6 +39,8 @@ OPTIONS = (
 )
 LONGEST_STATUS = 2 << 20  # bytes of an answer that is no list
 MOST_FIELDS = 1 << 16  # of a list: an empty container takes 2 bytes, but 300 when decoded
+POLL_SECONDS = 0.3
+POLL_SHARE = 100
 VARINT, LENGTH_DELIMITED, FIXED = 0, 2, {1: 8, 5: 4}  # protobuf's wire types
 
 
@@ -97,8 +99,7 @@ class CriRuntime:
             raise ResolveError("; ".join(map(str, refusals)))
         from cri_api.v1 import api_pb2
 
-        answer = await self._call("ListContainers", api_pb2.ListContainersRequest(), api_pb2.ListContainersResponse)
-        self._containers = list(answer.containers)
+        await self._list()
         if any("/" in target for target in targets):
             pods = await self._call("ListPodSandbox", api_pb2.ListPodSandboxRequest(), api_pb2.ListPodSandboxResponse)
             self._pods = {pod.id: (pod.metadata.namespace, pod.metadata.name) for pod in pods.items}
@@ -126,6 +127,50 @@ class CriRuntime:
                 f"{self.title} gave an id of container {quote(called)} that is not 64 hexadecimal digits"
             )
         return Container(identity, pid, (identity, sandbox))
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Connect, and yield then and whenever containers may have started, until the runtime breaks off.
+
+        Older runtimes (containerd 1, CRI-O before 1.26) have no events: their list is compared again and again.
+        """
+        await self.connect(())
+        yield
+        with contextlib.suppress(_UnimplementedError):
+            async for _ in self._events():
+                yield
+        loop = asyncio.get_running_loop()
+        before = self._states()
+        while True:
+            start = loop.time()
+            await self._list()
+            now = self._states()
+            if now != before:
+                yield
+            before = now
+            # A long list takes long: at most a hundredth of the time.
+            await asyncio.sleep(max(POLL_SECONDS, POLL_SHARE * (loop.time() - start)))
+
+    async def _events(self) -> AsyncIterator[None]:
+        from cri_api.v1 import api_pb2
+
+        assert self._channel is not None
+        request = api_pb2.GetEventsRequest()
+        call: Callable[[Message], Any] = self._channel.unary_stream(
+            f"/runtime.{self._version}.RuntimeService/GetContainerEvents",
+            request_serializer=type(request).SerializeToString,
+        )
+        with self._translated(""):
+            async for _ in call(request):
+                yield
+
+    def _states(self) -> set[tuple[str, int]]:
+        return {(container.id, container.state) for container in self._containers}
+
+    async def _list(self) -> None:
+        from cri_api.v1 import api_pb2
+
+        answer = await self._call("ListContainers", api_pb2.ListContainersRequest(), api_pb2.ListContainersResponse)
+        self._containers = list(answer.containers)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote as quote_url
 
@@ -25,6 +26,7 @@ DOCKER_SOCKET = "/var/run/docker.sock"  # where the docker command looks, too
 PODMAN_SOCKET = "/run/podman/podman.sock"
 TITLES = {"docker": "the docker daemon", "podman": "the podman service"}
 VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
+CONNECT_SECONDS = 10.0
 NO_CONNECTION = 900  # aiodocker's status
 LONGEST_ANSWER = 4 << 20  # bytes; docker describes a container in some 10,000
 
@@ -101,6 +103,23 @@ class DockerDaemon:
         if pid <= 0:
             raise ResolveError(f"the {self._kind} container {quote(called)} is not running (it is {words(status)})")
         return Container(identity, pid, (identity,))
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Connect, and yield then and whenever a container has started, until the daemon breaks off.
+
+        What the daemon says of the container is not read: the next run asks for it.
+        """
+        import aiohttp
+
+        await self.connect(())
+        assert self._client is not None
+        filters = json.dumps({"type": ["container"], "event": ["start"]})
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+        with self._translated():
+            async with self._client._query("events", params={"filters": filters}, timeout=limits) as answer:
+                yield
+                async for _ in answer.content.iter_any():
+                    yield
 
     async def close(self) -> None:
         """Close the connections."""

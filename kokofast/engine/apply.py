@@ -19,6 +19,7 @@ from kokofast.topology.problems import Problem
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
 
     from kokofast.drivers import Driver
     from kokofast.engine.prune import LeftOver
@@ -26,7 +27,18 @@ if TYPE_CHECKING:
     from kokofast.engine.snapshot import Survey
     from kokofast.host.kernel import Kernel
     from kokofast.ops.executor import OperationError
+    from kokofast.plan.plan import Plan
     from kokofast.topology.model import Topology
+
+    class Observer(Protocol):
+        """Follows a run."""
+
+        def begin(self) -> None:
+            """Take note that the run holds the lab's lock; an exception ends it."""
+
+        def see(self, survey: Survey, plan: Plan, applied: Applied | None) -> None:
+            """Take note of what was found and done; of nothing done if applied is None."""
+
 
 ATTEMPTS = 5  # while other labs remove the namespaces that the run uses
 OTHERS_POLLS = 100
@@ -51,6 +63,7 @@ async def apply(
     result: Result | None = None,
     problems: Sequence[Problem] = (),
     waits: Callable[[], object] | None = None,
+    observer: Observer | None = None,
 ) -> Result:
     """Make the kernel match the topology and return what was done.
 
@@ -72,15 +85,18 @@ async def apply(
         result: Filled in, so that a caller who stops the run still has it. Its trace, if any, records the run.
         problems: Found when reading the file: apply nothing, but add the problems of the valid part on this machine.
         waits: Called once, when another run has held the lock for half a second.
+        observer: Follows the run.
     """
     run = Run(topology, driver, kernel, result if result is not None else Result(topology.name, UNCHANGED))
     run.keep_going, run.dry_run, run.create_only, run.jobs = keep_going, dry_run, create_only, jobs
-    run.prune = prune
+    run.prune, run.observer = prune, observer
     run.runtime_timeout, run.progress, run.problems = runtime_timeout, progress, problems
     kernel.trace = run.result.trace
     # A second run of the same lab waits for the lock, and then has nothing to do.
     needed = exclusive and not dry_run and not problems
     async with LabLocked(driver, topology.name, needed=needed, waits=waits) as notes:
+        if observer is not None:
+            observer.begin()
         await run.go(notes, is_alone=needed and not notes)
     return run.result
 
@@ -96,6 +112,7 @@ class Run:
     runtime_timeout = DEFAULT_RUNTIME_TIMEOUT
     progress: Progress | None = None
     problems: Sequence[Problem] = ()
+    observer: Observer | None = None
     survey: Survey
 
     def __init__(self, topology: Topology, driver: Driver, kernel: Kernel, result: Result) -> None:
@@ -150,6 +167,8 @@ class Run:
             executor = Executor(self.kernel, survey.handles, survey.observed, is_alone=is_alone)
             applied = Applied(topology, plan, executor)
             await self.carry_out(applied)
+        if self.observer is not None:
+            self.observer.see(survey, plan, applied)
         if missing:
             _count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
         if left_over is not None:

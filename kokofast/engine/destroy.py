@@ -10,6 +10,7 @@ from kokofast.engine.rollback import HELD, tear_down
 from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.host import namespaces as host
 from kokofast.host.limits import missing_capabilities
+from kokofast.host.lock import dismiss_keepers
 from kokofast.ops.executor import Executor
 from kokofast.plan.ownership import cookie_owner, owner_in
 
@@ -59,6 +60,7 @@ async def destroy(
             result.links = {"removed": 0, "failed": 0}
             result.namespaces = dict(result.links)
             return result
+        dismiss_keepers(lab)
         # A namespace with a process in it outlives its name: look again.
         scene.inhabited.update(dict(host.list_processes()).values())
         with result.stage("delete"):

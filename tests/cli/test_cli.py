@@ -26,7 +26,17 @@ from kokofast.engine.result_types import Status
 from kokofast.topology import load
 from tests.conftest import RunKokofast
 
-COMMANDS = ["batch", "destroy", "inspect", "validate", "schema", "generate", "generate chain", "generate walker"]
+COMMANDS = [
+    "batch",
+    "destroy",
+    "watch",
+    "inspect",
+    "validate",
+    "schema",
+    "generate",
+    "generate chain",
+    "generate walker",
+]
 WALKER = [
     *("generate", "walker", "--planes", "6", "--satellites", "11", "--altitude", "780", "--inclination", "86.4"),
     *("--pattern", "star"),

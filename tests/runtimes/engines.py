@@ -372,11 +372,16 @@ class Containerd(Engine):
         return answer.stdout.decode()
 
     def remove_containers(self) -> None:
-        for pod in self._pods:
-            stop = api_pb2.StopPodSandboxRequest(pod_sandbox_id=pod)
-            self.call("StopPodSandbox", stop, api_pb2.StopPodSandboxResponse)
-            remove = api_pb2.RemovePodSandboxRequest(pod_sandbox_id=pod)
-            self.call("RemovePodSandbox", remove, api_pb2.RemovePodSandboxResponse)
+        for pod in list(self._pods):
+            self.end_pod(pod)
+
+    def end_pod(self, pod: str) -> None:
+        """Ends a pod, with its containers."""
+        self._pods.remove(pod)
+        stop = api_pb2.StopPodSandboxRequest(pod_sandbox_id=pod)
+        self.call("StopPodSandbox", stop, api_pb2.StopPodSandboxResponse)
+        remove = api_pb2.RemovePodSandboxRequest(pod_sandbox_id=pod)
+        self.call("RemovePodSandbox", remove, api_pb2.RemovePodSandboxResponse)
 
     def __exit__(self, *arguments: object) -> None:
         super().__exit__(*arguments)

@@ -1,0 +1,222 @@
+"""What a watch perceives, under trio: notifications, files, ends of processes, container daemons."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from kokofast.endpoints import local
+from kokofast.endpoints.errors import ResolveError
+from kokofast.host.inotify import Inotify
+from kokofast.host.namespaces import HERE, NETNS_DIR, identity_at
+from kokofast.host.process_ends import ProcessEnds
+from kokofast.topology.node_kinds import NODES
+from kokofast.watch.news import News
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from kokofast.drivers.asyncio_thread import AsyncioThread
+    from kokofast.host.listener import Listener
+    from kokofast.topology.model import Node, Topology
+
+FLOOD_SECONDS = 0.02  # between two reads: what one namespace sends without end takes no whole processor
+RECONNECT_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0)
+
+
+class TrioSenses:
+    """See engine.watch.Senses. file is the topology's, None for standard input."""
+
+    def __init__(self, listener: Listener, file: str | None = None) -> None:
+        self._listener = listener
+        self._file = None if file is None else os.path.split(file)
+        self._news = News()
+        self._wake = trio.Event()
+        self._inotify = Inotify()
+        self._ends = ProcessEnds()
+        self._topology: Topology
+        self._nodes_of: dict[int, list[str]] = {}  # process -> nodes
+        self._names: dict[tuple[str, str], list[str]] = {}  # (directory, name) -> nodes
+        self._followed: dict[tuple[str, str], trio.CancelScope] = {}
+        self._nursery: trio.Nursery
+        self._thread: AsyncioThread | None = None
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Perceive in this block."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._read, self._listener, self._hear)
+                nursery.start_soon(self._read, self._inotify, self._hear_files)
+                nursery.start_soon(self._read, self._ends, self._hear_ends)
+                try:
+                    yield
+                finally:
+                    nursery.cancel_scope.cancel()
+        finally:
+            if self._thread is not None:
+                await self._thread.__aexit__(None, None, None)
+            self._inotify.close()
+            self._ends.close()
+
+    def now(self) -> float:
+        """See Senses."""
+        return trio.current_time()
+
+    async def wait(self, seconds: float | None) -> bool:
+        """See Senses."""
+        with trio.move_on_after(float("inf") if seconds is None else seconds):
+            await self._wake.wait()
+        return bool(self._news)
+
+    def take(self) -> News:
+        """See Senses."""
+        news, self._news = self._news, News()
+        self._wake = trio.Event()
+        return news
+
+    def read_file(self) -> None:
+        """Have the file read again."""
+        self._news.file = True
+        self._wake.set()
+
+    def number_of(self, identity: tuple[int, int]) -> int | None:
+        """See Senses."""
+        return self._listener.number_of(identity)
+
+    def follow(self, topology: Topology) -> None:
+        """See Senses."""
+        self._topology = topology
+        self._names = {}
+        if self._file is not None:
+            self._inotify.add(self._file[0])
+        for node in topology.nodes.values():
+            if node.kind in ("netns", "path"):
+                self._names.setdefault(os.path.split(local.path_of(node)), []).append(node.name)
+        for directory in dict.fromkeys(directory for directory, _ in self._names):
+            self._inotify.add(directory)
+        daemons: dict[tuple[str, str], list[Node]] = {}
+        for node in topology.nodes.values():
+            if NODES[node.kind].daemon:
+                from kokofast.endpoints.containers import key_of
+
+                try:
+                    key = key_of(node)
+                except ResolveError:
+                    continue
+                daemons.setdefault((key.kind, key.address), []).append(node)
+        for one in self._followed.keys() - daemons.keys():
+            self._followed.pop(one).cancel()
+        for one in daemons.keys() - self._followed.keys():
+            self._followed[one] = scope = trio.CancelScope()
+            self._nursery.start_soon(self._follow_daemon, *one, scope)
+
+    def attend(self, places: Mapping[str, tuple[str, tuple[int, int]]]) -> None:
+        """See Senses."""
+        self._inotify.add(NETNS_DIR)  # it may be new
+        self._nodes_of = {}
+        processes: dict[int, tuple[int, int]] = {}
+        for name, (path, identity) in places.items():
+            kind = self._topology.nodes[name].kind if name in self._topology.nodes else "host"
+            if kind == "pid" or NODES[kind].daemon:
+                pid = int(path.split("/")[2])  # /proc/PID/ns/net
+                processes[pid] = identity
+                self._nodes_of.setdefault(pid, []).append(name)
+        self._note_ends(self._ends.keep(processes))
+
+    def appeared(self, nodes: Iterable[str]) -> set[str]:
+        """See Senses."""
+        return {name for name in nodes if name in self._topology.nodes and _is_there(self._topology.nodes[name])}
+
+    # What comes
+
+    async def _read(self, source: Listener | Inotify | ProcessEnds, hear: Callable[[], None]) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(source.fileno())
+            hear()
+            if self._news:
+                self._wake.set()
+            await trio.sleep(FLOOD_SECONDS)
+
+    def _hear(self) -> None:
+        datagrams, lost = self._listener.receive()
+        for nsid, datagram in datagrams:
+            self._news.kept.add(nsid, datagram)
+        if lost:
+            self._news.kept.lose()
+
+    def _hear_files(self) -> None:
+        names, lost = self._inotify.receive()
+        self._news.everything = self._news.everything or lost
+        for name in names:
+            self._news.nodes.update(self._names.get(name, ()))
+            self._news.file = self._news.file or name == self._file
+
+    def _hear_ends(self) -> None:
+        self._note_ends(self._ends.receive())
+
+    def _note_ends(self, processes: Iterable[int]) -> None:
+        for pid in processes:
+            self._news.ended.update(self._nodes_of.get(pid, ()))
+        if self._news:
+            self._wake.set()
+
+    async def _follow_daemon(self, kind: str, address: str, scope: trio.CancelScope) -> None:
+        from kokofast.drivers.asyncio_thread import AsyncioThread
+        from kokofast.endpoints.containers import daemon_of
+
+        if self._thread is None:
+            self._thread = AsyncioThread()
+            await self._thread.__aenter__()
+        token = trio.lowlevel.current_trio_token()
+        attempt = 0
+        refusal = ""
+
+        def changed() -> None:
+            nonlocal attempt, refusal
+            if refusal:
+                self._news.daemons.append((daemon.title, ""))
+            attempt, refusal = 0, ""
+            self._news.nodes.update(self._nodes_at(kind, address))
+            self._wake.set()
+
+        async def stream() -> None:
+            try:
+                async for _ in daemon.changes():
+                    token.run_sync_soon(changed)
+            finally:
+                await daemon.close()
+
+        with scope:
+            while True:
+                daemon = daemon_of(kind, address)
+                try:
+                    await self._thread.call(stream)
+                    reason = "the daemon has ended its events"
+                except ResolveError as error:
+                    reason = str(error)
+                if not refusal:
+                    self._news.daemons.append((daemon.title, reason))
+                    self._wake.set()
+                refusal = reason
+                await trio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
+                attempt += 1
+
+    def _nodes_at(self, kind: str, address: str) -> Iterable[str]:
+        from kokofast.endpoints.containers import key_of
+
+        for node in self._topology.nodes.values():
+            if node.kind == kind and key_of(node)[:2] == (kind, address):
+                yield node.name
+
+
+def _is_there(node: Node) -> bool:
+    if NODES[node.kind].daemon:
+        return False
+    found, own = identity_at(local.path_of(node)), identity_at(HERE)
+    return found is not None and own is not None and found[0] == own[0]  # all namespaces are on one file system
