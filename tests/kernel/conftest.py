@@ -150,9 +150,18 @@ def lab(tmp_path: Path, netns: NamespaceFactory, kokofast: RunKokofast) -> Itera
 
 
 def state(*names: str) -> str:
-    """All that ``ip`` shows of these namespaces, to be compared byte for byte."""
+    """All that ``ip`` shows of these namespaces, to be compared byte for byte.
+
+    But for "tentative", which the kernel takes away by itself after a second or two.
+    """
     shown = "link show\naddress show\nroute show\n"
-    return "\n".join(f"{name}:\n{ip(name, '-d', '-batch', '-', input=shown)}" for name in names)
+    texts = [f"{name}:\n{ip(name, '-d', '-batch', '-', input=shown)}" for name in names]
+    return "\n".join(texts).replace(" tentative", "")
+
+
+def are_unique(*names: str) -> bool:
+    """Whether the kernel has found out that no IPv6 address of these namespaces is anyone else's."""
+    return not any("tentative" in ip(name, "address", "show") for name in names)
 
 
 def answers(namespace: str, address: str) -> bool:

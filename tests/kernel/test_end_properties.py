@@ -12,7 +12,7 @@ import pytest
 
 from kokofast.ends.link_local import made_of
 from tests.conftest import addresses, ip, ip_batch, ip_json, links
-from tests.kernel.conftest import Lab, Start, Watch, kill_midway, ping, refused_by_the_kernel, state, until
+from tests.kernel.conftest import Lab, Start, Watch, are_unique, kill_midway, ping, refused_by_the_kernel, state, until
 from tests.kernel.test_kinds import refused
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -90,7 +90,7 @@ class TestMaster:
         lab.batch()
         # A bridge does not take the parent of a macvlan, which only the kernel knows.
         ip(a, "link", "add", "link", "e1", "name", "m1", "type", "macvlan")
-        until(lambda: "tentative" not in state(a, b), "the link-local addresses are known to be unique")
+        until(lambda: are_unique(a, b), "the link-local addresses are known to be unique")
         before = seen_of(a, b)
         lab.write(
             [
@@ -182,7 +182,7 @@ class TestAltnames:
             {"endpoints": [end(a, "e1", altnames=["four"]), f"{b}:e1"]},
             refused_by_the_kernel(a),
         ]
-        until(lambda: "tentative" not in state(a, b), "the link-local addresses are known to be unique")
+        until(lambda: are_unique(a, b), "the link-local addresses are known to be unique")
         before = seen_of(a, b)
         lab.write(rows)
         assert lab.kokofast("batch", lab.file).returncode == 1
@@ -292,12 +292,12 @@ class TestLinkLocal:
         lab.write([{"endpoints": [f"{a}:e0", f"{b}:e0"]}])
         lab.batch()
         refused_row = refused_by_the_kernel(a)
-        until(lambda: "tentative" not in state(a, b), "the link-local addresses are known to be unique")
+        until(lambda: are_unique(a, b), "the link-local addresses are known to be unique")
         before = seen_of(a, b)
         rows = [{"endpoints": [f"{a}:e0", f"{b}:e0"]}, {"endpoints": [f"{a}:e1", f"{b}:e1"]}, refused_row]
         lab.write(rows, defaults={"link_local": False})
         assert lab.kokofast("batch", lab.file).returncode == 1
-        until(lambda: "tentative" not in state(a, b), "the link-local addresses are known to be unique")
+        until(lambda: are_unique(a, b), "the link-local addresses are known to be unique")
         assert seen_of(a, b) == before
 
     def test_csv(self, lab: Lab, tmp_path: Path) -> None:

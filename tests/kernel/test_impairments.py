@@ -64,7 +64,7 @@ class Pair:
 
     def state(self) -> str:
         """All that ip and tc show."""
-        shown = state(self.a, self.b).replace(" tentative", "")
+        shown = state(self.a, self.b)
         return shown + tc(self.a, "-d qdisc show") + tc(self.b, "-d qdisc show")
 
 
