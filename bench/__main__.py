@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import NoReturn
 
-from bench import figures, labs, measure, report, scale
+from bench import figures, labs, live, measure, report, scale
 from bench.contender import FLOOR, OURS, PHASES, ROOT, UP
 from bench.contenders import UP_THREADS, Floor, compile_floor, contenders
 from bench.peers.golang import Go
@@ -61,6 +61,7 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     held("--figures", action="store_true", help="measure what kokofast is held to, and compare it with its limits")
     held("--scale", action="store_true", help="measure up to 20,000 links, namespaces included")
     held("--labs", action="store_true", help="measure rates, routes and LANs, and compare them with their limits")
+    held("--live", action="store_true", help="change all links of a constellation each second, and see how late it is")
     add("--divide", type=int, default=1, metavar="N", help="with one of these: smaller sizes, only to see that it runs")
     add("--json", type=Path, metavar="FILE", help="write all measurements to FILE")
     add("--plots", type=Path, metavar="DIRECTORY", help="write pictures (needs matplotlib)")
@@ -73,9 +74,9 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
         options.repeat = 1 if options.scale else 5
     if options.repeat < 1 or min(options.links) < 1 or options.divide < 1:
         parser.error("--repeat, --links and --divide must be at least 1")
-    is_held = options.figures or options.scale or options.labs
+    is_held = options.figures or options.scale or options.labs or options.live
     if options.divide > 1 and not is_held:
-        parser.error("--divide goes with --figures, --scale or --labs")
+        parser.error("--divide goes with --figures, --scale, --labs or --live")
     if options.plots and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plots needs matplotlib: pip install '.[bench]'")
     if options.patience is None:
@@ -123,37 +124,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("python -m bench: needs root, it makes network namespaces")
         return 2
     prefix = f"kfb{os.getpid()}-"
-    if options.scale:
-        measure.allow_open_files(FILES_A_LINK * max(block.links for block in plan(options)))
     results = report.Results(report.describe_machine())
     with TemporaryDirectory(prefix=prefix) as temporary:
-        directory = Path(temporary)
-        floor = compile_floor(directory)
-        blocks = plan(options)
-        go = Go.compile(directory) if any(name.startswith("go-") for one in blocks for name in one.phases) else None
-        everyone = contenders(floor, go)
         # As pip leaves an installed package; in a checkout, PYTHONDONTWRITEBYTECODE may forbid the first run to.
         compileall.compile_dir(ROOT / "kokofast", quiet=2)
-        # File caches, kernel modules: paid once here, by nobody.
-        warm_up = Runner(directory, report.Results({}), 1, quiet=True)
-        warm_up.in_turns(Chain(prefix, WARM_UP_LINKS), [everyone[OURS], everyone[FLOOR]])
-        threads = options.floor_threads or best_floor_threads(floor, directory, prefix)
-        for one in everyone.values():
-            if isinstance(one, Floor):
-                one.threads = threads
-        results.note(f"the floor works with {threads} threads")
-        if options.divide > 1:
-            results.note(f"all sizes are divided by {options.divide}: these are not the figures")
-        runner = Runner(directory, results, options.repeat, options.patience)
-        # With --labs blocks are compared with each other, so they take turns as well.
-        rounds = options.repeat if options.labs else 1
-        for block in blocks * rounds:
-            scenario = SCENARIOS[block.scenario](prefix, block.links)
-            taking_part = [everyone[name] for name in block.phases]
-            runner.in_turns(scenario, taking_part, block.phases, options.repeat * block.times_runs // rounds)
+        if options.live:
+            played = list(live.measure(prefix, results, Path(temporary), options.divide))
+        else:
+            compare(options, prefix, results, Path(temporary))
+            played = []
     results.machine["load_after"] = os.getloadavg()[0]
-    print(report.markdown(results))
+    if options.divide > 1:
+        results.note(f"all sizes are divided by {options.divide}: these are not the figures")
+    print(live.report(results, played) if options.live else report.markdown(results))
     found = list(figures.figures(results, options.divide)) if options.figures else []
+    found += live.figures(played)
     found += labs.figures(results) if options.labs else []
     lines = list(scale.lines(results)) if options.scale else []
     if found:
@@ -161,7 +146,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if lines:
         print(f"\n{scale.markdown(lines)}")
     document = report.as_json(
-        results, [{**one._asdict(), "met": one.met} for one in found], [one._asdict() for one in lines]
+        results,
+        [{**one._asdict(), "met": one.met} for one in found],
+        [one._asdict() for one in lines],
+        [one._asdict() for one in played],
     )
     if options.json:
         options.json.write_text(json.dumps(document, indent=2) + "\n")
@@ -169,6 +157,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         for file in plot(document, options.plots, options.plot_format):
             say(f"wrote {file}")
     return 1 if results.failed else 0
+
+
+def compare(options: argparse.Namespace, prefix: str, results: report.Results, directory: Path) -> None:
+    """Let the contenders make, find and destroy links."""
+    blocks = plan(options)
+    if options.scale:
+        measure.allow_open_files(FILES_A_LINK * max(block.links for block in blocks))
+    floor = compile_floor(directory)
+    go = Go.compile(directory) if any(name.startswith("go-") for one in blocks for name in one.phases) else None
+    everyone = contenders(floor, go)
+    # File caches, kernel modules: paid once here, by nobody.
+    warm_up = Runner(directory, report.Results({}), 1, quiet=True)
+    warm_up.in_turns(Chain(prefix, WARM_UP_LINKS), [everyone[OURS], everyone[FLOOR]])
+    threads = options.floor_threads or best_floor_threads(floor, directory, prefix)
+    for one in everyone.values():
+        if isinstance(one, Floor):
+            one.threads = threads
+    results.note(f"the floor works with {threads} threads")
+    runner = Runner(directory, results, options.repeat, options.patience)
+    # With --labs blocks are compared with each other, so they take turns as well.
+    rounds = options.repeat if options.labs else 1
+    for block in blocks * rounds:
+        scenario = SCENARIOS[block.scenario](prefix, block.links)
+        taking_part = [everyone[name] for name in block.phases]
+        runner.in_turns(scenario, taking_part, block.phases, options.repeat * block.times_runs // rounds)
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -143,14 +143,14 @@ def check_no_mirror(a: End) -> None:
         raise WrongState(f"{a.namespace}: lo still has {done.stdout.strip()}")
 
 
-def check_rates(namespace: str, interfaces: Sequence[str], rate: int) -> None:
-    """Raise WrongState unless these interfaces have a tbf at the root, of this rate in bytes a second."""
+def check_rates(namespace: str, rates: Mapping[str, int]) -> None:
+    """Raise WrongState unless these interfaces have a tbf at the root, of these rates in bytes a second."""
     found = {
         one["dev"]: one["options"]["rate"]
         for one in _json("tc", "-n", namespace, "-j", "qdisc", "show")
         if one.get("root") and one["kind"] == "tbf"
     }
-    for interface in interfaces:
+    for interface, rate in rates.items():
         if found.get(interface) != rate:
             raise WrongState(f"{namespace}: {interface} has the rate {found.get(interface)}, should have {rate}")
 

@@ -31,6 +31,7 @@ def plot(result: dict[str, Any], directory: Path, suffix: str = "svg") -> list[P
 
     ``SCENARIO-PHASE``: time against links, a line for each contender, log axes, where there is more than one size.
     ``stages-PHASE``: where kokofast's time goes, for each scenario and size.
+    ``live-ENDS``: when the epochs of a constellation were done, a line for each player.
 
     Args:
         result: As report.as_json() returns it.
@@ -55,6 +56,10 @@ def plot(result: dict[str, Any], directory: Path, suffix: str = "svg") -> list[P
             chosen = [row for row in _where(rows, phase=phase) if row["stages"]]
             if chosen:
                 made.append(stages(chosen, directory / f"stages-{phase}.{suffix}"))
+        players = result.get("live", [])
+        for ends in dict.fromkeys(one["ends"] for one in players):
+            chosen = [one for one in players if one["ends"] == ends]
+            made.append(lateness(chosen, directory / f"live-{ends}.{suffix}"))
     return made
 
 
@@ -113,6 +118,31 @@ def stages(rows: list[dict[str, Any]], file: Path) -> Path:
     axes.grid(True, axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     figure.legend(loc="outside right upper", reverse=True)  # from top to bottom, as the stages
+    return _save(figure, file)
+
+
+def lateness(players: list[dict[str, Any]], file: Path) -> Path:
+    """Draw how long after its time each epoch was done. An epoch of a sample is drawn as long as one of all ends."""
+    from matplotlib import pyplot, ticker
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for number, one in enumerate(players):
+        at, begun, done = zip(*one["epochs"], strict=True)
+        times = one["ends"] / one["changed"]
+        late = [end - due + (times - 1) * (end - start) for due, start, end in zip(at, begun, done, strict=True)]
+        name = one["player"] if times == 1 else f"{one['player']} (of {one['changed']} ends)"
+        width = 2.5 if one["player"] == OURS else 1.2
+        axes.plot(at, late, color=f"C{number}", marker=MARKERS[number], markersize=4, linewidth=width, label=name)
+    axes.set(yscale="log", xlabel="seconds", ylabel="seconds from the time of an epoch until it was done")
+    first = players[0]
+    axes.set_title(
+        f"{first['planes'] * first['per_plane']:,} satellites, all {first['ends']:,} ends changed each second"
+    )
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.minorticks_off()
+    axes.grid(True, alpha=0.3)
+    figure.legend(loc="outside right upper")
     return _save(figure, file)
 
 

@@ -209,15 +209,19 @@ def describe(machine: dict[str, Any]) -> str:
 
 
 def as_json(
-    results: Results, figures: Sequence[Mapping[str, Any]] = (), scale: Sequence[Mapping[str, Any]] = ()
+    results: Results,
+    figures: Sequence[Mapping[str, Any]] = (),
+    scale: Sequence[Mapping[str, Any]] = (),
+    live: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return the rows of the table, the figures, the scale, and every single measurement, for programs."""
+    """Return the rows of the table, the figures, the scale, what was live, and every measurement, for programs."""
     return {
         "machine": results.machine,
         "rows": [dataclasses.asdict(row) for row in rows(results)],
         "growth": list(growth(results)),
         "figures": figures,
         "scale": scale,
+        "live": live,
         "measurements": [
             {"scenario": scenario, "links": size, "phase": phase, "contender": contender, **dataclasses.asdict(one)}
             for (scenario, size, phase, contender), taken in results.measurements.items()

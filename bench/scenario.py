@@ -285,7 +285,7 @@ class Rated(Scenario):
         if len(names) > MESH_NODES:
             names = sorted({end.namespace for link in self.sample() for end in link.ends})
         for name in names:
-            judge.check_rates(name, [end.interface for end in self.ends[name]], mbit * 10**6 // 8)
+            judge.check_rates(name, {end.interface: mbit * 10**6 // 8 for end in self.ends[name]})
 
 
 class ChainRate(Rated, Chain):

@@ -160,7 +160,7 @@ def test_a_line_of_the_scale_has_all_phases(results: Results) -> None:
         (["--scenario", "ring"], "unknown scenario ring; there are chain, chain-create"),
         (["--phase", "down"], "unknown phase down; there are up, change, unchanged, destroy"),
         (["--repeat", "0"], "must be at least 1"),
-        (["--divide", "10"], "--divide goes with --figures, --scale or --labs"),
+        (["--divide", "10"], "--divide goes with --figures, --scale, --labs or --live"),
         (["--figures", "--scale"], "not allowed with argument --figures"),
         (["--labs", "--scale"], "not allowed with argument --labs"),
     ],
@@ -178,7 +178,7 @@ def commands(document: str) -> list[argparse.Namespace]:
 
 
 @pytest.mark.parametrize(
-    ("document", "number"), [("bench/README.md", 5), ("README.md", 1), ("docs/notes/performance.md", 1)]
+    ("document", "number"), [("bench/README.md", 6), ("README.md", 1), ("docs/notes/performance.md", 1)]
 )
 def test_the_commands_of_a_document_are_understood(document: str, number: int) -> None:
     assert len(commands(document)) == number
