@@ -21,7 +21,7 @@ from kokofast.topology.nodes import identity
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.routes import check_routes
 from kokofast.topology.rules import INVALID, PROPERTY_KEYS, Rule, shape
-from kokofast.topology.values import quote
+from kokofast.topology.values import NODE_NAME_BYTES, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -225,9 +225,15 @@ class LiveTopology:
         return None if found is None else self._taken.get((found, ifname))
 
     def split(self, text: str) -> tuple[str, str]:
-        """Return node and interface of ``node:interface``."""
+        """Return node and interface of ``node:interface``; addresses behind it, as the file has them, are passed over."""
         node, _, ifname = text.rpartition(":")
-        return node, ifname
+        if node in self._identities:
+            return node, ifname
+        # As in the file: the longest node name with a colon in it, else up to the first colon.
+        head = text[: NODE_NAME_BYTES + 1].rpartition(":")[0]
+        while ":" in head and head not in self._identities:
+            head = head.rpartition(":")[0]
+        return head, text[len(head) + 1 :].partition(":")[0]
 
     def between(self, one: str, other: str) -> list[Key]:
         """Return the links between two nodes."""

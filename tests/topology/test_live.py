@@ -58,6 +58,10 @@ def problems(changes: dict[str, Any], **more: Any) -> list[str]:
     [
         ({"set": [{"endpoints": ["a:e0", "b:e0"], "rate": "2mbit"}]}, [{**LINKS[0], "rate": "2mbit"}, *LINKS[1:]]),
         ({"set": [{"endpoints": ["b:e0", "a:e0"], "rate": "2mbit"}]}, [{**LINKS[0], "rate": "2mbit"}, *LINKS[1:]]),
+        (  # as the file may have them
+            {"set": [{"endpoints": ["a:e0:10.0.0.1/24,10.1.0.1/24", "b:e0:2001:db8::1/64"], "rate": "2mbit"}]},
+            [{**LINKS[0], "rate": "2mbit"}, *LINKS[1:]],
+        ),
         ({"set": [{"endpoints": ["a", "b"], "rate": "2mbit"}]}, [{**LINKS[0], "rate": "2mbit"}, *LINKS[1:]]),
         ({"set": [{"endpoints": ["c", "b"], "delay": None}]}, [LINKS[0], {**LINKS[1], "delay": "0s"}, LINKS[2]]),
         ({"set": [{"endpoints": ["c", "a"], "rate": "2mbit"}]}, [*LINKS[:2], {**LINKS[2], "rate": "2mbit"}]),
