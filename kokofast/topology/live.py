@@ -225,7 +225,7 @@ class LiveTopology:
         return None if found is None else self._taken.get((found, ifname))
 
     def split(self, text: str) -> tuple[str, str]:
-        """Return node and interface of ``node:interface``; addresses behind it, as the file has them, are passed over."""
+        """Return node and interface of ``node:interface``; the file may have addresses behind it."""
         node, _, ifname = text.rpartition(":")
         if node in self._identities:
             return node, ifname
