@@ -61,6 +61,10 @@ _NEEDS = {
     **{f"{name}_correlation": name for name in CORRELATED if name != "delay"},
 }
 
+# Those that were asked for before: thousands of ends have the same impairments.
+_SHAPERS: dict[tuple[object, ...], Shaper | None] = {}
+_MAX_SHAPERS = 64
+
 
 class Shaper:
     """A qdisc at the root of an interface.
@@ -110,6 +114,15 @@ def shaper_for(wanted: Mapping[str, int], mtu: int) -> Shaper | None:
         mtu: The largest that the interface has. One below that of Ethernet makes no difference: it may be lowered for a
             while.
     """
+    key = mtu, *wanted.items()
+    if key not in _SHAPERS:
+        if len(_SHAPERS) >= _MAX_SHAPERS:
+            _SHAPERS.clear()
+        _SHAPERS[key] = _shaper_for(wanted, mtu)
+    return _SHAPERS[key]
+
+
+def _shaper_for(wanted: Mapping[str, int], mtu: int) -> Shaper | None:
     asked = {name for name in IMPAIRMENTS if wanted.get(name)}
     if not asked:
         return None

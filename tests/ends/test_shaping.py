@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kokofast.ends import shaping
 from kokofast.ends.shaping import IMPAIRMENTS, JITTER_MAX, Shaper, contradiction, options_of, shaper_for, shaper_in
 from kokofast.topology.units import DAY_NS, RATE_MAX, SHARE_MAX, parse_rate, parse_share, parse_time
 
@@ -167,3 +168,18 @@ def test_another_tbf(rate: str) -> None:
     ):
         assert not first.is_like(Shaper("tbf", {**first.numbers, name: number})), name
     assert not first.is_like(shaper(rate=parse_rate(rate), loss=1))
+
+
+def test_ends_with_the_same_impairments_share_what_was_computed() -> None:
+    first = shaper_for({"rate": 1000, "delay": 5}, 1500)
+    assert shaper_for({"rate": 1000, "delay": 5}, 1500) is first
+    for other, mtu in (({"rate": 1000}, 1500), ({"rate": 1000, "delay": 5}, 9000), ({"delay": 1000, "rate": 5}, 1500)):
+        found = shaper_for(other, mtu)
+        assert found is not None
+        assert found is not first
+        assert found.numbers["rate"] == other["rate"]
+    for number in range(1, 1000):  # what is kept is bounded
+        found = shaper_for({"rate": number}, 1500)
+        assert found is not None
+        assert found.numbers["rate"] == number
+    assert len(shaping._SHAPERS) <= shaping._MAX_SHAPERS
