@@ -217,6 +217,10 @@ def _schema(options: argparse.Namespace) -> int:
         from kokofast.cli.result_schema import schema
     elif options.of == "events":
         from kokofast.watch.events import schema
+    elif options.of == "timeline":
+        from kokofast.timeline.json_schema import schema
+    elif options.of == "played":
+        from kokofast.cli.result_schema import schema_of_played as schema
     else:
         from kokofast.topology import schema
     print_json(schema())

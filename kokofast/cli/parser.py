@@ -242,6 +242,11 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_play(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     play = _add(commands, "play", "bring FILE up, and change its links as TIMELINE says")
+    assert isinstance(play, Parser)
+    play.fill = _fill_play
+
+
+def _fill_play(play: Parser) -> None:
     play.add_argument("file", metavar="FILE", help=FILE_HELP)
     play.add_argument(
         "timeline",
@@ -289,13 +294,14 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     validate = _add(commands, "validate", "print what is wrong with FILE, or nothing; touches nothing")
     validate.add_argument("file", metavar="FILE", help=FILE_HELP)
     validate.add_argument("--name", metavar="LAB", help="the lab's name")
-    schema = _add(commands, "schema", "print the JSON Schema of links.json, of the result, or of events")
+    schema = _add(commands, "schema", "print the JSON Schema of links.json, or of what kokofast prints and reads else")
     schema.add_argument(
         "of",
         nargs="?",
-        choices=("file", "result", "events"),
+        choices=("file", "result", "events", "timeline", "played"),
         default="file",
-        help="result: what --format json prints; events: what watch prints",
+        help="result: what --format json prints; events: what watch prints; timeline: a line that play reads; "
+        "played: one that it prints",
     )
 
 

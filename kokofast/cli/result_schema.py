@@ -80,6 +80,58 @@ STEPS = {
 }
 
 
+SECONDS = {"type": "number", "minimum": 0}
+COUNTS_OF_EPOCH = _counts("created", "updated", "removed")
+EPOCH = _object(
+    {
+        "at": {"type": "number", "minimum": 0, "description": "the epoch's time in the timeline"},
+        "begun": SECONDS,
+        "done": SECONDS,
+        "lateness": {"type": "number", "minimum": 0, "description": "how long after its time it began"},
+        "status": {"enum": ["applied", "unchanged", "invalid", "rolled_back", "partial"]},
+        "changes": COUNTS_OF_EPOCH,
+    },
+    {
+        "round": {"type": "integer", "minimum": 0, "description": "with --loop: rounds before this one"},
+        "merged": {"type": "integer", "minimum": 2, "description": "how many epochs were done as one"},
+        "run": {"type": "array", "items": _object({"node": TEXT, "pid": COUNT})},
+        "errors": {"type": "array", "items": ERROR},
+        "left": TEXTS,
+    },
+    doc="an epoch; times are in seconds since the start",
+)
+SUMMARY = _object(
+    {
+        "summary": _object(
+            {
+                "epochs": COUNT,
+                "refused": COUNT,
+                "missed": {"type": "integer", "minimum": 0, "description": "epochs that did not begin in their time"},
+                "changes": COUNT,
+                "lateness": _object({"p50": SECONDS, "p99": SECONDS, "worst": SECONDS}),
+                "longest": {"type": "number", "minimum": 0, "description": "how long an epoch took at most"},
+                "seconds": SECONDS,
+            }
+        )
+    },
+    doc="the last line",
+)
+PLANNED = _object(
+    {"at": {"type": ["number", "null"]}, "changes": _counts("set", "add", "remove")},
+    {"run": {"type": "array", "items": _object({"node": TEXT, "command": TEXTS})}},
+    doc="an epoch of a dry run, with the number of its entries",
+)
+
+
+def schema_of_played() -> dict[str, Any]:
+    """Return the schema of a line that play prints."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A line that kokofast play prints",
+        "anyOf": [EPOCH, SUMMARY, PLANNED],
+    }
+
+
 def schema() -> dict[str, Any]:
     """Return the schema."""
     found = _object(

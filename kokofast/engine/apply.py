@@ -11,7 +11,7 @@ from kokofast.host.lock import is_locked
 from kokofast.ops.executor import Executor
 from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load
-from kokofast.plan.left_over import count_left_over
+from kokofast.plan.left_over import count_left_over, has_leaving
 from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.plan import CREATE, UPDATE, nodes_of
 from kokofast.topology.problems import Problem
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from kokofast.drivers import Driver
     from kokofast.engine.prune import LeftOver
+    from kokofast.engine.replaced import Replaced
     from kokofast.engine.result_types import Progress
     from kokofast.engine.snapshot import Survey
     from kokofast.host.kernel import Kernel
@@ -149,7 +150,8 @@ class Run:
                 whole, lost = leave_out(topology, survey)
                 if whole.links:
                     topology, missing, survey.problems = whole, survey.problems, []
-            plan = plan_of(topology, survey, self.kernel, self.dry_run)
+            replaced = self._find_replaced(topology, survey)
+            plan = plan_of(topology, survey, self.kernel, self.dry_run, leaving=replaced.asides if replaced else ())
             if self.create_only:
                 only_new(plan, survey, self.kernel.boot_id())
         await self.driver.sleep(0)  # a run that was stopped during the survey has no result
@@ -173,9 +175,45 @@ class Run:
             _count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
         if left_over is not None:
             await self._settle_left_over(left_over)
-        elif not plan.problems and not missing and not self.create_only and result.status != ROLLED_BACK:
+        if replaced is not None:
+            executor = Executor(self.kernel, survey.handles, survey.observed, is_alone=is_alone)
+            await self._settle_replaced(replaced, applied.executor if applied is not None else executor)
+        if (
+            left_over is None
+            and not plan.problems
+            and not missing
+            and not self.create_only
+            and result.status != ROLLED_BACK
+        ):
             _note_left_over(topology, survey, self.kernel, result)
         return applied
+
+    def _find_replaced(self, topology: Topology, survey: Survey) -> Replaced | None:
+        """Return the links that have to go first; None for none, as nearly always."""
+        if self.create_only or survey.problems or self.problems:
+            return None
+        if not self.prune and not has_leaving(topology.name, survey.observed):
+            return None
+        from kokofast.engine.replaced import find_replaced
+
+        found = find_replaced(topology, survey, self.kernel.boot_id(), prune=self.prune)
+        return found if found.ends else None
+
+    async def _settle_replaced(self, replaced: Replaced, executor: Executor) -> None:
+        """Delete links that gave their names away, or tell which would be."""
+        result = self.result
+        if self.dry_run and result.status in (PLANNED, UNCHANGED):
+            from kokofast.plan.step import Step
+
+            result.planned += [Step("delete", "link", name=title) for title in replaced.titles]
+            result.status = PLANNED
+            removed = len(replaced.titles)
+        elif result.status in (APPLIED, UNCHANGED):
+            result.status = APPLIED
+            removed = await replaced.delete(executor, self.driver, result, self.progress)
+        else:
+            return
+        result.links["removed"] = result.links.get("removed", 0) + removed
 
     async def _find_left_over(self, survey: Survey) -> LeftOver:
         from kokofast.engine.prune import find_left_over  # only --prune needs it

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from kokofast.drivers import LabLocked, run_all
 from kokofast.engine.apply import Run
 from kokofast.engine.groundwork import is_to_do, needed_by, plan_of, see_for
-from kokofast.engine.result import APPLIED, INVALID, PARTIAL, UNCHANGED, Failure, Result
-from kokofast.engine.rollback import tear_down
+from kokofast.engine.replaced import Replaced
+from kokofast.engine.result import APPLIED, INVALID, UNCHANGED, Failure, Result
 from kokofast.engine.snapshot import LOOK_CHUNK, Survey
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.ops.configure_end import encode
@@ -17,11 +17,9 @@ from kokofast.ops.dumps import look_into
 from kokofast.ops.executor import Executor
 from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load
-from kokofast.plan.observed import Interface, Namespace
-from kokofast.plan.operations import ConfigureEnd, SetAside
-from kokofast.plan.ownership import APART, alias_of, lab_of
+from kokofast.plan.operations import ConfigureEnd
+from kokofast.plan.ownership import alias_of, lab_of
 from kokofast.plan.plan import nodes_of
-from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.live import LiveTopology, is_same_link
 from kokofast.topology.loader import collector_paused
 from kokofast.topology.model import Link, Node
@@ -52,8 +50,7 @@ class Prepared:
         self.numbers: list[int] = []  # of the namespaces of the part in the session
         self.applied: Applied | None = None
         self.run: Run
-        self.going: list[OwnedEnd] = []
-        self.titles: list[str] = []  # of the links that go
+        self.replaced = Replaced()
 
 
 class Session:
@@ -114,7 +111,7 @@ class Session:
     async def _begin(self, notes: Sequence[str]) -> None:
         result = self.result
         run = self._run(self._topology, result)
-        run.progress = self._progress
+        run.progress, run.prune = self._progress, True
         await run.go(notes, is_alone=self._is_alone)
         if result.status not in (APPLIED, UNCHANGED):
             return
@@ -161,7 +158,7 @@ class Session:
             self._stale.update(prepared.numbers)
             return result
         self._keep(prepared)
-        if prepared.going:
+        if prepared.replaced.ends:
             await self._delete(prepared)
         return result
 
@@ -198,10 +195,10 @@ class Session:
         if survey.problems:
             result.status, result.errors = INVALID, _failures(survey.problems)
             return
-        problems, leaving = self._leaving(prepared, gone, links)
+        problems = self._leaving(prepared, gone, links)
         if whole:
             problems += _still_needed(topology, gone)
-        plan = plan_of(topology, survey, self._kernel, leaving=leaving, links_only=not whole)
+        plan = plan_of(topology, survey, self._kernel, leaving=prepared.replaced.asides, links_only=not whole)
         plan.problems += problems
         if is_to_do(topology, plan, result):
             load(plan.operations)
@@ -293,17 +290,15 @@ class Session:
         chunk = max(min(LOOK_CHUNK, self._kernel.capacity), 1)
         await run_all(self._driver, handles, execute, workers=1, chunk=chunk, report=report)
 
-    def _leaving(
-        self, prepared: Prepared, gone: Sequence[tuple[Link, str]], links: Sequence[Link]
-    ) -> tuple[list[Problem], list[SetAside]]:
+    def _leaving(self, prepared: Prepared, gone: Sequence[tuple[Link, str]], links: Sequence[Link]) -> list[Problem]:
         """Find the interfaces of links that go; those whose names are needed are set aside."""
         part, lab = prepared.part, self.live.name
         boot = self._kernel.boot_id()
         needed = {(part.places[end.node], end.ifname) for link in links for end in link.ends}
         problems: list[Problem] = []
-        leaving: list[SetAside] = []
         for link, place in gone:
             aliases = alias_of(lab, link), alias_of(lab, Link(link.kind, link.ends[::-1]))
+            prepared.replaced.titles.append(link.title())
             for end in link.ends:
                 number = part.places[end.node]
                 namespace = part.observed[number]
@@ -313,16 +308,9 @@ class Session:
                 if lab_of(interface, namespace, boot, lab) != lab or interface.alias not in aliases:
                     problems.append(Problem(place, f"{end.node}:{end.ifname} is not of this link any more; it stays"))
                     continue
-                group = interface.group & ~APART
-                if (number, end.ifname) in needed:
-                    aside = SetAside(number, interface.ifindex, end.ifname, group, link.title(), place)
-                    leaving.append(aside)
-                    part.observed[number] = namespace = _renamed(namespace, interface, aside)
-                    group |= APART
-                owned = OwnedEnd(number, interface.ifindex, group, lab, len(prepared.titles))
-                prepared.going.append(owned)
-            prepared.titles.append(link.title())
-        return problems, leaving
+                is_needed = (number, end.ifname) in needed
+                prepared.replaced.add(part, number, interface, lab, is_needed=is_needed, place=place)
+        return problems
 
     # Afterwards
 
@@ -331,7 +319,7 @@ class Session:
         applied, survey = prepared.applied, self._survey
         for place, number in enumerate(prepared.numbers):
             survey.handles[number] = prepared.part.handles[place]
-        if prepared.going:
+        if prepared.replaced.ends:
             self._stale.update(prepared.numbers)
         for operation in applied.plan.operations if applied is not None else ():
             namespace = None
@@ -353,14 +341,8 @@ class Session:
             if prepared.applied is not None
             else Executor(self._kernel, prepared.part.handles, prepared.part.observed, is_alone=self._is_alone)
         )
-        with self._driver.shielded(), result.stage("delete"):
-            done = await tear_down(executor, prepared.going, {}, self._driver)
-        result.links["removed"] = len(done.links)
-        result.status = PARTIAL if done.failed_links else APPLIED
-        result.errors += [
-            Failure(prepared.titles[link], f"the link cannot be deleted: {refusal}", refusal.errno)
-            for link, refusal in sorted(done.failed_links.items())
-        ]
+        result.status = APPLIED
+        result.links["removed"] = await prepared.replaced.delete(executor, self._driver, result)
 
     def _run(self, topology: Topology, result: Result) -> Run:
         run = Run(topology, self._driver, self._kernel, result)
@@ -374,18 +356,6 @@ def is_in_place(operation: ConfigureEnd) -> bool:
     if change.attributes or change.up is not None or change.add or change.remove or operation.undo is None:
         return False
     return all(one.name in IN_PLACE for one in change.properties)
-
-
-def _renamed(namespace: Namespace, interface: Interface, aside: SetAside) -> Namespace:
-    """Return what is in a namespace when an interface has been set aside."""
-    interfaces = {aside.other_name if name == aside.ifname else name: one for name, one in namespace.interfaces.items()}
-    found = Namespace(namespace.identity, interfaces, namespace.loopback_alias, namespace.mirrors)
-    other = Interface.__new__(Interface)
-    for slot in Interface.__slots__:
-        setattr(other, slot, getattr(interface, slot))
-    other.ifname, other.group = aside.other_name, aside.group | APART
-    interfaces[aside.other_name] = other
-    return found
 
 
 def _bare(nodes: Mapping[str, Node]) -> dict[str, Node]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.plan.ownership import group_of, lab_of
+from kokofast.plan.ownership import APART, group_of, lab_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,3 +39,14 @@ def count_left_over(
         and lab_of(interface, namespace, boot, topology.name) == topology.name
     }
     return len(found)
+
+
+def has_leaving(lab: str, observed: Sequence[Namespace | None]) -> bool:
+    """Whether there are interfaces in the group of those that are being deleted: a run was killed."""
+    group = group_of(lab) | APART
+    return any(
+        interface.group == group
+        for namespace in observed
+        if namespace is not None
+        for interface in namespace.interfaces.values()
+    )

@@ -31,6 +31,7 @@ COMMANDS = [
     "destroy",
     "watch",
     "inspect",
+    "play",
     "validate",
     "schema",
     "generate",

@@ -78,8 +78,8 @@ def greeted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     module.locate = lambda applied, operation, refusal, obstacle: Problem("$.links[0]", refusal.strerror)
     module.describe = lambda plan, operation: Step("create", "greeting", name="hello")
 
-    def with_greeting(*arguments: Any) -> Plan:
-        plan = plan_of(*arguments)
+    def with_greeting(*arguments: Any, **more: Any) -> Plan:
+        plan = plan_of(*arguments, **more)
         plan.last = plan.final = plan.add(Greet(0, 0)) + 1  # type: ignore[arg-type]
         return plan
 

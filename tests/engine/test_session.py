@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -198,3 +199,63 @@ async def test_a_change_does_not_look_at_the_rest_of_the_lab(make_kernel: Kernel
         await change(session, {"set": [{"endpoint": "n3:e1", "mtu": 1400}]})
         assert len(Looked.looks) == 2
         assert [request.type for request in kernel.requests] == [RTM_SETLINK]
+
+
+HANDOVER = {"remove": [["a:sat", "b:gs0"]], "add": [["a:sat", "c:gs0"]]}
+
+
+async def test_a_run_that_was_killed_at_any_request_of_a_handover(make_kernel: KernelFactory) -> None:
+    """batch --prune then has the file's links and no other, destroy removes all."""
+
+    class Killed(BaseException):
+        pass
+
+    links: Links = [{"endpoints": ["a:sat", "b:gs0"]}, {"endpoints": ["b:x", "c:x"]}]
+    for number in range(1, 100):
+        kernel = make_kernel("a", "b", "c")
+        await batch(lab(links), kernel=kernel)
+        kernel.count_from_here()
+
+        def die(_: object, kernel: FakeKernel = kernel, number: int = number) -> None:
+            if len(kernel.requests) >= number:
+                raise Killed
+
+        kernel.before = die
+        is_over = False
+        with suppress(Killed, BaseExceptionGroup):
+            async with opened(lab(links), kernel) as session:
+                await change(session, HANDOVER)
+                is_over = True
+        kernel.before = None
+        if not is_over:
+            result = await batch(lab(links), kernel=kernel, prune=True)
+            assert result.status in ("applied", "unchanged"), (number, result.errors)
+            assert sorted(name for name in visible(kernel) if name[1] != "lo") == [
+                ("/run/netns/a", "sat"),
+                ("/run/netns/b", "gs0"),
+                ("/run/netns/b", "x"),
+                ("/run/netns/c", "x"),
+            ], number
+            assert (await batch(lab(links), kernel=kernel)).status == "unchanged"
+        await destroy("lab", kernel=kernel)
+        assert {name for _, name in visible(kernel)} == {"lo"}, number
+        if is_over:
+            assert number > 4
+            return
+    pytest.fail("it has no end")
+
+
+async def test_a_session_begins_with_what_the_file_says_after_another_one_ended_elsewhere(
+    make_kernel: KernelFactory,
+) -> None:
+    kernel = make_kernel("a", "b", "c")
+    links: Links = [{"endpoints": ["a:sat", "b:gs0"]}, {"endpoints": ["b:x", "c:x"]}]
+    for _ in range(2):
+        async with opened(lab(links), kernel) as session:
+            assert session.result.status == "applied"
+            assert (await change(session, HANDOVER)).status == "applied"
+    refused = await batch(lab(links), kernel=kernel)
+    assert "is there as part of another link of this lab" in str(refused.errors[0])
+    result = await batch(lab(links), kernel=kernel, prune=True)
+    assert (result.status, result.links["created"], result.links["removed"]) == ("applied", 1, 1)
+    assert (await batch(lab(links), kernel=kernel)).status == "unchanged"

@@ -1,0 +1,155 @@
+"""Links of the lab that go because others need their names, or because a killed run had begun to delete them."""
+
+from __future__ import annotations
+
+from kokofast.plan.diff import are_peers
+from kokofast.plan.left_over import places_in_file
+from kokofast.plan.observed import Interface, Namespace
+from kokofast.plan.operations import SetAside
+from kokofast.plan.ownership import ALIAS_PREFIX, APART, alias_of, group_of, lab_of
+from kokofast.plan.teardown import OwnedEnd
+from kokofast.topology.model import Link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.drivers import Driver
+    from kokofast.engine.result import Result
+    from kokofast.engine.result_types import Progress
+    from kokofast.engine.snapshot import Survey
+    from kokofast.ops.executor import Executor
+    from kokofast.topology.model import Topology
+
+
+class Replaced:
+    """Links that go when everything else has succeeded.
+
+    Attributes:
+        asides: Their interfaces whose names are needed.
+        ends: All of their interfaces that were seen.
+        titles: The title of each link.
+    """
+
+    def __init__(self) -> None:
+        self.asides: list[SetAside] = []
+        self.ends: list[OwnedEnd] = []
+        self.titles: list[str] = []
+
+    def add(
+        self,
+        survey: Survey,
+        number: int,
+        interface: Interface,
+        lab: str,
+        *,
+        is_needed: bool,
+        place: str,
+        link: int | None = None,
+    ) -> None:
+        """Add an interface of a link, by default the last. If its name is needed the survey has it by another one."""
+        link = len(self.titles) - 1 if link is None else link
+        group = interface.group & ~APART
+        if is_needed:
+            aside = SetAside(number, interface.ifindex, interface.ifname, group, self.titles[link], place)
+            self.asides.append(aside)
+            survey.observed[number] = _renamed(survey.observed[number], interface, aside)
+        in_group = group | APART if is_needed else interface.group
+        self.ends.append(OwnedEnd(number, interface.ifindex, in_group, lab, link))
+
+    async def delete(self, executor: Executor, driver: Driver, result: Result, progress: Progress | None = None) -> int:
+        """Delete the links, and return how many are gone. What cannot be deleted is an error of the result."""
+        from kokofast.engine.result import PARTIAL, Failure  # few runs delete any
+        from kokofast.engine.rollback import tear_down
+
+        with driver.shielded(), result.stage("delete"):
+            done = await tear_down(executor, self.ends, {}, driver, progress=progress)
+        result.errors += [
+            Failure(self.titles[link], f"the link cannot be deleted: {refusal}", refusal.errno)
+            for link, refusal in sorted(done.failed_links.items())
+        ]
+        if done.failed_links:
+            result.status = PARTIAL
+        return len(done.links)
+
+
+def find_replaced(topology: Topology, survey: Survey, boot: str, *, prune: bool) -> Replaced:
+    """Find the links in the namespaces of a file that a killed run had begun to delete.
+
+    With prune find those whose names the file needs for other links. (The rest is found by engine.prune.)
+    """
+    lab = topology.name
+    found = Replaced()
+    group = group_of(lab)
+    ours = [
+        (number, interface)
+        for number, namespace in enumerate(survey.observed)
+        if namespace is not None
+        for interface in namespace.interfaces.values()
+        if interface.group == group | APART or (prune and interface.group == group)
+    ]
+    if not ours:
+        return found
+    if prune:
+        known = {alias_of(lab, one) for link in topology.links for one in (link, Link(link.kind, link.ends[::-1]))}
+        aliases = {interface.alias for _, interface in ours if interface.group != group or interface.alias not in known}
+    else:
+        aliases = {interface.alias for _, interface in ours}
+    needed = places_in_file(topology, survey.places) if aliases - {""} else set()
+    by_alias: dict[str, list[tuple[int, Interface]]] = {alias: [] for alias in sorted(aliases - {""})}
+    for number, namespace in enumerate(survey.observed) if by_alias else ():
+        for interface in namespace.interfaces.values() if namespace is not None else ():
+            assert namespace is not None
+            if interface.alias in by_alias and lab_of(interface, namespace, boot, lab) == lab:
+                by_alias[interface.alias].append((number, interface))
+    for alias, ends in by_alias.items():
+        if prune and not any((number, interface.ifname) in needed for number, interface in ends):
+            continue
+        if ends:
+            found.titles.append(alias.removeprefix(f"{ALIAS_PREFIX}{lab}:"))
+        for number, interface in ends:
+            is_needed = (number, interface.ifname) in needed
+            found.add(survey, number, interface, lab, is_needed=is_needed, place=found.titles[-1])
+    if prune and any(not interface.alias for _, interface in ours):
+        _add_unnamed(found, topology, survey, boot)
+    return found
+
+
+def _add_unnamed(found: Replaced, topology: Topology, survey: Survey, boot: str) -> None:
+    """Add links without an alias yet, made by a run that was killed, that are not those of the file."""
+    lab = topology.name
+    links: dict[tuple[int, int], int] = {}  # the indexes of both ends -> the number of the title
+    for link in topology.links:
+        places = [survey.places[end.node] for end in link.ends]
+        there = [_at(survey, ns, end.ifname) for ns, end in zip(places, link.ends, strict=True)]
+        present = [interface for interface in there if interface is not None]
+        if all(interface.alias for interface in present):
+            continue
+        if len(present) == len(there) and (len(there) == 1 or are_peers(present)):
+            continue
+        for ns, interface in zip(places, there, strict=True):
+            namespace = survey.observed[ns]
+            if interface is None or interface.alias or namespace is None:
+                continue
+            if lab_of(interface, namespace, boot, lab) != lab:
+                continue
+            pair = min(interface.ifindex, interface.peer), max(interface.ifindex, interface.peer)
+            if pair not in links:
+                links[pair] = len(found.titles)
+                found.titles.append(f"{topology.name}: {interface.ifname}")
+            found.add(survey, ns, interface, lab, is_needed=True, place=link.place, link=links[pair])
+
+
+def _at(survey: Survey, ns: int, ifname: str) -> Interface | None:
+    namespace = survey.observed[ns]
+    return namespace.interfaces.get(ifname) if namespace is not None else None
+
+
+def _renamed(namespace: Namespace | None, interface: Interface, aside: SetAside) -> Namespace:
+    """Return what is in a namespace when an interface has been set aside."""
+    assert namespace is not None
+    interfaces = {aside.other_name if name == aside.ifname else name: one for name, one in namespace.interfaces.items()}
+    other = Interface.__new__(Interface)
+    for slot in Interface.__slots__:
+        setattr(other, slot, getattr(interface, slot))
+    other.ifname, other.group = aside.other_name, aside.group | APART
+    interfaces[aside.other_name] = other
+    return Namespace(namespace.identity, interfaces, namespace.loopback_alias, namespace.mirrors)
