@@ -345,3 +345,25 @@ def test_every_picture_is_shown() -> None:
     assert shown == set(PICTURES) != set()
     for name in PICTURES:
         assert "</svg>" in (ROOT / "docs" / "plots" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_commands_about_live_topologies_work(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
+    scripts = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    (shown,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    timeline = (ROOT / "examples" / "handover.jsonl").read_text(encoding="utf-8")
+    assert timeline.startswith(shown)
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    (tmp_path / "program.py").write_text(programs[0])
+    (tmp_path / "other.py").write_text(
+        "import asyncio, kokofast\ntopology = kokofast.load('examples/handover.json')\n"
+        "async def main() -> None:\n" + textwrap.indent(programs[1], "    ") + "asyncio.run(main())\n"
+    )
+    script = f"{sys.executable} program.py\n{sys.executable} other.py\n" + "".join(scripts)
+    done = private(script, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["status"] for line in lines if "status" in line] == ["applied"] * 3 + ["unchanged"] + ["applied"] * 2
+    assert "1 received" in done.stderr
