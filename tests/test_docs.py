@@ -255,8 +255,8 @@ def test_the_alternative_name_shown_is_found(tmp_path: Path) -> None:
 def test_the_constellation_shown(tmp_path: Path) -> None:
     """With its delays it needs netem: tests/kernel/test_constellation.py makes it in the guest."""
     text = (ROOT / "docs" / "constellations.md").read_text(encoding="utf-8")
-    make, tell = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    script = f"{make.replace('batch', 'validate').replace(' --create', '')}{tell}"
+    make, tell, play = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    script = f"{make.replace('batch', 'validate').replace(' --create', '')}{tell}{play.strip()} --create --dry-run"
     kokofast = f'kokofast() {{ {sys.executable} -m kokofast "$@"; }}\n'
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(["sh", "-e", "-c", kokofast + script], cwd=tmp_path, env=env, timeout=60, check=True)
