@@ -230,6 +230,17 @@ def test_the_ports_shown_reach_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_mesh_of_vxlans_shown(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## vxlan")[2]
+    (tmp_path / "mesh.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    (command,) = re.findall(r"`(kokofast batch mesh.yaml)`", text)
+    pings = "\n".join(f"ip netns exec a ping -c 1 -W 5 -M do -s 1422 10.0.0.{number}" for number in (2, 3))
+    done = private(f"{command}\n{pings}\n{command}\nkokofast destroy mesh.yaml", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mesh: unchanged, 6 links unchanged" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_quiet_links_shown_have_no_link_local_address(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Without IPv6")[2]
     (tmp_path / "quiet.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")

@@ -281,13 +281,19 @@ def unlinked(links: Sequence[SeenLink], namespaces: Mapping[str, str]) -> dict[s
     return {name: lab for name, lab in namespaces.items() if (lab, name) not in linked}
 
 
+def _text_of(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "?" if value is None else ("off", "on")[value] if isinstance(value, bool) else str(value)
+
+
 def _details(link: SeenLink) -> str:
     """Return the mirrors, and the fields of the link kind that differ from the kernel's defaults."""
     from kokofast.kinds import KINDS
 
     fields = {field.name: field for field in KINDS[link.kind].fields} if link.fields else {}
     shown = [
-        f"{name} {'?' if value is None else ('off', 'on')[value] if isinstance(value, bool) else value}"
+        f"{name} {_text_of(value)}"
         for name, value in link.fields.items()
         if (fields[name].default is not value if isinstance(value, bool) else fields[name].required or value != 0)
     ]

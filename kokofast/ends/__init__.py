@@ -22,6 +22,7 @@ ATTRIBUTES = {
     "altnames": "prop_list",
     "impairments": "qdisc",
     "link_local": "af_spec",
+    "remote": "fdb",  # which RTM_NEWLINK does not show
 }
 
 # Those that are read only where the file has them, and by inspect in JSON: showing them takes the kernel as long as all
@@ -33,9 +34,10 @@ ENDS: Registry[Property] = Registry("kokofast.ends", "PROPERTY", ATTRIBUTES)
 
 
 def fields() -> Iterator[Field]:
-    """Yield the fields of all properties."""
+    """Yield the fields of all properties that any end may have."""
     for found in ENDS.values():
-        yield from found.all_fields()
+        if not found.is_of_kind:
+            yield from found.all_fields()
 
 
 def properties_in(values: Mapping[str, Any]) -> dict[str, Any]:

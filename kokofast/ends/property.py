@@ -62,6 +62,7 @@ class Property:
         stage: NOW or LAST.
         leaves: Whether it is taken away when it has left the file. The value is then an empty mapping.
         has_columns: Whether its fields are columns of CSV, for both ends.
+        is_of_kind: Whether its field is one of a link kind that names it in Kind.several.
     """
 
     field: Field
@@ -70,6 +71,7 @@ class Property:
     stage = NOW
     leaves = False
     has_columns = False
+    is_of_kind = False
 
     def all_fields(self) -> tuple[Field, ...]:
         """Return its fields, or its only one."""

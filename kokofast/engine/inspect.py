@@ -237,9 +237,17 @@ def _add_fields(links: list[SeenLink], scene: Scene, kernel: Kernel) -> None:
         kind = KINDS.get(link.kind)
         if kind is not None and kind.fields and len(link.ends) == 1:
             end = link.ends[0]
-            has_parent = any(field.name == "parent" for field in kind.fields)
+            # A tunnel may have no parent.
+            has_parent = any(field.name == "parent" for field in kind.fields) and index_of_parent(end.interface)
             parent = {"parent": parents.name_of(end)} if has_parent else {}
-            link.fields = parent | kind.fields_of(end.interface.data)
+            several = {name: end.properties.pop(name) for name in kind.several if name in end.properties}
+            found = parent | kind.fields_of(end.interface.data) | several
+            link.fields = {field.name: found[field.name] for field in kind.fields if field.name in found}
+
+
+def index_of_parent(interface: Interface) -> object:
+    """Return the ifindex of the parent; 0 for none. Tunnels have it in IFLA_INFO_DATA."""
+    return interface.data.get("link", interface.peer)
 
 
 class _Parents:
@@ -265,8 +273,7 @@ class _Parents:
 
     def name_of(self, end: SeenEnd) -> str | None:
         """Return the parent of an end, None if it was not found."""
-        # Tunnels have their parent in IFLA_INFO_DATA.
-        index = end.interface.data.get("link", end.interface.peer)
+        index = index_of_parent(end.interface)
         nsid = end.interface.peer_nsid
         there = end.ns if nsid is None else self._find(end.ns, nsid)
         if there is None or not isinstance(index, int) or index not in self.names[there]:

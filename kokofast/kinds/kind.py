@@ -95,6 +95,7 @@ class Kind:
         cause: (link, errno) -> why the kernel may have refused to create it; "" where the kernel says so itself.
         module: The kernel module of the driver; its name by default.
         names: Attribute -> field, where the names differ.
+        several: Fields that may be a list, which is then set and compared as the property of its end with that name.
         numbers: Field -> word -> the kernel's number, of each field that is a choice.
     """
 
@@ -117,6 +118,7 @@ class Kind:
         "random_mac",
         "reaches_siblings",
         "rivalry",
+        "several",
         "shares_parent",
         "tag",
     )
@@ -143,6 +145,7 @@ class Kind:
         cause: Callable[[Link, int], str] = no_cause,
         module: str = "",
         names: Mapping[str, str] | None = None,
+        several: tuple[str, ...] = (),
         numbers: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         self.name = name
@@ -163,6 +166,7 @@ class Kind:
         self.alone = alone
         self.cause = cause
         self.module = module or name
+        self.several = several
         self.numbers: Mapping[str, Mapping[str, int]] = numbers if numbers is not None else {}
         self.names: Mapping[str, str] = names if names is not None else {}
 

@@ -22,10 +22,10 @@ FIELDS = (
     Field(
         "parent",
         "interface",
-        "the interface that carries the tunnel (node:interface for another node's)",
-        required=True,
+        "the interface that carries the tunnel (node:interface for another node's); by default the routes of the end's "
+        "namespace decide",
     ),
-    Field("remote", "ip", "the other host, IPv4 or IPv6, or a multicast group", required=True),
+    Field("remote", "ips", "the other host, IPv4 or IPv6, or a multicast group; or a list of hosts", required=True),
     Field("vni", "int", "VXLAN network identifier", minimum=0, maximum=(1 << 24) - 1, required=True),
     Field("port", "int", "UDP destination port", minimum=1, maximum=65535, default=PORT),
     Field("local", "ip", "source address of the tunnel's packets"),
@@ -34,18 +34,25 @@ FIELDS = (
 )
 
 
+def remotes(link: Link) -> tuple[Address, ...]:
+    """Return the remote, or all of them."""
+    given: Address | tuple[Address, ...] = link.options["remote"]  # type: ignore[assignment]
+    return given if isinstance(given, tuple) else (given,)
+
+
 def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> Mapping[str, object]:
     """Return the attributes of one interface. The kernel looks for IFLA_VXLAN_LINK in the sender's namespace."""
     options = link.options
-    data: dict[str, object] = {
-        "id": options["vni"],
-        "link": parent,
-        "port": options["port"],
-        "learning": int(bool(options["learning"])),
-    }
+    data: dict[str, object] = {"id": options["vni"]}
+    if parent is not None:
+        data["link"] = parent
+    data |= {"port": options["port"], "learning": int(bool(options["learning"]))}
     for name, attribute in (("remote", "group"), ("local", "local")):
-        address: Address | None = options.get(name)  # type: ignore[assignment]
-        if address is not None:
+        address: Address | tuple[Address, ...] | None = options.get(name)  # type: ignore[assignment]
+        if isinstance(address, tuple):  # see kokofast.ends.remote
+            if len(address[0].packed) == 16:
+                data["group6"] = bytes(16)  # no remote, but IPv6
+        elif address is not None:
             data[attribute if len(address.packed) == 4 else f"{attribute}6"] = address.packed
     if options.get("ttl") is not None:
         data["ttl"] = options["ttl"]
@@ -54,8 +61,7 @@ def create(link: Link, ends: tuple[dict[str, object], ...], parent: object) -> M
 
 def overhead(link: Link) -> int:
     """Return how many bytes the tunnel adds to each packet."""
-    remote: Address = link.options["remote"]  # type: ignore[assignment]
-    return HEADROOM[len(remote.packed)]
+    return HEADROOM[len(remotes(link)[0].packed)]
 
 
 # Setting the interface up joins its group, for the one UDP socket that all tunnels of a port in the parent's namespace
@@ -75,8 +81,8 @@ def limit(link: Link, code: int) -> str:
     if code == errno.EADDRINUSE:  # vxlan_socket_create()
         port = link.options["port"]
         return f"another program has UDP port {port} in the parent's namespace ('ss -ulnp' shows it): give another port"
-    remote: Address = link.options["remote"]  # type: ignore[assignment]
-    is_group = remote.packed[0] >> 4 == 0xE if len(remote.packed) == 4 else remote.packed[0] == 0xFF
+    remote = remotes(link)[0]
+    is_group = _is_group(remote)
     names = LIMITS.get((len(remote.packed), code))
     if not is_group or names is None:
         return ""
@@ -90,12 +96,32 @@ NAMES = {"id": "vni", "group": "remote", "group6": "remote", "local6": "local"}
 
 
 def contradiction(link: Link) -> tuple[str, str] | None:
-    """Report a remote and a local address of different families (vxlan_config_validate())."""
-    remote: Address = link.options["remote"]  # type: ignore[assignment]
+    """Report addresses that do not go together (vxlan_config_validate(), vxlan_fdb_add())."""
+    given = remotes(link)
     local: Address | None = link.options.get("local")  # type: ignore[assignment]
-    if local is None or local.family == remote.family:
-        return None
-    return "local", f"{local.text} and the remote {remote.text} are not both IPv4, nor both IPv6"
+    if any(one.family != given[0].family for one in given):
+        return "remote", "the remotes are not all IPv4, nor all IPv6"
+    if local is not None and local.family != given[0].family:
+        return "local", f"{local.text} and the remote {given[0].text} are not both IPv4, nor both IPv6"
+    for one in given:
+        what = "multicast group" if _is_group(one) else "link-local address" if _is_link_local(one) else ""
+        if what and isinstance(link.options["remote"], tuple):
+            return "remote", f"a list has hosts only, and {one.text} is a {what}"
+        if what and link.parent is None:
+            return "remote", f"{one.text} is a {what}, which needs a parent"
+    if local is not None and _is_link_local(local) and link.parent is None:
+        return "local", f"{local.text} is a link-local address, which needs a parent"
+    return None
+
+
+def _is_group(address: Address) -> bool:
+    packed = address.packed
+    return packed[0] >> 4 == 0xE if len(packed) == 4 else packed[0] == 0xFF
+
+
+def _is_link_local(address: Address) -> bool:
+    packed = address.packed
+    return len(packed) == 16 and packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
 
 
 def sort(link: Link) -> tuple[str, object, None]:
@@ -103,11 +129,9 @@ def sort(link: Link) -> tuple[str, object, None]:
 
     The parent also distinguishes tunnels with link-local addresses.
     """
-    options = link.options
-    remote: Address = options["remote"]  # type: ignore[assignment]
-    is_link_local = len(remote.packed) == 16 and remote.packed[0] == 0xFE and remote.packed[1] & 0xC0 == 0x80
-    key = options["vni"], options["port"], remote.family
-    return PARENT if is_link_local else NAMESPACE, key, None
+    remote = remotes(link)[0]
+    key = link.options["vni"], link.options["port"], remote.family
+    return PARENT if _is_link_local(remote) else NAMESPACE, key, None
 
 
 RIVALRY = Rivalry("vni", "a namespace has each vni once on a port", sort)
@@ -123,4 +147,5 @@ KIND = Kind(
     rivalry=RIVALRY,
     names=NAMES,
     tag=("id", "port"),
+    several=("remote",),
 )

@@ -11,6 +11,7 @@ from kokofast.plan.ownership import APART, is_our_group
 from kokofast.topology.model import Address
 from kokofast.wire.addr import IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_GETADDR
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
+from kokofast.wire.linkinfo import WITH_REMOTES
 from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
@@ -37,7 +38,7 @@ ADDRESS_PROTOCOL = b"K"
 # What only properties of ends, and few decisions, ask for.
 # What is at the root of our interfaces where nobody has put anything there: they have no queue (IFF_NO_QUEUE).
 KERNELS_OWN = ("noop", "noqueue")
-_MORE = frozenset(("master", "prop_list", *(ATTRIBUTES[name] for name in ATTRIBUTES if name not in CLOSER)))
+_MORE = frozenset(("master", "prop_list", *(ATTRIBUTES[name] for name in ATTRIBUTES if name not in CLOSER))) - {"fdb"}
 _WANTED = frozenset(
     (
         "address",
@@ -160,6 +161,11 @@ def observe(
                 ]
                 if shaped:
                     _add_roots(kernel, handle, shaped)
+                tunnels = [
+                    one for one in namespace.interfaces.values() if one.kind in WITH_REMOTES and is_our_group(one.group)
+                ]
+                if tunnels:
+                    _add_remotes(kernel, handle, tunnels)
                 if closer:
                     _look_closer(kernel, handle, namespace, closer)
             if mirrors == ALL_MIRRORS or (mirrors == BESIDE_OURS and ours):
@@ -277,6 +283,15 @@ def _add_roots(kernel: Kernel, handle: Handle, interfaces: Iterable[Interface]) 
     roots = list_roots(kernel, handle)
     for interface in interfaces:
         interface.more = {**interface.more, "qdisc": roots.get(interface.ifindex)}
+
+
+def _add_remotes(kernel: Kernel, handle: Handle, tunnels: Iterable[Interface]) -> None:
+    from kokofast.ops.remotes import list_remotes, may_have_several
+
+    several = [one for one in tunnels if may_have_several(one)]
+    remotes = list_remotes(kernel, handle) if several else {}
+    for interface in several:
+        interface.more = {**interface.more, "fdb": remotes.get(interface.ifindex, ())}
 
 
 def _look_closer(kernel: Kernel, handle: Handle, namespace: Namespace, names: Collection[str]) -> None:

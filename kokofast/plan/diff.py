@@ -55,9 +55,13 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
     # Nested attributes belong to an end, not to the link.
     wanted = {name: value for name, value in linkinfo.get("data", {}).items() if value != {}}  # type: ignore[attr-defined]
     have = found[0].data
+    if parent is None and _is_number(have.get("link")):
+        yield link.where("parent"), f"{title} is there on a parent interface; destroy it first"
     if parent is not None and parent not in (found[0].peer, have.get("link")):
         yield link.where("parent"), f"{title} is there on another parent interface; destroy it first"
-    changed = {kind.field_of(name) for name, value in wanted.items() if name != "link" and have.get(name) != value}
+    changed = {
+        kind.field_of(name) for name, value in wanted.items() if name != "link" and not _same(have.get(name), value)
+    }
     # Addresses that left the file, or changed family.
     changed |= {kind.field_of(name) for name in ADDRESSES if name not in wanted and _is_given(have.get(name))}
     for field in sorted(changed):
@@ -123,6 +127,14 @@ def _is_own(address: Address) -> bool:
 def _mtu_of(end: End, most: int | None, follows: int | None) -> int | None:
     mtu = end.mtu if end.mtu is not None else follows
     return mtu if mtu is None or most is None else min(mtu, most)
+
+
+def _same(have: object, wanted: object) -> bool:
+    return have == wanted or (have is None and isinstance(wanted, bytes) and not any(wanted))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 def _is_given(address: object) -> bool:

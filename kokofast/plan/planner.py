@@ -138,6 +138,9 @@ class _LinkPlanner:
         self.nodes = topology.nodes
         self.titles: dict[int, str] | None = None  # see _title_of()
         self.properties: Properties | None = None
+        self.by_route: list[
+            tuple[Link, int]
+        ] = []  # new tunnels without parent and mtu, and what their way has to carry
 
     def plan_links(self) -> None:
         """Add the operations of all links, or problems."""
@@ -164,6 +167,8 @@ class _LinkPlanner:
                 hint = f"; it is another name (altname) of {name}, use that" if name else ""
                 self._problem(link.where("parent"), f"parent interface {parent.ifname} not found {where}{hint}")
             self.unmade.update((self.situation.places[end.node], end.ifname) for end in link.ends)
+        if self.by_route:
+            self._note_by_route()
         for cycle in cycles:
             titles = [self.links[number].title() for number in cycle]
             more = [] if len(titles) <= CYCLE_SHOWN else [f"{len(titles) - CYCLE_SHOWN:,} more"]
@@ -171,6 +176,14 @@ class _LinkPlanner:
             first = self.links[cycle[0]]
             what = "parent" if all(self.links[number].parent for number in cycle) else "master"
             self._problem(self._where_needed(first, self.links[cycle[1 % len(cycle)]]), f"{what} cycle: {chain}")
+
+    def _note_by_route(self) -> None:
+        link, needed = self.by_route[0]
+        more = f", and of {len(self.by_route) - 1:,} more" if len(self.by_route) > 1 else ""
+        self.plan.notes.append(
+            f"the mtu of {link.title()}{more} is {DEFAULT_MTU}, as it has no parent: the way to its remote has to "
+            f"carry packets of {needed} bytes; give mtu otherwise"
+        )
 
     def _where_needed(self, link: Link, maker: Link) -> str:
         """Return the place of the field by which a link needs an interface of another one."""
@@ -428,6 +441,10 @@ class _LinkPlanner:
         if self.freed:
             wait.update(self.freed[place] for one in references if (place := (one.ns, one.ifname)) in self.freed)
         sender = None if parent is None else parent.ns
+        if parent is None and (overhead := kind.overhead(link)):  # a tunnel is where its message is sent from
+            sender = references[0].ns
+            if link.ends[0].mtu is None:
+                self.by_route.append((link, DEFAULT_MTU + overhead))
         operation = CreateLink(number, references, _creation, (link, references, parent, self.mark), sender)
         created = self.plan.add(operation, tuple(sorted(wait)))
         for position, (reference, end) in enumerate(zip(references, link.ends, strict=True)):

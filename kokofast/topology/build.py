@@ -266,6 +266,10 @@ class _Builder:
             options = self._inherit(options, record, source, of_kind.options, at)
             values = self._options(of_kind, options, raw, at)
             origins = options.origins | origins
+            several = {name: values[name] for name in kind.several if isinstance(values[name], tuple)}
+            if several:
+                places_of_them = {name: options.origins[name] for name in several}
+                ends = Given(ends.values | several, ends.origins | places_of_them)
         self._repeated.clear()
         made = self._ends(index, "" if is_list else "endpoints", of_kind, record, source, ends)
         if self._repeated:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import NAMESPACE
-from kokofast.topology.model import AF_INET6, CALLER, Link, Node
+from kokofast.topology.model import AF_INET6, Link, Node
 
 IPV6_MIN_MTU = 1280  # include/uapi/linux/ipv6.h: an interface with less has no IPv6
 
@@ -27,12 +27,11 @@ def check_links(links: Iterable[Link], namespaces: Mapping[str, Hashable], repor
             continue
         if (wrong := kind.contradiction(link)) is not None:
             report(link.where(wrong[0]), wrong[1])
-        parent = link.options.get("parent")
-        if kind.rivalry is None or not isinstance(parent, str):
+        if kind.rivalry is None:
             continue
-        node, _, ifname = parent.rpartition(":")
+        node, ifname = link.parent or (link.ends[0].node, "")
         scope, key, sort = kind.rivalry.of(link)
-        home = namespaces.get(node or CALLER)
+        home = namespaces.get(node)
         where: Hashable = (home, key) if scope == NAMESPACE else (home, ifname, key)
         other, others = first.setdefault(where, (link, sort))
         if other is link:

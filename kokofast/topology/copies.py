@@ -71,9 +71,9 @@ class Flows:
         self._ports.setdefault(bridge, []).append(port)
 
     def stands_on(
-        self, place: Place, parent: Place, kind: str, data: Mapping[str, object], remote: bytes = b""
+        self, place: Place, parent: Place, kind: str, data: Mapping[str, object], remotes: Iterable[bytes] = ()
     ) -> None:
-        """Add an interface with a parent; data is the link kind's, remote the other end of a tunnel."""
+        """Add an interface with a parent; data is the link kind's, remotes are the other ends of a tunnel."""
         of_kind = KINDS[kind]
         if not of_kind.tag:
             self._edge((*place, "out"), (*parent, "out"))
@@ -83,8 +83,7 @@ class Flows:
             return
         tag = kind, *(data.get(name) for name in of_kind.tag)
         self._tagged.setdefault(tag, []).append((place, parent))
-        if remote:
-            self._remotes.append((place, tag, remote))
+        self._remotes += [(place, tag, remote) for remote in remotes]
 
     def loops(self, addresses: Mapping[bytes, set[Hashable]]) -> list[Problem]:
         """Return a problem for each loop with a mirror of the file, at that mirror.
@@ -251,8 +250,10 @@ def add_links(flows: Flows, links: Iterable[Link], namespaces: Mapping[str, Hash
             flows.joins(places[0], places[1])
         elif parent is not None:
             linkinfo = KINDS[link.kind].create(link, ({},), 0)["linkinfo"]
-            remote = getattr(link.options.get("remote"), "packed", b"")
-            flows.stands_on(places[0], (namespaces[parent[0]], parent[1]), link.kind, linkinfo["data"], remote)  # type: ignore[index]
+            given = link.options.get("remote")
+            hosts = given if isinstance(given, tuple) else () if given is None else (given,)
+            remotes = [host.packed for host in hosts]
+            flows.stands_on(places[0], (namespaces[parent[0]], parent[1]), link.kind, linkinfo["data"], remotes)  # type: ignore[index]
         for end, place in zip(link.ends, places, strict=True):
             master = (place[0], end.properties.get("master"))
             if master in bridges:

@@ -63,8 +63,8 @@ def fits(value: object, rule: Rule, path: str, report: Report) -> bool:
         for key, item in value.items():
             if isinstance(item, bool) or not isinstance(item, int | str):
                 report(path + step(key), f"must be a number or text, not {describe(item)}")
-    elif isinstance(value, list) and rule.field.type in ("addresses", "texts"):
-        what = "an address in text" if rule.field.type == "addresses" else "text"
+    elif isinstance(value, list) and rule.field.type in ("addresses", "ips", "texts"):
+        what = "text" if rule.field.type == "texts" else "an address in text"
         for index, item in enumerate(value):
             if not isinstance(item, str):
                 report(f"{path}[{index}]", f"must be {what}, not {describe(item)}")

@@ -28,7 +28,7 @@ Row = dict[str, str]
 
 def columns() -> dict[str, Callable[[str], object]]:
     """Return all known columns, each with the function that turns a cell into the value in JSON."""
-    by_type: dict[str, Callable[[str], object]] = {"int": _number, "bool": _truth}
+    by_type: dict[str, Callable[[str], object]] = {"int": _number, "bool": _truth, "ips": _one_or_list}
     fields = [field for kind in KINDS.values() for field in kind.fields]
     fields += [field for found in ENDS.values() if found.has_columns for field in found.all_fields()]
     declared = {field.name: by_type.get(field.type, str) for field in fields}
@@ -167,7 +167,7 @@ class _Reader:
         if ifname := row.get(f"{side}_if"):
             end["interface"] = ifname
         if addresses := row.get(f"{side}_ip"):
-            end["addresses"] = addresses.replace(";", " ").replace(",", " ").split()
+            end["addresses"] = _several(addresses)
         return end
 
     def _node(self, line: int, column: str, cell: str) -> str:
@@ -190,6 +190,16 @@ class _Reader:
 
     def _complain(self, line: int, column: str, message: str) -> None:
         self._problems.append(Problem(f"{self._filename}:{line} {column}", message))
+
+
+def _one_or_list(cell: str) -> object:
+    """Return the only address, or a list of several, which are separated as those of an end."""
+    found = _several(cell)
+    return cell if len(found) == 1 else found
+
+
+def _several(cell: str) -> list[str]:
+    return cell.replace(";", " ").replace(",", " ").split()
 
 
 def _truth(cell: str) -> object:

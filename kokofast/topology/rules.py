@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from kokofast.ends import ENDS
 from kokofast.ends import fields as property_fields
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
@@ -95,6 +96,25 @@ def parse_addresses(texts: list[str], complain: Complain) -> tuple[Address, ...]
 
 def _parse_queues(value: int | str, complain: Complain) -> int | None:
     return None if isinstance(value, str) else value
+
+
+def _parse_ips(given: str | list[str], complain: Complain) -> object:
+    if isinstance(given, str):
+        return one(values.parse_ip)(given, complain)
+    if not 0 < len(given) <= values.REMOTES_MAX:
+        complain("", f"a list has 1 to {values.REMOTES_MAX:,} addresses, not {len(given):,}")
+        return INVALID
+    found: dict[bytes, object] = {}
+    for index, text in enumerate(given):
+        address = one(values.parse_ip)(text, partial(_complain_at, complain, f"[{index}]"))
+        if isinstance(address, Address) and address.packed in found:
+            complain(f"[{index}]", f"the address {values.quote(text)} is given twice")
+        found[address.packed if isinstance(address, Address) else b""] = address
+    return INVALID if len(found) < len(given) or b"" in found else tuple(found.values())
+
+
+def _complain_at(complain: Complain, at: str, path: str, message: str) -> None:
+    complain(at + path, message)
 
 
 def _parse_parent(text: str) -> str:
@@ -195,6 +215,12 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
     "choice": _choice,
     "str": _text("text", one(_parse_text)),
     "ip": _text("an IP address in text", one(values.parse_ip)),
+    "ips": lambda field: Rule(
+        field,
+        str | list[str],
+        "an IP address in text, or a list of them",
+        _parse_ips,
+    ),
     "interface": _text("an interface's name, or node:interface", one(_parse_parent), minLength=1),
     "ifname": _text("an interface's name", one(values.check_ifname), minLength=1, maxLength=values.IFNAME_BYTES),
     "node": _text("a node's name", None, minLength=1, maxLength=values.NODE_NAME_BYTES),
@@ -279,7 +305,7 @@ def shared_fields(mtu: tuple[int, int]) -> tuple[Field, ...]:
 
 
 # Those of modules of kokofast.ends.
-PROPERTY_KEYS = frozenset(field.name for field in property_fields())
+PROPERTY_KEYS = frozenset(field.name for found in ENDS.values() for field in found.all_fields())
 
 
 IDENTITY = (

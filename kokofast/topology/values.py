@@ -16,6 +16,7 @@ LAB_NAME_BYTES = 64  # leaves room for a link's title in IFLA_IFALIAS (255 bytes
 CONTAINER_BYTES = 255
 TEXT_BYTES = 255  # of texts without another limit
 PID_MAX = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
+REMOTES_MAX = 1024
 QUEUES_MAX = 4096  # rtnl_create_link() refuses more
 U32_MAX = (1 << 32) - 1
 MAC_BYTES = 6

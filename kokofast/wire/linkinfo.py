@@ -70,6 +70,10 @@ BRIDGE = Table(
     },
 )
 
+# Kinds whose remotes may be entries of a forwarding database (wire.neigh), and what shows that one has its own instead.
+WITH_REMOTES = ("vxlan",)
+OWN_REMOTE = ("group", "group6")
+
 # One line a kind.
 INFO_DATA: dict[str, Table] = {
     "vxlan": VXLAN,

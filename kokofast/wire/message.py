@@ -80,7 +80,7 @@ FORMATS: dict[int, tuple[Header, Table]] = {
 def all_formats() -> dict[int, tuple[Header, Table]]:
     """Return FORMATS, those of modules included that a single link does not need."""
     if len(FORMATS) == _LOADED_FIRST:
-        from kokofast.wire import netns, route, tc
+        from kokofast.wire import neigh, netns, route, tc
 
         FORMATS.update(
             {
@@ -93,6 +93,9 @@ def all_formats() -> dict[int, tuple[Header, Table]]:
                 tc.RTM_NEWTFILTER: (tc.TCMSG, tc.FILTER),
                 tc.RTM_DELTFILTER: (tc.TCMSG, tc.FILTER),
                 tc.RTM_GETTFILTER: (tc.TCMSG, tc.FILTER),
+                neigh.RTM_NEWNEIGH: (neigh.NDMSG, neigh.NEIGH),
+                neigh.RTM_DELNEIGH: (neigh.NDMSG, neigh.NEIGH),
+                neigh.RTM_GETNEIGH: (neigh.NDMSG, neigh.NEIGH),
                 netns.RTM_NEWNSID: (netns.RTGENMSG, netns.NSID),
                 netns.RTM_DELNSID: (netns.RTGENMSG, netns.NSID),
                 netns.RTM_GETNSID: (netns.RTGENMSG, netns.NSID),

@@ -18,6 +18,7 @@ from kokofast.host.kernel import Handle
 from kokofast.wire.addr import AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.link import RTM_DELLINK, RTM_DELLINKPROP, RTM_GETLINK, RTM_NEWLINK, RTM_NEWLINKPROP, RTM_SETLINK
 from kokofast.wire.message import NLM_F_ECHO, KernelError, Message, Request
+from kokofast.wire.neigh import AF_BRIDGE, NTF_SELF, NUD_PERMANENT, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_KERNEL
 from kokofast.wire.tc import RTM_GETQDISC, RTM_GETTFILTER
 from tests.engine.fake_filters import CHANGES
@@ -254,6 +255,8 @@ class FakeKernel:
         links = list(namespace.links.values())
         if request.type == RTM_GETLINK:
             return [self.rtnl.show(namespace, link) for link in links]
+        if request.type == RTM_GETNEIGH:
+            return [_entry(link.index, host) for link in links for host in link.remotes]
         if request.type == RTM_GETROUTE:
             return [_route_message(index) for index in namespace.routes]
         if request.type == RTM_GETQDISC:
@@ -330,6 +333,8 @@ class FakeKernel:
             self.rtnl.set(namespace, header, attributes)
         elif request.type in (RTM_NEWLINKPROP, RTM_DELLINKPROP):
             self.rtnl.name(namespace, header, attributes, adds=request.type == RTM_NEWLINKPROP)
+        elif request.type in (RTM_NEWNEIGH, RTM_DELNEIGH):
+            self.rtnl.forward(namespace, header, attributes, adds=request.type == RTM_NEWNEIGH)
         elif request.type == RTM_DELROUTE:
             if attributes["oif"] not in namespace.routes:
                 raise KernelError(errno.ESRCH)
@@ -395,6 +400,11 @@ def _as_asked(request: Request, message: Message) -> Any:
     if request.only is not None:
         message.attributes = {name: value for name, value in message.attributes.items() if name in request.only}
     return message
+
+
+def _entry(index: int, host: bytes) -> Message:
+    header = {"family": AF_BRIDGE, "index": index, "state": NUD_PERMANENT, "flags": NTF_SELF, "type": 0}
+    return Message(RTM_NEWNEIGH, 0, 0, 0, header, {"lladdr": bytes(6), "dst": host})
 
 
 def _route_message(index: int) -> Message:

@@ -383,7 +383,12 @@ class Vxlan(FakeKind):
         if parent is not None:
             room = max(parent.mtu - overhead, ETHERNET_MTU[0])
             link.mtu = min(attributes.get("mtu", room), room)
-        link.data = {**VXLAN_DEFAULTS, **data}
+        link.data = {
+            **VXLAN_DEFAULTS,
+            **{name: value for name, value in data.items() if name != "group6" or any(value)},
+        }
+        link.is_ipv6 = overhead == 70
+        link.remotes = [] if remote is None or not any(remote) else [remote]
         links.register(home, link)
         link.sender = sender
         link.parent = (sender, parent.index) if parent is not None else (sender, 0)
@@ -395,7 +400,7 @@ class Vxlan(FakeKind):
 
 
 def _overhead(link: FakeLink) -> int:
-    return 70 if "group6" in link.data or "local6" in link.data else 50
+    return 70 if link.is_ipv6 else 50
 
 
 def _is_multicast(packed: bytes) -> bool:

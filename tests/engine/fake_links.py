@@ -46,6 +46,8 @@ class FakeLink:
         self.master = 0
         self.altnames: tuple[str, ...] = ()
         self.addr_gen_mode = 0
+        self.is_ipv6 = False  # of a vxlan
+        self.remotes: list[bytes] = []  # of a vxlan: where what it has no other entry for is sent
         self.has_parents_mac = False
         self.is_given: frozenset[str] = frozenset()  # of a bridge: what does not follow its ports, "mac" and "mtu"
         self.peer: tuple[FakeNamespace, int] | None = None
@@ -63,7 +65,13 @@ class FakeLink:
         }
         sender = None if self.sender is None else self.sender.identity
         addresses = dict(sorted(self.addresses.items()))
-        return {**self.__dict__, **others, "sender": sender, "addresses": addresses, "control": self.control.state()}
+        shown = {
+            "sender": sender,
+            "addresses": addresses,
+            "control": self.control.state(),
+            "remotes": sorted(self.remotes),
+        }
+        return {**self.__dict__, **others, **shown}
 
     def forget(self, family: str) -> None:
         """It is not an interface for IPv4, or for IPv6, any more."""
@@ -304,6 +312,21 @@ class FakeLinks:
             else:
                 check(name in link.altnames, errno.ENOENT)
                 link.altnames = tuple(other for other in link.altnames if other != name)
+
+    def forward(
+        self, namespace: FakeNamespace, header: Mapping[str, Any], attributes: Mapping[str, Any], *, adds: bool
+    ) -> None:
+        """rtnl_fdb_add(), rtnl_fdb_del(), of a vxlan and the MAC address of all zeros."""
+        link = namespace.links.get(header["index"])
+        if link is None:
+            raise KernelError(errno.ENODEV, "unknown ifindex")
+        host = attributes["dst"]
+        if adds:
+            check(len(host) == (16 if link.is_ipv6 else 4), errno.EAFNOSUPPORT)
+            link.remotes += [host] if host not in link.remotes else []
+        else:
+            check(bool(link.remotes), errno.ENOENT)
+            link.remotes = [other for other in link.remotes if other != host]
 
     def set_mtu(self, namespace: FakeNamespace, link: FakeLink, mtu: int) -> None:
         if mtu == link.mtu:

@@ -7,6 +7,7 @@ does with them what the real one does.
 from __future__ import annotations
 
 import errno
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from kokofast.engine.result import Result
 from kokofast.plan.ownership import alias_of, group_of
 from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
 from kokofast.wire.message import KernelError, Request
+from kokofast.wire.neigh import RTM_GETNEIGH, RTM_NEWNEIGH
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel, FakeLink
 from tests.engine.labs import Links, lab, refused, visible, wire
@@ -415,3 +417,93 @@ async def test_a_link_of_another_lab_on_a_link_of_this_one_keeps_it(kernel: Fake
     assert at(kernel, "c", "w").alias == alias_of("other", other.links[0])
     assert (await destroy("lab", force=True, kernel=kernel)).status == "destroyed"
     assert kernel.links_of("c") == []
+
+
+class TestSeveralRemotes:
+    HOSTS = ("192.0.2.2", "192.0.2.3", "192.0.2.4")
+
+    @staticmethod
+    def hosts(kernel: FakeKernel) -> list[str]:
+        return sorted(str(ip_address(host)) for host in at(kernel, "a").remotes)
+
+    async def test_they_are_set_and_changed_in_place(self, kernel: FakeKernel) -> None:
+        await applied(kernel, tunnel("a:e0", remote=[*self.HOSTS[:2]]))
+        assert self.hosts(kernel) == [*self.HOSTS[:2]]
+        index = at(kernel, "a").index
+        kernel.count_from_here()
+        assert (await run(kernel, tunnel("a:e0", remote=[*self.HOSTS[1::-1]]))).status == "unchanged"
+        assert kernel.requests == []
+        await applied(kernel, tunnel("a:e0", remote=[*self.HOSTS[1:]]))
+        assert (self.hosts(kernel), at(kernel, "a").index) == ([*self.HOSTS[1:]], index)
+
+    @pytest.mark.parametrize(("before", "after"), [(HOSTS[0], [HOSTS[0]]), ([HOSTS[0]], HOSTS[0])])
+    async def test_one_remote_is_no_list(self, kernel: FakeKernel, before: object, after: object) -> None:
+        await applied(kernel, tunnel("a:e0", remote=before))
+        await invalid(kernel, "$.links[0].remote", "another remote", rows=[tunnel("a:e0", remote=after)])
+
+    async def test_remotes_of_the_other_version_of_ip(self, kernel: FakeKernel) -> None:
+        await applied(kernel, tunnel("a:e0", remote=[REMOTE[6]]))
+        assert at(kernel, "a").is_ipv6
+        words = "remotes of the other IP version"
+        await invalid(kernel, "$.links[0].remote", words, rows=[tunnel("a:e0", remote=[REMOTE[4]])])
+
+    @pytest.mark.parametrize("is_lost", [False, True])
+    async def test_each_failure_is_taken_back(self, make_kernel: KernelFactory, is_lost: bool) -> None:
+        async def machine() -> FakeKernel:
+            kernel = make_kernel("ha", "hb", "a", "b", "c")
+            wire(kernel, "ha", "hb")
+            await applied(kernel, tunnel("a:e0", remote=[*self.HOSTS[:2]]))
+            kernel.count_from_here()
+            return kernel
+
+        rows = [tunnel("a:e0", remote=[*self.HOSTS[1:]]), tunnel("b:e0", vni=8, remote=[REMOTE[6]])]
+        kernel = await machine()
+        await run(kernel, *rows)
+        total = len(kernel.requests)
+        assert total >= 6
+        for number in range(1, total + 1):
+            kernel = await machine()
+            before = kernel.state()
+            if is_lost:
+                kernel.lose[number] = True
+            else:
+                kernel.refuse[number] = errno.ENOSPC
+            result = await run(kernel, *rows)
+            assert (result.status, result.left) == ("rolled_back", []), number
+            assert kernel.state() == before, number
+
+    async def test_what_is_refused_names_the_remotes(self, kernel: FakeKernel) -> None:
+        kernel.before = lambda request: (
+            kernel.refuse.update({kernel._count: errno.ENOSPC}) if request.type == RTM_NEWNEIGH else None
+        )
+        result = await run(kernel, tunnel("a:e0", remote=[*self.HOSTS]))
+        assert [error.source for error in result.errors] == ["$.links[0].remote"]
+
+    async def test_without_a_parent(self, kernel: FakeKernel) -> None:
+        row = tunnel("a:e0")
+        del row["parent"]
+        result = await run(kernel, row)
+        assert result.status == "applied"
+        assert result.notes == [
+            "the mtu of a:e0 is 1500, as it has no parent: the way to its remote has to carry packets of 1550 bytes; "
+            "give mtu otherwise"
+        ]
+        link = at(kernel, "a")
+        assert (link.sender, "link" in link.data, link.mtu) == (kernel["a"], False, 1500)
+        assert (await run(kernel, row)).status == "unchanged"
+        await invalid(kernel, "$.links[0].parent", "parent", rows=[tunnel("a:e0")])
+
+    async def test_the_parent_left_the_file(self, kernel: FakeKernel) -> None:
+        await applied(kernel, tunnel("a:e0"))
+        row = tunnel("a:e0")
+        del row["parent"]
+        await invalid(kernel, "$.links[0]", "is there on a parent interface; destroy it first", rows=[row])
+
+    async def test_only_a_tunnel_without_a_remote_is_asked_for_more(self, kernel: FakeKernel) -> None:
+        await applied(kernel, tunnel("a:e0"), on("macvlan", "b:e0"))
+        asked: list[int] = []
+        dump = kernel.dump
+        kernel.dump = lambda handle, request: asked.append(request.type) or dump(handle, request)  # type: ignore[method-assign, func-returns-value]
+        assert (await run(kernel, tunnel("a:e0"), on("macvlan", "b:e0"))).status == "unchanged"
+        assert asked
+        assert RTM_GETNEIGH not in asked

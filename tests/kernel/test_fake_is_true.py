@@ -19,10 +19,12 @@ from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.namespaces import make_scratch
 from kokofast.ops.dumps import ADDRESSES, LINKS
 from kokofast.ops.link_local import MODES
-from kokofast.wire import tc
+from kokofast.ops.remotes import list_remotes
+from kokofast.wire import neigh, tc
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RT_SCOPE_LINK, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import (
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_ECHO,
     NLM_F_EXCL,
@@ -187,6 +189,7 @@ class Both:
                 for one in kernel.dump(handle, ADDRESSES)
                 if one.header["scope"] != RT_SCOPE_LINK and one.header["index"] != 1
             ),
+            "remotes": list_remotes(kernel, handle),
             "qdiscs": qdiscs,
             "asked for qdiscs": [
                 ask(kernel, handle, index, parent)
@@ -302,6 +305,7 @@ class Chance:
             + [self.change] * 6
             + [self.bridge, self.delete, self.sysctl]
             + [self.address] * 4
+            + [self.remote] * 2
             + [self.qdisc] * 2
             + [self.filter] * 4
         )
@@ -349,11 +353,20 @@ class Chance:
             data["link"] = self.index(number, bridges=False)
         if self.random.random() < 0.7:
             data["group"] = self.random.choice((*IPV4, b"\xef\x01\x01\x01"))
-        else:
-            data["group6"] = self.random.choice(IPV6)
+        elif self.random.random() < 0.7:
+            data["group6"] = self.random.choice((*IPV6, bytes(16)))
         data |= self.some(ttl=(0, 9), local=(*IPV4, b"\xef\x01\x01\x01"))
         attributes["linkinfo"] = {"kind": "vxlan", "data": data}
         return number, Request(RTM_NEWLINK, header, attributes, NEW)
+
+    def remote(self, number: int) -> Step:
+        tunnels = [link.index for link in self.both.space(number).links.values() if link.kind == "vxlan"]
+        header = {"family": neigh.AF_BRIDGE, "state": neigh.NUD_PERMANENT, "flags": neigh.NTF_SELF}
+        header["index"] = self.random.choice(tunnels or [99])
+        attributes = {"lladdr": bytes(6), "dst": self.random.choice((*IPV4, *IPV6))}
+        if self.random.random() < 0.4:
+            return number, Request(neigh.RTM_DELNEIGH, header, attributes)
+        return number, Request(neigh.RTM_NEWNEIGH, header, attributes, NLM_F_CREATE | NLM_F_APPEND)
 
     def change(self, number: int) -> Step:
         index = self.index(number)

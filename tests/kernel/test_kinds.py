@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 
 from tests.conftest import addresses, ip, ip_batch, ip_json, links
-from tests.kernel.conftest import COMMAND, Lab, Start, Watch, answers, kill_midway, ping, run, state, until
+from tests.kernel.conftest import (
+    COMMAND,
+    Lab,
+    Start,
+    Watch,
+    answers,
+    kill_midway,
+    ping,
+    refused_by_the_kernel,
+    run,
+    state,
+    until,
+)
 from tests.vm.marker import IN_GUEST
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -68,6 +80,16 @@ def refused(lab: Lab, place: str, *words: str, code: int = 2) -> None:
         assert word in errors[0]["message"], errors
 
 
+def nets(number: int) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (f"192.0.{number}.", "/24"), (f"2001:db8:{number}::", "/64")
+
+
+def flood(name: str, ifname: str = "vx0") -> list[str]:
+    """Where a vxlan sends what it has no other entry for."""
+    shown = run(["bridge", "-n", name, "-j", "fdb", "show", "dev", ifname]).stdout
+    return sorted(one["dst"] for one in json.loads(shown) if one["mac"] == "00:00:00:00:00:00")
+
+
 def tunnel(node: str, host: str, remote: str, **more: object) -> dict[str, object]:
     """A vxlan link of the file."""
     return {"type": "vxlan", "endpoint": node, "parent": f"{host}:up0", "remote": remote, "vni": 7, **more}
@@ -102,6 +124,123 @@ class TestVxlan:
         assert lab.batch()["status"] == "unchanged"
         assert lab.destroy()["links"]["removed"] == 2
         assert state(*hosts, a, b) == before
+
+    @pytest.fixture
+    def routed(self, lab: Lab) -> tuple[str, str, str]:
+        """a, b and c, with a router between them."""
+        router, names = lab.node("r"), (lab.node("a"), lab.node("b"), lab.node("c"))
+        switch_on = "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"
+        ip(None, "netns", "exec", router, "sh", "-c", switch_on)
+        for number, name in enumerate(names, 1):
+            port = (
+                "netns",
+                router,
+                "up",
+                "mtu",
+                "9000",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "up0",
+                "mtu",
+                "9000",
+                "netns",
+                name,
+            )
+            ip(None, "link", "add", name[-15:], *port)
+            ip_batch(router, *(f"address add {net}1{length} dev {name[-15:]} nodad" for net, length in nets(number)))
+            ip_batch(
+                name,
+                "link set up0 up",
+                *(
+                    f"address add {net}2{length} dev up0 {'nodad' if ':' in net else ''}"
+                    for net, length in nets(number)
+                ),
+                *(f"route add default via {net}1" for net, _ in nets(number)),
+            )
+        return names
+
+    @pytest.mark.parametrize("version", [4, 6])
+    def test_several_remotes_by_the_routes(self, lab: Lab, routed: tuple[str, str, str], version: int) -> None:
+        def rows(*chosen: int) -> list[dict[str, object]]:
+            hosts = {number: f"{nets(number)[version == 6][0]}2" for number in (1, 2, 3)}
+            return [
+                {
+                    "type": "vxlan",
+                    "endpoint": f"{name}:vx0:10.0.0.{number}/24",
+                    "remote": [hosts[other] for other in chosen if other != number],
+                    "vni": 7,
+                }
+                for number, name in enumerate(routed, 1)
+            ]
+
+        a = routed[0]
+        until(lambda: "tentative" not in state(*routed), "the link-local addresses are known to be unique")
+        before = state(*routed)
+        lab.write(rows(1, 2, 3))
+        notes = lab.batch("--dry-run")["notes"]
+        assert f"packets of {1550 if version == 4 else 1570} bytes; give mtu otherwise" in notes[0]
+        lab.batch()
+        assert links(a)["vx0"]["mtu"] == 1500
+        for number in (2, 3):
+            ping(a, f"10.0.0.{number}")
+        assert len(flood(a)) == 2
+        assert lab.batch()["status"] == "unchanged"
+        seen = lab.inspect()[0]
+        assert ("parent" in seen, seen["remote"]) == (False, rows(1, 2, 3)[0]["remote"])
+        # changed in place; what somebody else added is not in the file
+        index = links(a)["vx0"]["ifindex"]
+        far = "198.51.100.9" if version == 4 else "2001:db8:99::9"
+        run(["bridge", "-n", a, "fdb", "append", "00:00:00:00:00:00", "dev", "vx0", "dst", far])
+        assert len(flood(a)) == 3
+        wanted = rows(1, 2, 3)
+        others = [rows(1, 3)[0]["remote"][0], far.replace("9", "8")]  # type: ignore[index]
+        wanted[0]["remote"] = others
+        lab.write(wanted)
+        (planned,) = lab.batch("--dry-run")["plan"]
+        assert (planned["field"], len(planned["before"]), planned["after"]) == ("remote", 3, sorted(others))
+        before_failure = flood(a)
+        lab.write([*wanted, refused_by_the_kernel(a)])
+        assert lab.kokofast("batch", lab.file).returncode == 1
+        assert flood(a) == before_failure
+        lab.write(wanted)
+        assert lab.batch()["links"]["updated"] == 1
+        assert (flood(a), links(a)["vx0"]["ifindex"]) == (sorted(others), index)
+        lab.destroy()
+        ip(a, "link", "delete", "narrow")
+        assert state(*routed) == before
+
+    def test_one_remote_by_the_routes(self, lab: Lab, routed: tuple[str, str, str]) -> None:
+        a, b, _ = routed
+        ends = ((a, 1, 2), (b, 2, 1))
+        lab.write(
+            [
+                {
+                    "type": "vxlan",
+                    "endpoint": f"{name}:vx0:10.0.0.{own}/24",
+                    "remote": f"192.0.{other}.2",
+                    "vni": 7,
+                    "mtu": 1400,
+                }
+                for name, own, other in ends
+            ]
+        )
+        assert "notes" not in lab.batch()
+        ping(a, "10.0.0.2")
+        assert lab.batch()["status"] == "unchanged"
+
+    def test_killed_while_remotes_are_set(self, lab: Lab, start: Start, watch: Any) -> None:
+        a = lab.node("a")
+        hosts = [f"192.0.2.{number}" for number in range(1, 6)]
+        lab.write(
+            [{"type": "vxlan", "endpoint": f"{a}:vx{i}", "remote": hosts, "vni": i, "mtu": 1400} for i in range(300)]
+        )
+        sight: Watch = watch(a)
+        kill_midway(lab, start, lambda: sight.count() > 5)
+        lab.batch()
+        assert all(flood(a, f"vx{i}") == hosts for i in (0, 150, 299))
+        assert lab.batch()["status"] == "unchanged"
 
     def test_its_own_port_source_ttl_mtu_and_no_learning(self, lab: Lab, hosts: tuple[str, str]) -> None:
         a, b = lab.node("ca"), lab.node("cb")

@@ -82,7 +82,7 @@ def test_what_is_common_to_all_links_is_one_problem() -> None:
     ]
 
 
-@pytest.mark.parametrize("missing", ["parent", "remote", "vni"])
+@pytest.mark.parametrize("missing", ["remote", "vni"])
 def test_a_link_that_lacks_what_it_needs_beside_a_mirror(missing: str) -> None:
     tunnel = on("vxlan", "x0", local="192.0.2.2", mtu=1000)
     del tunnel[missing]
@@ -94,3 +94,63 @@ def test_a_link_that_lacks_what_is_checked() -> None:
     assert problems([{"type": "vxlan", "endpoint": "a:x0", "parent": "up0", "local": "192.0.2.1", "vni": 1}]) == [
         "$.links[0]: a vxlan link needs 'remote'"
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"remote": ["192.0.2.1", "2001:db8::1"]}, "remote: the remotes are not all IPv4, nor all IPv6"),
+        ({"remote": ["192.0.2.1"], "local": "2001:db8::1"},
+         "local: 2001:db8::1 and the remote 192.0.2.1 are not both IPv4, nor both IPv6"),
+        ({"remote": ["192.0.2.1", "239.1.1.1"]}, "remote: a list has hosts only, and 239.1.1.1 is a multicast group"),
+        ({"remote": ["fe80::1"]}, "remote: a list has hosts only, and fe80::1 is a link-local address"),
+        ({"remote": "239.1.1.1", "parent": None}, "remote: 239.1.1.1 is a multicast group, which needs a parent"),
+        ({"remote": "fe80::1", "parent": None}, "remote: fe80::1 is a link-local address, which needs a parent"),
+        ({"remote": "2001:db8::1", "local": "fe80::2", "parent": None},
+         "local: fe80::2 is a link-local address, which needs a parent"),
+    ],
+)  # fmt: skip
+def test_remotes(fields: dict[str, Any], expected: str) -> None:
+    link = on("vxlan", "x0", **fields)
+    assert problems([{key: value for key, value in link.items() if value is not None}]) == [f"$.links[0].{expected}"]
+
+
+def test_tunnels_without_a_parent_share_the_namespace_of_their_end() -> None:
+    rows = [on("vxlan", name) for name in ("x0", "x1")]
+    for row in rows:
+        del row["parent"]
+    rule = "a namespace has each vni once on a port"
+    assert problems(rows) == [f"$.links[1].vni: {rule}: see a:x0 at $.links[0]"]
+    rows[1]["endpoint"] = "b:x0"
+    assert problems([*rows, on("vxlan", "x2", parent="a:x9")]) == [f"$.links[2].vni: {rule}: see a:x0 at $.links[0]"]
+
+
+def test_several_remotes() -> None:
+    link = {"type": "vxlan", "endpoint": "a:x0", "remote": ["192.0.2.2", "192.0.2.1"], "vni": 7}
+    text = "a_node,a_if,type,remote,vni\na,x0,vxlan,192.0.2.2 192.0.2.1,7\na,x1,vxlan,192.0.2.2,8\n"
+    (one,), (two, single) = (
+        load(json.dumps([link]).encode(), filename="x.json").links,
+        load(text.encode(), filename="x.csv").links,
+    )
+    for found in (one, two):
+        assert [host.text for host in found.options["remote"]] == ["192.0.2.2", "192.0.2.1"]  # type: ignore[attr-defined]
+        assert found.ends[0].properties["remote"] is found.options["remote"]
+        assert found.parent is None
+    assert one.ends[0].where("remote") == "$[0].remote"
+    assert (str(single.options["remote"]), single.ends[0].properties) == ("Address('192.0.2.2')", {})
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"),
+    [
+        ([], ["$.links[0].remote: a list has 1 to 1,024 addresses, not 0"]),
+        (["192.0.2.1"] * 1025, ["$.links[0].remote: a list has 1 to 1,024 addresses, not 1,025"]),
+        (["192.0.2.1", "x", "192.0.2.1"],
+         ["$.links[0].remote[1]: 'x' is not an IPv4 or IPv6 address, such as 10.0.0.1/24 or 2001:db8::1/64",
+          "$.links[0].remote[2]: the address '192.0.2.1' is given twice"]),
+        (7, ["$.links[0].remote: must be an IP address in text, or a list of them, not 7"]),
+        (["192.0.2.1", 7], ["$.links[0].remote[1]: must be an address in text, not 7"]),
+    ],
+)  # fmt: skip
+def test_wrong_remotes(remote: object, expected: list[str]) -> None:
+    assert problems([{"type": "vxlan", "endpoint": "a:x0", "remote": remote, "vni": 7}]) == expected

@@ -72,6 +72,7 @@ VXLAN = {"type": "vxlan", "endpoint": "a:x", "parent": "eth0", "remote": "192.0.
 GOOD += [
     {"$schema": "kokofast.schema.json", "links": []},
     [VXLAN],
+    [{key: value for key, value in VXLAN.items() if key != "parent"} | {"remote": ["192.0.2.9", "192.0.2.8"]}],
     {"defaults": {"remote": "192.0.2.9", "vni": 7}, "links": [VXLAN | {"endpoint": "a:y", "vni": 8}, {k: VXLAN[k] for k in ("type", "endpoint", "parent")}]},
     {"defaults": {"type": "vxlan", "vni": 7}, "links": [{k: VXLAN[k] for k in ("endpoint", "parent", "remote")}]},
 ]  # fmt: skip
@@ -79,8 +80,13 @@ GOOD += [
 BAD: list[Any] = [
     5,
     {"$schema": 5, "links": []},
-    *[[{key: value for key, value in VXLAN.items() if key != missing}] for missing in VXLAN],
-    *[{"links": [{key: value for key, value in VXLAN.items() if key != missing}]} for missing in VXLAN],
+    *[[{key: value for key, value in VXLAN.items() if key != missing}] for missing in VXLAN.keys() - {"parent"}],
+    *[
+        {"links": [{key: value for key, value in VXLAN.items() if key != missing}]}
+        for missing in VXLAN.keys() - {"parent"}
+    ],
+    [VXLAN | {"remote": [7]}],
+    [{"type": "macvlan", "endpoint": "a:x"}],
     {"defaults": {"vni": 7}, "links": [{"type": "vxlan", "endpoint": "a:x", "parent": "eth0"}]},
     [{"type": "vlan", "endpoint": "a:x", "parent": "eth0"}],
     [{"type": "bridge", "endpoints": ["a", "b"], "endpoint": "c"}],
@@ -158,7 +164,7 @@ def test_schema_accepts_what_load_accepts(tree: object) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_each_kind_is_in_the_schema(name: str, validator: Draft202012Validator) -> None:
     ends = {"endpoints": ["a:b", "c:d"]} if KINDS[name].ends == 2 else {"endpoint": "a:b"}
-    examples = {"int": 1, "str": "x", "bool": True, "ip": "192.0.2.9", "interface": "eth0"}
+    examples = {"int": 1, "str": "x", "bool": True, "ip": "192.0.2.9", "ips": ["192.0.2.9"], "interface": "eth0"}
     fields = {
         field.name: field.choices[0]
         if field.type == "choice"

@@ -9,12 +9,23 @@ import sys
 from typing import Any
 
 import pytest
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from kokofast.wire import tc
+from kokofast.wire import neigh, tc
 from kokofast.wire.attributes import encode
 from kokofast.wire.link import RTM_NEWLINK
-from kokofast.wire.message import FORMATS, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Request, pack, split, unpack
+from kokofast.wire.message import (
+    FORMATS,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    Request,
+    pack,
+    split,
+    unpack,
+)
 from tests import golden
 from tests.conftest import NamespaceFactory, ip, ip_json
 from tests.wire.test_golden import _without_zero_header
@@ -78,6 +89,12 @@ CASES: dict[str, Request] = {
     "newtfilter_u32": newfilter("u32", {"sel": tc.U32_MATCH_ALL}),
     "deltfilter": Request(
         tc.RTM_DELTFILTER, {"index": 3, "handle": 0x80000800, "parent": EGRESS, "info": INFO}, {"kind": "u32"}
+    ),
+    "newneigh_vxlan": Request(
+        neigh.RTM_NEWNEIGH,
+        {"family": neigh.AF_BRIDGE, "index": 5, "state": neigh.NUD_PERMANENT, "flags": neigh.NTF_SELF},
+        {"dst": bytes((192, 0, 2, 2)), "lladdr": bytes(6)},
+        NLM_F_CREATE | NLM_F_APPEND,
     ),
     "getqdisc_dump": Request(tc.RTM_GETQDISC, {}, {}, NLM_F_DUMP),
     "gettfilter_dump": Request(tc.RTM_GETTFILTER, {"index": 3, "parent": EGRESS}, {}, NLM_F_DUMP),
@@ -147,7 +164,15 @@ def read_tc(data: bytes) -> Any:
     return message
 
 
-TC_CASES = [name for name in CASES if not name.startswith("newlink")]
+TC_CASES = [name for name in CASES if not name.startswith(("newlink", "newneigh"))]
+
+
+def test_pyroute2_reads_an_entry_of_a_forwarding_database() -> None:
+    message = ndmsg(golden.read("newneigh_vxlan"))
+    message.decode()
+    assert (message["family"], message["ifindex"], message["state"], message["flags"]) == (7, 5, 0x80, 2)
+    assert message.get_attr("NDA_LLADDR") == "00:00:00:00:00:00"
+    assert message.get_attr("NDA_DST") in ("192.0.2.2", bytes((192, 0, 2, 2)), "c0:00:02:02")
 
 
 @pytest.mark.parametrize("name", TC_CASES)

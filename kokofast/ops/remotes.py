@@ -1,0 +1,36 @@
+"""The remotes of tunnels that have several. Imported where an interface of ours may be one."""
+
+from __future__ import annotations
+
+from kokofast.wire import neigh
+from kokofast.wire.linkinfo import OWN_REMOTE
+from kokofast.wire.message import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kokofast.host.kernel import Handle, Kernel
+    from kokofast.plan.observed import Interface
+
+ENTRIES = Request(
+    neigh.RTM_GETNEIGH,
+    {"family": neigh.AF_BRIDGE},
+    only=frozenset(("dst", "lladdr")),
+    where=lambda header: bool(header["flags"] & neigh.NTF_SELF),
+    # Learned entries come and go. A torn dump is believed when it is the second.
+    believe=lambda _, before: before is not None,
+)
+
+
+def may_have_several(interface: Interface) -> bool:
+    """Whether a tunnel was made without a remote of its own."""
+    return not any(name in interface.data for name in OWN_REMOTE)
+
+
+def list_remotes(kernel: Kernel, handle: Handle) -> dict[int, tuple[bytes, ...]]:
+    """Return the remotes of each tunnel of a namespace, by ifindex. Raises KernelError, OSError."""
+    found: dict[int, list[bytes]] = {}
+    for message in kernel.dump(handle, ENTRIES):
+        attributes = message.attributes
+        if "dst" in attributes and not any(attributes.get("lladdr", b"\1")):
+            found.setdefault(message.header["index"], []).append(attributes["dst"])
+    return {index: tuple(sorted(hosts)) for index, hosts in found.items()}
