@@ -67,9 +67,10 @@ def play(options: argparse.Namespace) -> int:
     if is_live and options.loop:
         raise CommandError(INVALID, "--loop is for a file or a folder: standard input cannot be read again")
     if not is_live:
-        found = _Check(topology, options)
+        lines = _Check(topology, options).lines  # what else it has takes as much memory as the lab
         if options.dry_run:
-            found.tell()
+            for line in lines:
+                print_line(line)
             return OK
     need_capabilities()
     return _Play(topology, options, is_live).run()
@@ -135,7 +136,7 @@ class _Check:
 
     def __init__(self, topology: Topology, options: argparse.Namespace) -> None:
         self._live = LiveTopology(topology)
-        self._lines: list[dict[str, object]] = []
+        self.lines: list[dict[str, object]] = []  # of a dry run: what would be done
         problems: list[Problem] = []
         reader = Reader()
         count = 0
@@ -161,12 +162,7 @@ class _Check:
         line: dict[str, object] = {"at": epoch.at, "changes": counts}
         if epoch.commands:
             line["run"] = [{"node": command.node, "command": list(command.arguments)} for command in epoch.commands]
-        self._lines.append(line)
-
-    def tell(self) -> None:
-        """Print what would be done."""
-        for line in self._lines:
-            print_line(line)
+        self.lines.append(line)
 
 
 class _Stored:

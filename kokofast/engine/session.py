@@ -17,9 +17,10 @@ from kokofast.ops.dumps import look_into
 from kokofast.ops.executor import Executor
 from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load
+from kokofast.plan.in_place import plan_in_place
 from kokofast.plan.operations import ConfigureEnd
 from kokofast.plan.ownership import alias_of, lab_of
-from kokofast.plan.plan import nodes_of
+from kokofast.plan.plan import Situation, nodes_of
 from kokofast.topology.live import LiveTopology, is_same_link
 from kokofast.topology.loader import collector_paused
 from kokofast.topology.model import Link, Node
@@ -198,7 +199,11 @@ class Session:
         problems = self._leaving(prepared, gone, links)
         if whole:
             problems += _still_needed(topology, gone)
-        plan = plan_of(topology, survey, self._kernel, leaving=prepared.replaced.asides, links_only=not whole)
+        plan = None
+        if in_place and not whole:
+            plan = plan_in_place(topology, Situation(survey.places, survey.observed, self._kernel.boot_id()))
+        if plan is None:
+            plan = plan_of(topology, survey, self._kernel, leaving=prepared.replaced.asides, links_only=not whole)
         plan.problems += problems
         if is_to_do(topology, plan, result):
             load(plan.operations)

@@ -215,3 +215,19 @@ def test_the_example() -> None:
     assert done.returncode == 0, done.stderr
     assert [line["status"] for line in lines_of(done.stdout)[:-1]] == ["applied"] * 3 + ["unchanged"]
     assert "1 received" in done.stderr
+
+
+@pytest.mark.guest
+def test_delays_change_with_time(theatre: Theatre) -> None:
+    """The round trip through both ends of a link: netem is in the guest only."""
+    timeline = theatre.write(
+        *(
+            {"at": n / 10, "set": [{"endpoints": [theatre.ground, theatre.one], "delay": f"{5 * n}ms"}]}
+            for n in range(5)
+        )
+    )
+    lines, _ = theatre.play(timeline, "--late", "all")
+    assert [line["status"] for line in lines[:-1]] == ["applied"] * 5
+    done = run(["ip", "netns", "exec", theatre.ground, "ping", "-c", "3", "-W", "5", "10.0.0.2"])
+    least = float(done.stdout.rpartition("=")[2].split("/")[0])
+    assert least >= 40
