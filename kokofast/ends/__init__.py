@@ -23,6 +23,7 @@ ATTRIBUTES = {
     "impairments": "qdisc",
     "link_local": "af_spec",
     "remote": "fdb",  # which RTM_NEWLINK does not show
+    "lacp": "protinfo",  # made by ops.dumps from what a port of a bridge shows
 }
 
 # Those that are read only where the file has them, and by inspect in JSON: showing them takes the kernel as long as all

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         def present(self, name: str) -> Any:
             """Return the present value of a property of the end; None for a new end."""
 
+        def given(self, name: str) -> Any:
+            """Return the value that the file gives for another property of the end; None for none."""
+
         def name_of(self, index: object) -> str:
             """Return the interface of an ifindex, or of a reference; "" for none."""
 

@@ -44,7 +44,8 @@ def contradiction(link: Link) -> tuple[str, str] | None:
     mask = link.options["group_fwd_mask"]
     if not isinstance(mask, int) or not mask & RESTRICTED:
         return None
-    return "group_fwd_mask", f"a bridge never passes on the groups 0, 1 and 2; give at most {mask & ~RESTRICTED:#x}"
+    words = f"a bridge has no mask for the groups 0, 1 and 2; give at most {mask & ~RESTRICTED:#x}"
+    return "group_fwd_mask", words + ("; for LACP (2) there is lacp, of its ports" if mask & 4 else "")
 
 
 KIND = Kind(

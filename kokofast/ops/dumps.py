@@ -10,8 +10,9 @@ from kokofast.plan.observed import NOTHING, Interface, Namespace
 from kokofast.plan.ownership import APART, is_our_group
 from kokofast.topology.model import Address
 from kokofast.wire.addr import IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_GETADDR
+from kokofast.wire.decode import decode
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
-from kokofast.wire.linkinfo import WITH_REMOTES
+from kokofast.wire.linkinfo import PORT, WITH_REMOTES
 from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
@@ -38,6 +39,7 @@ ADDRESS_PROTOCOL = b"K"
 # What only properties of ends, and few decisions, ask for.
 # What is at the root of our interfaces where nobody has put anything there: they have no queue (IFF_NO_QUEUE).
 KERNELS_OWN = ("noop", "noqueue")
+_MASK = frozenset(("group_fwd_mask",))
 _MORE = frozenset(("master", "prop_list", *(ATTRIBUTES[name] for name in ATTRIBUTES if name not in CLOSER))) - {"fdb"}
 _WANTED = frozenset(
     (
@@ -274,6 +276,10 @@ def _more(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     found = {name: attributes[name] for name in _MORE if name in attributes}
     if found.get("qdisc") in KERNELS_OWN:
         del found["qdisc"]
+    linkinfo = attributes.get("linkinfo", {}) if "master" in found else {}
+    if linkinfo.get("slave_kind") == "bridge" and "slave_data" in linkinfo:
+        port = decode(PORT, linkinfo["slave_data"], only=_MASK)
+        found["protinfo"] = port.get("group_fwd_mask", 0), found["master"]
     return found or NOTHING
 
 

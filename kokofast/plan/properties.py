@@ -137,7 +137,11 @@ class _View:
         self._node = properties.nodes[end.node]
         self._mtu = mtu
         self._end = reference
+        self._given = end.properties
         self._interface = interface
+
+    def given(self, name: str) -> Any:
+        return self._given.get(name)
 
     def reference(self, ifname: str) -> IfRef:
         return IfRef(self._end.ns, ifname)

@@ -29,6 +29,7 @@ NAME_BYTES = 10  # of a bridge that the file names: its ports are NAMEp0 to NAME
 OF_BRIDGE = frozenset(("type", AT, *(field.name for field in KINDS[KIND].fields)))
 BRIDGE = -1  # the position before that of the first end
 OF_BOTH = frozenset(("mtu",))
+OF_PORTS = frozenset(("lacp",))
 
 
 def namespace_of(lab: str) -> str:
@@ -95,9 +96,10 @@ def _parts(
     bridge = {key: raw[key] for key in raw if key in OF_BRIDGE or key in OF_BOTH}
     bridge.pop(AT, None)
     yield bridge | {"type": KIND, "endpoint": {"node": node, "interface": name}}
-    shared = {key: raw[key] for key in raw if key not in OF_BRIDGE and key != ENDS}
+    shared = {key: raw[key] for key in raw if key not in OF_BRIDGE and key not in OF_PORTS and key != ENDS}
+    of_ports = {key: raw[key] for key in raw if key in OF_PORTS}
     for number, end in enumerate(given):
-        port = {"node": node, "interface": f"{name}p{number}", "addresses": [], "master": name}
+        port = {"node": node, "interface": f"{name}p{number}", "addresses": [], "master": name, **of_ports}
         if isinstance(end, dict) and "mtu" in end:
             port["mtu"] = end["mtu"]
         yield shared | {"type": "veth", ENDS: [end, port]}

@@ -7,7 +7,7 @@ in net/core/rtnetlink.c. Only what we send or read has a line; the rest is kept 
 from __future__ import annotations
 
 from kokofast.wire.attributes import BYTES, NEST, S32, STRING, U8, U32, Attr, Header, Table
-from kokofast.wire.linkinfo import INFO_DATA
+from kokofast.wire.linkinfo import INFO_DATA, PORT
 
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
@@ -19,6 +19,7 @@ RTM_DELLINKPROP = 109
 # All that have this header and the attributes of LINK.
 TYPES = (RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_NEWLINKPROP, RTM_DELLINKPROP)
 
+AF_BRIDGE = 7  # of a message about a port of a bridge
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
 
@@ -43,6 +44,7 @@ LINKINFO = Table(
         "kind": Attr(1, STRING),
         "data": Attr(2, NEST, select="kind", tables=INFO_DATA),
         "slave_kind": Attr(4, STRING),
+        "slave_data": Attr(5, BYTES),  # of a port of a bridge PORT, with much else
     },
 )
 
@@ -56,6 +58,7 @@ LINK = Table(
         "link": Attr(5, U32),
         "qdisc": Attr(6, STRING),
         "master": Attr(10, U32),
+        "protinfo": Attr(12, NEST, PORT, flagged=True),  # with AF_BRIDGE: br_setlink()
         "txqlen": Attr(13, U32),
         "operstate": Attr(16, U8),
         "linkmode": Attr(17, U8),

@@ -74,6 +74,9 @@ BRIDGE = Table(
 WITH_REMOTES = ("vxlan",)
 OWN_REMOTE = ("group", "group6")
 
+# br_port_policy in net/bridge/br_netlink.c
+PORT = Table("port", {"group_fwd_mask": Attr(31, U16)})
+
 # One line a kind.
 INFO_DATA: dict[str, Table] = {
     "vxlan": VXLAN,

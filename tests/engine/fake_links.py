@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kokofast.wire.addr import AF_INET, AF_INET6
+from kokofast.wire.attributes import encode
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_NEWLINK
+from kokofast.wire.linkinfo import PORT
 from kokofast.wire.message import KernelError, Message
 from tests.engine.fake_addresses import FakeAddresses
 from tests.engine.fake_filters import FakeControl
@@ -44,6 +46,7 @@ class FakeLink:
         # Whether IPv4 and IPv6 know it, switched on or off. IPv4 does at first, however small its MTU is.
         self.has_ipv4, self.has_ipv6 = True, True
         self.master = 0
+        self.port_mask = 0  # of a port of a bridge: which groups are passed on that come in there
         self.altnames: tuple[str, ...] = ()
         self.addr_gen_mode = 0
         self.is_ipv6 = False  # of a vxlan
@@ -297,6 +300,9 @@ class FakeLinks:
             self.set_up(namespace, link, bool(header["flags"] & IFF_UP))
         if "master" in attributes:
             self._set_master(namespace, link, attributes["master"])
+        if "protinfo" in attributes:
+            check(bool(link.master), errno.EOPNOTSUPP)
+            link.port_mask = attributes["protinfo"]["group_fwd_mask"]
         link.txqlen = attributes.get("txqlen", link.txqlen)
         link.addr_gen_mode = mode
 
@@ -373,7 +379,7 @@ class FakeLinks:
         """do_set_master(), br_add_if()."""
         if index == link.master:
             return
-        before, link.master = link.master, 0
+        before, link.master, link.port_mask = link.master, 0, 0
         self.follow_ports(namespace, before)
         if index == 0:
             return
@@ -433,6 +439,7 @@ class FakeLinks:
             info["data"] = data
         if link.master:
             info["slave_kind"] = namespace.links[link.master].kind
+            info["slave_data"] = encode(PORT, {"group_fwd_mask": link.port_mask})
         if info:
             attributes["linkinfo"] = info
         below = (link.sender, link.index) if link.sender is not None else link.peer or link.parent

@@ -17,8 +17,10 @@ from tests.engine.labs import Links, lab
 from tests.runs import apply
 
 
-def ports(bridge: str, ends: int) -> Links:
-    return [{"endpoints": [{"node": "a", "interface": f"e{i}", "master": bridge}, f"b:e{i}"]} for i in range(ends)]
+def ports(bridge: str, ends: int, **more: object) -> Links:
+    return [
+        {"endpoints": [{"node": "a", "interface": f"e{i}", "master": bridge, **more}, f"b:e{i}"]} for i in range(ends)
+    ]
 
 
 async def machine(make_kernel: KernelFactory) -> FakeKernel:
@@ -62,6 +64,70 @@ async def test_each_failure_is_taken_back(make_kernel: KernelFactory, is_lost: b
         result = await apply(lab(ports("br1", 3)), kernel=kernel, jobs=1)
         assert (result.status, result.left) == ("rolled_back", []), number
         assert kernel.state() == before, number
+
+
+def masks(kernel: FakeKernel) -> list[int]:
+    return [link.port_mask for link in kernel["a"].links.values() if link.master]
+
+
+@pytest.mark.parametrize("bridge", ["br0", "br1"])
+@pytest.mark.parametrize("had", [{}, {"lacp": True}])
+async def test_lacp_of_ports_whatever_fails(make_kernel: KernelFactory, bridge: str, had: dict[str, object]) -> None:
+    async def started() -> FakeKernel:
+        kernel = await machine(make_kernel)
+        await apply(lab(ports("br0", 2, **had)), kernel=kernel, jobs=1)
+        for link in kernel["a"].links.values():
+            link.port_mask |= bool(link.master)  # a group that somebody else has set
+        kernel.count_from_here()
+        return kernel
+
+    wanted = lab(ports(bridge, 3, lacp=True))
+    kernel = await started()
+    assert (await apply(wanted, kernel=kernel, jobs=1)).status == "applied"
+    others = 1 if bridge == "br0" else 0  # they go with the bridge
+    assert masks(kernel) == [4 | others, 4 | others, 4]
+    total = len(kernel.requests)
+    kernel.count_from_here()
+    assert (await apply(wanted, kernel=kernel)).status == "unchanged"
+    assert kernel.requests == []
+    assert (await apply(lab(ports(bridge, 3, lacp=False)), kernel=kernel)).links["updated"] == 3
+    assert masks(kernel) == [others, others, 0]
+    for number in range(1, total + 1):
+        kernel = await started()
+        before = kernel.state()
+        kernel.refuse[number] = errno.EPERM
+        result = await apply(wanted, kernel=kernel, jobs=1)
+        assert (result.status, result.left) == ("rolled_back", []), number
+        assert kernel.state() == before, number
+
+
+async def test_an_end_that_becomes_a_port_with_lacp_is_taken_out_again(make_kernel: KernelFactory) -> None:
+    wanted = lab(ports("br0", 3, lacp=True))
+
+    async def started() -> FakeKernel:
+        kernel = await machine(make_kernel)
+        for link in kernel["a"].links.values():
+            kernel.rtnl._set_master(kernel["a"], link, 0)
+        return kernel
+
+    kernel = await started()
+    assert (await apply(wanted, kernel=kernel, jobs=1)).status == "applied"
+    assert masks(kernel) == [4, 4, 4]
+    for number in range(1, len(kernel.requests) + 1):
+        kernel = await started()
+        before = kernel.state()
+        kernel.refuse[number] = errno.EPERM
+        result = await apply(wanted, kernel=kernel, jobs=1)
+        assert (result.status, result.left) == ("rolled_back", []), number
+        assert kernel.state() == before, number
+
+
+async def test_lacp_is_for_ports_of_a_bridge(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    result = await apply(lab([{"endpoints": [{"node": "a", "interface": "e0", "lacp": True}, "b:e0"]}]), kernel=kernel)
+    (error,) = result.errors
+    assert (result.status, error.source) == ("invalid", "$.links[0].endpoints[0].lacp")
+    assert error.message.endswith("it is no port of a bridge; give the end a bridge as its master, or leave lacp out")
 
 
 def named(*names: str) -> Links:

@@ -14,6 +14,7 @@ from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_
 from kokofast.wire.attributes import DecodeError, encode
 from kokofast.wire.link import (
     ADDR_GEN_MODE_NONE,
+    AF_BRIDGE,
     IFF_UP,
     RTEXT_FILTER_SKIP_STATS,
     RTM_DELLINK,
@@ -122,6 +123,11 @@ CASES: dict[str, tuple[int, bool, Request]] = {
         8,
         False,
         Request(RTM_SETLINK, {"index": 5}, {"af_spec": {"inet6": {"addr_gen_mode": ADDR_GEN_MODE_NONE}}}),
+    ),
+    "setlink_port_mask": (
+        8,
+        False,
+        Request(RTM_SETLINK, {"family": AF_BRIDGE, "index": 5}, {"protinfo": {"group_fwd_mask": 4}}),
     ),
     "dellink_index": (9, True, Request(RTM_DELLINK, {"index": 42})),
     "dellink_group": (10, True, Request(RTM_DELLINK, {}, {"group": LAB_GROUP})),
