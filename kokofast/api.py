@@ -187,6 +187,7 @@ async def apply(
     keep_going: bool = False,
     dry_run: bool = False,
     prune: bool = False,
+    replace: bool = False,
     jobs: int | None = None,
     runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
     progress: Progress | None = None,
@@ -202,6 +203,7 @@ async def apply(
         keep_going: Keep the links that work when others fail.
         dry_run: Only compute what would be done: see Result.planned.
         prune: Remove the lab's links and namespaces that are not in the topology, when all else has succeeded.
+        replace: Delete links of the lab that cannot be changed in place, and make them anew.
         jobs: Number of worker threads; None chooses it by the size of the work.
         runtime_timeout: Seconds that a container daemon may be silent.
         progress: Called with (stage, done, total).
@@ -215,7 +217,7 @@ async def apply(
         RuntimeError: Called outside of trio.
     """
     _topology(topology)
-    _check_flags(keep_going=keep_going, dry_run=dry_run, prune=prune)
+    _check_flags(keep_going=keep_going, dry_run=dry_run, prune=prune, replace=replace)
     _check_jobs(jobs)
     _check_timeout(runtime_timeout)
     _check_outputs(progress, result=(result, Result))
@@ -228,6 +230,7 @@ async def apply(
             keep_going=keep_going,
             dry_run=dry_run,
             prune=prune,
+            replace=replace,
             jobs=jobs,
             runtime_timeout=runtime_timeout,
             progress=progress,

@@ -84,7 +84,7 @@ async def called(_name: str, **options: Any) -> None:
         (call, {name: value}, TypeError, f"^{name} is True or False, not ")
         for call, names in (
             ("load", ["create"]),
-            ("apply", ["keep_going", "dry_run", "prune"]),
+            ("apply", ["keep_going", "dry_run", "prune", "replace"]),
             ("destroy", ["force", "all_labs"]),
         )
         for name in names
@@ -135,7 +135,7 @@ async def test_an_argument_is_checked_as_the_command_line_checks_it(
 def test_every_argument_is_checked() -> None:
     """One that is added here is also added to the table above."""
     known = {"path", "name", "create", "topology", "keep_going", "dry_run", "jobs", "runtime_timeout", "progress"}
-    known |= {"prune", "result", "lab", "all_labs", "force", "unseen", "namespaces", "options"}
+    known |= {"prune", "replace", "result", "lab", "all_labs", "force", "unseen", "namespaces", "options"}
     for name in ("load", "apply", "destroy", "inspect", "deployed"):
         assert set(inspect.signature(getattr(kokofast, name)).parameters) <= known
 

@@ -106,6 +106,7 @@ def _carry_out(topology: Topology, problems: list[Problem], result: Result, opti
                 keep_going=options.keep_going,
                 dry_run=options.dry_run,
                 prune=options.prune,
+                replace=options.replace,
                 exclusive=not options.sandbox,
                 jobs=options.jobs,
                 runtime_timeout=options.runtime_timeout,

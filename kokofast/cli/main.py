@@ -60,8 +60,9 @@ def _run(argv: Sequence[str]) -> int:
             raise CommandError(INVALID, "a command after -- is for batch --sandbox")
         if getattr(options, "exit_code", False) and not options.dry_run:
             raise CommandError(INVALID, "--exit-code goes with --dry-run")
-        if getattr(options, "prune", False) and getattr(options, "sandbox", False):
-            raise CommandError(INVALID, "--prune is for labs that stay: a --sandbox begins with nothing")
+        for name in ("prune", "replace"):
+            if getattr(options, name, False) and getattr(options, "sandbox", False):
+                raise CommandError(INVALID, f"--{name} is for labs that stay: a --sandbox begins with nothing")
         if command is not None and (not command or options.dry_run):
             raise CommandError(INVALID, "-- needs a command behind it, and links to be made (no --dry-run) before it")
         return _COMMANDS[options.command](options)

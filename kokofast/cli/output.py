@@ -224,7 +224,11 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
 
 def summary(result: Result) -> str:
     """Return ``fabric1: applied, 2 links created``."""
-    done = {"created": "to create", "updated": "to update", "removed": "to remove"} if result.planned else {}
+    done = (
+        {"created": "to create", "updated": "to update", "removed": "to remove", "replaced": "to replace"}
+        if result.planned
+        else {}
+    )
     told = (("link", result.links), ("namespace", result.namespaces))
     counts = [
         f"{count(number, noun)} {done.get(what, what)}"

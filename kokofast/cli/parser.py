@@ -171,6 +171,11 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="remove the lab's links that are not in FILE any more, and such namespaces, when all else has succeeded",
     )
+    batch.add_argument(
+        "--replace",
+        action="store_true",
+        help="delete links of the lab that cannot be changed in place, and make them anew",
+    )
     batch.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
     batch.add_argument(
         "--keep-going",

@@ -52,6 +52,22 @@ STEPS = {
             "endpoints": {"type": "array", "items": ENDPOINT},
         }
     ),
+    "replacement": _object(
+        {
+            "action": {"const": "replace"},
+            "kind": {"const": "link"},
+            "source": SOURCE,
+            "link": TEXT,
+            "type": TEXT,
+            "endpoints": {"type": "array", "items": ENDPOINT},
+            "changes": {
+                "type": "array",
+                "items": _object({"field": TEXT, "before": ANY, "after": ANY}),
+                "description": "what cannot be changed in place; empty: the link is on another one that is replaced",
+            },
+        },
+        doc="a link that is deleted and made again",
+    ),
     "node": _object(
         {
             "action": {"const": "update"},
@@ -138,7 +154,7 @@ def schema() -> dict[str, Any]:
         {
             "lab": TEXT,
             "status": {"enum": list(get_args(Status))},
-            "links": _counts("total", "created", "updated", "unchanged", "removed", "failed"),
+            "links": _counts("total", "created", "updated", "unchanged", "removed", "replaced", "failed"),
             "namespaces": _counts("created", "removed", "failed"),
             "seconds": {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
             "errors": {"type": "array", "items": ERROR},

@@ -13,7 +13,7 @@ from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load
 from kokofast.plan.left_over import count_left_over, has_leaving
 from kokofast.plan.operations import MakeNamespace
-from kokofast.plan.plan import CREATE, UPDATE, nodes_of
+from kokofast.plan.plan import CREATE, REPLACE, UPDATE, nodes_of
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.prune import LeftOver
     from kokofast.engine.replaced import Replaced
+    from kokofast.engine.result import Failure
     from kokofast.engine.result_types import Progress
     from kokofast.engine.snapshot import Survey
     from kokofast.host.kernel import Kernel
@@ -56,6 +57,7 @@ async def apply(
     keep_going: bool = False,
     dry_run: bool = False,
     prune: bool = False,
+    replace: bool = False,
     create_only: bool = False,
     exclusive: bool = True,
     jobs: int | None = None,
@@ -78,6 +80,7 @@ async def apply(
         keep_going: Keep the links that work when others fail. Links of nodes that do not resolve count as failed.
         dry_run: Only compute what would be done.
         prune: Remove links and namespaces of the lab that are not in the topology, after all else has succeeded.
+        replace: Delete links of the lab that cannot be changed in place, and make them again.
         create_only: Refuse existing links that would have to be changed.
         exclusive: Hold the lab's lock.
         jobs: Number of worker threads; None chooses it by measuring.
@@ -90,7 +93,7 @@ async def apply(
     """
     run = Run(topology, driver, kernel, result if result is not None else Result(topology.name, UNCHANGED))
     run.keep_going, run.dry_run, run.create_only, run.jobs = keep_going, dry_run, create_only, jobs
-    run.prune, run.observer = prune, observer
+    run.prune, run.replace, run.observer = prune, replace, observer
     run.runtime_timeout, run.progress, run.problems = runtime_timeout, progress, problems
     kernel.trace = run.result.trace
     # A second run of the same lab waits for the lock, and then has nothing to do.
@@ -108,6 +111,7 @@ class Run:
     keep_going = False
     dry_run = False
     prune = False
+    replace = False
     create_only = False
     jobs: int | None = None
     runtime_timeout = DEFAULT_RUNTIME_TIMEOUT
@@ -151,7 +155,8 @@ class Run:
                 if whole.links:
                     topology, missing, survey.problems = whole, survey.problems, []
             replaced = self._find_replaced(topology, survey)
-            plan = plan_of(topology, survey, self.kernel, self.dry_run, leaving=replaced.asides if replaced else ())
+            leaving = replaced.asides if replaced else ()
+            plan = plan_of(topology, survey, self.kernel, self.dry_run, leaving=leaving, replace=self.replace)
             if self.create_only:
                 only_new(plan, survey, self.kernel.boot_id())
         await self.driver.sleep(0)  # a run that was stopped during the survey has no result
@@ -167,10 +172,12 @@ class Run:
             result.notes += notes
             load(plan.operations)
             executor = Executor(self.kernel, survey.handles, survey.observed, is_alone=is_alone)
-            applied = Applied(topology, plan, executor)
+            applied = Applied(topology, plan, executor, survey.replacement)
             await self.carry_out(applied)
         if self.observer is not None:
             self.observer.see(survey, plan, applied)
+        if self.replace:
+            result.links.setdefault("replaced", 0)
         if missing:
             _count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
         if left_over is not None:
@@ -219,7 +226,9 @@ class Run:
         from kokofast.engine.prune import find_left_over  # only --prune needs it
 
         with self.result.stage("survey"):
-            return await find_left_over(self.topology, survey, self.kernel, self.driver, self.progress)
+            return await find_left_over(
+                self.topology, survey, self.kernel, self.driver, self.progress, survey.replacement
+            )
 
     async def _settle_left_over(self, left_over: LeftOver) -> None:
         """Remove what has left the file, or tell what would be removed."""
@@ -258,12 +267,18 @@ class Run:
         result, workers = self.result, WorkerCount(self.jobs)
         applied.executor.stopped = self.driver.is_stopped
         result.begin_rollback()  # the state that holds if the event loop breaks down
+        refusals: list[Failure] = []
         try:
+            if applied.replacement is not None:
+                from kokofast.engine.replace import remove_replaced
+
+                with result.stage("delete"):
+                    refusals = await remove_replaced(applied, self.driver, self.progress)
             with result.stage("apply"):
-                for start, stop in applied.plan.stages():
+                for start, stop in applied.plan.stages() if not refusals else ():
                     if start < stop and (self.keep_going or not applied.failures):
                         await self.driver.carry_out(self._queue(applied, workers, start, stop))
-                if self.keep_going or not applied.failures:
+                if not refusals and (self.keep_going or not applied.failures):
                     _verify(applied)
             applied.spend_reserve()  # the imports below need memory and descriptors
             failed = self._name_failures(applied) if applied.failures else set()
@@ -272,7 +287,10 @@ class Run:
             await self._roll_back(applied, None)
             raise
         result.workers = workers.workers
-        if not applied.failures:
+        if refusals:
+            result.errors = refusals
+            await self._roll_back(applied, None)
+        elif not applied.failures:
             _succeed(applied, result)
         elif self.keep_going:
             await self._roll_back(applied, failed)
@@ -317,9 +335,7 @@ class Run:
         self.result.errors = failures_of(applied)
         failed = applied.failed_links()
         if self.keep_going:
-            from kokofast.engine.verify import dependents_of
-
-            lost = dependents_of(applied, failed)
+            lost = _lost_with(applied, failed)
             self.result.errors += failures_of_bereft(applied, lost) + failures_of_nodes(applied)
             failed |= lost
         return failed
@@ -333,6 +349,20 @@ class Run:
             left = await roll_back(applied, only, self.driver, self.progress)
         self.result.end_rollback(left, whole=only is None)
         self.result.notes += applied.notes
+
+
+def _lost_with(applied: Applied, failed: set[int]) -> set[int]:
+    """Return the other links that cannot stay without the failed ones."""
+    from kokofast.engine.verify import dependents_of
+
+    lost = dependents_of(applied, failed)
+    while (replacement := applied.replacement) is not None:
+        more = replacement.together_with(failed | lost) - failed - lost
+        more |= dependents_of(applied, failed | lost | more)
+        if not more:
+            break
+        lost |= more
+    return lost
 
 
 def _verify(applied: Applied) -> None:
@@ -359,6 +389,9 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
     result.links["created"] = sum(action == CREATE and number not in failed for number, action in enumerate(actions))
     result.links["updated"] = sum(action == UPDATE and number not in failed for number, action in enumerate(actions))
     result.links["failed"] = len(failed)
+    if applied.replacement is not None:
+        replaced = (number for number, action in enumerate(actions) if action == REPLACE and number not in failed)
+        result.links["replaced"] = sum(1 for _ in replaced)
     result.namespaces["created"] = sum(
         isinstance(operation, MakeNamespace) and operation.ns not in applied.executor.adopted
         for operation in (applied.plan.operations[number] for number in applied.done)

@@ -15,7 +15,7 @@ from kokofast.ops.dumps import ALL_MIRRORS, BESIDE_OURS, observe
 from kokofast.ops.registry import home_of
 from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.ownership import lab_of, lab_of_alias
-from kokofast.plan.plan import CREATE, UPDATE, Situation, nodes_to_look_at, parents_elsewhere
+from kokofast.plan.plan import CREATE, REPLACE, UPDATE, Situation, nodes_to_look_at, parents_elsewhere
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
 from kokofast.plan.planner import deletion, make_plan
 from kokofast.topology.node_kinds import NODES
@@ -129,12 +129,13 @@ def plan_of(
     *,
     leaving: Sequence[SetAside] = (),
     links_only: bool = False,
+    replace: bool = False,
 ) -> Plan:
     """Make the plan, with the problems of nodes and links.
 
     leaving are interfaces that get other names first. With links_only nothing else of the nodes is looked at.
     A dry run looks for conflicts on parents in all namespaces, a real one only in those of the file, and in the others
-    after a refusal.
+    after a refusal. With replace the plan is for what is there when the links in the way have been deleted.
     """
     if survey.problems:
         # Still check the links between nodes that resolve, to show all errors at once.
@@ -147,6 +148,10 @@ def plan_of(
     if not links_only and (numbers := nodes_to_look_at(topology, situation)):
         situation.routers = _routers(numbers, topology, survey, kernel)
     plan = make_plan(topology, situation)
+    if replace and plan.conflicts:
+        from kokofast.engine.replace import plan_replacing  # only --replace needs it
+
+        plan = plan_replacing(plan, topology, situation, survey, kernel, see_for(topology))
     plan.problems[:0] = survey.problems
     return plan
 
@@ -297,6 +302,8 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
         result.status = PLANNED if plan.operations else UNCHANGED
         result.links["created"] = plan.actions.count(CREATE)
         result.links["updated"] = plan.actions.count(UPDATE)
+        if plan.replaced:
+            result.links["replaced"] = plan.actions.count(REPLACE)
         result.namespaces["created"] = sum(isinstance(one, MakeNamespace) for one in plan.operations)
         from kokofast.engine.neighbour_limits import crowded
 

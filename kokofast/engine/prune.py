@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kokofast.engine.scene import OwnedInterface, Scene
     from kokofast.engine.snapshot import Survey
     from kokofast.host.kernel import Kernel
+    from kokofast.plan.replacement import Replacement
     from kokofast.topology.model import Topology
 
 
@@ -86,16 +87,23 @@ class LeftOver:
 
 
 async def find_left_over(
-    topology: Topology, survey: Survey, kernel: Kernel, driver: Driver, progress: Progress | None
+    topology: Topology,
+    survey: Survey,
+    kernel: Kernel,
+    driver: Driver,
+    progress: Progress | None,
+    replacement: Replacement | None = None,
 ) -> LeftOver:
     """Look into all namespaces, as destroy does, for links and namespaces of the lab that are not in the file.
 
-    survey has the namespaces of all nodes of the file.
+    survey has the namespaces of all nodes of the file. What is replaced is deleted before.
     """
     scene = await scan(kernel, driver, lab=topology.name, topology=topology, to_remove=True, progress=progress)
     known = {handle.identity: number for number, handle in enumerate(survey.handles) if handle is not None}
     numbers = [known.get(handle.identity) if handle is not None else None for handle in scene.survey.handles]
     in_file = places_in_file(topology, survey.places)
+    if replacement is not None:
+        in_file |= replacement.places()
     all_ends = list(zip(scene.interfaces, pair(scene.interfaces), strict=True))
     stay = {end.link for owned, end in all_ends if (numbers[owned.ns], owned.interface.ifname) in in_file}
     scene.interfaces = [owned for owned, end in all_ends if end.link not in stay]

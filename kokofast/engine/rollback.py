@@ -337,4 +337,8 @@ async def roll_back(
     left += [f"link {links[link].title()}: {refusal}" for link, refusal in refused]
     left += [f"namespace {name}: {getattr(why, 'strerror', None) or why}" for name, why in sorted(stay.items())]
     applied.notes += [f"namespace {name}: its name and its links are gone, but {HELD}" for name in sorted(done.held)]
+    if applied.replacement is not None:
+        from kokofast.engine.give_back import give_back
+
+        left += give_back(applied, only)
     return left

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.ops.dumps import Sight
     from kokofast.plan.observed import Namespace
+    from kokofast.plan.replacement import Replacement
     from kokofast.topology.problems import Problem
 
 
@@ -31,6 +32,7 @@ class Survey:
         self.observed: list[Namespace | None] = []
         self.problems: list[Problem] = []
         self.unresolved: list[str] = []  # the nodes of these problems
+        self.replacement: Replacement | None = None  # what the plan replaces: not in observed any more
         self._numbers: dict[tuple[int, int], int] = {}
 
     def add(self, handle: Handle, namespace: Namespace) -> int:

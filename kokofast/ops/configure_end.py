@@ -230,15 +230,19 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
         operation: ConfigureEnd = applied.operation(number)
         if operation.undo is None:
             continue
-        back = operation.interface, operation.undo
-        refusal = twice(lambda back=back: _change(executor, [back])[0])  # type: ignore[misc]
-        if refusal is not None and _is_back(executor, *back):
-            refusal = None
-        refusal = refusal or twice(lambda back=back: _set_sysctls_back(executor, back[0]))  # type: ignore[misc]
+        reference = operation.interface
+        refusal = set_back(executor, reference, operation.undo)
+        refusal = refusal or twice(lambda there=reference: _set_sysctls_back(executor, there))  # type: ignore[misc]
         if refusal is not None:
             end = applied.topology.links[operation.link].ends[operation.end]
             left.append(f"{end.node}:{end.ifname}: {refusal}")
     return left
+
+
+def set_back(executor: Executor, reference: IfRef, undo: Change) -> OperationError | None:
+    """Bring an interface to what it was; return a refusal only if it is not that."""
+    refusal = twice(lambda: _change(executor, [(reference, undo)])[0])
+    return None if refusal is not None and _is_back(executor, reference, undo) else refusal
 
 
 def _is_back(executor: Executor, reference: IfRef, undo: Change) -> bool:

@@ -185,13 +185,14 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
         operation: ConfigureNode = applied.operation(number)
         if executor.makes(operation.ns):
             continue
-        refusal = twice(lambda operation=operation: _set_back(executor, operation))  # type: ignore[misc]
+        refusal = twice(lambda operation=operation: set_back(executor, operation))  # type: ignore[misc]
         if refusal is not None:
             left.append(f"{operation.node}: {refusal}")
     return left
 
 
-def _set_back(executor: Executor, operation: ConfigureNode) -> OperationError | None:
+def set_back(executor: Executor, operation: ConfigureNode) -> OperationError | None:
+    """Undo an operation."""
     refusal = _set(executor, operation.ns, operation.change.reversed(), operation.lab)
     if isinstance(refusal, KernelError):
         # A route that was to be given back never went; or its interface was changed by others.

@@ -177,4 +177,6 @@ def describe(plan: Plan, operation: CreateLink) -> Step:
     from kokofast.plan.step import Step
 
     link = plan.topology.links[operation.link]
+    if operation.link in plan.replaced:
+        return Step("replace", "link", link, source=link.place, changes=tuple(plan.replaced[operation.link]))
     return Step("create", "link", link, source=link.place)

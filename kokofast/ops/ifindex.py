@@ -66,6 +66,12 @@ class Indexes:
                         self._index[key] = index
                         self._next[reference.ns] = index + 1
 
+    def take(self, reference: IfRef, index: int) -> None:
+        """Choose this index for an interface, as before."""
+        key = reference.ns, reference.ifname
+        with self._lock:
+            self._index[key], self._salt[key] = index, os.urandom(1)[0]
+
     def drop(self, operations: Collection[CreateLink]) -> None:
         """Forget the chosen indexes of these links: choose() then begins at another random number."""
         with self._lock:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kokofast.ops.executor import Executor, OperationError
     from kokofast.plan.observed import Namespace
     from kokofast.plan.plan import Plan
+    from kokofast.plan.replacement import Replacement
     from kokofast.plan.teardown import OwnedEnd
     from kokofast.topology.model import Topology
 
@@ -32,10 +33,13 @@ GONE = (errno.ENODEV, errno.ENOENT)
 class Applied:
     """What a run did: the numbers of the operations that were done, and the refusals of others."""
 
-    def __init__(self, topology: Topology, plan: Plan, executor: Executor) -> None:
+    def __init__(
+        self, topology: Topology, plan: Plan, executor: Executor, replacement: Replacement | None = None
+    ) -> None:
         self.topology = topology
         self.plan = plan
         self.executor = executor
+        self.replacement = replacement  # what was deleted before the operations
         self.done: set[int] = set()
         self.failures: dict[int, OperationError] = {}
         self.notes: list[str] = []  # of the rollback

@@ -110,6 +110,11 @@ class Mirrors:
             self._control(operation.source).forget()
             return error
 
+    def forget(self, source: IfRef) -> None:
+        """Read anew what is on an interface: it was made again, or an interface that it is copied to."""
+        with self._alone_at(source):
+            self._control(source).forget()
+
     def mtu_without(self, operation: Mirror, before: int) -> int:
         """Return the MTU of the mirrored interface without this mirror; before is its MTU before this run."""
         rooms = self._rooms.get(self._place(operation.source), {})
@@ -173,9 +178,13 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
     """Remove mirrors that were added, and restore removed ones, also those that failed half-way."""
     left: list[str] = []
     mirrors = applied.executor.state(Mirrors)
+    going = {(end.ns, end.ifindex) for end in applied.ends}
     # Backwards: the priority of a restored filter must be free.
     for number in reversed(numbers):
         operation: Mirror = applied.operation(number)
+        source = operation.source
+        if (source.ns, applied.executor.indexes.of(source)) in going:  # with all that is on it
+            continue
         back = mirrors.remove if isinstance(operation, AddMirror) else mirrors.add
         refusal = twice(lambda back=back, operation=operation: back(operation))  # type: ignore[misc]
         if refusal is not None and refusal.errno not in GONE and not _is_back(applied.executor, operation):

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 # In the order of undoing.
 MODULES: dict[type[object], str] = {
+    CreateLink: "create_link",  # finds what is deleted after all this
     ConfigureNode: "configure_node",
     AddMirror: "mirror",
     RemoveMirror: "mirror",
     ConfigureEnd: "configure_end",
-    CreateLink: "create_link",
     MakeNamespace: "make_namespace",
     SetSysctls: "set_sysctls",
     SetAside: "set_aside",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from kokofast.plan.observed import Interface
+    from kokofast.plan.step import FieldChange
     from kokofast.topology.model import Address, End, Link
 
     Step = tuple[Change, Change]
@@ -21,6 +22,9 @@ IPV6_MIN_MTU = 1280  # include/uapi/linux/in6.h: an interface with less has no I
 
 # The attributes of an interface for which the kernel makes no link-local address by itself: addr_gen_mode none.
 NO_LINK_LOCAL: Mapping[str, object] = {"af_spec": {"inet6": {"addr_gen_mode": 1}}}
+
+# What can be done about a difference that stays.
+CURE = "--replace deletes it and makes it anew"
 
 # The kernel shows these attributes of a tunnel only if they are set, and all others always.
 ADDRESSES = ("group", "group6", "local", "local6")
@@ -32,20 +36,28 @@ def are_peers(found: Sequence[Interface]) -> bool:
     return first.peer == second.ifindex and second.peer == first.ifindex
 
 
-def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None) -> Iterator[tuple[str, str]]:
-    """Yield (place, sentence) for differences that batch does not change, mostly because the kernel cannot.
+def fixed_differences(
+    link: Link, found: Sequence[Interface], parent: int | None
+) -> Iterator[tuple[str, str, FieldChange]]:
+    """Yield (place, sentence, change) for differences that batch does not change, mostly because the kernel cannot.
 
-    parent is the ifindex of the link's parent interface, None for a kind without.
+    parent is the ifindex of the link's parent interface, None for a kind without. What the present parent is called is
+    not known here: it is None in the change.
     """
     for end, interface in zip(link.ends, found, strict=True):
         title = f"{end.node}:{end.ifname}"
         if interface.kind != link.kind:
-            yield link.where("type"), f"{title} is there as {interface.kind}; destroy it first"
+            yield (
+                link.where("type"),
+                f"{title} is there as {interface.kind}; {CURE}",
+                ("type", interface.kind, link.kind),
+            )
             return
         if end.queues is not None and interface.queues != end.queues:
             yield (
                 end.where("queues"),
-                f"{title} is there with {interface.queues} queues, which cannot be changed; destroy it first",
+                f"{title} is there with {interface.queues} queues, which cannot be changed; {CURE}",
+                ("queues", interface.queues, end.queues),
             )
     kind = KINDS[link.kind]
     if not kind.fields:
@@ -56,16 +68,25 @@ def fixed_differences(link: Link, found: Sequence[Interface], parent: int | None
     wanted = {name: value for name, value in linkinfo.get("data", {}).items() if value != {}}  # type: ignore[attr-defined]
     have = found[0].data
     if parent is None and _is_number(have.get("link")):
-        yield link.where("parent"), f"{title} is there on a parent interface; destroy it first"
+        yield link.where("parent"), f"{title} is there on a parent interface; {CURE}", ("parent", None, None)
     if parent is not None and parent not in (found[0].peer, have.get("link")):
-        yield link.where("parent"), f"{title} is there on another parent interface; destroy it first"
+        yield (
+            link.where("parent"),
+            f"{title} is there on another parent interface; {CURE}",
+            ("parent", None, link.options["parent"]),
+        )
     changed = {
         kind.field_of(name) for name, value in wanted.items() if name != "link" and not _same(have.get(name), value)
     }
     # Addresses that left the file, or changed family.
     changed |= {kind.field_of(name) for name in ADDRESSES if name not in wanted and _is_given(have.get(name))}
+    before, after = kind.fields_of(have), kind.fields_of(wanted)
     for field in sorted(changed):
-        yield link.where(field), f"{title} is there with another {field}, which batch does not change; destroy it first"
+        yield (
+            link.where(field),
+            f"{title} is there with another {field}, which batch does not change; {CURE}",
+            (field, before.get(field), after.get(field)),
+        )
 
 
 def destructive_changes(

@@ -13,10 +13,32 @@ if TYPE_CHECKING:
     from kokofast.plan.node_change import Router
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import IfRef, Operation, SetAside
+    from kokofast.plan.step import FieldChange
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
 
-CREATE, UPDATE, UNCHANGED = "create", "update", "unchanged"
+CREATE, REPLACE, UPDATE, UNCHANGED = "create", "replace", "update", "unchanged"
+
+
+class Conflict:
+    """Interfaces of the lab that are in the way of a link, and that batch changes only by replacing them.
+
+    Attributes:
+        link: The number of the link in the file.
+        interfaces: (namespace, interface) of those in the way.
+        place: The place of the problem in the file.
+        changes: What differs, as the file has it.
+    """
+
+    __slots__ = ("changes", "interfaces", "link", "place")
+
+    def __init__(
+        self, link: int, interfaces: Sequence[tuple[int, str]], place: str, changes: Sequence[FieldChange]
+    ) -> None:
+        self.link = link
+        self.interfaces = interfaces
+        self.place = place
+        self.changes = changes
 
 
 class Plan:
@@ -28,8 +50,10 @@ class Plan:
         after: after[i] are the operations that operations[i] waits for.
         last: The first operation that cannot be undone exactly, and may be refused. Runs after the earlier ones.
         final: The first operation that cannot be undone, and is not refused. Runs after the earlier ones.
-        actions: For each link of the topology CREATE, UPDATE or UNCHANGED.
+        actions: For each link of the topology CREATE, REPLACE, UPDATE or UNCHANGED.
         problems: Why the topology cannot be applied.
+        conflicts: Those of the problems that --replace solves.
+        replaced: By the numbers of links that are replaced what differs, as the file has it.
         rest: What the operations would be without the problems.
         notes: Lines for the user.
     """
@@ -37,11 +61,13 @@ class Plan:
     __slots__ = (
         "actions",
         "after",
+        "conflicts",
         "final",
         "last",
         "notes",
         "operations",
         "problems",
+        "replaced",
         "rest",
         "routes",
         "topology",
@@ -55,6 +81,8 @@ class Plan:
         self.after: list[tuple[int, ...]] = []
         self.actions: list[str] = []
         self.problems: list[Problem] = []
+        self.conflicts: list[Conflict] = []
+        self.replaced: dict[int, list[FieldChange]] = {}
         self.notes: list[str] = []
         self.routes: dict[int, int] = {}  # how many the nodes of each namespace are to have
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
 from kokofast.plan.diff import (
+    CURE,
     NO_LINK_LOCAL,
     are_peers,
     destructive_changes,
@@ -21,8 +22,17 @@ from kokofast.plan.operations import (
     MarkRef,
     NsRef,
 )
-from kokofast.plan.ownership import BROADCAST, alias_of, group_of, lab_of, namespace_alias, number_of, own_link_local
-from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Plan, sets_nodes
+from kokofast.plan.ownership import (
+    ALIAS_PREFIX,
+    BROADCAST,
+    alias_of,
+    group_of,
+    lab_of,
+    namespace_alias,
+    number_of,
+    own_link_local,
+)
+from kokofast.plan.plan import CREATE, UNCHANGED, UPDATE, Conflict, Plan, sets_nodes
 from kokofast.plan.planned_state import PlannedEnd, Prospect
 from kokofast.topology.model import AF_INET6, Link
 from kokofast.topology.node_kinds import NODES
@@ -38,6 +48,7 @@ if TYPE_CHECKING:
     from kokofast.plan.operations import Setting
     from kokofast.plan.plan import Situation
     from kokofast.plan.properties import Properties
+    from kokofast.plan.step import FieldChange
     from kokofast.topology.model import End, Node, Topology
 
 LOOPBACK = "lo"
@@ -203,7 +214,7 @@ class _LinkPlanner:
         found = [self.situation.find(reference) for reference in references]
         present = [interface for interface in found if interface is not None]
         alias = self._alias_there(link, present)
-        if self._is_apart(link, references, present, alias):
+        if self._is_apart(number, link, references, present, alias):
             return
         if not present:
             self.plan.actions[number] = CREATE
@@ -216,7 +227,7 @@ class _LinkPlanner:
                 if reason is not None:
                     self._problem(link.where(reason[0]), reason[1])
             self._create(number, link, references, parent, alias)
-        elif self._is_this_link(link, references, present, parent, alias):
+        elif self._is_this_link(number, link, references, present, parent, alias):
             self._update(number, link, references, present, parent, alias)
 
     def plan_last(self) -> None:
@@ -309,7 +320,9 @@ class _LinkPlanner:
         kind = KINDS[link.kind]
         return min(max(mtu - kind.overhead(link), kind.mtu[0]), kind.mtu[1])
 
-    def _is_apart(self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], alias: str) -> bool:
+    def _is_apart(
+        self, number: int, link: Link, references: Sequence[IfRef], present: Sequence[Interface], alias: str
+    ) -> bool:
         """Whether an end of this existing link is not where the file has it; add a problem then."""
         if len(present) == len(references):
             return False
@@ -324,13 +337,16 @@ class _LinkPlanner:
         titles = " and ".join(f"{end.node}:{end.ifname}" for end in missing)
         found = " and ".join(f"{self._title_of(ns)}:{item.ifname}" for ns, item in strays)
         ends = [(reference.ns, reference.ifname) for reference in references if self.situation.find(reference)]
-        at = [*ends, *((ns, item.ifname) for ns, item in strays)][0]
+        there = [*ends, *((ns, item.ifname) for ns, item in strays)]
+        at = there[0]
+        changes = [("interface", found or None, titles)]
+        self.plan.conflicts.append(Conflict(number, there, missing[0].where("ifname"), changes))
         self._problem(
             missing[0].where("ifname"),
             f"{titles} of this link was renamed or moved: "
             + (f"it is {found} by now; " if found else "it has left the namespaces of the file; ")
             + f"put it back, or delete the link ({self._deletion(*at)}) or the whole lab (kokofast destroy --name "
-            f"{self.lab}), and run batch again",
+            f"{self.lab}), and run batch again, or run it with --replace",
         )
         return True
 
@@ -363,7 +379,13 @@ class _LinkPlanner:
         return self.titles[ns] or "this namespace"
 
     def _is_this_link(
-        self, link: Link, references: Sequence[IfRef], present: Sequence[Interface], parent: IfRef | None, alias: str
+        self,
+        number: int,
+        link: Link,
+        references: Sequence[IfRef],
+        present: Sequence[Interface],
+        parent: IfRef | None,
+        alias: str,
     ) -> bool:
         """Whether the present interfaces are this link; otherwise add the problems."""
         is_named = all(interface.alias == alias and interface.group == self.group for interface in present)
@@ -389,11 +411,13 @@ class _LinkPlanner:
             # If the two ends are of two links, name the other link.
             telling = sorted(filter(None, aliases), key=lambda text: (text == alias, text))
             now = telling[0] if telling else "a link without its alias yet"
+            change = "link", (now.removeprefix(f"{ALIAS_PREFIX}{self.lab}:") if telling else None), link.title()
+            self._conflict(number, link, references, end.where("ifname"), [change])
             self._problem(
                 end.where("ifname"),
                 f"{end.node}:{end.ifname} is there as part of another link of this lab ({now}); "
                 f"delete that first ({self._deletion(*at)}, or the whole lab by kokofast destroy), "
-                "or give this one another name",
+                "give this one another name, or give --replace",
             )
             return False
         carrier = self.situation.find(parent) if parent is not None else None
@@ -404,8 +428,30 @@ class _LinkPlanner:
         elif parent is not None and not self._is_parents_namespace(references[0].ns, parent.ns, present[0]):
             parent_index = -1
         fixed = list(fixed_differences(link, present, parent_index))
-        self.plan.problems += [Problem(place, message) for place, message in fixed]
+        self.plan.problems += [Problem(place, message) for place, message, _ in fixed]
+        if fixed:
+            changes = [
+                (field, self._parent_of(references[0].ns, present[0]) if field == "parent" else before, after)
+                for _, _, (field, before, after) in fixed
+            ]
+            self._conflict(number, link, references, fixed[0][0], changes)
         return not fixed
+
+    def _conflict(
+        self, number: int, link: Link, references: Sequence[IfRef], place: str, changes: Sequence[FieldChange]
+    ) -> None:
+        there = [(reference.ns, reference.ifname) for reference in references if self.situation.find(reference)]
+        self.plan.conflicts.append(Conflict(number, there, place, changes))
+
+    def _parent_of(self, ns: int, interface: Interface) -> str | None:
+        """Return the name of the parent if it is in the same namespace; None if that is not known."""
+        observed = self.situation.observed[ns]
+        if interface.peer_nsid is not None or observed is None:
+            return None
+        index = interface.data.get("link", interface.peer)
+        names = (item.ifname for item in observed.interfaces.values() if item.ifindex == index)
+        name = next(names, None)
+        return None if name is None else f"{self._title_of(ns)}:{name}"
 
     def _is_parents_namespace(self, here: int, there: int, interface: Interface) -> bool:
         """Whether the interface's parent is in that namespace, as far as known. An ifindex is unique in one only."""
@@ -480,7 +526,14 @@ class _LinkPlanner:
         wait = () if parent is None else self.prospect.ready((parent,))
         follows = self._room(link, parent)
         for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):
-            end = self._with_link_local(end, alias, interface)
+            given, end = end, self._with_link_local(end, alias, interface)
+            if end.dad and end is not given:
+                title = f"{end.node}:{end.ifname}"
+                self._conflict(number, link, references, end.where("dad"), [("dad", False, True)])
+                self._problem(
+                    end.where("dad"),
+                    f"{title} is there without duplicate address detection, which batch does not change back; {CURE}",
+                )
             place = reference.ns, reference.ifname
             most, carries = self.rooms.get(place), place in self.carriers
             settings: tuple[Setting, ...] = ()
@@ -536,12 +589,6 @@ class _LinkPlanner:
         own = own_link_local(self.situation.boot, alias, f"{end.node}:{end.ifname}")
         if end.dad is not False and (interface is None or own not in interface.addresses):
             return end
-        if end.dad:
-            self._problem(
-                end.where("dad"),
-                f"{end.node}:{end.ifname} is there without duplicate address detection, which batch does not change "
-                "back; destroy it first",
-            )
         return end.with_addresses((*end.addresses, own))
 
     def _problem(self, place: str, message: str) -> None:
@@ -554,10 +601,11 @@ def _creation(
     """Return the attributes of a link's creation; mark is the group and the number of its lab."""
     kind = KINDS[link.kind]
     ends = zip(references, link.ends, strict=True)
-    return kind.create(link, tuple(_attributes(kind, reference, end, mark) for reference, end in ends), parent)
+    return kind.create(link, tuple(attributes_of(kind, reference, end, mark) for reference, end in ends), parent)
 
 
-def _attributes(kind: Kind, reference: IfRef, end: End, mark: tuple[int, int]) -> dict[str, object]:
+def attributes_of(kind: Kind, reference: IfRef, end: End, mark: tuple[int, int]) -> dict[str, object]:
+    """Return the attributes of an end in the request that makes it; mark is the group and the number of its lab."""
     group, number = mark
     attributes: dict[str, object] = {
         "header": {"index": reference},

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     # (field, value before, value after), each as the file has it. None: there was none, or there will be none.
     FieldChange = tuple[str, Any, Any]
 
-SIGNS = {"create": "+", "update": "~", "delete": "-"}
+SIGNS = {"create": "+", "replace": "-/+", "update": "~", "delete": "-"}
 
 
 class Step:
     """One step of a plan.
 
     Attributes:
-        action: "create", "update" or "delete".
+        action: "create", "replace", "update" or "delete".
         kind: What it is done to: "namespace", "node", "link", "end" or "mirror".
         link: The link of the file, None for a namespace or a node, and for a link that is not in the file any more.
         name: The namespace, the node; of an end or a mirror, the interface as node:interface; of a link that is not in
             the file, its title; empty for others.
         source: The place in the file; empty for a namespace.
-        changes: The fields of a node or an end that change, or the mirror.
+        changes: The fields of a node or an end that change, or the mirror; of a link that is replaced, why.
     """
 
     __slots__ = ("action", "changes", "kind", "link", "name", "source")
@@ -63,7 +63,8 @@ class Step:
         if self.kind in ("end", "node"):
             return f"{self.name} {', '.join(_words(*change) for change in self.changes)}"
         if self.link is not None:
-            return f"{self.link.kind} {'--'.join(map(_short, self.link.ends))}"
+            changes = ", ".join(_words(*change) for change in self.changes)
+            return f"{self.link.kind} {'--'.join(map(_short, self.link.ends))}{changes and f' ({changes})'}"
         return f"{self.kind} {self.name}"
 
     def as_dicts(self) -> Iterator[dict[str, object]]:
@@ -78,7 +79,12 @@ class Step:
             return
         found |= {"link": self.link.title()}
         if self.kind == "link":
-            yield found | {"type": self.link.kind, "endpoints": [_as_dict(end) for end in self.link.ends]}
+            found |= {"type": self.link.kind, "endpoints": [_as_dict(end) for end in self.link.ends]}
+            if self.action == "replace":
+                changes = [{"field": field, "before": before, "after": after} for field, before, after in self.changes]
+                found["changes"] = changes
+            yield found
+            return
         for field, before, after in self.changes:
             yield found | {"end": self.name, "field": field, "before": before, "after": after}
 

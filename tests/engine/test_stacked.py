@@ -227,7 +227,7 @@ class TestWhatIsCompared:
     )
     async def test_what_cannot_be_changed_of_a_tunnel(self, kernel: FakeKernel, change: Row, field: str) -> None:
         await applied(kernel, tunnel("a:e0"))
-        words = f"another {field}", "destroy it first"
+        words = f"another {field}", "--replace deletes it and makes it anew"
         await invalid(kernel, f"$.links[0].{field}", *words, rows=[tunnel("a:e0") | change])
 
     async def test_a_source_address_that_left_the_file(self, kernel: FakeKernel) -> None:
@@ -497,7 +497,9 @@ class TestSeveralRemotes:
         await applied(kernel, tunnel("a:e0"))
         row = tunnel("a:e0")
         del row["parent"]
-        await invalid(kernel, "$.links[0]", "is there on a parent interface; destroy it first", rows=[row])
+        await invalid(
+            kernel, "$.links[0]", "is there on a parent interface; --replace deletes it and makes it anew", rows=[row]
+        )
 
     async def test_only_a_tunnel_without_a_remote_is_asked_for_more(self, kernel: FakeKernel) -> None:
         await applied(kernel, tunnel("a:e0"), on("macvlan", "b:e0"))

@@ -11,6 +11,7 @@ import pytest
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
+from kokofast.plan.diff import CURE
 from kokofast.plan.observed import Interface, MirrorFilter, Namespace
 from kokofast.plan.operations import AddMirror, ConfigureEnd, CreateLink, IfRef, RemoveMirror
 from kokofast.plan.ownership import cookie_of
@@ -274,13 +275,13 @@ class TestAnotherRun:
         link = on("vxlan", "c:vx0", "h:up0")
         found = plan(nodes(link), namespace(0, stands(link, data)), host(1, up0=1500))
         assert texts(found) == [
-            f"link.{field}: c:vx0 is there with another {field}, which batch does not change; destroy it first"
+            f"link.{field}: c:vx0 is there with another {field}, which batch does not change; {CURE}"
         ]
 
     def test_another_parent(self) -> None:
         link = on("vxlan", "c:vx0", "h:up0")
         found = plan(nodes(link), namespace(0, stands(link, parent=3)), host(1, up0=1500))
-        assert texts(found) == ["link.parent: c:vx0 is there on another parent interface; destroy it first"]
+        assert texts(found) == [f"link.parent: c:vx0 is there on another parent interface; {CURE}"]
 
 
 @pytest.mark.parametrize("ends", [1, 2])
@@ -302,7 +303,7 @@ def test_the_own_fields_of_a_kind_without_a_parent(
         namespace(number, interface("br0", 9, 9 if ends > 1 else 0, link_alias(link), kind="bridge", data=data))
         for number in range(ends)
     ]
-    problem = "link.stp: c:br0 is there with another stp, which batch does not change; destroy it first"
+    problem = f"link.stp: c:br0 is there with another stp, which batch does not change; {CURE}"
     assert texts(plan(nodes(link), *there)) == ([] if same else [problem])
 
 
