@@ -112,23 +112,34 @@ class Engine:
     def __enter__(self) -> Self:
         try:
             make_image(self.image)
-            command = [str(word) for word in self.command()]
-            with (self.directory / "log").open("wb") as log:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, **self.environment()},
-                    # A Ctrl-C at the terminal is the tests' to deal with.
-                    start_new_session=True,
-                )
-            self._wait()
+            self._command = [str(word) for word in self.command()]
+            self.begin()
             self.prepare()
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def begin(self) -> None:
+        """Starts the daemon, also again."""
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment()},
+                # A Ctrl-C at the terminal is the tests' to deal with.
+                start_new_session=True,
+            )
+        self._wait()
+
+    def kill(self) -> None:
+        """Ends the daemon without a warning."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self.socket.unlink(missing_ok=True)
 
     def _wait(self) -> None:
         assert self._process is not None
@@ -211,6 +222,11 @@ class Docker(Engine):
             **dict.fromkeys(("iptables", "ip6tables", "ip-forward", "ip-masq", "userland-proxy"), "false"),
         }
         return ["dockerd", *(f"--{name}={value}" for name, value in options.items())]
+
+    def kill(self) -> None:
+        super().kill()
+        # Its containerd ends with it. While nobody has waited for that, the next one believes that it runs.
+        (self.directory / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
 
     @property
     def client(self) -> list[str]:
