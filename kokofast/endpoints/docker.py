@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote as quote_url
@@ -26,6 +27,7 @@ DOCKER_SOCKET = "/var/run/docker.sock"  # where the docker command looks, too
 PODMAN_SOCKET = "/run/podman/podman.sock"
 TITLES = {"docker": "the docker daemon", "podman": "the podman service"}
 VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
+API_VERSION = re.compile("[0-9]{1,3}[.][0-9]{1,3}")
 CONNECT_SECONDS = 10.0
 NO_CONNECTION = 900  # aiodocker's status
 LONGEST_ANSWER = 4 << 20  # bytes; docker describes a container in some 10,000
@@ -85,7 +87,25 @@ class DockerDaemon:
             # aiodocker takes no options for its session.
             self._client.session.detach()
             self._client.session = _bounded_session(self._client.connector)
-            await self._client.version()
+            if not await self._take_version(self._client):
+                await self._client.version()
+
+    async def _take_version(self, client: aiodocker.Docker) -> bool:
+        """Take the API version from the header of /_ping, if it is there: /version takes Podman a second."""
+        import aiodocker
+
+        try:
+            async with client._query("_ping", versioned_api=False) as answer:
+                version = answer.headers.get("Api-Version", "")
+                await answer.read()
+        except aiodocker.DockerError as error:
+            if error.status == NO_CONNECTION:
+                raise
+            return False  # /version says what is wrong
+        if not API_VERSION.fullmatch(version):
+            return False
+        client.api_version = f"v{version}"
+        return True
 
     async def find(self, target: str, called: str) -> Container:
         """Return the running container of a name, id or prefix of an id; called is its name in errors."""
@@ -116,7 +136,8 @@ class DockerDaemon:
         filters = json.dumps({"type": ["container"], "event": ["start"]})
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         with self._translated():
-            async with self._client._query("events", params={"filters": filters}, timeout=limits) as answer:
+            query = self._client._query("events", params={"filters": filters}, timeout=limits)
+            async with query as answer, answer:
                 yield
                 async for _ in answer.content.iter_any():
                     yield
