@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kokofast.topology import load
+from kokofast.watch.events import EVENTS
 from tests import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -378,3 +379,27 @@ def test_the_commands_about_live_topologies_work(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["status"] for line in lines if "status" in line] == ["applied"] * 3 + ["unchanged"] + ["applied"] * 2
     assert "1 received" in done.stderr
+
+
+def test_the_unit_for_systemd_is_valid(tmp_path: Path) -> None:
+    text = (ROOT / "examples" / "kokofast-watch@.service").read_text("utf-8")
+    (command,) = re.findall(r"ExecStart=(\S+) watch", text)
+    program = shutil.which("systemd-analyze")
+    if program is None:  # then at least its sections
+        assert re.findall(r"^\[(\w+)\]$", text, re.MULTILINE) == ["Unit", "Service", "Install"]
+        return
+    unit = tmp_path / "kokofast-watch@shop.service"
+    unit.write_text(text.replace(command, sys.executable))
+    done = subprocess.run(
+        [program, "verify", "--man=no", unit], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "kokofast-watch" not in done.stderr, done.stderr
+
+
+def test_every_event_is_documented() -> None:
+    text = (ROOT / "docs" / "watch.md").read_text("utf-8")
+    rows = [line.split("|") for line in text.partition("## Events")[2].splitlines() if line.startswith("| `")]
+    told = {name: row[2] for row in rows for name in re.findall(r"`(\w+)`", row[1])}
+    assert told.keys() == EVENTS.keys()
+    for name, (_, fields) in EVENTS.items():
+        assert all(f"`{field}`" in told[name] for field in fields if field != "message"), name

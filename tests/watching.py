@@ -24,18 +24,16 @@ Line = dict[str, Any]
 
 
 class Watching:
-    """A watch that runs. All its lines must be as the schema says."""
+    """A watch that runs, after some lines of Python. All its lines must be as the schema says."""
 
-    def __init__(self, file: str | Path, *options: str, **environment: str) -> None:
-        import os
-
+    def __init__(self, file: str | Path, *options: str, setup: str = "") -> None:
+        program = ["-c", f"{setup}\nfrom kokofast.__main__ import main\nmain()"] if setup else ["-m", "kokofast"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "kokofast", "watch", str(file), "--format", "json", *options],
+            [sys.executable, *program, "watch", str(file), "--format", "json", *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
         )
         self.lines: list[Line] = []
         self.times: list[float] = []
@@ -96,9 +94,9 @@ class Watching:
 
 
 @contextmanager
-def started(file: str | Path, *options: str, **environment: str) -> Iterator[Watching]:
+def started(file: str | Path, *options: str, setup: str = "") -> Iterator[Watching]:
     """A watch; killed at the end of the block if it still runs."""
-    watch = Watching(file, *options, **environment)
+    watch = Watching(file, *options, setup=setup)
     try:
         yield watch
     finally:
@@ -108,9 +106,9 @@ def started(file: str | Path, *options: str, **environment: str) -> Iterator[Wat
 
 
 @contextmanager
-def watching(file: str | Path, *options: str, **environment: str) -> Iterator[Watching]:
+def watching(file: str | Path, *options: str, setup: str = "") -> Iterator[Watching]:
     """A watch that has looked at everything once; ended with the block."""
-    with started(file, *options, **environment) as watch:
+    with started(file, *options, setup=setup) as watch:
         watch.until("watching")
         yield watch
         watch.end()

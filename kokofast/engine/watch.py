@@ -183,7 +183,8 @@ class Watch:
             self._say("overrun")
             everything = True
         nodes = set(news.nodes)
-        for change in self._judge.changes(news.kept.take()):
+        changes = self._judge.changes(news.kept.take())
+        for change in changes:
             self._say("changed", node=change.node, interface=change.ifname, change=change.what)
             nodes.add(change.node)
         for node in news.ended:
@@ -192,6 +193,8 @@ class Watch:
                 self._gone.add(node)
                 self._say("waiting", node=node, message=WAITS_IN_VAIN.format(self._topology.nodes[node].target))
         nodes |= self._senses.appeared(self.waiting)
+        renewed = nodes - {change.node for change in changes if change.ifname}
+        self._patience.forgive_failures(link.title() for link in self._parts.links_of(renewed))
         for thing in self._patience.end_pauses(self._senses.now()):
             number = self._numbers.get(thing)
             if number is not None and not self._patience.has_failed(thing):

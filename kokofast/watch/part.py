@@ -39,6 +39,10 @@ class Parts:
                     self._needs.setdefault(number, []).append(other)
                     self._needed_by.setdefault(other, []).append(number)
 
+    def links_of(self, nodes: Iterable[str]) -> list[Link]:
+        """Return the links of these nodes."""
+        return [self._topology.links[number] for node in nodes for number in self._of_node.get(node, ())]
+
     def of_nodes(self, nodes: Iterable[str], without: Set[int] = frozenset()) -> Topology:
         """Return the links of these nodes, with all links that these need, or that need these, but none of without."""
         chosen = list(dict.fromkeys(number for node in nodes for number in self._of_node.get(node, ())))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MOST = 5  # repairs of one thing
 WITHIN = 10.0  # seconds
 FIGHT_PAUSES = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0)
-FAILURE_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+FAILURE_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 
 
 class _Record:
@@ -73,6 +77,12 @@ class Patience:
     def has_failed(self, thing: str) -> bool:
         """Whether something is, or was, left alone because it could not be done."""
         return thing in self._records and self._records[thing].failures > 0
+
+    def forgive_failures(self, things: Iterable[str]) -> None:
+        """Have failed things tried again at once: their nodes are others now."""
+        for thing in things:
+            if self.has_failed(thing):
+                self._paused.pop(thing, None)
 
     def begin_anew(self) -> None:
         """Forget everything, as for a new file."""

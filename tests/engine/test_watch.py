@@ -239,7 +239,7 @@ async def test_a_link_with_a_problem_does_not_keep_the_others_back(
         stranger = found.kernel["a"].by_name("e0")
         assert stranger is not None
         assert stranger.alias == ""
-        await found.settle(sum(FAILURE_PAUSES[1:4]) + 2)
+        await found.settle(sum(FAILURE_PAUSES[:4]) + 0.5)
         assert [one["seconds"] for one in found.of("failed")] == list(FAILURE_PAUSES[:5])
         found.delete("a", "e0")
         await found.settle(FAILURE_PAUSES[4])
@@ -270,11 +270,11 @@ async def test_a_link_that_the_kernel_refuses_is_tried_again_ever_later(
         found.kernel.count_from_here()
         found.kernel.before = lambda request: _refuse_new_links(found.kernel, request)
         found.senses.tell("a")
-        await found.settle(10)
-        assert [one["seconds"] for one in found.of("failed")] == list(FAILURE_PAUSES[:4])
+        await found.settle(sum(FAILURE_PAUSES[:4]) + 0.5)
+        assert [one["seconds"] for one in found.of("failed")] == list(FAILURE_PAUSES[:5])
         assert found.kernel.links_of("a") == ["e1"]
         found.kernel.before = None
-        await found.settle(10)
+        await found.settle(FAILURE_PAUSES[4])
         assert found.kernel.links_of("a") == ["e0", "e1"]
 
 

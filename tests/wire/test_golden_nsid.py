@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokofast.wire.message import Request, pack, unpack
-from kokofast.wire.netns import RTM_GETNSID, RTM_NEWNSID
+from kokofast.wire.netns import RTM_DELNSID, RTM_GETNSID, RTM_NEWNSID
 
 
 def test_the_question() -> None:
@@ -15,3 +15,8 @@ def test_the_answer() -> None:
     for raw, number in (("ffffffff", -1), ("03000000", 3)):
         found = unpack(RTM_NEWNSID, 0, 1, 0, bytes.fromhex("00000000" + "08000100" + raw))
         assert found.attributes == {"nsid": number}
+
+
+def test_a_namespace_that_has_ended() -> None:
+    found = unpack(RTM_DELNSID, 0, 0, 0, bytes.fromhex("00000000 08000100 07000000 08000400 ffffffff"))
+    assert found.attributes["nsid"] == 7
