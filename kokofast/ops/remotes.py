@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Interface
 
+# What the kernel shows of an entry only if it is not as usual. Such an entry is another one for it, and none of ours.
+UNUSUAL = ("port", "vni", "ifindex")
 ENTRIES = Request(
     neigh.RTM_GETNEIGH,
     {"family": neigh.AF_BRIDGE},
-    only=frozenset(("dst", "lladdr")),
+    only=frozenset(("dst", "lladdr", *UNUSUAL)),
     where=lambda header: bool(header["flags"] & neigh.NTF_SELF),
     # Learned entries come and go. A torn dump is believed when it is the second.
     believe=lambda _, before: before is not None,
@@ -31,6 +33,7 @@ def list_remotes(kernel: Kernel, handle: Handle) -> dict[int, tuple[bytes, ...]]
     found: dict[int, list[bytes]] = {}
     for message in kernel.dump(handle, ENTRIES):
         attributes = message.attributes
-        if "dst" in attributes and not any(attributes.get("lladdr", b"\1")):
+        is_usual = "dst" in attributes and attributes.keys().isdisjoint(UNUSUAL)
+        if is_usual and not any(attributes.get("lladdr", b"\1")):
             found.setdefault(message.header["index"], []).append(attributes["dst"])
     return {index: tuple(sorted(hosts)) for index, hosts in found.items()}

@@ -6,7 +6,7 @@ vxlan_fdb_add(), vxlan_fdb_delete() and vxlan_xmit() in drivers/net/vxlan/vxlan_
 
 from __future__ import annotations
 
-from kokofast.wire.attributes import BYTES, U32, Attr, Header, Table
+from kokofast.wire.attributes import BYTES, U16_BE, U32, Attr, Header, Table
 
 RTM_NEWNEIGH = 28
 RTM_DELNEIGH = 29
@@ -18,4 +18,13 @@ NTF_SELF = 0x02  # that of the interface itself, not of the bridge that it is a 
 
 NDMSG = Header("ndmsg", "B3xiHBB", "family index state flags type")
 
-NEIGH = Table("neigh", {"dst": Attr(1, BYTES), "lladdr": Attr(2, BYTES), "ifindex": Attr(8, U32)})
+NEIGH = Table(
+    "neigh",
+    {
+        "dst": Attr(1, BYTES),
+        "lladdr": Attr(2, BYTES),
+        "port": Attr(6, U16_BE),
+        "vni": Attr(7, U32),
+        "ifindex": Attr(8, U32),
+    },
+)

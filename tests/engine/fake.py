@@ -402,9 +402,10 @@ def _as_asked(request: Request, message: Message) -> Any:
     return message
 
 
-def _entry(index: int, host: bytes) -> Message:
+def _entry(index: int, host: tuple[bytes, int]) -> Message:
     header = {"family": AF_BRIDGE, "index": index, "state": NUD_PERMANENT, "flags": NTF_SELF, "type": 0}
-    return Message(RTM_NEWNEIGH, 0, 0, 0, header, {"lladdr": bytes(6), "dst": host})
+    attributes: dict[Any, Any] = {"lladdr": bytes(6), "dst": host[0], **({"ifindex": host[1]} if host[1] else {})}
+    return Message(RTM_NEWNEIGH, 0, 0, 0, header, attributes)
 
 
 def _route_message(index: int) -> Message:

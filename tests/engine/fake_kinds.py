@@ -388,7 +388,9 @@ class Vxlan(FakeKind):
             **{name: value for name, value in data.items() if name != "group6" or any(value)},
         }
         link.is_ipv6 = overhead == 70
-        link.remotes = [] if remote is None or not any(remote) else [remote]
+        link.remotes = (
+            [] if remote is None or not any(remote) else [(remote, parent.index if parent is not None else 0)]
+        )
         links.register(home, link)
         link.sender = sender
         link.parent = (sender, parent.index) if parent is not None else (sender, 0)

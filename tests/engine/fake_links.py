@@ -50,7 +50,7 @@ class FakeLink:
         self.altnames: tuple[str, ...] = ()
         self.addr_gen_mode = 0
         self.is_ipv6 = False  # of a vxlan
-        self.remotes: list[bytes] = []  # of a vxlan: where what it has no other entry for is sent
+        self.remotes: list[tuple[bytes, int]] = []  # of a vxlan: where what it has no other entry for is sent
         self.has_parents_mac = False
         self.is_given: frozenset[str] = frozenset()  # of a bridge: what does not follow its ports, "mac" and "mtu"
         self.peer: tuple[FakeNamespace, int] | None = None
@@ -304,7 +304,8 @@ class FakeLinks:
             check(bool(link.master), errno.EOPNOTSUPP)
             link.port_mask = attributes["protinfo"]["group_fwd_mask"]
         link.txqlen = attributes.get("txqlen", link.txqlen)
-        link.addr_gen_mode = mode
+        check(link.has_ipv6 or "af_spec" not in attributes, errno.EAFNOSUPPORT)  # the MTU has changed before
+        link.addr_gen_mode = mode if link.has_ipv6 else link.addr_gen_mode
 
     def name(self, namespace: FakeNamespace, header: dict[str, Any], attributes: dict[str, Any], *, adds: bool) -> None:
         """rtnl_linkprop()."""
@@ -329,10 +330,10 @@ class FakeLinks:
         host = attributes["dst"]
         if adds:
             check(len(host) == (16 if link.is_ipv6 else 4), errno.EAFNOSUPPORT)
-            link.remotes += [host] if host not in link.remotes else []
+            link.remotes += [(host, 0)] if (host, 0) not in link.remotes else []
         else:
             check(bool(link.remotes), errno.ENOENT)
-            link.remotes = [other for other in link.remotes if other != host]
+            link.remotes = [other for other in link.remotes if other != (host, 0)]
 
     def set_mtu(self, namespace: FakeNamespace, link: FakeLink, mtu: int) -> None:
         if mtu == link.mtu:
@@ -344,7 +345,7 @@ class FakeLinks:
 
     def _have_mtu(self, namespace: FakeNamespace, link: FakeLink, mtu: int) -> None:
         link.mtu = mtu
-        link.has_ipv6 = mtu >= IPV6_MIN_MTU
+        link.has_ipv6 = mtu >= IPV6_MIN_MTU or link.is_loopback
         if not link.has_ipv6:
             link.forget("ipv6")
         link.has_ipv4 = mtu >= IPV4_MIN_MTU

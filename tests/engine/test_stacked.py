@@ -424,7 +424,7 @@ class TestSeveralRemotes:
 
     @staticmethod
     def hosts(kernel: FakeKernel) -> list[str]:
-        return sorted(str(ip_address(host)) for host in at(kernel, "a").remotes)
+        return sorted(str(ip_address(host)) for host, _ in at(kernel, "a").remotes)
 
     async def test_they_are_set_and_changed_in_place(self, kernel: FakeKernel) -> None:
         await applied(kernel, tunnel("a:e0", remote=[*self.HOSTS[:2]]))
@@ -471,6 +471,16 @@ class TestSeveralRemotes:
             result = await run(kernel, *rows)
             assert (result.status, result.left) == ("rolled_back", []), number
             assert kernel.state() == before, number
+
+    async def test_an_entry_that_is_bound_to_an_interface_is_none_of_ours(self, kernel: FakeKernel) -> None:
+        """The kernel takes it for another one: it would not go with ours, and every run would find it."""
+        row = tunnel("a:e0", remote=[*self.HOSTS[:2]])
+        await applied(kernel, row)
+        theirs = bytes((192, 0, 2, 2)), 5
+        at(kernel, "a").remotes.append(theirs)
+        assert (await run(kernel, row)).status == "unchanged"
+        await applied(kernel, tunnel("a:e0", remote=[*self.HOSTS[1:]]))
+        assert theirs in at(kernel, "a").remotes
 
     async def test_what_is_refused_names_the_remotes(self, kernel: FakeKernel) -> None:
         kernel.before = lambda request: (
