@@ -422,6 +422,7 @@ class BlockingSession(Session):
 class session:
     """Bring a lab up, and keep it open for changes: a block that yields a Session.
 
+    Links of the lab that are not in the topology are removed first, as by apply(prune=True).
     Under trio it is ``async with``, and apply() is awaited. With a plain ``with`` apply() blocks; from asyncio call
     that by ``await asyncio.to_thread(lab.apply, changes)``.
 

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 LINE_BYTES_MAX = 64 << 20
 POLL_SECONDS = 0.05
 CHUNK = 1 << 16
+ERASED = "\r\x1b[K"  # of a line of the terminal
 COUNTED = ("created", "updated", "removed")
 
 
@@ -392,23 +393,25 @@ class _Play:
         if result.left:
             line["left"] = result.left
         print_line(line)
+        failed = [(title, code) for title, code in self._children.ended() if code]
+        if self._shows and (result.errors or failed):
+            sys.stderr.write(ERASED)
+        complain_of(result.errors)
+        for title, code in failed:
+            print_error(f"kokofast: {clean(title)}: ended with {code}")
         if self._shows:
             self._show(played, changes)
-        if result.errors:
-            complain_of(result.errors)
-        for title, code in self._children.ended():
-            if code:
-                print_error(f"kokofast: {clean(title)}: ended with {code}")
 
     def _show(self, played: Played, changes: dict[str, int]) -> None:
         number = sum(changes.values())
         text = f"at {played.at:.1f} s: {number:,} changes, {played.lateness * 1000:.0f} ms late, {self._missed} missed"
-        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.write(f"{ERASED}{text}")
         sys.stderr.flush()
 
     def _tell_summary(self, seconds: float) -> None:
         if self._shows and self._lateness:
-            sys.stderr.write("\r\x1b[K")
+            sys.stderr.write(ERASED)
+            sys.stderr.flush()
         ordered = sorted(self._lateness)
         print_line(
             {

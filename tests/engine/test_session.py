@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from kokofast.drivers import Stop, Stopped
+from kokofast.drivers.inline import InlineDriver
 from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.engine.result import Result
 from kokofast.engine.session import Session
@@ -259,3 +261,32 @@ async def test_a_session_begins_with_what_the_file_says_after_another_one_ended_
     result = await batch(lab(links), kernel=kernel, prune=True)
     assert (result.status, result.links["created"], result.links["removed"]) == ("applied", 1, 1)
     assert (await batch(lab(links), kernel=kernel)).status == "unchanged"
+
+
+async def test_a_signal_at_any_request_leaves_the_state_before(make_kernel: KernelFactory) -> None:
+    for number in range(1, 100):
+        kernel = make_kernel()
+        stop = Stop()
+        async with Session(lab(ring(6, rate="1mbit")), InlineDriver(stop), kernel) as session:
+            before = visible(kernel)
+            kernel.count_from_here()
+
+            def heed(_: object, kernel: FakeKernel = kernel, stop: Stop = stop, number: int = number) -> None:
+                if len(kernel.requests) == number:
+                    stop.heed(2)
+
+            kernel.before = heed
+            try:
+                result = await change(session, CHANGES)
+            except Stopped:
+                assert visible(kernel) == before, number
+                stop.caught.clear()
+                kernel.before = None
+                assert (await change(session, CHANGES)).status == "applied"
+                continue
+            # It came when nothing but the deletions was left, which are never broken off.
+            assert result.status == "applied"
+            if len(kernel.requests) < number:
+                assert number > 10
+                return
+    pytest.fail("it has no end")
