@@ -224,7 +224,7 @@ def test_delays_change_with_time(theatre: Theatre) -> None:
     timeline = theatre.write(
         *(
             {"at": n / 10, "set": [{"endpoints": [theatre.ground, theatre.one], "delay": f"{5 * n}ms"}]}
-            for n in range(5)
+            for n in range(1, 6)
         )
     )
     lines, _ = theatre.play(timeline, "--late", "all")
