@@ -154,6 +154,8 @@ class Run:
                 whole, lost = leave_out(topology, survey)
                 if whole.links:
                     topology, missing, survey.problems = whole, survey.problems, []
+            if self.problems:  # nodes whose declaration is wrong are missing
+                topology, _ = leave_out(topology, survey)
             replaced = self._find_replaced(topology, survey)
             leaving = replaced.asides if replaced else ()
             plan = plan_of(topology, survey, self.kernel, self.dry_run, leaving=leaving, replace=self.replace)

@@ -34,6 +34,20 @@ def test_a_file_with_faults_is_refused_with_all_of_them_and_nothing_is_touched(l
     assert present([c]) == 0
 
 
+def test_a_parent_at_a_node_that_is_declared_wrong(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write(
+        [{"type": "macvlan", "endpoint": f"{b}:m0", "parent": f"{a}:e0"}, {"endpoints": [f"{b}:lo", f"{b}:e0"]}],
+        nodes={a: {"addresses": ["10.255.0.1"]}},
+    )
+    for more in ((), ("--dry-run",)):
+        done = lab.kokofast("batch", lab.file, *more)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"$.nodes.{a}" in done.stderr
+        assert "$.links[1].endpoints[0]" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_what_only_the_machine_shows_is_refused_all_at_once_too(lab: Lab) -> None:
     a, b, c = lab.node("a"), lab.node("b"), lab.new("c")
     ip(a, "link", "add", "taken", "type", "veth", "peer", "name", "other")
