@@ -80,7 +80,7 @@ def fixed_differences(
     }
     # Addresses that left the file, or changed family.
     changed |= {kind.field_of(name) for name in ADDRESSES if name not in wanted and _is_given(have.get(name))}
-    before, after = kind.fields_of(have), kind.fields_of(wanted)
+    before, after = (kind.fields_of(have), kind.fields_of(wanted)) if changed else ({}, {})
     for field in sorted(changed):
         yield (
             link.where(field),
