@@ -29,7 +29,7 @@ import encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8_sig
 import ipaddress, json, mmap, msgspec, shlex, tqdm, trio, trio._core._thread_cache, yaml, kokofast
 for module in pkgutil.walk_packages(kokofast.__path__, "kokofast."):
     importlib.import_module(module.name)
-NUMBERS = dict(CAP_DAC_OVERRIDE=1, CAP_NET_ADMIN=12, CAP_SYS_PTRACE=19, CAP_SYS_ADMIN=21)
+NUMBERS = dict(CAP_DAC_OVERRIDE=1, CAP_NET_BROADCAST=11, CAP_NET_ADMIN=12, CAP_SYS_PTRACE=19, CAP_SYS_ADMIN=21)
 wanted, open_files, uid = sys.argv[1], int(sys.argv[2]), 65534
 sys.argv[1:] = sys.argv[3:]
 if open_files:
@@ -129,6 +129,19 @@ def test_what_each_command_needs(lab: Lab, wires: tuple[str, str], counts: Count
             assert all(any(remark in line for remark in REMARKS) for line in done.stderr.splitlines()), done.stderr
     assert not links(a)
     assert not links(b)
+
+
+def test_a_watch_hears_of_other_namespaces_by_one_more(lab: Lab, wires: tuple[str, str], counts: Counter[str]) -> None:
+    done = as_user(BOTH, "watch", lab.file, "--once")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("kokofast: this needs root, or CAP_NET_BROADCAST: run it with sudo")
+    assert not links(wires[0])
+    counts["faults injected"] += 1
+    done = as_user(("CAP_NET_BROADCAST", *BOTH), "watch", lab.file, "--once", "--format", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events if event["event"] != "note"] == ["applied", "watching"]
+    assert "e0" in links(wires[0])
 
 
 def test_the_two_make_and_remove_everything_in_namespaces_that_are_there(
