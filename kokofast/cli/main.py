@@ -81,7 +81,10 @@ def _tell(error: CommandError, options: argparse.Namespace) -> None:
     from kokofast.engine.result import Result
 
     errors = failures_of(error)
-    complain_of(errors, fold=options.command in WITH_RESULT)
+    if options.command == "play":
+        complain_of(errors, whole="")
+    else:
+        complain_of(errors, fold=options.command in WITH_RESULT)
     # With --format json print a result for errors, too: a program parses it. Other codes are of the sandbox's command,
     # after the result.
     statuses: dict[int, Status] = {FAILED: "rolled_back", INVALID: "invalid", PARTIAL: "partial"}

@@ -151,11 +151,11 @@ def print_error(text: str) -> None:
         _give_up(2)
 
 
-def complain_of(errors: Sequence[Failure], fold: bool = True) -> None:
+def complain_of(errors: Sequence[Failure], fold: bool = True, whole: str = "--format json lists them all") -> None:
     """Print errors to standard error.
 
     Print one line for many errors with the same message. Of errors that differ in names and numbers only (2,000 missing
-    namespaces) print FOLDED and the number of others, if fold is set.
+    namespaces) print FOLDED and the number of others, if fold is set. whole says where they are listed.
     """
     same: dict[str, list[Failure]] = {}
     for error in errors:
@@ -175,7 +175,7 @@ def complain_of(errors: Sequence[Failure], fold: bool = True) -> None:
         elif not fold or shown[kind] <= FOLDED or times[kind] <= FOLDED + 1:
             print_error(f"kokofast: {error}")
         elif shown[kind] == FOLDED + 1:
-            print_error(f"kokofast: ... and {times[kind] - FOLDED:,} more like this; --format json lists them all")
+            print_error(f"kokofast: ... and {times[kind] - FOLDED:,} more like this{f'; {whole}' if whole else ''}")
 
 
 def _constant_words(message: str) -> tuple[str, ...]:

@@ -298,7 +298,7 @@ class _Play:
         for note in [] if options.quiet else result.notes:
             print_error(f"kokofast: {note}")
         if result.status not in (APPLIED, UNCHANGED):
-            complain_of(result.errors)
+            complain_of(result.errors, whole="")
             for line in result.left:
                 print_error(f"kokofast: could not be taken back: {line}")
             return INVALID if result.status == "invalid" else PARTIAL if result.left else FAILED
@@ -356,7 +356,7 @@ class _Play:
         self._round += 1
         self._before = None
         if result.status not in (APPLIED, UNCHANGED):
-            complain_of(result.errors)
+            complain_of(result.errors, whole="")
             raise OSError(errno.EIO, "the lab could not be made again as the file has it, to begin the next round")
 
     def _report(self, played: Played) -> None:
@@ -396,7 +396,7 @@ class _Play:
         failed = [(title, code) for title, code in self._children.ended() if code]
         if self._shows and (result.errors or failed):
             sys.stderr.write(ERASED)
-        complain_of(result.errors)
+        complain_of(result.errors, whole="the JSON line has them all")
         for title, code in failed:
             print_error(f"kokofast: {clean(title)}: ended with {code}")
         if self._shows:
@@ -443,7 +443,7 @@ class _Play:
         name = self._topology.name
         with closing(kernel_for(count_named())) as kernel, signals:
             result = drive(destroy(name, WarmupDriver(signals), kernel, topology=self._topology))
-        complain_of(result.errors)
+        complain_of(result.errors, whole="")
         if not self._options.quiet and not result.errors:
             print_error(f"kokofast: {name}: destroyed")
         return PARTIAL if result.errors else OK

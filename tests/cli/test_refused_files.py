@@ -106,6 +106,18 @@ def test_many_errors_of_a_sort_are_folded(capfd: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_many_errors_of_a_timeline_are_folded(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    links, timeline = tmp_path / "links.json", tmp_path / "timeline.jsonl"
+    links.write_text('[["a", "b"]]')
+    changes = [{"endpoints": [f"x{n}:e0", f"y{n}:e0"], "rate": "1mbit"} for n in range(500)]
+    timeline.write_text(json.dumps({"at": 1, "set": changes}))
+    assert run(["play", str(links), str(timeline), "--dry-run"]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == FOLDED + 1
+    assert lines[0].endswith("set[0].endpoints: there is no link 'x0:e0--y0:e0' at this time")
+    assert lines[-1] == f"kokofast: ... and {500 - FOLDED} more like this"
+
+
 def test_errors_that_say_different_things_are_not_folded(capfd: pytest.CaptureFixture[str]) -> None:
     words = [Failure("", f"the {word} is wrong") for word in ("mtu", "mac", "vni", "port", "id", "mode", "name", "up")]
     complain_of(words)
