@@ -96,7 +96,7 @@ class TrioSenses:
         if self._file is not None:
             self._inotify.add(self._file[0])
         for node in topology.nodes.values():
-            if node.kind in ("netns", "path"):
+            if NODES[node.kind].is_file:
                 self._names.setdefault(os.path.split(local.path_of(node)), []).append(node.name)
         for directory in dict.fromkeys(directory for directory, _ in self._names):
             self._inotify.add(directory)
@@ -208,10 +208,10 @@ class TrioSenses:
                 attempt += 1
 
     def _nodes_at(self, kind: str, address: str) -> Iterable[str]:
-        from kokofast.endpoints.containers import key_of
+        from kokofast.endpoints.containers import is_at
 
         for node in self._topology.nodes.values():
-            if node.kind == kind and key_of(node)[:2] == (kind, address):
+            if is_at(node, kind, address):
                 yield node.name
 
 

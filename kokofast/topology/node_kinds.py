@@ -14,13 +14,14 @@ class NodeKind:
         letter: The letter of koko's option for an end there, in upper case of that for a deletion; "" for none.
         word: What koko's help calls the target; "" where there is none.
         daemon: The module of kokofast.endpoints that asks the daemon; "" for kinds that endpoints.local resolves.
+        is_file: Whether the namespace is at a file that comes and goes in a directory.
         is_named: Whether the target is the name of a namespace (ip-netns(8)), which batch can make.
         in_sandbox: Whether a sandbox can have it. All others belong to the machine.
         stem: What end names that the file does not give begin with; "" for the lab's name.
         first: The first number of such names.
     """
 
-    __slots__ = ("daemon", "field", "first", "in_sandbox", "is_named", "letter", "name", "stem", "word")
+    __slots__ = ("daemon", "field", "first", "in_sandbox", "is_file", "is_named", "letter", "name", "stem", "word")
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class NodeKind:
         letter: str = "",
         word: str = "",
         daemon: str = "",
+        is_file: bool = False,
         is_named: bool = False,
         in_sandbox: bool = False,
         stem: str = "eth",
@@ -39,6 +41,7 @@ class NodeKind:
         self.letter = letter
         self.word = word
         self.daemon = daemon
+        self.is_file = is_file
         self.is_named = is_named
         self.in_sandbox = in_sandbox
         self.stem = stem
@@ -50,12 +53,16 @@ _ALL = (
         Field("netns", "netns", "a named network namespace (ip netns)"),
         letter="n",
         word="NAMESPACE",
+        is_file=True,
         is_named=True,
         in_sandbox=True,
         first=0,
     ),
     NodeKind(
-        Field("path", "path", "a namespace file, such as /run/netns/x or /proc/4711/ns/net"), letter="a", word="FILE"
+        Field("path", "path", "a namespace file, such as /run/netns/x or /proc/4711/ns/net"),
+        letter="a",
+        word="FILE",
+        is_file=True,
     ),
     NodeKind(Field("pid", "int", "the namespace of a process", minimum=1, maximum=PID_MAX), letter="p", word="PID"),
     # The machine has an eth0 and the ends of other labs.
