@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from kokofast.drivers import Driver
     from kokofast.engine.prune import LeftOver
-    from kokofast.engine.replaced import Replaced
     from kokofast.engine.result import Failure
     from kokofast.engine.result_types import Progress
     from kokofast.engine.snapshot import Survey
+    from kokofast.engine.superseded import Superseded
     from kokofast.host.kernel import Kernel
     from kokofast.ops.executor import OperationError
     from kokofast.plan.plan import Plan
@@ -156,8 +156,8 @@ class Run:
                     topology, missing, survey.problems = whole, survey.problems, []
             if self.problems:  # nodes whose declaration is wrong are missing
                 topology, _ = leave_out(topology, survey)
-            replaced = self._find_replaced(topology, survey)
-            leaving = replaced.asides if replaced else ()
+            superseded = self._find_superseded(topology, survey)
+            leaving = superseded.asides if superseded else ()
             plan = plan_of(topology, survey, self.kernel, self.dry_run, leaving=leaving, replace=self.replace)
             if self.create_only:
                 only_new(plan, survey, self.kernel.boot_id())
@@ -184,9 +184,9 @@ class Run:
             _count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
         if left_over is not None:
             await self._settle_left_over(left_over)
-        if replaced is not None:
+        if superseded is not None:
             executor = Executor(self.kernel, survey.handles, survey.observed, is_alone=is_alone)
-            await self._settle_replaced(replaced, applied.executor if applied is not None else executor)
+            await self._settle_superseded(superseded, applied.executor if applied is not None else executor)
         if (
             left_over is None
             and not plan.problems
@@ -197,29 +197,29 @@ class Run:
             _note_left_over(topology, survey, self.kernel, result)
         return applied
 
-    def _find_replaced(self, topology: Topology, survey: Survey) -> Replaced | None:
+    def _find_superseded(self, topology: Topology, survey: Survey) -> Superseded | None:
         """Return the links that have to go first; None for none, as nearly always."""
         if self.create_only or survey.problems or self.problems:
             return None
         if not self.prune and not has_leaving(topology.name, survey.observed):
             return None
-        from kokofast.engine.replaced import find_replaced
+        from kokofast.engine.superseded import find_superseded
 
-        found = find_replaced(topology, survey, self.kernel.boot_id(), prune=self.prune)
+        found = find_superseded(topology, survey, self.kernel.boot_id(), prune=self.prune)
         return found if found.ends else None
 
-    async def _settle_replaced(self, replaced: Replaced, executor: Executor) -> None:
+    async def _settle_superseded(self, superseded: Superseded, executor: Executor) -> None:
         """Delete links that gave their names away, or tell which would be."""
         result = self.result
         if self.dry_run and result.status in (PLANNED, UNCHANGED):
             from kokofast.plan.step import Step
 
-            result.planned += [Step("delete", "link", name=title) for title in replaced.titles]
+            result.planned += [Step("delete", "link", name=title) for title in superseded.titles]
             result.status = PLANNED
-            removed = len(replaced.titles)
+            removed = len(superseded.titles)
         elif result.status in (APPLIED, UNCHANGED):
             result.status = APPLIED
-            removed = await replaced.delete(executor, self.driver, result, self.progress)
+            removed = await superseded.delete(executor, self.driver, result, self.progress)
         else:
             return
         result.links["removed"] = result.links.get("removed", 0) + removed

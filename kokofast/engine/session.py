@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from kokofast.drivers import LabLocked, run_all
 from kokofast.engine.apply import Run
 from kokofast.engine.groundwork import is_to_do, needed_by, plan_of, see_for
-from kokofast.engine.replaced import Replaced
 from kokofast.engine.result import APPLIED, INVALID, UNCHANGED, Failure, Result
 from kokofast.engine.snapshot import LOOK_CHUNK, Survey
+from kokofast.engine.superseded import Superseded
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.ops.configure_end import encode
 from kokofast.ops.dumps import look_into
@@ -51,7 +51,7 @@ class Prepared:
         self.numbers: list[int] = []  # of the namespaces of the part in the session
         self.applied: Applied | None = None
         self.run: Run
-        self.replaced = Replaced()
+        self.superseded = Superseded()
 
 
 class Session:
@@ -159,7 +159,7 @@ class Session:
             self._stale.update(prepared.numbers)
             return result
         self._keep(prepared)
-        if prepared.replaced.ends:
+        if prepared.superseded.ends:
             await self._delete(prepared)
         return result
 
@@ -203,7 +203,7 @@ class Session:
         if in_place and not whole:
             plan = plan_in_place(topology, Situation(survey.places, survey.observed, self._kernel.boot_id()))
         if plan is None:
-            plan = plan_of(topology, survey, self._kernel, leaving=prepared.replaced.asides, links_only=not whole)
+            plan = plan_of(topology, survey, self._kernel, leaving=prepared.superseded.asides, links_only=not whole)
         plan.problems += problems
         if is_to_do(topology, plan, result):
             load(plan.operations)
@@ -303,7 +303,7 @@ class Session:
         problems: list[Problem] = []
         for link, place in gone:
             aliases = alias_of(lab, link), alias_of(lab, Link(link.kind, link.ends[::-1]))
-            prepared.replaced.titles.append(link.title())
+            prepared.superseded.titles.append(link.title())
             for end in link.ends:
                 number = part.places[end.node]
                 namespace = part.observed[number]
@@ -314,7 +314,7 @@ class Session:
                     problems.append(Problem(place, f"{end.node}:{end.ifname} is not of this link any more; it stays"))
                     continue
                 is_needed = (number, end.ifname) in needed
-                prepared.replaced.add(part, number, interface, lab, is_needed=is_needed, place=place)
+                prepared.superseded.add(part, number, interface, lab, is_needed=is_needed, place=place)
         return problems
 
     # Afterwards
@@ -324,7 +324,7 @@ class Session:
         applied, survey = prepared.applied, self._survey
         for place, number in enumerate(prepared.numbers):
             survey.handles[number] = prepared.part.handles[place]
-        if prepared.replaced.ends:
+        if prepared.superseded.ends:
             self._stale.update(prepared.numbers)
         for operation in applied.plan.operations if applied is not None else ():
             namespace = None
@@ -347,7 +347,7 @@ class Session:
             else Executor(self._kernel, prepared.part.handles, prepared.part.observed, is_alone=self._is_alone)
         )
         result.status = APPLIED
-        result.links["removed"] = await prepared.replaced.delete(executor, self._driver, result)
+        result.links["removed"] = await prepared.superseded.delete(executor, self._driver, result)
 
     def _run(self, topology: Topology, result: Result) -> Run:
         run = Run(topology, self._driver, self._kernel, result)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kokofast.topology.model import Topology
 
 
-class Replaced:
+class Superseded:
     """Links that go when everything else has succeeded.
 
     Attributes:
@@ -71,13 +71,13 @@ class Replaced:
         return len(done.links)
 
 
-def find_replaced(topology: Topology, survey: Survey, boot: str, *, prune: bool) -> Replaced:
+def find_superseded(topology: Topology, survey: Survey, boot: str, *, prune: bool) -> Superseded:
     """Find the links in the namespaces of a file that a killed run had begun to delete.
 
     With prune find those whose names the file needs for other links. (The rest is found by engine.prune.)
     """
     lab = topology.name
-    found = Replaced()
+    found = Superseded()
     group = group_of(lab)
     ours = [
         (number, interface)
@@ -113,7 +113,7 @@ def find_replaced(topology: Topology, survey: Survey, boot: str, *, prune: bool)
     return found
 
 
-def _add_unnamed(found: Replaced, topology: Topology, survey: Survey, boot: str) -> None:
+def _add_unnamed(found: Superseded, topology: Topology, survey: Survey, boot: str) -> None:
     """Add links without an alias yet, made by a run that was killed, that are not those of the file."""
     lab = topology.name
     links: dict[tuple[int, int], int] = {}  # the indexes of both ends -> the number of the title
