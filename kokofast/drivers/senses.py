@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -43,6 +43,7 @@ class TrioSenses:
         self._names: dict[tuple[str, str], list[str]] = {}  # (directory, name) -> nodes
         self._followed: dict[tuple[str, str], trio.CancelScope] = {}
         self._nursery: trio.Nursery
+        self._token = trio.lowlevel.current_trio_token()
         self._thread: AsyncioThread | None = None
 
     @asynccontextmanager
@@ -81,9 +82,14 @@ class TrioSenses:
         return news
 
     def read_file(self) -> None:
-        """Have the file read again."""
-        self._news.file = True
-        self._wake.set()
+        """Have the file read again. Any thread may call it: signals have one of their own."""
+
+        def note() -> None:
+            self._news.file = True
+            self._wake.set()
+
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(note)
 
     def number_of(self, identity: tuple[int, int]) -> int | None:
         """See Senses."""
