@@ -16,6 +16,7 @@ import pytest
 from kokofast.topology import load
 from kokofast.watch.events import EVENTS
 from tests import ROOT
+from tests.kernel.test_end_properties import FEATURES_AT_WORK
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
@@ -251,6 +252,20 @@ def test_the_quiet_links_shown_have_no_link_local_address(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     assert "fe80" not in done.stdout
     assert "quiet: unchanged, 2 links unchanged" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_ends_shown_leave_to_others_what_is_said(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Offload")[2]
+    (tmp_path / "exact.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    (tmp_path / "features.py").write_text(FEATURES_AT_WORK, encoding="utf-8")
+    (command,) = re.findall(r"`(kokofast batch exact.yaml)`", text)
+    ends = (("r1", "eth0"), ("r2", "eth0"), ("r1", "eth1"), ("r3", "eth0"))
+    show = "\n".join(f"ip netns exec {node} {sys.executable} features.py {name}" for node, name in ends)
+    done = private(f"{command}\n{show}\n{command}\nkokofast destroy exact.yaml", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '[]\n[]\n["tx"]\n["tx"]\n' in done.stdout
+    assert "exact: unchanged, 2 links unchanged" in done.stdout
 
 
 @pytest.mark.usefixtures("requires_root")

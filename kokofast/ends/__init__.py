@@ -23,21 +23,23 @@ ATTRIBUTES = {
     "impairments": "qdisc",
     "link_local": "af_spec",
     "remote": "fdb",  # which RTM_NEWLINK does not show
+    "offload": "wanted",  # which RTM_NEWLINK does not show, either
     "lacp": "protinfo",  # made by ops.dumps from what a port of a bridge shows
 }
 
-# Those that are read only where the file has them, and by inspect in JSON: showing them takes the kernel as long as all
-# else of an interface.
-CLOSER = frozenset(("link_local",))
+# Those that are read only where the file has them: showing them takes the kernel as long as all else of an interface,
+# or longer. inspect in JSON reads those of INSPECTED.
+CLOSER = frozenset(("link_local", "offload"))
+INSPECTED = frozenset(("link_local",))
 
 
 ENDS: Registry[Property] = Registry("kokofast.ends", "PROPERTY", ATTRIBUTES)
 
 
-def fields() -> Iterator[Field]:
-    """Yield the fields of all properties that any end may have."""
+def fields(kind: str) -> Iterator[Field]:
+    """Yield the fields of all properties that an end of a link kind may have, but for those of the kind itself."""
     for found in ENDS.values():
-        if not found.is_of_kind:
+        if not found.is_of_kind and kind in (found.kinds or (kind,)):
             yield from found.all_fields()
 
 

@@ -65,6 +65,7 @@ class Property:
         stage: NOW or LAST.
         leaves: Whether it is taken away when it has left the file. The value is then an empty mapping.
         has_columns: Whether its fields are columns of CSV, for both ends.
+        kinds: The link kinds whose ends may have it; empty for all.
         is_of_kind: Whether its field is one of a link kind that names it in Kind.several.
     """
 
@@ -74,6 +75,7 @@ class Property:
     stage = NOW
     leaves = False
     has_columns = False
+    kinds: tuple[str, ...] = ()
     is_of_kind = False
 
     def all_fields(self) -> tuple[Field, ...]:

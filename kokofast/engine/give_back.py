@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kokofast.ends import ATTRIBUTES, ENDS, present
+from kokofast.ends.offload import USUAL
 from kokofast.kinds import KINDS
 from kokofast.ops import configure_end, configure_node, create_link, mirror
 from kokofast.ops.journal import GONE, look, twice
@@ -157,7 +158,7 @@ class _GivingBack:
             value, nothing = present(name, item.more), ENDS[name].nothing
             if name == "master":
                 yield from self._master(ns, value)
-            elif value != nothing:
+            elif value not in (nothing, USUAL):
                 yield Setting(name, value, nothing)
 
     def _master(self, ns: int, index: int) -> Iterator[Setting]:

@@ -7,7 +7,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kokofast.ends import ATTRIBUTES, CLOSER, ENDS, present
+from kokofast.ends import ATTRIBUTES, ENDS, INSPECTED, present
 from kokofast.engine.names import name_ends
 from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.kinds import KINDS
@@ -152,7 +152,7 @@ async def inspect(
     namespaces: dict[str, str] | None = None,
     nodes: list[SeenNode] | None = None,
     notes: list[str] | None = None,
-    closer: Collection[str] = CLOSER,
+    closer: Collection[str] = INSPECTED,
 ) -> list[SeenLink]:
     """Return the links that carry our mark, of one lab or of all, read from the kernel.
 

@@ -5,9 +5,11 @@ After a failure they are made again, with all that they had (engine.give_back).
 
 from __future__ import annotations
 
+from kokofast.ends import ATTRIBUTES
 from kokofast.engine import elsewhere
 from kokofast.engine.result import Failure
 from kokofast.engine.rollback import tear_down
+from kokofast.ops import offload
 from kokofast.ops.dumps import look_into
 from kokofast.ops.foreign import find_foreign
 from kokofast.ops.link_local import settings_of
@@ -129,6 +131,8 @@ def _find_foreign(found: Replacement, survey: Survey, kernel: Kernel) -> None:
         try:
             with kernel.using([handle]):
                 modes = settings_of(kernel, handle, interfaces)
+                for index, features in offload.settings_of(kernel, handle, interfaces).items():
+                    interfaces[index].more = {**interfaces[index].more, ATTRIBUTES["offload"]: features}
             found.without_link_local.update(
                 (ns, index) for index, one in modes.items() if one.mode == ADDR_GEN_MODE_NONE
             )

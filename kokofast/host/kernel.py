@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Protocol
 
+    from kokofast.host.generic import GenericSocket
     from kokofast.host.netlink import Socket
     from kokofast.host.watch import Watch
     from kokofast.wire.attributes import Resolve
@@ -61,6 +62,10 @@ if TYPE_CHECKING:
         ) -> list[KernelError | None]: ...
         def dump(self, handle: Handle, request: Request) -> list[Message]: ...
         def ask(self, handle: Handle, request: Request) -> list[Message]: ...
+        def send_generic(
+            self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None
+        ) -> list[KernelError | None]: ...
+        def dump_generic(self, handle: Handle, request: Request) -> list[Message]: ...
         def nsid(self, handle: Handle, other: Handle) -> int | None: ...
         def write_sysctl(self, handle: Handle, path: str, value: str) -> str: ...
         def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]: ...
@@ -97,6 +102,7 @@ class LinuxKernel(Pool):
         self._prepared = False
         self._boot_id = ""
         self._watch: Watch | None = None
+        self._family: int | None = None  # of ethtool, once it is known
 
     def boot_id(self) -> str:
         """Return the kernel's random name for this boot; random(4)."""
@@ -173,6 +179,36 @@ class LinuxKernel(Pool):
         assert socket is not None
         with handle.lock:
             return socket.ask(request)
+
+    def send_generic(
+        self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None
+    ) -> list[KernelError | None]:
+        """Send requests of ethtool in a namespace held by using(), as send(). Raises OSError."""
+        try:
+            socket = self._generic(handle)
+        except KernelError as error:
+            return [KernelError(error.errno, error.message) for _ in requests]
+        try:
+            return socket.send(requests, resolve)
+        finally:
+            socket.close()
+
+    def dump_generic(self, handle: Handle, request: Request) -> list[Message]:
+        """Return a dump of ethtool in a namespace held by using(), as dump(). Raises KernelError, OSError."""
+        socket = self._generic(handle)
+        try:
+            return socket.dump(request)
+        finally:
+            socket.close()
+
+    def _generic(self, handle: Handle) -> GenericSocket:
+        # Few files need it: opened for one exchange, it takes no part in the pool.
+        from kokofast.host.generic import open_generic
+
+        assert handle.fd is not None
+        socket = open_generic(handle.fd, self._family)
+        self._family = socket.family
+        return socket
 
     def nsid(self, handle: Handle, other: Handle) -> int | None:
         """Return the nsid of a namespace in another one, both held by using(); None if it has none.

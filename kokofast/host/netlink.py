@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kokofast.wire.attributes import Resolve
     from kokofast.wire.message import Message, Request
 
+NETLINK_ROUTE = 0
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
@@ -97,13 +98,17 @@ class UnreadableError(OSError):
 class Socket:
     """A netlink socket in the network namespace of the thread that made it. Not thread-safe.
 
+    Args:
+        raw: The class of the socket below it.
+        protocol: NETLINK_ROUTE, or another one whose requests are carried out inside send(2).
+
     It is connected to the kernel, so that other processes with CAP_NET_ADMIN in the namespace cannot fill its buffer.
     """
 
     __slots__ = ("_longest", "_messages", "_seq", "_socket")
 
-    def __init__(self) -> None:
-        sock = _raw_socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    def __init__(self, raw: type[socket.socket] = _raw_socket, protocol: int = NETLINK_ROUTE) -> None:
+        sock = raw(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._messages = MAX_MESSAGES
         self._longest = DATAGRAM
         try:

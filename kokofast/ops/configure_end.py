@@ -11,7 +11,7 @@ from kokofast.plan.operations import ConfigureEnd
 from kokofast.plan.plan import UPDATE
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_SETLINK
-from kokofast.wire.message import NLM_F_CREATE, NLM_F_REPLACE, KernelError, Request, encode_body
+from kokofast.wire.message import GENERIC, NLM_F_CREATE, NLM_F_REPLACE, KernelError, Request, encode_body
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _change_in(
     for _, reference, path in guarded:
         _guard(executor, handle, reference, path)
     try:
-        answers = executor.kernel.send(handle, requests, executor.resolve)
+        answers = _send(executor, handle, requests)
     finally:
         for number, reference, path in guarded:
             refusal = _set_back(executor, handle, reference, path) and _set_back(executor, handle, reference, path)
@@ -115,6 +115,17 @@ def _change_in(
         if answer is not None and results[number] is None:
             answer.request = request
             results[number] = answer
+
+
+def _send(executor: Executor, handle: Handle, requests: Sequence[Request]) -> list[KernelError | None]:
+    """Send requests, those of ethtool first: an end comes up with its features."""
+    if all(request.type < GENERIC for request in requests):
+        return executor.kernel.send(handle, requests, executor.resolve)
+    generic = [request for request in requests if request.type >= GENERIC]
+    others = [request for request in requests if request.type < GENERIC]
+    first = iter(executor.kernel.send_generic(handle, generic, executor.resolve))
+    then = iter(executor.kernel.send(handle, others, executor.resolve) if others else ())
+    return [next(first if request.type >= GENERIC else then) for request in requests]
 
 
 def _is_guarded(change: Change) -> bool:

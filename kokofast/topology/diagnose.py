@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
+from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.topology.document import describe
@@ -33,7 +34,7 @@ def repair(
         below = join(path, key)
         if key not in rules:
             elsewhere = key in known_elsewhere
-            report(below, f"{what} has no '{key}'" if elsewhere else unknown("key", key, rules))
+            report(below, f"{what} has no '{key}'" if elsewhere else _not_known(key, rules))
         elif fits(value, rules[key], below, report):
             good[key] = value
     missing = [key for key, rule in rules.items() if rule.field.required and key not in raw]
@@ -41,6 +42,13 @@ def repair(
         report(path, f"{what} needs '{key}'")
     complete = all(key in good for key, rule in rules.items() if rule.field.required)
     return good if complete else None
+
+
+def _not_known(key: str, rules: Mapping[str, Rule]) -> str:
+    kinds = next((found.kinds for found in ENDS.values() if key in [one.name for one in found.all_fields()]), ())
+    if kinds:
+        return f"only ends of {' or '.join(kinds)} links have '{key}'; leave it out here"
+    return unknown("key", key, rules)
 
 
 def fits(value: object, rule: Rule, path: str, report: Report) -> bool:

@@ -81,10 +81,12 @@ def schema() -> dict[str, Any]:
 def _segment(definitions: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a link that topology.segments expands: a bridge's, with any number of veth ends."""
     bridge = definitions[shape(KINDS[segments.KIND]).link_record.__name__]
-    end = definitions[_default_record()]["properties"]["endpoints"]["prefixItems"][0]
+    veth = definitions[_default_record()]["properties"]
+    end = veth["endpoints"]["prefixItems"][0]
     at = {"type": "string", "description": "node:interface of the bridge; in a namespace that the lab makes by default"}
     more = {segments.ENDS: {"type": "array", "items": end, "maxItems": segments.PORTS_MAX}, segments.AT: at}
-    properties = {key: value for key, value in bridge["properties"].items() if key != "endpoint"} | more
+    of_ends = {key: veth[key] for key in shape(KINDS[DEFAULT_KIND]).shared}
+    properties = of_ends | {key: value for key, value in bridge["properties"].items() if key != "endpoint"} | more
     return {**bridge, "title": "Segment", "properties": properties, "required": [segments.ENDS]}
 
 

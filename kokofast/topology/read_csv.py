@@ -28,7 +28,12 @@ Row = dict[str, str]
 
 def columns() -> dict[str, Callable[[str], object]]:
     """Return all known columns, each with the function that turns a cell into the value in JSON."""
-    by_type: dict[str, Callable[[str], object]] = {"int": _number, "bool": _truth, "ips": _one_or_list}
+    by_type: dict[str, Callable[[str], object]] = {
+        "int": _number,
+        "bool": _truth,
+        "offload": _truth,
+        "ips": _one_or_list,
+    }
     fields = [field for kind in KINDS.values() for field in kind.fields]
     fields += [field for found in ENDS.values() if found.has_columns for field in found.all_fields()]
     declared = {field.name: by_type.get(field.type, str) for field in fields}

@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from kokofast.ends import ENDS
 from kokofast.ends import fields as property_fields
+from kokofast.ends.offload import OFFLOADS
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.kinds.kind import Kind
@@ -165,6 +166,28 @@ def _mirror(field: Field) -> Rule:
     return Rule(field, MirrorRecord, 'an object with "from" and "direction"', _parse_mirror, nested)
 
 
+@cache
+def _offload_record() -> tuple[dict[str, Rule], type[msgspec.Struct]]:
+    # Once: the schema has one definition for all link kinds.
+    nested = table(*(Field(name, "bool", doc) for name, doc in OFFLOADS.items()))
+    return nested, record("Offload", nested)
+
+
+def _offload(field: Field) -> Rule:
+    nested, made = _offload_record()
+
+    def parse(given: Any, complain: Complain) -> object:
+        if isinstance(given, bool):
+            return given
+        found = {name: getattr(given, name) for name in nested if getattr(given, name) is not UNSET}
+        if not found:
+            complain("", f"an object has some of {', '.join(nested)}; it is empty")
+        return found or INVALID
+
+    expects = "true, false, or an object of " + ", ".join(nested)
+    return Rule(field, bool | made, expects, parse, nested)
+
+
 def _routes(field: Field) -> Rule:
     nested = table(
         Field("to", "goal", "default, a network, or an address", required=True),
@@ -237,6 +260,7 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
         field, dict[str, int | str], 'an object such as {"net.ipv4.ip_forward": 1}', _parse_sysctls
     ),
     "mirror": _mirror,
+    "offload": _offload,
     "time": _text('a time in text, such as "20ms"', one(units.parse_time), examples=["20ms"]),
     "rate": _text('a rate in text, such as "10mbit"', one(units.parse_rate), examples=["10mbit"]),
     "share": _text('a percentage in text, such as "0.1%"', one(units.parse_share), examples=["0.1%"]),
@@ -285,9 +309,9 @@ def record(name: str, rules: Mapping[str, Rule]) -> type[msgspec.Struct]:
     return msgspec.defstruct(name, [*required, *optional], forbid_unknown_fields=True)
 
 
-def shared_fields(mtu: tuple[int, int]) -> tuple[Field, ...]:
-    """Return the properties that an end of any link kind may have, also given by its link or defaults."""
-    low, high = mtu
+def shared_fields(kind: Kind) -> tuple[Field, ...]:
+    """Return the properties that an end of a link kind may have, also given by its link or defaults."""
+    low, high = kind.mtu
     return (
         Field("addresses", "addresses", "IPv4 and IPv6 addresses with prefix length"),
         Field("mac", "mac", "the end's unicast MAC address"),
@@ -300,7 +324,7 @@ def shared_fields(mtu: tuple[int, int]) -> tuple[Field, ...]:
         ),
         Field("mirror", "mirror", "copy another interface's traffic to this end"),
         Field("cost", "int", "what routing counts for sending from this end", minimum=1, maximum=COST_MAX),
-        *property_fields(),
+        *property_fields(kind.name),
     )
 
 
@@ -326,7 +350,7 @@ class Shape:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.ends_key = "endpoints" if kind.ends == 2 else "endpoint"
-        self.shared = table(*shared_fields(kind.mtu))
+        self.shared = table(*shared_fields(kind))
         self.options = table(*kind.fields)
         self.subnets = SUBNET_RULES if kind.ends == 2 else {}
         self.end = table(*IDENTITY) | self.shared

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from kokofast.wire import addr, link, message, netns, route, tc
+from kokofast.wire import addr, ethtool, link, message, netns, route, tc
 from kokofast.wire.attributes import NEST, NLA_TYPE_MASK, STRING, DecodeError
 from kokofast.wire.decode import MAX_DEPTH, decode_one, walk
 
@@ -22,7 +22,7 @@ TYPES: dict[int, str] = {
     for module in (addr, link, message, netns, route, tc)
     for name, value in vars(module).items()
     if name.startswith(("RTM_", "NLMSG_"))
-}
+} | {ethtool.CTRL: "GENL_ID_CTRL", ethtool.ETHTOOL: "ethtool"}
 
 # Bits of nlmsg_flags. What the upper ones mean depends on the message.
 _FLAGS = {"REQUEST": 0x01, "MULTI": 0x02, "ACK": 0x04, "ECHO": 0x08, "DUMP_INTR": 0x10}

@@ -46,6 +46,7 @@ NLMSG_NOOP = 1
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
 NLMSG_OVERRUN = 4
+GENERIC = 0xF0  # types from here on are not of rtnetlink, which ends far below: see ethtool.py
 
 NLM_F_REQUEST = 0x01
 NLM_F_MULTI = 0x02
@@ -80,7 +81,7 @@ FORMATS: dict[int, tuple[Header, Table]] = {
 def all_formats() -> dict[int, tuple[Header, Table]]:
     """Return FORMATS, those of modules included that a single link does not need."""
     if len(FORMATS) == _LOADED_FIRST:
-        from kokofast.wire import neigh, netns, route, tc
+        from kokofast.wire import ethtool, neigh, netns, route, tc
 
         FORMATS.update(
             {
@@ -99,6 +100,8 @@ def all_formats() -> dict[int, tuple[Header, Table]]:
                 netns.RTM_NEWNSID: (netns.RTGENMSG, netns.NSID),
                 netns.RTM_DELNSID: (netns.RTGENMSG, netns.NSID),
                 netns.RTM_GETNSID: (netns.RTGENMSG, netns.NSID),
+                ethtool.CTRL: (ethtool.GENLMSGHDR, ethtool.FAMILY),
+                ethtool.ETHTOOL: (ethtool.GENLMSGHDR, ethtool.FEATURES),
             }
         )
     return FORMATS

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kokofast.host.kernel import Handle
 from kokofast.wire.addr import AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
+from kokofast.wire.ethtool import ETHTOOL
 from kokofast.wire.link import RTM_DELLINK, RTM_DELLINKPROP, RTM_GETLINK, RTM_NEWLINK, RTM_NEWLINKPROP, RTM_SETLINK
 from kokofast.wire.message import NLM_F_ECHO, KernelError, Message, Request
 from kokofast.wire.neigh import AF_BRIDGE, NTF_SELF, NUD_PERMANENT, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
@@ -60,6 +61,7 @@ class FakeKernel:
         self.held = threading.Event()
         self.requests: list[Request] = []
         self.sends = 0
+        self.generic_dumps = 0
         self.whole = 1 << 20  # how many requests may go by one send
         self.made: list[str] = []
         self.removed: list[str] = []
@@ -247,6 +249,19 @@ class FakeKernel:
             raise lost
         return answers
 
+    def send_generic(
+        self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None
+    ) -> list[KernelError | None]:
+        if "ethtool" in self.rtnl.lacks:
+            return [KernelError(errno.EOPNOTSUPP, "there is no ethtool netlink") for _ in requests]
+        return self.send(handle, requests, resolve)
+
+    def dump_generic(self, handle: Handle, request: Request) -> list[Message]:
+        if "ethtool" in self.rtnl.lacks:
+            raise KernelError(errno.EOPNOTSUPP, "there is no ethtool netlink")
+        self.generic_dumps += 1
+        return self.dump(handle, request)
+
     def dump(self, handle: Handle, request: Request) -> list[Message]:
         with self._world:
             return [_as_asked(request, message) for message in self._dump(self._of[handle.identity], request)]
@@ -255,6 +270,8 @@ class FakeKernel:
         links = list(namespace.links.values())
         if request.type == RTM_GETLINK:
             return [self.rtnl.show(namespace, link) for link in links]
+        if request.type == ETHTOOL:
+            return [self.rtnl.show_features(link) for link in links]
         if request.type == RTM_GETNEIGH:
             return [_entry(link.index, host) for link in links for host in link.remotes]
         if request.type == RTM_GETROUTE:
@@ -331,6 +348,8 @@ class FakeKernel:
             self.rtnl.delete(namespace, header, attributes)
         elif request.type == RTM_SETLINK:
             self.rtnl.set(namespace, header, attributes)
+        elif request.type == ETHTOOL:
+            self.rtnl.set_features(namespace, attributes)
         elif request.type in (RTM_NEWLINKPROP, RTM_DELLINKPROP):
             self.rtnl.name(namespace, header, attributes, adds=request.type == RTM_NEWLINKPROP)
         elif request.type in (RTM_NEWNEIGH, RTM_DELNEIGH):

@@ -7,8 +7,10 @@ import errno
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from kokofast.ends.offload import ALL, USUAL
 from kokofast.wire.addr import AF_INET, AF_INET6
 from kokofast.wire.attributes import encode
+from kokofast.wire.ethtool import ETHTOOL, ETHTOOL_MSG_FEATURES_GET
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_NEWLINK
 from kokofast.wire.linkinfo import PORT
 from kokofast.wire.message import KernelError, Message
@@ -49,6 +51,7 @@ class FakeLink:
         self.port_mask = 0  # of a port of a bridge: which groups are passed on that come in there
         self.altnames: tuple[str, ...] = ()
         self.addr_gen_mode = 0
+        self.features = USUAL  # of those of kokofast.ends.offload, what is wanted
         self.is_ipv6 = False  # of a vxlan
         self.remotes: list[tuple[bytes, int]] = []  # of a vxlan: where what it has no other entry for is sent
         self.has_parents_mac = False
@@ -306,6 +309,24 @@ class FakeLinks:
         link.txqlen = attributes.get("txqlen", link.txqlen)
         check(link.has_ipv6 or "af_spec" not in attributes, errno.EAFNOSUPPORT)  # the MTU has changed before
         link.addr_gen_mode = mode if link.has_ipv6 else link.addr_gen_mode
+
+    def set_features(self, namespace: FakeNamespace, attributes: dict[str, Any]) -> None:
+        """ethnl_set_features(), which changes nothing where a name is not known."""
+        link = namespace.links.get(attributes["header"]["dev_index"])
+        if link is None:
+            raise KernelError(errno.ENODEV)
+        bits = attributes["wanted"]["bits"]["bit"]
+        known = all(bit["name"] in ALL for bit in bits)
+        check(known, errno.EOPNOTSUPP, "bit name not found", ("wanted", "bits", "bit", "name"))
+        on = {bit["name"] for bit in bits if "value" in bit}
+        link.features = link.features - {bit["name"] for bit in bits} | on
+
+    def show_features(self, link: FakeLink) -> Message:
+        bits = [{"index": number, "name": name} for number, name in enumerate(ALL) if name in link.features]
+        wanted = {"nomask": True, "size": len(ALL), "bits": {"bit": bits}}
+        header = {"cmd": ETHTOOL_MSG_FEATURES_GET, "version": 1}
+        device = {"dev_index": link.index, "dev_name": link.name}
+        return Message(ETHTOOL, 0, 0, 0, header, {"header": device, "wanted": wanted})
 
     def name(self, namespace: FakeNamespace, header: dict[str, Any], attributes: dict[str, Any], *, adds: bool) -> None:
         """rtnl_linkprop()."""

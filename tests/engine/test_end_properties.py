@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import pytest
 
 from kokofast.ends.link_local import made_of
+from kokofast.ends.offload import FEATURES, USUAL
 from kokofast.host.kernel import Handle
 from kokofast.wire.addr import AF_INET6, RTM_GETADDR
+from kokofast.wire.ethtool import ETHTOOL
 from kokofast.wire.link import RTM_GETLINK
 from kokofast.wire.message import Message, Request
 from tests.engine.conftest import KernelFactory
@@ -229,3 +232,90 @@ async def test_only_a_file_that_has_it_asks_for_more(make_kernel: KernelFactory)
     more = [one for one in closer if one not in plain]
     assert more == [(RTM_GETADDR, ["address", "proto"]), (RTM_GETLINK, ["af_spec"])] * 2  # of both namespaces
     assert len(closer) == len(plain) + len(more)
+
+
+PLAIN: Links = [
+    {"endpoints": ["a:e0", "b:e0"], "offload": False},
+    {"endpoints": ["a:e1", "b:e1"], "offload": {"tx": False, "gro": True}},
+]
+
+
+async def offloading(make_kernel: KernelFactory) -> FakeKernel:
+    """A link, of which somebody has switched one feature off at one end."""
+    kernel = make_kernel("a", "b")
+    await apply(lab([{"endpoints": ["a:e0", "b:e0"]}]), kernel=kernel)
+    found = kernel["a"].by_name("e0")
+    assert found is not None
+    found.features -= {"tx-tcp6-segmentation"}
+    kernel.count_from_here()
+    return kernel
+
+
+async def test_features_go_and_come(make_kernel: KernelFactory) -> None:
+    kernel = await offloading(make_kernel)
+    assert (await apply(lab(PLAIN), kernel=kernel)).status == "applied"
+    found = {link.name: link.features for link in kernel["a"].links.values() if link.kind}
+    assert found == {"e0": frozenset(), "e1": USUAL - set(FEATURES["tx"]) | {"rx-gro"}}
+    kernel.count_from_here()
+    assert (await apply(lab(PLAIN), kernel=kernel)).status == "unchanged"
+    assert kernel.requests == []
+    assert (await apply(lab([{"endpoints": ["a:e0", "b:e0"], "offload": True}]), kernel=kernel)).status == "applied"
+    assert {link.features for name in "ab" for link in kernel[name].links.values() if link.name == "e0"} == {USUAL}
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_each_failure_gives_the_features_back(make_kernel: KernelFactory, is_lost: bool) -> None:
+    kernel = await offloading(make_kernel)
+    await apply(lab(PLAIN), kernel=kernel, jobs=1)
+    total = len(kernel.requests)
+    assert [request.type for request in kernel.requests].count(ETHTOOL) == 4
+    for number in range(1, total + 1):
+        kernel = await offloading(make_kernel)
+        before = kernel.state()
+        if is_lost:
+            kernel.lose[number] = True
+        else:
+            kernel.refuse[number] = errno.EPERM
+        result = await apply(lab(PLAIN), kernel=kernel, jobs=1)
+        assert (result.status, result.left) == ("rolled_back", []), number
+        assert kernel.state() == before, number
+
+
+async def test_an_end_comes_up_with_its_features(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    assert (await apply(lab(PLAIN[:1]), kernel=kernel, jobs=1)).status == "applied"
+    seen: dict[object, list[str]] = {}
+    for request in kernel.requests:
+        if request.type == ETHTOOL:
+            device: Any = request.attributes["header"]
+            seen.setdefault(device["dev_index"], []).append("features")
+        elif request.header.get("flags"):
+            seen.setdefault(request.header["index"], []).append("up")
+    assert list(seen.values()) == [["features", "up"]] * 2
+
+
+async def test_only_a_file_that_has_offload_asks_for_features(make_kernel: KernelFactory) -> None:
+    kernel = await offloading(make_kernel)
+    plain: Links = [{"endpoints": ["a:e0", "b:e0"]}]
+    for rows in (plain, QUIET):
+        assert (await apply(lab(rows), kernel=kernel)).status in ("unchanged", "applied")
+        assert kernel.generic_dumps == 0
+    assert ETHTOOL not in {request.type for request in kernel.requests}
+    await apply(lab(PLAIN[:1]), kernel=kernel)
+    assert kernel.generic_dumps == 2  # one in each namespace
+
+
+async def test_a_kernel_without_ethtool_netlink(make_kernel: KernelFactory) -> None:
+    kernel = await offloading(make_kernel)
+    kernel.rtnl.lacks.add("ethtool")
+    before = kernel.state()
+    for rows, status, fact in (
+        (PLAIN[:1], "invalid", "the kernel does not show what is offloaded"),
+        (PLAIN[1:], "rolled_back", "there is no ethtool netlink"),
+    ):
+        result = await apply(lab(rows), kernel=kernel)
+        assert (result.status, result.left, kernel.state()) == (status, [], before)
+        error = result.errors[0]
+        assert error.source == "$.links[0].offload"
+        assert fact in error.message
+        assert "; offload needs Linux 5.6 with CONFIG_ETHTOOL_NETLINK; leave offload out" in error.message

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +329,147 @@ class TestLinkLocal:
         lab.batch()
         assert {one["inet6_addr_gen_mode"] for name, one in details(a).items() if name[0] == "e"} == {"none"}
         assert "fe80" not in ip(a, "address")
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        assert state(a, b) == before
+
+
+def features_of(*names: str) -> list[list[str]]:
+    """Of e0 in each namespace: the features of kokofast.ends.offload that are at work, by the ioctl of ethtool."""
+    return [json.loads(run_in(name, FEATURES_AT_WORK, "e0")) for name in names]
+
+
+# ETHTOOL_GTXCSUM, GTSO, GGSO, GGRO of include/uapi/linux/ethtool.h, by SIOCETHTOOL.
+FEATURES_AT_WORK = """
+import array, fcntl, json, socket, struct, sys
+found = []
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    for name, command in (("tx", 0x16), ("tso", 0x1E), ("gso", 0x23), ("gro", 0x2B)):
+        value = array.array("I", (command, 0))
+        fcntl.ioctl(one, 0x8946, struct.pack("16sP16x", sys.argv[1].encode(), value.buffer_info()[0]))
+        found += [name] if value[1] else []
+print(json.dumps(found))
+"""
+
+
+def run_in(name: str, program: str, *arguments: str) -> str:
+    command = ["ip", "netns", "exec", name, sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+# A datagram as it arrives: where a sender leaves the checksum to the device, a veth passes it on without a right one.
+CHECKSUM_ARRIVING = """
+import socket, struct
+with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as one:
+    one.bind(("e0", 0x0800))
+    one.settimeout(20)
+    print("ready", flush=True)
+    data = one.recv(2000)
+    while data[9] != 17:
+        data = one.recv(2000)
+size = struct.unpack(">H", data[24:26])[0]
+whole = data[12:20] + struct.pack(">HH", 17, size) + data[20:20 + size]
+total = sum(struct.unpack(f">{len(whole) // 2}H", whole[: len(whole) // 2 * 2]))
+while total >> 16:
+    total = (total & 0xFFFF) + (total >> 16)
+print(total == 0xFFFF)
+"""
+SEND = 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"12345678", ("192.0.2.2", 9))'
+
+
+def has_right_checksum(a: str, b: str) -> bool:
+    command = ["ip", "netns", "exec", b, sys.executable, "-c", CHECKSUM_ARRIVING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as receiver:
+        assert receiver.stdout is not None
+        assert receiver.stdout.readline() == "ready\n"
+        run_in(a, SEND)
+        return receiver.stdout.read() == "True\n"
+
+
+USUAL = ["tx", "tso", "gso"]
+
+
+class TestOffload:
+    def rows(self, a: str, b: str, **more: object) -> list[dict[str, object]]:
+        return [{"endpoints": [f"{a}:e0:192.0.2.1/24", f"{b}:e0:192.0.2.2/24"], **more}]
+
+    def test_off_in_place_and_back(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        before = state(a, b)
+        lab.write(self.rows(a, b))
+        lab.batch()
+        assert features_of(a, b) == [USUAL, USUAL]
+        assert not has_right_checksum(a, b)
+        lab.write(self.rows(a, b), defaults={"offload": False})
+        assert [one["field"] for one in lab.batch("--dry-run")["plan"]] == ["offload", "offload"]
+        assert lab.batch()["links"]["updated"] == 1
+        assert features_of(a, b) == [[], []]
+        assert has_right_checksum(a, b)
+        assert lab.batch()["status"] == "unchanged"
+        # without the field it stays
+        lab.write(self.rows(a, b))
+        assert lab.batch()["status"] == "unchanged"
+        ends = [end(a, "e0", addresses=["192.0.2.1/24"], offload={"gro": True}), f"{b}:e0:192.0.2.2/24"]
+        lab.write([{"endpoints": ends, "offload": True}])
+        (first, second) = lab.batch("--dry-run")["plan"]
+        assert (first["before"], first["after"]) == (False, {"tx": False, "tso": False, "gso": False, "gro": True})
+        assert (second["before"], second["after"]) == (False, True)
+        lab.batch()
+        assert features_of(a, b) == [["gro"], USUAL]
+        assert lab.batch()["status"] == "unchanged"
+        lab.destroy()
+        assert state(a, b) == before
+
+    def test_a_new_end_has_it_at_once(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        lab.write(self.rows(a, b, offload={"tso": False, "gso": False}))
+        lab.batch()
+        assert features_of(a, b) == [["tx"], ["tx"]]
+        assert lab.batch()["status"] == "unchanged"
+
+    def test_all_is_taken_back(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        lab.write(self.rows(a, b, offload={"tx": False, "gro": True}))
+        lab.batch()
+        refused_row = refused_by_the_kernel(a)
+        until(lambda: are_unique(a, b), "the link-local addresses are known to be unique")
+        before = state(a, b), features_of(a, b)
+        assert before[1] == [["gso", "gro"], ["gso", "gro"]]  # without checksums there is no segmentation of TCP
+        rows = [*self.rows(a, b), {"endpoints": [f"{a}:e1", f"{b}:e1"]}, refused_row]
+        lab.write(rows, defaults={"offload": False})
+        assert lab.kokofast("batch", lab.file).returncode == 1
+        until(lambda: are_unique(a, b), "the link-local addresses are known to be unique")
+        assert (state(a, b), features_of(a, b)) == before
+        lab.write(self.rows(a, b, offload={"tx": True}))  # what was wanted before is there again
+        lab.batch()
+        assert features_of(a, b) == [[*USUAL, "gro"], [*USUAL, "gro"]]
+
+    def test_a_replaced_link_that_is_given_back_has_its_own(self, lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        lab.write(self.rows(a, b, offload=False))
+        lab.batch()
+        refused_row = refused_by_the_kernel(a)
+        lab.write([*self.rows(a, b, queues=2), refused_row])
+        assert lab.kokofast("batch", lab.file, "--replace").returncode == 1
+        assert features_of(a, b) == [[], []]
+
+    def test_csv(self, lab: Lab, tmp_path: Path) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        file = tmp_path / f"{lab.name}.csv"
+        file.write_text(f"a_node,a_if,b_node,b_if,offload\n{a},e0,{b},e0,false\n")
+        done = lab.kokofast("batch", str(file), "--format", "json")
+        assert json.loads(done.stdout)["status"] == "applied", done.stderr
+        assert features_of(a, b) == [[], []]
+
+    def test_killed_while_it_is_changed(self, lab: Lab, start: Start, watch: Any) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        before = state(a, b)
+        rows = [*self.rows(a, b), *({"endpoints": [f"{a}:e{i}", f"{b}:e{i}"]} for i in range(1, 300))]
+        lab.write(rows, defaults={"offload": False})
+        sight: Watch = watch(a)
+        kill_midway(lab, start, lambda: sight.count() > 5)
+        lab.batch()
+        assert features_of(a, b) == [[], []]
         assert lab.batch()["status"] == "unchanged"
         lab.destroy()
         assert state(a, b) == before

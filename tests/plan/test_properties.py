@@ -8,6 +8,7 @@ import pytest
 
 from kokofast.ends import ATTRIBUTES, ENDS
 from kokofast.ends.link_local import LinkLocal
+from kokofast.ends.offload import ALL, FEATURES, USUAL
 from kokofast.ops.configure_end import _requests_of
 from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.operations import ConfigureEnd, CreateLink, IfRef
@@ -219,3 +220,44 @@ class TestLinkLocal:
         found = ENDS["link_local"].contradiction(end("r1:e0", dad=False, addresses=addresses), value)
         assert (found is not None) == is_wrong
         assert ENDS["link_local"].contradiction(end("r1:e0"), value) is None
+
+
+class TestOffload:
+    def plan(self, value: object, present: frozenset[str] | None) -> Plan:
+        link = port(properties={"offload": value})
+        return plan(topology(link), *there(link, more={"wanted": present}))
+
+    @pytest.mark.parametrize(
+        ("value", "present"),
+        [
+            (False, frozenset()),
+            (True, USUAL),
+            (True, frozenset(ALL)),
+            ({"gro": False}, frozenset()),
+            ({"tx": True}, frozenset(FEATURES["tx"])),
+        ],
+    )
+    def test_what_is_right_is_no_change(self, value: object, present: frozenset[str]) -> None:
+        assert self.plan(value, present).operations == []
+
+    def test_only_what_differs_is_set_and_given_back(self) -> None:
+        (change,) = self.plan(False, frozenset(("rx-gro", "tx-tcp6-segmentation"))).operations
+        assert isinstance(change, ConfigureEnd)
+        assert change.undo is not None
+        sent = [_requests_of(change.interface, one) for one in (change.change, change.undo)]
+        bits = [request.attributes["wanted"] for (request,) in sent]
+        names = [{"name": "tx-tcp6-segmentation"}, {"name": "rx-gro"}]
+        assert bits[0] == {"bits": {"bit": names}}
+        assert bits[1] == {"bits": {"bit": [{**one, "value": True} for one in names]}}
+
+    @pytest.mark.parametrize(
+        ("setting", "shown"),
+        [
+            (None, None),
+            (frozenset(), False),
+            (USUAL, True),
+            (frozenset(FEATURES["tx"]), {"tx": True, "tso": False, "gso": False, "gro": False}),
+        ],
+    )
+    def test_shown(self, setting: frozenset[str] | None, shown: object) -> None:
+        assert ENDS["offload"].shown(setting, str) == shown

@@ -75,6 +75,37 @@ def test_addresses_that_no_end_can_have(text: str, word: str) -> None:
     assert word in problem
 
 
+@pytest.mark.parametrize(
+    ("offload", "expected"),
+    [
+        (False, []),
+        ({"tx": False, "gro": True}, []),
+        ({}, ["$.links[0].offload: an object has some of tx, tso, gso, gro; it is empty"]),
+        ({"tx": 0}, ["$.links[0].offload.tx: must be true or false, not 0"]),
+        ({"lro": False}, ["$.links[0].offload.lro: unknown key 'lro'; did you mean 'gro'?"]),
+        ("off", ["$.links[0].offload: must be true, false, or an object of tx, tso, gso, gro, not 'off'"]),
+    ],
+)
+def test_offload(offload: object, expected: list[str]) -> None:
+    assert problems([{"endpoints": ["a:e0", "b:e0"], "offload": offload}]) == expected
+
+
+def test_offload_is_for_ends_of_veth_links() -> None:
+    words = "only ends of veth links have 'offload'; leave it out here"
+    assert problems([on("macvlan", "m0", offload=False)]) == [f"$.links[0].offload: {words}"]
+    one = {"type": "dummy", "endpoint": {"node": "a", "interface": "d0", "offload": False}}
+    assert problems([one]) == [f"$.links[0].endpoint.offload: {words}"]
+    # defaults are for those that have it, and a segment is made of veth links
+    segment = {"type": "bridge", "endpoints": ["a:e1", "b:e1"]}
+    for links in ([on("macvlan", "m0"), segment], [{**segment, "offload": False}]):
+        text = json.dumps({"defaults": {"offload": False} if len(links) > 1 else {}, "links": links}).encode()
+        found = load(text, filename="links.json").links
+        assert {(link.kind, *(end.properties.get("offload") for end in link.ends)) for link in found} == {
+            *((link.kind, None) for link in found if link.kind != "veth"),
+            ("veth", False, False),
+        }
+
+
 def test_what_is_common_to_all_links_is_one_problem() -> None:
     links = [{"endpoints": [f"a:e{number}", f"b:e{number}"]} for number in range(3)]
     assert problems(links, defaults={"addresses": ["10.0.0.1/24"]}) == [

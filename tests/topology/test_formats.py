@@ -437,3 +437,23 @@ def test_control_characters_in_the_file_name() -> None:
 def test_dad_in_every_format(name: str, text: str) -> None:
     (link,) = load(text.encode(), filename=name).links
     assert [end.dad for end in link.ends] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("f.json", '[{"endpoints": ["a:x", "b:x"], "offload": false}]'),
+        ("f.json", '{"defaults": {"offload": false}, "links": [{"endpoints": ["a:x", "b:x"]}]}'),
+        ("f.yaml", "- endpoints: [a:x, b:x]\n  offload: false\n"),
+        ("f.csv", "a_node,a_if,b_node,b_if,offload\na,x,b,x,false\n"),
+    ],
+)
+def test_offload_in_every_format(name: str, text: str) -> None:
+    (link,) = load(text.encode(), filename=name).links
+    assert [end.properties for end in link.ends] == [{"offload": False}] * 2
+
+
+def test_an_end_has_its_own_offload() -> None:
+    own = '{"node": "b", "interface": "x", "offload": {"tx": false}}'
+    (link,) = load(f'[{{"endpoints": ["a:x", {own}], "offload": true}}]'.encode(), filename="f.json").links
+    assert [end.properties["offload"] for end in link.ends] == [True, {"tx": False}]

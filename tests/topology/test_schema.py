@@ -74,6 +74,9 @@ GOOD += [
     [VXLAN],
     [{key: value for key, value in VXLAN.items() if key != "parent"} | {"remote": ["192.0.2.9", "192.0.2.8"]}],
     {"defaults": {"remote": "192.0.2.9", "vni": 7}, "links": [VXLAN | {"endpoint": "a:y", "vni": 8}, {k: VXLAN[k] for k in ("type", "endpoint", "parent")}]},
+    [LINK | {"offload": False}, {"endpoints": [{"node": "a", "interface": "x", "offload": {"tx": False, "gro": True}}, "b:x"]}],
+    {"defaults": {"offload": {"tso": False}}, "links": [LINK, VXLAN]},
+    [{"type": "bridge", "endpoints": ["a", "b"], "offload": False}],
     {"defaults": {"type": "vxlan", "vni": 7}, "links": [{k: VXLAN[k] for k in ("endpoint", "parent", "remote")}]},
 ]  # fmt: skip
 
@@ -86,6 +89,10 @@ BAD: list[Any] = [
         for missing in VXLAN.keys() - {"parent"}
     ],
     [VXLAN | {"remote": [7]}],
+    [LINK | {"offload": 0}],
+    [VXLAN | {"offload": False}],
+    [LINK | {"offload": {"lro": False}}],
+    [LINK | {"offload": {"tx": 1}}],
     [{"type": "macvlan", "endpoint": "a:x"}],
     {"defaults": {"vni": 7}, "links": [{"type": "vxlan", "endpoint": "a:x", "parent": "eth0"}]},
     [{"type": "vlan", "endpoint": "a:x", "parent": "eth0"}],

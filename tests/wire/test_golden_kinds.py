@@ -12,7 +12,7 @@ import pytest
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from kokofast.wire import neigh, tc
+from kokofast.wire import ethtool, neigh, tc
 from kokofast.wire.attributes import encode
 from kokofast.wire.link import RTM_NEWLINK
 from kokofast.wire.message import (
@@ -96,6 +96,20 @@ CASES: dict[str, Request] = {
         {"dst": bytes((192, 0, 2, 2)), "lladdr": bytes(6)},
         NLM_F_CREATE | NLM_F_APPEND,
     ),
+    "ethtool_getfamily": Request(
+        ethtool.CTRL, {"cmd": ethtool.CTRL_CMD_GETFAMILY, "version": 1}, {"family_name": "ethtool"}
+    ),
+    "ethtool_features_get": Request(
+        ethtool.ETHTOOL, {"cmd": ethtool.ETHTOOL_MSG_FEATURES_GET, "version": 1}, {"header": {}}, NLM_F_DUMP
+    ),
+    "ethtool_features_set": Request(
+        ethtool.ETHTOOL,
+        {"cmd": ethtool.ETHTOOL_MSG_FEATURES_SET, "version": 1},
+        {
+            "header": {"dev_index": 5, "flags": ethtool.ETHTOOL_FLAG_OMIT_REPLY},
+            "wanted": {"bits": {"bit": [{"name": "rx-gro"}, {"name": "tx-tcp-segmentation", "value": True}]}},
+        },
+    ),
     "getqdisc_dump": Request(tc.RTM_GETQDISC, {}, {}, NLM_F_DUMP),
     "gettfilter_dump": Request(tc.RTM_GETTFILTER, {"index": 3, "parent": EGRESS}, {}, NLM_F_DUMP),
 }
@@ -164,7 +178,7 @@ def read_tc(data: bytes) -> Any:
     return message
 
 
-TC_CASES = [name for name in CASES if not name.startswith(("newlink", "newneigh"))]
+TC_CASES = [name for name in CASES if not name.startswith(("newlink", "newneigh", "ethtool"))]
 
 
 def test_pyroute2_reads_an_entry_of_a_forwarding_database() -> None:
