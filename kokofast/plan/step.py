@@ -119,4 +119,9 @@ def _route(value: Any) -> str:
 
 
 def _text(value: object) -> object:
+    """Return the value as the file would have it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_text(one)}' for name, one in value.items())}}}"
     return (",".join(value) if isinstance(value, list) else value) or ("none" if value in (None, []) else value)

@@ -89,7 +89,7 @@ def same(ours: object, theirs: object) -> bool:
         return ours == theirs.to_bytes(len(ours), "little")
     if isinstance(ours, dict) and isinstance(theirs, dict):  # a nest
         inside = [(name, value) for name, value in theirs["attrs"] if not isinstance(value, bytes)]
-        names = [re.sub("^AF_|^IFLA_(INET6_)?", "", name).lower() for name, _ in inside]
+        names = [re.sub("^AF_|^IFLA_(INET6_|BRPORT_)?", "", name).lower() for name, _ in inside]
         return list(ours) == names and all(map(same, ours.values(), (value for _, value in inside)))
     return ours == theirs
 
