@@ -9,6 +9,7 @@ import errno
 import functools
 import math
 import os
+import threading
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -389,6 +390,7 @@ class Session:
 
     def __init__(self, running: _session.Session) -> None:
         self._running = running
+        self._one_at_a_time = trio.Lock()
 
     @property
     def topology(self) -> Topology:
@@ -408,15 +410,21 @@ class Session:
         Raises ApplyError when the change cannot be made: the state before stays. Its result has the reasons. With the
         status "partial" all was done but something: result.errors and result.left say what.
         """
-        return await _apply_changes(self._running, changes)
+        async with self._one_at_a_time:
+            return await _apply_changes(self._running, changes)
 
 
 class BlockingSession(Session):
     """The same for programs without trio: apply() blocks."""
 
+    def __init__(self, running: _session.Session) -> None:
+        super().__init__(running)
+        self._one_thread = threading.Lock()
+
     def apply(self, changes: Mapping[str, Any]) -> Result:  # type: ignore[override]
         """Carry out a change: see Session.apply()."""
-        return trio.run(_apply_changes, self._running, changes)
+        with self._one_thread:
+            return trio.run(_apply_changes, self._running, changes)
 
 
 class session:
@@ -486,6 +494,8 @@ async def _open_session(opened: session) -> None:
 
 @_public
 async def _apply_changes(running: _session.Session, changes: Mapping[str, Any]) -> Result:
+    if running.has_ended:
+        raise RuntimeError("the block of this session has ended: other runs may change the lab")
     if not isinstance(changes, dict):
         raise TypeError(f"changes are a dict, not {quote(changes)}")
     try:

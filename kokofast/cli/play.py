@@ -68,6 +68,9 @@ def play(options: argparse.Namespace) -> int:
     if is_live and options.loop:
         raise CommandError(INVALID, "--loop is for a file or a folder: standard input cannot be read again")
     if not is_live:
+        if not options.dry_run and os.path.exists(options.timeline) and not _is_stored(options.timeline):
+            why = "can be read only once: write it to a file, or give - to play what is written to standard input"
+            raise CommandError(INVALID, Problem(clean(options.timeline), why))
         lines = _Check(topology, options).lines  # what else it has takes as much memory as the lab
         if options.dry_run:
             for line in lines:
@@ -75,6 +78,10 @@ def play(options: argparse.Namespace) -> int:
             return OK
     need_capabilities()
     return _Play(topology, options, is_live).run()
+
+
+def _is_stored(path: str) -> bool:
+    return os.path.isfile(path) or os.path.isdir(path)
 
 
 # Timelines
@@ -141,6 +148,7 @@ class _Check:
         problems: list[Problem] = []
         reader = Reader()
         count = 0
+        plays = False
         for data, place in _Texts(options.timeline):
             count += 1
             try:
@@ -151,12 +159,15 @@ class _Check:
                 if len(problems) >= PROBLEMS_MAX:
                     break
                 continue
+            plays = plays or options.until is None or epoch.at is None or epoch.at <= options.until
             if options.dry_run:
                 self._note(epoch)
         if not count:
             problems.append(Problem(_Texts(options.timeline).title, "there is no epoch in it"))
         if problems:
             raise CommandError(INVALID, *problems)
+        if not plays:
+            raise CommandError(INVALID, "--until ends before the first epoch: nothing would be played")
 
     def _note(self, epoch: Epoch) -> None:
         counts = {name: len(found) for name in CHANGES if (found := epoch.changes.get(name))}
@@ -176,7 +187,10 @@ class _Stored:
 
     async def next(self) -> Epoch | TopologyError | None:
         """See Source."""
-        found = next(self._texts, None)
+        try:
+            found = next(self._texts, None)
+        except CommandError as error:  # it was removed since it was checked
+            return TopologyError([one for one in error.errors if isinstance(one, Problem)])
         if found is None:
             return None
         try:
@@ -239,6 +253,7 @@ class _Play:
         self._refused = self._missed = self._changes = 0
         self._round = 0
         self._is_partial = False
+        self._is_up = False  # whether this run has brought the lab up
         self._before: Played | None = None
         self._shows = not options.quiet and sys.stderr.isatty()
 
@@ -288,7 +303,7 @@ class _Play:
         except (LoopError, OSError, KernelError, MemoryError, ImportError) as error:
             print_error(f"kokofast: {sentence_of(error)}")
             code = PARTIAL if result.status in (APPLIED, UNCHANGED) else FAILED
-        if options.destroy:
+        if options.destroy and self._is_up:  # otherwise it is as another run has left it
             code = max(code, self._destroy())
         listen_no_more()
         return code
@@ -302,6 +317,7 @@ class _Play:
             for line in result.left:
                 print_error(f"kokofast: could not be taken back: {line}")
             return INVALID if result.status == "invalid" else PARTIAL if result.left else FAILED
+        self._is_up = True
         # The lab stays as long as we do: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -349,6 +365,7 @@ class _Play:
         options = self._options
         end = options.until if options.until is not None else source.last + max(source.step, 1.0)
         self._next_start = start + max(end - options.start, 0.001) / options.speed
+        self._children.end()
         prepared = await session.restore(self._topology, _Texts(options.timeline).title)
         while (left := self._next_start - time.monotonic()) > 0:
             await driver.sleep(min(left, POLL_SECONDS))

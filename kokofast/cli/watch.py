@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
+import os
 import signal
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -88,6 +91,8 @@ def _reader(options: argparse.Namespace, topology: Topology) -> Callable[[], Top
     def read() -> Topology | None:
         if options.file == STDIN:
             return None
+        if not stat.S_ISREG(os.stat(options.file).st_mode):  # to open a FIFO would wait for its writer
+            raise OSError(errno.EINVAL, "is not a regular file any more", options.file)
         data = read_file(options.file, FILE_BYTES_MAX)
         if before == [data]:
             return None

@@ -92,6 +92,7 @@ class Session:
         self._jobs = jobs
         self._runtime_timeout = runtime_timeout
         self._is_alone = False
+        self.has_ended = False  # the lab's lock is free
         self._survey: Survey
         self._stale: set[int] = set()  # namespaces to look at before they are used again
         self._has_mirrors = self._is_stacked = False
@@ -107,6 +108,7 @@ class Session:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.has_ended = True
         await self._lock.__aexit__()
 
     async def _begin(self, notes: Sequence[str]) -> None:

@@ -55,4 +55,4 @@ class Epoch:
 
 def is_word(value: object) -> bool:
     """Whether a value can be an argument of a program."""
-    return isinstance(value, str) and "\0" not in value
+    return isinstance(value, str) and "\0" not in value and not any("\ud800" <= one <= "\udfff" for one in value)

@@ -98,7 +98,7 @@ def _commands(value: object, place: str, problems: list[Problem]) -> tuple[Comma
                 words = shlex.split(text) if is_word(text) else []
             except ValueError:  # a quotation mark without its other one
                 words = []
-            if words:
+            if words and words[0]:
                 found.append(Command(node, tuple(words), where))
             else:
                 problems.append(Problem(where, f"must be a command in text, not {describe(text)}"))

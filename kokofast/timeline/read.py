@@ -141,7 +141,7 @@ def _commands(value: object, place: str, problems: list[Problem]) -> tuple[Comma
         node, words = entry.get("node"), entry.get("command")
         if not isinstance(node, str):
             problems.append(Problem(f"{where}.node", f"must be the name of a node, not {describe(node)}"))
-        if not isinstance(words, list) or not words or not all(is_word(word) for word in words):
+        if not isinstance(words, list) or not words or not words[0] or not all(map(is_word, words)):
             problems.append(Problem(f"{where}.command", "must be a list of texts: the program, and its arguments"))
         if len(problems) == before:
             assert isinstance(node, str)

@@ -147,6 +147,9 @@ class LiveTopology:
         changes has "set", "add" and "remove"; at() returns the place of a path in it. Removals come first.
         """
         change = _Change(self, at)
+        for key in changes:
+            if key not in CHANGES:
+                change.report(at(str(key)), unknown("key", str(key), CHANGES))
         for name, act in (("remove", change.remove), ("set", change.set), ("add", change.add)):
             entries = changes.get(name, [])
             if not isinstance(entries, (list, tuple)):

@@ -218,7 +218,7 @@ def test_a_batch_asks_for_each_container_once(docker: Docker, batch: Batch, tmp_
     # Once by name; and once by id, when the namespaces have been opened.
     assert sorted(asked[:30]) == sorted(names)
     assert len(asked) == len(set(asked)) == 60
-    assert proxy.requests.count("/version") == 1
+    assert proxy.requests.count("/_ping") == 1  # which tells the version of the API
     assert proxy.connections <= CONNECTIONS
 
 
