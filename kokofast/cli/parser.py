@@ -128,21 +128,27 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number") from None
 
 
-def seconds(text: str) -> float:
-    """Parse a number of seconds above 0."""
+def _plain(text: str, what: str, *, zero: bool = False) -> float:
     # float() also takes 'nan', '1e9', '1_0' and the digits of other scripts.
     plain = text.isascii() and text.replace(".", "", 1).isdecimal() and len(text) <= 9
-    if not plain or float(text) <= 0:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds above 0")
+    if not plain or (float(text) == 0 and not zero):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not {what}")
     return float(text)
 
 
-factor = seconds  # a number above 0, too
+def seconds(text: str) -> float:
+    """Parse a number of seconds above 0."""
+    return _plain(text, "a number of seconds above 0")
+
+
+def factor(text: str) -> float:
+    """Parse a number above 0."""
+    return _plain(text, "a number above 0")
 
 
 def moment(text: str) -> float:
     """Parse a number of seconds from 0."""
-    return 0.0 if text in ("0", "0.0") else seconds(text)
+    return _plain(text, "a number of seconds from 0", zero=True)
 
 
 def _add(

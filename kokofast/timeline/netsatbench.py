@@ -32,7 +32,7 @@ def epoch_of(found: Mapping[str, object], at: float | None, place: str, problems
     """Return the epoch of NetSatBench's object, and add its problems."""
     for key in found:
         if key not in KEYS:
-            problems.append(Problem(f"{place} {step(key)[1:]}", unknown("key", key, KEYS)))
+            problems.append(Problem(f"{place} {step(key).removeprefix('.')}", unknown("key", key, KEYS)))
     changes: dict[str, list[object]] = {name: [] for name in LISTS.values()}
     for key, name in LISTS.items():
         entries = found.get(key, [])

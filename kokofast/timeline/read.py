@@ -52,7 +52,7 @@ class Reader:
         else:
             for key in found:
                 if key not in KEYS:
-                    problems.append(Problem(f"{place} {step(key)[1:]}", unknown("key", key, KEYS)))
+                    problems.append(Problem(f"{place} {step(key).removeprefix('.')}", unknown("key", key, KEYS)))
             at = self._time(found, "at", place, problems)
             changes: dict[str, list[object]] = {}
             for key in CHANGES:

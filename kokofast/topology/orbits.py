@@ -107,7 +107,8 @@ def _orbit(
 def elevation(place: Vector, satellite: Vector) -> float:
     """Return the degrees of a satellite above the horizon of a place on the ground."""
     up = sum(one * (other - one) for one, other in zip(place, satellite, strict=True))
-    return math.degrees(math.asin(up / (EARTH_RADIUS * math.dist(place, satellite))))
+    sine = up / (EARTH_RADIUS * math.dist(place, satellite))
+    return math.degrees(math.asin(max(-1.0, min(sine, 1.0))))  # rounding may lead beyond the zenith
 
 
 def check_range(what: str, value: float, lowest: float, highest: float, unit: str) -> None:

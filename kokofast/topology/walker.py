@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from kokofast.topology.generate import DEFAULT_SUBNET, endpoint, pairs_of
 from kokofast.topology.orbits import LIGHT, Constellation, Station, Vector, check_range, elevation
 from kokofast.topology.units import format_time, parse_rate
-from kokofast.topology.values import check_node_name, quote
+from kokofast.topology.values import check_netns_name, quote
 
 ELEVATION_MIN = 25.0
 _STEP_NS = 1_000  # delays are rounded to this
@@ -67,7 +67,7 @@ class Walker:
         for station in stations:
             check_range(f"latitude of {quote(station.name)}", station.latitude, -90.0, 90.0, "degrees")
             check_range(f"longitude of {quote(station.name)}", station.longitude, -180.0, 360.0, "degrees")
-            if check_node_name(station.name) in names:
+            if check_netns_name(station.name) in names:
                 raise ValueError(f"{quote(station.name)} is the name of two nodes")
             names.add(station.name)
         grid = list(_grid(constellation))

@@ -123,3 +123,10 @@ def test_a_plane_is_ahead_of_the_one_before_by_the_phasing(constellation: Conste
 def test_refused(arguments: tuple[int, int, float, float, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Constellation(*arguments)
+
+
+@given(st.floats(-90, 90), st.floats(-180, 180), st.floats(200, 40_000))
+def test_a_satellite_at_the_zenith_is_at_90_degrees(latitude: float, longitude: float, altitude: float) -> None:
+    x, y, z = Station("here", latitude, longitude).position(0)
+    scale = (EARTH_RADIUS + altitude) / EARTH_RADIUS
+    assert elevation((x, y, z), (scale * x, scale * y, scale * z)) == pytest.approx(90, abs=1e-4)
