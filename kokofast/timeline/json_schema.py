@@ -7,7 +7,7 @@ from typing import Any
 from kokofast.timeline.read import SECONDS_MAX
 from kokofast.topology.json_schema import DIALECT
 from kokofast.topology.json_schema import schema as schema_of_file
-from kokofast.topology.live import FIXED
+from kokofast.topology.live import FIXED, is_kept
 
 _END = {"type": "string", "pattern": ":", "description": "node:interface"}
 _NAMES: dict[str, Any] = {
@@ -29,7 +29,7 @@ def schema() -> dict[str, Any]:
     definitions = file["$defs"]
     end = next(found for name, found in definitions.items() if name == "VethEndpoint")
     fields = {
-        key: {"anyOf": [value, {"type": "null"}]}
+        key: value if is_kept(key) and key != "mtu" else {"anyOf": [value, {"type": "null"}]}
         for key, value in end["properties"].items()
         if key not in (*FIXED, "node", "interface")
     }

@@ -38,6 +38,8 @@ CHANGES = ("set", "add", "remove")
 NAMING = ("endpoints", "endpoint", "select")
 # What an existing interface keeps.
 FIXED = ("queues", "mirror")
+# What batch leaves as it is where the file does not give it: these, and properties of ends that do not leave with it.
+KEPT = ("mac", "mtu", "txqlen")
 PARSED_MAX = 50_000
 
 _PROPERTY_OF = {field.name: name for name, found in ENDS.items() for field in found.all_fields()}
@@ -82,6 +84,16 @@ class Delta:
             before is not None and after is not None and _differ_by(before, after, names)
             for before, after in self.links.values()
         )
+
+
+def is_kept(key: str) -> bool:
+    """Return whether a link without a parent keeps a field of its ends that the file does not give."""
+    return key in KEPT or (key in PROPERTY_KEYS and not ENDS[_PROPERTY_OF[key]].leaves)
+
+
+def _has_parent(link: Link) -> bool:
+    """Return whether the mtu of a link follows that of a parent where the file gives none."""
+    return link.options.get("parent") is not None
 
 
 def _differ_by(before: Link, after: Link, names: frozenset[str]) -> bool:
@@ -347,12 +359,13 @@ class _Change:
         chosen: dict[Key, list[int]] = {}
         for key, position in found:
             chosen.setdefault(key, []).append(position)
-        fields: dict[str, Fields | None] = {}
+        fields: dict[tuple[str, bool], Fields | None] = {}
         for key, positions in chosen.items():
             link = self.live.links[key]
-            if link.kind not in fields:
-                fields[link.kind] = self._fields(link.kind, entry, given, path)
-            values = fields[link.kind]
+            alike = link.kind, _has_parent(link)
+            if alike not in fields:
+                fields[alike] = self._fields(link, entry, given, path)
+            values = fields[alike]
             if values is None:
                 return
             place = self.at(path)
@@ -363,9 +376,9 @@ class _Change:
             self.live.links[key] = after
             self.delta.note(key, link, after)
 
-    def _fields(self, kind: str, entry: Mapping[str, object], given: Sequence[str], path: str) -> Fields | None:
-        """Return the values of an entry's fields for links of a kind; None after reporting problems."""
-        rules = shape(KINDS[kind]).shared
+    def _fields(self, link: Link, entry: Mapping[str, object], given: Sequence[str], path: str) -> Fields | None:
+        """Return the values of an entry's fields for links like this one; None after reporting problems."""
+        rules = shape(KINDS[link.kind]).shared
         before = len(self.problems)
         fields: Fields = {}
         for key in given:
@@ -374,6 +387,8 @@ class _Change:
                 self.report(self.at(where), f"{key} cannot be set later: remove the link, and add it")
             elif key not in rules:
                 self.report(self.at(where), unknown("key", key, [name for name in rules if name not in FIXED]))
+            elif entry[key] is None and is_kept(key) and not (key == "mtu" and _has_parent(link)):
+                self.report(self.at(where), f"null leaves {key} as it is: give the value that it is to have")
             elif entry[key] is None:
                 fields[key] = None, (self.at, where)
             else:

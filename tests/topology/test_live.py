@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kokofast.timeline.json_schema import schema
 from kokofast.topology import TopologyError, load
 from kokofast.topology.live import LiveTopology
 from kokofast.topology.model import Topology
@@ -86,9 +87,40 @@ def test_a_change_means_what_the_file_would(changes: dict[str, Any], same: list[
     assert live.whole().nodes.keys() == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("key", ["mac", "mtu", "txqlen", "master", "altnames", "link_local", "offload", "lacp"])
+def test_null_for_a_field_that_batch_would_leave_as_it_is_is_refused(key: str) -> None:
+    found = problems({"set": [{"endpoint": "a:e0", key: None}]})
+    assert found == [f"t:1 set[0].{key}: null leaves {key} as it is: give the value that it is to have"]
+
+
+@pytest.mark.parametrize(
+    "key", ["addresses", "up", "dad", "cost", "delay", "jitter", "loss", "rate", "limit", "reorder_correlation"]
+)
+def test_null_takes_back_what_batch_takes_back(key: str) -> None:
+    LiveTopology(topology()).change({"set": [{"endpoint": "a:e0", key: None}]}, at)
+
+
+def test_null_has_the_mtu_of_a_link_follow_its_parent() -> None:
+    on_a_parent = {"type": "macvlan", "parent": "e0", "endpoint": "a:m0", "mtu": 1400}
+    live = LiveTopology(topology([*LINKS, on_a_parent]))
+    live.change({"set": [{"endpoint": "a:m0", "mtu": None}]}, at)
+    assert live.whole().links[-1].ends[0].mtu is None
+    tunnel = {"type": "vxlan", "vni": 7, "remote": "10.0.0.2", "endpoint": "a:v0"}
+    assert problems({"set": [{"endpoint": "a:v0", "mtu": None}]}, links=[*LINKS, tunnel])
+
+
+def test_the_schema_takes_null_where_a_change_does() -> None:
+    fields = schema()["properties"]["set"]["items"]["properties"]
+    takes = {key for key, value in fields.items() if {"type": "null"} in value.get("anyOf", ())}
+    assert takes >= {"addresses", "up", "delay", "rate", "mtu"}
+    assert takes.isdisjoint({"mac", "txqlen", "master", "altnames", "link_local", "offload", "lacp"})
+
+
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
+        ({"sett": []}, "t:1 sett: unknown key 'sett'; did you mean 'set'?"),
+        ({"at": 1}, "t:1 at: unknown key 'at'"),
         ({"set": 3}, "t:1 set: must be a list, not 3"),
         ({"set": [3]}, "t:1 set[0]: must be an object, not 3"),
         (
