@@ -42,9 +42,15 @@ def failures_of(error: CommandError) -> list[Failure]:
 
 
 def load_file(
-    options: argparse.Namespace, *, create: bool = False, keep_problems: list[Problem] | None = None
+    options: argparse.Namespace,
+    *,
+    create: bool = False,
+    keep_problems: list[Problem] | None = None,
+    keep_data: list[bytes] | None = None,
 ) -> Topology:
     """Read the topology. With keep_problems append the problems to it, and return what is valid of the file.
+
+    With keep_data append the content of the file to it.
 
     Raises CommandError.
     """
@@ -53,6 +59,8 @@ def load_file(
 
     try:
         data = read_file(None if options.file == STDIN else options.file, FILE_BYTES_MAX)
+        if keep_data is not None:
+            keep_data.append(data)
         return load(data, filename=options.file, name=getattr(options, "name", None), create=create)
     except OSError as error:
         sentence = error.strerror or str(error)

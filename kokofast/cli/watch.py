@@ -46,7 +46,8 @@ def watch(options: argparse.Namespace) -> int:
 
     if options.wait is not None and not options.once:
         raise CommandError(INVALID, "--wait goes with --once")
-    topology = load_file(options, create=options.create)
+    content: list[bytes] = []
+    topology = load_file(options, create=options.create, keep_data=content)
     if missing := missing_capabilities(TO_WATCH):
         raise CommandError(FAILED, lacking(missing))
     gc.enable()  # unlike other commands it may run for months
@@ -63,7 +64,7 @@ def watch(options: argparse.Namespace) -> int:
             topology,
             report,
             file=None if options.file == STDIN else options.file,
-            read=_reader(options, topology),
+            read=_reader(options, content),
             prune=options.prune,
             once=(options.wait or 0.0) if options.once else None,
             runtime_timeout=options.runtime_timeout,
@@ -81,12 +82,13 @@ def watch(options: argparse.Namespace) -> int:
     return OK if is_whole or not options.once else PARTIAL
 
 
-def _reader(options: argparse.Namespace, topology: Topology) -> Callable[[], Topology | None]:
-    """Return a function that reads the file again, and returns None if it has not changed."""
+def _reader(options: argparse.Namespace, before: list[bytes]) -> Callable[[], Topology | None]:
+    """Return a function that reads the file again, and returns None if it has not changed.
+
+    before has its content so far, and is kept up to date.
+    """
     from kokofast.host.files import read_file
     from kokofast.topology import FILE_BYTES_MAX, load
-
-    before: list[bytes] = []
 
     def read() -> Topology | None:
         if options.file == STDIN:

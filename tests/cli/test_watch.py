@@ -1,0 +1,60 @@
+"""How the command watch reads its file again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from kokofast.cli.command import load_file
+from kokofast.cli.watch import _reader
+from kokofast.topology import TopologyError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "lab.json"
+    path.write_text(json.dumps({"links": [["a:e0", "b:e0"]]}))
+    return path
+
+
+def options_of(file: Path | str) -> argparse.Namespace:
+    return argparse.Namespace(file=str(file), name="lab", create=False, command="watch")
+
+
+def test_a_file_that_has_not_changed_since_the_start_is_not_loaded_again(file: Path) -> None:
+    content: list[bytes] = []
+    load_file(options_of(file), keep_data=content)
+    read = _reader(options_of(file), content)
+    assert read() is None
+    first = file.read_text()
+    file.write_text(json.dumps({"links": [["a:e0", "b:e0"], ["a:e1", "b:e1"]]}))
+    found = read()
+    assert found is not None
+    assert len(found.links) == 2
+    assert read() is None
+    file.write_text("{")
+    for _ in range(2):
+        with pytest.raises(TopologyError):
+            read()
+    file.write_text(first)
+    found = read()
+    assert found is not None
+    assert len(found.links) == 1
+
+
+def test_a_file_that_became_a_fifo_is_not_opened(file: Path) -> None:
+    content: list[bytes] = []
+    load_file(options_of(file), keep_data=content)
+    read = _reader(options_of(file), content)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(OSError, match="is not a regular file any more"):
+        read()
+
+
+def test_standard_input_is_read_once() -> None:
+    assert _reader(options_of("-"), [])() is None
