@@ -19,6 +19,7 @@ from tests.kernel.conftest import (
     Start,
     Watch,
     answers,
+    are_unique,
     kill_midway,
     ping,
     refused_by_the_kernel,
@@ -176,7 +177,7 @@ class TestVxlan:
             ]
 
         a = routed[0]
-        until(lambda: "tentative" not in state(*routed), "the link-local addresses are known to be unique")
+        until(lambda: are_unique(*routed), "the link-local addresses are known to be unique")
         before = state(*routed)
         lab.write(rows(1, 2, 3))
         notes = lab.batch("--dry-run")["notes"]
