@@ -195,6 +195,9 @@ class LinuxKernel(Pool):
 
     def dump_generic(self, handle: Handle, request: Request) -> list[Message]:
         """Return a dump of ethtool in a namespace held by using(), as dump(). Raises KernelError, OSError."""
+        # Ask for the family first, though it is known: the kernel makes the messages of a dump as long as what was
+        # received before, 4 KiB on a new socket (netlink_dump()), and one interface may need more.
+        self._family = None
         socket = self._generic(handle)
         try:
             return socket.dump(request)

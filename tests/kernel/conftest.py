@@ -274,17 +274,28 @@ def batch(start: Start, lab: Lab, *arguments: str) -> subprocess.Popen[str]:
 def kill_midway(lab: Lab, start: Start, begun: Callable[[], object], *arguments: str) -> None:
     """Kill a batch with SIGKILL when ``begun()`` holds and a dry run finds more to do.
 
-    A batch that is over before that is destroyed, and another one started.
+    A batch that is over before that is destroyed, and another one started. With one processor a batch may not let
+    anyone look before it is over: then the next ones are stopped after a part of the time that it took, a longer one
+    each.
     """
-    for _ in range(ATTEMPTS):
+    took = 0.0
+    for attempt in range(1, ATTEMPTS + 1):
+        began = time.monotonic()
+        limit = began + took * attempt / (ATTEMPTS + 1) if took else began + 2 * PATIENCE
         process = batch(start, lab, *arguments)
-        until(lambda process=process: begun() or process.poll() is not None, "the batch has begun")  # type: ignore[misc]
-        midway = stand_still(process) and lab.batch("--dry-run", *arguments)["status"] == "planned"
+        until(
+            lambda process=process, limit=limit: begun() or process.poll() is not None or time.monotonic() > limit,  # type: ignore[misc]
+            "the batch has begun",
+        )
+        stopped = stand_still(process)
+        midway = stopped and begun() and lab.batch("--dry-run", *arguments)["status"] == "planned"
         process.kill()
         process.communicate()
         if midway:
             assert process.returncode == -signal.SIGKILL
             return
+        if not stopped:
+            took = time.monotonic() - began
         lab.destroy()
     pytest.fail(f"{ATTEMPTS} batches were done before they could be killed")
 
