@@ -103,6 +103,44 @@ def test_a_bad_line_is_named_before_the_start(theatre: Theatre) -> None:
     assert state(theatre.ground, theatre.one) == before
 
 
+def test_a_lab_that_it_could_not_bring_up_is_not_destroyed(theatre: Theatre) -> None:
+    theatre.lab.batch()
+    before = state(theatre.ground, theatre.one)
+    ip(theatre.two, "link", "add", "gs", "type", "veth", "peer", "name", "theirs")
+    other = theatre.second | {"endpoints": [f"{theatre.ground}:sea", f"{theatre.two}:gs"]}
+    theatre.lab.write([theatre.first, other])
+    timeline = theatre.write({"at": 0, **theatre.sky("20mbit")})
+    lines, errors = theatre.play(timeline, "--destroy", code=2)
+    assert lines == []
+    assert "already has an interface gs, not ours" in errors
+    assert state(theatre.ground, theatre.one) == before
+
+
+def test_a_timeline_that_can_be_read_only_once_is_refused(theatre: Theatre, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    lines, errors = theatre.play(str(fifo), code=2)
+    assert lines == []
+    assert errors.startswith(f"kokofast: {fifo}: can be read only once: write it to a file, or give - to play what")
+    assert theatre.lab.inspect() == []
+
+
+def test_an_end_before_the_first_epoch_is_refused(theatre: Theatre) -> None:
+    timeline = theatre.write({"at": 5, **theatre.sky("20mbit")})
+    for options in ((), ("--loop",)):
+        lines, errors = theatre.play(timeline, "--until", "4", *options, code=2)
+        assert lines == []
+        assert errors == "kokofast: --until ends before the first epoch: nothing would be played\n"
+    assert theatre.lab.inspect() == []
+
+
+def test_a_command_that_fails_is_named_and_the_exit_code_stays(theatre: Theatre) -> None:
+    failing = {"node": theatre.ground, "command": ["false"]}
+    timeline = theatre.write({"at": 0, "run": failing}, {"at": 1})
+    _, errors = theatre.play(timeline)
+    assert errors == f"kokofast: {timeline}:1 run: false: ended with 1\n"
+
+
 def test_a_dry_run_needs_no_lab(theatre: Theatre) -> None:
     timeline = theatre.write({"at": 0, **theatre.sky("20mbit")}, {"at": 60, "remove": [{"select": "*"}]})
     lines, _ = theatre.play(timeline, "--dry-run")

@@ -77,6 +77,23 @@ def test_a_program_without_trio_and_one_with_asyncio(triangle: Triangle) -> None
     assert "UP" not in ip_json(triangle.ground, "link", "show", "sky")[0]["flags"]
 
 
+def test_a_session_ends_with_its_block(triangle: Triangle) -> None:
+    change = {"set": [{"endpoint": f"{triangle.ground}:sky", "rate": "1mbit"}]}
+    with kokofast.session(triangle.topology()) as lab:
+        pass
+    with pytest.raises(RuntimeError, match="the block of this session has ended"):
+        lab.apply(change)
+    assert rate(triangle.ground, "sky") == 1_250_000
+
+
+def test_an_unknown_key_of_a_change_is_refused(triangle: Triangle) -> None:
+    change = {"set": [{"endpoint": f"{triangle.ground}:sky", "rate": "1mbit"}]}
+    with kokofast.session(triangle.topology()) as lab:
+        with pytest.raises(kokofast.ApplyError, match=r"sett: unknown key 'sett'; did you mean 'set'\?"):
+            lab.apply({**change, "sett": []})
+        assert rate(triangle.ground, "sky") == 1_250_000
+
+
 def test_what_cannot_be_is_refused_whole(triangle: Triangle) -> None:
     here, there = f"{triangle.ground}:sky", f"{triangle.one}:gs"
     with kokofast.session(triangle.topology()) as lab:

@@ -60,10 +60,13 @@ def test_times(values: tuple[object, ...], times: list[float]) -> None:
         (({"at": 0, "run": "ls"},), 't.jsonl:1 run: must be an object with "node" and "command", not \'ls\''),
         (({"at": 0, "run": {"node": "a", "command": "ls"}},), "t.jsonl:1 run.command: must be a list of texts"),
         (({"at": 0, "run": [{"node": "a", "command": ["a\0"]}]},), "t.jsonl:1 run[0].command: must be a list of texts"),
+        (({"at": 0, "run": {"node": "a", "command": [""]}},), "t.jsonl:1 run.command: must be a list of texts"),
+        (({"at": 0, "run": {"node": "a", "command": ["a\ud800"]}},), "t.jsonl:1 run.command: must be a list of texts"),
         (({"at": 0, "run": {"node": 1, "command": ["ls"]}},), "t.jsonl:1 run.node: must be the name of a node, not 1"),
         (({"time": "2026-01-31", "links-add": [3]},), "t.jsonl:1 links-add[0]: must be an object, not 3"),
         (({"time": "2026-01-31", "links-del": [{}]},), "t.jsonl:1 links-del[0]: needs 'endpoint1', the name of a node"),
         (({"time": "2026-01-31", "run": {"a": "echo 'x"}},), "t.jsonl:1 run.a: must be a command in text"),
+        (({"time": "2026-01-31", "run": {"a": "''"}},), "t.jsonl:1 run.a: must be a command in text"),
         (({"links-add": []},), "t.jsonl:1: needs 'time': when it is"),
     ],
 )
