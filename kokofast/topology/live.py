@@ -39,7 +39,7 @@ NAMING = ("endpoints", "endpoint", "select")
 # What an existing interface keeps.
 FIXED = ("queues", "mirror")
 # What batch leaves as it is where the file does not give it: these, and properties of ends that do not leave with it.
-KEPT = ("mac", "mtu", "txqlen")
+KEPT = ("mac", "mtu", "txqlen", "dad")
 PARSED_MAX = 50_000
 
 _PROPERTY_OF = {field.name: name for name, found in ENDS.items() for field in found.all_fields()}

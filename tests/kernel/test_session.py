@@ -9,7 +9,7 @@ import pytest
 
 import kokofast
 from kokofast.topology.model import Topology
-from tests.conftest import ip, ip_json
+from tests.conftest import ip, ip_json, run
 from tests.kernel.conftest import Lab, ping
 from tests.kernel.test_impairments import shape
 
@@ -84,6 +84,27 @@ def test_a_session_ends_with_its_block(triangle: Triangle) -> None:
     with pytest.raises(RuntimeError, match="the block of this session has ended"):
         lab.apply(change)
     assert rate(triangle.ground, "sky") == 1_250_000
+
+
+def test_null_takes_back_what_was_set(triangle: Triangle) -> None:
+    ground = triangle.ground
+    port = {"type": "macvlan", "parent": f"{ground}:sky", "endpoint": f"{ground}:port"}
+    triangle.lab.write([triangle.first, port])
+    sky, mac = f"{ground}:sky", f"{ground}:port"
+    with kokofast.session(triangle.topology()) as lab:
+        lab.apply(
+            {"set": [{"endpoint": sky, "addresses": ["10.9.0.1/24"]}, {"endpoint": mac, "mtu": 1400, "up": False}]}
+        )
+        assert ip_json(ground, "link", "show", "port")[0]["mtu"] == 1400
+        changes = [{"endpoint": sky, "rate": None, "addresses": None}, {"endpoint": mac, "mtu": None, "up": None}]
+        assert lab.apply({"set": changes}).links["updated"] == 2
+        (port_now,) = ip_json(ground, "link", "show", "port")
+        assert port_now["mtu"] == 1500
+        assert "UP" in port_now["flags"]
+        assert "tbf" not in run(["tc", "-n", ground, "qdisc", "show", "dev", "sky"]).stdout
+        assert "inet " not in ip(ground, "address", "show", "dev", "sky")
+        with pytest.raises(kokofast.ApplyError, match="null leaves mtu as it is: give the value that it is to have"):
+            lab.apply({"set": [{"endpoint": sky, "mtu": None}]})
 
 
 def test_an_unknown_key_of_a_change_is_refused(triangle: Triangle) -> None:
