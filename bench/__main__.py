@@ -167,7 +167,7 @@ def compare(options: argparse.Namespace, prefix: str, results: report.Results, d
     floor = compile_floor(directory)
     go = Go.compile(directory) if any(name.startswith("go-") for one in blocks for name in one.phases) else None
     everyone = contenders(floor, go)
-    # File caches, kernel modules: paid once here, by nobody.
+    # The first run fills file caches and loads kernel modules. Its time counts for no contender.
     warm_up = Runner(directory, report.Results({}), 1, quiet=True)
     warm_up.in_turns(Chain(prefix, WARM_UP_LINKS), [everyone[OURS], everyone[FLOOR]])
     threads = options.floor_threads or best_floor_threads(floor, directory, prefix)

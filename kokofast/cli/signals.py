@@ -65,9 +65,9 @@ class HeldSignals(Stop):
         """Return the name of the first signal."""
         return signal.Signals(self.caught[0]).name
 
-    def heed(self, number: int) -> None:
+    def on_signal(self, number: int) -> None:
         """Record a signal. Print a message for the second one, exit at the third one."""
-        super().heed(number)
+        super().on_signal(number)
         if self._still and len(self.caught) == 2:
             print_error(f"kokofast: {self._still}; one more signal ends this at once, and {self._rest}")
         elif self._still and len(self.caught) > 2:
@@ -95,7 +95,7 @@ class HeldSignals(Stop):
         while not self._ending:
             number = signal.sigwait([*self._numbers, _WAKE])
             if number != _WAKE:
-                self.heed(number)
+                self.on_signal(number)
 
     def __exit__(self, *_: object) -> None:
         try:

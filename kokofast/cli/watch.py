@@ -32,12 +32,12 @@ class _Signals(HeldSignals):
         )
         self.reread: Callable[[], None] = lambda: None
 
-    def heed(self, number: int) -> None:
+    def on_signal(self, number: int) -> None:
         """Record a signal, or have the file read again."""
         if number == signal.SIGHUP:
             self.reread()
         else:
-            super().heed(number)
+            super().on_signal(number)
 
 
 def watch(options: argparse.Namespace) -> int:

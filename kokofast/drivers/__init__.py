@@ -52,13 +52,13 @@ class Stopped(Exception):
 
 
 class Stop:
-    """A request to stop a run, by signals. heed() may be called by any thread, and by a signal handler."""
+    """A request to stop a run, by signals. on_signal() may be called by any thread, and by a signal handler."""
 
     def __init__(self) -> None:
         self.caught: list[int] = []
         self._listener: Callable[[], object] | None = None
 
-    def heed(self, number: int) -> None:
+    def on_signal(self, number: int) -> None:
         """Record a signal."""
         self.caught.append(number)
         listener = self._listener

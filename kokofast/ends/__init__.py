@@ -33,6 +33,10 @@ CLOSER = frozenset(("link_local", "offload"))
 INSPECTED = frozenset(("link_local",))
 
 
+# Those whose setting an interface's attribute holds as it is: it is known after a change without another look, and the
+# kernel refuses the change on an interface that is not the one that was seen.
+IN_PLACE = frozenset(("impairments",))
+
 ENDS: Registry[Property] = Registry("kokofast.ends", "PROPERTY", ATTRIBUTES)
 
 

@@ -6,19 +6,18 @@ import errno
 from typing import TYPE_CHECKING
 
 from kokofast.drivers import LabLocked, run_all
+from kokofast.ends import IN_PLACE
 from kokofast.engine.apply import Run
 from kokofast.engine.groundwork import is_to_do, needed_by, plan_of, see_for
 from kokofast.engine.result import APPLIED, INVALID, UNCHANGED, Failure, Result
 from kokofast.engine.snapshot import LOOK_CHUNK, Survey
 from kokofast.engine.superseded import Superseded
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
-from kokofast.ops.configure_end import encode
 from kokofast.ops.dumps import look_into
 from kokofast.ops.executor import Executor
 from kokofast.ops.journal import Applied
-from kokofast.ops.registry import load
+from kokofast.ops.registry import load, note
 from kokofast.plan.in_place import plan_in_place
-from kokofast.plan.operations import ConfigureEnd
 from kokofast.plan.ownership import alias_of, lab_of
 from kokofast.plan.plan import Situation, nodes_of
 from kokofast.topology.live import LiveTopology, is_same_link
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from kokofast.topology.live import Delta
     from kokofast.topology.locations import At
     from kokofast.topology.model import Topology
-
-# What an end can be given without a look: the kernel refuses it on an interface that is not what we have seen.
-IN_PLACE = frozenset(("impairments",))
 
 
 class Prepared:
@@ -211,7 +207,7 @@ class Session:
             load(plan.operations)
             executor = Executor(self._kernel, survey.handles, survey.observed, is_alone=self._is_alone)
             prepared.applied = Applied(topology, plan, executor)
-            encode(executor, plan.operations)
+            executor.encode(plan.operations)
         prepared.run = self._run(topology, result)
         await self._driver.sleep(0)  # raises when the run was stopped
 
@@ -328,17 +324,9 @@ class Session:
             survey.handles[number] = prepared.part.handles[place]
         if prepared.superseded.ends:
             self._stale.update(prepared.numbers)
-        for operation in applied.plan.operations if applied is not None else ():
-            namespace = None
-            if isinstance(operation, ConfigureEnd) and is_in_place(operation):
-                namespace = prepared.part.observed[operation.interface.ns]
-            if namespace is None:
-                self._stale.update(prepared.numbers[ns] for ns in operation.namespaces)
-                continue
-            assert isinstance(operation, ConfigureEnd)
-            interface = namespace.interfaces[operation.interface.ifname]
-            for one in operation.change.properties:
-                interface.more = {**interface.more, "qdisc": one.value}
+        if applied is not None:
+            unknown = note(applied.plan.operations, prepared.part.observed)
+            self._stale.update(prepared.numbers[ns] for operation in unknown for ns in operation.namespaces)
 
     async def _delete(self, prepared: Prepared) -> None:
         """Delete the links that go. What cannot be deleted is an error, and the rest stays done."""
@@ -355,14 +343,6 @@ class Session:
         run = Run(topology, self._driver, self._kernel, result)
         run.jobs, run.runtime_timeout = self._jobs, self._runtime_timeout
         return run
-
-
-def is_in_place(operation: ConfigureEnd) -> bool:
-    """Return whether an operation changes nothing but properties whose new state is known without a look."""
-    change = operation.change
-    if change.attributes or change.up is not None or change.add or change.remove or operation.undo is None:
-        return False
-    return all(one.name in IN_PLACE for one in change.properties)
 
 
 def _bare(nodes: Mapping[str, Node]) -> dict[str, Node]:

@@ -2,7 +2,7 @@
 
 The socket is in a namespace of ours that has a number (nsid) for each of them; with NETLINK_LISTEN_ALL_NSID it gets
 their notifications, too, with the nsid in a control message. Needs CAP_NET_BROADCAST. The numbers keep no namespace
-alive: RTM_DELNSID tells of its end. Source: netlink(7); do_one_broadcast() in net/netlink/af_netlink.c.
+alive. The kernel sends RTM_DELNSID when one ends. Source: netlink(7); do_one_broadcast() in net/netlink/af_netlink.c.
 """
 
 from __future__ import annotations

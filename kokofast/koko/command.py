@@ -81,7 +81,7 @@ def _heed_signals(stop: Stop) -> None:
     """Make signals stop the run between two steps, which take a millisecond each: no step is left half done."""
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
         if _signal.getsignal(number) is not _signal.SIG_IGN:  # nohup
-            _signal.signal(number, lambda signum, _: stop.heed(signum))
+            _signal.signal(number, lambda signum, _: stop.on_signal(signum))
 
 
 def _create(driver: InlineDriver, kernel: Kernel, topology: Topology) -> int:

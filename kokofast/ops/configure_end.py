@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ends import ATTRIBUTES, CLOSER, ENDS, present
+from kokofast.ends import ATTRIBUTES, CLOSER, ENDS, IN_PLACE, present
 from kokofast.ops.dumps import ADDRESS_PROTOCOL
 from kokofast.ops.journal import look, twice
-from kokofast.plan.operations import ConfigureEnd
 from kokofast.plan.plan import UPDATE
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_SETLINK
@@ -15,13 +14,13 @@ from kokofast.wire.message import GENERIC, NLM_F_CREATE, NLM_F_REPLACE, KernelEr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kokofast.host.kernel import Handle
     from kokofast.ops.executor import Executor, OperationError
     from kokofast.ops.journal import Applied
-    from kokofast.plan.observed import Interface
-    from kokofast.plan.operations import Change, IfRef, Operation, Setting
+    from kokofast.plan.observed import Interface, Namespace
+    from kokofast.plan.operations import Change, ConfigureEnd, IfRef, Setting
     from kokofast.plan.plan import Plan
     from kokofast.plan.step import FieldChange, Step
     from kokofast.topology.model import Address, End
@@ -40,16 +39,28 @@ def execute(executor: Executor, operations: Sequence[ConfigureEnd]) -> list[Oper
     return _change(executor, [(operation.interface, operation.change) for operation in operations])
 
 
-def encode(executor: Executor, operations: Iterable[Operation]) -> None:
+def encode(executor: Executor, operations: Sequence[ConfigureEnd]) -> None:
     """Encode ahead the requests of changes of existing interfaces, so that execute() has only to send them."""
     for operation in operations:
-        if isinstance(operation, ConfigureEnd) and operation.undo is not None:
-            if any(executor.makes(ns) for ns in operation.namespaces) or operation.requires:
-                continue
-            requests = _requests_of(operation.interface, operation.change)
-            for request in requests:
-                request.body = encode_body(request, executor.resolve)
-            executor.encoded[operation.change] = requests
+        is_new = operation.undo is None or any(executor.makes(ns) for ns in operation.namespaces)
+        if is_new or operation.requires:
+            continue
+        requests = _requests_of(operation.interface, operation.change)
+        for request in requests:
+            request.body = encode_body(request, executor.resolve)
+        executor.encoded[operation.change] = requests
+
+
+def note(operation: ConfigureEnd, observed: Sequence[Namespace | None]) -> bool:
+    """Note what an operation has set in what was seen before; return False if only a look tells it."""
+    change, namespace = operation.change, observed[operation.interface.ns]
+    if change.attributes or change.up is not None or change.add or change.remove or operation.undo is None:
+        return False
+    if namespace is None or not all(one.name in IN_PLACE for one in change.properties):
+        return False
+    interface = namespace.interfaces[operation.interface.ifname]
+    interface.more = {**interface.more, **{ATTRIBUTES[one.name]: one.value for one in change.properties}}
+    return True
 
 
 def _change(executor: Executor, changes: Sequence[tuple[IfRef, Change]]) -> list[OperationError | None]:

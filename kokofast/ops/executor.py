@@ -10,14 +10,14 @@ import errno
 
 from kokofast.ops.dumps import NO_MIRRORS, look_at, observe
 from kokofast.ops.ifindex import Indexes
-from kokofast.ops.registry import home_of
+from kokofast.ops.registry import by_kind, home_of
 from kokofast.plan.operations import IfRef, MarkRef, NsRef
 from kokofast.plan.ownership import first_address, is_our_group
 from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from typing import Any, TypeVar
 
     from kokofast.host.kernel import Handle, Kernel
@@ -91,6 +91,13 @@ class Executor:
         """Carry out operations of one type that are ready; return one result each, in order."""
         self.begun.update(operations)
         return home_of(operations[0]).execute(self, operations)
+
+    def encode(self, operations: Iterable[Operation]) -> None:
+        """Encode ahead the requests of operations whose module can, so that execute() has only to send them."""
+        for chosen in by_kind(operations).values():
+            ahead = getattr(home_of(chosen[0]), "encode", None)
+            if ahead is not None:
+                ahead(self, chosen)
 
     def adopt(self, ns: int, handle: Handle) -> OSError | None:
         """Use a namespace that another program made as the one of this number."""

@@ -15,16 +15,17 @@ from kokofast.plan.operations import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Protocol
 
+    from kokofast.plan.observed import Namespace
     from kokofast.plan.operations import Operation
     from kokofast.plan.step import Step
     from kokofast.topology.problems import Problem
     from kokofast.wire.message import KernelError
 
     class Home(Protocol):
-        """The functions of an operation's module."""
+        """The functions of an operation's module. It may also have encode() (see Executor) and note() (see below)."""
 
         # (executor, operations of this type) -> one result each, in order
         execute: Callable[..., list[KernelError | OSError | None]]
@@ -61,6 +62,23 @@ def home(name: str) -> Home:
 def home_of(operation: Operation) -> Home:
     """Import the module of an operation."""
     return home(MODULES[type(operation)])
+
+
+def note(operations: Iterable[Operation], observed: Sequence[Namespace | None]) -> list[Operation]:
+    """Note what operations have done in what was seen before; return those of which only a look tells."""
+    rest: list[Operation] = []
+    for kind, chosen in by_kind(operations).items():
+        has_noted = getattr(home(MODULES[kind]), "note", None)
+        rest += [one for one in chosen if has_noted is None or not has_noted(one, observed)]
+    return rest
+
+
+def by_kind(operations: Iterable[Operation]) -> dict[type[object], list[Operation]]:
+    """Group operations by their type."""
+    found: dict[type[object], list[Operation]] = {}
+    for operation in operations:
+        found.setdefault(type(operation), []).append(operation)
+    return found
 
 
 def load(operations: Iterable[Operation]) -> None:

@@ -73,7 +73,7 @@ def test_a_sample_leaves_the_other_ends_alone(grid: Grid, tmp_path: Path, monkey
 
 
 class Saying(Player):
-    """Does nothing, and says what it is told to."""
+    """A player that changes nothing, and reports the figures that a test gives it."""
 
     name = "saying"
 

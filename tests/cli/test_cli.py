@@ -378,7 +378,7 @@ def test_a_signal_that_comes_when_all_is_done_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], status: Status, code: int
 ) -> None:
     async def apply(_: object, driver: Any, __: object, *, result: Result, **___: object) -> Result:
-        driver._stop.heed(signal.SIGTERM)
+        driver._stop.on_signal(signal.SIGTERM)
         result.status = status
         if code:
             result.errors = [Failure("$.links[0]", "a fault")]

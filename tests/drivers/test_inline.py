@@ -38,7 +38,7 @@ def test_it_stops_between_two_chunks_but_not_behind_a_shield() -> None:
     def execute(chosen: Sequence[int]) -> Sequence[int]:
         done.extend(chosen)
         if len(done) >= 4 and not stop.came():
-            stop.heed(signal.SIGTERM)
+            stop.on_signal(signal.SIGTERM)
         return chosen
 
     async def work() -> None:
@@ -88,7 +88,7 @@ def test_a_signal_ends_a_wait() -> None:
 
     async def wait() -> None:
         await driver.sleep(0)
-        stop.heed(signal.SIGTERM)
+        stop.on_signal(signal.SIGTERM)
         await driver.sleep(3600)
 
     with pytest.raises(Stopped):
@@ -120,7 +120,7 @@ def test_a_signal_cancels_an_asyncio_function_and_the_last_one_runs_all_the_same
 
     async def hang() -> None:
         if not before:
-            threading.Thread(target=stop.heed, args=[signal.SIGTERM]).start()
+            threading.Thread(target=stop.on_signal, args=[signal.SIGTERM]).start()
         try:
             await asyncio.sleep(3600)
         finally:
@@ -138,7 +138,7 @@ def test_a_signal_cancels_an_asyncio_function_and_the_last_one_runs_all_the_same
                 await loop.finish(close)
 
     if before:
-        stop.heed(signal.SIGTERM)
+        stop.on_signal(signal.SIGTERM)
     with pytest.raises(Stopped):
         drive(job())
     assert ended[-2:] == (["cancelled", "closed"] if not before else ended[-2:])
@@ -161,5 +161,5 @@ def test_a_signal_that_comes_as_the_event_loop_ends_is_noted() -> None:
     for end in (lambda: ended[0].run_sync_soon(print), lambda: closed.call_soon_threadsafe(print)):
         stop = Stop()
         with stop.calling(end):
-            stop.heed(signal.SIGTERM)
+            stop.on_signal(signal.SIGTERM)
         assert stop.came()

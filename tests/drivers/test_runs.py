@@ -182,7 +182,7 @@ async def test_it_is_stopped_and_taken_back(make_kernel: KernelFactory, run: Run
 
         def look(stop: Stop = stop, looks: Any = looks) -> bool:
             if next(looks) and not stop.caught:
-                stop.heed(signal.SIGTERM)
+                stop.on_signal(signal.SIGTERM)
             return bool(stop.caught)
 
         stop.came = look  # type: ignore[method-assign]
@@ -513,7 +513,7 @@ def test_a_signal_stops_what_runs_under_trio() -> None:
     def execute(chosen: Sequence[int]) -> Sequence[int]:
         done.extend(chosen)
         if len(done) == 100:
-            stop.heed(signal.SIGTERM)
+            stop.on_signal(signal.SIGTERM)
         return chosen
 
     driver = WarmupDriver(stop)

@@ -271,11 +271,11 @@ async def test_a_signal_at_any_request_leaves_the_state_before(make_kernel: Kern
             before = visible(kernel)
             kernel.count_from_here()
 
-            def heed(_: object, kernel: FakeKernel = kernel, stop: Stop = stop, number: int = number) -> None:
+            def stop_here(_: object, kernel: FakeKernel = kernel, stop: Stop = stop, number: int = number) -> None:
                 if len(kernel.requests) == number:
-                    stop.heed(2)
+                    stop.on_signal(2)
 
-            kernel.before = heed
+            kernel.before = stop_here
             try:
                 result = await change(session, CHANGES)
             except Stopped:

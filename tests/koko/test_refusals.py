@@ -225,7 +225,7 @@ def test_a_signal_takes_back_everything(
     stops: list[Stop] = []
     number = 0
     monkeypatch.setattr(command, "_heed_signals", stops.append)
-    machine.before = lambda _: stops[-1].heed(15) if len(machine.requests) == number else None
+    machine.before = lambda _: stops[-1].on_signal(15) if len(machine.requests) == number else None
     codes: list[int] = []
     for number in range(1, requests_of_a_run + 1):  # noqa: B007 - read above
         machine.count_from_here()
