@@ -7,8 +7,6 @@ import gc
 import json
 import math
 import os
-import re
-import select
 import sys
 import time
 from contextlib import closing
@@ -36,25 +34,22 @@ from kokofast.cli.output import (
 )
 from kokofast.cli.progress import progress_shown
 from kokofast.cli.signals import HeldSignals, listen_no_more
-from kokofast.engine.player import Played, Player, change
+from kokofast.cli.timelines import Check, Live, Stored, is_stored
+from kokofast.engine.player import Played, Player
 from kokofast.engine.result import APPLIED, UNCHANGED, Result
 from kokofast.host.commands import Children
-from kokofast.timeline.read import Reader
-from kokofast.topology.live import CHANGES, LiveTopology
-from kokofast.topology.problems import PROBLEMS_MAX, Problem, TopologyError
+from kokofast.topology.problems import Problem
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from kokofast.drivers import Driver
     from kokofast.engine.session import Session
-    from kokofast.timeline.epoch import Command, Epoch
+    from kokofast.timeline.epoch import Command
     from kokofast.topology.model import Topology
 
-LINE_BYTES_MAX = 64 << 20
-POLL_SECONDS = 0.05
-CHUNK = 1 << 16
+
+PAUSE_SECONDS = 0.05  # between two looks for signals
 ERASED = "\r\x1b[K"  # of a line of the terminal
 COUNTED = ("created", "updated", "removed")
 
@@ -68,175 +63,16 @@ def play(options: argparse.Namespace) -> int:
     if is_live and options.loop:
         raise CommandError(INVALID, "--loop is for a file or a folder: standard input cannot be read again")
     if not is_live:
-        if not options.dry_run and os.path.exists(options.timeline) and not _is_stored(options.timeline):
+        if not options.dry_run and os.path.exists(options.timeline) and not is_stored(options.timeline):
             why = "can be read only once: write it to a file, or give - to play what is written to standard input"
             raise CommandError(INVALID, Problem(clean(options.timeline), why))
-        lines = _Check(topology, options).lines  # what else it has takes as much memory as the lab
+        lines = Check(topology, options).lines  # what else it has takes as much memory as the lab
         if options.dry_run:
             for line in lines:
                 print_line(line)
             return OK
     need_capabilities()
     return _Play(topology, options, is_live).run()
-
-
-def _is_stored(path: str) -> bool:
-    return os.path.isfile(path) or os.path.isdir(path)
-
-
-# Timelines
-
-
-class _Texts:
-    """The texts of the epochs in a file, or in the files of a folder, each with its place. Raises CommandError."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.title = clean(path) if path != STDIN else "stdin"
-
-    def __iter__(self) -> Iterator[tuple[bytes, str]]:
-        try:
-            if self.path != STDIN and os.path.isdir(self.path):
-                yield from self._of_folder()
-            else:
-                yield from self._of_file()
-        except OSError as error:
-            raise CommandError(INVALID, Problem(self.title, error.strerror or str(error))) from None
-
-    def _of_folder(self) -> Iterator[tuple[bytes, str]]:
-        names = [name for name in os.listdir(self.path) if name.endswith(".json")]
-        if not names:
-            raise OSError(errno.ENOENT, "there is no epoch in this folder: no file's name ends in .json")
-        # epoch-10 comes after epoch-9.
-        for name in sorted(names, key=lambda one: [(not part.isdigit(), part.zfill(20)) for part in _parts(one)]):
-            with open(os.path.join(self.path, name), "rb") as file:
-                yield file.read(LINE_BYTES_MAX + 1), clean(os.path.join(self.path, name))
-
-    def _of_file(self) -> Iterator[tuple[bytes, str]]:
-        with open(0 if self.path == STDIN else self.path, "rb", closefd=self.path != STDIN) as file:
-            number = 0
-            while line := file.readline(LINE_BYTES_MAX + 1):
-                number += 1
-                if not line.isspace():
-                    yield line, f"{self.title}:{number}"
-
-
-def _parts(name: str) -> list[str]:
-    return re.split(r"([0-9]+)", name)
-
-
-def _epoch(reader: Reader, data: bytes, place: str) -> Epoch:
-    """Return the epoch of a text. Raises TopologyError."""
-    if len(data) > LINE_BYTES_MAX:
-        raise TopologyError([Problem(place, f"is longer than {LINE_BYTES_MAX >> 20} MiB")])
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise TopologyError([Problem(place, f"not UTF-8: byte 0x{data[error.start]:02x}")]) from None
-    return reader.read(text, place)
-
-
-class _Check:
-    """A look at a whole timeline before it is played: each epoch on the lab as the ones before leave it.
-
-    Raises CommandError with all problems.
-    """
-
-    def __init__(self, topology: Topology, options: argparse.Namespace) -> None:
-        self._live = LiveTopology(topology)
-        self.lines: list[dict[str, object]] = []  # of a dry run: what would be done
-        problems: list[Problem] = []
-        reader = Reader()
-        count = 0
-        plays = False
-        for data, place in _Texts(options.timeline):
-            count += 1
-            try:
-                epoch = _epoch(reader, data, place)
-                change(self._live, epoch)
-            except TopologyError as error:
-                problems += error.problems
-                if len(problems) >= PROBLEMS_MAX:
-                    break
-                continue
-            plays = plays or options.until is None or epoch.at is None or epoch.at <= options.until
-            if options.dry_run:
-                self._note(epoch)
-        if not count:
-            problems.append(Problem(_Texts(options.timeline).title, "there is no epoch in it"))
-        if problems:
-            raise CommandError(INVALID, *problems)
-        if not plays:
-            raise CommandError(INVALID, "--until ends before the first epoch: nothing would be played")
-
-    def _note(self, epoch: Epoch) -> None:
-        counts = {name: len(found) for name in CHANGES if (found := epoch.changes.get(name))}
-        line: dict[str, object] = {"at": epoch.at, "changes": counts}
-        if epoch.commands:
-            line["run"] = [{"node": command.node, "command": list(command.arguments)} for command in epoch.commands]
-        self.lines.append(line)
-
-
-class _Stored:
-    """The epochs of a file or folder."""
-
-    def __init__(self, path: str) -> None:
-        self._texts = iter(_Texts(path))
-        self._reader = Reader()
-        self.last = self.step = 0.0
-
-    async def next(self) -> Epoch | TopologyError | None:
-        """See Source."""
-        try:
-            found = next(self._texts, None)
-        except CommandError as error:  # it was removed since it was checked
-            return TopologyError([one for one in error.errors if isinstance(one, Problem)])
-        if found is None:
-            return None
-        try:
-            epoch = _epoch(self._reader, *found)
-        except TopologyError as error:  # it was changed since it was checked
-            return error
-        if epoch.at is not None:
-            self.last, self.step = epoch.at, epoch.at - self.last
-        return epoch
-
-
-class _Live:
-    """The epochs that another program writes to our standard input, as they come."""
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self._reader = Reader(is_live=True)
-        self._data = b""
-        self._has_ended = False
-        self._line = 0
-
-    async def next(self) -> Epoch | TopologyError | None:
-        """See Source."""
-        while (line := await self._read_line()) is not None:
-            self._line += 1
-            if line and not line.isspace():
-                try:
-                    return _epoch(self._reader, line, f"stdin:{self._line}")
-                except TopologyError as error:
-                    return error
-        return None
-
-    async def _read_line(self) -> bytes | None:
-        while b"\n" not in self._data and not self._has_ended and len(self._data) <= LINE_BYTES_MAX:
-            await self._driver.sleep(0)  # raises when a signal has come
-            if select.select([0], [], [], POLL_SECONDS)[0]:
-                part = os.read(0, CHUNK)
-                self._has_ended = not part
-                self._data += part
-        if not self._data:
-            return None
-        line, _, self._data = self._data.partition(b"\n")
-        return line
-
-
-# Playing
 
 
 class _Play:
@@ -276,7 +112,7 @@ class _Play:
             with (
                 closing(kernel_for(len(self._topology.nodes))) as kernel,
                 signals,
-                closing(_Ending(self._children)),
+                self._children,
             ):
                 driver = WarmupDriver(signals)
                 with progress_shown(options.quiet, lambda: result.links.get("total", 0)) as progress:
@@ -325,13 +161,13 @@ class _Play:
         well = True
         try:
             while True:
-                source = _Live(driver) if self._is_live else _Stored(options.timeline)
+                source = Live(driver) if self._is_live else Stored(options.timeline)
                 player = self._player(session, driver, source)
                 start = time.monotonic() if not self._round else self._next_start
                 well = await player.play(start) and well
                 if not options.loop or (not well and options.on_error == "stop"):
                     break
-                assert isinstance(source, _Stored)
+                assert isinstance(source, Stored)
                 await self._begin_again(session, driver, source, start)
         finally:
             self._tell_summary(time.monotonic() - began)
@@ -339,7 +175,7 @@ class _Play:
             return PARTIAL
         return OK if well else FAILED
 
-    def _player(self, session: Session, driver: Driver, source: _Live | _Stored) -> Player:
+    def _player(self, session: Session, driver: Driver, source: Live | Stored) -> Player:
         options = self._options
 
         def run(command: Command) -> int:
@@ -360,15 +196,15 @@ class _Play:
             goes_on=options.on_error == "continue",
         )
 
-    async def _begin_again(self, session: Session, driver: Driver, source: _Stored, start: float) -> None:
+    async def _begin_again(self, session: Session, driver: Driver, source: Stored, start: float) -> None:
         """Make the lab as the file has it, when a round is over: one step after its last epoch."""
         options = self._options
         end = options.until if options.until is not None else source.last + max(source.step, 1.0)
         self._next_start = start + max(end - options.start, 0.001) / options.speed
         self._children.end()
-        prepared = await session.restore(self._topology, _Texts(options.timeline).title)
+        prepared = await session.restore(self._topology, source.title)
         while (left := self._next_start - time.monotonic()) > 0:
-            await driver.sleep(min(left, POLL_SECONDS))
+            await driver.sleep(min(left, PAUSE_SECONDS))
         result = await session.carry_out(prepared)
         self._round += 1
         self._before = None
@@ -464,16 +300,6 @@ class _Play:
         if not self._options.quiet and not result.errors:
             print_error(f"kokofast: {name}: destroyed")
         return PARTIAL if result.errors else OK
-
-
-class _Ending:
-    """Ends the commands that still run."""
-
-    def __init__(self, children: Children) -> None:
-        self._children = children
-
-    def close(self) -> None:
-        self._children.end()
 
 
 def quantile(ordered: list[float], share: float) -> float:

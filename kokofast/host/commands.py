@@ -41,10 +41,16 @@ def start(namespace: int, command: Sequence[str]) -> int:
 
 
 class Children:
-    """The commands that were started and still run, by pid, each with a title."""
+    """The commands that were started and still run, by pid, each with a title. A block ends them."""
 
     def __init__(self) -> None:
         self._running: dict[int, str] = {}
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def add(self, pid: int, title: str) -> None:
         """Add a command."""

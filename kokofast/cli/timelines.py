@@ -1,0 +1,191 @@
+"""Where the epochs of play come from: a file, a folder, or standard input."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+from typing import TYPE_CHECKING
+
+from kokofast.cli.command import INVALID, STDIN, CommandError
+from kokofast.cli.output import clean
+from kokofast.engine.player import change
+from kokofast.timeline.read import Reader
+from kokofast.topology.live import CHANGES, LiveTopology
+from kokofast.topology.problems import PROBLEMS_MAX, Problem, TopologyError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from kokofast.drivers import Driver
+    from kokofast.timeline.epoch import Epoch
+    from kokofast.topology.model import Topology
+
+LINE_BYTES_MAX = 64 << 20
+POLL_SECONDS = 0.05
+CHUNK = 1 << 16
+
+
+def is_stored(path: str) -> bool:
+    """Whether a timeline can be read twice: to be checked, and to be played."""
+    return os.path.isfile(path) or os.path.isdir(path)
+
+
+class Texts:
+    """The texts of the epochs in a file, or in the files of a folder, each with its place. Raises CommandError."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.title = clean(path) if path != STDIN else "stdin"
+
+    def __iter__(self) -> Iterator[tuple[bytes, str]]:
+        try:
+            if self.path != STDIN and os.path.isdir(self.path):
+                yield from self._of_folder()
+            else:
+                yield from self._of_file()
+        except OSError as error:
+            raise CommandError(INVALID, Problem(self.title, error.strerror or str(error))) from None
+
+    def _of_folder(self) -> Iterator[tuple[bytes, str]]:
+        names = [name for name in os.listdir(self.path) if name.endswith(".json")]
+        if not names:
+            raise OSError(errno.ENOENT, "there is no epoch in this folder: no file's name ends in .json")
+        # epoch-10 comes after epoch-9.
+        for name in sorted(names, key=lambda one: [(not part.isdigit(), part.zfill(20)) for part in _parts(one)]):
+            with open(os.path.join(self.path, name), "rb") as file:
+                yield file.read(LINE_BYTES_MAX + 1), clean(os.path.join(self.path, name))
+
+    def _of_file(self) -> Iterator[tuple[bytes, str]]:
+        with open(0 if self.path == STDIN else self.path, "rb", closefd=self.path != STDIN) as file:
+            number = 0
+            while line := file.readline(LINE_BYTES_MAX + 1):
+                number += 1
+                if not line.isspace():
+                    yield line, f"{self.title}:{number}"
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"([0-9]+)", name)
+
+
+def _epoch(reader: Reader, data: bytes, place: str) -> Epoch:
+    """Return the epoch of a text. Raises TopologyError."""
+    if len(data) > LINE_BYTES_MAX:
+        raise TopologyError([Problem(place, f"is longer than {LINE_BYTES_MAX >> 20} MiB")])
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise TopologyError([Problem(place, f"not UTF-8: byte 0x{data[error.start]:02x}")]) from None
+    return reader.read(text, place)
+
+
+class Check:
+    """A look at a whole timeline before it is played: each epoch on the lab as the ones before leave it.
+
+    Raises CommandError with all problems.
+    """
+
+    def __init__(self, topology: Topology, options: argparse.Namespace) -> None:
+        self._live = LiveTopology(topology)
+        self.lines: list[dict[str, object]] = []  # of a dry run: what would be done
+        problems: list[Problem] = []
+        reader = Reader()
+        count = 0
+        plays = False
+        for data, place in Texts(options.timeline):
+            count += 1
+            try:
+                epoch = _epoch(reader, data, place)
+                change(self._live, epoch)
+            except TopologyError as error:
+                problems += error.problems
+                if len(problems) >= PROBLEMS_MAX:
+                    break
+                continue
+            plays = plays or options.until is None or epoch.at is None or epoch.at <= options.until
+            if options.dry_run:
+                self._note(epoch)
+        if not count:
+            problems.append(Problem(Texts(options.timeline).title, "there is no epoch in it"))
+        if problems:
+            raise CommandError(INVALID, *problems)
+        if not plays:
+            raise CommandError(INVALID, "--until ends before the first epoch: nothing would be played")
+
+    def _note(self, epoch: Epoch) -> None:
+        counts = {name: len(found) for name in CHANGES if (found := epoch.changes.get(name))}
+        line: dict[str, object] = {"at": epoch.at, "changes": counts}
+        if epoch.commands:
+            line["run"] = [{"node": command.node, "command": list(command.arguments)} for command in epoch.commands]
+        self.lines.append(line)
+
+
+class Stored:
+    """The epochs of a file or folder."""
+
+    def __init__(self, path: str) -> None:
+        texts = Texts(path)
+        self.title = texts.title
+        self._texts = iter(texts)
+        self._reader = Reader()
+        self.last = self.step = 0.0
+
+    async def next(self) -> Epoch | TopologyError | None:
+        """See Source."""
+        try:
+            found = next(self._texts, None)
+        except CommandError as error:  # it was removed since it was checked
+            return TopologyError([one for one in error.errors if isinstance(one, Problem)])
+        if found is None:
+            return None
+        try:
+            epoch = _epoch(self._reader, *found)
+        except TopologyError as error:  # it was changed since it was checked
+            return error
+        if epoch.at is not None:
+            self.last, self.step = epoch.at, epoch.at - self.last
+        return epoch
+
+
+class Live:
+    """The epochs that another program writes to our standard input, as they come."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._reader = Reader(is_live=True)
+        self._data = bytearray()
+        self._searched = 0  # bytes of it without a line's end
+        self._has_ended = False
+        self._line = 0
+
+    async def next(self) -> Epoch | TopologyError | None:
+        """See Source."""
+        while (line := await self._read_line()) is not None:
+            self._line += 1
+            if line and not line.isspace():
+                try:
+                    return _epoch(self._reader, line, f"stdin:{self._line}")
+                except TopologyError as error:
+                    return error
+        return None
+
+    async def _read_line(self) -> bytes | None:
+        while (end := self._data.find(b"\n", self._searched)) < 0 and not self._has_ended:
+            self._searched = len(self._data)
+            if self._searched > LINE_BYTES_MAX:
+                break
+            await self._driver.sleep(0)  # raises when a signal has come
+            if select.select([0], [], [], POLL_SECONDS)[0]:
+                part = os.read(0, CHUNK)
+                self._has_ended = not part
+                self._data += part
+        if not self._data:
+            return None
+        end = len(self._data) if end < 0 else end
+        line = bytes(self._data[:end])
+        del self._data[: end + 1]
+        self._searched = 0
+        return line

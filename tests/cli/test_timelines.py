@@ -1,0 +1,47 @@
+"""Epochs from standard input, however they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kokofast.cli.timelines import Live
+from kokofast.drivers import Stop
+from kokofast.drivers.inline import InlineDriver, drive
+from kokofast.timeline.epoch import Epoch
+
+
+def epochs_of(pieces: Iterator[bytes]) -> list[object]:
+    """What the pieces of a stream are read as: the time of each epoch, or its problem."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("select.select", lambda *_: ([0], [], []))
+        patch.setattr("os.read", lambda *_: next(pieces, b""))
+        source = Live(InlineDriver(Stop()))
+        found: list[object] = []
+        while (epoch := drive(source.next())) is not None:
+            found.append(epoch.at if isinstance(epoch, Epoch) else str(epoch.problems[0]).partition(" ")[0])
+    return found
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 99), max_size=6), st.lists(st.integers(1, 40), min_size=1), st.booleans())
+def test_lines_are_the_same_in_any_pieces(times: list[int], sizes: list[int], ends: bool) -> None:
+    times.sort()
+    data = b"\n".join(json.dumps({"at": at}).encode() for at in times) + b"\n" * ends
+
+    def pieces() -> Iterator[bytes]:
+        at = 0
+        while at < len(data):
+            size = sizes[at % len(sizes)]
+            yield data[at : at + size]
+            at += size
+
+    assert epochs_of(pieces()) == times
+
+
+def test_empty_lines_count_and_say_nothing() -> None:
+    assert epochs_of(iter([b'\n  \n{"at": 1}\n', b'\n{"at"'])) == [1, "stdin:5:6:"]
