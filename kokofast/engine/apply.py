@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5  # while other labs remove the namespaces that the run uses
 OTHERS_POLLS = 100
+STAYS = "what is not in the file any more stays, because links of the file failed"
 
 # Some 300 links between existing namespaces.
 FEW_OPERATIONS = 1000
@@ -186,6 +187,8 @@ class Run:
             await self._settle_left_over(left_over)
         if superseded is not None:
             executor = Executor(self.kernel, survey.handles, survey.observed, is_alone=is_alone)
+            if result.status == PARTIAL and superseded.keep_whole(applied) and STAYS not in result.notes:
+                result.notes.append(STAYS)
             await self._settle_superseded(superseded, applied.executor if applied is not None else executor)
         if (
             left_over is None
@@ -211,14 +214,16 @@ class Run:
     async def _settle_superseded(self, superseded: Superseded, executor: Executor) -> None:
         """Delete links that gave their names away, or tell which would be."""
         result = self.result
-        if self.dry_run and result.status in (PLANNED, UNCHANGED):
+        if self.dry_run:
+            if result.status not in (PLANNED, UNCHANGED):
+                return
             from kokofast.plan.step import Step
 
             result.planned += [Step("delete", "link", name=title) for title in superseded.titles]
             result.status = PLANNED
             removed = len(superseded.titles)
-        elif result.status in (APPLIED, UNCHANGED):
-            result.status = APPLIED
+        elif result.status in (APPLIED, UNCHANGED, PARTIAL):
+            result.status = PARTIAL if result.status == PARTIAL else APPLIED
             removed = await superseded.delete(executor, self.driver, result, self.progress)
         else:
             return
@@ -242,7 +247,7 @@ class Run:
             with self.driver.shielded(), result.stage("delete"):
                 await left_over.remove(self.kernel, self.driver, result, self.progress)
         elif left_over and result.status == PARTIAL:
-            result.notes.append("what is not in the file any more stays, because links of the file failed")
+            result.notes.append(STAYS)
         left_over.forget(self.kernel)
 
     async def _may_try_again(self, applied: Applied) -> bool:

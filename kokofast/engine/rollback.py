@@ -306,6 +306,26 @@ async def _remove_namespaces(
     await run_all(driver, removals, remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
 
 
+def _needless(applied: Applied, failed: set[int]) -> set[int]:
+    """Return the operations that gave names away, if no link of the file has one of them without the failed links."""
+    operations = applied.plan.operations
+    asides = [
+        (number, applied.operation(number))
+        for number, one in enumerate(operations)
+        if MODULES[type(one)] in AFTER_DELETION
+    ]
+    if not asides:
+        return set()
+    made = {
+        (reference.ns, reference.ifname)
+        for number in applied.done
+        if operations[number].link not in failed
+        for reference in operations[number].makes
+    }
+    needed = {one.title for _, one in asides if (one.ns, one.ifname) in made}
+    return {number for number, one in asides if one.title not in needed}
+
+
 async def roll_back(
     applied: Applied, only: set[int] | None, driver: Driver, progress: Progress | None = None
 ) -> list[str]:
@@ -315,8 +335,9 @@ async def roll_back(
     """
     executor = applied.executor
     chosen: dict[str, list[int]] = {}
+    needless = set() if only is None else _needless(applied, only)
     for number, operation in enumerate(applied.plan.operations):
-        is_chosen = only is None or operation.link in only or number not in applied.done
+        is_chosen = only is None or operation.link in only or number not in applied.done or number in needless
         if is_chosen and operation in executor.begun:
             chosen.setdefault(MODULES[type(operation)], []).append(number)
     left: list[str] = []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kokofast.engine.result_types import Progress
     from kokofast.engine.snapshot import Survey
     from kokofast.ops.executor import Executor
+    from kokofast.ops.journal import Applied
     from kokofast.topology.model import Topology
 
 
@@ -47,13 +48,22 @@ class Superseded:
     ) -> None:
         """Add an interface of a link, by default the last. If its name is needed the survey has it by another one."""
         link = len(self.titles) - 1 if link is None else link
-        group = interface.group & ~APART
+        group = interface.group
         if is_needed:
             aside = SetAside(number, interface.ifindex, interface.ifname, group, self.titles[link], place)
             self.asides.append(aside)
             survey.observed[number] = _renamed(survey.observed[number], interface, aside)
-        in_group = group | APART if is_needed else interface.group
+        in_group = group | APART if is_needed else group
         self.ends.append(OwnedEnd(number, interface.ifindex, in_group, lab, link))
+
+    def keep_whole(self, applied: Applied | None) -> bool:
+        """After a run that failed in part, leave out the links that have all their names; return whether some do."""
+        before = len(self.titles)
+        done = {applied.operation(number) for number in applied.done} if applied is not None else set()
+        parted = {(aside.ns, aside.ifindex) for aside in self.asides if aside in done}
+        links = {end.link for end in self.ends if (end.ns, end.ifindex) in parted}
+        self.ends = [end for end in self.ends if end.link in links]
+        return len(links) < before
 
     async def delete(self, executor: Executor, driver: Driver, result: Result, progress: Progress | None = None) -> int:
         """Delete the links, and return how many are gone. What cannot be deleted is an error of the result."""

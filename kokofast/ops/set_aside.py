@@ -56,7 +56,7 @@ def _set_aside(
     results: dict[SetAside, OperationError | None] = {}
     for operation in operations:
         found = look_at(executor.kernel, handle, operation.ifindex)
-        if found is None or found.ifname != operation.ifname or found.group & ~APART != operation.group:
+        if found is None or found.ifname != operation.ifname or found.group != operation.group:
             words = f"{operation.ifname} no longer exists, or is another interface now"
             results[operation] = KernelError(errno.ENODEV, words)
     chosen = [operation for operation in operations if operation not in results]
@@ -92,10 +92,11 @@ def _up(operation: SetAside, up: bool) -> Request:
 
 
 def undo(applied: Applied, numbers: Iterable[int]) -> list[str]:
-    """Give interfaces their names back."""
+    """Give interfaces their names back. Then these operations do not count as done any more."""
     left: list[str] = []
     for number in numbers:
         operation: SetAside = applied.operation(number)
+        applied.done.discard(number)
         refusal = twice(lambda one=operation: _give_back(applied.executor, one))  # type: ignore[misc]
         if refusal is not None:
             left.append(f"link {operation.title}: {operation.ifname} is called {operation.other_name}: {refusal}")
@@ -107,8 +108,8 @@ def _give_back(executor: Executor, operation: SetAside) -> OperationError | None
     try:
         with executor.kernel.using([handle]):
             found = look_at(executor.kernel, handle, operation.ifindex)
-            if found is None or found.group != operation.group | APART:  # gone, or never renamed
-                return None
+            if found is None or found.group != operation.group | APART or found.ifname == operation.ifname:
+                return None  # gone, or never renamed
             back = {"ifname": operation.ifname, "group": operation.group}
             requests = [Request(RTM_SETLINK, {"index": operation.ifindex}, back)]
             if operation in executor.state(_Lowered).operations:

@@ -10,13 +10,13 @@ import pytest
 from kokofast.drivers import Stopped
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine.result import Result
-from kokofast.plan.ownership import APART
+from kokofast.plan.ownership import APART, group_of
 from kokofast.topology.model import Topology
-from kokofast.wire.link import RTM_DELLINK, RTM_SETLINK
+from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
-from tests.engine.labs import lab
+from tests.engine.labs import Links, lab
 from tests.runs import StopWhen, apply, destroy
 
 
@@ -107,6 +107,67 @@ async def test_nothing_is_removed_when_a_link_fails(make_kernel: KernelFactory, 
     assert outcome(result) == ("partial" if keep_going else "rolled_back", 0, 0)
     assert kernel.state() == before
     assert result.notes == (["what is not in the file any more stays, because links of the file failed"] * keep_going)
+
+
+OLD: Links = [{"endpoints": ["a:e0", "b:e0"]}, {"endpoints": ["a:e1", "b:e1"]}]
+STAYS = "what is not in the file any more stays, because links of the file failed"
+
+
+@pytest.mark.parametrize(
+    ("new", "there", "removed", "notes"),
+    [
+        # The link whose name the failed one needed has it back.
+        (
+            [{"endpoints": ["a:e0", "c:good"]}, {"endpoints": ["a:e1", "c:bad"]}],
+            {"a": ["e0", "e1"], "b": ["e1"], "c": ["good"]},
+            1,
+            [STAYS],
+        ),
+        # It has lost one of its names to the good link, and goes.
+        (
+            [{"endpoints": ["a:e0", "c:good"]}, {"endpoints": ["b:e0", "c:bad"]}, OLD[1]],
+            {"a": ["e0", "e1"], "b": ["e1"], "c": ["good"]},
+            1,
+            [],
+        ),
+        ([{"endpoints": ["b:e0", "c:bad"]}, OLD[1]], {"a": ["e0", "e1"], "b": ["e0", "e1"], "c": []}, 0, [STAYS]),
+    ],
+)
+async def test_no_link_that_left_is_half_gone_when_another_one_fails(
+    make_kernel: KernelFactory, new: Links, there: dict[str, list[str]], removed: int, notes: list[str]
+) -> None:
+    kernel = await made(make_kernel("a", "b", "c"), lab(OLD))
+
+    def refuse(request: Request) -> None:
+        if request.type == RTM_NEWLINK and "'bad'" in repr(request.attributes):
+            kernel.refuse[len(kernel.requests)] = errno.EPERM
+
+    kernel.before = refuse
+    result = await apply(lab(new), kernel=kernel, prune=True, keep_going=True)
+    assert (*outcome(result)[:2], result.links["failed"], result.notes) == ("partial", removed, 1, notes)
+    assert {name: sorted(kernel.links_of(name)) for name in "abc"} == there
+    groups = {link.group for name in "abc" for link in kernel[name].links.values() if link.name != "lo"}
+    assert groups == {group_of("lab")}
+
+
+async def test_a_link_that_a_killed_run_had_put_apart_stays_so_when_nothing_is_done(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b", "c"), lab(OLD))
+    for link in [*kernel["a"].links.values(), *kernel["b"].links.values()]:
+        if link.name == "e0":
+            link.group |= APART
+    before = kernel.state()
+
+    def refuse(request: Request) -> None:
+        if request.type == RTM_NEWLINK:
+            kernel.refuse[len(kernel.requests)] = errno.EPERM
+
+    kernel.before = refuse
+    result = await apply(lab(OLD), kernel=kernel)
+    assert (result.status, result.left) == ("rolled_back", [])
+    assert kernel.state() == before
+    kernel.before = None
+    assert (await apply(lab(OLD), kernel=kernel)).status == "applied"
+    assert (await apply(lab(OLD), kernel=kernel)).status == "unchanged"
 
 
 async def test_a_deletion_that_is_refused_is_told(make_kernel: KernelFactory) -> None:
