@@ -41,6 +41,7 @@ class TrioSenses:
         self._topology: Topology
         self._nodes_of: dict[int, list[str]] = {}  # process -> nodes
         self._names: dict[tuple[str, str], list[str]] = {}  # (directory, name) -> nodes
+        self._nodes_at: dict[tuple[str, str], list[str]] = {}  # (kind, address) of a daemon -> nodes
         self._followed: dict[tuple[str, str], trio.CancelScope] = {}
         self._nursery: trio.Nursery
         self._token = trio.lowlevel.current_trio_token()
@@ -99,6 +100,7 @@ class TrioSenses:
         """See Senses."""
         self._topology = topology
         self._names = {}
+        self._nodes_of = {}  # attend() hears again of processes that have ended
         if self._file is not None:
             self._inotify.add(self._file[0])
         for node in topology.nodes.values():
@@ -106,7 +108,7 @@ class TrioSenses:
                 self._names.setdefault(os.path.split(local.path_of(node)), []).append(node.name)
         for directory in dict.fromkeys(directory for directory, _ in self._names):
             self._inotify.add(directory)
-        daemons: dict[tuple[str, str], list[Node]] = {}
+        daemons: dict[tuple[str, str], list[str]] = {}
         for node in topology.nodes.values():
             if NODES[node.kind].daemon:
                 from kokofast.endpoints.containers import key_of
@@ -115,7 +117,8 @@ class TrioSenses:
                     key = key_of(node)
                 except ResolveError:
                     continue
-                daemons.setdefault((key.kind, key.address), []).append(node)
+                daemons.setdefault((key.kind, key.address), []).append(node.name)
+        self._nodes_at = daemons
         for one in self._followed.keys() - daemons.keys():
             self._followed.pop(one).cancel()
         for one in daemons.keys() - self._followed.keys():
@@ -184,23 +187,24 @@ class TrioSenses:
         refusal = ""
 
         def changed() -> None:
-            nonlocal attempt, refusal
+            nonlocal refusal
             if refusal:
                 self._news.daemons.append((daemon.title, ""))
-            attempt, refusal = 0, ""
-            self._news.nodes.update(self._nodes_at(kind, address))
+            refusal = ""
+            self._news.nodes.update(self._nodes_at.get((kind, address), ()))
             self._wake.set()
 
         async def stream() -> None:
             try:
                 async for _ in daemon.changes():
-                    token.run_sync_soon(changed)
+                    token.run_sync_soon(changed, idempotent=True)  # a flood of events makes no queue
             finally:
                 await daemon.close()
 
         with scope:
             while True:
                 daemon = daemon_of(kind, address)
+                begun = self.now()
                 try:
                     await self._thread.call(stream)
                     reason = "the daemon has ended its events"
@@ -210,15 +214,10 @@ class TrioSenses:
                     self._news.daemons.append((daemon.title, reason))
                     self._wake.set()
                 refusal = reason
+                if self.now() - begun > RECONNECT_SECONDS[-1]:  # not one that breaks off whenever it is reached
+                    attempt = 0
                 await trio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
                 attempt += 1
-
-    def _nodes_at(self, kind: str, address: str) -> Iterable[str]:
-        from kokofast.endpoints.containers import is_at
-
-        for node in self._topology.nodes.values():
-            if is_at(node, kind, address):
-                yield node.name
 
 
 def _is_there(node: Node) -> bool:

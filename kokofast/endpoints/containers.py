@@ -83,11 +83,6 @@ def key_of(node: Node) -> Key:
     return Key(node.kind, _MODULES[NODES[node.kind].daemon].address_of(node), node.target)
 
 
-def is_at(node: Node, kind: str, address: str) -> bool:
-    """Return whether a node means a container of this daemon. Raises ResolveError as key_of() does."""
-    return node.kind == kind and key_of(node)[:2] == (kind, address)
-
-
 def daemon_of(kind: str, address: str) -> Daemon:
     """Return the daemon at an address."""
     found: Daemon = _MODULES[NODES[kind].daemon].daemon(kind, address)
