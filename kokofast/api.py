@@ -33,7 +33,7 @@ from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
 from kokofast.topology import load as load_bytes
 from kokofast.topology.model import Topology
 from kokofast.topology.values import check_lab_name, quote
-from kokofast.watch.events import Event
+from kokofast.watching.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kokofast.topology import load
-from kokofast.watch.events import EVENTS
+from kokofast.watching.events import EVENTS
 from tests import ROOT
 from tests.kernel.test_end_properties import FEATURES_AT_WORK
 

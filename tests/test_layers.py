@@ -20,19 +20,31 @@ ARROWS = {
     "ends": {"kinds", "wire", "registry"},
     "timeline": {"topology"},
     "plan": {"kinds", "ends", "topology"},
-    "watch": {"plan", "topology", "wire"},
+    "watching": {"plan", "topology", "wire"},
     "wire": set(),
     "host": {"wire"},
     "endpoints": {"host", "topology"},
-    "drivers": {"endpoints", "host", "topology", "watch"},
+    "drivers": {"endpoints", "host", "topology", "watching"},
     "ops": {"plan", "host", "endpoints", "topology", "wire", "kinds", "ends"},
-    "engine": {"drivers", "watch", "ops", "timeline", "plan", "host", "endpoints", "topology", "wire", "kinds", "ends"},
+    "engine": {
+        "drivers",
+        "watching",
+        "ops",
+        "timeline",
+        "plan",
+        "host",
+        "endpoints",
+        "topology",
+        "wire",
+        "kinds",
+        "ends",
+    },
 }
 # Types only, under `if TYPE_CHECKING`, may come from these wherever the importer lives.
 SHARED_TYPES = ("kokofast.topology.model", "kokofast.kinds")
 FREE = {"cli", "koko"}
 
-PURE = {"topology", "timeline", "kinds", "ends", "plan", "watch", "wire"}
+PURE = {"topology", "timeline", "kinds", "ends", "plan", "watching", "wire"}
 NOT_PURE = {"socket", "_socket", "ctypes", "_ctypes", "trio", "asyncio", "subprocess", "threading", "fcntl", "select"}
 
 CTYPES_HOME = "kokofast/host/libc.py"

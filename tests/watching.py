@@ -15,7 +15,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from kokofast.watch.events import schema
+from kokofast.watching.events import schema
 
 PATIENCE = 100.0
 EVENTS = Draft202012Validator(schema())

@@ -220,7 +220,7 @@ def _schema(options: argparse.Namespace) -> int:
     if options.of == "result":
         from kokofast.cli.result_schema import schema
     elif options.of == "events":
-        from kokofast.watch.events import schema
+        from kokofast.watching.events import schema
     elif options.of == "timeline":
         from kokofast.timeline.json_schema import schema
     elif options.of == "played":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kokofast.topology.model import Topology
-    from kokofast.watch.events import Event
+    from kokofast.watching.events import Event
 
 
 class _Signals(HeldSignals):
@@ -54,7 +54,7 @@ def watch(options: argparse.Namespace) -> int:
     from kokofast.drivers import Stopped
     from kokofast.drivers.trio_run import run_until_stopped
     from kokofast.engine.keep import keep_lab
-    from kokofast.watch.events import Event
+    from kokofast.watching.events import Event
 
     report = _reporter(options)
     signals = _Signals()

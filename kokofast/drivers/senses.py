@@ -15,7 +15,7 @@ from kokofast.host.inotify import Inotify
 from kokofast.host.namespaces import HERE, NETNS_DIR, identity_at
 from kokofast.host.process_ends import ProcessEnds
 from kokofast.topology.node_kinds import NODES
-from kokofast.watch.news import News
+from kokofast.watching.news import News
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -11,8 +11,8 @@ from kokofast.engine.watch import DestroyedError, Watch
 from kokofast.host.kernel import LinuxKernel
 from kokofast.host.listener import HeardKernel, Listener
 from kokofast.host.lock import Keeper
-from kokofast.watch.events import Event
-from kokofast.watch.judge import groups_for
+from kokofast.watching.events import Event
+from kokofast.watching.judge import groups_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,10 @@ from kokofast.engine.apply import apply
 from kokofast.engine.result import INVALID, Result
 from kokofast.ops.registry import home_of
 from kokofast.topology import TopologyError
-from kokofast.watch.events import Event
-from kokofast.watch.judge import Judge
-from kokofast.watch.part import Parts
-from kokofast.watch.patience import Patience
+from kokofast.watching.events import Event
+from kokofast.watching.judge import Judge
+from kokofast.watching.part import Parts
+from kokofast.watching.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kokofast.plan.plan import Plan
     from kokofast.plan.step import Step
     from kokofast.topology.model import Topology
-    from kokofast.watch.news import News
+    from kokofast.watching.news import News
 
     class Senses(Protocol):
         """What a watch perceives."""
@@ -371,7 +371,7 @@ class Watch:
 
 def _without_nodes(topology: Topology, gone: set[str]) -> Topology:
     """Return the topology without some nodes and their links."""
-    from kokofast.watch.part import nodes_of_link
+    from kokofast.watching.part import nodes_of_link
 
     nodes = {name: node for name, node in topology.nodes.items() if name not in gone}
     links = tuple(link for link in topology.links if gone.isdisjoint(nodes_of_link(link)))

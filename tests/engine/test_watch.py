@@ -17,9 +17,9 @@ from kokofast.engine.watch import DestroyedError, Watch
 from kokofast.host.lock import Keeper, dismiss_keepers
 from kokofast.topology.model import Topology
 from kokofast.topology.problems import Problem, TopologyError
-from kokofast.watch.events import Event
-from kokofast.watch.news import News
-from kokofast.watch.patience import FAILURE_PAUSES, FIGHT_PAUSES, MOST
+from kokofast.watching.events import Event
+from kokofast.watching.news import News
+from kokofast.watching.patience import FAILURE_PAUSES, FIGHT_PAUSES, MOST
 from kokofast.wire.link import RTM_NEWLINK
 from kokofast.wire.message import Request
 from tests.engine.conftest import KernelFactory

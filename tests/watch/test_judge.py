@@ -11,8 +11,8 @@ import pytest
 from kokofast.plan.ownership import alias_of
 from kokofast.topology import load
 from kokofast.topology.model import Topology
-from kokofast.watch.judge import Change, Judge, groups_for
-from kokofast.watch.news import KEPT_MAX, News
+from kokofast.watching.judge import Change, Judge, groups_for
+from kokofast.watching.news import KEPT_MAX, News
 from kokofast.wire import groups
 from kokofast.wire.addr import AF_INET, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_DELLINK, RTM_NEWLINK
@@ -184,7 +184,7 @@ def test_a_watch_hears_of_no_more_than_the_file_has(topology: Topology, more: tu
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kokofast.watch.news.KEPT_MAX", 10)
+    monkeypatch.setattr("kokofast.watching.news.KEPT_MAX", 10)
     assert KEPT_MAX > 10
     news = News()
     for _ in range(100):

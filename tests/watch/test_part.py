@@ -8,7 +8,7 @@ import pytest
 
 from kokofast.topology import load
 from kokofast.topology.problems import Problem
-from kokofast.watch.part import Parts
+from kokofast.watching.part import Parts
 
 LINKS = [
     {"endpoints": ["a:e0", "b:e0"]},

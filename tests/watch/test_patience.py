@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.watch.patience import FAILURE_PAUSES, FIGHT_PAUSES, MOST, WITHIN, Patience
+from kokofast.watching.patience import FAILURE_PAUSES, FIGHT_PAUSES, MOST, WITHIN, Patience
 
 
 def fight(patience: Patience, start: float, place: object = "here") -> float | None:
