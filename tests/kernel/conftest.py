@@ -267,37 +267,35 @@ def what_it_does(pid: int) -> str:
         return f"{pid} (has ended)"
 
 
-def batch(start: Start, lab: Lab, *arguments: str) -> subprocess.Popen[str]:
-    return start(*COMMAND, "batch", lab.file, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def batch(start: Start, lab: Lab, *arguments: str, command: Sequence[str] = COMMAND) -> subprocess.Popen[str]:
+    return start(*command, "batch", lab.file, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def kill_midway(lab: Lab, start: Start, begun: Callable[[], object], *arguments: str) -> None:
     """Kill a batch with SIGKILL when ``begun()`` holds and a dry run finds more to do.
 
     A batch that is over before that is destroyed, and another one started. With one processor a batch may not let
-    anyone look before it is over: then the next ones are stopped after a part of the time that it took, a longer one
-    each.
+    anyone look before it is over: then the next ones end themselves, each after more changes.
     """
-    took = 0.0
-    for attempt in range(1, ATTEMPTS + 1):
-        began = time.monotonic()
-        limit = began + took * attempt / (ATTEMPTS + 1) if took else began + 2 * PATIENCE
-        process = batch(start, lab, *arguments)
-        until(
-            lambda process=process, limit=limit: begun() or process.poll() is not None or time.monotonic() > limit,  # type: ignore[misc]
-            "the batch has begun",
-        )
-        stopped = stand_still(process)
-        midway = stopped and begun() and lab.batch("--dry-run", *arguments)["status"] == "planned"
-        process.kill()
-        process.communicate()
-        if midway:
+    by_the_clock: list[int | None] = [None] * 3
+    by_changes = [int(32 * 1.4**n) for n in range(14)]  # to 2,500
+    for changes in [*by_the_clock, *by_changes]:
+        command = COMMAND if changes is None else [sys.executable, "-m", "tests.kernel.dying", str(changes)]
+        process = batch(start, lab, *arguments, command=command)
+        if changes is not None:
+            process.communicate()
+        else:
+            until(lambda process=process: begun() or process.poll() is not None, "the batch has begun")  # type: ignore[misc]
+            stand_still(process)
+        if begun() and lab.batch("--dry-run", *arguments)["status"] == "planned":
+            process.kill()
+            process.communicate()
             assert process.returncode == -signal.SIGKILL
             return
-        if not stopped:
-            took = time.monotonic() - began
+        process.kill()
+        process.communicate()
         lab.destroy()
-    pytest.fail(f"{ATTEMPTS} batches were done before they could be killed")
+    pytest.fail("all batches were done before they could be killed")
 
 
 def identity(path: str) -> tuple[int, int]:

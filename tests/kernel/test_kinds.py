@@ -231,7 +231,6 @@ class TestVxlan:
         ping(a, "10.0.0.2")
         assert lab.batch()["status"] == "unchanged"
 
-    @pytest.mark.skipif(IN_GUEST, reason="one processor: such a batch is over before anyone can look")
     def test_killed_while_remotes_are_set(self, lab: Lab, start: Start, watch: Any) -> None:
         a = lab.node("a")
         hosts = [f"192.0.2.{number}" for number in range(1, 6)]
