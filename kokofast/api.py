@@ -177,7 +177,11 @@ def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool 
         raise TypeError(f"path is a string or a path, not {type(filename).__name__}")
     _check_flags(create=create)
     name = _lab(name)
-    data = read_file(filename, FILE_BYTES_MAX)
+    return _read(filename, name, create)
+
+
+def _read(filename: str, name: str | None, create: bool, *, waits: bool = True) -> Topology:
+    data = read_file(filename, FILE_BYTES_MAX, waits=waits)
     return load_bytes(data, filename=filename, name=name, create=create, name_option="name=")
 
 
@@ -336,14 +340,12 @@ async def watch(
             _topology(source), report, prune=prune, once=once, runtime_timeout=runtime_timeout, rereads=rereads
         )
 
-    def read() -> Topology:
-        return load(source, name=name, create=create)
-
+    file = os.fspath(source)
     return await keep_lab(
-        read(),
+        load(source, name=name, create=create),
         report,
-        file=os.fspath(source),
-        read=read,
+        file=file,
+        read=lambda: _read(file, name, create, waits=False),
         prune=prune,
         once=once,
         runtime_timeout=runtime_timeout,

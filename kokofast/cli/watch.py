@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
-import os
 import signal
-import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -93,9 +90,7 @@ def _reader(options: argparse.Namespace, before: list[bytes]) -> Callable[[], To
     def read() -> Topology | None:
         if options.file == STDIN:
             return None
-        if not stat.S_ISREG(os.stat(options.file).st_mode):  # to open a FIFO would wait for its writer
-            raise OSError(errno.EINVAL, "is not a regular file any more", options.file)
-        data = read_file(options.file, FILE_BYTES_MAX)
+        data = read_file(options.file, FILE_BYTES_MAX, waits=False)
         if before == [data]:
             return None
         found = load(data, filename=options.file, name=options.name, create=options.create)

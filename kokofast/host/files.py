@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 
 
-def read_file(path: str | None, limit: int) -> bytes:
+def read_file(path: str | None, limit: int, *, waits: bool = True) -> bytes:
     """Return the bytes of a file, or of standard input for None; limit + 1 bytes when it is longer than limit.
 
-    Raises OSError; EAGAIN when a regular file changed while it was read, as half a table of links is valid, too.
+    Raises OSError: EAGAIN when a regular file changed while it was read, as half a table of links is valid, too; EINVAL
+    without waits when it is not a regular file, as nobody may ever write to a FIFO.
     """
     # Python must not close standard input: the next file or socket would get its number.
-    with open(0 if path is None else path, "rb", buffering=0, closefd=path is not None) as file:
+    opener = None if waits else _open_at_once
+    with open(0 if path is None else path, "rb", buffering=0, closefd=path is not None, opener=opener) as file:
         before = os.fstat(file.fileno())
+        if not waits and not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", path)
         parts: list[bytes] = []
         size = 0
         while size <= limit:
@@ -37,6 +41,10 @@ def read_file(path: str | None, limit: int) -> bytes:
     if stat.S_ISREG(before.st_mode) and _state(before) != _state(after):
         raise OSError(errno.EAGAIN, "was changed while it was read; try again", path)
     return b"".join(parts)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _state(found: os.stat_result) -> tuple[int, int]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
+import kokofast
 from kokofast.cli.command import load_file
 from kokofast.cli.watch import _reader
 from kokofast.topology import TopologyError
@@ -23,6 +29,22 @@ def file(tmp_path: Path) -> Path:
 
 def options_of(file: Path | str) -> argparse.Namespace:
     return argparse.Namespace(file=str(file), name="lab", create=False, command="watch")
+
+
+@contextmanager
+def stopped_after(seconds: int) -> Iterator[None]:
+    """Break off what blocks."""
+
+    def stop(*_: object) -> None:
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_file_that_has_not_changed_since_the_start_is_not_loaded_again(file: Path) -> None:
@@ -52,8 +74,24 @@ def test_a_file_that_became_a_fifo_is_not_opened(file: Path) -> None:
     read = _reader(options_of(file), content)
     file.unlink()
     os.mkfifo(file)
-    with pytest.raises(OSError, match="is not a regular file any more"):
+    with pytest.raises(OSError, match="is not a regular file"):
         read()
+
+
+def test_the_library_does_not_wait_for_the_writer_of_a_fifo(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Callable[[], object]] = []
+
+    async def keep(*_: object, read: Callable[[], object], **__: object) -> bool:
+        reads.append(read)
+        return True
+
+    monkeypatch.setattr("kokofast.engine.keep.keep_lab", keep)
+    monkeypatch.setattr("kokofast.api._need", lambda *_: None)
+    trio.run(partial(kokofast.watch, file, report=print))
+    file.unlink()
+    os.mkfifo(file)
+    with stopped_after(5), pytest.raises(OSError, match="is not a regular file"):
+        reads[0]()
 
 
 def test_standard_input_is_read_once() -> None:
