@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.ends.property import Property
-from kokofast.ends.shaping import CORRELATED, IMPAIRMENTS, U32_MAX, contradiction, options_of, shaper_for
+from kokofast.ends.shaping import CORRELATED, IMPAIRMENTS, U32_MAX, contradiction, shaper_for
 from kokofast.kinds.fields import Field
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, Request
 
@@ -119,9 +119,8 @@ class Impairments(Property):
             is_there = False
         if new is not None and new.shaper is not None:
             header = {"index": index, "handle": new.handle, "parent": tc.TC_H_ROOT}
-            attributes = {"kind": new.kind, "options": options_of(new.shaper)}
             flags = 0 if is_there else NLM_F_CREATE | NLM_F_EXCL
-            requests.append(Request(tc.RTM_NEWQDISC, header, attributes, flags))
+            requests.append(Request(tc.RTM_NEWQDISC, header, new.shaper.attributes(), flags))
         return requests
 
     def blamed(self, request: Request, value: Value) -> str:

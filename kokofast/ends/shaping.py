@@ -74,14 +74,21 @@ class Shaper:
         numbers: Of netem all IMPAIRMENTS and "gap". Of tbf "rate", "limit" and "burst", the last two in bytes.
     """
 
-    __slots__ = ("kind", "numbers")
+    __slots__ = ("_attributes", "kind", "numbers")
 
     def __init__(self, kind: str, numbers: Mapping[str, int]) -> None:
         self.kind = kind
         self.numbers = numbers
+        self._attributes: dict[str, object] | None = None
 
     def __repr__(self) -> str:
         return f"Shaper({self.kind}, {dict(self.numbers)})"
+
+    def attributes(self) -> dict[str, object]:
+        """Return the attributes of RTM_NEWQDISC, the same object each time: ends that are shaped alike share it."""
+        if self._attributes is None:
+            self._attributes = {"kind": self.kind, "options": options_of(self)}
+        return self._attributes
 
     def is_like(self, other: Shaper) -> bool:
         """Return whether both treat packets alike. The kernel shows the burst of tbf as a time, rounded."""

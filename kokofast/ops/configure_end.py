@@ -41,13 +41,14 @@ def execute(executor: Executor, operations: Sequence[ConfigureEnd]) -> list[Oper
 
 def encode(executor: Executor, operations: Sequence[ConfigureEnd]) -> None:
     """Encode ahead the requests of changes of existing interfaces, so that execute() has only to send them."""
+    known: dict[int, bytes] = {}
     for operation in operations:
         is_new = operation.undo is None or any(executor.makes(ns) for ns in operation.namespaces)
         if is_new or operation.requires:
             continue
         requests = _requests_of(operation.interface, operation.change)
         for request in requests:
-            request.body = encode_body(request, executor.resolve)
+            request.body = encode_body(request, executor.resolve, known)
         executor.encoded[operation.change] = requests
 
 

@@ -218,13 +218,27 @@ class KernelError(Exception):
         return f"{self.message or os.strerror(self.errno)} ({name})"
 
 
-def encode_body(request: Request, resolve: Resolve | None) -> bytes:
-    """Encode what stands behind struct nlmsghdr. Raises EncodeError, as pack()."""
+def encode_body(request: Request, resolve: Resolve | None, known: dict[int, bytes] | None = None) -> bytes:
+    """Encode what stands behind struct nlmsghdr.
+
+    Args:
+        request: The request.
+        resolve: As for pack().
+        known: The encoded attributes by their identity, for requests that share them; it is added to.
+
+    Raises:
+        EncodeError: As pack().
+    """
     try:
         header, table = FORMATS.get(request.type) or all_formats()[request.type]
     except KeyError:
         raise EncodeError(f"message type {request.type} is not known") from None
-    return header.pack(request.header, resolve) + encode(table, request.attributes, resolve)
+    attributes = known.get(id(request.attributes)) if known is not None else None
+    if attributes is None:
+        attributes = encode(table, request.attributes, resolve)
+        if known is not None:
+            known[id(request.attributes)] = attributes
+    return header.pack(request.header, resolve) + attributes
 
 
 def pack(request: Request, seq: int, *, ack: bool, resolve: Resolve | None = None) -> bytes:
