@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     Place = tuple[Identity, str]
     Key = tuple[Place, ...]
-    # The fields that an entry sets, each with its value, None to leave it out, and where it is from.
-    Fields = dict[str, tuple[Any, tuple[At, str]]]
 
 CHANGES = ("set", "add", "remove")
 NAMING = ("endpoints", "endpoint", "select")
@@ -49,27 +47,34 @@ _NO_DEFAULT = End("", "")
 class Delta:
     """What a change does: for each link that it touches what was there, and what is to be there (None: nothing).
 
-    nodes are those that it adds.
+    nodes are those that it adds, fields those of links that stay which it changes; None: any.
     """
 
-    __slots__ = ("links", "nodes", "places")
+    __slots__ = ("fields", "links", "nodes", "places")
 
     def __init__(self) -> None:
+        self.fields: set[str] | None = set()
         self.links: dict[Key, tuple[Link | None, Link | None]] = {}
         self.nodes: dict[str, Node] = {}
         self.places: dict[Key, str] = {}  # of removed links: where that is said
 
-    def note(self, key: Key, before: Link | None, after: Link | None, place: str = "") -> None:
-        """Add what becomes of a link."""
+    def note(
+        self, key: Key, before: Link | None, after: Link | None, place: str = "", fields: Iterable[str] | None = None
+    ) -> None:
+        """Add what becomes of a link. fields are those that differ; None: any."""
         first = self.links[key][0] if key in self.links else before
         self.links[key] = first, after
+        if fields is None:
+            self.fields = None
+        elif self.fields is not None:
+            self.fields.update(fields)
         if after is None:
             self.places[key] = place
 
     def follow(self, later: Delta) -> None:
         """Add a change that comes after this one."""
         for key, (before, after) in later.links.items():
-            self.note(key, before, after, later.places.get(key, ""))
+            self.note(key, before, after, later.places.get(key, ""), later.fields)
         self.nodes.update(later.nodes)
 
     def settle(self) -> None:
@@ -80,10 +85,38 @@ class Delta:
 
     def only_sets(self, names: frozenset[str]) -> bool:
         """Return whether all it does is to change these properties of ends that stay."""
-        return all(
-            before is not None and after is not None and _differ_by(before, after, names)
-            for before, after in self.links.values()
-        )
+        return self.fields is not None and self.fields <= names
+
+
+class Fields:
+    """What an entry sets at ends.
+
+    Attributes:
+        values: The fields of End.
+        properties: Properties of ends, each with the field in its value, or None when the value is all of it. None as a
+            value leaves the field or the property out.
+        origins: Where each field is from.
+        names: The fields of End and the properties.
+    """
+
+    __slots__ = ("names", "origins", "properties", "values")
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.values: dict[str, object] = {}
+        self.properties: list[tuple[str, str | None, Any]] = []
+        self.origins: dict[str, tuple[At, str]] = {}
+
+    def set(self, key: str, value: Any, origin: tuple[At, str]) -> None:
+        """Add a field of the file; None is its default."""
+        self.origins[key] = origin
+        if key in PROPERTY_KEYS:
+            name = _PROPERTY_OF[key]
+            self.properties.append((name, key if ENDS[name].fields else None, value))
+            self.names.add(name)
+        else:
+            self.values[key] = getattr(_NO_DEFAULT, key) if value is None else value
+            self.names.add(key)
 
 
 def is_kept(key: str) -> bool:
@@ -96,16 +129,16 @@ def _has_parent(link: Link) -> bool:
     return link.options.get("parent") is not None
 
 
-def _differ_by(before: Link, after: Link, names: frozenset[str]) -> bool:
+def _differing(before: Link, after: Link) -> set[str] | None:
+    """Return the fields in which the ends differ; None when the links are not the same."""
     if not is_same_link(before, after):
-        return False
+        return None
+    found: set[str] = set()
     for one, other in zip(before.ends, after.ends, strict=True):
-        if any(getattr(one, name) != getattr(other, name) for name in _COMPARED):
-            return False
+        found.update(name for name in _COMPARED if getattr(one, name) != getattr(other, name))
         keys = one.properties.keys() | other.properties.keys()
-        if any(one.properties.get(key) != other.properties.get(key) for key in keys - names):
-            return False
-    return True
+        found.update(key for key in keys if one.properties.get(key) != other.properties.get(key))
+    return found
 
 
 _COMPARED = ("addresses", "mac", "mtu", "txqlen", "queues", "up", "dad", "cost", "mirror")
@@ -205,7 +238,7 @@ class LiveTopology:
         for key, link in wanted.items():
             before = self.links.get(key)
             if before is not link:
-                delta.note(key, before, link)
+                delta.note(key, before, link, fields=_differing(before, link) if before is not None else None)
         self.links, self._taken, self._pairs = {}, {}, {}
         for key, link in wanted.items():
             self._put(key, link)
@@ -374,13 +407,13 @@ class _Change:
             )
             after = link.with_ends(ends, place)
             self.live.links[key] = after
-            self.delta.note(key, link, after)
+            self.delta.note(key, link, after, fields=values.names)
 
     def _fields(self, link: Link, entry: Mapping[str, object], given: Sequence[str], path: str) -> Fields | None:
         """Return the values of an entry's fields for links like this one; None after reporting problems."""
         rules = shape(KINDS[link.kind]).shared
         before = len(self.problems)
-        fields: Fields = {}
+        fields = Fields()
         for key in given:
             where = path + step(key)
             if key in FIXED or (key not in rules and key in options_of_all_kinds() | {"type"}):
@@ -390,10 +423,10 @@ class _Change:
             elif entry[key] is None and is_kept(key) and not (key == "mtu" and _has_parent(link)):
                 self.report(self.at(where), f"null leaves {key} as it is: give the value that it is to have")
             elif entry[key] is None:
-                fields[key] = None, (self.at, where)
+                fields.set(key, None, (self.at, where))
             else:
                 report = partial(self._report_below, where)
-                fields[key] = self.live.parse(rules[key], entry[key], report), (self.at, where)
+                fields.set(key, self.live.parse(rules[key], entry[key], report), (self.at, where))
         return fields if len(self.problems) == before else None
 
     def _named(self, entry: Mapping[str, object], path: str) -> list[tuple[Key, int]]:
@@ -479,23 +512,18 @@ def join(path: str, below: str) -> str:
 
 def _set(end: End, fields: Fields, place: str) -> End:
     """Return the end with other values; place is where that is said."""
-    values: dict[str, object] = {}
-    properties = {name: value for name, value in end.properties.items()}
-    origins = dict(end.places._found) if isinstance(end.places, Origins) else {}
-    for key, (value, origin) in fields.items():
-        origins[key] = origin
-        if key not in PROPERTY_KEYS:
-            values[key] = getattr(_NO_DEFAULT, key) if value is None else value
-            continue
-        name = _PROPERTY_OF[key]
-        if ENDS[name].fields:
-            before: Any = properties.get(name, {})
-            rest = {one: other for one, other in before.items() if one != key}
-            properties[name] = rest if value is None else {**rest, key: value}
-            if not properties[name]:
-                del properties[name]
-        elif value is None:
-            properties.pop(name, None)
-        else:
-            properties[name] = value
-    return end.with_values({**values, "properties": properties, "place": place, "places": Origins(origins)})
+    found = end.places._found if isinstance(end.places, Origins) else {}
+    values: dict[str, object] = {"place": place, "places": Origins({**found, **fields.origins}), **fields.values}
+    if fields.properties:
+        properties = dict(end.properties)
+        for name, key, value in fields.properties:
+            if key is not None:
+                before: Any = properties.get(name, {})
+                rest = {one: other for one, other in before.items() if one != key}
+                value = rest or None if value is None else {**rest, key: value}
+            if value is None:
+                properties.pop(name, None)
+            else:
+                properties[name] = value
+        values["properties"] = properties
+    return end.with_values(values)

@@ -197,9 +197,24 @@ class End:
 
     def with_values(self, values: Mapping[str, object]) -> End:
         """Return a copy of the end with other values of these attributes."""
-        other = End(self.node, self.ifname)
-        for name in self.__slots__:
-            setattr(other, name, values[name] if name in values else getattr(self, name))
+        other = End(
+            self.node,
+            self.ifname,
+            addresses=self.addresses,
+            mac=self.mac,
+            mtu=self.mtu,
+            txqlen=self.txqlen,
+            queues=self.queues,
+            up=self.up,
+            dad=self.dad,
+            cost=self.cost,
+            mirror=self.mirror,
+            properties=self.properties,
+            place=self.place,
+            places=self.places,
+        )
+        for name, value in values.items():
+            setattr(other, name, value)
         return other
 
     def where(self, field: str) -> str:
