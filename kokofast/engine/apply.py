@@ -386,7 +386,7 @@ def _count_failed(applied: Applied, result: Result) -> None:
     """Count the links, and the namespaces if any, that were refused."""
     refused = [applied.plan.operations[number] for number in applied.failures]
     result.links["failed"] = len({operation.link for operation in refused} - {None})
-    if unmade := sum(isinstance(operation, MakeNamespace) for operation in refused):
+    if unmade := sum(number in applied.failures for number, _ in applied.plan.of_type(MakeNamespace)):
         result.namespaces["failed"] = unmade
 
 
@@ -400,8 +400,8 @@ def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
         replaced = (number for number, action in enumerate(actions) if action == REPLACE and number not in failed)
         result.links["replaced"] = sum(1 for _ in replaced)
     result.namespaces["created"] = sum(
-        isinstance(operation, MakeNamespace) and operation.ns not in applied.executor.adopted
-        for operation in (applied.plan.operations[number] for number in applied.done)
+        number in applied.done and operation.ns not in applied.executor.adopted
+        for number, operation in applied.plan.of_type(MakeNamespace)
     )
     if len(actions) > 1:  # not for koko's command line
         from kokofast.engine.neighbour_limits import crowded

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from kokofast.engine.result import Failure, failure_of
 from kokofast.ops.registry import home_of
-from kokofast.plan.operations import ConfigureNode, SetSysctls
+from kokofast.plan.operations import NodeOperation
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -41,13 +41,10 @@ def failures_of_bereft(applied: Applied, links: Collection[int]) -> list[Failure
 
 def failures_of_nodes(applied: Applied) -> list[Failure]:
     """One entry for each node whose routes, addresses or sysctls were not set because one of its links failed."""
-    operations = applied.plan.operations
     left_out = {
         operation.node: None
-        for number, operation in enumerate(operations)
-        if isinstance(operation, ConfigureNode | SetSysctls)
-        and number not in applied.done
-        and number not in applied.failures
+        for number, operation in applied.plan.of_type(NodeOperation)
+        if number not in applied.done and number not in applied.failures
     }
     problems = [
         Problem(

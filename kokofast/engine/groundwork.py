@@ -304,7 +304,7 @@ def is_to_do(topology: Topology, plan: Plan, result: Result, dry_run: bool = Fal
         result.links["updated"] = plan.actions.count(UPDATE)
         if plan.replaced:
             result.links["replaced"] = plan.actions.count(REPLACE)
-        result.namespaces["created"] = sum(isinstance(one, MakeNamespace) for one in plan.operations)
+        result.namespaces["created"] = sum(1 for _ in plan.of_type(MakeNamespace))
         from kokofast.engine.neighbour_limits import crowded
 
         result.planned = _describe(plan, plan.operations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.ops.dumps import ADDRESS_PROTOCOL, LOOPBACK_IFINDEX
-from kokofast.ops.journal import ENDED, twice
+from kokofast.ops.journal import ENDED, undo_on_nodes
 from kokofast.ops.routers import marked_addresses
 from kokofast.plan.node_change import NodeChange
 from kokofast.plan.nodes import LOOPBACK, ROUTING, name_of
@@ -178,17 +178,8 @@ def _route(
 
 
 def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
-    """Bring nodes back to what they were; not those whose namespace goes."""
-    executor = applied.executor
-    left: list[str] = []
-    for number in numbers:
-        operation: ConfigureNode = applied.operation(number)
-        if executor.makes(operation.ns):
-            continue
-        refusal = twice(lambda operation=operation: set_back(executor, operation))  # type: ignore[misc]
-        if refusal is not None:
-            left.append(f"{operation.node}: {refusal}")
-    return left
+    """Set nodes back to what they were."""
+    return undo_on_nodes(applied, numbers, set_back)
 
 
 def set_back(executor: Executor, operation: ConfigureNode) -> OperationError | None:

@@ -10,7 +10,7 @@ from kokofast.ops.dumps import NO_MIRRORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from typing import Any
 
     from kokofast.ops.executor import Executor, OperationError
@@ -96,3 +96,20 @@ def look(executor: Executor, ns: int, *, mirrors: int = NO_MIRRORS, closer: Coll
 def twice(attempt: Callable[[], OperationError | None]) -> OperationError | None:
     """Try an undo again if it fails: all of them may be repeated."""
     return None if attempt() is None else attempt()
+
+
+def undo_on_nodes(
+    applied: Applied, numbers: Sequence[int], set_back: Callable[[Executor, Any], OperationError | None]
+) -> list[str]:
+    """Undo operations on nodes, the last one first; return a line for each that is left.
+
+    Nothing is set back in namespaces that this run made: they are deleted.
+    """
+    left: list[str] = []
+    for number in reversed(numbers):
+        operation = applied.operation(number)
+        if not applied.executor.makes(operation.ns):
+            refusal = set_back(applied.executor, operation) and set_back(applied.executor, operation)
+            if refusal is not None:
+                left.append(f"{operation.node}: {refusal}")
+    return left

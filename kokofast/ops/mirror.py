@@ -10,7 +10,6 @@ from kokofast.ops.journal import GONE, look, twice
 from kokofast.ops.mirror_filters import BareQdisc, add_mirror, remove_bare, remove_everywhere, remove_mirrors, set_mtu
 from kokofast.ops.traffic_control import TrafficControl
 from kokofast.plan.diff import IPV6_MIN_MTU
-from kokofast.plan.operations import AddMirror
 from kokofast.wire.addr import AF_INET6, RT_SCOPE_LINK
 from kokofast.wire.message import KernelError
 
@@ -171,7 +170,7 @@ def remove_all(executor: Executor, ns: int, is_chosen: Callable[[bytes], bool]) 
 def execute(executor: Executor, operations: Sequence[Mirror]) -> list[OperationError | None]:
     """Add mirrors, or remove them."""
     mirrors = executor.state(Mirrors)
-    return [mirrors.add(item) if isinstance(item, AddMirror) else mirrors.remove(item) for item in operations]
+    return [mirrors.add(item) if item.adds else mirrors.remove(item) for item in operations]
 
 
 def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
@@ -185,7 +184,7 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
         source = operation.source
         if (source.ns, applied.executor.indexes.of(source)) in going:  # with all that is on it
             continue
-        back = mirrors.remove if isinstance(operation, AddMirror) else mirrors.add
+        back = mirrors.remove if operation.adds else mirrors.add
         refusal = twice(lambda back=back, operation=operation: back(operation))  # type: ignore[misc]
         if refusal is not None and refusal.errno not in GONE and not _is_back(applied.executor, operation):
             end = applied.topology.links[operation.link].ends[operation.end]
@@ -209,7 +208,7 @@ def _is_back(executor: Executor, operation: Mirror) -> bool:
         for mirror in namespace.mirrors
         if mirror.belongs_to(operation.cookie, source.ifname) and mirror.direction in operation.directions
     }
-    if not isinstance(operation, AddMirror):
+    if not operation.adds:
         return there == operation.directions
     if there or operation.mtu is None:
         return not there
@@ -238,12 +237,11 @@ def describe(plan: Plan, operation: Mirror) -> Step:
         return Step("update", "end", link, name=name, source=source, changes=(("mtu", before, after),))
     direction = "both" if len(operation.directions) == 2 else min(operation.directions)
     mirror = {"from": operation.source.ifname, "direction": direction}
-    is_new = isinstance(operation, AddMirror)
     return Step(
-        "create" if is_new else "delete",
+        "create" if operation.adds else "delete",
         "mirror",
         link,
         name=f"{end.node}:{end.ifname}",
         source=source,
-        changes=(("mirror", None, mirror) if is_new else ("mirror", mirror, None),),
+        changes=(("mirror", None, mirror) if operation.adds else ("mirror", mirror, None),),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ops.journal import ENDED, twice
+from kokofast.ops.journal import ENDED, undo_on_nodes
 from kokofast.ops.refusals import words_of
 from kokofast.topology.problems import Problem
 from kokofast.topology.sysctls import DISABLE_IPV6, name_of
@@ -30,6 +30,9 @@ class Written:
 class SysctlError(OSError):
     """A sysctl that cannot be written; filename is its path below /proc/sys/net."""
 
+    def __str__(self) -> str:
+        return f"sysctl {self.filename}: {self.strerror}"
+
 
 def execute(executor: Executor, operations: Sequence[SetSysctls]) -> list[OperationError | None]:
     """Write all of each node; return the first refusal of each."""
@@ -52,17 +55,8 @@ def _write(executor: Executor, operation: SetSysctls) -> OperationError | None:
 
 
 def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
-    """Give back the values before, the last one first; not where the namespace goes."""
-    executor = applied.executor
-    left: list[str] = []
-    for number in reversed(numbers):
-        operation: SetSysctls = applied.operation(number)
-        if executor.makes(operation.ns):
-            continue
-        refusal = twice(lambda operation=operation: _set_back(executor, operation))  # type: ignore[misc]
-        if refusal is not None:
-            left.append(f"{operation.node}: sysctl {getattr(refusal, 'filename', None) or ''}: {words_of(refusal)}")
-    return left
+    """Write the former values."""
+    return undo_on_nodes(applied, numbers, _set_back)
 
 
 def _set_back(executor: Executor, operation: SetSysctls) -> OSError | None:

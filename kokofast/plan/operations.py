@@ -59,23 +59,30 @@ class MarkRef:
 _NONE: tuple[IfRef, ...] = ()
 
 
-class MakeNamespace:
-    """Make a named namespace, marked with alias on its loopback."""
+class NamespaceOperation:
+    """Work in one namespace, for no link of the topology."""
 
-    __slots__ = ("alias", "name", "ns")
-    verb = "make namespace"
+    __slots__ = ("ns",)
+    ns: int
     link = None
     makes = requires = _NONE
+
+    @property
+    def namespaces(self) -> tuple[int, ...]:
+        """This one."""
+        return (self.ns,)
+
+
+class MakeNamespace(NamespaceOperation):
+    """Make a named namespace, marked with alias on its loopback."""
+
+    __slots__ = ("alias", "name")
+    verb = "make namespace"
 
     def __init__(self, ns: int, name: str, alias: str) -> None:
         self.ns = ns
         self.name = name
         self.alias = alias
-
-    @property
-    def namespaces(self) -> tuple[int, ...]:
-        """The one that is made."""
-        return (self.ns,)
 
 
 class CreateLink:
@@ -217,6 +224,7 @@ class Mirror:
 
     __slots__ = ("cookie", "directions", "end", "link", "mtu", "source", "target")
     makes = _NONE
+    adds: bool  # make the filters, or remove them
 
     def __init__(
         self,
@@ -247,6 +255,7 @@ class AddMirror(Mirror):
 
     __slots__ = ()
     verb = "mirror"
+    adds = True
 
     @property
     def requires(self) -> tuple[IfRef, ...]:
@@ -259,40 +268,41 @@ class RemoveMirror(Mirror):
 
     __slots__ = ()
     verb = "remove mirror"
+    adds = False
     requires = _NONE
 
 
-class ConfigureNode:
-    """Set the loopback and the routes of a node's namespace; lab is whose mark they get."""
+class NodeOperation(NamespaceOperation):
+    """Set something of a node itself."""
 
-    __slots__ = ("change", "lab", "node", "ns")
+    __slots__ = ("node",)
+
+    def __init__(self, ns: int, node: str) -> None:
+        self.ns = ns
+        self.node = node
+
+
+class ConfigureNode(NodeOperation):
+    """Set the loopback and the routes of a node's namespace; they get the mark of the lab."""
+
+    __slots__ = ("change", "lab")
     verb = "configure node"
-    link = None
-    makes = requires = _NONE
 
     def __init__(self, ns: int, node: str, lab: str, change: NodeChange) -> None:
-        self.ns = ns
+        super().__init__(ns, node)
         self.lab = lab
-        self.node = node
         self.change = change
 
-    @property
-    def namespaces(self) -> tuple[int, ...]:
-        """The node's."""
-        return (self.ns,)
 
-
-class SetAside:
+class SetAside(NamespaceOperation):
     """Give an interface that is to be deleted another name, so that a new one can have its name.
 
     It gets the group of interfaces that are being deleted. title and place are of its link, which has left the
     topology.
     """
 
-    __slots__ = ("group", "ifindex", "ifname", "ns", "other_name", "place", "title")
+    __slots__ = ("group", "ifindex", "ifname", "other_name", "place", "title")
     verb = "set aside"
-    link = None
-    makes = requires = _NONE
 
     def __init__(self, ns: int, ifindex: int, ifname: str, group: int, title: str, place: str) -> None:
         self.ns = ns
@@ -303,33 +313,20 @@ class SetAside:
         self.title = title
         self.place = place
 
-    @property
-    def namespaces(self) -> tuple[int, ...]:
-        """That of the interface."""
-        return (self.ns,)
 
-
-class SetSysctls:
+class SetSysctls(NodeOperation):
     """Write sysctls of a node's namespace.
 
-    values has, by the path below /proc/sys/net, what is to be written; seen what was there, as far as that is known.
+    Both mappings are by the path below /proc/sys/net: values has what to write, seen what was there, if that is known.
     """
 
-    __slots__ = ("node", "ns", "seen", "values")
+    __slots__ = ("seen", "values")
     verb = "set sysctls"
-    link = None
-    makes = requires = _NONE
 
     def __init__(self, ns: int, node: str, values: Mapping[str, str], seen: Mapping[str, str]) -> None:
-        self.ns = ns
-        self.node = node
+        super().__init__(ns, node)
         self.values = values
         self.seen = seen
-
-    @property
-    def namespaces(self) -> tuple[int, ...]:
-        """The node's."""
-        return (self.ns,)
 
 
 class DeleteGroup:

@@ -8,7 +8,8 @@ from kokofast.topology.model import CALLER, Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import TypeVar
 
     from kokofast.plan.node_change import Router
     from kokofast.plan.observed import Interface, Namespace
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from kokofast.plan.step import FieldChange
     from kokofast.topology.model import Topology
     from kokofast.topology.problems import Problem
+
+    T = TypeVar("T")
 
 CREATE, REPLACE, UPDATE, UNCHANGED = "create", "replace", "update", "unchanged"
 
@@ -96,14 +99,20 @@ class Plan:
         self.after.append(after)
         return len(self.operations) - 1
 
+    def of_type(self, type: type[T]) -> Iterator[tuple[int, T]]:
+        """Yield the operations of a type, each with its number."""
+        for number, operation in enumerate(self.operations):
+            if isinstance(operation, type):
+                yield number, operation
+
     def send_from_ends(self, observed: Sequence[Namespace | None]) -> None:
         """Create new links from the namespace of their first end instead of an empty one, if possible.
 
         It is possible if that namespace has no interface with the name of either end. An empty namespace takes longer
         to make and end than the link.
         """
-        for operation in self.operations:
-            if isinstance(operation, CreateLink) and operation.sender is None:
+        for _, operation in self.of_type(CreateLink):
+            if operation.sender is None:
                 first = operation.makes[0].ns
                 namespace = observed[first]
                 if namespace is not None and not any(end.ifname in namespace.interfaces for end in operation.makes):
