@@ -1,1 +1,1 @@
-"""The command line: the only room that prints. argv -> a call into the library -> output, exit code."""
+"""The command line: the only package that prints. argv -> a call into the library -> output, exit code."""

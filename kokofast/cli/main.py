@@ -85,8 +85,8 @@ def _tell(error: CommandError, options: argparse.Namespace) -> None:
         complain_of(errors, whole="")
     else:
         complain_of(errors, fold=options.command in WITH_RESULT)
-    # With --format json print a result for errors, too: a program parses it. Other codes are of the sandbox's command,
-    # after the result.
+    # With --format json print a result for errors, too: a program parses it. Other codes come from the sandbox's
+    # command, after the result.
     statuses: dict[int, Status] = {FAILED: "rolled_back", INVALID: "invalid", PARTIAL: "partial"}
     status = statuses.get(error.code)
     if status is not None and options.command in WITH_RESULT and options.format == "json":

@@ -90,7 +90,7 @@ class Check:
 
     def __init__(self, topology: Topology, options: argparse.Namespace) -> None:
         self._live = LiveTopology(topology)
-        self.lines: list[dict[str, object]] = []  # of a dry run: what would be done
+        self.lines: list[dict[str, object]] = []  # for a dry run: what would be done
         problems: list[Problem] = []
         reader = Reader()
         count = 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Signals(HeldSignals):
-    """As of batch, but SIGHUP has the file read again."""
+    """The signals of batch, but SIGHUP has the file read again."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -37,14 +37,14 @@ if TYPE_CHECKING:
             """Whether the run should stop; for work that waits, in any thread."""
 
         def shielded(self) -> AbstractContextManager[object]:
-            """Return a block that is not broken off when the run is stopped."""
+            """Return a block that goes on when the run is stopped."""
 
         def containers(self, nodes: Sequence[Node], timeout: float) -> AbstractAsyncContextManager[Containers]:
             """Return a connection to the daemons of container nodes; timeout is in seconds, for each request."""
 
 
 POLL_SECONDS = 0.05
-POLLS_UNTIL_TOLD = 10  # half a second: a wait that a user notices
+POLLS_UNTIL_TOLD = 10  # half a second: a user notices a longer wait
 
 
 class Stopped(Exception):

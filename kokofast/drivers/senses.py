@@ -1,4 +1,4 @@
-"""What a watch perceives, under trio: notifications, files, ends of processes, container daemons."""
+"""Learn of changes under trio: notifications, files, ends of processes, container daemons."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TrioSenses:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Perceive in this block."""
+        """Watch for changes in this block."""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -100,7 +100,7 @@ class TrioSenses:
         """See Senses."""
         self._topology = topology
         self._names = {}
-        self._nodes_of = {}  # attend() hears again of processes that have ended
+        self._nodes_of = {}  # attend() reports processes that have ended again
         if self._file is not None:
             self._inotify.add(self._file[0])
         for node in topology.nodes.values():

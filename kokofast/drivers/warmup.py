@@ -54,7 +54,7 @@ class WarmupDriver(InlineDriver):
             except (LoopError, OSError, MemoryError, ImportError):
                 if not queue.must_end:
                     raise
-                queue.put_back()  # repeat what broke off
+                queue.put_back()  # carry out again what broke off
         await super().carry_out(queue)
 
     def _warm_up(self, queue: WorkQueue) -> None:
@@ -93,7 +93,7 @@ class WarmupDriver(InlineDriver):
 
         try:
             is_cancelled = trio.run(section)
-        except trio.TrioInternalError as error:  # for want of memory, most likely
+        except trio.TrioInternalError as error:  # most likely memory is short
             wait_for_all()
             raise LoopError(f"the event loop broke down: {error.__cause__!r}") from error
         except BaseExceptionGroup as group:

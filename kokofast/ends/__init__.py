@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from kokofast.ends.property import Property
     from kokofast.kinds.fields import Field
 
-# The registered properties: name, which is also that of the module, and the attribute of RTM_NEWLINK that shows it, or
-# that it exists (ops.dumps then looks closer).
+# The registered properties. The name is that of the module. The attribute of RTM_NEWLINK shows the property, or only
+# that it exists: then ops.dumps reads more.
 ATTRIBUTES = {
     "master": "master",
     "altnames": "prop_list",
@@ -27,28 +27,28 @@ ATTRIBUTES = {
     "lacp": "protinfo",  # made by ops.dumps from what a port of a bridge shows
 }
 
-# Those that are read only where the file has them: showing them takes the kernel as long as all else of an interface,
-# or longer. inspect in JSON reads those of INSPECTED.
+# Properties that are read only where the file has them: the kernel needs as long for one of them as for the rest of the
+# interface, or longer. inspect reads those of INSPECTED for JSON.
 CLOSER = frozenset(("link_local", "offload"))
 INSPECTED = frozenset(("link_local",))
 
 
-# Those whose setting an interface's attribute holds as it is: it is known after a change without another look, and the
-# kernel refuses the change on an interface that is not the one that was seen.
+# Properties whose setting is the attribute itself. So it is known after a change without another dump. The kernel
+# refuses the change if the interface is not the one that was seen.
 IN_PLACE = frozenset(("impairments",))
 
 ENDS: Registry[Property] = Registry("kokofast.ends", "PROPERTY", ATTRIBUTES)
 
 
 def fields(kind: str) -> Iterator[Field]:
-    """Yield the fields of all properties that an end of a link kind may have, but for those of the kind itself."""
+    """Yield the fields of all properties that an end of a link kind may have, except those of the kind itself."""
     for found in ENDS.values():
         if not found.is_of_kind and kind in (found.kinds or (kind,)):
             yield from found.all_fields()
 
 
 def properties_in(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the value of each property of which the fields of an end have something."""
+    """Return the value of each property that the fields of an end give."""
     properties: dict[str, Any] = {}
     for name, found in ENDS.items():
         if found.fields:

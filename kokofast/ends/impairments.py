@@ -72,7 +72,7 @@ class Impairments(Property):
     has_columns = True
 
     def contradiction(self, end: End, value: Value) -> tuple[str, str] | None:
-        """Return what has no effect by itself."""
+        """Report an impairment that has no effect without another one."""
         return contradiction(value)
 
     def problems(self, link: Link, end: End, value: Value, view: View) -> Iterator[tuple[str, str]]:
@@ -83,11 +83,11 @@ class Impairments(Property):
             yield next(iter(value)), f"it has a root qdisc ({root}) that kokofast has not made; {cure}"
 
     def present(self, shown: object) -> RootQdisc | None:
-        """Return what was found at the root; a kind alone was not looked at."""
+        """Return the root qdisc; None if ops.dumps has not read one."""
         return shown if isinstance(shown, RootQdisc) else None
 
     def wanted(self, value: Value, view: View) -> RootQdisc | None:
-        """Return the qdisc that the impairments ask for. Without any, a stranger's stays."""
+        """Return the qdisc that the impairments need. Without any, a stranger's qdisc stays."""
         shaper = shaper_for(value, view.mtu())
         if shaper is not None:
             return RootQdisc(shaper.kind, view.root_handle(), shaper)
@@ -95,19 +95,20 @@ class Impairments(Property):
         return root if root is not None and root.handle != view.root_handle() else None
 
     def is_set(self, present: RootQdisc | None, setting: RootQdisc | None, other: RootQdisc | None) -> bool:
-        """Return whether a setting is in place; what has another handle than ours is nothing of ours."""
+        """Return whether a setting is in place. A qdisc with another handle than ours does not count."""
         ours = setting or other
         there = present if present is not None and ours is not None and present.handle == ours.handle else None
         return there == setting
 
     def is_guarded(self, new: RootQdisc | None, before: RootQdisc | None) -> bool:
-        """Return whether the lab's qdisc is changed or deleted. Both name its handle."""
+        """Return whether the lab's qdisc is changed or deleted: these requests name its handle."""
         return before is not None and (new is None or new.kind == before.kind)
 
     def requests(self, index: object, new: RootQdisc | None, before: RootQdisc | None) -> list[Request]:
-        """Return what changes the root qdisc. The kernel refuses each where another handle than ours is there.
+        """Return the requests that change the root qdisc. The kernel refuses them if the qdisc has another handle.
 
-        A qdisc of the same kind is changed in place. NLM_F_REPLACE, which also would, replaces a stranger's as well.
+        A qdisc of the same kind is changed in place. NLM_F_REPLACE would do that, too, but replaces a stranger's as
+        well.
         """
         from kokofast.wire import tc  # most files have no impairments
 
@@ -124,7 +125,7 @@ class Impairments(Property):
         return requests
 
     def blamed(self, request: Request, value: Value) -> str:
-        """Return the impairment for which a qdisc was asked for."""
+        """Return the impairment that needs the refused qdisc."""
         if "parent" not in request.header:
             return ""
         is_netem = request.attributes["kind"] == "netem"

@@ -49,7 +49,7 @@ class Lacp(Property):
         return others | (GROUP if value else 0), bridge
 
     def requests(self, index: object, new: Setting, before: Setting) -> list[Request]:
-        """Return one message, none for a port that has been given up."""
+        """Return one message; none for an end that is no port any more."""
         if new == (0, None):
             return []
         header = {"family": AF_BRIDGE, "index": index}

@@ -32,8 +32,8 @@ class LinkLocal:
 
     Args:
         mode: enum in6_addr_gen_mode; None where the interface has no IPv6, as with an MTU below 1280.
-        addresses: Those that the kernel has made.
-        own: The one that it would make now; none for an interface that is down.
+        addresses: The addresses that the kernel has made.
+        own: The address that it would make now; none for an interface that is down.
         is_given: Whether kokofast has set one.
     """
 
@@ -86,7 +86,7 @@ class LinkLocals(Property):
             yield "link_local", "it is there without IPv6, and cannot have this before it has that; destroy it first"
 
     def present(self, shown: object) -> LinkLocal | None:
-        """Return what was found; af_spec alone was not looked at."""
+        """Return the setting; None if ops.link_local has not read it."""
         return shown if isinstance(shown, LinkLocal) else None
 
     def wanted(self, value: bool, view: View) -> LinkLocal | None:
@@ -101,7 +101,7 @@ class LinkLocals(Property):
         return present if present.mode != ADDR_GEN_MODE_NONE else LinkLocal(ADDR_GEN_MODE_EUI64, present.own)
 
     def requests(self, index: object, new: LinkLocal | None, before: LinkLocal | None) -> list[Request]:
-        """Return a message for the mode, and one for each address that goes or comes."""
+        """Return a message for the mode, and one for each address to remove or add."""
         assert new is not None
         had, mode = (before.addresses, before.mode) if before is not None else ((), None)
         requests: list[Request] = []

@@ -55,7 +55,7 @@ class Master(Property):
             yield "master", f"the bond {value} takes no interface that is up; {cure}"
 
     def restarts(self, value: str, view: View) -> bool:
-        """Return whether the interface enters or leaves a VRF, which calls cycle_netdev() for its routes."""
+        """Return whether the interface enters or leaves a VRF: cycle_netdev() then sets it down and up again."""
         return "vrf" in (view.kind_of(value), view.kind_of(view.name_of(view.present("master"))))
 
     def present(self, shown: int | None) -> int:

@@ -1,7 +1,7 @@
-"""offload: what is left to a device, and on a veth is done late or not at all: checksums, segmentation, GRO.
+"""offload: checksums, segmentation and GRO, which the kernel leaves to a device.
 
-Source: ethnl_set_features() in net/ethtool/features.c. What is compared and given back is the wanted set, feature by
-feature: without checksums the kernel switches others off as well, and on again with them.
+On a veth they are done late, or not at all. Source: ethnl_set_features() in net/ethtool/features.c. The wanted features
+are compared and restored one by one: with checksums off the kernel switches others off as well, and on again with them.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ NEEDS = "offload needs Linux 5.6 with CONFIG_ETHTOOL_NETLINK; leave offload out"
 
 
 class Offload(Property):
-    """A setting has those of the features that are wanted; None where they are not known."""
+    """A setting is the set of wanted features; None if they are not known."""
 
     field = Field("offload", "offload", "false: the end itself does checksums and segmentation, and no GRO")
     has_columns = True
     kinds = ("veth",)  # elsewhere they are those of a parent, or of ports
 
     def problems(self, link: Link, end: End, value: Value, view: View) -> Iterator[tuple[str, str]]:
-        """Report an end whose features cannot be read, and so not given back."""
+        """Report an end whose features cannot be read, and so not restored."""
         if view.index_of(view.reference(end.ifname)) is not None and view.present("offload") is None:
             yield "offload", f"the kernel does not show what is offloaded; {NEEDS}"
 
@@ -63,7 +63,7 @@ class Offload(Property):
         return shown
 
     def wanted(self, value: Value, view: View) -> frozenset[str]:
-        """Return the features of the file, and the present ones where it says nothing.
+        """Return the features of the file, and the present ones that it does not mention.
 
         true is what a new end has: GRO stays as it is.
         """
@@ -90,7 +90,7 @@ class Offload(Property):
         return NEEDS
 
     def shown(self, setting: frozenset[str] | None, name_of: Callable[[object], str]) -> Value | None:
-        """Return true for what a new end has, false for nothing, else each."""
+        """Return true for the features of a new end, false for none, otherwise a mapping of each."""
         if setting is None or setting == USUAL:
             return None if setting is None else True
         return {name: setting.issuperset(FEATURES[name]) for name in OFFLOADS} if setting else False

@@ -63,7 +63,7 @@ class Property:
         fields: Its fields, if it has several. A value is then a mapping of those that are given.
         nothing: The setting of a new interface.
         stage: NOW or LAST.
-        leaves: Whether it is taken away when it has left the file. The value is then an empty mapping.
+        leaves: Whether the setting is removed when the field has left the file. The value is then an empty mapping.
         has_columns: Whether its fields are columns of CSV, for both ends.
         kinds: The link kinds whose ends may have it; empty for all.
         is_of_kind: Whether its field is one of a link kind that names it in Kind.several.
@@ -83,7 +83,7 @@ class Property:
         return self.fields or (self.field,)
 
     def contradiction(self, end: End, value: Any) -> tuple[str, str] | None:
-        """Return (field, sentence) of what the file alone shows to be wrong; None for nothing."""
+        """Return (field, sentence) of a mistake that the file alone shows; None if there is none."""
         return None
 
     def names(self, value: Any) -> tuple[str, ...]:
@@ -115,11 +115,11 @@ class Property:
         raise NotImplementedError
 
     def is_guarded(self, new: Any, before: Any) -> bool:
-        """Whether the kernel itself refuses requests() on an interface that has not what the lab has set before."""
+        """Whether the kernel refuses requests() on an interface without what the lab has set before."""
         return False
 
     def is_set(self, present: Any, setting: Any, other: Any) -> bool:
-        """Return whether a setting is in place, which was, or would be, changed to the other one."""
+        """Return whether a setting is in place. The other one is the setting before or after the change."""
         return bool(present == setting)
 
     def blamed(self, request: Request, value: Any) -> str:
@@ -127,11 +127,11 @@ class Property:
         return ""
 
     def cure(self, request: Request, code: int) -> str:
-        """Return what may be done about a request that was refused with this errno; "" for nothing."""
+        """Return a cure for a request that was refused with this errno; "" if there is none."""
         return ""
 
     def shown(self, setting: Any, name_of: Callable[[Any], str]) -> object:
-        """Return a setting as a value, None for none; with several fields a mapping of those that are there.
+        """Return a setting as a value of the file, None for no value. With several fields it is a mapping.
 
         name_of() returns the interface of an ifindex, or of a reference.
         """

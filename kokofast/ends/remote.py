@@ -1,7 +1,7 @@
-"""remote: the hosts that a tunnel sends what it has no other entry for, where the file has a list of them.
+"""remote: the hosts to which a tunnel sends frames that match no other entry, if the file has a list of them.
 
-They are entries of the interface's forwarding database, each for the MAC address 00:00:00:00:00:00, as those of
-``bridge fdb append``; see wire.neigh.
+They are entries of the interface's forwarding database, each for the MAC address 00:00:00:00:00:00, as ``bridge fdb
+append`` makes them; see wire.neigh.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Remotes(Property):
     is_of_kind = True
 
     def problems(self, link: Link, end: End, value: tuple[Address, ...], view: View) -> Iterator[tuple[str, str]]:
-        """Report hosts of the other family than those that are there, which the kernel would refuse."""
+        """Report hosts of another family than the present ones: the kernel would refuse them."""
         if any(len(host) != len(value[0].packed) for host in view.present("remote") or ()):
             yield (
                 "remote",
@@ -44,7 +44,7 @@ class Remotes(Property):
         return tuple(sorted(one.packed for one in value))
 
     def requests(self, index: object, new: Hosts, before: Hosts) -> list[Request]:
-        """Return a message for each host that comes or goes."""
+        """Return a message for each host to add or remove."""
         from kokofast.wire import neigh  # few files have a list of remotes
 
         header = {"family": neigh.AF_BRIDGE, "index": index, "state": neigh.NUD_PERMANENT, "flags": neigh.NTF_SELF}

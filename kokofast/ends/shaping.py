@@ -53,7 +53,8 @@ IMPAIRMENTS = (
     "limit",
 )
 
-# What each of them varies. tc refuses a reorder without a delay, too: without one every packet is sent at once.
+# The impairment that each of these varies. tc refuses a reorder without a delay, too: without one every packet is sent
+# at once.
 _NEEDS = {
     "jitter": "delay",
     "reorder": "delay",
@@ -61,7 +62,7 @@ _NEEDS = {
     **{f"{name}_correlation": name for name in CORRELATED if name != "delay"},
 }
 
-# Those that were asked for before: thousands of ends have the same impairments.
+# A cache: thousands of ends have the same impairments.
 _SHAPERS: dict[tuple[object, ...], Shaper | None] = {}
 _MAX_SHAPERS = 64
 
@@ -114,7 +115,7 @@ def contradiction(wanted: Mapping[str, int]) -> tuple[str, str] | None:
 
 
 def shaper_for(wanted: Mapping[str, int], mtu: int) -> Shaper | None:
-    """Return the qdisc that the impairments ask for; None when they ask for nothing.
+    """Return the qdisc that the impairments need; None when they need none.
 
     Args:
         wanted: The impairments.

@@ -337,13 +337,13 @@ class Run:
 
     def _name_failures(self, applied: Applied) -> set[int]:
         """Put the failures into the result; return the links that cannot stay."""
-        from kokofast.engine.failures import failures_of, failures_of_bereft, failures_of_nodes
+        from kokofast.engine.failures import failures_of, failures_of_dependents, failures_of_nodes
 
         self.result.errors = failures_of(applied)
         failed = applied.failed_links()
         if self.keep_going:
             lost = _lost_with(applied, failed)
-            self.result.errors += failures_of_bereft(applied, lost) + failures_of_nodes(applied)
+            self.result.errors += failures_of_dependents(applied, lost) + failures_of_nodes(applied)
             failed |= lost
         return failed
 

@@ -77,7 +77,7 @@ async def destroy(
 
 
 def _empty(scene: Scene) -> dict[int, str]:
-    """Return our namespaces, by their numbers, without processes: they end with their names, and so do their links."""
+    """Return our namespaces without processes, by number: they and their links end when their names are removed."""
     named = {number: scene.names[number] for number in scene.namespaces if number in scene.names}
     return {number: name for number, name in named.items() if not _is_inhabited(scene, number)}
 
@@ -161,7 +161,7 @@ async def remove_scene(
 def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, OperationError]:
     """Remove further names of our namespaces; return those that could not be removed, and why.
 
-    Nothing shows which name was ours, and with any of them left the namespace lives, with the links in it.
+    Nothing shows which of the names is ours. With any of them left the namespace and its links live on.
     """
     failed: dict[str, OperationError] = {}
     for name, number in scene.other_names.items():
@@ -175,7 +175,7 @@ def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, OperationErro
 
 
 def _remove_nodes(scene: Scene, executor: Executor, empty: Mapping[int, str]) -> tuple[int, list[Failure]]:
-    """Remove addresses of loopbacks in namespaces that stay; return in how many, and what failed."""
+    """Remove addresses of loopbacks in namespaces that stay; return how many namespaces had some, and the failures."""
     marked = [(number, owner) for number, owners in scene.nodes.items() if number not in empty for owner in owners]
     failures: list[Failure] = []
     for number, owner in marked:

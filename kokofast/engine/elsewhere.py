@@ -12,7 +12,7 @@ from itertools import chain
 from kokofast.host import namespaces as host
 from kokofast.kinds import KINDS
 from kokofast.ops.dumps import LINKS, Patience, look_into, observe
-from kokofast.plan.parents import Standing, obstacle
+from kokofast.plan.parents import Children, obstacle
 from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
@@ -97,9 +97,9 @@ def _is_new(path: str, seen: set[tuple[int, int]]) -> bool:
 
 
 def obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
-    """Return, by the numbers of refused operations, (field, sentence) on what prevents the link on its parent.
+    """Return (field, sentence) of what prevents a link on its parent, by the number of the refused operation.
 
-    Only for those where that can be seen. Raises OSError.
+    Leaves out operations without a visible obstacle. Raises OSError.
     """
     executor, links = applied.executor, applied.topology.links
     refused: dict[int, tuple[IfRef, Link]] = {}
@@ -118,11 +118,11 @@ def obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
     parents = {parent.ns: executor.handle(parent.ns) for parent, _ in refused.values()}
     elsewhere = on_parents(executor.kernel, parents, everywhere(executor.kernel))
     namespaces = {sender: executor.look(sender) for sender in parents}
-    standings = {sender: Standing(namespace, elsewhere.get(sender, ())) for sender, namespace in namespaces.items()}
+    children = {sender: Children(namespace, elsewhere.get(sender, ())) for sender, namespace in namespaces.items()}
     found: dict[int, tuple[str, str]] = {}
     for number, (parent, link) in refused.items():
         carrier = namespaces[parent.ns].interfaces.get(parent.ifname)
-        told = obstacle(link, carrier, standings[parent.ns]) if carrier is not None else None
+        told = obstacle(link, carrier, children[parent.ns]) if carrier is not None else None
         if told is not None:
             found[number] = told
     return found

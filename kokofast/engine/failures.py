@@ -28,7 +28,7 @@ def failures_of(applied: Applied) -> list[Failure]:
     return [failure_of(problem, code) for problem, code in found]
 
 
-def failures_of_bereft(applied: Applied, links: Collection[int]) -> list[Failure]:
+def failures_of_dependents(applied: Applied, links: Collection[int]) -> list[Failure]:
     """Return one failure for all links that were done, but depend on refused ones."""
     if not links:
         return []
@@ -40,7 +40,7 @@ def failures_of_bereft(applied: Applied, links: Collection[int]) -> list[Failure
 
 
 def failures_of_nodes(applied: Applied) -> list[Failure]:
-    """One entry for each node whose routes, addresses or sysctls were not set because one of its links failed."""
+    """Return a failure for each node whose routes, addresses or sysctls were not set because a link failed."""
     left_out = {
         operation.node: None
         for number, operation in applied.plan.of_type(NodeOperation)
@@ -63,7 +63,7 @@ def _locate(applied: Applied, problems: list[Problem]) -> None:
 
 
 def _obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
-    with suppress(OSError, MemoryError):  # then the kernel's message must do
+    with suppress(OSError, MemoryError):  # then the kernel's message is all there is
         from kokofast.engine.elsewhere import obstacles  # needed for failures only
 
         return obstacles(applied)

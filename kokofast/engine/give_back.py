@@ -81,7 +81,7 @@ class _GivingBack:
         return now
 
     def _is_lost(self, old: OldLink, now: Mapping[int, Namespace]) -> bool:
-        """Whether the link was deleted. If one of its namespaces has ended it was not by us."""
+        """Whether we deleted the link: it is gone, and its namespaces still exist."""
         return all(
             ns in now and not any(one.ifindex == item.ifindex for one in now[ns].interfaces.values())
             for ns, item in old.ends
@@ -95,9 +95,9 @@ class _GivingBack:
             references = tuple(IfRef(ns, item.ifname) for ns, item in old.ends)
             for reference, (_, item) in zip(references, old.ends, strict=True):
                 executor.indexes.take(reference, item.ifindex)
-                executor.sysctls.pop((reference.ns, reference.ifname), None)  # they were its successor's
+                executor.sysctls.pop((reference.ns, reference.ifname), None)  # of the link that replaced it
             sender = None if old.parent is None else old.parent.ns
-            if sender is None and KINDS[old.ends[0][1].kind].several:  # the routes of its namespace decide
+            if sender is None and KINDS[old.ends[0][1].kind].several:  # it uses the sender's routes
                 sender = old.ends[0][0]
             source = old, references, mark, self._parents_mac(old)
             operations[CreateLink(old.link, references, _creation, source, sender)] = old
@@ -138,7 +138,7 @@ class _GivingBack:
             self.left.append(f"{self.found.title(ns, item.ifname)}: {refusal}")
 
     def _change_of(self, ns: int, item: Interface) -> Change:
-        """Return what an interface has beside what it was made with."""
+        """Return what was set on an interface after its creation."""
         attributes: dict[str, object] = {}
         if item.alias:
             attributes |= {"ifalias": item.alias, "broadcast": item.broadcast or BROADCAST}
@@ -241,7 +241,7 @@ def _end_of(item: Interface, parents_mac: bytes) -> End:
     return End(
         "",
         item.ifname,
-        mac=None if item.mac in (b"", parents_mac) else item.mac,  # with its parent's it follows that
+        mac=None if item.mac in (b"", parents_mac) else item.mac,  # with its parent's address it follows the parent
         mtu=None if KINDS[item.kind].follows_ports else item.mtu,
         txqlen=item.txqlen,
         queues=item.queues,

@@ -133,9 +133,9 @@ def plan_of(
 ) -> Plan:
     """Make the plan, with the problems of nodes and links.
 
-    leaving are interfaces that get other names first. With links_only nothing else of the nodes is looked at.
-    A dry run looks for conflicts on parents in all namespaces, a real one only in those of the file, and in the others
-    after a refusal. With replace the plan is for what is there when the links in the way have been deleted.
+    leaving has the operations that rename interfaces first. With links_only read no addresses, routes and sysctls of
+    nodes. A dry run looks for conflicts on parents in all namespaces. A real run looks in those of the file, and after
+    a refusal in the others. With replace plan as if the links in the way had been deleted.
     """
     if survey.problems:
         # Still check the links between nodes that resolve, to show all errors at once.
@@ -157,7 +157,7 @@ def plan_of(
 
 
 def _routers(numbers: Iterable[int], topology: Topology, survey: Survey, kernel: Kernel) -> dict[int, Router]:
-    """Look at what is set in namespaces beside links; what cannot be seen is a problem."""
+    """Read addresses of loopbacks, routes and sysctls. Those that cannot be read are a problem."""
     from kokofast.ops.routers import observe_router
     from kokofast.plan.nodes import sysctls_of
 
@@ -236,7 +236,7 @@ def _elsewhere(
 
 
 def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, dict[str, int]]:
-    """Return the topology without nodes that do not resolve and links that need them; and these links' number by node.
+    """Leave out nodes that do not resolve and links that need them; return the rest, and how many links need each node.
 
     A link also needs the link that makes its parent, or what it mirrors.
     """
@@ -271,7 +271,7 @@ def leave_out(topology: Topology, survey: Survey) -> tuple[Topology, dict[str, i
 
 
 def needed_by(link: Link) -> list[tuple[str, str]]:
-    """Return (node, interface) of what must exist before the link: its parent, and what its ends mirror."""
+    """Return (node, interface) of all that must exist before the link: its parent, and what its ends mirror."""
     from kokofast.plan.order import needs_of  # only a run that leaves something out needs it
 
     mirrored = [(end.node, end.mirror.source) for end in link.ends if end.mirror is not None]

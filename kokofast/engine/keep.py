@@ -1,4 +1,4 @@
-"""Keep a lab under trio: what a watch needs of this machine, put together."""
+"""Keep a lab under trio: the parts of a watch, put together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warn of a limit that a lab reaches only in use: the neighbour table. No request is refused for it."""
+"""Warn of the limit on neighbours: traffic reaches it, requests do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Play a timeline on a session: each epoch at its time, and prepared before."""
+"""Play a timeline on a session. Each epoch is prepared ahead, and carried out at its time."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
         """The epochs of a timeline."""
 
         async def next(self) -> Epoch | TopologyError | None:
-            """Return the next epoch, why it is none, or None at the end. One with no time is for now."""
+            """Return the next epoch, the error of an invalid one, or None at the end.
+
+            An epoch without a time is due now.
+            """
 
 
 class Played:
-    """What became of an epoch, or of several that were done as one. Times are in seconds after the start.
+    """The outcome of an epoch, or of several that were done as one. Times are in seconds after the start.
 
     Attributes:
         epochs: The epochs, the newest last.
@@ -164,7 +167,7 @@ class Player:
                 try:
                     later = change(self._session.live, follower)
                 except TopologyError:
-                    self._ahead.append(follower)  # it is refused by itself
+                    self._ahead.append(follower)  # it is refused on its own
                     break
                 delta.follow(later)
                 epochs.append(follower)

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class LeftOver:
-    """What left the file.
+    """Links and namespaces of a lab that left its file.
 
     Attributes:
-        scene: Only what left the file, of the lab.
-        problems: Why it cannot be removed: then nothing may be touched.
+        scene: These links and namespaces, and nothing else.
+        problems: Why they cannot be removed: then nothing may be touched.
     """
 
     def __init__(self, scene: Scene, lab: str) -> None:
@@ -57,7 +57,7 @@ class LeftOver:
             result.status = PLANNED
 
     async def remove(self, kernel: Kernel, driver: Driver, result: Result, progress: Progress | None) -> None:
-        """Remove it, and add to the result what was done."""
+        """Remove them, and add to the result what was done."""
         cookies = {cookie_of(self.lab, owned.interface.alias)[:-1] for owned in self.scene.interfaces}
         done = Result(self.lab, UNCHANGED)
         await remove_scene(self.scene, kernel, done, driver, lambda cookie: cookie[:-1] in cookies, progress=progress)
@@ -96,7 +96,7 @@ async def find_left_over(
 ) -> LeftOver:
     """Look into all namespaces, as destroy does, for links and namespaces of the lab that are not in the file.
 
-    survey has the namespaces of all nodes of the file. What is replaced is deleted before.
+    survey has the namespaces of all nodes of the file. Links in the replacement are deleted before, and left out here.
     """
     scene = await scan(kernel, driver, lab=topology.name, topology=topology, to_remove=True, progress=progress)
     known = {handle.identity: number for number, handle in enumerate(survey.handles) if handle is not None}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     See = Callable[[Kernel, Handle], Namespace]
 
-# A link that is deleted may uncover another conflict, a namespace that is found another link.
+# Deleting a link may uncover another conflict, and a namespace that is found may have another link.
 ATTEMPTS = 4
 
 

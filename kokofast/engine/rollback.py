@@ -34,7 +34,8 @@ FEW_DELETIONS = 4  # not worth the import of an event loop
 REMOVE_WORKERS = 1
 REMOVE_CHUNK = 64
 
-# Watch all of up to so many namespaces, and note which ones live on; of more, watch those that the links need.
+# Up to so many namespaces are all watched, and notes name those that live on. Of more, only those that the links need
+# are watched.
 WATCH_ALL = 64
 
 HELD = "it lives on while something holds it: a process, an open file or socket, another mount of it"
@@ -158,7 +159,7 @@ def _forget(executor: Executor, numbers: Iterable[int]) -> None:
 
 
 async def _outlived(executor: Executor, gone: Collection[int], driver: Driver) -> set[int]:
-    """Return those of the namespaces without names and descriptors of ours that live on."""
+    """Return which of these namespaces live on without their names and our descriptors."""
     handles = {executor.handle(number): number for number in gone}
     held: set[int] = set()
 
@@ -250,8 +251,8 @@ async def _remove_namespaces(
 ) -> None:
     """Remove the names of namespaces.
 
-    Add to unwatched, by number, those that were left: it could not be found out whether they live on without their
-    names, so their links must be deleted first.
+    Add to unwatched, by number, those that the kernel cannot watch. They keep their names: their links must be deleted
+    first.
     """
     kernel = executor.kernel
     patience = Patience(MARKS)
@@ -307,7 +308,7 @@ async def _remove_namespaces(
 
 
 def _needless(applied: Applied, failed: set[int]) -> set[int]:
-    """Return the operations that gave names away, if no link of the file has one of them without the failed links."""
+    """Return the SetAside operations whose names no link needs any more, as the links that needed them failed."""
     operations = applied.plan.operations
     asides = [
         (number, applied.operation(number))

@@ -101,7 +101,7 @@ async def scan(
     scene.inhabited = set(processes.values())
 
     def goes(namespace: Namespace, path: str) -> bool:
-        # As destroy() decides it.
+        # The condition of destroy().
         owner = lab_of_namespace(namespace)
         has_name = path in names and not listed[names[path]]
         return has_name and namespace.identity not in scene.inhabited and owner is not None and lab in (None, owner)

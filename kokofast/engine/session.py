@@ -63,7 +63,7 @@ class Session:
         result: Filled in: with another status than "applied" or "unchanged" the session cannot be used.
         waits: As for apply().
 
-    ``live`` is the topology as it is by now.
+    ``live`` is the present topology.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class Session:
             return start(handle.fd, command)
 
     async def restore(self, topology: Topology, place: str) -> Prepared:
-        """Prepare the change that makes the lab as this topology is."""
+        """Prepare the change that brings the lab to this topology."""
         return await self.prepare(self.live.difference(topology, place))
 
     # Planning
@@ -294,7 +294,7 @@ class Session:
         await run_all(self._driver, handles, execute, workers=1, chunk=chunk, report=report)
 
     def _leaving(self, prepared: Prepared, gone: Sequence[tuple[Link, str]], links: Sequence[Link]) -> list[Problem]:
-        """Find the interfaces of links that go; those whose names are needed are set aside."""
+        """Find the interfaces of removed links, and set aside those whose names are needed."""
         part, lab = prepared.part, self.live.name
         boot = self._kernel.boot_id()
         needed = {(part.places[end.node], end.ifname) for link in links for end in link.ends}
@@ -318,7 +318,7 @@ class Session:
     # Afterwards
 
     def _keep(self, prepared: Prepared) -> None:
-        """Keep what is known of the namespaces by now."""
+        """Remember what is in the namespaces after a change."""
         applied, survey = prepared.applied, self._survey
         for place, number in enumerate(prepared.numbers):
             survey.handles[number] = prepared.part.handles[place]
@@ -329,7 +329,7 @@ class Session:
             self._stale.update(prepared.numbers[ns] for operation in unknown for ns in operation.namespaces)
 
     async def _delete(self, prepared: Prepared) -> None:
-        """Delete the links that go. What cannot be deleted is an error, and the rest stays done."""
+        """Delete the removed links. One that cannot be deleted is an error; the rest of the change stays."""
         result = prepared.result
         executor = (
             prepared.applied.executor
@@ -346,7 +346,7 @@ class Session:
 
 
 def _bare(nodes: Mapping[str, Node]) -> dict[str, Node]:
-    """Return the nodes without what is set beside links."""
+    """Return the nodes without their addresses, routes and sysctls."""
     return {
         name: Node(name, node.kind, node.target, create=node.create, socket=node.socket, place=node.place)
         for name, node in nodes.items()
@@ -358,7 +358,7 @@ def _failures(problems: Iterable[Problem]) -> list[Failure]:
 
 
 def _still_needed(topology: Topology, gone: Sequence[tuple[Link, str]]) -> list[Problem]:
-    """Return a problem for each removed link that another one needs, and that is not made again."""
+    """Return a problem for each removed link that another one needs, unless the change makes it again."""
     made = {(end.node, end.ifname) for link in topology.links for end in link.ends}
     going = {(end.node, end.ifname): (link, place) for link, place in gone for end in link.ends}
     problems: list[Problem] = []

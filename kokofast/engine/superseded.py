@@ -1,4 +1,4 @@
-"""Links of the lab that go because others need their names, or because a killed run had begun to delete them."""
+"""Delete links of the lab whose names others need, and those that a killed run had begun to delete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Superseded:
-    """Links that go when everything else has succeeded.
+    """Links to delete when everything else has succeeded.
 
     Attributes:
         asides: Their interfaces whose names are needed.
@@ -46,7 +46,7 @@ class Superseded:
         place: str,
         link: int | None = None,
     ) -> None:
-        """Add an interface of a link, by default the last. If its name is needed the survey has it by another one."""
+        """Add an interface of a link, by default of the last one. If its name is needed, rename it in the survey."""
         link = len(self.titles) - 1 if link is None else link
         group = interface.group
         if is_needed:
@@ -57,7 +57,7 @@ class Superseded:
         self.ends.append(OwnedEnd(number, interface.ifindex, in_group, lab, link))
 
     def keep_whole(self, applied: Applied | None) -> bool:
-        """After a run that failed in part, leave out the links that have all their names; return whether some do."""
+        """After a partial failure do not delete links that have kept all their names; return whether there are any."""
         before = len(self.titles)
         done = {applied.operation(number) for number in applied.done} if applied is not None else set()
         parted = {(aside.ns, aside.ifindex) for aside in self.asides if aside in done}
@@ -84,7 +84,7 @@ class Superseded:
 def find_superseded(topology: Topology, survey: Survey, boot: str, *, prune: bool) -> Superseded:
     """Find the links in the namespaces of a file that a killed run had begun to delete.
 
-    With prune find those whose names the file needs for other links. (The rest is found by engine.prune.)
+    With prune find those whose names the file needs for other links; engine.prune finds the rest.
     """
     lab = topology.name
     found = Superseded()
@@ -126,7 +126,7 @@ def find_superseded(topology: Topology, survey: Survey, boot: str, *, prune: boo
 def _add_unnamed(found: Superseded, topology: Topology, survey: Survey, boot: str) -> None:
     """Add links without an alias yet, made by a run that was killed, that are not those of the file."""
     lab = topology.name
-    links: dict[tuple[int, int], int] = {}  # the indexes of both ends -> the number of the title
+    links: dict[tuple[int, int], int] = {}  # the indexes of both ends -> the index of the title
     for link in topology.links:
         places = [survey.places[end.node] for end in link.ends]
         there = [_at(survey, ns, end.ifname) for ns, end in zip(places, link.ends, strict=True)]
@@ -154,7 +154,7 @@ def _at(survey: Survey, ns: int, ifname: str) -> Interface | None:
 
 
 def _renamed(namespace: Namespace | None, interface: Interface, aside: SetAside) -> Namespace:
-    """Return what is in a namespace when an interface has been set aside."""
+    """Return what is in a namespace after an interface was set aside."""
     assert namespace is not None
     interfaces = {aside.other_name if name == aside.ifname else name: one for name, one in namespace.interfaces.items()}
     other = Interface.__new__(Interface)

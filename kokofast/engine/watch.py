@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kokofast.watching.news import News
 
     class Senses(Protocol):
-        """What a watch perceives."""
+        """Where a watch learns of changes."""
 
         def now(self) -> float:
             """Return the time in seconds."""
@@ -41,23 +41,23 @@ if TYPE_CHECKING:
             """Return the news, and forget it."""
 
         def follow(self, topology: Topology) -> None:
-            """Perceive the nodes of this topology from now on."""
+            """Watch the nodes of this topology from now on."""
 
         def attend(self, places: Mapping[str, tuple[str, tuple[int, int]]]) -> None:
-            """Take note of the path and the identity of the namespaces of nodes."""
+            """Watch these namespaces of nodes: (path, identity) by the node's name."""
 
         def number_of(self, identity: tuple[int, int]) -> int | None:
             """Return the nsid by which notifications call a namespace."""
 
         def appeared(self, nodes: Iterable[str]) -> set[str]:
-            """Return those of these nodes, which had no namespace, for which there may be one now."""
+            """Return which of these missing nodes may have a namespace now."""
 
 
 GATHER_SECONDS = 0.05
-POLL_SECONDS = 1.0  # for nodes that are not there and of which nothing tells
-ATTEMPTS = 10  # runs without the links that have problems
+POLL_SECONDS = 1.0  # for missing nodes whose arrival no event shows
+ATTEMPTS = 10  # runs, each without the links that have problems
 COUNTS = ("created", "updated", "unchanged", "failed", "removed")
-TOLD_MAX = 1000  # lines about single things of a run
+TOLD_MAX = 1000  # events about single steps of a run
 WAITS_IN_VAIN = "process {} has ended: the node is gone until the file is read again"
 
 
@@ -88,8 +88,8 @@ class Watch:
     Args:
         topology: The lab.
         driver: Runs the blocking work.
-        senses: Perceives changes.
-        kernel_of: Returns a kernel for a run; given True, one whose namespaces the senses perceive.
+        senses: Where to learn of changes.
+        kernel_of: Returns a kernel for a run; given True, one whose namespaces are watched.
         report: Called with each event.
         keeper: Says whether another run has destroyed the lab.
         load: Reads the file again: returns the topology, None if it has not changed. Raises TopologyError, OSError.
@@ -128,7 +128,7 @@ class Watch:
         self._numbers = {link.title(): number for number, link in enumerate(topology.links)}
         self._places: dict[str, tuple[str, tuple[int, int]]] = {}
         self.waiting: dict[str, str] = {}
-        self._gone: set[str] = set()  # nodes by a process that has ended
+        self._gone: set[str] = set()  # pid nodes whose process has ended
         self._patience.begin_anew()
         self._senses.follow(topology)
 
@@ -167,7 +167,7 @@ class Watch:
         self._report(Event(event, self._topology.name, fields))
 
     def _digest(self) -> set[str] | None:
-        """Return the nodes to look at, by the news; None for all of them."""
+        """Process the news; return the nodes to look at, None for all."""
         news = self._senses.take()
         if self._keeper is not None and self._keeper.is_dismissed():
             raise DestroyedError
@@ -251,7 +251,7 @@ class Watch:
     async def _apply(self, part: Topology, *, prune: bool = False) -> tuple[Result, _Observer]:
         observer = _Observer(self._keeper)
         result = Result(part.name, "unchanged")
-        # To prune all namespaces of the machine are opened, of which nothing should be heard.
+        # A prune opens all namespaces of the machine: do not watch those.
         with closing(self._kernel_of(not prune)) as kernel:
             await apply(
                 part,
@@ -322,7 +322,7 @@ class Watch:
         self._senses.attend(self._places)
 
     def _learn(self, survey: Survey) -> None:
-        """Tell the judge which namespaces the nodes are in, and what is in them."""
+        """Update the judge: which namespaces the nodes are in, and which interfaces these have."""
         nodes: dict[int, list[str]] = {}
         for name, (_, identity) in self._places.items():
             number = self._senses.number_of(identity)

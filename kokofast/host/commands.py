@@ -41,7 +41,7 @@ def start(namespace: int, command: Sequence[str]) -> int:
 
 
 class Children:
-    """The commands that were started and still run, by pid, each with a title. A block ends them."""
+    """The commands that were started and still run, by pid, each with a title. The end of the block ends them."""
 
     def __init__(self) -> None:
         self._running: dict[int, str] = {}

@@ -64,7 +64,7 @@ class GenericSocket(netlink.Socket):
     """As Socket, in the namespace of the thread that makes it.
 
     Args:
-        family: The number of ethtool, where it is known; None asks for it.
+        family: The number of ethtool; None looks it up.
 
     Raises:
         KernelError: This kernel has no ethtool netlink (EOPNOTSUPP).

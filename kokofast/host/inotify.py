@@ -1,4 +1,4 @@
-"""Hear of files that are made, written and removed in directories; inotify(7)."""
+"""Watch directories for files that are made, written or removed; inotify(7)."""
 
 from __future__ import annotations
 

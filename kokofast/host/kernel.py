@@ -205,7 +205,7 @@ class LinuxKernel(Pool):
             socket.close()
 
     def _generic(self, handle: Handle) -> GenericSocket:
-        # Few files need it: opened for one exchange, it takes no part in the pool.
+        # Few files need it, so the pool does not keep it: open it for one exchange.
         from kokofast.host.generic import open_generic
 
         assert handle.fd is not None

@@ -12,7 +12,7 @@ CAPABILITIES = {"CAP_NET_BROADCAST": 11, "CAP_NET_ADMIN": 12, "CAP_SYS_PTRACE": 
 # Needed to look into network namespaces, and to wire them.
 TO_LOOK = ("CAP_SYS_ADMIN",)
 TO_WIRE = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN")
-# Needed to hear of changes in other network namespaces, too: NETLINK_LISTEN_ALL_NSID, netlink(7).
+# Needed for notifications of other network namespaces: NETLINK_LISTEN_ALL_NSID, netlink(7).
 TO_WATCH = ("CAP_NET_BROADCAST", *TO_WIRE)
 
 # Descriptors for the standard streams, the event loop, the user's file and imports.

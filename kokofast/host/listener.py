@@ -1,4 +1,4 @@
-"""One socket that hears of changes in many network namespaces.
+"""One socket that receives the notifications of many network namespaces.
 
 The socket is in a namespace of ours that has a number (nsid) for each of them; with NETLINK_LISTEN_ALL_NSID it gets
 their notifications, too, with the nsid in a control message. Needs CAP_NET_BROADCAST. The numbers keep no namespace
@@ -38,14 +38,14 @@ _NSID = struct.Struct("=i")
 
 
 class Listener:
-    """Hears of changes in namespaces. add() is thread-safe."""
+    """Receives notifications of namespaces. add() is thread-safe."""
 
     _asker: Socket | None = None
     _socket: socket.socket | None = None
 
     def __init__(self, groups: Iterable[int]) -> None:
         made = make_scratch()
-        # Runs may send creations from here: a namespace for each run would take longer to make than most links.
+        # Runs may send creations from here: making a namespace for each run would take longer than most links.
         self.scratch = Handle("(scratch)", made.identity, made.fd, made.socket)
         self.scratch.users = 1  # so that no pool closes it
         try:
@@ -72,7 +72,7 @@ class Listener:
             os.close(self.scratch.fd)
 
     def add(self, handles: Iterable[Handle]) -> None:
-        """Hear of these open namespaces from now on. Raises OSError."""
+        """Receive the notifications of these open namespaces from now on. Raises OSError."""
         with self._lock:
             new: list[Handle] = []
             requests: list[Request] = []
@@ -147,7 +147,7 @@ def _listening(namespace: int, groups: Iterable[int]) -> socket.socket:
 
 
 class HeardKernel(LinuxKernel):
-    """The kernel of this machine; a listener hears of each namespace from before it is looked into."""
+    """The kernel of this machine. It adds each namespace to a listener before it is read."""
 
     def __init__(self, listener: Listener) -> None:
         super().__init__()

@@ -109,9 +109,9 @@ class LabLock:
 
 
 class Keeper:
-    """Says that a watch keeps a lab: by a locked file, which a run of destroy removes before it deletes anything.
+    """A locked file that shows that a watch keeps a lab.
 
-    So a watch does not make again what the user has destroyed.
+    destroy removes it before it deletes anything. So the watch does not make again what the user has destroyed.
     """
 
     def __init__(self, lab: str) -> None:

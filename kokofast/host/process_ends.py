@@ -1,4 +1,4 @@
-"""Hear of the ends of processes: pidfd_open(2), epoll(7)."""
+"""Wait for the ends of processes: pidfd_open(2), epoll(7)."""
 
 from __future__ import annotations
 

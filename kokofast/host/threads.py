@@ -3,7 +3,7 @@
 Thread pools (also trio's) reuse threads: after a job that cannot change its namespace back, the next job would run in
 the wrong one.
 
-_thread, as threading takes longer to import than koko's command line has.
+It uses _thread, because importing threading would slow down koko's command line.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Rivalry:
 
 
 def no_limit(link: Link, code: int) -> str:
-    """Return "": its errnos stand for no limit."""
+    """Return "": none of its errnos means a limit."""
     return ""
 
 

@@ -53,7 +53,7 @@ def encode(executor: Executor, operations: Sequence[ConfigureEnd]) -> None:
 
 
 def note(operation: ConfigureEnd, observed: Sequence[Namespace | None]) -> bool:
-    """Note what an operation has set in what was seen before; return False if only a look tells it."""
+    """Update the observed namespaces after an operation; return False if only another look can show its effect."""
     change, namespace = operation.change, observed[operation.interface.ns]
     if change.attributes or change.up is not None or change.add or change.remove or operation.undo is None:
         return False
@@ -263,7 +263,7 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
 
 
 def set_back(executor: Executor, reference: IfRef, undo: Change) -> OperationError | None:
-    """Bring an interface to what it was; return a refusal only if it is not that."""
+    """Restore an interface; return a refusal only if it is not as before."""
     refusal = twice(lambda: _change(executor, [(reference, undo)])[0])
     return None if refusal is not None and _is_back(executor, reference, undo) else refusal
 

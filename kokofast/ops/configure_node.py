@@ -1,4 +1,4 @@
-"""Set the loopback and the routes of a node's namespace, and take away what a lab has set there."""
+"""Set the loopback and the routes of a node's namespace, and remove what a lab has set there."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from kokofast.plan.step import FieldChange, Step
     from kokofast.topology.model import Address
 
-SHOWN = 3  # routes of a node that change, in a dry run; of more their number
+SHOWN = 3  # changed routes of a node that a dry run lists; of more it shows the number
 
-# What was to go is gone, what was to come is there. (ENODEV: the interface of a route has gone, and the route with it.)
+# Refusals that mean that the work is done already. (ENODEV: the interface of a route is gone, and the route with it.)
 _DONE = {
     RTM_NEWLINKPROP: (errno.EEXIST,),
     RTM_DELLINKPROP: (errno.EINVAL, errno.ENOENT),
@@ -68,7 +68,7 @@ def _set(executor: Executor, ns: int, change: NodeChange, lab: str) -> Operation
                     return replaced
                 indexes[ifname] = executor.indexes.of(IfRef(ns, ifname))
             gone = marked_addresses(executor.kernel, handle, lab).intersection(change.remove) if change.remove else ()
-            # The mark comes before what it tells of, and goes when all of that is gone.
+            # Set the mark before what it marks, and remove it after that.
             for requests in (
                 _mark(lab, change, True),
                 list(_body(change, lab, indexes, gone)),
@@ -96,7 +96,7 @@ def _first_refusal(requests: Sequence[Request], answers: Sequence[KernelError | 
 
 
 def _mark(lab: str, change: NodeChange, comes: bool) -> list[Request]:
-    """Return the request that sets the mark, or removes it, where the change wants that."""
+    """Return the request that sets the mark (comes) or removes it, if the change includes that."""
     if change.mark is not comes:
         return []
     type, flags = (RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_EXCL) if comes else (RTM_DELLINKPROP, 0)
@@ -104,7 +104,7 @@ def _mark(lab: str, change: NodeChange, comes: bool) -> list[Request]:
 
 
 def _body(change: NodeChange, lab: str, indexes: Mapping[str, int], gone: Collection[Address]) -> Iterator[Request]:
-    """Yield the requests of a change, but for the mark.
+    """Yield the requests of a change, except those for the mark.
 
     Args:
         change: What is to be done.
@@ -137,7 +137,7 @@ def _address(type: int, address: Address, attributes: dict[str, object], flags: 
 def _route(
     type: int, goal: Goal, hops: tuple[Hop, ...], indexes: Mapping[str, int], written: dict[object, bytes]
 ) -> Request:
-    """Return a request, encoded: the routes of a node have few hops, and the same bytes for each of these.
+    """Return an encoded request. The routes of a node share a few next hops: encode each of these once.
 
     Args:
         type: RTM_NEWROUTE or RTM_DELROUTE.
@@ -162,7 +162,7 @@ def _route(
         attributes["oif"] = indexes[ifname]
         if gateway:
             attributes["gateway"] = gateway
-        elif family == AF_INET:  # fib_check_nh() wants it of what is reached without a router
+        elif family == AF_INET:  # fib_check_nh() requires it for networks on the link
             header["scope"] = RT_SCOPE_LINK
     if metric:
         attributes["priority"] = metric
@@ -186,7 +186,7 @@ def set_back(executor: Executor, operation: ConfigureNode) -> OperationError | N
     """Undo an operation."""
     refusal = _set(executor, operation.ns, operation.change.reversed(), operation.lab)
     if isinstance(refusal, KernelError):
-        # A route that was to be given back never went; or its interface was changed by others.
+        # EEXIST: a route that should be restored was never removed, or others have made it again.
         return None if refusal.errno == errno.EEXIST else refusal
     return None if refusal is not None and refusal.errno in ENDED else refusal
 
@@ -225,7 +225,7 @@ def _goal_of(request: Request) -> Goal:
 
 
 def describe(plan: Plan, operation: ConfigureNode) -> Step | None:
-    """Show addresses and routes, of many routes how many."""
+    """Show addresses and routes, or how many routes if there are many."""
     from kokofast.plan.step import Step
 
     changes = tuple(_changes(operation.change))
@@ -255,9 +255,9 @@ def _route_as_dict(goal: Goal, routes: Routes) -> dict[str, object] | None:
 
 
 def remove_all(executor: Executor, ns: int, lab: str) -> OperationError | None:
-    """Take away the addresses and the mark of a lab; its routes go with its links.
+    """Remove the addresses and the mark of a lab. Its routes end with its links.
 
-    Nothing tells what sysctls were before.
+    Its sysctls stay: their former values are not known.
     """
     handle = executor.handle(ns)
     try:

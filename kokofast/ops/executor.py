@@ -69,7 +69,7 @@ class Executor:
         return handle
 
     def makes(self, ns: int) -> bool:
-        """Whether this run makes the namespace, which then goes when all is taken back."""
+        """Whether this run makes the namespace: then a rollback removes it."""
         return self.observed[ns] is None and ns not in self.adopted
 
     def resolve(self, reference: object) -> int | bytes:

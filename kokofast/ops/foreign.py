@@ -1,4 +1,4 @@
-"""Find what others have put on interfaces, and what would be lost with them. Only --replace asks."""
+"""Find what others have put on interfaces, and would be lost with them. Imported for --replace only."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[int, Interfac
     for message in kernel.dump(handle, _ADDRESSES):
         attributes, index = message.attributes, message.header["index"]
         packed, proto = attributes.get("local", attributes.get("address")), attributes.get("proto", b"")
-        # One with a lifetime comes again, from a router or by DHCP.
+        # A router or DHCP sets an address with a lifetime again.
         is_lasting = attributes.get("flags", 0) & IFA_F_PERMANENT
         if index not in interfaces or packed is None or not is_lasting or proto in (ADDRESS_PROTOCOL, *_KERNELS_OWN):
             continue

@@ -1,4 +1,4 @@
-"""How interfaces come by their link-local addresses. Imported where a file says it, and by inspect."""
+"""Read how interfaces get their link-local addresses. Imported for files with link_local, and by inspect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface
 
 INT_BYTES = 4
-# A torn dump is believed when it is the second: what is missing in it is compared in the next run.
+# Accept an inconsistent dump at the second attempt: the next run compares what it lacks.
 MODES = Request(
     RTM_GETLINK,
     {},

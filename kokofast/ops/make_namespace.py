@@ -113,8 +113,8 @@ def _adopt(executor: Executor, taken: Operations, answers: dict[int, OperationEr
 def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
     """Find the namespaces to remove, and remove claims of those that could not be made.
 
-    If an answer was lost (a thread died for want of memory), a namespace with the lab's mark is ours: there was no
-    such name before.
+    If an answer was lost (a thread died because memory was short), a namespace with the lab's mark is ours: there was
+    no such name before.
     """
     executor = applied.executor
     left: list[str] = []

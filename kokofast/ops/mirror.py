@@ -110,7 +110,7 @@ class Mirrors:
             return error
 
     def forget(self, source: IfRef) -> None:
-        """Read anew what is on an interface: it was made again, or an interface that it is copied to."""
+        """Read an interface's filters again: it was made again, or the target of a mirror was."""
         with self._alone_at(source):
             self._control(source).forget()
 
@@ -182,7 +182,7 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
     for number in reversed(numbers):
         operation: Mirror = applied.operation(number)
         source = operation.source
-        if (source.ns, applied.executor.indexes.of(source)) in going:  # with all that is on it
+        if (source.ns, applied.executor.indexes.of(source)) in going:  # deleted with the filters on it
             continue
         back = mirrors.remove if operation.adds else mirrors.add
         refusal = twice(lambda back=back, operation=operation: back(operation))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The features of interfaces. Imported where a file has offload, and where links are replaced."""
+"""Read the features of interfaces. Imported for files with offload, and where links are replaced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def settings_of(kernel: Kernel, handle: Handle, interfaces: Collection[int]) -> 
     try:
         messages = kernel.dump_generic(handle, WANTED)
     except KernelError as error:
-        if error.errno == errno.EOPNOTSUPP:  # who sets them hears of it
+        if error.errno == errno.EOPNOTSUPP:  # setting them reports this
             return {}
         raise
     found: dict[int, frozenset[str]] = {}

@@ -39,7 +39,7 @@ def path_of(refusal: OperationError) -> tuple[str, ...]:
 
 
 def problem_of_end(link: Link, end: End, place: str, refusal: OperationError) -> Problem:
-    """Say why an end could not be set."""
+    """Return why an end could not be set."""
     return Problem(place, f"{end.node}:{end.ifname}: {words_of(refusal)}{_hint(link, end, refusal)}")
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # In the order of undoing.
 MODULES: dict[type[object], str] = {
-    CreateLink: "create_link",  # finds what is deleted after all this
+    CreateLink: "create_link",  # finds the links to delete, after all undoing
     ConfigureNode: "configure_node",
     AddMirror: "mirror",
     RemoveMirror: "mirror",
@@ -48,7 +48,7 @@ MODULES: dict[type[object], str] = {
     SetSysctls: "set_sysctls",
     SetAside: "set_aside",
 }
-# Undone when what the run made is deleted: it may have the names that these need.
+# Undone after the deletion of what the run made, which may have the names that these need.
 AFTER_DELETION = ("set_aside",)
 
 
@@ -65,7 +65,7 @@ def home_of(operation: Operation) -> Home:
 
 
 def note(operations: Iterable[Operation], observed: Sequence[Namespace | None]) -> list[Operation]:
-    """Note what operations have done in what was seen before; return those of which only a look tells."""
+    """Update the observed namespaces after operations; return those whose effect only another look can show."""
     rest: list[Operation] = []
     for kind, chosen in by_kind(operations).items():
         has_noted = getattr(home(MODULES[kind]), "note", None)

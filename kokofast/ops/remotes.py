@@ -1,4 +1,4 @@
-"""The remotes of tunnels that have several. Imported where an interface of ours may be one."""
+"""Read the remotes of tunnels that have several. Imported where an interface of ours may be such a tunnel."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.plan.observed import Interface
 
-# What the kernel shows of an entry only if it is not as usual. Such an entry is another one for it, and none of ours.
+# The kernel shows these only if they are not the tunnel's own. An entry with one of them is not ours.
 UNUSUAL = ("port", "vni", "ifindex")
 ENTRIES = Request(
     neigh.RTM_GETNEIGH,
     {"family": neigh.AF_BRIDGE},
     only=frozenset(("dst", "lladdr", *UNUSUAL)),
     where=lambda header: bool(header["flags"] & neigh.NTF_SELF),
-    # Learned entries come and go. A torn dump is believed when it is the second.
+    # Learned entries come and go: accept an inconsistent dump at the second attempt.
     believe=lambda _, before: before is not None,
 )
 

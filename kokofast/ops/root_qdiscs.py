@@ -1,4 +1,4 @@
-"""The qdiscs at the root of interfaces. Imported where an interface of ours has another one than the kernel's own."""
+"""Read the root qdiscs of interfaces. Imported where an interface of ours has another one than the kernel's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is set in a namespace beside links: addresses of the loopback, routes, sysctls. Only who sets some asks."""
+"""Read addresses of the loopback, routes and sysctls of a namespace. Imported where a lab sets some."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Namespace
     from kokofast.plan.shortest_paths import Goal, Hop, Routes
 
-# A torn dump is believed when it is the second: the kernel is asked for a route only where there is none (NLM_F_EXCL).
+# Accept an inconsistent dump at the second attempt: a route that it lacks is not added twice (NLM_F_EXCL).
 ADDRESSES = Request(
     RTM_GETADDR,
     {"index": LOOPBACK_IFINDEX},
@@ -40,7 +40,7 @@ OUR_ROUTES = Request(
     RTM_GETROUTE, {"table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST}, rows=_ROWS, believe=ROUTES.believe
 )
 
-# rt_protos of iproute2, those that are common.
+# The common rt_protos of iproute2.
 _PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp", RTPROT_KOKOFAST: "75"}
 
 
@@ -55,7 +55,7 @@ def observe_router(
 ) -> Router:
     """Return what is set in a namespace held by using(). Raises OSError, also for what the kernel refuses.
 
-    The routes of others are read later, if at all; unreadable is called with the error if that fails.
+    The routes of others are read at their first use. If that fails, unreadable is called with the error.
     """
     boot = kernel.boot_id()
     names = {item.ifindex: item.ifname for item in namespace.interfaces.values()}
@@ -125,7 +125,8 @@ def _routes(rows: Iterable[Any], names: Mapping[int, str], ours: Collection[int]
             ways[way] = hops, all(index in ours for index, _ in found)
         hops, is_ours = ways[way]
         if is_ours and protocol == RTPROT_KOKOFAST and type == RTN_UNICAST:
-            # IPv6 tells of a route that was appended to another as one with several hops, or in its own message.
+            # IPv6 shows a route that was appended to another either as one with several hops, or in a message of its
+            # own.
             routes[goal] = tuple(dict.fromkeys((*routes[goal], *hops))) if goal in routes else hops
         else:
             words = [f"via {text_of(via, 128)}" if via else "" for _, via in hops[:1]] + [f"dev {hops[0][0]}"]

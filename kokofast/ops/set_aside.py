@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Lowered:
-    """The interfaces that this run has set down: kernels before 6.2 rename no other ones."""
+    """The interfaces that this run has set down: kernels before 6.2 rename only such."""
 
     def __init__(self, _: Executor) -> None:
         self.operations: set[SetAside] = set()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Written:
-    """Of one run: what each operation has changed, and the values before."""
+    """The values that each operation of a run has overwritten."""
 
     def __init__(self, executor: Executor) -> None:
         self.before: dict[SetSysctls, dict[str, str]] = {}
@@ -35,7 +35,7 @@ class SysctlError(OSError):
 
 
 def execute(executor: Executor, operations: Sequence[SetSysctls]) -> list[OperationError | None]:
-    """Write all of each node; return the first refusal of each."""
+    """Write the sysctls of nodes; return the first refusal of each node."""
     return [_write(executor, operation) for operation in operations]
 
 
@@ -77,7 +77,7 @@ def _set_back(executor: Executor, operation: SetSysctls) -> OSError | None:
 
 
 def locate(applied: Applied, operation: SetSysctls, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
-    """Blame the sysctl of the node, or the routing that takes it."""
+    """Find the sysctl of the node, or the routing that needs it."""
     node = applied.topology.nodes[operation.node]
     path = refusal.filename if isinstance(refusal, SysctlError) else None
     if path is None:

@@ -23,7 +23,7 @@ IPV6_MIN_MTU = 1280  # include/uapi/linux/in6.h: an interface with less has no I
 # The attributes of an interface for which the kernel makes no link-local address by itself: addr_gen_mode none.
 NO_LINK_LOCAL: Mapping[str, object] = {"af_spec": {"inet6": {"addr_gen_mode": 1}}}
 
-# What can be done about a difference that stays.
+# The cure for a difference that batch does not change.
 CURE = "--replace deletes it and makes it anew"
 
 # The kernel shows these attributes of a tunnel only if they are set, and all others always.
@@ -41,8 +41,8 @@ def fixed_differences(
 ) -> Iterator[tuple[str, str, FieldChange]]:
     """Yield (place, sentence, change) for differences that batch does not change, mostly because the kernel cannot.
 
-    parent is the ifindex of the link's parent interface, None for a kind without. What the present parent is called is
-    not known here: it is None in the change.
+    parent is the ifindex of the link's parent interface, None for a kind without. The name of the present parent is not
+    known here: it is None in the change.
     """
     for end, interface in zip(link.ends, found, strict=True):
         title = f"{end.node}:{end.ifname}"

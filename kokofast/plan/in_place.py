@@ -1,4 +1,4 @@
-"""Plan changes of nothing but properties that are set in place, as a timeline has thousands of them each second."""
+"""Plan changes of properties that are set in place, and of nothing else: a timeline has thousands a second."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def plan_in_place(topology: Topology, situation: Situation) -> Plan | None:
-    """Return the plan that make_plan() would make, in a third of the time; None where that has to decide.
+    """Return the plan that make_plan() would make, in a third of the time; None if only make_plan() can.
 
-    The caller knows that everything else of these links is as it should be.
+    The caller must know that everything else of these links is up to date.
     """
     plan = Plan(topology)
     plan.actions = [UNCHANGED] * len(topology.links)

@@ -1,4 +1,4 @@
-"""Find links of a lab that left its file, as far as they end in the file's namespaces."""
+"""Count links of a lab that left its file. Only the namespaces of the file are searched."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def count_left_over(
 
 
 def has_leaving(lab: str, observed: Sequence[Namespace | None]) -> bool:
-    """Whether there are interfaces in the group of those that are being deleted: a run was killed."""
+    """Whether a killed run has left interfaces in the group of those that are being deleted."""
     group = group_of(lab) | APART
     return any(
         interface.group == group

@@ -31,7 +31,7 @@ def plan_mirrors(plan: Plan, prospect: Prospect, topology: Topology) -> None:
 
 
 def _loops(prospect: Prospect, topology: Topology) -> list[Problem]:
-    """Return the loops that the mirrors of the file form with each other and with what is there."""
+    """Return the loops that the mirrors of the file form with each other and with existing mirrors."""
     situation = prospect.situation
     titles: dict[Hashable, str] = {ns: name for name, ns in reversed(list(situation.places.items()))}
     from kokofast.topology.copies import Flows, add_links, addresses_of  # needed for mirrors only
@@ -39,7 +39,7 @@ def _loops(prospect: Prospect, topology: Topology) -> list[Problem]:
     flows = Flows(titles)
     add_links(flows, topology.links, situation.places)
     addresses = addresses_of(topology.links, situation.places)
-    # What these links will be is in the file.
+    # The file says what these links will be.
     known = {(situation.places[end.node], end.ifname) for link in topology.links for end in link.ends}
     cookies = {cookie_of(topology.name, planned.alias)[:-1] for planned in prospect.ends}
     peers: dict[tuple[object, ...], list[tuple[int, str]]] = {}
@@ -57,12 +57,12 @@ def _loops(prospect: Prospect, topology: Topology) -> list[Problem]:
                 key = interface.alias, *sorted((interface.ifindex, interface.peer))
                 peers.setdefault(key, []).append(place)
             elif interface.peer_nsid is None and below in names:
-                flows.stands_on(place, (ns, names[below]), interface.kind, interface.data)
+                flows.has_parent(place, (ns, names[below]), interface.kind, interface.data)
         for mirror in namespace.mirrors if namespace is not None else ():
             if mirror.cookie[:-1] not in cookies and mirror.target in names:
                 flows.copies((ns, mirror.ifname), mirror.direction, (ns, names[mirror.target]), None)
     for ends in peers.values():
-        if len(ends) == 2:  # of more with the same numbers the pairs are not known
+        if len(ends) == 2:  # of more than two the pairs are not known
             flows.joins(*ends)
     return flows.loops(addresses)
 

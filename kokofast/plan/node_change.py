@@ -1,4 +1,4 @@
-"""What is set in the namespace of a node, beside its links: its loopback's addresses, its routes, its sysctls."""
+"""What a lab sets in the namespace of a node apart from links: addresses of the loopback, routes, sysctls."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class Router:
-    """What was seen of it.
+    """What was read of these.
 
     Args:
-        addresses: Those of the loopback, each with whether the lab has set it.
-        routes: Those of the lab.
-        read_strangers: Returns what other routes of the main table lead to, each in words.
-        sysctls: Values by the path below /proc/sys/net; of those that there are.
+        addresses: The addresses of the loopback, and whether the lab has set them.
+        routes: The routes of the lab.
+        read_strangers: Returns the other routes of the main table, each as text.
+        sysctls: The values of those that exist, by the path below /proc/sys/net.
 
     ``ipv6`` has the interfaces with global IPv6 addresses, where the plan may switch IPv6 off.
     """
@@ -40,14 +40,14 @@ class Router:
 
     @property
     def strangers(self) -> Mapping[Goal, str]:
-        """What other routes lead to, read at the first use: there may be any number, and a second run needs none."""
+        """The other routes. They are read at the first use: there may be many, and a second run needs none."""
         if self._strangers is None:
             self._strangers = self.read_strangers()
         return self._strangers
 
 
 class NodeChange:
-    """What comes and what goes: addresses of the loopback, routes, and the mark (None: it stays as it is).
+    """Addresses of the loopback and routes to add and remove, and whether the mark comes or goes (None: neither).
 
     up: set the loopback up or down, None to leave it.
     """
@@ -76,7 +76,7 @@ class NodeChange:
         return self.mark is not None or self.up is not None or any(parts)
 
     def reversed(self) -> NodeChange:
-        """Return the change that takes this one back."""
+        """Return the change that undoes this one."""
         return NodeChange(
             mark=None if self.mark is None else not self.mark,
             up=None if self.up is None else not self.up,

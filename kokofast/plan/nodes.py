@@ -1,4 +1,4 @@
-"""Plans what is set in the namespaces of nodes, beside their links."""
+"""Plan addresses of the loopback, routes and sysctls of nodes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def sysctls_of(topology: Topology, places: Mapping[str, int]) -> dict[int, set[s
 
 
 class NodePlanner:
-    """Of one plan: add_first() before its links, add() behind them.
+    """Plans the nodes of one plan: add_first() before the links, add() after them.
 
-    made has the operation that makes a namespace; links wait for it, and with add_first() for what sets its sysctls.
+    made has, by namespace, the operation that its links wait for: the one that makes it, or after add_first() the one
+    that sets its sysctls.
     """
 
     def __init__(self, plan: Plan, topology: Topology, situation: Situation, made: dict[int, int]) -> None:
@@ -69,7 +70,7 @@ class NodePlanner:
         return paths
 
     def _note_gaps(self, first: Sequence[Link], links: Sequence[Ends], paths: Paths) -> None:
-        """Note what carries no routes, and networks that are more than one."""
+        """Note links that carry no routes, and networks that are on several links."""
         lacking = [
             first[number]
             for number, ends in enumerate(links)
@@ -122,14 +123,14 @@ class NodePlanner:
                 self.plan.add(ConfigureNode(ns, nodes[0].name, self.topology.name, change), after)
 
     def _sysctls(self, ns: int) -> dict[str, str]:
-        """Return path and value of each; forwarding first, which sets others."""
+        """Return the value of each path. Forwarding comes first, as it sets others."""
         values = {FORWARDING[family]: "1" for family in self.paths.forwards.get(ns, ())}
         for node in self.nodes[ns]:
             values |= node.sysctls
         return values
 
     def _is_of_end(self, ns: int, path: str) -> bool:
-        """Whether a sysctl is one of an interface of the file, which may have to be made first."""
+        """Whether a sysctl belongs to an interface of the file: that may have to be made first."""
         names = {end.ifname for end in self.ends.get(ns, ())}
         return not names.isdisjoint(path.split("/"))
 
@@ -164,7 +165,7 @@ class NodePlanner:
         )
 
     def _routes(self, ns: int, nodes: Iterable[Node]) -> tuple[Routes, dict[Goal, str]]:
-        """Return the routes of a namespace, and the places of those that the file gives, which come first."""
+        """Return the routes of a namespace, those of the file first, and the places of these."""
         routes = dict(self.paths.routes.get(ns, {}))
         places: dict[Goal, str] = {}
         for node in nodes:
@@ -173,7 +174,7 @@ class NodePlanner:
                 goal = family, packed, prefixlen, route.metric or DEFAULT_METRIC[family]
                 try:
                     end = end_of(route, self.ends.get(ns, ()))
-                except ValueError:  # its link was left out, as that of a node that is missing
+                except ValueError:  # its link was left out, because a node is missing
                     continue
                 routes[goal] = ((end.ifname, route.via.packed if route.via is not None else b""),)
                 places[goal] = f"{node.place}.routes[{index}]"
@@ -229,7 +230,7 @@ def lans_of(topology: Topology, places: Mapping[str, int]) -> tuple[list[Link], 
 
 
 def name_of(goal: Goal) -> str:
-    """Return the network of a route as people write it."""
+    """Return the network of a route as text."""
     _, packed, prefixlen, _ = goal
     return text_of(packed, prefixlen) if prefixlen else "default"
 

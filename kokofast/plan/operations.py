@@ -2,8 +2,8 @@
 
 Values that are not known yet are typed references, which kokofast.ops resolves when it encodes the request.
 
-Each operation of a plan has a verb, the number of its link (None: it is of no link), the namespaces that it works in,
-makes (the interfaces that it makes), and requires (interfaces without which what it makes cannot stay).
+Each operation of a plan has a verb, its link (a number, or None), its namespaces, the interfaces that it makes, and
+those that it requires: without them what it makes cannot stay.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class NamespaceOperation:
 
     @property
     def namespaces(self) -> tuple[int, ...]:
-        """This one."""
+        """Return its only one."""
         return (self.ns,)
 
 
@@ -116,12 +116,12 @@ class CreateLink:
 
     @property
     def namespaces(self) -> tuple[int, ...]:
-        """Those of the ends."""
+        """Return those of the ends."""
         return tuple(end.ns for end in self.makes)
 
     @property
     def requires(self) -> tuple[IfRef, ...]:
-        """The parent, if there is one."""
+        """Return the parent, if there is one."""
         if self.sender is None:
             return ()
         own = {(end.ns, end.ifname) for end in self.makes}
@@ -137,14 +137,14 @@ def _references(value: object) -> Iterator[IfRef]:
 
 
 class Setting:
-    """What an end property (kokofast.ends) is set to, and what it is before.
+    """The new and the present setting of an end property (kokofast.ends).
 
     Args:
         name: The property.
         value: The new setting. It may be an IfRef.
         before: The present setting.
-        changes: Returns what changes, as the file has it. Only a dry run asks.
-        restarts: Whether the kernel sets the interface, which is up, down and up again.
+        changes: Returns what changes, in the form of the file, for a dry run.
+        restarts: Whether the kernel sets the interface down and up again.
     """
 
     __slots__ = ("before", "changes", "name", "restarts", "value")
@@ -207,12 +207,12 @@ class ConfigureEnd:
 
     @property
     def namespaces(self) -> tuple[int, ...]:
-        """That of the interface."""
+        """Return that of the interface."""
         return (self.interface.ns,)
 
     @property
     def requires(self) -> tuple[IfRef, ...]:
-        """Those that properties refer to."""
+        """Return those that properties refer to."""
         return tuple(one.value for one in self.change.properties if isinstance(one.value, IfRef))
 
 
@@ -246,7 +246,7 @@ class Mirror:
 
     @property
     def namespaces(self) -> tuple[int, ...]:
-        """That of both interfaces."""
+        """Return that of both interfaces."""
         return (self.source.ns,)
 
 
@@ -259,7 +259,7 @@ class AddMirror(Mirror):
 
     @property
     def requires(self) -> tuple[IfRef, ...]:
-        """What is mirrored."""
+        """Return the interface that is mirrored."""
         return (self.source,)
 
 
@@ -297,7 +297,7 @@ class ConfigureNode(NodeOperation):
 class SetAside(NamespaceOperation):
     """Give an interface that is to be deleted another name, so that a new one can have its name.
 
-    It gets the group of interfaces that are being deleted. title and place are of its link, which has left the
+    It gets the group of interfaces that are being deleted. title and place are those of its link, which has left the
     topology.
     """
 

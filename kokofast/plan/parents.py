@@ -21,8 +21,8 @@ LOOPBACK_IFINDEX = 1
 HARMLESS_MASTERS = ("vrf", "")
 
 
-class Standing:
-    """An index of the links whose parent is in a namespace, by what they conflict with.
+class Children:
+    """The interfaces whose parent is in a namespace, indexed by what they conflict with.
 
     elsewhere has those that are in other namespaces, with their titles.
     """
@@ -57,16 +57,16 @@ def _tag(kind: Kind, data: Mapping[str, object]) -> tuple[object, ...]:
     return kind.name, is_ipv6, *(data.get(name) for name in kind.tag)
 
 
-def obstacle(link: Link, carrier: Interface, standing: Standing) -> tuple[str, str] | None:
+def obstacle(link: Link, carrier: Interface, children: Children) -> tuple[str, str] | None:
     """Return (field, sentence) for what prevents a new link on its existing parent; None for nothing.
 
-    standing is the index of the parent's namespace.
+    children is the index of the parent's namespace.
     """
     kind = KINDS[link.kind]
     data = kind.create(link, ({},), carrier.ifindex)["linkinfo"]["data"]  # type: ignore[index]
     if kind.tag:
         is_tunnel = bool(kind.overhead(link))  # tags of tunnels are unique in a namespace, others on their parent
-        other = standing.tagged.get((*_tag(kind, data), None if is_tunnel else carrier.ifindex))
+        other = children.tagged.get((*_tag(kind, data), None if is_tunnel else carrier.ifindex))
         if other is None:
             return None
         what = kind.field_of(kind.tag[0])
@@ -76,19 +76,19 @@ def obstacle(link: Link, carrier: Interface, standing: Standing) -> tuple[str, s
         return None
     if carrier.ifindex == LOOPBACK_IFINDEX:
         return "parent", f"a loopback interface cannot be the parent of a {link.kind}"
-    master = standing.by_index.get(carrier.master)
+    master = children.by_index.get(carrier.master)
     if master is not None and master.kind not in HARMLESS_MASTERS:
         return "parent", (
             f"{carrier.ifname} is a port of the {master.kind} {master.ifname}, and cannot be the parent of a "
             f"{link.kind}: use {master.ifname}, or take {carrier.ifname} out of it "
             f"(ip link set {carrier.ifname} nomaster)"
         )
-    for name, other in standing.by_kind.get(carrier.ifindex, {}).items():
+    for name, other in children.by_kind.get(carrier.ifindex, {}).items():
         if name != link.kind:
             return "parent", f"{carrier.ifname} is the parent of the {name} {other}, and cannot have a {link.kind}, too"
     is_alone = kind.alone(data)
     beside = (
-        standing.by_kind.get(carrier.ifindex, {}).get(link.kind) if is_alone else standing.alone.get(carrier.ifindex)
+        children.by_kind.get(carrier.ifindex, {}).get(link.kind) if is_alone else children.alone.get(carrier.ifindex)
     )
     if beside is None:
         return None

@@ -57,7 +57,7 @@ class Plan:
         problems: Why the topology cannot be applied.
         conflicts: Those of the problems that --replace solves.
         replaced: By the numbers of links that are replaced what differs, as the file has it.
-        rest: What the operations would be without the problems.
+        rest: The operations of a plan without the links that have problems.
         notes: Lines for the user.
     """
 
@@ -128,7 +128,7 @@ class Situation:
         boot: The kernel's boot id; see ownership.first_address().
         nsids: The nsid of the second namespace in the first (None: it has none), if asked for.
         elsewhere: For each namespace the interfaces in others, with titles, whose parents are in it.
-        leaving: What gives interfaces other names first; observed has them by those.
+        leaving: Operations that rename interfaces first; observed has the new names.
     """
 
     __slots__ = ("boot", "elsewhere", "leaving", "nsids", "observed", "places", "routers")
@@ -155,7 +155,7 @@ class Situation:
 
 
 def parents_elsewhere(topology: Topology, situation: Situation) -> tuple[set[tuple[int, int]], set[int]]:
-    """Return what has to be asked about parents.
+    """Return the namespaces to look up for parents.
 
     Returns:
         (namespace, namespace of the parent) of existing links whose parent is in another one by the file: an ifindex
@@ -188,14 +188,14 @@ def nodes_of(topology: Topology) -> dict[str, Node]:
 
 
 def sets_nodes(topology: Topology) -> bool:
-    """Whether the topology sets anything in the namespaces of nodes beside their links."""
+    """Whether the topology sets addresses of loopbacks, routes or sysctls."""
     return topology.routing is not None or any(
         node.addresses or node.routes or node.sysctls for node in topology.nodes.values()
     )
 
 
 def nodes_to_look_at(topology: Topology, situation: Situation) -> list[int]:
-    """Return the namespaces in which more than links has to be looked at: the lab sets something there, or has."""
+    """Return the namespaces of which to read routes and the like: the lab sets some there, or has set some."""
     is_set = sets_nodes(topology)
     numbers = dict.fromkeys(situation.places[name] for name in topology.nodes)
     return [

@@ -1,4 +1,4 @@
-"""The interfaces as they will be after the plan, as far as it is made."""
+"""The interfaces as they will be after the plan that has been made so far."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from kokofast.plan.observed import Interface
     from kokofast.plan.operations import AddMirror, IfRef
-    from kokofast.plan.parents import Standing
+    from kokofast.plan.parents import Children
     from kokofast.plan.plan import Situation
     from kokofast.topology.model import Link
 
@@ -35,7 +35,7 @@ class Prospect:
     def __init__(self, situation: Situation) -> None:
         self.situation = situation
         self.ends: list[PlannedEnd] = []
-        self._standing: dict[int, Standing] = {}
+        self._children: dict[int, Children] = {}
         self._altnames: dict[int, dict[str, str]] = {}
         self._ready: dict[tuple[int, str], int] = {}
         self._mtus: dict[tuple[int, str], int | None] = {}
@@ -54,13 +54,13 @@ class Prospect:
             self._altnames[ns] = {name: item.ifname for item in interfaces for name in item.altnames}
         return self._altnames[ns]
 
-    def standing(self, ns: int) -> Standing:
+    def children(self, ns: int) -> Children:
         """Return an index of the interfaces in a namespace that may conflict with new ones."""
-        if ns not in self._standing:
-            from kokofast.plan.parents import Standing  # needed for links with parents only
+        if ns not in self._children:
+            from kokofast.plan.parents import Children  # needed for links with parents only
 
-            self._standing[ns] = Standing(self.situation.observed[ns], self.situation.elsewhere.get(ns, ()))
-        return self._standing[ns]
+            self._children[ns] = Children(self.situation.observed[ns], self.situation.elsewhere.get(ns, ()))
+        return self._children[ns]
 
     def exists(self, reference: IfRef) -> bool:
         """Whether the interface exists or is planned."""

@@ -223,7 +223,7 @@ class _LinkPlanner:
             if parent is not None and carrier is not None:
                 from kokofast.plan.parents import obstacle  # needed for links with parents only
 
-                reason = obstacle(link, carrier, self.prospect.standing(parent.ns))
+                reason = obstacle(link, carrier, self.prospect.children(parent.ns))
                 if reason is not None:
                     self._problem(link.where(reason[0]), reason[1])
             self._create(number, link, references, parent, alias)

@@ -87,7 +87,7 @@ class Properties:
 
 
 def _left(end: End, interface: Interface | None) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield the properties that the end has, and that have left the file."""
+    """Yield the properties that have left the file, but that the end still has."""
     more = interface.more if interface is not None else {}
     for name, attribute in ATTRIBUTES.items() if more else ():
         if attribute in more and name not in end.properties and ENDS[name].leaves:
@@ -95,7 +95,7 @@ def _left(end: End, interface: Interface | None) -> Iterator[tuple[str, dict[str
 
 
 def values_of(found: Property, setting: object, name_of: Callable[[Any], str]) -> dict[str, object]:
-    """Return a setting as the file has it, by field; what it has not is absent."""
+    """Return a setting by field, in the form of the file, without fields that have no value."""
     shown: Any = found.shown(setting, name_of)
     values: Mapping[str, object] = shown if found.fields else {found.field.name: shown}
     return {
@@ -113,7 +113,7 @@ def _changes(found: Property, before: object, wanted: object, name_of: Callable[
 
 
 def add_to_steps(settings: Sequence[Setting], steps: Sequence[Step], end: End, interface: Interface) -> None:
-    """Put the changes of an existing end into their stages."""
+    """Add the changes of an existing end to their stages."""
     ours = tuple(item for item, is_ours in interface.addresses.items() if is_ours and item.family == AF_INET6)
     for one in settings:
         change, undo = steps[ENDS[one.name].stage]
@@ -122,7 +122,7 @@ def add_to_steps(settings: Sequence[Setting], steps: Sequence[Step], end: End, i
         if interface.txqlen == 0:  # a new qdisc makes it 1000
             undo.attributes = {**undo.attributes, "txqlen": 0}
             change.attributes = {**change.attributes, **({"txqlen": 0} if end.txqlen == 0 else {})}
-        if one.restarts:  # see compare.difference() on interfaces that go down
+        if one.restarts:  # an interface that goes down loses them: see diff.difference()
             change.add += ours
             undo.add += ours
 

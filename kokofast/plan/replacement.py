@@ -42,7 +42,7 @@ class OldLink:
         ends: Its interfaces with their namespaces.
         parent: Its parent interface, None for a kind without.
         link: The number of a link in the file that comes in its place.
-        depth: On how many other replaced links it is.
+        depth: How many replaced links are below it.
     """
 
     __slots__ = ("depth", "ends", "link", "parent")
@@ -223,7 +223,7 @@ class Replacement:
         self.problems.append(Problem(self.where(old), f"{title} is not replaced: {fact}; {cure}"))
 
     def finish(self) -> None:
-        """Sort the links, and report what the situation shows to be in the way of their replacement."""
+        """Sort the links, and report what prevents their replacement."""
         for old in self.old:
             old.depth = self._depth_of(old)
         self.old.sort(key=lambda old: old.depth)
@@ -257,7 +257,7 @@ class Replacement:
             self.report(old, ns, interface, f"{title}, to which the file gives no such master, is a port of it", cure)
 
     def _report_losses(self, old: OldLink, ns: int, interface: Interface) -> None:
-        """Report what an end keeps though the file does not have it: its master, and alternative names."""
+        """Report a master and alternative names that the file does not give an end, and that would be lost."""
         if (ns, interface.ifname) not in self._in_file:
             return
         if interface.master and self._property(ns, interface.ifname, "master") is None:
@@ -316,7 +316,7 @@ class Replacement:
                     yield ns, mirror
 
     def without(self) -> Situation:
-        """Return what is there when the links have been deleted."""
+        """Return what is in the namespaces without the replaced links."""
         before = self.situation
         observed = [self._namespace_without(ns, item) for ns, item in enumerate(before.observed)]
         after = Situation(before.places, observed, before.boot, before.nsids)
@@ -347,7 +347,7 @@ class Replacement:
         return Namespace(namespace.identity, there, namespace.loopback_alias, mirrors)
 
     def router_without(self, ns: int, router: Router) -> Router:
-        """Return what is set in a namespace when the interfaces have gone."""
+        """Return the routes and sysctls of a namespace without the replaced interfaces."""
         names = set(self._gone.get(ns, {}).values())
         if not names:
             return router
@@ -363,7 +363,7 @@ class Replacement:
         return found
 
     def lost_routes(self, ns: int) -> tuple[Routes, Routes]:
-        """Return the routes of a namespace that go, or change; and what is left of those that change."""
+        """Return the routes of a namespace that are deleted or changed, and what is left of the changed ones."""
         router = self.routers.get(ns) or self.situation.routers.get(ns) or Router()
         left = self.router_without(ns, router).routes
         lost = {goal: hops for goal, hops in router.routes.items() if left.get(goal) != hops}
@@ -376,7 +376,7 @@ class Replacement:
         return {path: value for path, value in router.sysctls.items() if path not in left}
 
     def settle(self, plan: Plan) -> None:
-        """Put it into the plan that was made without the links."""
+        """Add the replacement to the plan that was made without the links."""
         plan.problems += self.problems
         for number in self._groups:
             if plan.actions[number] == CREATE:
@@ -407,7 +407,7 @@ def _is_stacked(interface: Interface) -> bool:
 
 
 def _device_in(words: str) -> str:
-    """Return the interface in a Router's words on a route."""
+    """Return the interface in the text of a route in a Router."""
     parts = words.split()
     return parts[parts.index("dev") + 1] if "dev" in parts[:-1] else ""
 

@@ -69,7 +69,7 @@ class Paths:
     """The routes of a lab, by the number of the namespace.
 
     Neighbours are the ends of one link, or of one LAN, that reach each other's address. A network that several
-    namespaces are in is reached by the nearest of them. Link-local networks are no one's goal.
+    namespaces are in is reached by the nearest of them. No route leads to a link-local network.
 
     Args:
         links: The ends of each link or LAN: the namespace, the end, and what it costs to send from there.
@@ -107,7 +107,7 @@ class Paths:
                     self.forwards.setdefault(ns, []).append(family)
 
     def _edges(self, links: Iterable[Ends], family: int) -> tuple[Edges, Counter[int]]:
-        """Return who sends to whom, and how many interfaces with an address each namespace has.
+        """Return the edges of the graph, and how many interfaces with an address each namespace has.
 
         A LAN has a number below 0, so that there are as many edges as ends, not as many as pairs. To send into it costs
         what the end says, and out of it nothing.

@@ -161,7 +161,7 @@ class _Builder:
         check_ipv6(self._nodes.table.values(), links, identities, self._note)
         if any(end.mirror is not None for link in links for end in link.ends):
             self._problems += check_mirrors(links, identities)
-        if len(links) == len(self._links):  # else a route may leave by an end that is not there
+        if len(links) == len(self._links):  # otherwise a route may use an end that does not exist
             check_routes(self._nodes.table.values(), links, identities, self._note)
         return Topology(self._name, self._nodes.table, tuple(links), self._routing())
 

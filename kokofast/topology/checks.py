@@ -85,7 +85,7 @@ def _check_ends(link: Link, report: Report) -> None:
             wrong = ENDS[name].contradiction(end, value)
             if wrong is not None:
                 place = end.where(wrong[0])
-                if end is link.ends[0] or place != link.ends[0].where(wrong[0]):  # else it is said already
+                if end is link.ends[0] or place != link.ends[0].where(wrong[0]):  # otherwise it was reported before
                     report(place, wrong[1])
         if end.mtu is not None and end.mtu < IPV6_MIN_MTU:
             for address in end.addresses:

@@ -45,7 +45,7 @@ class Flows:
         self._copies: dict[Point, list[Copy]] = {}
         # point, the tag that passes or ANY -> (next point, the tag of frames there or ANY: the same)
         self._edges: dict[State, list[tuple[Point, Hashable]]] = {}
-        self._standing: dict[Place, list[Place]] = {}  # parent -> children that reach each other
+        self._children: dict[Place, list[Place]] = {}  # parent -> children that reach each other
         self._ports: dict[Place, list[Place]] = {}  # bridge -> ports
         self._tagged: dict[Hashable, list[tuple[Place, Place]]] = {}  # tag -> (interface, parent)
         self._remotes: list[tuple[Place, Hashable, bytes]] = []
@@ -70,7 +70,7 @@ class Flows:
         self._edge((*bridge, "out"), (*port, "out"))
         self._ports.setdefault(bridge, []).append(port)
 
-    def stands_on(
+    def has_parent(
         self, place: Place, parent: Place, kind: str, data: Mapping[str, object], remotes: Iterable[bytes] = ()
     ) -> None:
         """Add an interface with a parent; data is the link kind's, remotes are the other ends of a tunnel."""
@@ -79,7 +79,7 @@ class Flows:
             self._edge((*place, "out"), (*parent, "out"))
             self._edge((*parent, "in"), (*place, "in"), None)
             if of_kind.reaches_siblings(data):
-                self._standing.setdefault(parent, []).append(place)
+                self._children.setdefault(parent, []).append(place)
             return
         tag = kind, *(data.get(name) for name in of_kind.tag)
         self._tagged.setdefault(tag, []).append((place, parent))
@@ -113,7 +113,7 @@ class Flows:
 
     def _finish(self, addresses: Mapping[bytes, set[Hashable]]) -> None:
         """Add the edges that depend on all interfaces."""
-        for parent, places in self._standing.items():
+        for parent, places in self._children.items():
             self._to_others(places, parent)
         for bridge, ports in self._ports.items():
             self._to_others(ports, (bridge, "ports"), "in", "out", gives=ANY)
@@ -253,7 +253,7 @@ def add_links(flows: Flows, links: Iterable[Link], namespaces: Mapping[str, Hash
             given = link.options.get("remote")
             hosts = given if isinstance(given, tuple) else () if given is None else (given,)
             remotes = [host.packed for host in hosts]
-            flows.stands_on(places[0], (namespaces[parent[0]], parent[1]), link.kind, linkinfo["data"], remotes)  # type: ignore[index]
+            flows.has_parent(places[0], (namespaces[parent[0]], parent[1]), link.kind, linkinfo["data"], remotes)  # type: ignore[index]
         for end, place in zip(link.ends, places, strict=True):
             master = (place[0], end.properties.get("master"))
             if master in bridges:

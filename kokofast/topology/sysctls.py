@@ -39,7 +39,7 @@ def name_of(path: str) -> str:
 
 
 def parse_sysctls(given: Mapping[str, int | str], complain: Callable[[str, str], None]) -> dict[str, str] | None:
-    """Return path -> value; None after a complaint."""
+    """Return path -> value; None after reporting a problem."""
     from kokofast.topology.problems import step
 
     found: dict[str, str] = {}

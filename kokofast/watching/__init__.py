@@ -1,1 +1,1 @@
-"""Keeping a lab at what its file says, the pure part: what a notification means, what to look at, when to leave off."""
+"""The decisions of a watch: what a notification means, what to look at, what to leave alone for a while. Pure."""

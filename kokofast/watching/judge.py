@@ -42,7 +42,7 @@ class Change(NamedTuple):
 
 
 def groups_for(topology: Topology) -> tuple[int, ...]:
-    """Return the multicast groups that tell of changes in what the topology sets."""
+    """Return the multicast groups with the changes of what the topology sets."""
     found: tuple[int, ...] = groups.ALWAYS
     if any(end.properties or end.mirror is not None for one in topology.links for end in one.ends):
         found += groups.OF_QUEUES
@@ -92,11 +92,11 @@ class Judge:
         for nsid, type, flags, body in kept:
             try:
                 self._judge(nsid, type, flags, body, verdicts)
-            except DecodeError:  # a look will tell
+            except DecodeError:  # the next look shows it
                 for node in self.nodes_of(nsid) if nsid is not None else ():
                     verdicts[node] = [Change(node, "", "changed")]
         found = list(dict.fromkeys(change for changed in verdicts.values() for change in changed))
-        # Addresses and qdiscs go with their interface.
+        # Addresses and qdiscs are deleted with their interface.
         gone = {(change.node, change.ifname) for change in found if change.what == DELETED}
         return [change for change in found if change.what == DELETED or (change.node, change.ifname) not in gone]
 

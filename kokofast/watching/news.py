@@ -1,4 +1,4 @@
-"""What a watch has heard since it last looked."""
+"""The events that a watch has received since its last look."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
 from kokofast.wire.message import split
 from kokofast.wire.netns import RTM_DELNSID, RTM_NEWNSID
 
-# Messages: more than the interfaces of a large lab. Anybody in a namespace can bring them about.
+# Messages: more than the interfaces of a large lab. Anybody in a namespace can cause them.
 KEPT_MAX = 200_000
 
 

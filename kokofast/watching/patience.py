@@ -1,4 +1,4 @@
-"""When to leave off: what others change again and again, and what the kernel refuses."""
+"""Choose what to leave alone for a while: what others change again and again, and what the kernel refuses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Patience:
             record.place, record.pauses = place, 0
             record.times.clear()
         if record.pauses and now - record.until > 2 * FIGHT_PAUSES[min(record.pauses, len(FIGHT_PAUSES)) - 1]:
-            record.pauses = 0  # it was at peace for long
+            record.pauses = 0  # nothing has changed it for long
         record.times.append(now)
         if len(record.times) < MOST or now - record.times[0] > WITHIN:
             return None
@@ -79,7 +79,7 @@ class Patience:
         return thing in self._records and self._records[thing].failures > 0
 
     def forgive_failures(self, things: Iterable[str]) -> None:
-        """Have failed things tried again at once: their nodes are others now."""
+        """Retry failed things at once: their nodes have other namespaces now."""
         for thing in things:
             if self.has_failed(thing):
                 self._paused.pop(thing, None)

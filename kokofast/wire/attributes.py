@@ -4,7 +4,7 @@ Layout (include/uapi/linux/netlink.h): ``struct nlattr { __u16 nla_len; __u16 nl
 the payload, padded to 4 bytes. nla_len counts header and payload, not the padding. The two top bits of nla_type are
 flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
 
-A mapping of names to values stands for a list of attributes:
+A mapping of names to values represents a list of attributes:
 
 =========  =============================================================================================
 codec      Python value
@@ -188,7 +188,7 @@ class Attr:
 
 
 class Table:
-    """The attributes that may stand together.
+    """The attributes of one level of a message.
 
     Args:
         name: For messages.

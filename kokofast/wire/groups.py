@@ -1,4 +1,4 @@
-"""Multicast groups of rtnetlink, which tell of changes.
+"""Multicast groups of rtnetlink, which carry notifications of changes.
 
 Source: enum rtnetlink_groups in include/uapi/linux/rtnetlink.h.
 """

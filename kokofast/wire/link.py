@@ -1,7 +1,7 @@
 """RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK: the link tables.
 
 Source: include/uapi/linux/if_link.h, rtnetlink.h (struct ifinfomsg), veth.h; policies ifla_policy and ifla_info_policy
-in net/core/rtnetlink.c. Only what we send or read has a line; the rest is kept as unknown.
+in net/core/rtnetlink.c. The tables have what we send or read; decode() keeps other attributes as bytes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LINKINFO = Table(
         "kind": Attr(1, STRING),
         "data": Attr(2, NEST, select="kind", tables=INFO_DATA),
         "slave_kind": Attr(4, STRING),
-        "slave_data": Attr(5, BYTES),  # of a port of a bridge PORT, with much else
+        "slave_data": Attr(5, BYTES),  # for a port of a bridge: the attributes of PORT, and many others
     },
 )
 
@@ -83,7 +83,7 @@ LINK = Table(
     },
 )
 
-# The other end is a whole link message, so this table stands here and not beside those of the other kinds.
+# The other end is a whole link message, so this table is here and not with those of the other kinds.
 VETH = Table("veth", {"peer": Attr(1, NEST, Table("peer", LINK.rows, header=IFINFOMSG))})
 
 INFO_DATA["veth"] = VETH

@@ -1,6 +1,6 @@
 """What IFLA_INFO_DATA holds, by IFLA_INFO_KIND: one table a link kind. Source: include/uapi/linux/if_link.h.
 
-veth stands in link.py: its data holds a whole link message.
+veth is in link.py: its data holds a whole link message.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ _ERRNO = struct.Struct("=i")
 HEADER_SIZE = NLMSGHDR.size
 MAX_ERRNO = 4095  # include/linux/err.h: no error number is larger
 
-# What stands after struct nlmsghdr, by message type: one line each.
+# What follows struct nlmsghdr, by message type: one line each.
 FORMATS: dict[int, tuple[Header, Table]] = {
     **dict.fromkeys(link.TYPES, (link.IFINFOMSG, link.LINK)),
     addr.RTM_NEWADDR: (addr.IFADDRMSG, addr.ADDR),
@@ -128,7 +128,7 @@ class Request:
         believe: Whether to accept a dump that changed while it was read (NLM_F_DUMP_INTR), given it and the attempt
             before it (None: there was none). Without believe no such dump is accepted.
 
-    ``body``: what stands behind struct nlmsghdr, where a caller has encoded it. It goes before header and attributes.
+    ``body``: what follows struct nlmsghdr, where a caller has encoded it. It is used in place of header and attributes.
     """
 
     __slots__ = ("_dump", "attributes", "believe", "body", "flags", "header", "only", "rows", "type", "where")
@@ -219,7 +219,7 @@ class KernelError(Exception):
 
 
 def encode_body(request: Request, resolve: Resolve | None, known: dict[int, bytes] | None = None) -> bytes:
-    """Encode what stands behind struct nlmsghdr.
+    """Encode what follows struct nlmsghdr.
 
     Args:
         request: The request.

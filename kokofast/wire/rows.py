@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Row = tuple[Any, ...]
 
 MAX_FORMATS = 64  # of a kind of rows; the routes of a lab have a handful
-_NOTHING = (None,)  # stands for attributes that a message has not
+_NOTHING = (None,)  # marks attributes that a message does not have
 
 
 class Rows:
@@ -32,7 +32,7 @@ class Rows:
 
     Args:
         type: nlmsg_type of the answers, one of all_formats().
-        names: The attributes. What a message has not is None.
+        names: The attributes. An attribute that a message does not have is None.
     """
 
     def __init__(self, type: int, *names: str) -> None:

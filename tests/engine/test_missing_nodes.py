@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from kokofast.engine.failures import failures_of_bereft
+from kokofast.engine.failures import failures_of_dependents
 from kokofast.engine.groundwork import leave_out
 from kokofast.engine.snapshot import Survey
 from kokofast.plan.observed import Namespace
@@ -129,8 +129,8 @@ def test_a_long_stack_is_left_out() -> None:
 def test_what_goes_with_a_refused_link_is_one_error_with_its_position() -> None:
     topology = lab([{"endpoints": [f"a:x{number}", f"b:x{number}"]} for number in range(9)])
     applied: Any = SimpleNamespace(topology=topology)
-    assert failures_of_bereft(applied, set()) == []
-    (told,) = failures_of_bereft(applied, {7, 3, 4})
+    assert failures_of_dependents(applied, set()) == []
+    (told,) = failures_of_dependents(applied, {7, 3, 4})
     assert (told.source, told.message) == (
         "$.links[3]",
         "a:x3--b:x3: its parent, or what it mirrors, was not made; the same is true of 2 more links",

@@ -224,7 +224,7 @@ def test_a_mirror_costs_the_same_among_many(shape: str) -> None:
             for number in range(count):
                 for node in "ab":
                     data = {"id": number, "protocol": 0x8100}
-                    flows.stands_on((node, f"v{number}"), (node, "e0"), "vlan", data)
+                    flows.has_parent((node, f"v{number}"), (node, "e0"), "vlan", data)
                 flows.copies(("a", "up0"), "ingress", ("a", f"v{number}"), "a mirror")
         with Steps() as steps:
             assert flows.loops({}) == []
