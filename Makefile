@@ -1,10 +1,10 @@
 # The few commands one needs in a checkout. `make` alone lists them.
 #
-#   make test ROOM=plan      the tests of one folder of tests/; TESTS='-k name -x' goes to pytest
+#   make test FOLDER=plan    the tests of one folder of tests/; TESTS='-k name -x' goes to pytest
 #   make bench               kokofast beside the floor in C, 200 links, some seconds (as root)
 
 PYTHON ?= .venv/bin/python
-ROOM ?=
+FOLDER ?=
 TESTS ?=
 
 .PHONY: help setup lint format test all guest fuzz bench
@@ -24,8 +24,8 @@ format:  ## Format, and sort imports
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
 
-test:  ## The tests, or those of one folder: make test ROOM=plan
-	$(PYTHON) -m pytest -q tests/$(ROOM) $(TESTS)
+test:  ## The tests, or those of one folder: make test FOLDER=plan
+	$(PYTHON) -m pytest -q tests/$(FOLDER) $(TESTS)
 
 all:  ## Everything CI does for one interpreter
 	python3 tests/run.py

@@ -113,12 +113,12 @@ def test_the_commands_that_install_work(tmp_path: Path) -> None:
 def test_the_commands_for_contributors_work() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     script, _ = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    assert script == "make setup\nmake lint\nmake test ROOM=plan\n"
+    assert script == "make setup\nmake lint\nmake test FOLDER=plan\n"
     targets = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for command in re.findall(r"`make ([a-z]+)", text):
         assert f"{command}\t" in targets
     python = f"PYTHON={sys.executable}"
-    for command in (["make", "setup"], ["make", python, "lint"], ["make", python, "test", "ROOM=plan"]):
+    for command in (["make", "setup"], ["make", python, "lint"], ["make", python, "test", "FOLDER=plan"]):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 

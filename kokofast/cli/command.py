@@ -144,7 +144,7 @@ def need_capabilities(*, looks_only: bool = False) -> None:
 
     missing = missing_capabilities(TO_LOOK if looks_only else TO_WIRE)
     if missing:
-        sandbox = "" if os.geteuid() == 0 else "; 'batch FILE --sandbox' works without, in namespaces of its own"
+        sandbox = "" if os.geteuid() == 0 else "; 'batch FILE --sandbox' works without them, in namespaces of its own"
         raise CommandError(FAILED, lacking(missing) + sandbox)
 
 

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 EXIT_CODES = """\
-exit codes: 0 done, or nothing to do; 1 failed, everything this run made was taken back; 2 usage, an invalid file, or
-one that does not fit this machine, nothing was touched; 3 partly done: some links failed with --keep-going, or
-something could not be taken back, or removed, or all was done but the result or the trace could not be written; 4 with
---dry-run --exit-code: there is something to change; others: the sandbox's command"""
+exit codes: 0 done, or nothing to do
+            1 failed; everything that this run made was taken back
+            2 wrong usage, an invalid file, or one that does not fit this machine; nothing was touched
+            3 partly done: links failed with --keep-going, something could not be taken back or removed,
+              or the result or the trace could not be written
+            4 with --dry-run --exit-code: there is something to change
+            other codes are those of the sandbox's command; README.md has more on watch and play"""
 
 
 _Commands = argparse._SubParsersAction
@@ -175,31 +178,27 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     batch.add_argument(
         "--prune",
         action="store_true",
-        help="remove the lab's links that are not in FILE any more, and such namespaces, when all else has succeeded",
+        help="when all else has succeeded, remove links and namespaces of the lab that are not in FILE any more",
     )
     batch.add_argument(
         "--replace",
         action="store_true",
-        help="delete links of the lab that cannot be changed in place, and make them anew",
+        help="delete links of the lab that cannot be changed in place, and make them again",
     )
     batch.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
     batch.add_argument(
         "--keep-going",
         action="store_true",
-        help="keep the links that work when the kernel refuses others, or their nodes are missing (exit 3)",
+        help="go on without links that the kernel refuses, or whose nodes are missing (exit 3)",
     )
-    batch.add_argument(
-        "--jobs", type=positive, metavar="N", help="worker threads (default: chosen by the size of the work)"
-    )
-    batch.add_argument(
-        "--trace", metavar="FILE", help="write what was done when, for chrome://tracing or ui.perfetto.dev"
-    )
+    batch.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: chosen by measuring)")
+    batch.add_argument("--trace", metavar="FILE", help="write a trace for chrome://tracing or ui.perfetto.dev")
     _add_runtime_timeout(batch)
     batch.add_argument(
         "--sandbox",
         action="store_true",
-        help="work without root in own namespaces, which are gone at the end; "
-        "-- CMD... is run in them once the links are up, and its exit code returned",
+        help="work without root, in new namespaces that end with the run; "
+        "-- CMD... is run in them when the links are up, and its exit code returned",
     )
     _add_output(batch)
 
@@ -212,7 +211,7 @@ def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     destroy.add_argument(
         "--force",
         action="store_true",
-        help="also when links of another lab go with it: those in a namespace that the lab made, or on its links",
+        help="also delete links of other labs that are in a namespace of this lab, or on its links",
     )
     destroy.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 64)")
     _add_output(destroy)
@@ -225,7 +224,7 @@ def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     watch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
     watch.add_argument("--create", action="store_true", help="make network namespaces that are missing")
     watch.add_argument("--prune", action="store_true", help="also remove the lab's links that are not in FILE any more")
-    watch.add_argument("--once", action="store_true", help="end as soon as all is as FILE says (exit 3: it is not)")
+    watch.add_argument("--once", action="store_true", help="exit as soon as all is as FILE says; exit 3 if it is not")
     watch.add_argument(
         "--wait", type=seconds, metavar="SECONDS", help="with --once: how long to wait for nodes that are not there yet"
     )
@@ -266,29 +265,29 @@ def _fill_play(play: Parser) -> None:
     )
     play.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
     play.add_argument("--create", action="store_true", help="make network namespaces that are missing")
-    play.add_argument("--speed", type=factor, default=1.0, metavar="N", help="seconds of the timeline in a second (1)")
+    play.add_argument("--speed", type=factor, default=1.0, metavar="N", help="play N times as fast (1)")
     play.add_argument(
         "--from",
         dest="start",
         type=moment,
         default=0.0,
         metavar="SECONDS",
-        help="begin at this time of the timeline: what is before is done at once",
+        help="begin at this time of the timeline; earlier epochs are done at once",
     )
     play.add_argument("--until", type=moment, metavar="SECONDS", help="end at this time of the timeline")
-    play.add_argument("--loop", action="store_true", help="begin again at the end, with the lab as FILE has it")
+    play.add_argument("--loop", action="store_true", help="start again at the end, with the lab as FILE has it")
     play.add_argument("--dry-run", action="store_true", help="check the whole timeline, print it, and touch nothing")
     play.add_argument(
         "--on-error",
         choices=("stop", "continue"),
         default="stop",
-        help="what to do after an epoch that cannot be done, and is taken back (stop)",
+        help="what to do after an epoch that failed and was taken back (stop)",
     )
     play.add_argument(
         "--late",
         choices=("skip", "all"),
         default="skip",
-        help="when it falls behind: go to the newest state in one step (skip), or do all epochs in order (all)",
+        help="when play falls behind: skip to the newest state (the default), or do all epochs in order",
     )
     play.add_argument("--destroy", action="store_true", help="remove the lab at the end")
     play.add_argument(
@@ -302,17 +301,17 @@ def _fill_play(play: Parser) -> None:
 
 
 def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    validate = _add(commands, "validate", "print what is wrong with FILE, or nothing; touches nothing")
+    validate = _add(commands, "validate", "print the errors of FILE, if there are any; touch nothing")
     validate.add_argument("file", metavar="FILE", help=FILE_HELP)
     validate.add_argument("--name", metavar="LAB", help="the lab's name")
-    schema = _add(commands, "schema", "print the JSON Schema of links.json, or of what kokofast prints and reads else")
+    schema = _add(commands, "schema", "print the JSON Schema of a file that kokofast reads or prints")
     schema.add_argument(
         "of",
         nargs="?",
         choices=("file", "result", "events", "timeline", "played"),
         default="file",
-        help="result: what --format json prints; events: what watch prints; timeline: a line that play reads; "
-        "played: one that it prints",
+        help="file: links.json (the default); result: what --format json prints; events: what watch prints; "
+        "timeline: a line that play reads; played: a line that play prints",
     )
 
 
@@ -337,12 +336,12 @@ def _add_walker(walker: Parser) -> None:
     add("--planes", type=positive, required=True, metavar="P", help="orbital planes")
     add("--satellites", type=positive, required=True, metavar="N", help="satellites in each plane")
     add("--altitude", type=number, required=True, metavar="KM", help="kilometres above the equator")
-    add("--inclination", type=number, required=True, metavar="DEGREES", help="of the planes to the equator")
+    add("--inclination", type=number, required=True, metavar="DEGREES", help="of the planes, against the equator")
     add("--phasing", type=whole, default=0, metavar="F", help="the F of i:T/P/F, from 0 to P - 1 (0)")
-    add("--pattern", choices=("delta", "star"), default="delta", help="planes all around the Earth, or half (delta)")
+    add("--pattern", choices=("delta", "star"), default="delta", help="planes spread over 360 or 180 degrees (delta)")
     add("--ground", action="append", default=[], metavar="NAME:LAT:LON", help="a ground station; may be repeated")
-    add("--elevation", type=number, default=25.0, metavar="DEGREES", help="the least that stations see (25)")
+    add("--elevation", type=number, default=25.0, metavar="DEGREES", help="stations see what is higher than this (25)")
     add("--rate", metavar="RATE", help="the rate of each link, such as 1gbit")
-    add("--timeline", type=seconds, metavar="SECONDS", help="print the changes of this time, not the topology")
+    add("--timeline", type=seconds, metavar="SECONDS", help="print the changes within this time, not the topology")
     add("--step", type=seconds, metavar="SECONDS", help="with --timeline: the time between two changes (1)")
     _add_subnet(walker)

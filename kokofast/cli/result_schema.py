@@ -91,7 +91,7 @@ STEPS = {
             "before": ANY,
             "after": ANY,
         },
-        doc="a field of an interface; null is none: an address that comes has before null, one that goes after null",
+        doc="a field of an interface. before is null for a new address, after is null for a removed one",
     ),
 }
 

@@ -277,7 +277,7 @@ class CriRuntime:
             facts = json.loads(info["info"])
             return int(facts["pid"]), str(facts.get("sandboxID", ""))
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
-            raise ResolveError(f"{self.title} does not tell the process of container {quote(called)}") from None
+            raise ResolveError(f"{self.title} does not give the process of container {quote(called)}") from None
 
 
 def _is_short(data: bytes) -> bool:

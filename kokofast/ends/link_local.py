@@ -83,7 +83,7 @@ class LinkLocals(Property):
         """Report an interface that gets IPv6 in the same run, by another MTU."""
         present = view.present("link_local")
         if present is not None and present.mode is None and view.mtu() >= IPV6_MIN_MTU:
-            yield "link_local", "it is there without IPv6, and cannot have this before it has that; destroy it first"
+            yield "link_local", "it exists without IPv6, which link_local needs; destroy the link first"
 
     def present(self, shown: object) -> LinkLocal | None:
         """Return the setting; None if ops.link_local has not read it."""

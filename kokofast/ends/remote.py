@@ -32,7 +32,7 @@ class Remotes(Property):
         if any(len(host) != len(value[0].packed) for host in view.present("remote") or ()):
             yield (
                 "remote",
-                "it is there for remotes of the other IP version, which batch does not change; destroy it first",
+                "it exists with remotes of the other IP version, which batch does not change; destroy the link first",
             )
 
     def present(self, shown: Hosts | None) -> Hosts:

@@ -42,7 +42,7 @@ HELD = "it lives on while something holds it: a process, an open file or socket,
 
 
 _MOVED = "it was moved to another namespace during its deletion, twice"
-_UNWATCHED = OSError(errno.ENOSPC, "nothing tells whether the namespace lives on")
+_UNWATCHED = OSError(errno.ENOSPC, "the kernel cannot say whether the namespace lives on")
 
 
 class TornDown:

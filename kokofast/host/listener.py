@@ -91,7 +91,7 @@ class Listener:
             for handle, refusal in zip(new, self._asker.send(requests), strict=True):
                 if refusal is not None:
                     del self._numbers[handle.identity]
-                    raise OSError(refusal.errno, f"changes in {handle.path} cannot be heard: {refusal}")
+                    raise OSError(refusal.errno, f"changes in {handle.path} cannot be watched: {refusal}")
 
     def number_of(self, identity: Identity) -> int | None:
         """Return the nsid of a namespace by which receive() calls it."""

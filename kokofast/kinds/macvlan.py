@@ -59,8 +59,8 @@ def cause(link: Link, code: int) -> str:
     return {
         errno.EBUSY: "the parent is a port of a bridge, bond or the like, or has ipvlans on it, maybe in another "
         "namespace",
-        errno.EINVAL: "a macvlan with mode passthru needs the parent for itself, and one of the two is there, maybe in "
-        "another namespace; or the parent is no Ethernet interface",
+        errno.EINVAL: "a macvlan with mode passthru needs the parent for itself: this macvlan or an existing one, "
+        "maybe in another namespace, has that mode; or the parent is no Ethernet interface",
     }.get(code, "")
 
 

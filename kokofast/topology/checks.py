@@ -52,17 +52,17 @@ def check_ipv6(
         if node.ipv6:
             report(
                 f"{node.place}.ipv6",
-                f"the node {off[namespaces[node.name]]} is the same namespace, and has ipv6: false",
+                f"the node {off[namespaces[node.name]]} is the same namespace, and has ipv6: false; give both the same",
             )
         for index, address in enumerate(node.addresses):
             if address.family == AF_INET6:
                 report(
                     f"{node.place}.addresses[{index}]",
-                    f"{node.name} has ipv6: false; leave the address {address.text} out, or that",
+                    f"{node.name} has ipv6: false; leave out ipv6, or the address {address.text}",
                 )
         for index, route in enumerate(node.routes):
             if route.goal.family == AF_INET6:
-                words = f"{node.name} has ipv6: false; leave the route to {route.goal.text} out, or that"
+                words = f"{node.name} has ipv6: false; leave out ipv6, or the route to {route.goal.text}"
                 report(f"{node.place}.routes[{index}]", words)
     for end in (end for link in links for end in link.ends) if off else ():
         if namespaces[end.node] not in off:
@@ -71,7 +71,7 @@ def check_ipv6(
         for index, address in enumerate(end.addresses):
             if address.family == AF_INET6:
                 report(
-                    end.where(f"addresses[{index}]"), f"{node_is_off}; leave the address {address.text} out, or that"
+                    end.where(f"addresses[{index}]"), f"{node_is_off}; leave out ipv6, or the address {address.text}"
                 )
         if end.dad is False:
             report(end.where("dad"), f"{node_is_off}, so there is no link-local address; leave dad out")

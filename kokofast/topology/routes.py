@@ -71,9 +71,9 @@ def end_of(route: Route, ends: Sequence[End]) -> End:
     """Return the end of the route's node that packets leave by. Raises ValueError when there is none."""
     chosen = [end for end in ends if route.dev in (None, end.ifname)]
     if not ends:
-        raise ValueError("this node is no end of a link in the file; routes leave by those")
+        raise ValueError("this node has no end of a link in the file, which a route needs")
     if not chosen:
-        raise ValueError(f"{quote(route.dev)} is no end of this node in the file; routes leave by those")
+        raise ValueError(f"{quote(route.dev)} is no end of this node in the file; name one of its ends")
     via = route.via
     if via is not None and not is_link_local(via):
         if any(via.packed == address.packed for end in ends for address in end.addresses):
@@ -85,7 +85,7 @@ def end_of(route: Route, ends: Sequence[End]) -> End:
         chosen = reached
     up = [end for end in chosen if end.up]
     if not up:
-        raise ValueError(f"{chosen[0].ifname} is not set up in the file, and a route through it takes that")
+        raise ValueError(f"{chosen[0].ifname} is not set up in the file; set it up, or leave the route out")
     return up[0]
 
 

@@ -172,7 +172,7 @@ async def test_the_pid_as_old_runtimes_tell_it(runtime: Runtime, proc: FakeProc,
 async def test_a_runtime_that_does_not_tell_the_pid(runtime: Runtime, path: Path, info: dict[str, str]) -> None:
     runtime.add("aa11", "web")
     runtime.set("aa11", info)
-    expected = f"the CRI runtime at {path} does not tell the process of container 'web'"
+    expected = f"the CRI runtime at {path} does not give the process of container 'web'"
     assert await refusal(node(path, "web")) == expected
 
 

@@ -110,7 +110,7 @@ WRONG: list[Any] = [
     case({"routes": [{"to": "default", "via": "10.0.0.0"}]},
          [f"{ROUTE}: '10.0.0.0' is an address of the node itself; give a neighbour's"], id="itself"),
     case({"routes": [{"to": "default", "via": "10.0.0.1", "dev": "eth9"}]},
-         [f"{ROUTE}: 'eth9' is no end of this node in the file; routes leave by those"], id="no such end"),
+         [f"{ROUTE}: 'eth9' is no end of this node in the file; name one of its ends"], id="no such end"),
     case({"routes": [{"to": "10.0.0.0/31", "via": "10.0.0.1"}]},
          [f"{ROUTE}: '10.0.0.0/31' is the network of eth0 itself; leave the route out, or give it a metric"], id="connected"),
     case({"routes": [{"to": "default", "via": "10.0.0.1"}, {"to": "0.0.0.0/0", "dev": "eth0", "metric": 0}]},
@@ -131,9 +131,9 @@ WRONG: list[Any] = [
     case({"ipv6": False, "sysctls": {"net.ipv6.conf.all.disable_ipv6": 0}},
          ["$.nodes.a.ipv6: the node's sysctls set net.ipv6.conf.all.disable_ipv6 to 0; leave one of the two out"], id="two values"),
     case({"ipv6": False, "addresses": ["10.255.0.1", "2001:db8:ff::1"], "routes": [{"to": "::/0", "via": "2001:db8::1"}]},
-         ["$.nodes.a.addresses[1]: a has ipv6: false; leave the address 2001:db8:ff::1 out, or that",
-          f"{ROUTE}: a has ipv6: false; leave the route to ::/0 out, or that",
-          "$.links[0].endpoints[0]: the node a has ipv6: false; leave the address 2001:db8::/127 out, or that"], id="no IPv6"),
+         ["$.nodes.a.addresses[1]: a has ipv6: false; leave out ipv6, or the address 2001:db8:ff::1",
+          f"{ROUTE}: a has ipv6: false; leave out ipv6, or the route to ::/0",
+          "$.links[0].endpoints[0]: the node a has ipv6: false; leave out ipv6, or the address 2001:db8::/127"], id="no IPv6"),
 ]
 # fmt: on
 
@@ -160,12 +160,12 @@ def test_what_is_wrong_with_the_routing(routing: object, expected: str) -> None:
 def test_a_route_through_an_end_that_is_down() -> None:
     link = {"endpoints": [{"node": "a", "interface": "eth0", "addresses": ["10.0.0.0/31"], "up": False}, "b"]}
     told = problems(document({"routes": [{"to": "default", "via": "10.0.0.1"}]}, [link]))
-    assert told == [f"{ROUTE}: eth0 is not set up in the file, and a route through it takes that"]
+    assert told == [f"{ROUTE}: eth0 is not set up in the file; set it up, or leave the route out"]
 
 
 def test_a_node_without_a_link() -> None:
     told = problems(document({"routes": [{"to": "default", "via": "10.0.0.1"}]}, []))
-    assert told == [f"{ROUTE}: this node is no end of a link in the file; routes leave by those"]
+    assert told == [f"{ROUTE}: this node has no end of a link in the file, which a route needs"]
 
 
 def test_nodes_of_one_namespace_share_their_ends() -> None:
@@ -244,5 +244,5 @@ def test_what_needs_ipv6_where_it_is_off() -> None:
     assert sorted(problems(tree)) == [
         f"$.links[0].endpoints[0].link_local: {off}; leave link_local out",
         f"$.links[1].endpoints[0].dad: {off}; leave dad out",
-        "$.nodes.x.ipv6: the node a is the same namespace, and has ipv6: false",
+        "$.nodes.x.ipv6: the node a is the same namespace, and has ipv6: false; give both the same",
     ]
