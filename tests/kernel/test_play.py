@@ -249,7 +249,7 @@ def test_the_output_that_nobody_reads_ends_it(theatre: Theatre, start: Start) ->
 def test_the_example() -> None:
     command = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c"]
     line = 'mount -t tmpfs tmpfs /run && exec "$@"'
-    play = ["play", "examples/handover.json", "examples/handover.jsonl", "--destroy"]
+    play = ["play", "examples/handover.json", "examples/handover.jsonl", "--destroy", "--late", "all"]
     done = run([*command, line, "sh", *COMMAND, *play])
     assert done.returncode == 0, done.stderr
     assert [line["status"] for line in lines_of(done.stdout)[:-1]] == ["applied"] * 3 + ["unchanged"]

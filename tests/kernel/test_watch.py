@@ -109,7 +109,7 @@ def test_the_file_is_edited(lab: Lab, pair: tuple[str, str]) -> None:
         watch.until("reloaded", links=1)
         within(SOON, lambda: links(a)["e0"]["mtu"] == 1400, "it has the new MTU")
         assert "e1" in links(a)
-    assert "1 link of the lab is not in the file any more" in watch.of("note")[0]["message"]
+        assert "1 link of the lab is not in the file any more" in watch.until("note")["message"]
 
 
 def test_what_left_the_file_is_pruned(lab: Lab, pair: tuple[str, str]) -> None:

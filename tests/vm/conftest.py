@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 
 import pytest
 
 from tests.vm.inside import GuestRun
-from tests.vm.marker import IN_GUEST, pytest_collection_modifyitems
+from tests.vm.marker import IN_GUEST, SELECTION, pytest_collection_modifyitems
+from tests.vm.shares import Background
 from tests.vm.uml import Guest, missing
 
 __all__ = ["pytest_collection_modifyitems"]
@@ -17,6 +19,26 @@ __all__ = ["pytest_collection_modifyitems"]
 collect_ignore_glob = ["test_*.py"] if IN_GUEST else []
 
 GUEST_RUNS = pytest.StashKey[list[GuestRun]]()
+BACKGROUND = pytest.StashKey[Background]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Starts what test_guest.py waits for: most tests before it wait for the kernel, and a guest needs a processor."""
+    is_chosen = any(item.path.name == "test_guest.py" for item in session.items)
+    if is_chosen and not session.config.option.collectonly and not missing():
+        chosen = shlex.split(os.environ.get("KOKOFAST_GUEST_SELECTION", ""))
+        session.config.stash[BACKGROUND] = Background(chosen or list(SELECTION))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if BACKGROUND in session.config.stash:
+        session.config.stash[BACKGROUND].close()
+
+
+@pytest.fixture
+def in_background(request: pytest.FixtureRequest) -> Background:
+    """The guests that run beside the suite."""
+    return request.config.stash[BACKGROUND]
 
 
 @pytest.fixture(scope="session")
