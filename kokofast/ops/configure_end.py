@@ -221,7 +221,10 @@ def _requests_of(reference: IfRef, change: Change) -> list[Request]:
     # waits for RCU with the rtnl lock held (dev_qdisc_change_tx_queue_len()). For an interface that is up a new alias
     # also calls all notifiers (netdev_state_change()).
     if change.attributes:
-        requests.append(Request(RTM_SETLINK, {"index": reference}, change.attributes))
+        wanted = change.attributes
+        if requests and "master" in requests[-1].attributes:  # one request takes less than two
+            wanted = {**requests.pop().attributes, **wanted}
+        requests.append(Request(RTM_SETLINK, {"index": reference}, wanted))
     if change.up is not None:
         header = {"index": reference, "flags": IFF_UP if change.up else 0, "change": IFF_UP}
         requests.append(Request(RTM_SETLINK, header))

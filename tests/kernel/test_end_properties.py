@@ -318,7 +318,7 @@ class TestLinkLocal:
         lab.batch()
         assert lab.batch()["status"] == "unchanged"
         lab.write([row | {"mtu": 1500}])
-        refused(lab, "$.links[0].endpoints[0].link_local", "it is there without IPv6")
+        refused(lab, "$.links[0].endpoints[0].link_local", "it exists without IPv6")
 
     def test_killed_while_it_is_changed(self, lab: Lab, start: Start, watch: Any) -> None:
         a, b = lab.node("a"), lab.node("b")

@@ -69,6 +69,37 @@ class TestMaster:
         assert numbers[id(made)] in found.after[numbers[id(configured)]]
         assert [one.link for one in found.operations if isinstance(one, CreateLink)] == [1, 0]
 
+    def test_a_new_bridge_comes_up_behind_its_ports_and_they_before_their_other_ends(self) -> None:
+        sw = end("r1:sw", addresses=("10.0.0.1/24",))
+        bridge = Link("bridge", (sw,), options={"stp": False, "group_fwd_mask": 0}, place="bridge")
+        ports = [veth(f"r2:e{n}", end(f"r1:p{n}", properties={"master": "sw"})) for n in range(2)]
+        found = plan(topology(bridge, *ports, create=True), None, None)
+        of = {
+            (one.interface.ifname, one.change.up): (number, set(found.after[number]), one.change)
+            for number, one in enumerate(found.operations)
+            if isinstance(one, ConfigureEnd)
+        }
+        (first, _, attributes), (_, behind, last) = of["sw", None], of["sw", True]
+        assert (attributes.add, last.add) == ((), sw.addresses)
+        for n in range(2):
+            joined, after, _ = of[f"p{n}", True]
+            assert first in after
+            assert joined in of[f"e{n}", True][1] & behind
+
+    def test_a_bridge_that_is_a_parent_is_up_at_once(self) -> None:
+        bridge = Link("bridge", (end("r1:sw"),), options={"stp": False, "group_fwd_mask": 0}, place="bridge")
+        above = Link("macvlan", (end("r2:m0"),), options={"parent": "r1:sw", "mode": "bridge"}, place="above")
+        found = plan(topology(bridge, port(properties={"master": "sw"}), above, create=True), None, None)
+        changes = [one.change for one in found.operations if isinstance(one, ConfigureEnd) and one.link == 0]
+        assert [change.up for change in changes] == [True]
+
+    def test_a_new_port_needs_one_request_before_it_is_up(self) -> None:
+        found = plan(topology(port(properties={"master": "m7"})), namespace(0, master("bridge")), namespace(1))
+        (configured,) = (one for one in found.operations if isinstance(one, ConfigureEnd) and one.end == 0)
+        first, second = _requests_of(configured.interface, configured.change)
+        assert first.attributes.keys() == {"master", "ifalias"}
+        assert (second.attributes, second.header["flags"]) == ({}, 1)
+
     def test_a_cycle_has_the_place_of_the_end_that_needs_it(self) -> None:
         second = end("r2:e0", properties={"master": "e0"})
         found = plan(topology(veth("r1:e0", second)), namespace(0), namespace(1))
@@ -210,7 +241,7 @@ class TestLinkLocal:
 
     def test_an_interface_without_ipv6(self) -> None:
         assert self.plan(False, LinkLocal(None), mtu=1000).operations[0].change.properties == ()  # type: ignore[union-attr]
-        assert "it is there without IPv6" in said(self.plan(False, LinkLocal(None)))[0][1]
+        assert "it exists without IPv6" in said(self.plan(False, LinkLocal(None)))[0][1]
 
     @pytest.mark.parametrize(
         ("value", "addresses", "is_wrong"),
