@@ -207,7 +207,7 @@ async def _remove_mirrors(
     def remove(numbers: Sequence[int]) -> list[OperationError | None]:
         from kokofast.ops.mirror import remove_all
 
-        return [remove_all(executor, number, is_chosen) for number in numbers]
+        return [remove_all(executor, number, lambda item: is_chosen(item.cookie)) for number in numbers]
 
     await run_all(
         driver,

@@ -146,7 +146,7 @@ def plan_of(
     situation.elsewhere = _elsewhere(new, survey, kernel, everywhere=dry_run) if new else {}
     situation.leaving = leaving
     if not links_only and (numbers := nodes_to_look_at(topology, situation)):
-        situation.routers = _routers(numbers, topology, survey, kernel)
+        situation.routers = _routers(numbers, topology, survey, kernel, leaving)
     plan = make_plan(topology, situation)
     if replace and plan.conflicts:
         from kokofast.engine.replace import plan_replacing  # only --replace needs it
@@ -156,7 +156,9 @@ def plan_of(
     return plan
 
 
-def _routers(numbers: Iterable[int], topology: Topology, survey: Survey, kernel: Kernel) -> dict[int, Router]:
+def _routers(
+    numbers: Iterable[int], topology: Topology, survey: Survey, kernel: Kernel, leaving: Sequence[SetAside]
+) -> dict[int, Router]:
     """Read addresses of loopbacks, routes and sysctls. Those that cannot be read are a problem."""
     from kokofast.ops.routers import observe_router
     from kokofast.plan.nodes import sysctls_of
@@ -168,7 +170,8 @@ def _routers(numbers: Iterable[int], topology: Topology, survey: Survey, kernel:
         handle, namespace = survey.handles[number], survey.observed[number]
         if handle is None or namespace is None:
             continue
-        names = sysctls.get(number, ())
+        given_away = {one.ifname for one in leaving if one.ns == number}  # new interfaces get these names
+        names = {path for path in sysctls.get(number, ()) if given_away.isdisjoint(path.split("/"))}
 
         def unreadable(error: OSError, number: int = number) -> None:
             node = next(node for name, node in topology.nodes.items() if survey.places[name] == number)

@@ -155,7 +155,7 @@ async def remove_replaced(applied: Applied, driver: Driver, progress: Progress |
     for ns in sorted({ns for ns, mirror in found.mirrors() if mirror.cookie[:-1] in cookies}):
         from kokofast.ops.mirror import remove_all
 
-        refusal = remove_all(executor, ns, lambda cookie: cookie[:-1] in cookies)
+        refusal = remove_all(executor, ns, lambda item: item.cookie[:-1] in cookies)
         if refusal is not None:
             failures.append(Failure("", f"{found.titles[ns]}: a mirror cannot be removed: {refusal}", refusal.errno))
     if failures:

@@ -6,7 +6,7 @@ from kokofast.plan.diff import are_peers
 from kokofast.plan.left_over import places_in_file
 from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.operations import SetAside
-from kokofast.plan.ownership import ALIAS_PREFIX, APART, alias_of, group_of, lab_of
+from kokofast.plan.ownership import ALIAS_PREFIX, APART, alias_of, cookie_owner, group_of, lab_of, owner_in
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.model import Link
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from kokofast.engine.result import Result
     from kokofast.engine.result_types import Progress
     from kokofast.engine.snapshot import Survey
-    from kokofast.ops.executor import Executor
+    from kokofast.ops.executor import Executor, OperationError
     from kokofast.ops.journal import Applied
+    from kokofast.plan.observed import MirrorFilter
     from kokofast.topology.model import Topology
 
 
@@ -71,14 +72,37 @@ class Superseded:
         from kokofast.engine.rollback import tear_down
 
         with driver.shielded(), result.stage("delete"):
+            kept = self._remove_mirrors(executor)
             done = await tear_down(executor, self.ends, {}, driver, progress=progress)
-        result.errors += [
-            Failure(self.titles[link], f"the link cannot be deleted: {refusal}", refusal.errno)
+        failures = [(link, f"its mirror cannot be removed: {refusal}", refusal) for link, refusal in kept]
+        failures += [
+            (link, f"the link cannot be deleted: {refusal}", refusal)
             for link, refusal in sorted(done.failed_links.items())
         ]
-        if done.failed_links:
+        result.errors += [Failure(self.titles[link], words, refusal.errno) for link, words, refusal in failures]
+        if failures:
             result.status = PARTIAL
         return len(done.links)
+
+    def _remove_mirrors(self, executor: Executor) -> list[tuple[int, OperationError]]:
+        """Remove the lab's mirrors to the interfaces: their filters are on interfaces that may stay."""
+        going = {(end.ns, end.ifindex): end for end in self.ends}
+        refusals: list[tuple[int, OperationError]] = []
+        for ns, namespace in enumerate(executor.observed):
+
+            def copies_to(mirror: MirrorFilter, ns: int = ns) -> bool:
+                end = going.get((ns, mirror.target))
+                return end is not None and owner_in(mirror.cookie) == cookie_owner(str(end.lab))
+
+            chosen = [mirror for mirror in namespace.mirrors if copies_to(mirror)] if namespace is not None else ()
+            if not chosen:
+                continue
+            from kokofast.ops.mirror import remove_all
+
+            refusal = remove_all(executor, ns, copies_to)
+            if refusal is not None:
+                refusals.append((going[ns, chosen[0].target].link, refusal))
+        return refusals
 
 
 def find_superseded(topology: Topology, survey: Survey, boot: str, *, prune: bool) -> Superseded:
@@ -162,4 +186,6 @@ def _renamed(namespace: Namespace | None, interface: Interface, aside: SetAside)
         setattr(other, slot, getattr(interface, slot))
     other.ifname, other.group = aside.other_name, aside.group | APART
     interfaces[aside.other_name] = other
-    return Namespace(namespace.identity, interfaces, namespace.loopback_alias, namespace.mirrors)
+    # Its mirrors go with it: they are not those of the new interface with its name.
+    mirrors = tuple(mirror for mirror in namespace.mirrors if mirror.ifname != aside.ifname)
+    return Namespace(namespace.identity, interfaces, namespace.loopback_alias, mirrors)

@@ -157,12 +157,12 @@ def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
             )
 
 
-def remove_all(executor: Executor, ns: int, is_chosen: Callable[[bytes], bool]) -> OperationError | None:
-    """Remove the mirror filters with these cookies from all interfaces of a namespace."""
+def remove_all(executor: Executor, ns: int, is_chosen: Callable[[MirrorFilter], bool]) -> OperationError | None:
+    """Remove the chosen mirror filters of ours from all interfaces of a namespace."""
     kernel, handle = executor.kernel, executor.handle(ns)
     try:
         with kernel.using([handle]):
-            return remove_everywhere(kernel, handle, lambda item: is_chosen(item.cookie))
+            return remove_everywhere(kernel, handle, is_chosen)
     except (KernelError, OSError) as error:
         return error
 

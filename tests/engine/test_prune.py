@@ -16,6 +16,7 @@ from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
+from tests.engine.fake_filters import target_of
 from tests.engine.labs import Links, lab
 from tests.runs import StopWhen, apply, destroy
 
@@ -168,6 +169,40 @@ async def test_a_link_that_a_killed_run_had_put_apart_stays_so_when_nothing_is_d
     kernel.before = None
     assert (await apply(lab(OLD), kernel=kernel)).status == "applied"
     assert (await apply(lab(OLD), kernel=kernel)).status == "unchanged"
+
+
+TAP: dict[str, object] = {"endpoints": [{"node": "a", "interface": "tap", "mirror": {"from": "e0"}}, "b:tap"]}
+
+
+def mirrored(kernel: FakeKernel, name: str, ifname: str) -> list[str]:
+    """The interfaces that an interface is copied to; an empty name for one that is gone."""
+    link = kernel[name].by_name(ifname)
+    assert link is not None
+    targets = [target_of(options) for options in link.control.filters.values()]
+    return [kernel[name].links[target].name if target in kernel[name].links else "" for target in targets]
+
+
+async def test_a_new_interface_is_mirrored_as_the_one_before_was(make_kernel: KernelFactory) -> None:
+    """A mirror belongs to the interface, not to its name: the one that gives its name away keeps its own."""
+    kernel = await made(make_kernel("a", "b", "c"), lab([OLD[0], TAP]))
+    before = kernel.state()
+    new: Links = [{"endpoints": ["a:e0", "c:e0"]}, TAP]
+    kernel.refuse[len(new) * 3] = errno.EPERM
+    assert (await apply(lab(new), kernel=kernel, prune=True)).status == "rolled_back"
+    assert kernel.state() == before
+    assert outcome(await apply(lab(new), kernel=kernel, prune=True)) == ("applied", 1, 0)
+    assert mirrored(kernel, "a", "e0") == ["tap", "tap"]
+    assert (await apply(lab(new), kernel=kernel)).status == "unchanged"
+
+
+async def test_a_link_that_gives_its_name_away_leaves_no_mirror(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b", "c"), lab([OLD[0], TAP]))
+    new: Links = [OLD[0], {"endpoints": ["a:tap", "c:tap"]}]
+    assert outcome(await apply(lab(new), kernel=kernel, prune=True)) == ("applied", 1, 0)
+    assert mirrored(kernel, "a", "e0") == []
+    there = kernel["a"].by_name("e0")
+    assert there is not None
+    assert there.control.qdiscs == {}
 
 
 async def test_a_deletion_that_is_refused_is_told(make_kernel: KernelFactory) -> None:

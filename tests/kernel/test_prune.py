@@ -100,3 +100,22 @@ def test_prune_of_a_sandbox_is_refused(lab: Lab) -> None:
         2,
         "kokofast: --prune is for labs that stay: a --sandbox begins with nothing\n",
     )
+
+
+def test_what_the_file_sets_at_a_name_is_set_at_the_interface_that_gets_it(lab: Lab) -> None:
+    """Mirrors, sysctls and routes are those of the new interface: what the old one has goes with it."""
+    a, b, c = lab.node("a"), lab.node("b"), lab.node("c")
+    routes = [{"to": "198.51.100.0/24", "via": "10.0.0.2"}]
+    nodes = {a: {"netns": a, "routes": routes, "sysctls": {"net.ipv4.conf.e0.rp_filter": 2}}}
+    tap: Any = {
+        "endpoints": [{"node": a, "interface": "tap", "mirror": {"from": "e0", "direction": "ingress"}}, f"{b}:t"]
+    }
+    for other in (b, c):
+        lab.write([{"endpoints": [f"{a}:e0:10.0.0.1/24", f"{other}:e0:10.0.0.2/24"]}, tap], nodes=nodes)
+        lab.batch("--prune")
+        assert lab.batch()["status"] == "unchanged"
+        assert filters(a, "e0").count("action order") == 1
+        assert run(["ip", "netns", "exec", a, "cat", "/proc/sys/net/ipv4/conf/e0/rp_filter"]).stdout == "2\n"
+        assert run(["ip", "-n", a, "route", "show", "proto", "75"]).stdout == "198.51.100.0/24 via 10.0.0.2 dev e0 \n"
+        ping(a, "10.0.0.2")
+    assert sorted(links(b)) == ["t"]
