@@ -433,7 +433,7 @@ class _LinkPlanner:
             )
             return False
         carrier = self.situation.find(parent) if parent is not None else None
-        parent_index = None if parent is None else (carrier.ifindex if carrier is not None else 0)
+        parent_index = None if parent is None else (carrier.ifindex if carrier is not None else -1)
         if carrier is not None and carrier.kind == link.kind and KINDS[link.kind].shares_parent:
             same = parent is not None and self._share_parent(references[0].ns, present[0], parent.ns, carrier)
             parent_index = carrier.peer if same else -1

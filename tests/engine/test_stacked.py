@@ -116,6 +116,16 @@ class TestEachKind:
         await invalid(kernel, "$.links[0].parent", "another parent", rows=[moved])
 
     @each_kind
+    async def test_one_that_moves_to_a_new_parent_is_refused(self, kernel: FakeKernel, kind: str) -> None:
+        """Also in the namespace of its parent, where the kernel does not show the parent of a vxlan as its link."""
+        dummy: Row = {"type": "dummy", "endpoint": "ha:new"}
+        for end in ("a:e0", "ha:e0"):
+            link = {**STACKED[kind], "endpoint": end}
+            await applied(kernel, link)
+            await invalid(kernel, "$.links[1].parent", "another parent", rows=[dummy, {**link, "parent": "ha:new"}])
+            await destroy("lab", kernel=kernel)
+
+    @each_kind
     async def test_a_parent_of_the_same_index_in_another_namespace_is_another_parent(
         self, kernel: FakeKernel, kind: str
     ) -> None:
