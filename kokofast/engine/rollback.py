@@ -13,6 +13,8 @@ from kokofast.ops.executor import Executor
 from kokofast.ops.journal import ENDED
 from kokofast.ops.registry import AFTER_DELETION, MODULES, home
 from kokofast.ops.remove_namespace import give_back_if_used, used_by_others
+from kokofast.plan.left_over import names_of
+from kokofast.plan.operations import ConfigureEnd
 from kokofast.plan.teardown import OwnedEnd, plan_teardown
 from kokofast.wire.message import KernelError
 
@@ -317,13 +319,15 @@ def _needless(applied: Applied, failed: set[int]) -> set[int]:
     ]
     if not asides:
         return set()
-    made = {
-        (reference.ns, reference.ifname)
-        for number in applied.done
-        if operations[number].link not in failed
-        for reference in operations[number].makes
+    stay = [operations[number] for number in applied.done if operations[number].link not in failed]
+    links = applied.topology.links
+    taken = {
+        (one.interface.ns, name)
+        for one in stay
+        if isinstance(one, ConfigureEnd)
+        for name in names_of(links[one.link].ends[one.end])
     }
-    needed = {one.title for _, one in asides if (one.ns, one.ifname) in made}
+    needed = {one.title for _, one in asides if not taken.isdisjoint((one.ns, name) for name in one.names)}
     return {number for number, one in asides if one.title not in needed}
 
 

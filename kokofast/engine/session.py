@@ -11,13 +11,14 @@ from kokofast.engine.apply import Run
 from kokofast.engine.groundwork import is_to_do, needed_by, plan_of, see_for
 from kokofast.engine.result import APPLIED, INVALID, UNCHANGED, Failure, Result
 from kokofast.engine.snapshot import LOOK_CHUNK, Survey
-from kokofast.engine.superseded import Superseded
+from kokofast.engine.superseded import Superseded, is_needed
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
 from kokofast.ops.dumps import look_into
 from kokofast.ops.executor import Executor
 from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load, note
 from kokofast.plan.in_place import plan_in_place
+from kokofast.plan.left_over import names_in_file
 from kokofast.plan.ownership import alias_of, lab_of
 from kokofast.plan.plan import Situation, nodes_of
 from kokofast.topology.live import LiveTopology, is_same_link
@@ -297,7 +298,7 @@ class Session:
         """Find the interfaces of removed links, and set aside those whose names are needed."""
         part, lab = prepared.part, self.live.name
         boot = self._kernel.boot_id()
-        needed = {(part.places[end.node], end.ifname) for link in links for end in link.ends}
+        needed = names_in_file(links, part.places)
         problems: list[Problem] = []
         for link, place in gone:
             aliases = alias_of(lab, link), alias_of(lab, Link(link.kind, link.ends[::-1]))
@@ -311,8 +312,8 @@ class Session:
                 if lab_of(interface, namespace, boot, lab) != lab or interface.alias not in aliases:
                     problems.append(Problem(place, f"{end.node}:{end.ifname} is not of this link any more; it stays"))
                     continue
-                is_needed = (number, end.ifname) in needed
-                prepared.superseded.add(part, number, interface, lab, is_needed=is_needed, place=place)
+                in_the_way = is_needed(needed, number, interface)
+                prepared.superseded.add(part, number, interface, lab, is_needed=in_the_way, place=place)
         return problems
 
     # Afterwards

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from kokofast.ends import ATTRIBUTES
 from kokofast.plan.diff import are_peers
-from kokofast.plan.left_over import places_in_file
+from kokofast.plan.left_over import names_in_file
 from kokofast.plan.observed import Interface, Namespace
 from kokofast.plan.operations import SetAside
 from kokofast.plan.ownership import ALIAS_PREFIX, APART, alias_of, cookie_owner, group_of, lab_of, owner_in
@@ -12,6 +13,8 @@ from kokofast.topology.model import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from kokofast.drivers import Driver
     from kokofast.engine.result import Result
     from kokofast.engine.result_types import Progress
@@ -51,7 +54,7 @@ class Superseded:
         link = len(self.titles) - 1 if link is None else link
         group = interface.group
         if is_needed:
-            aside = SetAside(number, interface.ifindex, interface.ifname, group, self.titles[link], place)
+            aside = SetAside(number, interface, self.titles[link], place)
             self.asides.append(aside)
             survey.observed[number] = _renamed(survey.observed[number], interface, aside)
         in_group = group | APART if is_needed else group
@@ -105,6 +108,11 @@ class Superseded:
         return refusals
 
 
+def is_needed(needed: Container[tuple[int, str]], ns: int, interface: Interface) -> bool:
+    """Whether one of the names of an interface is needed: names_in_file()."""
+    return any((ns, name) in needed for name in (interface.ifname, *interface.altnames))
+
+
 def find_superseded(topology: Topology, survey: Survey, boot: str, *, prune: bool) -> Superseded:
     """Find the links in the namespaces of a file that a killed run had begun to delete.
 
@@ -127,7 +135,7 @@ def find_superseded(topology: Topology, survey: Survey, boot: str, *, prune: boo
         aliases = {interface.alias for _, interface in ours if interface.group != group or interface.alias not in known}
     else:
         aliases = {interface.alias for _, interface in ours}
-    needed = places_in_file(topology, survey.places) if aliases - {""} else set()
+    needed = names_in_file(topology.links, survey.places) if aliases - {""} else set()
     by_alias: dict[str, list[tuple[int, Interface]]] = {alias: [] for alias in sorted(aliases - {""})}
     for number, namespace in enumerate(survey.observed) if by_alias else ():
         for interface in namespace.interfaces.values() if namespace is not None else ():
@@ -135,13 +143,13 @@ def find_superseded(topology: Topology, survey: Survey, boot: str, *, prune: boo
             if interface.alias in by_alias and lab_of(interface, namespace, boot, lab) == lab:
                 by_alias[interface.alias].append((number, interface))
     for alias, ends in by_alias.items():
-        if prune and not any((number, interface.ifname) in needed for number, interface in ends):
+        if prune and not any(is_needed(needed, *end) for end in ends):
             continue
         if ends:
             found.titles.append(alias.removeprefix(f"{ALIAS_PREFIX}{lab}:"))
         for number, interface in ends:
-            is_needed = (number, interface.ifname) in needed
-            found.add(survey, number, interface, lab, is_needed=is_needed, place=found.titles[-1])
+            in_the_way = is_needed(needed, number, interface)
+            found.add(survey, number, interface, lab, is_needed=in_the_way, place=found.titles[-1])
     if prune and any(not interface.alias for _, interface in ours):
         _add_unnamed(found, topology, survey, boot)
     return found
@@ -185,6 +193,7 @@ def _renamed(namespace: Namespace | None, interface: Interface, aside: SetAside)
     for slot in Interface.__slots__:
         setattr(other, slot, getattr(interface, slot))
     other.ifname, other.group = aside.other_name, aside.group | APART
+    other.more = {key: value for key, value in other.more.items() if key != ATTRIBUTES["altnames"]}
     interfaces[aside.other_name] = other
     # Its mirrors go with it: they are not those of the new interface with its name.
     mirrors = tuple(mirror for mirror in namespace.mirrors if mirror.ifname != aside.ifname)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 
+from kokofast.ends import ENDS
 from kokofast.ops.dumps import look_at
 from kokofast.ops.journal import twice
 from kokofast.plan.ownership import APART
@@ -35,7 +36,7 @@ class _Lowered:
 
 
 def execute(executor: Executor, operations: Sequence[SetAside]) -> list[OperationError | None]:
-    """Rename interfaces, with one send for each namespace."""
+    """Rename interfaces, with one send for each namespace, and remove their alternative names."""
     results: dict[SetAside, OperationError | None] = {}
     by_namespace: dict[int, list[SetAside]] = {}
     for operation in operations:
@@ -66,6 +67,10 @@ def _set_aside(
         executor.state(_Lowered).operations.update(up)
         executor.kernel.send(handle, [_up(operation, False) for operation in up])
         results.update(_rename(executor, handle, up))
+    named = [operation for operation in chosen if operation.altnames and results[operation] is None]
+    for operation in named:
+        answers = executor.kernel.send(handle, ENDS["altnames"].requests(operation.ifindex, (), operation.altnames))
+        results[operation] = next(filter(None, answers), None)
     return results
 
 
@@ -110,6 +115,10 @@ def _give_back(executor: Executor, operation: SetAside) -> OperationError | None
             found = look_at(executor.kernel, handle, operation.ifindex)
             if found is None or found.group != operation.group | APART or found.ifname == operation.ifname:
                 return None  # gone, or never renamed
+            names = ENDS["altnames"].requests(operation.ifindex, operation.altnames, ())
+            for answer in executor.kernel.send(handle, names) if names else ():
+                if answer is not None and answer.errno != errno.EEXIST:  # not all had gone
+                    return answer
             back = {"ifname": operation.ifname, "group": operation.group}
             requests = [Request(RTM_SETLINK, {"index": operation.ifindex}, back)]
             if operation in executor.state(_Lowered).operations:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from kokofast.ends import ENDS
 from kokofast.plan.ownership import APART, group_of, lab_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from kokofast.plan.observed import Namespace
-    from kokofast.topology.model import Topology
+    from kokofast.topology.model import End, Link, Topology
 
 
 def places_in_file(topology: Topology, places: Mapping[str, int]) -> set[tuple[int, str]]:
     """Return (namespace, interface) of each end in the file."""
     return {(places[end.node], end.ifname) for link in topology.links for end in link.ends}
+
+
+def names_of(end: End) -> Iterator[str]:
+    """Yield the names that an end has in its namespace, its alternative names among them."""
+    yield end.ifname
+    for name, value in end.properties.items():
+        yield from ENDS[name].names(value)
+
+
+def names_in_file(links: Iterable[Link], places: Mapping[str, int]) -> set[tuple[int, str]]:
+    """Return (namespace, name) of all names that the ends of links have."""
+    return {(places[end.node], name) for link in links for end in link.ends for name in names_of(end)}
 
 
 def count_left_over(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from kokofast.plan.node_change import NodeChange
+    from kokofast.plan.observed import Interface
     from kokofast.plan.step import FieldChange
     from kokofast.topology.model import Address
 
@@ -297,21 +298,27 @@ class ConfigureNode(NodeOperation):
 class SetAside(NamespaceOperation):
     """Give an interface that is to be deleted another name, so that a new one can have its name.
 
-    It gets the group of interfaces that are being deleted. title and place are those of its link, which has left the
-    topology.
+    It loses its alternative names, and gets the group of interfaces that are being deleted. title and place are those
+    of its link, which has left the topology.
     """
 
-    __slots__ = ("group", "ifindex", "ifname", "other_name", "place", "title")
+    __slots__ = ("altnames", "group", "ifindex", "ifname", "other_name", "place", "title")
     verb = "set aside"
 
-    def __init__(self, ns: int, ifindex: int, ifname: str, group: int, title: str, place: str) -> None:
+    def __init__(self, ns: int, interface: Interface, title: str, place: str) -> None:
         self.ns = ns
-        self.ifindex = ifindex
-        self.ifname = ifname
-        self.other_name = f"gone{ifindex:x}"
-        self.group = group
+        self.ifindex = interface.ifindex
+        self.ifname = interface.ifname
+        self.altnames = interface.altnames
+        self.other_name = f"gone{interface.ifindex:x}"
+        self.group = interface.group
         self.title = title
         self.place = place
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that it gives away."""
+        return (self.ifname, *self.altnames)
 
 
 class SetSysctls(NodeOperation):

@@ -13,6 +13,7 @@ from kokofast.plan.diff import (
     fixed_differences,
     is_up_to_date,
 )
+from kokofast.plan.left_over import names_of
 from kokofast.plan.operations import (
     Change,
     ConfigureEnd,
@@ -41,7 +42,7 @@ from kokofast.topology.values import is_link_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kokofast.kinds.kind import Kind
     from kokofast.plan.observed import Interface
@@ -60,7 +61,9 @@ DEFAULT_MTU = 1500  # ETH_DATA_LEN, what ether_setup() gives
 def make_plan(topology: Topology, situation: Situation) -> Plan:
     """Make the plan. With problems it has all of them and no operations."""
     plan = Plan(topology)
-    freed = {(aside.ns, aside.ifname): plan.add(aside) for aside in situation.leaving}
+    freed: dict[tuple[int, str], int] = {}
+    for aside in situation.leaving:
+        freed.update(dict.fromkeys([(aside.ns, name) for name in aside.names], plan.add(aside)))
     made = _plan_namespaces(plan, topology, situation)
     plan.actions = [UNCHANGED] * len(topology.links)
     nodes = None
@@ -497,7 +500,7 @@ class _LinkPlanner:
         wait = {self.made[reference.ns] for reference in references if reference.ns in self.made}
         wait.update(() if parent is None else self.prospect.ready((parent,)))
         if self.freed:
-            wait.update(self.freed[place] for one in references if (place := (one.ns, one.ifname)) in self.freed)
+            wait.update(self._freed_for(link, references))
         sender = None if parent is None else parent.ns
         if parent is None and (overhead := kind.overhead(link)):  # a tunnel is where its message is sent from
             sender = references[0].ns
@@ -538,6 +541,13 @@ class _LinkPlanner:
             self.prospect.sets_mtu(reference, mtu)
             self.prospect.ends.append(PlannedEnd(number, position, link, reference, None, alias))
 
+    def _freed_for(self, link: Link, references: Sequence[IfRef]) -> Iterator[int]:
+        """Yield the operations that free names of the ends."""
+        for reference, end in zip(references, link.ends, strict=True):
+            for name in names_of(end):
+                if (reference.ns, name) in self.freed:
+                    yield self.freed[reference.ns, name]
+
     def _update(
         self,
         number: int,
@@ -549,6 +559,8 @@ class _LinkPlanner:
     ) -> None:
         wait = () if parent is None else self.prospect.ready((parent,))
         follows = self._room(link, parent)
+        if self.freed:
+            wait = *wait, *self._freed_for(link, references)
         for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):
             given, end = end, self._with_link_local(end, alias, interface)
             if end.dad and end is not given:

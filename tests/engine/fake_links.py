@@ -76,6 +76,7 @@ class FakeLink:
             "addresses": addresses,
             "control": self.control.state(),
             "remotes": sorted(self.remotes),
+            "altnames": sorted(self.altnames),
         }
         return {**self.__dict__, **others, **shown}
 

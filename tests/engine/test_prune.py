@@ -171,6 +171,54 @@ async def test_a_link_that_a_killed_run_had_put_apart_stays_so_when_nothing_is_d
     assert (await apply(lab(OLD), kernel=kernel)).status == "unchanged"
 
 
+def with_names(ifname: str, *altnames: str, other: str = "b:e9") -> dict[str, object]:
+    return {"endpoints": [{"node": "a", "interface": ifname, "altnames": list(altnames)}, other]}
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.parametrize("keep_going", [False, True])
+@pytest.mark.parametrize(
+    ("new", "names"),
+    [
+        # Whatever name is needed, and whatever for: they are all names of one namespace.
+        ([with_names("e1", "e0"), {"endpoints": ["a:older", "c:e0"]}], {"e1": ("e0",), "older": ()}),
+        ([with_names("stays", "old", "e0", other="b:stays")], {"stays": ("e0", "old")}),
+    ],
+)
+async def test_alternative_names_of_what_left_are_free(
+    make_kernel: KernelFactory, new: Links, names: dict[str, tuple[str, ...]], keep_going: bool, is_lost: bool
+) -> None:
+    statuses = set()
+    for number in range(1, 100):
+        kernel = make_kernel("a", "b", "c")
+        old: Links = [with_names("e0", "old", "older", other="b:e0"), {"endpoints": ["a:stays", "b:stays"]}]
+        await made(kernel, lab(old))
+        before = kernel.state()
+        if is_lost:
+            kernel.lose[number] = True
+        else:
+            kernel.refuse[number] = errno.EPERM
+        result = await apply(lab(new), kernel=kernel, prune=True, keep_going=keep_going)
+        assert result.left == []
+        statuses.add(result.status)
+        if result.status == "rolled_back":
+            assert kernel.state() == before
+        if result.status == "partial":
+            assert not any(name.startswith("gone") for name in kernel.links_of("a"))
+            assert {link.group for link in kernel["a"].links.values() if link.name != "lo"} == {group_of("lab")}
+        if is_over := bool(kernel.refuse or kernel.lose):
+            kernel.refuse.clear()
+            kernel.lose.clear()
+        else:
+            assert (await apply(lab(new), kernel=kernel, prune=True)).status in ("applied", "unchanged")
+        links = [link for link in kernel["a"].links.values() if link.name != "lo"]
+        assert {link.name: tuple(sorted(link.altnames)) for link in links} == names
+        if is_over:
+            assert result.status == "applied"
+            break
+    assert statuses == {"applied", "partial"} if keep_going else statuses >= {"applied", "rolled_back"}
+
+
 TAP: dict[str, object] = {"endpoints": [{"node": "a", "interface": "tap", "mirror": {"from": "e0"}}, "b:tap"]}
 
 
