@@ -17,7 +17,7 @@ from kokofast.topology.routes import text_of
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RT_SCOPE_LINK, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.attributes import encode
 from kokofast.wire.link import IFF_UP, RTM_DELLINKPROP, RTM_NEWLINKPROP, RTM_SETLINK
-from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
+from kokofast.wire.message import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
 from kokofast.wire.route import (
     ROUTE,
     RT_TABLE_MAIN,
@@ -51,6 +51,8 @@ _DONE = {
     RTM_DELADDR: (errno.EADDRNOTAVAIL,),
     RTM_DELROUTE: (errno.ESRCH, errno.ENODEV),
 }
+# In an undo also: what should be restored was never removed, or others have made it again.
+_DONE_BACK = {**_DONE, RTM_NEWROUTE: (errno.EEXIST,), RTM_NEWADDR: (errno.EEXIST,)}
 
 
 def execute(executor: Executor, operations: Sequence[ConfigureNode]) -> list[OperationError | None]:
@@ -58,7 +60,9 @@ def execute(executor: Executor, operations: Sequence[ConfigureNode]) -> list[Ope
     return [_set(executor, item.ns, item.change, item.lab) for item in operations]
 
 
-def _set(executor: Executor, ns: int, change: NodeChange, lab: str) -> OperationError | None:
+def _set(
+    executor: Executor, ns: int, change: NodeChange, lab: str, done: Mapping[int, tuple[int, ...]] = _DONE
+) -> OperationError | None:
     handle = executor.handle(ns)
     try:
         with executor.kernel.using([handle]):
@@ -74,7 +78,8 @@ def _set(executor: Executor, ns: int, change: NodeChange, lab: str) -> Operation
                 list(_body(change, lab, indexes, gone)),
                 _mark(lab, change, False),
             ):
-                refusal = _first_refusal(requests, executor.kernel.send(handle, requests)) if requests else None
+                answers = executor.kernel.send(handle, requests) if requests else ()
+                refusal = _first_refusal(requests, answers, done)
                 if refusal is not None:
                     return refusal
     except (KernelError, OSError) as error:
@@ -87,9 +92,11 @@ def _interfaces_of(change: NodeChange) -> set[str]:
     return {ifname for several in hops for ifname, _ in several}
 
 
-def _first_refusal(requests: Sequence[Request], answers: Sequence[KernelError | None]) -> KernelError | None:
+def _first_refusal(
+    requests: Sequence[Request], answers: Sequence[KernelError | None], done: Mapping[int, tuple[int, ...]]
+) -> KernelError | None:
     for request, answer in zip(requests, answers, strict=True):
-        if answer is not None and answer.errno not in _DONE.get(request.type, ()):
+        if answer is not None and answer.errno not in done.get(request.type, ()):
             answer.request = request
             return answer
     return None
@@ -117,7 +124,7 @@ def _body(change: NodeChange, lab: str, indexes: Mapping[str, int], gone: Collec
         yield Request(RTM_SETLINK, {"index": LOOPBACK_IFINDEX, "flags": flags, "change": IFF_UP})
     written: dict[object, bytes] = {}
     for goal, hops in change.remove_routes.items():
-        yield _route(RTM_DELROUTE, goal, hops, indexes, written)
+        yield _route(RTM_DELROUTE, goal, hops, indexes, written, 0)
     for address in gone:
         yield _address(RTM_DELADDR, address, {"address": address.packed}, 0)
     for address in change.add:
@@ -126,7 +133,10 @@ def _body(change: NodeChange, lab: str, indexes: Mapping[str, int], gone: Collec
             attributes["flags"] = IFA_F_NODAD
         yield _address(RTM_NEWADDR, address, attributes, NLM_F_CREATE | NLM_F_EXCL)
     for goal, hops in change.add_routes.items():
-        yield _route(RTM_NEWROUTE, goal, hops, indexes, written)
+        # The kernel's routes to networks have the metric 0 of ours with IPv4, another one with IPv6.
+        is_behind = goal in change.behind and goal[0] == AF_INET
+        flags = NLM_F_CREATE | (NLM_F_APPEND if is_behind else NLM_F_EXCL)
+        yield _route(RTM_NEWROUTE, goal, hops, indexes, written, flags)
 
 
 def _address(type: int, address: Address, attributes: dict[str, object], flags: int) -> Request:
@@ -135,7 +145,12 @@ def _address(type: int, address: Address, attributes: dict[str, object], flags: 
 
 
 def _route(
-    type: int, goal: Goal, hops: tuple[Hop, ...], indexes: Mapping[str, int], written: dict[object, bytes]
+    type: int,
+    goal: Goal,
+    hops: tuple[Hop, ...],
+    indexes: Mapping[str, int],
+    written: dict[object, bytes],
+    flags: int,
 ) -> Request:
     """Return an encoded request. The routes of a node share a few next hops: encode each of these once.
 
@@ -145,6 +160,7 @@ def _route(
         hops: By which hops.
         indexes: The ifindex of each interface, by its name.
         written: Bytes of the routes before.
+        flags: Of the request.
     """
     family, packed, prefixlen, metric = goal
     header = {
@@ -171,7 +187,6 @@ def _route(
         written[way] = encode(ROUTE, attributes)
     if start not in written:
         written[start] = RTMSG.pack(header)
-    flags = NLM_F_CREATE | NLM_F_EXCL if type == RTM_NEWROUTE else 0
     request = Request(type, header, {"dst": packed, **attributes} if prefixlen else attributes, flags)
     request.body = written[start] + written[way] + (pack_goal(packed) if prefixlen else b"")
     return request
@@ -184,10 +199,9 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
 
 def set_back(executor: Executor, operation: ConfigureNode) -> OperationError | None:
     """Undo an operation."""
-    refusal = _set(executor, operation.ns, operation.change.reversed(), operation.lab)
+    refusal = _set(executor, operation.ns, operation.change.reversed(), operation.lab, _DONE_BACK)
     if isinstance(refusal, KernelError):
-        # EEXIST: a route that should be restored was never removed, or others have made it again.
-        return None if refusal.errno == errno.EEXIST else refusal
+        return refusal
     return None if refusal is not None and refusal.errno in ENDED else refusal
 
 

@@ -49,10 +49,11 @@ class Router:
 class NodeChange:
     """Addresses of the loopback and routes to add and remove, and whether the mark comes or goes (None: neither).
 
-    up: set the loopback up or down, None to leave it.
+    up: set the loopback up or down, None to leave it. behind: those of add_routes that come behind a route of the
+    kernel's own, which goes later: the network is on an interface that is deleted, or whose address is removed.
     """
 
-    __slots__ = ("add", "add_routes", "mark", "remove", "remove_routes", "up")
+    __slots__ = ("add", "add_routes", "behind", "mark", "remove", "remove_routes", "up")
 
     def __init__(
         self,
@@ -63,7 +64,9 @@ class NodeChange:
         remove: Collection[Address] = (),
         add_routes: Routes | None = None,
         remove_routes: Routes | None = None,
+        behind: Collection[Goal] = (),
     ) -> None:
+        self.behind = behind
         self.mark = mark
         self.up = up
         self.add = add
@@ -84,4 +87,5 @@ class NodeChange:
             remove=self.add,
             add_routes=self.remove_routes,
             remove_routes=self.add_routes,
+            behind=self.remove_routes.keys(),
         )

@@ -23,7 +23,7 @@ from kokofast.topology import load
 from kokofast.topology.model import Topology
 from kokofast.topology.sysctls import DISABLE_IPV6
 from tests.conftest import NETNS_DIRECTORY, NamespaceFactory, ip
-from tests.faults.injection import FAILS, REQUEST, Fault, Faults, injected
+from tests.faults.injection import FAILS, REQUEST, Fault, Faults, Point, injected
 from tests.faults.machine import seed
 from tests.faults.test_injection import faults_of
 from tests.faults.witness import State, Witness, difference
@@ -160,6 +160,30 @@ async def test_whichever_call_fails_it_is_all_or_nothing(site: Site, counts: Cou
     # Sysctls stay as they are, so IPv6 may be off in d.
     left = {key for key in difference(before_all, site.state()) if "sysctl" not in key and key[0] != "d"}
     assert not left, sorted(map(str, left))
+
+
+async def test_a_route_is_restored_whose_network_was_on_a_link_meanwhile(site: Site) -> None:
+    """The kernel's route to that network is there until the new link is deleted."""
+    a, b, c, d = site.names
+    links = [[f"{a}:e0:10.8.1.1/24", f"{b}:e0:10.8.1.2/24"], [f"{b}:e1:10.8.2.1/24", f"{c}:e0:10.8.2.2/24"]]
+    links += [[f"{a}:e1:10.8.2.3/24", f"{d}:e0:10.8.2.4/24"]]
+    first, second = (
+        load(json.dumps({"name": LAB, "links": some, "routing": "shortest-path"}).encode(), filename="lab.json")
+        for some in (links[:2], links)
+    )
+    assert (await run(first, Faults())).status == "applied"
+    before = site.state()
+    come: list[Point] = []
+
+    def refuse_the_first(point: Point, _: object) -> Fault | None:
+        if (point.call, point.what) != (REQUEST, "RTM_NEWROUTE"):
+            return None
+        come.append(point)
+        return Fault(FAILS, errno.EPERM) if len(come) == 1 else None
+
+    result = await run(second, Faults(whenever=refuse_the_first))
+    assert (result.status, result.left, len(come)) == ("rolled_back", [], 2)
+    assert not difference(before, site.state())
 
 
 @pytest.mark.parametrize("what", ["RTM_DELADDR", "RTM_DELLINKPROP"])
