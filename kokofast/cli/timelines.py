@@ -133,6 +133,10 @@ class Stored:
         self._reader = Reader()
         self.last = self.step = 0.0
 
+    def is_ready(self) -> bool:
+        """See Source."""
+        return True
+
     async def next(self) -> Epoch | TopologyError | None:
         """See Source."""
         try:
@@ -160,32 +164,42 @@ class Live:
         self._searched = 0  # bytes of it without a line's end
         self._has_ended = False
         self._line = 0
+        self._found: Epoch | TopologyError | None = None  # the next one
+
+    def is_ready(self) -> bool:
+        """See Source."""
+        self._take_line()
+        while self._found is None and not self._has_ended and select.select([0], [], [], 0)[0]:
+            part = os.read(0, CHUNK)
+            self._has_ended = not part
+            self._data += part
+            self._take_line()
+            if not self._data:  # empty lines without end must not keep a signal from being seen
+                break
+        return self._found is not None or self._has_ended
 
     async def next(self) -> Epoch | TopologyError | None:
         """See Source."""
-        while (line := await self._read_line()) is not None:
+        while not self.is_ready():
+            await self._driver.sleep(0)  # raises when a signal has come
+            select.select([0], [], [], POLL_SECONDS)
+        found, self._found = self._found, None
+        return found
+
+    def _take_line(self) -> None:
+        """Read the next epoch, if its line is there to its end."""
+        while self._found is None and self._data:
+            end = self._data.find(b"\n", self._searched)
+            self._searched = len(self._data)
+            if end < 0 and not self._has_ended and self._searched <= LINE_BYTES_MAX:
+                return
+            end = self._searched if end < 0 else end
+            line = bytes(self._data[:end])
+            del self._data[: end + 1]
+            self._searched = 0
             self._line += 1
             if line and not line.isspace():
                 try:
-                    return _epoch(self._reader, line, f"stdin:{self._line}")
+                    self._found = _epoch(self._reader, line, f"stdin:{self._line}")
                 except TopologyError as error:
-                    return error
-        return None
-
-    async def _read_line(self) -> bytes | None:
-        while (end := self._data.find(b"\n", self._searched)) < 0 and not self._has_ended:
-            self._searched = len(self._data)
-            if self._searched > LINE_BYTES_MAX:
-                break
-            await self._driver.sleep(0)  # raises when a signal has come
-            if select.select([0], [], [], POLL_SECONDS)[0]:
-                part = os.read(0, CHUNK)
-                self._has_ended = not part
-                self._data += part
-        if not self._data:
-            return None
-        end = len(self._data) if end < 0 else end
-        line = bytes(self._data[:end])
-        del self._data[: end + 1]
-        self._searched = 0
-        return line
+                    self._found = error

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     class Source(Protocol):
         """The epochs of a timeline."""
 
+        def is_ready(self) -> bool:
+            """Return whether next() returns at once."""
+
         async def next(self) -> Epoch | TopologyError | None:
             """Return the next epoch, the error of an invalid one, or None at the end.
 
@@ -139,7 +142,9 @@ class Player:
         return None if self._until is not None and found.at > self._until else found
 
     async def _follower(self, is_old: Callable[[Epoch], bool]) -> Epoch | None:
-        """Return the next epoch if its time is over; otherwise keep it for later."""
+        """Return the next epoch if its time is over; otherwise keep it for later. Do not wait for one."""
+        if not self._ahead and not self._source.is_ready():
+            return None
         found = await self._next()
         if found is not None and not isinstance(found, TopologyError) and found.at is not None and is_old(found):
             return found

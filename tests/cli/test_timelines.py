@@ -45,3 +45,22 @@ def test_lines_are_the_same_in_any_pieces(times: list[int], sizes: list[int], en
 
 def test_empty_lines_count_and_say_nothing() -> None:
     assert epochs_of(iter([b'\n  \n{"at": 1}\n', b'\n{"at"'])) == [1, "stdin:5:6:"]
+
+
+def test_a_source_says_whether_the_next_epoch_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = [b'{"at": 1}\n\n{"at"', b": 2}", b"\n\n", b""]
+    has_come = [True]
+    monkeypatch.setattr("select.select", lambda *_: ([0] if has_come and has_come.pop() else [], [], []))
+    monkeypatch.setattr("os.read", lambda *_: pieces.pop(0))
+    source = Live(InlineDriver(Stop()))
+    assert source.is_ready()
+    assert getattr(drive(source.next()), "at", None) == 1
+    for _ in range(2):  # the line after it has only begun; then all of it is there but its end
+        assert not source.is_ready()
+        has_come.append(True)
+    assert source.is_ready()
+    assert getattr(drive(source.next()), "at", None) == 2
+    assert not source.is_ready()  # an empty line
+    has_come.append(True)
+    assert source.is_ready()
+    assert drive(source.next()) is None

@@ -34,8 +34,22 @@ class Source:
     def __init__(self, epochs: Iterable[Epoch | TopologyError]) -> None:
         self.epochs = iter(epochs)
 
+    def is_ready(self) -> bool:
+        return True
+
     async def next(self) -> Epoch | TopologyError | None:
         return next(self.epochs, None)
+
+
+class Program(Source):
+    """Writes an epoch every ten seconds."""
+
+    def is_ready(self) -> bool:
+        return False
+
+    async def next(self) -> Epoch | TopologyError | None:
+        await trio.sleep(10)
+        return await super().next()
 
 
 class Stage:
@@ -53,7 +67,7 @@ class Stage:
             raise FileNotFoundError(2, "No such file or directory")
         return 4711
 
-    async def play(self, *epochs: Epoch | TopologyError, **options: Any) -> bool:
+    async def play(self, *epochs: Epoch | TopologyError, source: type[Source] = Source, **options: Any) -> bool:
         async with Session(lab(LINKS), Driver(), self.kernel) as session:
             if self.slow:
                 quick = session.carry_out
@@ -67,7 +81,7 @@ class Stage:
             player = Player(
                 session,
                 Driver(),
-                Source(epochs),
+                source(epochs),
                 self.played.append,
                 self.run,
                 clock=trio.current_time,
@@ -170,6 +184,18 @@ async def test_without_a_time_it_is_done_at_once(make_kernel: KernelFactory, aut
     stage = Stage(make_kernel(), slow=1)
     assert await stage.play(rate(None, "2mbit"), rate(None, "3mbit"))
     assert [(begun, done) for _, begun, done in stage.times] == [(0, 1), (1, 2)]
+
+
+async def test_a_late_epoch_does_not_wait_for_one_that_a_program_has_not_written_yet(
+    make_kernel: KernelFactory, autojump_clock: Clock
+) -> None:
+    stage = Stage(make_kernel())
+    assert await stage.play(rate(10, "2mbit"), rate(12, "3mbit"), rate(15, "4mbit"), source=Program)
+    assert stage.times == [(10, 10, 10), (12, 20, 20), (15, 30, 30)]
+    # The same with epochs before --from.
+    stage = Stage(make_kernel())
+    assert await stage.play(rate(1, "2mbit"), rate(2, "3mbit"), source=Program, first=5)
+    assert stage.times == [(1, 10, 10), (2, 20, 20)]
 
 
 async def test_cancelled_between_two_epochs(make_kernel: KernelFactory, autojump_clock: Clock) -> None:

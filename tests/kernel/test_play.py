@@ -172,7 +172,10 @@ def test_another_program_drives_it_by_standard_input(theatre: Theatre, start: St
     assert process.stdout is not None
     found = []
     for number in (3, 4, 5):
-        process.stdin.write(json.dumps(theatre.sky(f"{number}mbit")) + "\n")
+        epoch = theatre.sky(f"{number}mbit")
+        process.stdin.write(
+            json.dumps(epoch if number == 3 else {"at": 0, **epoch}) + "\n"
+        )  # late, but it is the newest
         process.stdin.flush()
         found.append(process.stdout.readline())
         assert rate(theatre.ground, "sky") == number * 125_000
