@@ -78,6 +78,7 @@ class Paths:
     def take_in(self, survey: Survey, sights: Sequence[Sight]) -> None:
         """Put what was found at each path into the survey."""
         for (path, same), sight in zip(self.nodes.items(), sights, strict=True):
+            survey.paths.update((node.name, path) for node in same)
             if not isinstance(sight, OSError):
                 number = survey.add(*sight)
                 survey.places.update((node.name, number) for node in same)

@@ -28,6 +28,7 @@ class Survey:
 
     def __init__(self) -> None:
         self.places: dict[str, int] = {}
+        self.paths: dict[str, str] = {}  # of the node itself: a handle has that of the first node in its namespace
         self.handles: list[Handle | None] = []
         self.observed: list[Namespace | None] = []
         self.problems: list[Problem] = []

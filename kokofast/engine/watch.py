@@ -58,7 +58,6 @@ POLL_SECONDS = 1.0  # for missing nodes whose arrival no event shows
 ATTEMPTS = 10  # runs, each without the links that have problems
 COUNTS = ("created", "updated", "unchanged", "failed", "removed")
 TOLD_MAX = 1000  # events about single steps of a run
-WAITS_IN_VAIN = "process {} has ended: the node is gone until the file is read again"
 
 
 class DestroyedError(Exception):
@@ -189,9 +188,9 @@ class Watch:
             nodes.add(change.node)
         for node in news.ended:
             nodes.add(node)
+            self._places.pop(node, None)  # it is in no namespace until a run finds it in one
             if self._topology.nodes[node].kind == "pid":
-                self._gone.add(node)
-                self._say("waiting", node=node, message=WAITS_IN_VAIN.format(self._topology.nodes[node].target))
+                self._give_up(node, "process {} has ended")
         nodes |= self._senses.appeared(self.waiting)
         renewed = nodes - {change.node for change in changes if change.ifname}
         self._patience.forgive_failures(link.title() for link in self._parts.links_of(renewed))
@@ -204,6 +203,13 @@ class Watch:
             else:
                 nodes.add(self._topology.links[number].ends[0].node)
         return None if everything else nodes
+
+    def _give_up(self, name: str, why: str) -> None:
+        """Leave a node alone whose process is not there: the number may be another process's soon."""
+        if name not in self._gone:
+            self._gone.add(name)
+            message = f"{why.format(self._topology.nodes[name].target)}: the node is gone until the file is read again"
+            self._say("waiting", node=name, message=message)
 
     def _reload(self) -> bool:
         """Read the file again; return whether it has changed."""
@@ -306,6 +312,9 @@ class Watch:
         messages = {error.source: error.message for error in result.errors}
         for name in missing:
             node = self._topology.nodes.get(name)
+            if node is not None and node.kind == "pid" and not self._senses.appeared([name]):
+                self._give_up(name, "there is no process {}")
+                continue
             place = node.place if node is not None else ""
             message = reasons.get(place) or messages.get(place) or "it is not there"
             message = message.removeprefix(f"node {name}: ")
@@ -317,7 +326,7 @@ class Watch:
                 self._say("found", node=name)
             handle = survey.handles[number]
             if handle is not None:
-                self._places[name] = handle.path, handle.identity
+                self._places[name] = survey.paths[name], handle.identity
         self._learn(survey)
         self._senses.attend(self._places)
 

@@ -350,6 +350,39 @@ async def test_a_process_that_has_ended_is_not_found_again_by_its_number(
         await found.settle()
         assert "process 4711 has ended" in found.of("waiting")[0]["message"]
         assert found.kernel.links_of("b") == []
+        # Otherwise its end would be news after each run, and a reason for the next run.
+        assert found.senses.places.keys() == {"b"}
+        found.senses.tell("b", ended="a")
+        await found.settle()
+        assert len(found.of("waiting")) == 1
+
+
+async def test_a_process_that_was_never_there_is_not_waited_for(machine: NewMachine, autojump_clock: MockClock) -> None:
+    found = machine("a", "b")
+    nodes: dict[str, dict[str, object]] = {"p": {"pid": 4711}}
+    topology = lab([{"endpoints": ["p:e0", "a:e0"]}, {"endpoints": ["a:e1", "b:e1"]}], create=False, nodes=nodes)
+    async with keeping(found, topology):
+        assert "there is no process 4711" in found.of("waiting")[0]["message"]
+        assert found.kernel.links_of("b") == ["e1"]
+        found.kernel.namespaces["/proc/4711/ns/net"] = found.kernel._new()  # a process that has nothing to do with it
+        found.senses.tell(everything=True)
+        await found.settle(3.0)
+        assert found.kernel.links_of("a") == ["e1"]
+        assert len(found.of("waiting")) == 1
+
+
+async def test_nodes_in_one_namespace_have_each_its_own_process(machine: NewMachine, autojump_clock: MockClock) -> None:
+    found = machine("a", "b")
+    for pid in (4711, 4712):
+        found.kernel.namespaces[f"/proc/{pid}/ns/net"] = found.kernel.namespaces["/run/netns/a"]
+    nodes: dict[str, dict[str, object]] = {"a": {"netns": "a"}, "p": {"pid": 4711}, "q": {"pid": 4712}}
+    async with keeping(found, lab([{"endpoints": ["q:e0", "b:e0"]}], create=False, nodes=nodes)):
+        assert {name: path for name, (path, _) in found.senses.places.items()} == {
+            "a": "/run/netns/a",
+            "b": "/run/netns/b",
+            "p": "/proc/4711/ns/net",
+            "q": "/proc/4712/ns/net",
+        }
 
 
 async def test_a_lab_that_another_run_destroys_is_not_made_again(
