@@ -407,7 +407,8 @@ class Session:
     async def apply(self, changes: Mapping[str, Any]) -> Result:
         """Carry out a change, all or nothing, and return what was done. It costs what it touches, not the whole lab.
 
-        changes is an entry of a timeline without its time: {"set": [...], "add": [...], "remove": [...]}.
+        changes is an entry of a timeline without its time: {"set": [...], "add": [...], "remove": [...]}. Those of
+        several tasks or threads are made one after the other, and the end of the block waits for one that has begun.
 
         Raises ApplyError when the change cannot be made: the state before stays. Its result has the reasons. With the
         status "partial" all was done but something: result.errors and result.left say what.
@@ -427,6 +428,12 @@ class BlockingSession(Session):
         """Carry out a change: see Session.apply()."""
         with self._one_thread:
             return trio.run(_apply_changes, self._running, changes)
+
+    @property
+    def topology(self) -> Topology:
+        """The lab as it is by now; wait for a change that another thread has begun."""
+        with self._one_thread:
+            return super().topology
 
 
 class session:
@@ -457,17 +464,23 @@ class session:
 
     async def __aenter__(self) -> Session:
         await _open_session(self)
-        return Session(self._running)
+        self._session = Session(self._running)
+        return self._session
 
     async def __aexit__(self, *_: object) -> None:
-        await self._close()
+        # A change that another task has begun needs the lock of the lab and the descriptors to its end.
+        with trio.CancelScope(shield=True):
+            async with self._session._one_at_a_time:
+                await self._close()
 
     def __enter__(self) -> BlockingSession:
         trio.run(_open_session, self)
-        return BlockingSession(self._running)
+        self._blocking = BlockingSession(self._running)
+        return self._blocking
 
     def __exit__(self, *_: object) -> None:
-        trio.run(self._close)
+        with self._blocking._one_thread:  # as in __aexit__()
+            trio.run(self._close)
 
     async def _open(self) -> None:
         _need(TO_WIRE, "session")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 import kokofast
+from kokofast.engine.result import Result
+from kokofast.engine.session import Prepared
 from kokofast.topology.model import Topology
 from tests.conftest import ip, ip_json, run
 from tests.kernel.conftest import Lab, ping
@@ -75,6 +82,79 @@ def test_a_program_without_trio_and_one_with_asyncio(triangle: Triangle) -> None
 
         asyncio.run(main())
     assert "UP" not in ip_json(triangle.ground, "link", "show", "sky")[0]["flags"]
+
+
+class Gate:
+    """Holds each change of a session before it is carried out, until a wait is over."""
+
+    def __init__(self, lab: kokofast.Session, wait: Callable[[], Awaitable[object]]) -> None:
+        self.wait = wait
+        self.here = self.most = 0
+        self.carry_out = lab._running.carry_out
+        lab._running.carry_out = self.pass_through  # type: ignore[method-assign]
+
+    async def pass_through(self, prepared: Prepared) -> Result:
+        self.here += 1
+        self.most = max(self.most, self.here)
+        await self.wait()
+        self.here -= 1
+        return await self.carry_out(prepared)
+
+
+async def test_changes_of_several_tasks_are_made_one_after_the_other(triangle: Triangle) -> None:
+    done: list[str] = []
+
+    async def change(number: int) -> None:
+        done.append((await lab.apply({"set": [{"select": "*:sky", "rate": f"{number}mbit"}]})).status)
+
+    async with kokofast.session(triangle.topology()) as lab, trio.open_nursery() as tasks:
+        gate = Gate(lab, trio.testing.wait_all_tasks_blocked)
+        for number in range(1, 6):
+            tasks.start_soon(change, number)
+    assert (done, gate.most) == (["applied"] * 5, 1)
+
+
+async def test_the_end_of_the_block_waits_for_a_change_of_another_task(triangle: Triangle) -> None:
+    done: list[str] = []
+    come, opened = trio.Event(), trio.Event()
+
+    async def change() -> None:
+        done.append((await lab.apply({"set": [{"select": "*:sky", "rate": "1mbit"}]})).status)
+
+    async def open_later() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        opened.set()
+
+    async def wait() -> None:
+        come.set()
+        await opened.wait()
+
+    async with trio.open_nursery() as others:
+        async with kokofast.session(triangle.topology()) as lab:
+            Gate(lab, wait)
+            others.start_soon(change)
+            await come.wait()
+            others.start_soon(open_later)
+        assert done == ["applied"]
+    assert rate(triangle.ground, "sky") == 125_000
+
+
+def test_the_end_of_the_block_waits_for_a_change_of_another_thread(triangle: Triangle) -> None:
+    come, opened = threading.Event(), threading.Event()
+
+    async def wait() -> None:
+        come.set()
+        assert opened.wait(30)
+        assert not lab._running.has_ended
+
+    with ThreadPoolExecutor() as pool:
+        with kokofast.session(triangle.topology()) as lab:
+            Gate(lab, wait)
+            change = pool.submit(lab.apply, {"set": [{"select": "*:sky", "rate": "1mbit"}]})
+            assert come.wait(30)
+            threading.Timer(0.2, opened.set).start()
+        assert change.result().status == "applied"
+    assert rate(triangle.ground, "sky") == 125_000
 
 
 def test_a_session_ends_with_its_block(triangle: Triangle) -> None:
