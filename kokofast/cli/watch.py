@@ -52,6 +52,7 @@ def watch(options: argparse.Namespace) -> int:
     from kokofast.drivers.trio_run import run_until_stopped
     from kokofast.engine.keep import keep_lab
     from kokofast.watching.events import Event
+    from kokofast.wire.message import KernelError
 
     report = _reporter(options)
     signals = _Signals()
@@ -74,7 +75,7 @@ def watch(options: argparse.Namespace) -> int:
     except Stopped:
         report(Event("ended", topology.name, {}))
         return PARTIAL if options.once else OK
-    except (OSError, MemoryError, ImportError) as error:
+    except (OSError, KernelError, MemoryError, ImportError) as error:
         raise CommandError(FAILED, sentence_of(error)) from error
     return OK if is_whole or not options.once else PARTIAL
 

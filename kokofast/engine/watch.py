@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from kokofast.drivers.warmup import leaves
 from kokofast.engine.apply import apply
 from kokofast.engine.result import INVALID, Result
 from kokofast.ops.registry import home_of
@@ -13,6 +14,7 @@ from kokofast.watching.events import Event
 from kokofast.watching.judge import Judge
 from kokofast.watching.part import Parts
 from kokofast.watching.patience import Patience
+from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -154,7 +156,15 @@ class Watch:
                 await self._driver.sleep(GATHER_SECONDS)
             nodes = self._digest()
             if nodes is None or nodes:
-                await self._look(nodes)
+                await self._look_if_possible(nodes)
+
+    async def _look_if_possible(self, nodes: set[str] | None) -> None:
+        """Do as _look(). When the machine fails, as for want of memory or descriptors, try again later."""
+        try:
+            await self._look(nodes)
+        except* (OSError, KernelError, MemoryError) as group:
+            error = next(leaves(group))
+            self._fail("", "", "not enough memory" if isinstance(error, MemoryError) else _words_of(error))
 
     def _time_to_wait(self, end: float | None) -> float | None:
         now = self._senses.now()
@@ -224,7 +234,7 @@ class Watch:
             self._say("file_refused", errors=list(map(str, error.problems)))
             return False
         except OSError as error:
-            self._say("file_refused", errors=[error.strerror or str(error)])
+            self._say("file_refused", errors=[_words_of(error)])
             return False
         self._take_in(topology)
         self._say("reloaded", links=len(topology.links), nodes=len(topology.nodes))
@@ -376,6 +386,10 @@ class Watch:
                 told.add(position)
                 link = applied.topology.links[position]
                 self._fail(link.title(), link.place, str(refusal))
+
+
+def _words_of(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _without_nodes(topology: Topology, gone: set[str]) -> Topology:

@@ -20,7 +20,7 @@ from kokofast.host.netlink import SO_RCVBUFFORCE, SOL_NETLINK
 from kokofast.host.pool import Handle
 from kokofast.host.threads import in_own_thread
 from kokofast.wire.message import KernelError, Request
-from kokofast.wire.netns import RTM_NEWNSID, numbered
+from kokofast.wire.netns import NETNSA_NSID_NOT_ASSIGNED, RTM_GETNSID, RTM_NEWNSID, numbered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Listener:
     def add(self, handles: Iterable[Handle]) -> None:
         """Receive the notifications of these open namespaces from now on. Raises OSError."""
         with self._lock:
-            new: list[Handle] = []
+            new: list[tuple[Handle, int, int]] = []
             requests: list[Request] = []
             for handle in handles:
                 cookie = handle.socket.namespace_cookie() if handle.socket is not None else 0
@@ -83,15 +83,28 @@ class Listener:
                     assert handle.fd is not None
                     request = Request(RTM_NEWNSID, {})
                     request.body = numbered(self._next, handle.fd)
-                    new.append(handle)
+                    new.append((handle, cookie, self._next))
                     requests.append(request)
-                    self._numbers[handle.identity] = cookie, self._next
                     self._next += 1
             assert self._asker is not None
-            for handle, refusal in zip(new, self._asker.send(requests), strict=True):
-                if refusal is not None:
-                    del self._numbers[handle.identity]
-                    raise OSError(refusal.errno, f"changes in {handle.path} cannot be watched: {refusal}")
+            failed: OSError | None = None
+            for (handle, cookie, number), refusal in zip(new, self._asker.send(requests), strict=True):
+                found = (
+                    self._number_in_kernel(handle) if refusal is not None and refusal.errno == errno.EEXIST else None
+                )
+                if refusal is None or found is not None:
+                    self._numbers[handle.identity] = cookie, number if found is None else found
+                else:
+                    failed = OSError(refusal.errno, f"changes in {handle.path} cannot be heard: {refusal}")
+            if failed is not None:
+                raise failed
+
+    def _number_in_kernel(self, handle: Handle) -> int | None:
+        # The kernel did what an earlier request asked for, but its answer was lost.
+        assert self._asker is not None
+        (answer,) = self._asker.ask(Request(RTM_GETNSID, {}, {"fd": handle.fd}))
+        found: int = answer.attributes["nsid"]
+        return None if found == NETNSA_NSID_NOT_ASSIGNED else found
 
     def number_of(self, identity: Identity) -> int | None:
         """Return the nsid of a namespace by which receive() calls it."""

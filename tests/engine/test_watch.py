@@ -21,7 +21,7 @@ from kokofast.watching.events import Event
 from kokofast.watching.news import News
 from kokofast.watching.patience import FAILURE_PAUSES, FIGHT_PAUSES, MOST
 from kokofast.wire.link import RTM_NEWLINK
-from kokofast.wire.message import Request
+from kokofast.wire.message import KernelError, Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import chain, lab, star, wire
@@ -281,6 +281,29 @@ async def test_a_link_that_the_kernel_refuses_is_tried_again_ever_later(
 def _refuse_new_links(kernel: FakeKernel, request: Request) -> None:
     if request.type == RTM_NEWLINK:
         kernel.refuse[len(kernel.requests)] = errno.ENOMEM
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), MemoryError(), KernelError(errno.ENOBUFS)]
+)
+async def test_a_machine_that_fails_for_some_time_does_not_end_it(
+    machine: NewMachine, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    found = machine("a", "b")
+    async with keeping(found, star(1)):
+        with monkeypatch.context() as patch:
+
+            def fail(_: object) -> None:
+                raise error
+
+            patch.setattr(found.kernel, "open_all", fail)
+            found.delete("a", "e0")
+            found.senses.tell("a")
+            await found.settle(0.6)
+        assert [fields["seconds"] for fields in found.of("failed")] == list(FAILURE_PAUSES[:2])
+        assert found.of("failed")[0]["message"]
+        await found.settle(3.0)
+        assert found.kernel.links_of("a") == ["e0"]
 
 
 async def test_a_new_file(machine: NewMachine, autojump_clock: MockClock) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from kokofast.host import listener as home
 from kokofast.host.inotify import Inotify
 from kokofast.host.listener import HeardKernel, Listener
 from kokofast.host.namespaces import HERE, identity_at, of_process
+from kokofast.host.netlink import Socket
 from kokofast.host.pool import Handle
 from kokofast.host.process_ends import ProcessEnds
 from kokofast.wire.groups import ALWAYS
 from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
-from kokofast.wire.message import split
+from kokofast.wire.message import KernelError, Message, Request, split
 from kokofast.wire.netns import RTM_DELNSID
 from tests.conftest import NamespaceFactory, ip
 
@@ -79,6 +81,41 @@ def test_a_new_namespace_with_the_same_name_is_heard_of(listener: Listener, netn
         ip(None, "netns", "delete", name)
         assert heard(listener, RTM_DELNSID, None)
         ip(None, "netns", "add", name)
+
+
+class Failing:
+    """A socket of which the first answers are lost, or which does not send at all at first."""
+
+    def __init__(self, socket: Socket, *, sends: bool) -> None:
+        self.socket = socket
+        self.sends = sends
+        self.has_failed = False
+
+    def send(self, requests: Sequence[Request]) -> list[KernelError | None]:
+        if self.has_failed:
+            return self.socket.send(requests)
+        self.has_failed = True
+        if self.sends:
+            self.socket.send(requests)
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    def ask(self, request: Request) -> list[Message]:
+        return self.socket.ask(request)
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_a_namespace_is_heard_of_after_a_failure(listener: Listener, netns: NamespaceFactory, sends: bool) -> None:
+    name = netns("a")
+    asker = listener._asker
+    assert asker is not None
+    listener._asker = Failing(asker, sends=sends)  # type: ignore[assignment]
+    with closing(HeardKernel(listener)) as kernel:
+        with pytest.raises(OSError, match="No buffer space"):
+            open_both(kernel, name)
+        (handle,) = open_both(kernel, name)
+    listener._asker = asker
+    ip(name, "link", "add", "x", "type", "veth", "peer", "name", "y")
+    assert heard(listener, RTM_NEWLINK, listener.number_of(handle.identity))
 
 
 def test_lost_notifications_are_noticed(monkeypatch: pytest.MonkeyPatch, netns: NamespaceFactory) -> None:
