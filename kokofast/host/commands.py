@@ -28,8 +28,8 @@ def start(namespace: int, command: Sequence[str]) -> int:
     def job() -> int:
         libc.setns(namespace, libc.CLONE_NEWNET)
         return os.posix_spawnp(
-            command[0],
-            list(command),
+            command[0].encode(),
+            [word.encode() for word in command],  # as the timeline has them, whatever the locale is
             os.environ,
             file_actions=actions,
             setsid=True,
@@ -47,10 +47,13 @@ class Children:
         self._running: dict[int, str] = {}
 
     def __enter__(self) -> Children:
+        # If our parent ignores it, the kernel forgets a child that ends, and its number may be another process's soon.
+        self._before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.end()
+        signal.signal(signal.SIGCHLD, self._before)
 
     def add(self, pid: int, title: str) -> None:
         """Add a command."""
