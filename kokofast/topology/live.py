@@ -39,6 +39,7 @@ FIXED = ("queues", "mirror")
 # What batch leaves as it is where the file does not give it: these, and properties of ends that do not leave with it.
 KEPT = ("mac", "mtu", "txqlen", "dad")
 PARSED_MAX = 50_000
+PATTERNS_MAX = 1000
 
 _PROPERTY_OF = {field.name: name for name, found in ENDS.items() for field in found.all_fields()}
 _NO_DEFAULT = End("", "")
@@ -292,6 +293,8 @@ class LiveTopology:
         """Return the ends (link, position) whose ``node:interface`` matches a pattern of the shell."""
         found = self._patterns.get(pattern)
         if found is None:
+            if len(self._patterns) >= PATTERNS_MAX:
+                self._patterns.clear()
             found = self._patterns[pattern] = re.compile(translate(pattern))
         return [
             (key, position)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kokofast.timeline.json_schema import schema
 from kokofast.topology import TopologyError, load
+from kokofast.topology import live as module
 from kokofast.topology.live import LiveTopology
 from kokofast.topology.model import Topology
 
@@ -163,6 +164,16 @@ def test_the_schema_takes_null_where_a_change_does() -> None:
 def test_mistakes_have_their_places_and_nothing_is_changed(changes: dict[str, Any], found: str) -> None:
     good = {"set": [{"endpoint": "c:e1", "rate": "5mbit"}]}
     assert problems({**changes, **({} if "set" in changes else good)})[0].startswith(found)
+
+
+def test_what_is_kept_of_the_changes_before_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PARSED_MAX", 5)
+    monkeypatch.setattr(module, "PATTERNS_MAX", 5, raising=False)
+    live = LiveTopology(topology())
+    for number in range(1, 40):
+        live.change({"set": [{"select": f"[ax{number}]*", "rate": f"{number}mbit"}]}, at)
+    assert 0 < len(live._patterns) <= 5
+    assert 0 < len(live._parsed) <= 5
 
 
 def test_an_added_link_has_the_defaults_of_the_file() -> None:
