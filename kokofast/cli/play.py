@@ -60,28 +60,31 @@ def play(options: argparse.Namespace) -> int:
         raise CommandError(INVALID, "FILE and TIMELINE cannot both be standard input")
     topology = load_file(options, create=options.create)
     is_live = options.timeline == STDIN and not options.dry_run
+    epochs: int | None = None
     if is_live and options.loop:
         raise CommandError(INVALID, "--loop is for a file or a folder: standard input cannot be read again")
     if not is_live:
         if not options.dry_run and os.path.exists(options.timeline) and not is_stored(options.timeline):
             why = "can be read only once: write it to a file, or give - to play what is written to standard input"
             raise CommandError(INVALID, Problem(clean(options.timeline), why))
-        lines = Check(topology, options).lines  # what else it has takes as much memory as the lab
+        check = Check(topology, options)
         if options.dry_run:
-            for line in lines:
+            for line in check.lines:
                 print_line(line)
             return OK
+        epochs = check.epochs
+        del check  # it takes as much memory as the lab
     need_capabilities()
-    return _Play(topology, options, is_live).run()
+    return _Play(topology, options, epochs).run()
 
 
 class _Play:
-    """One run of the command."""
+    """One run of the command. epochs is how many the timeline has; None for standard input."""
 
-    def __init__(self, topology: Topology, options: argparse.Namespace, is_live: bool) -> None:
+    def __init__(self, topology: Topology, options: argparse.Namespace, epochs: int | None) -> None:
         self._topology = topology
         self._options = options
-        self._is_live = is_live
+        self._epochs = epochs
         self._result = Result(topology.name, UNCHANGED)
         self._children = Children()
         self._lateness: list[float] = []
@@ -154,14 +157,16 @@ class _Play:
                 print_error(f"kokofast: could not be taken back: {line}")
             return INVALID if result.status == "invalid" else PARTIAL if result.left else FAILED
         self._is_up = True
-        # The lab stays as long as we do: the collector need not look at it again.
+        # A play may take days, and an epoch that the kernel refuses leaves reference cycles. But the lab stays as long
+        # as we do: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.enable()
         began = time.monotonic()
         well = True
         try:
             while True:
-                source = Live(driver) if self._is_live else Stored(options.timeline)
+                source = Live(driver) if self._epochs is None else Stored(options.timeline, self._epochs)
                 player = self._player(session, driver, source)
                 start = time.monotonic() if not self._round else self._next_start
                 well = await player.play(start) and well
@@ -286,16 +291,27 @@ class _Play:
 
     def _destroy(self) -> int:
         """Remove the lab, and return the exit code."""
+        from kokofast.drivers import Stopped
         from kokofast.drivers.inline import drive
-        from kokofast.drivers.warmup import WarmupDriver
+        from kokofast.drivers.warmup import LoopError, WarmupDriver
         from kokofast.engine.destroy import destroy
         from kokofast.host.kernel import kernel_for
         from kokofast.host.namespaces import count_named
+        from kokofast.wire.message import KernelError
 
-        signals = HeldSignals("still ending the deletions that have begun", "run destroy to remove the rest")
+        rest = "run destroy to remove the rest"
+        signals = HeldSignals("still ending the deletions that have begun", rest)
         name = self._topology.name
-        with closing(kernel_for(count_named())) as kernel, signals:
-            result = drive(destroy(name, WarmupDriver(signals), kernel, topology=self._topology))
+        waits = tell_of_wait(name, self._options.quiet)
+        try:
+            with closing(kernel_for(count_named())) as kernel, signals:
+                result = drive(destroy(name, WarmupDriver(signals), kernel, topology=self._topology, waits=waits))
+        except Stopped:
+            print_error(f"kokofast: interrupted by {signals.name}; {rest}")
+            return PARTIAL
+        except (LoopError, OSError, KernelError, MemoryError, ImportError) as error:
+            print_error(f"kokofast: {sentence_of(error)}")
+            return PARTIAL
         complain_of(result.errors, whole="")
         if not self._options.quiet and not result.errors:
             print_error(f"kokofast: {name}: destroyed")

@@ -9,8 +9,9 @@ import select
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import INVALID, STDIN, CommandError
-from kokofast.cli.output import clean
+from kokofast.cli.output import clean, count
 from kokofast.engine.player import change
+from kokofast.host.files import read_file
 from kokofast.timeline.read import Reader
 from kokofast.topology.live import CHANGES, LiveTopology
 from kokofast.topology.problems import PROBLEMS_MAX, Problem, TopologyError
@@ -55,8 +56,11 @@ class Texts:
             raise OSError(errno.ENOENT, "there is no epoch in this folder: no file's name ends in .json")
         # epoch-10 comes after epoch-9.
         for name in sorted(names, key=lambda one: [(not part.isdigit(), part.zfill(20)) for part in _parts(one)]):
-            with open(os.path.join(self.path, name), "rb") as file:
-                yield file.read(LINE_BYTES_MAX + 1), clean(os.path.join(self.path, name))
+            path = os.path.join(self.path, name)
+            try:
+                yield read_file(path, LINE_BYTES_MAX, waits=False), clean(path)
+            except OSError as error:
+                raise CommandError(INVALID, Problem(clean(path), error.strerror or str(error))) from None
 
     def _of_file(self) -> Iterator[tuple[bytes, str]]:
         with open(0 if self.path == STDIN else self.path, "rb", closefd=self.path != STDIN) as file:
@@ -91,12 +95,12 @@ class Check:
     def __init__(self, topology: Topology, options: argparse.Namespace) -> None:
         self._live = LiveTopology(topology)
         self.lines: list[dict[str, object]] = []  # for a dry run: what would be done
+        self.epochs = 0
         problems: list[Problem] = []
         reader = Reader()
-        count = 0
         plays = False
         for data, place in Texts(options.timeline):
-            count += 1
+            self.epochs += 1
             try:
                 epoch = _epoch(reader, data, place)
                 change(self._live, epoch)
@@ -108,7 +112,7 @@ class Check:
             plays = plays or options.until is None or epoch.at is None or epoch.at <= options.until
             if options.dry_run:
                 self._note(epoch)
-        if not count:
+        if not self.epochs:
             problems.append(Problem(Texts(options.timeline).title, "there is no epoch in it"))
         if problems:
             raise CommandError(INVALID, *problems)
@@ -124,9 +128,10 @@ class Check:
 
 
 class Stored:
-    """The epochs of a file or folder."""
+    """The epochs of a file or folder, of which it had so many when it was checked."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, epochs: int) -> None:
+        self._left = epochs
         texts = Texts(path)
         self.title = texts.title
         self._texts = iter(texts)
@@ -142,9 +147,13 @@ class Stored:
         try:
             found = next(self._texts, None)
         except CommandError as error:  # it was removed since it was checked
+            self._left = 0
             return TopologyError([one for one in error.errors if isinstance(one, Problem)])
         if found is None:
-            return None
+            left, self._left = self._left, 0
+            words = f"it ends {count(left, 'epoch')} too early: it was changed since it was checked"
+            return TopologyError([Problem(self.title, words)]) if left > 0 else None
+        self._left -= 1
         try:
             epoch = _epoch(self._reader, *found)
         except TopologyError as error:  # it was changed since it was checked

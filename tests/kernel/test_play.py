@@ -225,14 +225,18 @@ def test_a_signal_ends_it_between_two_epochs(theatre: Theatre, start: Start, num
 
 
 def test_rounds_without_end(theatre: Theatre, start: Start) -> None:
+    sleep = {"node": theatre.ground, "command": ["sleep", "100"]}
     timeline = theatre.write(
-        {"at": 0, **theatre.handover(theatre.first, theatre.second)}, {"at": 0.1, **theatre.sky("5mbit")}
+        {"at": 0, **theatre.handover(theatre.first, theatre.second)}, {"at": 0.1, **theatre.sky("5mbit"), "run": sleep}
     )
     options = ("--loop", "--until", "0.2", "--late", "all")
     process = start(*COMMAND, "play", theatre.lab.file, timeline, *options, stdout=subprocess.PIPE)
     lines = lines_of("".join(played(process, 6)))
     assert [line["round"] for line in lines] == [0, 0, 1, 1, 2, 2]
     assert {line["status"] for line in lines} == {"applied"}
+    # The commands of a round end with it.
+    pids = [line["run"][0]["pid"] for line in lines[1:-1:2]]
+    assert [os.path.exists(f"/proc/{pid}") for pid in pids] == [False, False]
     process.terminate()
     process.communicate(timeout=30)
 
