@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kokofast.topology.model import Node, Topology
 
 FLOOD_SECONDS = 0.02  # between two reads: what one namespace sends without end takes no whole processor
+SEEK_SECONDS = 1.0  # between two looks for a directory that is gone
 RECONNECT_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0)
 
 
@@ -33,7 +35,8 @@ class TrioSenses:
 
     def __init__(self, listener: Listener, file: str | None = None) -> None:
         self._listener = listener
-        self._file = None if file is None else os.path.split(file)
+        self._file = file
+        self._files: set[tuple[str, str]] = set()  # its directory and name, and those of what it is a link to
         self._news = News()
         self._wake = trio.Event()
         self._inotify = Inotify()
@@ -101,8 +104,7 @@ class TrioSenses:
         self._topology = topology
         self._names = {}
         self._nodes_of = {}  # attend() reports processes that have ended again
-        if self._file is not None:
-            self._inotify.add(self._file[0])
+        self._follow_file()
         for node in topology.nodes.values():
             if NODES[node.kind].is_file:
                 self._names.setdefault(os.path.split(local.path_of(node)), []).append(node.name)
@@ -159,12 +161,36 @@ class TrioSenses:
         if lost:
             self._news.kept.lose()
 
+    def _follow_file(self) -> None:
+        if self._file is not None:
+            self._files = {os.path.split(self._file), os.path.split(os.path.realpath(self._file))}
+            for directory, _ in self._files:
+                self._inotify.add(directory)
+
     def _hear_files(self) -> None:
         names, lost = self._inotify.receive()
         self._news.everything = self._news.everything or lost
-        for name in names:
+        is_file = lost
+        for name, is_new in names.items():
+            if not name[1]:
+                self._nursery.start_soon(self._find_directory, name[0])
             self._news.nodes.update(self._names.get(name, ()))
-            self._news.file = self._news.file or name == self._file
+            is_file = is_file or (name in self._files and not (is_new and _is_being_written(name)))
+        if is_file and self._file is not None:
+            self._news.file = True
+            self._follow_file()  # it may be another link now
+
+    async def _find_directory(self, directory: str) -> None:
+        """Hear of a directory that comes in place of one that is gone, and look at what it has."""
+        while not self._inotify.add(directory):
+            await trio.sleep(SEEK_SECONDS)
+            if directory not in {place[0] for place in (*self._names, *self._files)}:
+                return
+        self._news.file = self._news.file or any(place[0] == directory for place in self._files)
+        for place, nodes in self._names.items():
+            if place[0] == directory:
+                self._news.nodes.update(nodes)
+        self._wake.set()
 
     def _hear_ends(self) -> None:
         self._note_ends(self._ends.receive())
@@ -218,6 +244,15 @@ class TrioSenses:
                     attempt = 0
                 await trio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
                 attempt += 1
+
+
+def _is_being_written(place: tuple[str, str]) -> bool:
+    """Whether a file that was made has an end of writing to come: it is neither a link nor linked from elsewhere."""
+    try:
+        found = os.lstat(os.path.join(*place))
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
 def _is_there(node: Node) -> bool:

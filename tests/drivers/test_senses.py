@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -35,10 +36,10 @@ class SilentListener:
 
 
 @asynccontextmanager
-async def perceiving() -> AsyncIterator[TrioSenses]:
+async def perceiving(file: Path | None = None) -> AsyncIterator[TrioSenses]:
     listener = SilentListener()
     try:
-        found = TrioSenses(listener)  # type: ignore[arg-type]
+        found = TrioSenses(listener, None if file is None else str(file))  # type: ignore[arg-type]
         with trio.fail_after(10):
             async with found.listening():
                 yield found
@@ -146,3 +147,76 @@ async def test_the_end_of_a_process_that_the_file_does_not_name_any_more_is_no_n
         process.kill()
         await senses.wait(0.2)
         assert not senses.take().ended
+
+
+async def file_is_news(senses: TrioSenses) -> bool:
+    """Whether the file is to be read again, by what has happened so far."""
+    await trio.testing.wait_all_tasks_blocked(3 * module.FLOOD_SECONDS)
+    return senses.take().file
+
+
+async def test_the_file_is_news_when_it_is_written_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "lab.csv"
+    async with perceiving(file) as senses:
+        senses.follow(topology_of({}))
+        with file.open("x") as writing:
+            writing.write("a_node,b_node\n")
+            writing.flush()
+            assert not await file_is_news(senses)  # half a table is a valid one, too
+        assert await file_is_news(senses)
+        file.rename(tmp_path / "other.csv")
+        assert await file_is_news(senses)
+        os.link(tmp_path / "other.csv", file)
+        assert await file_is_news(senses)
+        assert not await file_is_news(senses)
+
+
+async def test_the_file_that_a_link_leads_to(tmp_path: Path) -> None:
+    # As Kubernetes mounts a ConfigMap.
+    file = tmp_path / "lab.json"
+    for number in (1, 2):
+        (tmp_path / f"v{number}").mkdir()
+        (tmp_path / f"v{number}" / "lab.json").write_text("1")
+    (tmp_path / "data").symlink_to("v1")
+    file.symlink_to("data/lab.json")
+    async with perceiving(file) as senses:
+        senses.follow(topology_of({}))
+        (tmp_path / "v1" / "lab.json").write_text("2")
+        assert await file_is_news(senses)
+        (tmp_path / "new").symlink_to("v2")
+        (tmp_path / "new").rename(tmp_path / "data")
+        shutil.rmtree(tmp_path / "v1")
+        assert await file_is_news(senses)
+        (tmp_path / "v2" / "lab.json").write_text("3")
+        assert await file_is_news(senses)
+
+
+@pytest.mark.parametrize("moves", [True, False])
+async def test_a_directory_that_another_one_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: bool
+) -> None:
+    monkeypatch.setattr(module, "SEEK_SECONDS", 0.2)
+    here = tmp_path / "here"
+    here.mkdir()
+    async with perceiving(here / "lab.json") as senses:
+        senses.follow(topology_of({"a": {"path": str(here / "a")}}))
+        if moves:
+            here.rename(tmp_path / "elsewhere")
+        else:
+            here.rmdir()
+        await trio.testing.wait_all_tasks_blocked(3 * module.FLOOD_SECONDS)
+        senses.take()
+        here.mkdir()
+        while not senses.take().nodes:
+            await senses.wait(None)
+        (here / "lab.json").touch()
+        assert await file_is_news(senses)
+
+
+async def test_lost_events_may_be_those_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with perceiving(tmp_path / "lab.json") as senses:
+        senses.follow(topology_of({}))
+        receive = senses._inotify.receive
+        monkeypatch.setattr(senses._inotify, "receive", lambda: ({}, bool(receive())))
+        (tmp_path / "x").touch()
+        assert await file_is_news(senses)

@@ -142,7 +142,7 @@ def test_files_are_heard_of(tmp_path: Path) -> None:
         assert not inotify.add(str(tmp_path / "missing"))
         assert inotify.add(str(tmp_path))
         assert inotify.add(str(tmp_path))  # again
-        assert inotify.receive() == (set(), False)
+        assert inotify.receive() == ({}, False)
         (tmp_path / "x").write_text("")
         (tmp_path / "y").mkdir()
         (tmp_path / "x").rename(tmp_path / "z")
@@ -153,6 +153,40 @@ def test_files_are_heard_of(tmp_path: Path) -> None:
             assert {directory for directory, _ in found} == {str(tmp_path)}
             names |= {name for _, name in found}
         assert names == {"x", "y", "z"}
+
+
+def test_a_directory_is_heard_of_by_each_of_its_names(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.symlink_to(here)
+    with closing(Inotify()) as inotify:
+        assert inotify.add(str(here))
+        assert inotify.add(str(there))
+        os.mkfifo(here / "x")
+        assert ready(inotify)
+        assert inotify.receive() == ({(str(here), "x"): True, (str(there), "x"): True}, False)
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_directory_that_is_gone_is_heard_of(tmp_path: Path, moves: bool) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    with closing(Inotify()) as inotify:
+        assert inotify.add(str(here))
+        if moves:
+            here.rename(tmp_path / "elsewhere")
+        else:
+            here.rmdir()
+        assert ready(inotify)
+        assert inotify.receive() == ({(str(here), ""): False}, False)
+        if moves:  # what is in there is not under this name
+            (tmp_path / "elsewhere" / "x").touch()
+            assert inotify.receive() == ({}, False)
+        here.mkdir()
+        assert inotify.add(str(here))
+        os.mkfifo(here / "y")
+        assert ready(inotify)
+        assert inotify.receive() == ({(str(here), "y"): True}, False)
 
 
 def test_ends_of_processes_are_heard_of() -> None:
