@@ -73,14 +73,14 @@ class Judge:
         }
         self._has_mirrors = any(end.mirror is not None for one in topology.links for end in one.ends)
         self._nodes: dict[int, tuple[str, ...]] = {}
-        self._names: dict[tuple[int, int], str] = {}  # (nsid, ifindex) -> interface
+        self._names: dict[int, dict[int, str]] = {}  # nsid -> ifindex -> interface
         self._shown: dict[tuple[str, str], object] = {}  # what was shown last of ends with properties
 
     def learn(self, nsid: int, nodes: Iterable[str], interfaces: Mapping[int, str]) -> None:
         """Take note of the nodes in a namespace, and of the names of its interfaces by number."""
         self._nodes[nsid] = tuple(nodes)
-        for index, ifname in interfaces.items():
-            self._names[nsid, index] = ifname
+        if interfaces or nsid not in self._names:
+            self._names[nsid] = dict(interfaces)
 
     def nodes_of(self, nsid: int) -> Sequence[str]:
         """Return the nodes in a namespace."""
@@ -105,6 +105,7 @@ class Judge:
     ) -> None:
         if nsid is None:
             number = unpack(type, flags, 0, 0, body).attributes.get("nsid", -1)
+            self._names.pop(number, None)
             verdicts["ended", number] = [Change(node, "", "namespace ended") for node in self._nodes.pop(number, ())]
             return
         nodes = self._nodes.get(nsid)
@@ -121,7 +122,7 @@ class Judge:
                 verdicts[nsid, "routes"] = [Change(node, "", "routes changed") for node in nodes]
         elif type in _QUEUES:
             header = unpack(type, flags, 0, 0, body, frozenset()).header
-            ifname = self._names.get((nsid, header["index"]))
+            ifname = self._names.get(nsid, {}).get(header["index"])
             if header["parent"] in TC_ROOTS:
                 found = [node for node in nodes if self._has_queues(node, ifname)]
                 verdicts[nsid, "queues", ifname] = [Change(node, ifname or "", "qdisc changed") for node in found]
@@ -147,9 +148,9 @@ class Judge:
                         verdicts[node, ifname, "port"] = [Change(node, ifname, "left its bridge")]
             return
         if type == link.RTM_DELLINK:
-            self._names.pop((nsid, index), None)
+            self._names[nsid].pop(index, None)
         else:
-            self._names[nsid, index] = ifname
+            self._names[nsid][index] = ifname
         alias = attributes.get("ifalias", "")
         for node in nodes:
             key = node, ifname
@@ -189,7 +190,7 @@ class Judge:
         self, nsid: int, nodes: Sequence[str], type: int, body: bytes, verdicts: dict[object, list[Change]]
     ) -> None:
         message = unpack(type, 0, 0, 0, body, _ADDRESS_FIELDS)
-        ifname = self._names.get((nsid, message.header["index"]))
+        ifname = self._names.get(nsid, {}).get(message.header["index"])
         packed = message.attributes.get("local", message.attributes.get("address", b""))
         address = packed, message.header["prefixlen"]
         for node in nodes:

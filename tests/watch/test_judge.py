@@ -128,6 +128,18 @@ def test_the_end_of_a_namespace() -> None:
     assert changes(PLAIN, [(HERE, ended), (None, message(RTM_NEWNSID, {}, {"nsid": THERE}))]) == []
 
 
+def test_what_is_known_of_interfaces_is_that_of_living_namespaces() -> None:
+    judge = Judge(PLAIN)
+    for nsid in range(100):  # a container that is restarted: each namespace has a new number
+        judge.learn(nsid, ["a"], {index: f"e{index}" for index in range(50)})
+        judge.learn(nsid, ["a"], {1: "lo"})  # the others are gone, and what said so was lost
+        news = News()
+        news.kept.add(nsid, shown())
+        news.kept.add(None, message(RTM_DELNSID, {}, {"nsid": nsid}))
+        judge.changes(news.kept.take())
+        assert len(f"{judge._names}{judge._nodes}") < 100
+
+
 @pytest.mark.parametrize(
     ("datagram", "found"),
     [
