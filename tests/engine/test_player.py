@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -10,10 +12,11 @@ import trio
 import trio.testing
 
 from kokofast.drivers.inline import InlineDriver
+from kokofast.ends import shaping
 from kokofast.engine.player import Played, Player
 from kokofast.engine.session import Session
 from kokofast.timeline.epoch import Command, Epoch
-from kokofast.topology import TopologyError
+from kokofast.topology import TopologyError, live
 from kokofast.topology.problems import Problem
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
@@ -203,3 +206,43 @@ async def test_cancelled_between_two_epochs(make_kernel: KernelFactory, autojump
     with trio.move_on_after(1.5):
         await stage.play(rate(1, "2mbit"), rate(2, "3mbit"))
     assert len(stage.played) == 1
+
+
+class Nothing(list[Played]):
+    def append(self, _: Played) -> None:
+        pass
+
+
+async def test_a_long_play_does_not_grow(
+    make_kernel: KernelFactory, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "PARSED_MAX", 10)
+    monkeypatch.setattr(live, "PATTERNS_MAX", 10)
+    monkeypatch.setattr(shaping, "_MAX_SHAPERS", 10)
+    kernel = make_kernel()
+    kinds: list[Callable[[int], dict[str, list[object]]]] = [
+        lambda number: {"set": [{"endpoint": "a:e0", "rate": f"{number}mbit"}]},
+        lambda number: {"set": [{"select": f"a:e[0{number}]", "up": bool(number % 2)}]},
+        lambda number: {"remove": [["b:e1", "c:e1"]], "add": [{"endpoints": ["b:e1", "c:e1"], "mtu": 1280 + number}]},
+        lambda number: {"add": [{"endpoints": ["a:x", f"n{number}:x"]}, {"endpoints": ["a:e0", "c:x"]}]},  # refused
+    ]
+    seen: list[int] = []
+
+    class Long(Source):
+        def __init__(self, epochs: Iterable[Epoch | TopologyError]) -> None:
+            super().__init__(self.make(next(iter(epochs))))
+
+        def make(self, first: Epoch | TopologyError) -> Iterator[Epoch | TopologyError]:
+            yield first
+            for number in range(240):
+                kernel.requests.clear()
+                if number % 80 == 79:
+                    re.purge()
+                    gc.collect()
+                    seen.append(len(gc.get_objects()))
+                yield Epoch(number, f"t:{number}", kinds[number % len(kinds)](number))
+
+    stage = Stage(kernel)
+    stage.played = Nothing()
+    await stage.play(rate(0, "1mbit"), source=Long, goes_on=True)
+    assert seen[2] - seen[1] < 20, seen
