@@ -11,14 +11,14 @@ from kokofast.host.lock import is_locked
 from kokofast.ops.executor import Executor
 from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load
-from kokofast.plan.left_over import count_left_over, has_leaving
+from kokofast.plan.left_over import count_left_over, ends_left_over, has_leaving
 from kokofast.plan.operations import MakeNamespace
-from kokofast.plan.plan import CREATE, REPLACE, UPDATE, nodes_of
+from kokofast.plan.plan import CREATE, REPLACE, UPDATE, nodes_of, sets_nodes
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Protocol
 
     from kokofast.drivers import Driver
@@ -158,8 +158,15 @@ class Run:
             if self.problems:  # nodes whose declaration is wrong are missing
                 topology, _ = leave_out(topology, survey)
             superseded = self._find_superseded(topology, survey)
-            leaving = superseded.asides if superseded else ()
-            plan = plan_of(topology, survey, self.kernel, self.dry_run, leaving=leaving, replace=self.replace)
+            plan = plan_of(
+                topology,
+                survey,
+                self.kernel,
+                self.dry_run,
+                leaving=superseded.asides if superseded else (),
+                going=self._find_going(topology, survey, superseded),
+                replace=self.replace,
+            )
             if self.create_only:
                 only_new(plan, survey, self.kernel.boot_id())
         await self.driver.sleep(0)  # a run that was stopped during the survey has no result
@@ -210,6 +217,16 @@ class Run:
 
         found = find_superseded(topology, survey, self.kernel.boot_id(), prune=self.prune)
         return found if found.ends else None
+
+    def _find_going(
+        self, topology: Topology, survey: Survey, superseded: Superseded | None
+    ) -> Collection[tuple[int, int]]:
+        """Return the interfaces in the namespaces of the file that are deleted last, where the plan asks."""
+        going = superseded.places() if superseded is not None else set()
+        if self.prune and not survey.problems and sets_nodes(topology):
+            found = ends_left_over(topology, survey.places, survey.observed, self.kernel.boot_id())
+            going |= {(number, interface.ifindex) for number, interface in found}
+        return going
 
     async def _settle_superseded(self, superseded: Superseded, executor: Executor) -> None:
         """Delete links that gave their names away, or tell which would be."""

@@ -24,7 +24,7 @@ from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from kokofast.drivers import Driver
     from kokofast.engine.result import Result
@@ -129,14 +129,16 @@ def plan_of(
     dry_run: bool = False,
     *,
     leaving: Sequence[SetAside] = (),
+    going: Collection[tuple[int, int]] = (),
     links_only: bool = False,
     replace: bool = False,
 ) -> Plan:
     """Make the plan, with the problems of nodes and links.
 
-    leaving has the operations that rename interfaces first. With links_only read no addresses, routes and sysctls of
-    nodes. A dry run looks for conflicts on parents in all namespaces. A real run looks in those of the file, and after
-    a refusal in the others. With replace plan as if the links in the way had been deleted.
+    leaving has the operations that rename interfaces first, going the interfaces that are deleted last. With
+    links_only read no addresses, routes and sysctls of nodes. A dry run looks for conflicts on parents in all
+    namespaces. A real run looks in those of the file, and after a refusal in the others. With replace plan as if the
+    links in the way had been deleted.
     """
     if survey.problems:
         # Still check the links between nodes that resolve, to show all errors at once.
@@ -145,7 +147,7 @@ def plan_of(
     pairs, new = parents_elsewhere(topology, situation)
     situation.nsids = _nsids(pairs, survey, kernel)
     situation.elsewhere = _elsewhere(new, survey, kernel, everywhere=dry_run) if new else {}
-    situation.leaving = leaving
+    situation.leaving, situation.going = leaving, going
     if not links_only and (numbers := nodes_to_look_at(topology, situation)):
         situation.routers = _routers(numbers, topology, survey, kernel, leaving)
     plan = make_plan(topology, situation)

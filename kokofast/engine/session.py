@@ -202,7 +202,15 @@ class Session:
         if in_place and not whole:
             plan = plan_in_place(topology, Situation(survey.places, survey.observed, self._kernel.boot_id()))
         if plan is None:
-            plan = plan_of(topology, survey, self._kernel, leaving=prepared.superseded.asides, links_only=not whole)
+            superseded = prepared.superseded
+            plan = plan_of(
+                topology,
+                survey,
+                self._kernel,
+                leaving=superseded.asides,
+                going=superseded.places(),
+                links_only=not whole,
+            )
         plan.problems += problems
         if is_to_do(topology, plan, result):
             load(plan.operations)

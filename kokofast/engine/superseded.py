@@ -60,6 +60,10 @@ class Superseded:
         in_group = group | APART if is_needed else group
         self.ends.append(OwnedEnd(number, interface.ifindex, in_group, lab, link))
 
+    def places(self) -> set[tuple[int, int]]:
+        """Return (namespace, ifindex) of all interfaces."""
+        return {(end.ns, end.ifindex) for end in self.ends}
+
     def keep_whole(self, applied: Applied | None) -> bool:
         """After a partial failure do not delete links that have kept all their names; return whether there are any."""
         before = len(self.titles)

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from kokofast.plan.observed import Namespace
+    from kokofast.plan.observed import Interface, Namespace
     from kokofast.topology.model import End, Link, Topology
 
 
@@ -30,10 +30,10 @@ def names_in_file(links: Iterable[Link], places: Mapping[str, int]) -> set[tuple
     return {(places[end.node], name) for link in links for end in link.ends for name in names_of(end)}
 
 
-def count_left_over(
+def ends_left_over(
     topology: Topology, places: Mapping[str, int], observed: Sequence[Namespace | None], boot: str
-) -> int:
-    """Count the links of the lab with an end in these namespaces that the file does not have."""
+) -> list[tuple[int, Interface]]:
+    """Return (namespace, interface) of the lab's links with an end in these namespaces that the file does not have."""
     group = group_of(topology.name)
     ours = [
         (number, namespace, interface)
@@ -43,15 +43,22 @@ def count_left_over(
         if interface.group == group
     ]
     if not ours:
-        return 0
+        return []
     in_file = places_in_file(topology, places)
-    found = {
-        interface.alias or (number, interface.ifindex)
+    return [
+        (number, interface)
         for number, namespace, interface in ours
         if (number, interface.ifname) not in in_file
         and lab_of(interface, namespace, boot, topology.name) == topology.name
-    }
-    return len(found)
+    ]
+
+
+def count_left_over(
+    topology: Topology, places: Mapping[str, int], observed: Sequence[Namespace | None], boot: str
+) -> int:
+    """Count these links."""
+    found = ends_left_over(topology, places, observed, boot)
+    return len({interface.alias or (number, interface.ifindex) for number, interface in found})
 
 
 def has_leaving(lab: str, observed: Sequence[Namespace | None]) -> bool:

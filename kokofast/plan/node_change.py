@@ -46,6 +46,12 @@ class Router:
         return self._strangers
 
 
+def device_in(words: str) -> str:
+    """Return the interface in the text of a route in a Router."""
+    parts = words.split()
+    return parts[parts.index("dev") + 1] if "dev" in parts[:-1] else ""
+
+
 class NodeChange:
     """Addresses of the loopback and routes to add and remove, and whether the mark comes or goes (None: neither).
 

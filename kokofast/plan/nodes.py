@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kokofast.plan.node_change import NodeChange, Router
+from kokofast.plan.node_change import NodeChange, Router, device_in
 from kokofast.plan.operations import ConfigureNode, IfRef, SetSysctls
 from kokofast.plan.ownership import is_marked
-from kokofast.plan.shortest_paths import DEFAULT_METRIC, ROUTES_MAX, Paths, TooManyRoutesError
+from kokofast.plan.shortest_paths import DEFAULT_METRIC, ROUTES_MAX, Paths, TooManyRoutesError, network_of
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
 from kokofast.topology.routes import end_of, text_of
@@ -147,9 +147,13 @@ class NodePlanner:
         routes, places = self._routes(ns, nodes)
         if routes:
             self.plan.routes[ns] = len(routes)
+        behind: set[Goal] = set()
         if new := routes.keys() - seen.routes.keys():
             for goal in new & seen.strangers.keys():
-                self._report_stranger(ns, goal, places.get(goal, ROUTING), seen.strangers[goal])
+                if self._is_leaving(ns, goal, seen.strangers[goal]):
+                    behind.add(goal)
+                else:
+                    self._report_stranger(ns, goal, places.get(goal, ROUTING), seen.strangers[goal])
         wanted = {address: None for node in nodes for address in node.addresses}
         self._check_lengths(nodes, seen)
         loopback = self.situation.find(IfRef(ns, LOOPBACK))
@@ -162,7 +166,21 @@ class NodePlanner:
             remove=[address for address, ours in seen.addresses.items() if ours and address not in wanted],
             add_routes=add,
             remove_routes={goal: hops for goal, hops in seen.routes.items() if goal in add or goal not in routes},
+            behind=behind,
         )
+
+    def _is_leaving(self, ns: int, goal: Goal, words: str) -> bool:
+        """Whether a route is the kernel's own to a network whose interface is deleted, or whose address is removed."""
+        interface = self.situation.find(IfRef(ns, device_in(words)))
+        if interface is None or not words.endswith(" proto kernel"):
+            return False
+        if (ns, interface.ifindex) in self.situation.going:
+            return True
+        end = next((end for end in self.ends.get(ns, ()) if end.ifname == interface.ifname), None)
+        if end is None:
+            return False
+        stay = [address for address, ours in interface.addresses.items() if not ours]
+        return all(network_of(one)[:3] != goal[:3] for one in (*stay, *interface.temporary, *end.addresses))
 
     def _routes(self, ns: int, nodes: Iterable[Node]) -> tuple[Routes, dict[Goal, str]]:
         """Return the routes of a namespace, those of the file first, and the places of these."""

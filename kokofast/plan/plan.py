@@ -8,7 +8,7 @@ from kokofast.topology.model import CALLER, Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from typing import TypeVar
 
     from kokofast.plan.node_change import Router
@@ -129,9 +129,10 @@ class Situation:
         nsids: The nsid of the second namespace in the first (None: it has none), if asked for.
         elsewhere: For each namespace the interfaces in others, with titles, whose parents are in it.
         leaving: Operations that rename interfaces first; observed has the new names.
+        going: (namespace, ifindex) of interfaces that are deleted when all operations have succeeded.
     """
 
-    __slots__ = ("boot", "elsewhere", "leaving", "nsids", "observed", "places", "routers")
+    __slots__ = ("boot", "elsewhere", "going", "leaving", "nsids", "observed", "places", "routers")
 
     def __init__(
         self,
@@ -144,6 +145,7 @@ class Situation:
         self.elsewhere: Mapping[int, Sequence[tuple[str, Interface]]] = {}
         self.routers: Mapping[int, Router] = {}
         self.leaving: Sequence[SetAside] = ()
+        self.going: Collection[tuple[int, int]] = ()
         self.places = places
         self.observed = observed
         self.boot = boot

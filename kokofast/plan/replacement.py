@@ -10,7 +10,7 @@ from copy import copy
 
 from kokofast.ends import ATTRIBUTES
 from kokofast.kinds import KINDS
-from kokofast.plan.node_change import Router
+from kokofast.plan.node_change import Router, device_in
 from kokofast.plan.observed import Namespace
 from kokofast.plan.operations import IfRef
 from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of, lab_of
@@ -325,7 +325,7 @@ class Replacement:
             ns: [pair for pair in pairs if id(pair[1]) not in gone and lower_of(pair[1]) not in self._gone.get(ns, ())]
             for ns, pairs in before.elsewhere.items()
         }
-        after.leaving = before.leaving
+        after.leaving, after.going = before.leaving, before.going
         after.routers = {ns: self.router_without(ns, router) for ns, router in before.routers.items()}
         return after
 
@@ -356,7 +356,7 @@ class Replacement:
 
         def read_strangers() -> Mapping[Goal, str]:
             # The kernel's own, and those of daemons: others are in the way.
-            return {goal: words for goal, words in router.strangers.items() if _device_in(words) not in names}
+            return {goal: words for goal, words in router.strangers.items() if device_in(words) not in names}
 
         found = Router(router.addresses, routes, read_strangers, sysctls)
         found.ipv6 = [name for name in router.ipv6 if name not in names]
@@ -404,12 +404,6 @@ def lower_of(interface: Interface) -> int:
 
 def _is_stacked(interface: Interface) -> bool:
     return KINDS[interface.kind].ends == 1 and lower_of(interface) != 0
-
-
-def _device_in(words: str) -> str:
-    """Return the interface in the text of a route in a Router."""
-    parts = words.split()
-    return parts[parts.index("dev") + 1] if "dev" in parts[:-1] else ""
 
 
 def _hops_left(goal: Goal, hops: tuple[Hop, ...], names: set[str]) -> tuple[Hop, ...]:

@@ -105,11 +105,13 @@ def site(netns: NamespaceFactory) -> Iterator[Site]:
         made.witness.close()
 
 
-async def run(topology: Topology, faults: Faults, *, remove: bool = False) -> Result:
+async def run(topology: Topology, faults: Faults, *, remove: bool = False, prune: bool = False) -> Result:
     kernel = LinuxKernel(64)
     try:
         with injected(faults):
-            return await (destroy(LAB, kernel=kernel) if remove else apply(topology, kernel=kernel, jobs=1))
+            return await (
+                destroy(LAB, kernel=kernel) if remove else apply(topology, kernel=kernel, jobs=1, prune=prune)
+            )
     finally:
         kernel.close()
 
@@ -167,23 +169,82 @@ async def test_a_route_is_restored_whose_network_was_on_a_link_meanwhile(site: S
     a, b, c, d = site.names
     links = [[f"{a}:e0:10.8.1.1/24", f"{b}:e0:10.8.1.2/24"], [f"{b}:e1:10.8.2.1/24", f"{c}:e0:10.8.2.2/24"]]
     links += [[f"{a}:e1:10.8.2.3/24", f"{d}:e0:10.8.2.4/24"]]
-    first, second = (
-        load(json.dumps({"name": LAB, "links": some, "routing": "shortest-path"}).encode(), filename="lab.json")
-        for some in (links[:2], links)
-    )
-    assert (await run(first, Faults())).status == "applied"
+    assert (await run(routed(links[:2]), Faults())).status == "applied"
     before = site.state()
-    come: list[Point] = []
-
-    def refuse_the_first(point: Point, _: object) -> Fault | None:
-        if (point.call, point.what) != (REQUEST, "RTM_NEWROUTE"):
-            return None
-        come.append(point)
-        return Fault(FAILS, errno.EPERM) if len(come) == 1 else None
-
-    result = await run(second, Faults(whenever=refuse_the_first))
+    come: list[int] = []
+    result = await run(routed(links), refused(1, come))
     assert (result.status, result.left, len(come)) == ("rolled_back", [], 2)
     assert not difference(before, site.state())
+
+
+# The addresses of two links of a, b and c, and then of others.
+MOVES = {
+    "a network moves to another link": (
+        ["a:e0 1 b:e0", "b:e1 2 c:e0"],
+        ["a:e0 1 b:e0", "a:e1 2 d:e0"],
+    ),
+    "its interface gets another link": (
+        ["a:e0 1 b:e0", "b:e1 2 c:e0"],
+        ["a:e0 1 b:e0", "a:e1 2 d:e0", "b:e1 3 d:e1"],
+    ),
+    "two links swap their networks": (
+        ["a:e0 1 b:e0", "b:e1 2 c:e0"],
+        ["a:e0 2 b:e0", "b:e1 1 c:e0"],
+    ),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+async def test_a_route_leads_to_a_network_that_the_node_had_itself(site: Site, move: str) -> None:
+    """The kernel's route to that network is there until the address is removed, or the link."""
+    real = dict(zip("abcd", site.names, strict=True))
+
+    def topology(rows: list[str]) -> Topology:
+        parts = [row.split() for row in rows]
+        return routed(
+            [
+                [f"{real[one[0]]}{one[1:]}:10.8.{number}.1/24", f"{real[two[0]]}{two[1:]}:10.8.{number}.2/24"]
+                for one, number, two in parts
+            ]
+        )
+
+    first, second = map(topology, MOVES[move])
+    assert (await run(second, Faults())).status == "applied"
+    wanted = routes_of(site)
+    await run(first, Faults(), remove=True)
+    assert (await run(first, Faults())).status == "applied"
+    before = site.state()
+    for number in range(1, 10):
+        come: list[int] = []
+        result = await run(second, refused(number, come), prune=True)
+        if len(come) < number:
+            break
+        assert (result.status, result.left) == ("rolled_back", [])
+        assert not difference(before, site.state())
+    assert (result.status, number) > ("applied", 1)
+    assert routes_of(site) == wanted
+    assert (await run(second, Faults())).status == "unchanged"
+
+
+def routed(links: list[list[str]]) -> Topology:
+    document = {"name": LAB, "links": links, "routing": "shortest-path"}
+    return load(json.dumps(document).encode(), filename="lab.json")
+
+
+def refused(number: int, come: list[int]) -> Faults:
+    """The route of this number is refused; come gets a number for each that is asked for."""
+
+    def refuse(point: Point, _: object) -> Fault | None:
+        if (point.call, point.what) != (REQUEST, "RTM_NEWROUTE"):
+            return None
+        come.append(len(come) + 1)
+        return Fault(FAILS, errno.EPERM) if len(come) == number else None
+
+    return Faults(whenever=refuse)
+
+
+def routes_of(site: Site) -> list[str]:
+    return [ip(name, "route", "show", "proto", "75") for name in site.names]
 
 
 @pytest.mark.parametrize("what", ["RTM_DELADDR", "RTM_DELLINKPROP"])
