@@ -219,10 +219,16 @@ def test_the_segment_shown(tmp_path: Path) -> None:
     assert done.stdout.startswith(shown)
 
 
+def example_below(heading: str, file: Path) -> str:
+    """Write the first YAML below a heading of docs/format.md to a file; return the text below the heading."""
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition(f"## {heading}")[2]
+    file.write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    return text
+
+
 @pytest.mark.usefixtures("requires_root")
 def test_the_ports_shown_reach_each_other(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Ports")[2]
-    (tmp_path / "lan.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    text = example_below("Ports", tmp_path / "lan.yaml")
     (command,) = re.findall(r"`(kokofast batch lan.yaml)`", text)
     ping = "ip netns exec r1 ping -c 1 -W 5 192.0.2.2"
     done = private(f"{command}\n{ping}\n{command}\nkokofast destroy lan.yaml", tmp_path)
@@ -233,8 +239,7 @@ def test_the_ports_shown_reach_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("requires_root")
 def test_the_mesh_of_vxlans_shown(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## vxlan")[2]
-    (tmp_path / "mesh.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    text = example_below("vxlan", tmp_path / "mesh.yaml")
     (command,) = re.findall(r"`(kokofast batch mesh.yaml)`", text)
     pings = "\n".join(f"ip netns exec a ping -c 1 -W 5 -M do -s 1422 10.0.0.{number}" for number in (2, 3))
     done = private(f"{command}\n{pings}\n{command}\nkokofast destroy mesh.yaml", tmp_path)
@@ -244,8 +249,7 @@ def test_the_mesh_of_vxlans_shown(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("requires_root")
 def test_the_quiet_links_shown_have_no_link_local_address(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Without IPv6")[2]
-    (tmp_path / "quiet.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    text = example_below("Without IPv6", tmp_path / "quiet.yaml")
     (command,) = re.findall(r"`(kokofast batch quiet.yaml)`", text)
     show = "ip -n r1 -6 -o address show scope link; ip netns exec r1 ping -c 1 2001:db8::1"
     done = private(f"{command}\n{show}\n{command}\nkokofast destroy quiet.yaml", tmp_path)
@@ -256,8 +260,7 @@ def test_the_quiet_links_shown_have_no_link_local_address(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("requires_root")
 def test_the_ends_shown_leave_to_others_what_is_said(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Offload")[2]
-    (tmp_path / "exact.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    text = example_below("Offload", tmp_path / "exact.yaml")
     (tmp_path / "features.py").write_text(FEATURES_AT_WORK, encoding="utf-8")
     (command,) = re.findall(r"`(kokofast batch exact.yaml)`", text)
     ends = (("r1", "eth0"), ("r2", "eth0"), ("r1", "eth1"), ("r3", "eth0"))
@@ -270,8 +273,7 @@ def test_the_ends_shown_leave_to_others_what_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("requires_root")
 def test_the_alternative_name_shown_is_found(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Alternative names")[2]
-    (tmp_path / "named.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    text = example_below("Alternative names", tmp_path / "named.yaml")
     (command,) = re.findall(r"`(kokofast batch named.yaml)`", text)
     (show,) = re.findall(r"`(ip -n r2 link show [^`]*)`", text)
     done = private(f"{command}\n{show}\nkokofast destroy named.yaml", tmp_path)

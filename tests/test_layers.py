@@ -1,4 +1,4 @@
-"""The arrows between the rooms of kokofast point one way. Reads the sources, imports nothing of kokofast."""
+"""The arrows between the packages of kokofast point one way. Reads the sources, imports nothing of kokofast."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from tests import ROOT
 
-# A room may import from itself and from these. The command lines (cli, koko), and the modules beside the rooms, may
-# import anything.
+# A package may import from itself and from these. The command lines (cli, koko), and the modules outside of packages,
+# may import anything.
 ARROWS = {
     "topology": {"kinds", "ends"},
     "kinds": {"registry"},
@@ -99,23 +99,23 @@ def imports(tree: ast.AST, path: str, types_only: bool = False) -> Iterator[tupl
 
 def import_violations(path: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
     parts = path.split("/")
-    room = parts[1] if len(parts) > 2 else ""
+    package = parts[1] if len(parts) > 2 else ""
     for line, target, types_only in imports(tree, path):
         first, _, rest = target.partition(".")
         if first in {"ctypes", "_ctypes"} and path != CTYPES_HOME:
             yield line, f"only {CTYPES_HOME} imports ctypes"
-        if first == "trio" and not path.startswith(TRIO_HOMES) and room not in PURE:
+        if first == "trio" and not path.startswith(TRIO_HOMES) and package not in PURE:
             yield line, f"only {' and '.join(TRIO_HOMES)} import trio"
-        if room in PURE and first in NOT_PURE and not types_only:
-            yield line, f"{room} is pure and imports {first}"
-        if first != "kokofast" or room in {"", *FREE}:
+        if package in PURE and first in NOT_PURE and not types_only:
+            yield line, f"{package} is pure and imports {first}"
+        if first != "kokofast" or package in {"", *FREE}:
             continue
         goal = rest.partition(".")[0]
         if goal.startswith("__"):  # kokofast.__version__
             continue
         shared = types_only and f"{target}.".startswith(tuple(f"{name}." for name in SHARED_TYPES))
-        if goal != room and goal not in ARROWS.get(room, set()) and not shared:
-            yield line, f"{room} must not import {goal}"
+        if goal != package and goal not in ARROWS.get(package, set()) and not shared:
+            yield line, f"{package} must not import {goal}"
 
 
 def violations(path: str, source: str) -> list[str]:
@@ -142,8 +142,8 @@ def test_the_arrows_point_one_way() -> None:
 
 
 def test_every_room_has_its_rule() -> None:
-    rooms = {file.parent.name for file in (ROOT / "kokofast").glob("*/__init__.py")}
-    assert rooms - FREE <= set(ARROWS)
+    packages = {file.parent.name for file in (ROOT / "kokofast").glob("*/__init__.py")}
+    assert packages - FREE <= set(ARROWS)
 
 
 def module_name(path: str) -> str:

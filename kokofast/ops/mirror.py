@@ -37,7 +37,7 @@ class Mirrors:
         self._locks: dict[tuple[int, int], _thread.LockType] = {}
         self._controls: dict[tuple[int, int], TrafficControl] = {}
         # (namespace, ifindex) -> MTUs of the tunnels that it is copied into, each with the mirrors of this run
-        self._rooms: dict[tuple[int, int], dict[int, set[Mirror]]] = {}
+        self._caps: dict[tuple[int, int], dict[int, set[Mirror]]] = {}
 
     def leaves_bare(self, source: IfRef) -> bool:
         """Whether the interface has a qdisc of ours without a mirror."""
@@ -55,14 +55,14 @@ class Mirrors:
                         return replaced
                 self._remove_bare(operation.source)
                 mtu = operation.mtu
-                rooms = self._rooms.setdefault(self._place(operation.source), {})
-                if mtu is not None and min(rooms, default=IPV6_MIN_MTU) >= IPV6_MIN_MTU:
+                caps = self._caps.setdefault(self._place(operation.source), {})
+                if mtu is not None and min(caps, default=IPV6_MIN_MTU) >= IPV6_MIN_MTU:
                     _check_ipv6(executor.kernel, handle, source, mtu[0])
                 add_mirror(self._control(operation.source), target, operation.directions, operation.cookie)
                 if mtu is not None:
                     # The smallest MTU counts, whatever the order of operations.
-                    rooms.setdefault(mtu[0], set()).add(operation)
-                    set_mtu(executor.kernel, handle, source, min(rooms))
+                    caps.setdefault(mtu[0], set()).add(operation)
+                    set_mtu(executor.kernel, handle, source, min(caps))
         except BareQdisc as error:
             self._control(operation.source).forget()
             self._bare[self._place(operation.source)] = error
@@ -91,18 +91,18 @@ class Mirrors:
             with self._alone_at(operation.source), executor.kernel.using([handle]):
                 if (replaced := executor.replaced(handle, operation.source)) is not None:
                     return replaced
-                rooms = self._rooms.get(self._place(operation.source), {})
+                caps = self._caps.get(self._place(operation.source), {})
                 mtu = operation.mtu
                 refusal: KernelError | None = None
-                if mtu is not None and operation in rooms.get(mtu[0], ()):
+                if mtu is not None and operation in caps.get(mtu[0], ()):
                     try:
                         set_mtu(executor.kernel, handle, source, self.mtu_without(operation, mtu[1]))
                     except KernelError as error:  # still remove the filters
                         refusal = error
                     else:
-                        rooms[mtu[0]].remove(operation)
-                        if not rooms[mtu[0]]:
-                            del rooms[mtu[0]]
+                        caps[mtu[0]].remove(operation)
+                        if not caps[mtu[0]]:
+                            del caps[mtu[0]]
                 refusal = self._remove_bare(operation.source) or refusal
                 return remove_mirrors(self._control(operation.source), chosen, operation.cookie) or refusal
         except (KernelError, OSError) as error:
@@ -116,8 +116,8 @@ class Mirrors:
 
     def mtu_without(self, operation: Mirror, before: int) -> int:
         """Return the MTU of the mirrored interface without this mirror; before is its MTU before this run."""
-        rooms = self._rooms.get(self._place(operation.source), {})
-        return min([before, *(room for room, mirrors in rooms.items() if mirrors != {operation})])
+        caps = self._caps.get(self._place(operation.source), {})
+        return min([before, *(cap for cap, mirrors in caps.items() if mirrors != {operation})])
 
     def _place(self, source: IfRef) -> tuple[int, int]:
         return source.ns, self._executor.indexes.of(source)

@@ -72,7 +72,7 @@ def mtu_caps(links: Iterable[Link], situation: Situation) -> dict[tuple[int, str
 
     A mirror has lowered the interface to it: the MTU in the file must not raise it again.
     """
-    rooms: dict[tuple[int, str], int] = {}
+    caps: dict[tuple[int, str], int] = {}
     for link in links:
         if KINDS[link.kind].ends != 1 or not KINDS[link.kind].overhead(link):
             continue
@@ -82,14 +82,14 @@ def mtu_caps(links: Iterable[Link], situation: Situation) -> dict[tuple[int, str
                 place = situation.places[end.node], end.mirror.source
                 if place == _carrier(link, situation):
                     continue
-                room = end.mtu if end.mtu is not None else tunnel.mtu
-                rooms[place] = min(room, rooms.get(place, room))
-    for link in links if rooms else ():
+                cap = end.mtu if end.mtu is not None else tunnel.mtu
+                caps[place] = min(cap, caps.get(place, cap))
+    for link in links if caps else ():
         if len(link.ends) == 2:  # both ends are lowered together
             both = [(situation.places[end.node], end.ifname) for end in link.ends]
-            found = [rooms[place] for place in both if place in rooms]
-            rooms.update(dict.fromkeys(both, min(found)) if found else {})
-    return rooms
+            found = [caps[place] for place in both if place in caps]
+            caps.update(dict.fromkeys(both, min(found)) if found else {})
+    return caps
 
 
 def _carrier(link: Link, situation: Situation) -> tuple[int, str] | None:
@@ -144,8 +144,8 @@ def _plan_mirror(plan: Plan, prospect: Prospect, topology: Topology, planned: Pl
             _note_update(plan, planned.number)
 
 
-def _wider(topology: Topology, prospect: Prospect, source: IfRef, room: int) -> str:
-    """Return the title of a link in the file whose MTU needs more than room on this parent; "" if there is none."""
+def _wider(topology: Topology, prospect: Prospect, source: IfRef, cap: int) -> str:
+    """Return the title of a link in the file whose MTU needs more than cap on this parent; "" if there is none."""
     if prospect.widest is None:  # by parent, the largest MTU needed and its link
         prospect.widest = {}
         for link in topology.links:
@@ -156,7 +156,7 @@ def _wider(topology: Topology, prospect: Prospect, source: IfRef, room: int) -> 
                 if place not in prospect.widest or needed > prospect.widest[place][0]:
                     prospect.widest[place] = needed, link
     needed, widest = prospect.widest.get((source.ns, source.ifname), (0, None))
-    return widest.title() if widest is not None and needed > room else ""
+    return widest.title() if widest is not None and needed > cap else ""
 
 
 def _lower_other_end(
@@ -166,47 +166,47 @@ def _lower_other_end(
 
     If that link is not in the file, add a note or a problem.
     """
-    room = prospect.room_of(source)
+    cap = prospect.cap_of(source)
     tunnel = planned.link.ends[planned.position]
     peer = prospect.other_end(source)
     if peer is None:
         if is_lowered:
             _tell_of_other_end(plan, prospect, topology, planned, source)
         return
-    if room is None and KINDS[planned.link.kind].overhead(planned.link):  # older versions lowered one end only
-        room = _room_beside(prospect, planned, source)
+    if cap is None and KINDS[planned.link.kind].overhead(planned.link):  # older versions lowered one end only
+        cap = _cap_beside(prospect, planned, source)
     mtu = prospect.mtu_of(peer.reference)
-    if room is None or mtu is None or mtu <= room:
+    if cap is None or mtu is None or mtu <= cap:
         return
     end = peer.link.ends[peer.position]
     plan.notes.append(
         f"the mtu of {end.node}:{end.ifname}, the other end of {tunnel.node}:{source.ifname}, is lowered from {mtu} to "
-        f"{room} as well"
+        f"{cap} as well"
     )
-    if other := _wider(topology, prospect, peer.reference, room):
-        message = f"{end.node}:{end.ifname} would be lowered to an mtu of {room} with its other end, but {other}, whose"
+    if other := _wider(topology, prospect, peer.reference, cap):
+        message = f"{end.node}:{end.ifname} would be lowered to an mtu of {cap} with its other end, but {other}, whose"
         plan.problems.append(
             Problem(tunnel.where("mirror"), f"{message} parent it is, needs more: lower the mtu of that link")
         )
     have = peer.interface.addresses if peer.interface is not None else ()
-    if room < IPV6_MIN_MTU <= mtu and any(
+    if cap < IPV6_MIN_MTU <= mtu and any(
         one.family == AF_INET6 and not is_link_local(one) for one in (*end.addresses, *have)
     ):
-        message = f"{end.node}:{end.ifname} would be lowered to an mtu of {room} with its other end, and has IPv6"
+        message = f"{end.node}:{end.ifname} would be lowered to an mtu of {cap} with its other end, and has IPv6"
         plan.problems.append(
             Problem(tunnel.where("mirror"), f"{message} addresses, which need {IPV6_MIN_MTU}; give the tunnel as much")
         )
-    prospect.lowers(peer.reference, room)
+    prospect.lowers(peer.reference, cap)
     prospect.lowered_peers[peer.reference.ns, peer.reference.ifname] = peer
     _note_update(plan, peer.number)
 
 
-def _room_beside(prospect: Prospect, planned: PlannedEnd, source: IfRef) -> int | None:
+def _cap_beside(prospect: Prospect, planned: PlannedEnd, source: IfRef) -> int | None:
     """Return the MTU of the tunnel that an interface is copied into, if the interface has that MTU; else None."""
-    room, mirrored = prospect.mtu_of(planned.reference), prospect.mtu_of(source)
+    cap, mirrored = prospect.mtu_of(planned.reference), prospect.mtu_of(source)
     if _carrier(planned.link, prospect.situation) == (source.ns, source.ifname):
         return None
-    return room if room is not None and mirrored == room else None
+    return cap if cap is not None and mirrored == cap else None
 
 
 def _tell_of_other_end(plan: Plan, prospect: Prospect, topology: Topology, planned: PlannedEnd, source: IfRef) -> None:
@@ -218,7 +218,7 @@ def _tell_of_other_end(plan: Plan, prospect: Prospect, topology: Topology, plann
     interface, namespace = situation.find(source), situation.observed[source.ns]
     if interface is None or namespace is None or KINDS.get(interface.kind) is None or KINDS[interface.kind].ends != 2:
         return
-    room = prospect.room_of(source)
+    cap = prospect.cap_of(source)
     end = planned.link.ends[planned.position]
     title = f"{end.node}:{source.ifname}"
     lab = lab_of(interface, namespace, situation.boot, topology.name)
@@ -226,8 +226,8 @@ def _tell_of_other_end(plan: Plan, prospect: Prospect, topology: Topology, plann
         plan.problems.append(
             Problem(
                 end.where("mirror"),
-                f"{title} would be lowered to an mtu of {room}, so that its packets fit into {end.ifname}, and its "
-                f"other end is not in this file: give that link ({interface.alias or lab}) an mtu of {room} first",
+                f"{title} would be lowered to an mtu of {cap}, so that its packets fit into {end.ifname}, and its "
+                f"other end is not in this file: give that link ({interface.alias or lab}) an mtu of {cap} first",
             )
         )
         return
@@ -242,8 +242,8 @@ def _tell_of_other_end(plan: Plan, prospect: Prospect, topology: Topology, plann
     ]
     name = found[0] if len(found) == 1 else f"the interface with number {interface.peer} of its namespace"
     plan.notes.append(
-        f"the other end of {title}, {name}, is not ours and keeps its mtu: what it sends that is larger than {room} "
-        f"bytes is lost until that is lowered too (ip link set ... mtu {room})"
+        f"the other end of {title}, {name}, is not ours and keeps its mtu: what it sends that is larger than {cap} "
+        f"bytes is lost until that is lowered too (ip link set ... mtu {cap})"
     )
 
 
@@ -286,12 +286,12 @@ def _lowered_mtu(plan: Plan, prospect: Prospect, planned: PlannedEnd, source: If
         return None
     if _carrier(planned.link, prospect.situation) == (source.ns, source.ifname):
         return None  # lowering the parent would lower the tunnel; copies are sent in fragments instead
-    mtu, room = prospect.mtu_of(source), prospect.mtu_of(planned.reference)
-    if mtu is None or room is None or mtu <= room:
+    mtu, cap = prospect.mtu_of(source), prospect.mtu_of(planned.reference)
+    if mtu is None or cap is None or mtu <= cap:
         return None
     end = planned.link.ends[planned.position]
     title = f"{end.node}:{source.ifname}"
     # With several tunnels the smallest MTU counts (ops.mirror).
-    plan.notes.append(f"the mtu of {title} is lowered from {mtu} to {room}, so that its packets fit into {end.ifname}")
-    prospect.lowers(source, room)
-    return room, prospect.mtu_at_first(source) or mtu
+    plan.notes.append(f"the mtu of {title} is lowered from {mtu} to {cap}, so that its packets fit into {end.ifname}")
+    prospect.lowers(source, cap)
+    return cap, prospect.mtu_at_first(source) or mtu

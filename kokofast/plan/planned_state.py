@@ -40,7 +40,7 @@ class Prospect:
         self._ready: dict[tuple[int, str], int] = {}
         self._mtus: dict[tuple[int, str], int | None] = {}
         self._mtus_at_first: dict[tuple[int, str], int] = {}
-        self._rooms: dict[tuple[int, str], int] = {}
+        self._caps: dict[tuple[int, str], int] = {}
         self.lowered_peers: dict[tuple[int, str], PlannedEnd] = {}
         self._other_ends: dict[tuple[int, str], PlannedEnd] | None = None
         self.widest: dict[tuple[int, str], tuple[int, Link]] | None = None  # see plan.mirrors
@@ -89,10 +89,10 @@ class Prospect:
         found = self._mtus_at_first.get((reference.ns, reference.ifname))
         return found if found is not None else self.mtu_of(reference)
 
-    def lowers(self, reference: IfRef, room: int) -> None:
-        """Record that a mirror lowers the MTU of an interface to room."""
+    def lowers(self, reference: IfRef, cap: int) -> None:
+        """Record that a mirror lowers the MTU of an interface to cap."""
         place = reference.ns, reference.ifname
-        self._rooms[place] = min(room, self._rooms.get(place, room))
+        self._caps[place] = min(cap, self._caps.get(place, cap))
 
     def other_end(self, reference: IfRef) -> PlannedEnd | None:
         """Return the other end of a planned link. Call it when all links are planned."""
@@ -106,14 +106,14 @@ class Prospect:
                     self._other_ends[end.reference.ns, end.reference.ifname] = other
         return self._other_ends.get((reference.ns, reference.ifname))
 
-    def room_of(self, reference: IfRef) -> int | None:
+    def cap_of(self, reference: IfRef) -> int | None:
         """Return the MTU that mirrors lower an interface to, None for none."""
-        return self._rooms.get((reference.ns, reference.ifname))
+        return self._caps.get((reference.ns, reference.ifname))
 
     def width_of(self, reference: IfRef) -> int | None:
         """Return the final MTU, lowered by mirrors; None if not known."""
-        mtu, room = self.mtu_of(reference), self.room_of(reference)
-        return mtu if mtu is None or room is None else min(mtu, room)
+        mtu, cap = self.mtu_of(reference), self.cap_of(reference)
+        return mtu if mtu is None or cap is None else min(mtu, cap)
 
     def mtu_of(self, reference: IfRef) -> int | None:
         """Return the planned or present MTU, not lowered by mirrors; None if not known."""

@@ -254,14 +254,14 @@ class _LinkPlanner:
             self.plan.add(operation)
         self.plan.final = len(self.plan.operations)
         for peer in self.prospect.lowered_peers.values():
-            lower = Change({"mtu": self.prospect.room_of(peer.reference)})
+            lower = Change({"mtu": self.prospect.cap_of(peer.reference)})
             undo = Change({"mtu": peer.interface.mtu}) if peer.interface is not None else None
             self.plan.add(ConfigureEnd(peer.number, peer.position, peer.reference, lower, undo))
         if self.prospect.mirrors_last:
             self._follow_lowered_parents()
         for operation in self.final:
             change = operation.change
-            room = self.prospect.room_of(operation.interface)
+            room = self.prospect.cap_of(operation.interface)
             if room is not None and "mtu" in change.attributes:  # a mirror lowers it before
                 mtu = min(room, change.attributes["mtu"])  # type: ignore[call-overload]
                 change = Change(
@@ -273,7 +273,7 @@ class _LinkPlanner:
         """Lower the links that get their MTU from a parent which a mirror lowers."""
         for planned in self.prospect.ends:  # parents first
             parent = self._parent(planned.link)
-            room = None if parent is None else self.prospect.room_of(parent)
+            room = None if parent is None else self.prospect.cap_of(parent)
             before = self.prospect.mtu_of(planned.reference)
             if room is None or before is None or planned.link.ends[planned.position].mtu is not None:
                 continue

@@ -97,6 +97,11 @@ class FakeKernel:
         self.requests.clear()
         self.sends = 0
 
+    def fail(self, number: int, fault: int | bool) -> None:
+        """Let this request be refused with an errno, or its answer be lost: of a request carried out (True) or not."""
+        planned: dict[int, Any] = self.lose if isinstance(fault, bool) else self.refuse
+        planned[number] = fault
+
     def links_of(self, name: str) -> list[str]:
         return sorted(link.name for link in self[name].links.values() if link.name != "lo")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 
 from kokofast.topology import load
 from kokofast.topology.model import Topology
+from kokofast.wire.message import Request
 from tests.engine.fake import FakeKernel
+from tests.runs import apply
 
 Links = list[dict[str, object]]
 
@@ -75,3 +78,20 @@ def visible(kernel: FakeKernel) -> dict[tuple[str, str], dict[str, object]]:
         for path, namespace in kernel.namespaces.items()
         for link in namespace.links.values()
     }
+
+
+async def taken_back_at_each_request(
+    machine: Callable[[], Awaitable[FakeKernel]], topology: Topology, fault: int | bool
+) -> list[Request]:
+    """The requests of a run, of which each, if it alone has the fault, has all be as it was."""
+    kernel = await machine()
+    assert (await apply(topology, kernel=kernel, jobs=1)).status == "applied"
+    requests = list(kernel.requests)
+    for number in range(1, len(requests) + 1):
+        kernel = await machine()
+        before = kernel.state()
+        kernel.fail(number, fault)
+        result = await apply(topology, kernel=kernel, jobs=1)
+        assert (result.status, result.left) == ("rolled_back", []), number
+        assert kernel.state() == before, number
+    return requests

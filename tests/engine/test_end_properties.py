@@ -16,7 +16,7 @@ from kokofast.wire.link import RTM_GETLINK
 from kokofast.wire.message import Message, Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
-from tests.engine.labs import Links, lab
+from tests.engine.labs import Links, lab, taken_back_at_each_request
 from tests.runs import apply
 
 
@@ -51,22 +51,10 @@ async def test_ends_are_given_another_master(make_kernel: KernelFactory) -> None
     assert kernel.requests == []
 
 
-@pytest.mark.parametrize("is_lost", [False, True])
-async def test_each_failure_is_taken_back(make_kernel: KernelFactory, is_lost: bool) -> None:
-    kernel = await machine(make_kernel)
-    await apply(lab(ports("br1", 3)), kernel=kernel, jobs=1)
-    total = len(kernel.requests)
-    assert total > 5
-    for number in range(1, total + 1):
-        kernel = await machine(make_kernel)
-        before = kernel.state()
-        if is_lost:
-            kernel.lose[number] = True
-        else:
-            kernel.refuse[number] = errno.EPERM
-        result = await apply(lab(ports("br1", 3)), kernel=kernel, jobs=1)
-        assert (result.status, result.left) == ("rolled_back", []), number
-        assert kernel.state() == before, number
+@pytest.mark.parametrize("fault", [errno.EPERM, True])
+async def test_each_failure_is_taken_back(make_kernel: KernelFactory, fault: int | bool) -> None:
+    requests = await taken_back_at_each_request(lambda: machine(make_kernel), lab(ports("br1", 3)), fault)
+    assert len(requests) > 5
 
 
 def masks(kernel: FakeKernel) -> list[int]:
@@ -138,26 +126,15 @@ def named(*names: str) -> Links:
     return [{"endpoints": [end, "b:e0"]}, {"endpoints": ["a:e1", "b:e1"]}]
 
 
-@pytest.mark.parametrize("is_lost", [False, True])
-async def test_each_failure_gives_the_names_back(make_kernel: KernelFactory, is_lost: bool) -> None:
-    total, number = 1, 0
-    while number < total:
+@pytest.mark.parametrize("fault", [errno.EPERM, True])
+async def test_each_failure_gives_the_names_back(make_kernel: KernelFactory, fault: int | bool) -> None:
+    async def machine() -> FakeKernel:
         kernel = make_kernel("a", "b")
         await apply(lab(named("x", "y")[:1]), kernel=kernel, jobs=1)
         kernel.count_from_here()
-        before = kernel.state()
-        if number and is_lost:
-            kernel.lose[number] = True
-        elif number:
-            kernel.refuse[number] = errno.EPERM
-        result = await apply(lab(named("x", "z")), kernel=kernel, jobs=1)
-        if number:
-            assert (result.status, result.left, kernel.state()) == ("rolled_back", [], before), number
-        else:
-            assert result.status == "applied"
-            total = len(kernel.requests)
-            assert total > 5
-        number += 1
+        return kernel
+
+    assert len(await taken_back_at_each_request(machine, lab(named("x", "z")), fault)) > 5
 
 
 KERNELS = {(AF_INET6, made_of(b"\2\0\0\0\0\1"), 64): b"\3"}
@@ -193,22 +170,9 @@ async def test_link_local_addresses_go_and_come(make_kernel: KernelFactory) -> N
     assert (one.addr_gen_mode, KERNELS.items() <= one.addresses.items()) == (0, True)
 
 
-@pytest.mark.parametrize("is_lost", [False, True])
-async def test_each_failure_gives_the_link_local_addresses_back(make_kernel: KernelFactory, is_lost: bool) -> None:
-    kernel = await chatty(make_kernel)
-    await apply(lab(QUIET), kernel=kernel, jobs=1)
-    total = len(kernel.requests)
-    assert total > 8
-    for number in range(1, total + 1):
-        kernel = await chatty(make_kernel)
-        before = kernel.state()
-        if is_lost:
-            kernel.lose[number] = True
-        else:
-            kernel.refuse[number] = errno.EPERM
-        result = await apply(lab(QUIET), kernel=kernel, jobs=1)
-        assert (result.status, result.left) == ("rolled_back", []), number
-        assert kernel.state() == before, number
+@pytest.mark.parametrize("fault", [errno.EPERM, True])
+async def test_each_failure_gives_the_link_local_addresses_back(make_kernel: KernelFactory, fault: int | bool) -> None:
+    assert len(await taken_back_at_each_request(lambda: chatty(make_kernel), lab(QUIET), fault)) > 8
 
 
 async def test_only_a_file_that_has_it_asks_for_more(make_kernel: KernelFactory) -> None:
@@ -263,22 +227,10 @@ async def test_features_go_and_come(make_kernel: KernelFactory) -> None:
     assert {link.features for name in "ab" for link in kernel[name].links.values() if link.name == "e0"} == {USUAL}
 
 
-@pytest.mark.parametrize("is_lost", [False, True])
-async def test_each_failure_gives_the_features_back(make_kernel: KernelFactory, is_lost: bool) -> None:
-    kernel = await offloading(make_kernel)
-    await apply(lab(PLAIN), kernel=kernel, jobs=1)
-    total = len(kernel.requests)
-    assert [request.type for request in kernel.requests].count(ETHTOOL) == 4
-    for number in range(1, total + 1):
-        kernel = await offloading(make_kernel)
-        before = kernel.state()
-        if is_lost:
-            kernel.lose[number] = True
-        else:
-            kernel.refuse[number] = errno.EPERM
-        result = await apply(lab(PLAIN), kernel=kernel, jobs=1)
-        assert (result.status, result.left) == ("rolled_back", []), number
-        assert kernel.state() == before, number
+@pytest.mark.parametrize("fault", [errno.EPERM, True])
+async def test_each_failure_gives_the_features_back(make_kernel: KernelFactory, fault: int | bool) -> None:
+    requests = await taken_back_at_each_request(lambda: offloading(make_kernel), lab(PLAIN), fault)
+    assert [request.type for request in requests].count(ETHTOOL) == 4
 
 
 async def test_an_end_comes_up_with_its_features(make_kernel: KernelFactory) -> None:

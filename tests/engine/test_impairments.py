@@ -207,9 +207,9 @@ STATES: list[dict[str, object]] = [
 
 @pytest.mark.parametrize("before", STATES)
 @pytest.mark.parametrize("after", STATES)
-@pytest.mark.parametrize("fault", ["refuse", "lose before", "lose after"])
+@pytest.mark.parametrize("fault", [errno.ENOMEM, False, True])
 async def test_whatever_fails_is_taken_back(
-    make_kernel: KernelFactory, before: dict[str, object], after: dict[str, object], fault: str
+    make_kernel: KernelFactory, before: dict[str, object], after: dict[str, object], fault: int | bool
 ) -> None:
     number = 0
     while True:
@@ -218,10 +218,7 @@ async def test_whatever_fails_is_taken_back(
         await apply(lab(links(**before)), kernel=kernel)
         was = visible(kernel)
         kernel.count_from_here()
-        if fault == "refuse":
-            kernel.refuse[number] = errno.ENOMEM
-        else:
-            kernel.lose[number] = fault == "lose after"
+        kernel.fail(number, fault)
         wanted = lab([*links(**after), {"endpoints": ["a:e1", "b:e1"], **after}])
         result = await apply(wanted, kernel=kernel)
         if result.status == "applied":

@@ -326,19 +326,16 @@ async def test_names_that_a_killed_run_has_claimed_go(make_kernel: KernelFactory
     assert list(kernel.claims) == ["/run/netns/z"]
 
 
-@pytest.mark.parametrize("lost", [None, False, True])
+@pytest.mark.parametrize("fault", [errno.EPERM, False, True])
 async def test_whichever_request_fails_nothing_of_the_file_is_lost(
-    make_kernel: KernelFactory, lost: bool | None
+    make_kernel: KernelFactory, fault: int | bool
 ) -> None:
     """It is all taken back, and nothing has gone; or all of the file is there, and what could not go is told."""
     statuses = set()
     for number in range(1, 100):
         kernel = await made(make_kernel("a", "b", "c", "d"), lab([AB, BC, between("a", "c")]))
         before = kernel.state()
-        if lost is None:
-            kernel.refuse[number] = errno.EPERM
-        else:
-            kernel.lose[number] = lost
+        kernel.fail(number, fault)
         result = await apply(lab([AB, CD]), kernel=kernel, prune=True)
         statuses.add(result.status)
         if kernel.refuse or kernel.lose:  # there are not as many requests

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
@@ -115,10 +115,9 @@ async def test_a_fault_at_any_request_leaves_the_state_before(make_kernel: Kerne
         async with opened(lab(ring(6, rate="1mbit")), kernel) as session:
             before = visible(kernel)
             kernel.count_from_here()
-            planned: dict[int, Any] = kernel.lose if isinstance(fault, bool) else kernel.refuse
-            planned[number] = fault
+            kernel.fail(number, fault)
             result = await change(session, CHANGES)
-            if planned:
+            if kernel.refuse or kernel.lose:
                 assert number > 10
                 assert result.status == "applied"
                 return

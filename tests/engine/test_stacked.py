@@ -19,7 +19,7 @@ from kokofast.wire.message import KernelError, Request
 from kokofast.wire.neigh import RTM_GETNEIGH, RTM_NEWNEIGH
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel, FakeLink
-from tests.engine.labs import Links, lab, refused, visible, wire
+from tests.engine.labs import Links, lab, refused, taken_back_at_each_request, visible, wire
 from tests.runs import apply, destroy, inspect
 
 Row = dict[str, Any]
@@ -203,8 +203,10 @@ class TestEachKind:
         await invalid(kernel, "$.links[1].type", word, rows=rows, status="rolled_back")
 
     @each_kind
-    @pytest.mark.parametrize("fault", ["refused", "not sent", "answer lost"])
-    async def test_whatever_request_goes_wrong_nothing_stays(self, kernel: FakeKernel, kind: str, fault: str) -> None:
+    @pytest.mark.parametrize("fault", [errno.ENOMEM, False, True])
+    async def test_whatever_request_goes_wrong_nothing_stays(
+        self, kernel: FakeKernel, kind: str, fault: int | bool
+    ) -> None:
         rows = [{**STACKED[kind], "endpoint": "b:w:10.0.0.1/24", "parent": "a:p"}, {"endpoints": ["a:p", "c:p"]}]
         before = kernel.state()
         kernel.count_from_here()
@@ -213,10 +215,7 @@ class TestEachKind:
         await destroy("lab", kernel=kernel)
         for number in range(1, requests + 1):
             kernel.count_from_here()
-            if fault == "refused":
-                kernel.refuse[number] = errno.ENOMEM
-            else:
-                kernel.lose[number] = fault == "answer lost"
+            kernel.fail(number, fault)
             result = await run(kernel, *rows)
             assert (result.status, result.left) == ("rolled_back", []), number
             assert kernel.state() == before, number
@@ -457,8 +456,8 @@ class TestSeveralRemotes:
         words = "remotes of the other IP version"
         await invalid(kernel, "$.links[0].remote", words, rows=[tunnel("a:e0", remote=[REMOTE[4]])])
 
-    @pytest.mark.parametrize("is_lost", [False, True])
-    async def test_each_failure_is_taken_back(self, make_kernel: KernelFactory, is_lost: bool) -> None:
+    @pytest.mark.parametrize("fault", [errno.ENOSPC, True])
+    async def test_each_failure_is_taken_back(self, make_kernel: KernelFactory, fault: int | bool) -> None:
         async def machine() -> FakeKernel:
             kernel = make_kernel("ha", "hb", "a", "b", "c")
             wire(kernel, "ha", "hb")
@@ -467,20 +466,7 @@ class TestSeveralRemotes:
             return kernel
 
         rows = [tunnel("a:e0", remote=[*self.HOSTS[1:]]), tunnel("b:e0", vni=8, remote=[REMOTE[6]])]
-        kernel = await machine()
-        await run(kernel, *rows)
-        total = len(kernel.requests)
-        assert total >= 6
-        for number in range(1, total + 1):
-            kernel = await machine()
-            before = kernel.state()
-            if is_lost:
-                kernel.lose[number] = True
-            else:
-                kernel.refuse[number] = errno.ENOSPC
-            result = await run(kernel, *rows)
-            assert (result.status, result.left) == ("rolled_back", []), number
-            assert kernel.state() == before, number
+        assert len(await taken_back_at_each_request(machine, lab(rows), fault)) >= 6
 
     async def test_an_entry_that_is_bound_to_an_interface_is_none_of_ours(self, kernel: FakeKernel) -> None:
         """The kernel takes it for another one: it would not go with ours, and every run would find it."""

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import PREFIX, NamespaceFactory
 from tests.faults.counts import COUNTS
+from tests.faults.machine import Machine
 from tests.faults.world import World
 from tests.kernel.conftest import lab, start, watch  # noqa: F401
 
@@ -37,6 +38,15 @@ def chance() -> random.Random:
     seed = int(os.environ.get("KOKOFAST_SEED") or random.SystemRandom().randrange(1 << 32))
     print(f"KOKOFAST_SEED={seed}")  # pytest shows it of a test that fails
     return random.Random(seed)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    made = Machine()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from tests import golden
 from tests.conftest import NETNS_DIRECTORY, NamespaceFactory, ip, ip_json, links, namespaces
 from tests.fuzz import topology as topology_target
 from tests.fuzz import wire as wire_target
-from tests.fuzz.test_targets import mutated
+from tests.fuzz.test_targets import mutated, run_noted
 from tests.kernel.conftest import COMMAND, Lab, until
 
 MIB = 1 << 20
@@ -689,11 +689,7 @@ def test_mutated_seeds(target: Any, chance: random.Random, counts: Counter[str],
             data = seed
             for _ in range(chance.randrange(1, 6)):
                 data = mutated(data, chance)
-            try:
-                target.run_one(data)
-            except BaseException as error:
-                error.add_note(f"the input: {data!r}")
-                raise
+            run_noted(target, data)
 
 
 @pytest.mark.parametrize("name", [name for name in wire_target.GOLDEN if "newlink" in name or "ack" in name])

@@ -41,6 +41,14 @@ def opened(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
+def names_at(path: str) -> list[str]:
+    fd = opened(path)
+    try:
+        return names_in(fd)
+    finally:
+        os.close(fd)
+
+
 @contextlib.contextmanager
 def by_descriptor(path: str, _: Path) -> Iterator[Look]:
     fd = opened(path)
@@ -67,15 +75,8 @@ def by_mount(path: str, place: Path) -> Iterator[Look]:
     place.touch()
     libc.mount(path, str(place), "none", libc.MS_BIND)
 
-    def look() -> list[str]:
-        fd = opened(str(place))
-        try:
-            return names_in(fd)
-        finally:
-            os.close(fd)
-
     try:
-        yield look
+        yield lambda: names_at(str(place))
     finally:
         libc.umount2(str(place), libc.MNT_DETACH)
 
@@ -98,15 +99,8 @@ def by_thread(path: str, _: Path) -> Iterator[Look]:
     thread.start()
     assert inside.wait(20)
 
-    def look() -> list[str]:
-        fd = opened(f"/proc/self/task/{own[0]}/ns/net")
-        try:
-            return names_in(fd)
-        finally:
-            os.close(fd)
-
     try:
-        yield look
+        yield lambda: names_at(f"/proc/self/task/{own[0]}/ns/net")
     finally:
         leave.set()
         thread.join()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,15 +14,6 @@ pytestmark = pytest.mark.usefixtures("requires_root")
 
 LOWEST, HIGHEST = 60, 130  # megabytes: too little to import anything, and enough
 LAB = "memory"
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    made = Machine()
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def test_little_memory_hangs_nobody_and_leaves_nothing_untold(

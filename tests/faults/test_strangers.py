@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -253,15 +253,6 @@ def test_strangers_stay_as_they_are(counts: Counter[str], long: bool, way: str) 
             one_round(machine, counts, random.Random(seed()), way, 4 if long else 1)
         finally:
             machine.close()
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    made = Machine()
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def batch(machine: Machine, links: list[dict[str, Any]], code: int = 0) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.machine import Machine
-from tests.faults.test_strangers import machine  # noqa: F401
 from tests.kernel.conftest import COMMAND
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -69,7 +68,7 @@ OTHER = {"name": "other", "links": [{"endpoints": ["x:e0", "y:e0"]}]}
 
 
 @contextlib.contextmanager
-def tenant(machine: Machine, *command: str) -> Iterator[tuple[int, list[str]]]:  # noqa: F811
+def tenant(machine: Machine, *command: str) -> Iterator[tuple[int, list[str]]]:
     """A command in namespaces of its own; the pid it prints, and at the end what it has printed last."""
     alone = ["unshare", "--user", "--map-root-user", "--net", *command]
     process = subprocess.Popen(
@@ -86,14 +85,14 @@ def tenant(machine: Machine, *command: str) -> Iterator[tuple[int, list[str]]]: 
         last += output.splitlines()[-1:]
 
 
-def run(machine: Machine, *arguments: str, file: object = None, code: int = 0) -> tuple[str, str]:  # noqa: F811
+def run(machine: Machine, *arguments: str, file: object = None, code: int = 0) -> tuple[str, str]:
     done = machine.run(*COMMAND, *arguments, input="" if file is None else json.dumps(file))
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stdout + done.stderr
     return done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("size", [200, 40_000])
-def test_datagrams_to_our_sockets(machine: Machine, counts: Counter[str], long: bool, size: int) -> None:  # noqa: F811
+def test_datagrams_to_our_sockets(machine: Machine, counts: Counter[str], long: bool, size: int) -> None:
     with tenant(machine, sys.executable, "-c", FLOOD, str(size)) as (pid, last):
         ends = [["t:e0:10.0.0.1/24", "a:e0:10.0.0.2/24"], ["t:e1", "a:e1"], ["b:e2", "a:e2"]]
         lab = {"name": "fabric", "nodes": {"t": {"pid": pid}}, "links": [{"endpoints": pair} for pair in ends]}
@@ -118,7 +117,7 @@ def test_datagrams_to_our_sockets(machine: Machine, counts: Counter[str], long: 
 
 @pytest.mark.parametrize("way", ["flux", "malformed"])
 def test_a_namespace_that_its_owner_hinders_us_to_read(
-    machine: Machine,  # noqa: F811
+    machine: Machine,
     counts: Counter[str],
     long: bool,
     way: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,15 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     )
 
 
+def run_noted(target: Any, data: bytes) -> None:
+    """Run a target; an error that it raises has the input."""
+    try:
+        target.run_one(data)
+    except BaseException as error:
+        error.add_note(f"the input: {data!r}")
+        raise
+
+
 @pytest.mark.parametrize("target", [wire, topology], ids=lambda target: target.__name__.rpartition(".")[2])
 def test_seeds_and_mutations(target: ModuleType) -> None:
     seed = int(os.environ.get("KOKOFAST_SEED") or random.randrange(1 << 32))
@@ -35,12 +45,7 @@ def test_seeds_and_mutations(target: ModuleType) -> None:
     for data in target.SEEDS:
         target.run_one(data)
         for _ in range(MUTATIONS):
-            changed = mutated(data, chance)
-            try:
-                target.run_one(changed)
-            except BaseException as error:
-                error.add_note(f"the input: {changed!r}")
-                raise
+            run_noted(target, mutated(data, chance))
 
 
 def test_a_target_sees_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,13 @@
-"""What several tests of this room look at."""
+"""Helpers of the tests in this folder."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import os
+from collections.abc import Iterator
+
+import pytest
 
 
 def own_namespace() -> str:
@@ -32,3 +35,12 @@ def open_namespaces() -> int:
         with contextlib.suppress(OSError):
             count += os.stat(f"/proc/self/fd/{fd}").st_dev == nsfs
     return count
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks() -> Iterator[None]:
+    """No descriptor stays open, and the thread is in its namespace still."""
+    namespace, before = own_namespace(), len(descriptors())
+    yield
+    assert own_namespace() == namespace
+    assert len(descriptors()) == before, descriptors()

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,19 +21,11 @@ from kokofast.wire.link import RTM_GETLINK, RTM_SETLINK
 from kokofast.wire.message import Request
 from tests import ROOT
 from tests.conftest import NamespaceFactory, ip
-from tests.host.helpers import descriptors, open_namespaces, own_namespace
+from tests.host.helpers import descriptors, nothing_leaks, open_namespaces, own_namespace  # noqa: F401
 from tests.kernel.conftest import until
 
 ALIAS = "kokofast:lab:namespace"
 LINKS = Request(RTM_GETLINK, {})
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaks() -> Iterator[None]:
-    namespace, before = own_namespace(), len(descriptors())
-    yield
-    assert own_namespace() == namespace
-    assert len(descriptors()) == before, descriptors()
 
 
 def opened(kernel: LinuxKernel, names: Sequence[str]) -> list[Handle]:

@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,18 +32,9 @@ from kokofast.host.threads import in_own_thread
 from kokofast.wire.link import RTM_SETLINK
 from kokofast.wire.message import KernelError, Request
 from tests.conftest import NamespaceFactory, ip, ip_json
-from tests.host.helpers import descriptors, own_namespace
+from tests.host.helpers import descriptors, nothing_leaks, own_namespace  # noqa: F401
 
 CLAIM = "kokofast:lab:namespace"
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaks() -> Iterator[None]:
-    """No descriptor stays open, and the thread is in its namespace still."""
-    namespace, before = own_namespace(), len(descriptors())
-    yield
-    assert own_namespace() == namespace
-    assert len(descriptors()) == before, descriptors()
 
 
 def mark_nothing(socket: Socket, claim: str) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures for the topology room."""
+"""Fixtures for the tests of the package topology."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds that exist here only: what a kind declares is all that the topology room needs to know of it."""
+"""Kinds that exist here only: what a kind declares is all that the package topology needs to know of it."""
 
 from __future__ import annotations
 

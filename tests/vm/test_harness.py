@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -15,7 +14,7 @@ import pytest
 
 from tests import ROOT
 from tests.vm.inside import GuestRun, Outcome, merged, read_results, run_tests
-from tests.vm.uml import EXCHANGE, Card, Guest, GuestError, GuestTimeout, cause_of
+from tests.vm.uml import EXCHANGE, Guest, GuestError, GuestTimeout, cause_of, two_guests
 
 
 def processes_of(folder: str) -> list[str]:
@@ -165,13 +164,7 @@ class TestStart:
 
 
 def test_a_cable_joins_two_guests(requires_guest: None) -> None:
-    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with (
-        left,
-        right,
-        Guest(name="left", card=Card(left, "02:00:00:00:00:01")) as one,
-        Guest(name="right", card=Card(right, "02:00:00:00:00:02")) as other,
-    ):
+    with two_guests() as (one, other):
         for guest, address in ((one, "10.6.0.1/24"), (other, "10.6.0.2/24")):
             script = f"ip address add {address} dev vec0 && ip link set vec0 up"
             assert guest.run(["sh", "-c", script]).returncode == 0

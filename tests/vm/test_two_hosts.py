@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 
 import pytest
 
 from tests.vm.two_hosts import Host, Pair, RunScript, ScenarioFailed, play, quoted, table
-from tests.vm.uml import Card, Guest
+from tests.vm.uml import Guest, two_guests
 
 SECONDS = 240
 
@@ -28,13 +27,7 @@ def host(guest: Guest, number: int) -> Host:
 
 @pytest.mark.usefixtures("requires_guest")
 def test_two_hosts(capsys: pytest.CaptureFixture[str]) -> None:
-    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with (
-        left,
-        right,
-        Guest(name="left", card=Card(left, "02:00:00:00:00:01")) as one,
-        Guest(name="right", card=Card(right, "02:00:00:00:00:02")) as other,
-    ):
+    with two_guests() as (one, other):
         outcomes = list(play(Pair(host(one, 1), host(other, 2))))
     with capsys.disabled():
         print(f"\ntwo guests and a cable:\n{table(outcomes)}")

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
@@ -59,6 +59,19 @@ class Card(NamedTuple):
 
     end: socket.socket
     mac: str
+
+
+@contextlib.contextmanager
+def two_guests() -> Iterator[tuple[Guest, Guest]]:
+    """Two guests with a cable between them."""
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with (
+        left,
+        right,
+        Guest(name="left", card=Card(left, "02:00:00:00:00:01")) as one,
+        Guest(name="right", card=Card(right, "02:00:00:00:00:02")) as other,
+    ):
+        yield one, other
 
 
 def missing() -> list[str]:
