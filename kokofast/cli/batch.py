@@ -18,9 +18,9 @@ from kokofast.cli.command import (
     load_file,
     need_capabilities,
 )
-from kokofast.cli.output import clean, print_error, sentence_of, tell_of_wait
+from kokofast.cli.output import clean, print_error, sentence_of, wait_printer
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import HeldSignals, listen_no_more
+from kokofast.cli.signals import HeldSignals, end_at_next_signal
 
 if TYPE_CHECKING:
     import argparse
@@ -63,7 +63,7 @@ def batch(options: argparse.Namespace) -> int:
     if result.namespaces.get("created") and not options.sandbox and result.status in ("applied", "partial"):
         _note_private_names(result)
     code = finish(result, options, exit_code(result, options, interrupted=interrupted))
-    listen_no_more()
+    end_at_next_signal()
     if (
         result.trace is not None
         and trace_file is not None
@@ -97,7 +97,7 @@ def _carry_out(topology: Topology, problems: list[Problem], result: Result, opti
             signals,
             progress_shown(options.quiet or options.format == "json", links) as progress,
         ):
-            kernel.waits = waits = tell_of_wait(topology.name, options.quiet)
+            kernel.waits = waits = wait_printer(topology.name, options.quiet)
             driver = WarmupDriver(signals) if result.trace is None else WarmupDriver(signals, result.trace.around)
             run = apply(
                 topology,

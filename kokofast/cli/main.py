@@ -25,17 +25,17 @@ from kokofast.cli.command import (
 from kokofast.cli.output import (
     WRITING,
     clean,
-    complain_of,
     print_error,
+    print_errors,
     print_json,
-    say,
+    print_line,
     sentence_of,
-    tell_of_wait,
+    wait_printer,
     with_streams,
 )
 from kokofast.cli.parser import build_parser
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import HeldSignals, listen_no_more
+from kokofast.cli.signals import HeldSignals, end_at_next_signal
 
 if TYPE_CHECKING:
     import argparse
@@ -82,9 +82,9 @@ def _tell(error: CommandError, options: argparse.Namespace) -> None:
 
     errors = failures_of(error)
     if options.command == "play":
-        complain_of(errors, whole="")
+        print_errors(errors, whole="")
     else:
-        complain_of(errors, fold=options.command in WITH_RESULT)
+        print_errors(errors, fold=options.command in WITH_RESULT)
     # With --format json print a result for errors, too: a program parses it. Other codes come from the sandbox's
     # command, after the result.
     statuses: dict[int, Status] = {FAILED: "rolled_back", INVALID: "invalid", PARTIAL: "partial"}
@@ -137,7 +137,7 @@ def _destroy(options: argparse.Namespace) -> int:
                 jobs=options.jobs,
                 progress=progress,
                 result=result,
-                waits=tell_of_wait(lab, options.quiet),
+                waits=wait_printer(lab, options.quiet),
             )
             drive(run)
     except Stopped:
@@ -189,7 +189,7 @@ def _inspect(options: argparse.Namespace) -> int:
         found = []
     except OSError as error:
         raise CommandError(FAILED, sentence_of(error)) from error
-    listen_no_more()
+    end_at_next_signal()
     if signals.caught:
         raise CommandError(FAILED, "interrupted")
     if options.format == "json":
@@ -267,4 +267,4 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "generate": _generate,
 }
 
-__all__ = ["run", "say"]
+__all__ = ["print_line", "run"]

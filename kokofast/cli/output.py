@@ -33,7 +33,7 @@ def sentence_of(error: BaseException) -> str:
     return str(error)
 
 
-def tell_of_wait(lab: str | None, quiet: bool) -> Callable[..., None] | None:
+def wait_printer(lab: str | None, quiet: bool) -> Callable[..., None] | None:
     """Return what to call while another run holds the lock of the lab (None: of any lab), or with another reason."""
     what = f"works on the lab {lab}, or on all labs" if lab else "is at work"
     default = f"another run {what}; waiting until it ends"
@@ -104,7 +104,7 @@ def with_streams(job: Callable[[], int]) -> int:
             with WRITING:
                 sys.stdout.flush()
     except OutputError as lost:
-        if isinstance(lost.error, BrokenPipeError):  # as of | head
+        if isinstance(lost.error, BrokenPipeError):  # the reader has ended, such as head
             _give_up(1)
         else:
             lose_output("the output cannot be written", lost.error)
@@ -136,7 +136,7 @@ def _give_up(fd: int) -> None:
     os.close(null)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line of data to standard output."""
     with WRITING:
         sys.stdout.write(clean(text) + "\n")
@@ -151,7 +151,7 @@ def print_error(text: str) -> None:
         _give_up(2)
 
 
-def complain_of(errors: Sequence[Failure], fold: bool = True, whole: str = "--format json lists them all") -> None:
+def print_errors(errors: Sequence[Failure], fold: bool = True, whole: str = "--format json lists them all") -> None:
     """Print errors to standard error.
 
     Print one line for many errors with the same message. Of errors that differ in names and numbers only (2,000 missing
@@ -206,7 +206,7 @@ def print_json(value: object) -> None:
 
 def print_result(result: Result, format: str, quiet: bool) -> None:
     """Print the result of batch or destroy: errors to standard error, the table or JSON object to standard output."""
-    complain_of(result.errors)
+    print_errors(result.errors)
     for line in result.left:
         print_error(f"kokofast: could not be taken back: {line}")
     if format == "json":
@@ -217,9 +217,9 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
     for note in result.notes:
         print_error(f"kokofast: {note}")
     for step in result.planned:
-        say(str(step))
+        print_line(str(step))
     if result.status != "invalid":
-        say(f"{summary(result)} in {sum(result.seconds.values()):.2f} s")
+        print_line(f"{summary(result)} in {sum(result.seconds.values()):.2f} s")
 
 
 def summary(result: Result) -> str:
@@ -276,7 +276,7 @@ def print_links(links: Sequence[SeenLink], namespaces: Mapping[str, str], nodes:
         print_table(("LAB", "NODE", "LOOPBACK", "ROUTES"), rows_of_nodes)
     labs = {link.lab for link in links} | set(namespaces.values()) | {node.lab for node in nodes}
     made = [count(len(namespaces), "namespace")] if namespaces else []
-    say(", ".join([count(len(links), "link"), *made, count(len(labs), "lab")]))
+    print_line(", ".join([count(len(links), "link"), *made, count(len(labs), "lab")]))
 
 
 def unlinked(links: Sequence[SeenLink], namespaces: Mapping[str, str]) -> dict[str, str]:

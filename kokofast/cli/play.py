@@ -26,14 +26,14 @@ from kokofast.cli.output import (
     WRITING,
     OutputError,
     clean,
-    complain_of,
     lose_output,
     print_error,
+    print_errors,
     sentence_of,
-    tell_of_wait,
+    wait_printer,
 )
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import HeldSignals, listen_no_more
+from kokofast.cli.signals import HeldSignals, end_at_next_signal
 from kokofast.cli.timelines import Check, Live, Stored, is_stored
 from kokofast.engine.player import Played, Player
 from kokofast.engine.result import APPLIED, UNCHANGED, Result
@@ -70,7 +70,7 @@ def play(options: argparse.Namespace) -> int:
         check = Check(topology, options)
         if options.dry_run:
             for line in check.lines:
-                print_line(line)
+                print_json_line(line)
             return OK
         epochs = check.epochs
         del check  # it takes as much memory as the lab
@@ -126,7 +126,7 @@ class _Play:
                         runtime_timeout=options.runtime_timeout,
                         progress=progress,
                         result=result,
-                        waits=tell_of_wait(name, options.quiet),
+                        waits=wait_printer(name, options.quiet),
                     )
                     drive(session.__aenter__())
                 try:
@@ -144,7 +144,7 @@ class _Play:
             code = PARTIAL if result.status in (APPLIED, UNCHANGED) else FAILED
         if options.destroy and self._is_up:  # otherwise it is as another run has left it
             code = max(code, self._destroy())
-        listen_no_more()
+        end_at_next_signal()
         return code
 
     async def _play(self, session: Session, driver: Driver) -> int:
@@ -152,7 +152,7 @@ class _Play:
         for note in [] if options.quiet else result.notes:
             print_error(f"kokofast: {note}")
         if result.status not in (APPLIED, UNCHANGED):
-            complain_of(result.errors, whole="")
+            print_errors(result.errors, whole="")
             for line in result.left:
                 print_error(f"kokofast: could not be taken back: {line}")
             return INVALID if result.status == "invalid" else PARTIAL if result.left else FAILED
@@ -214,7 +214,7 @@ class _Play:
         self._round += 1
         self._before = None
         if result.status not in (APPLIED, UNCHANGED):
-            complain_of(result.errors, whole="")
+            print_errors(result.errors, whole="")
             raise OSError(errno.EIO, "the lab could not be made again as the file has it, to begin the next round")
 
     def _report(self, played: Played) -> None:
@@ -250,11 +250,11 @@ class _Play:
             line["errors"] = [error.as_dict() for error in result.errors]
         if result.left:
             line["left"] = result.left
-        print_line(line)
+        print_json_line(line)
         failed = [(title, code) for title, code in self._children.ended() if code]
         if self._shows and (result.errors or failed):
             sys.stderr.write(ERASED)
-        complain_of(result.errors, whole="the JSON line has them all")
+        print_errors(result.errors, whole="the JSON line has them all")
         for title, code in failed:
             print_error(f"kokofast: {clean(title)}: ended with {code}")
         if self._shows:
@@ -271,7 +271,7 @@ class _Play:
             sys.stderr.write(ERASED)
             sys.stderr.flush()
         ordered = sorted(self._lateness)
-        print_line(
+        print_json_line(
             {
                 "summary": {
                     "epochs": len(ordered),
@@ -302,7 +302,7 @@ class _Play:
         rest = "run destroy to remove the rest"
         signals = HeldSignals("still ending the deletions that have begun", rest)
         name = self._topology.name
-        waits = tell_of_wait(name, self._options.quiet)
+        waits = wait_printer(name, self._options.quiet)
         try:
             with closing(kernel_for(count_named())) as kernel, signals:
                 result = drive(destroy(name, WarmupDriver(signals), kernel, topology=self._topology, waits=waits))
@@ -312,7 +312,7 @@ class _Play:
         except (LoopError, OSError, KernelError, MemoryError, ImportError) as error:
             print_error(f"kokofast: {sentence_of(error)}")
             return PARTIAL
-        complain_of(result.errors, whole="")
+        print_errors(result.errors, whole="")
         if not self._options.quiet and not result.errors:
             print_error(f"kokofast: {name}: destroyed")
         return PARTIAL if result.errors else OK
@@ -323,7 +323,7 @@ def quantile(ordered: list[float], share: float) -> float:
     return round(ordered[max(math.ceil(len(ordered) * share) - 1, 0)], 6) if ordered else 0.0
 
 
-def print_line(value: object) -> None:
+def print_json_line(value: object) -> None:
     """Print a JSON line. Raises OutputError."""
     with WRITING:
         sys.stdout.write(json.dumps(value) + "\n")

@@ -29,7 +29,7 @@ def _heeded() -> list[signal.Signals]:
 
 
 def _once(*_: object) -> None:
-    listen_no_more()
+    end_at_next_signal()
 
 
 def _pass_over_one(heeded: Sequence[signal.Signals]) -> None:
@@ -40,7 +40,7 @@ def _pass_over_one(heeded: Sequence[signal.Signals]) -> None:
             signal.signal(number, _once)
 
 
-def listen_no_more() -> None:
+def end_at_next_signal() -> None:
     """Let the next signal end the process: the result is printed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is _once:
@@ -52,7 +52,7 @@ class HeldSignals(Stop):
 
     The second signal prints what is still being done (still), the third one ends the process at once and prints what
     the user can do then (rest). Signals still pending at the end of the block are dropped. The first one after it is
-    ignored, until listen_no_more().
+    ignored, until end_at_next_signal().
     """
 
     def __init__(self, still: str = "", rest: str = "") -> None:

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import FAILED, INVALID, OK, PARTIAL, STDIN, CommandError, load_file
-from kokofast.cli.output import WRITING, lacking, say, sentence_of
+from kokofast.cli.output import WRITING, lacking, print_line, sentence_of
 from kokofast.cli.signals import HeldSignals
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _reporter(options: argparse.Namespace) -> Callable[[Event], None]:
             with WRITING:
                 sys.stdout.write(json.dumps(event.as_dict()) + "\n")
         else:
-            say(f"{event.time.astimezone():%H:%M:%S} {event}")
+            print_line(f"{event.time.astimezone():%H:%M:%S} {event}")
         with WRITING:
             sys.stdout.flush()
 

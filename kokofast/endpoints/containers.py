@@ -234,7 +234,7 @@ class Containers:
 async def _look_up(daemon: Daemon, target: str) -> Found:
     container = await daemon.find(target, target)
     started = process.started(container.pid)
-    if started is None or not process.bears(container.pid, container.names):
+    if started is None or not process.belongs_to(container.pid, container.names):
         # It may have ended just now: ask again.
         again = await daemon.find(container.identity, target)
         if (again.identity, again.pid) != (container.identity, container.pid):

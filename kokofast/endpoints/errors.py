@@ -9,7 +9,7 @@ SENTENCE_CHARACTERS = 300  # longer messages of a daemon are cut
 
 
 class ResolveError(Exception):
-    """A container could not be resolved, or its daemon not be asked. The text is a sentence without a place."""
+    """A container could not be resolved, or its daemon could not be asked. The text is a sentence without a place."""
 
 
 def words(text: object) -> str:

@@ -30,7 +30,7 @@ def started(pid: int) -> int | None:
     return int(text.rpartition(b")")[2].split()[STARTTIME])
 
 
-def bears(pid: int, identities: Iterable[str]) -> bool:
+def belongs_to(pid: int, identities: Iterable[str]) -> bool:
     """Whether the process belongs to one of these containers, by its cgroup or the files mounted into it.
 
     A daemon on another machine (DOCKER_HOST, a socket of a virtual machine) has other pids, and one that lies may give

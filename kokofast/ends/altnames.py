@@ -68,7 +68,7 @@ class Altnames(Property):
         return tuple(sorted(value))
 
     def requests(self, index: object, new: Names, before: Names) -> list[Request]:
-        """Return one message a name: the kernel keeps what it did before one that it refuses."""
+        """Return one message for each name: the kernel keeps what it did before a refused one."""
         flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_APPEND
         removed = [(RTM_DELLINKPROP, name, 0) for name in before if name not in new]
         added = [(RTM_NEWLINKPROP, name, flags) for name in new if name not in before]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Value = bool | Mapping[str, bool]
 
-# Key, as of ethtool(8), and what it is.
+# Keys, named as in ethtool(8), and what they mean.
 OFFLOADS = {
     "tx": "leave checksums of what is sent to the device",
     "tso": "leave segmentation of TCP to the device",
@@ -51,7 +51,7 @@ class Offload(Property):
 
     field = Field("offload", "offload", "false: the end itself does checksums and segmentation, and no GRO")
     has_columns = True
-    kinds = ("veth",)  # elsewhere they are those of a parent, or of ports
+    kinds = ("veth",)  # other kinds have the features of a parent, or of ports
 
     def problems(self, link: Link, end: End, value: Value, view: View) -> Iterator[tuple[str, str]]:
         """Report an end whose features cannot be read, and so not restored."""

@@ -1,4 +1,4 @@
-"""Which qdisc a set of impairments asks for, its options, and what a dump shows of it.
+"""Choose the qdisc for a set of impairments: its options, and what a dump shows of it.
 
 An impairment is a whole number: a time in nanoseconds, a rate in bytes a second, a share of 2^32 - 1, a limit in
 packets. 0 and absent are the same. netem can do all of them. tbf is used where a rate is all that is asked for: its

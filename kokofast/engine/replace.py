@@ -160,7 +160,7 @@ async def remove_replaced(applied: Applied, driver: Driver, progress: Progress |
             failures.append(Failure("", f"{found.titles[ns]}: a mirror cannot be removed: {refusal}", refusal.errno))
     if failures:
         return failures
-    # What is on another one goes with it.
+    # The kernel deletes a link together with its parent.
     roots = [old for old in found.old if old.parent is None or not found.is_replaced(old.parent.ns, old.parent.ifname)]
     ends = [
         OwnedEnd(ns, item.ifindex, item.group, lab, number) for number, old in enumerate(roots) for ns, item in old.ends

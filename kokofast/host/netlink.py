@@ -233,7 +233,7 @@ class Socket:
         return data
 
     def dump(self, request: Request) -> list[Message]:
-        """Return all messages of a dump. Repeat it while it is inconsistent, unless request.believe accepts it.
+        """Return all messages of a dump. Repeat it while it is inconsistent, unless request.accept accepts it.
 
         Raises:
             KernelError: The kernel refuses the dump.
@@ -266,7 +266,7 @@ class Socket:
             except OSError:
                 self._forget()
                 raise
-            if consistent or (request.believe is not None and request.believe(messages, before)):
+            if consistent or (request.accept is not None and request.accept(messages, before)):
                 return messages
             before = messages
         raise UnreadableError(errno.EBUSY, TOO_FAST, before or [])

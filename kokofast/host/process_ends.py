@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ProcessEnds:
-    """Waits for the ends of processes. Those that cannot be waited for, for want of descriptors, are left out."""
+    """Waits for the ends of processes. Leaves out processes for which there are no more descriptors."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()

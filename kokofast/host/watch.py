@@ -105,7 +105,7 @@ class Remote:
             raise OSError(errno.EOPNOTSUPP, "the namespace has no name any more: only its links can be reached")
         attributes = {**request.attributes, "target_netnsid": self._number}
         return Request(
-            request.type, request.header, attributes, request.flags, only=request.only, believe=request.believe
+            request.type, request.header, attributes, request.flags, only=request.only, accept=request.accept
         )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 
 from kokofast import __version__
-from kokofast.cli.output import lacking, print_error, say, sentence_of, tell_of_wait, with_streams
+from kokofast.cli.output import lacking, print_error, print_line, sentence_of, wait_printer, with_streams
 from kokofast.koko.grammar import HELP, Create, Delete, Show, UsageError, parse
 
 TYPE_CHECKING = False
@@ -71,9 +71,9 @@ def _show(action: Show) -> int:
         from kokofast.koko import help
 
         for line in help.HELP.splitlines():
-            say(line)
+            print_line(line)
     else:
-        say(f"kokofast {__version__}")
+        print_line(f"kokofast {__version__}")
     return OK
 
 
@@ -92,7 +92,7 @@ def _create(driver: InlineDriver, kernel: Kernel, topology: Topology) -> int:
     from kokofast.wire.message import KernelError
 
     result = Result(topology.name, UNCHANGED)
-    waits = tell_of_wait(topology.name, quiet=False)
+    waits = wait_printer(topology.name, quiet=False)
     try:
         drive(apply(topology, driver, kernel, create_only=True, result=result, waits=waits))
     except Stopped:
@@ -120,7 +120,7 @@ def _delete(driver: InlineDriver, kernel: Kernel, action: Delete) -> int:
     from kokofast.drivers.inline import drive
     from kokofast.koko.delete import delete
 
-    notes, problems, refusal = drive(delete(driver, kernel, action, lambda lab: tell_of_wait(lab, quiet=False)))
+    notes, problems, refusal = drive(delete(driver, kernel, action, lambda lab: wait_printer(lab, quiet=False)))
     for note in notes:
         print_error(f"kokofast: {note}")
     for problem in problems:

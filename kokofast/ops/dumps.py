@@ -36,8 +36,8 @@ PAUSE_SECONDS = 0.01
 # from one that the user or a daemon added.
 ADDRESS_PROTOCOL = b"K"
 
-# What only properties of ends, and few decisions, ask for.
-# What is at the root of our interfaces where nobody has put anything there: they have no queue (IFF_NO_QUEUE).
+# Attributes that only properties of ends and a few decisions need.
+# The root qdisc of our interfaces unless somebody has set one: they have no queue (IFF_NO_QUEUE).
 KERNELS_OWN = ("noop", "noqueue")
 _MASK = frozenset(("group_fwd_mask",))
 _MORE = frozenset(("master", "prop_list", *(ATTRIBUTES[name] for name in ATTRIBUTES if name not in CLOSER))) - {"fdb"}
@@ -94,7 +94,7 @@ ADDRESSES = Request(
     {},
     only=frozenset(("address", "flags", "local", "proto")),
     where=_not_of_loopback,
-    believe=_same_addresses,
+    accept=_same_addresses,
 )
 
 
@@ -116,9 +116,9 @@ class Patience:
     MESSAGES = 200_000
 
     def __init__(self, links: Request) -> None:
-        self.links = Request(links.type, links.header, links.attributes, only=links.only, believe=self._no_more)
+        self.links = Request(links.type, links.header, links.attributes, only=links.only, accept=self._no_more)
         self.addresses = Request(
-            ADDRESSES.type, {}, only=ADDRESSES.only, where=ADDRESSES.where, believe=self._same_addresses
+            ADDRESSES.type, {}, only=ADDRESSES.only, where=ADDRESSES.where, accept=self._same_addresses
         )
         self._attempts = 0
         self._messages = 0

@@ -11,7 +11,7 @@ from kokofast.plan.ownership import root_handle
 from kokofast.topology.routes import text_of
 from kokofast.wire import tc
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_PERMANENT, RTM_GETADDR
-from kokofast.wire.message import KernelError, Request
+from kokofast.wire.message import KernelError, Request, at_second_attempt
 from kokofast.wire.route import RTM_GETROUTE, unpack_hops
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ _ROUTES = Request(
     {},
     only=frozenset(("dst", "multipath", "oif")),
     where=lambda header: header["protocol"] in _STATIC,
-    believe=lambda _, before: before is not None,
+    accept=at_second_attempt,
 )
 _QDISCS = Request(tc.RTM_GETQDISC, {}, only=frozenset(("kind",)), where=lambda header: header["handle"] != 0)
 

@@ -6,7 +6,7 @@ from kokofast.ends.link_local import KERNELS, MAC_BYTES, LinkLocal, made_of
 from kokofast.ops.dumps import ADDRESS_PROTOCOL
 from kokofast.wire.addr import AF_INET6, RT_SCOPE_LINK, RTM_GETADDR
 from kokofast.wire.link import ADDR_GEN_MODE_NONE, DEVCONF_DISABLE_IPV6, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
-from kokofast.wire.message import Request
+from kokofast.wire.message import Request, at_second_attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Interface
 
 INT_BYTES = 4
-# Accept an inconsistent dump at the second attempt: the next run compares what it lacks.
+# What an inconsistent dump lacks is compared in the next run.
 MODES = Request(
     RTM_GETLINK,
     {},
     {"ext_mask": RTEXT_FILTER_SKIP_STATS},
     only=frozenset(("af_spec",)),
-    believe=lambda _, before: before is not None,
+    accept=at_second_attempt,
 )
 ADDRESSES = Request(
     RTM_GETADDR,
     {"family": AF_INET6},
     only=frozenset(("address", "proto")),
     where=lambda header: header["scope"] == RT_SCOPE_LINK,
-    believe=lambda _, before: before is not None,
+    accept=at_second_attempt,
 )
 
 

@@ -6,7 +6,7 @@ import errno
 
 from kokofast.ends.offload import ALL
 from kokofast.wire.ethtool import ETHTOOL, ETHTOOL_MSG_FEATURES_GET
-from kokofast.wire.message import KernelError, Request
+from kokofast.wire.message import KernelError, Request, at_second_attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ WANTED = Request(
     {"cmd": ETHTOOL_MSG_FEATURES_GET, "version": 1},
     {"header": {}},
     only=frozenset(("header", "wanted")),
-    believe=lambda _, before: before is not None,
+    accept=at_second_attempt,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kokofast.wire import neigh
 from kokofast.wire.linkinfo import OWN_REMOTE
-from kokofast.wire.message import Request
+from kokofast.wire.message import Request, at_second_attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ ENTRIES = Request(
     {"family": neigh.AF_BRIDGE},
     only=frozenset(("dst", "lladdr", *UNUSUAL)),
     where=lambda header: bool(header["flags"] & neigh.NTF_SELF),
-    # Learned entries come and go: accept an inconsistent dump at the second attempt.
-    believe=lambda _, before: before is not None,
+    # Learned entries come and go, so a dump may stay inconsistent.
+    accept=at_second_attempt,
 )
 
 

@@ -12,7 +12,7 @@ from kokofast.topology.model import Address
 from kokofast.topology.routes import text_of
 from kokofast.topology.sysctls import DISABLE_IPV6
 from kokofast.wire.addr import AF_INET, AF_INET6, RTM_GETADDR
-from kokofast.wire.message import KernelError, Request
+from kokofast.wire.message import KernelError, Request, at_second_attempt
 from kokofast.wire.route import RT_TABLE_MAIN, RTM_GETROUTE, RTM_NEWROUTE, RTN_UNICAST, RTPROT_KOKOFAST, unpack_hops
 from kokofast.wire.rows import Rows
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from kokofast.plan.observed import Namespace
     from kokofast.plan.shortest_paths import Goal, Hop, Routes
 
-# Accept an inconsistent dump at the second attempt: a route that it lacks is not added twice (NLM_F_EXCL).
+# A route that an inconsistent dump lacks is not added twice (NLM_F_EXCL).
 ADDRESSES = Request(
     RTM_GETADDR,
     {"index": LOOPBACK_IFINDEX},
     only=frozenset(("address", "local", "rt_priority")),
     where=lambda header: header["index"] == LOOPBACK_IFINDEX,
-    believe=lambda _, before: before is not None,
+    accept=at_second_attempt,
 )
-GLOBAL = Request(RTM_GETADDR, {"family": AF_INET6}, only=frozenset(), believe=lambda _, before: before is not None)
+GLOBAL = Request(RTM_GETADDR, {"family": AF_INET6}, only=frozenset(), accept=at_second_attempt)
 _ROWS = Rows(RTM_NEWROUTE, "dst", "gateway", "multipath", "oif", "priority")
-ROUTES = Request(RTM_GETROUTE, {"table": RT_TABLE_MAIN}, rows=_ROWS, believe=lambda _, before: before is not None)
+ROUTES = Request(RTM_GETROUTE, {"table": RT_TABLE_MAIN}, rows=_ROWS, accept=at_second_attempt)
 OUR_ROUTES = Request(
-    RTM_GETROUTE, {"table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST}, rows=_ROWS, believe=ROUTES.believe
+    RTM_GETROUTE, {"table": RT_TABLE_MAIN, "protocol": RTPROT_KOKOFAST}, rows=_ROWS, accept=at_second_attempt
 )
 
 # The common rt_protos of iproute2.

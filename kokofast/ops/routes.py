@@ -27,7 +27,7 @@ _ROUTES = Request(
     RTM_GETROUTE,
     {"family": AF_INET6},
     only=frozenset(("dst", "gateway", "multipath", "nh_id", "oif", "priority")),
-    believe=lambda *_: True,
+    accept=lambda *_: True,
 )
 
 

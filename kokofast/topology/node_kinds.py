@@ -34,7 +34,7 @@ class NodeKind:
         is_named: bool = False,
         in_sandbox: bool = False,
         stem: str = "eth",
-        first: int = 1,  # what is there already mostly has an eth0
+        first: int = 1,  # existing namespaces mostly have an eth0
     ) -> None:
         self.name = field.name
         self.field = field

@@ -118,7 +118,7 @@ def check_routes(
 
 
 def _refuse_own_network(route: Route, ends: Iterable[End]) -> None:
-    if route.goal.family != AF_INET or route.metric:  # IPv6 has those of the interfaces with a metric of their own
+    if route.goal.family != AF_INET or route.metric:  # IPv6 gives the networks of interfaces another metric
         return
     for end in ends:
         for address in end.addresses:

@@ -34,7 +34,7 @@ _FILTERS = (tc.RTM_NEWTFILTER, tc.RTM_DELTFILTER)
 
 
 class Change(NamedTuple):
-    """Something that differs from the file now. ifname is empty for what is not of one interface."""
+    """Something that differs from the file now. ifname is empty if it concerns no single interface."""
 
     node: str
     ifname: str

@@ -35,7 +35,7 @@ class Kept:
                 elif type in (RTM_NEWNSID, RTM_DELNSID):
                     continue  # the numbers that other namespaces give
                 raw = bytes(body)
-                # An interface is kept by its family and its number, all else by what it is.
+                # An interface is identified by its family and number, anything else by its content.
                 key = (nsid, raw[:1], raw[4:8]) if type in (RTM_NEWLINK, RTM_DELLINK) else (nsid, type, raw)
                 self._kept.pop(key, None)
                 self._kept[key] = nsid, type, flags, raw
@@ -58,7 +58,7 @@ class Kept:
 
 
 class News:
-    """What has come since the last look.
+    """The events since the last look.
 
     Attributes:
         kept: Notifications of the kernel.

@@ -44,7 +44,7 @@ class Parts:
         return [self._topology.links[number] for node in nodes for number in self._of_node.get(node, ())]
 
     def of_nodes(self, nodes: Iterable[str], without: Set[int] = frozenset()) -> Topology:
-        """Return the links of these nodes, with all links that these need, or that need these, but none of without."""
+        """Return the links of these nodes, with all that they need and that need them, except those in without."""
         chosen = list(dict.fromkeys(number for node in nodes for number in self._of_node.get(node, ())))
         seen = set(chosen)
         for number in chosen:  # grows in the loop

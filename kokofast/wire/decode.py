@@ -22,7 +22,7 @@ MAX_KNOWN = 64
 MAX_KNOWN_BYTES = 64
 
 
-# (table, length of the bytes, names asked for) -> where the attributes stood in such bytes, one way or another.
+# (table, length of the bytes, names asked for) -> the layouts of such bytes so far.
 LAYOUTS: dict[tuple[Table, int, frozenset[str] | None], list[Layout]] = {}
 
 

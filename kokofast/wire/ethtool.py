@@ -1,4 +1,4 @@
-"""Generic netlink: the features of an interface, as of ``ethtool -k``, and the number of the family that has them.
+"""Generic netlink: the features of an interface, as in ``ethtool -k``, and the number of the family that has them.
 
 Sources: include/uapi/linux/genetlink.h (struct genlmsghdr, CTRL_*), include/uapi/linux/ethtool_netlink.h
 (ETHTOOL_A_*); net/ethtool/features.c, net/ethtool/bitset.c.

@@ -79,7 +79,7 @@ FORMATS: dict[int, tuple[Header, Table]] = {
 
 
 def all_formats() -> dict[int, tuple[Header, Table]]:
-    """Return FORMATS, those of modules included that a single link does not need."""
+    """Return FORMATS, including those of modules that a single link does not need."""
     if len(FORMATS) == _LOADED_FIRST:
         from kokofast.wire import ethtool, neigh, netns, route, tc
 
@@ -125,13 +125,13 @@ class Request:
         only: Of the answers to a dump, decode these attributes; None for all.
         where: Of the answers to a dump, decode only attributes of those whose fixed header passes.
         rows: Read the answers to a dump as tuples, in place of only and where.
-        believe: Whether to accept a dump that changed while it was read (NLM_F_DUMP_INTR), given it and the attempt
-            before it (None: there was none). Without believe no such dump is accepted.
+        accept: Whether to accept a dump that changed while it was read (NLM_F_DUMP_INTR), given it and the attempt
+            before it (None: there was none). By default no such dump is accepted.
 
     ``body``: what follows struct nlmsghdr, where a caller has encoded it. It is used in place of header and attributes.
     """
 
-    __slots__ = ("_dump", "attributes", "believe", "body", "flags", "header", "only", "rows", "type", "where")
+    __slots__ = ("_dump", "accept", "attributes", "body", "flags", "header", "only", "rows", "type", "where")
 
     def __init__(
         self,
@@ -143,12 +143,12 @@ class Request:
         only: frozenset[str] | None = None,
         where: Callable[[dict[str, int]], bool] | None = None,
         rows: Rows | None = None,
-        believe: Callable[[list[Message], list[Message] | None], bool] | None = None,
+        accept: Callable[[list[Message], list[Message] | None], bool] | None = None,
     ) -> None:
         self.only = only
         self.rows = rows
         self.where = where
-        self.believe = believe
+        self.accept = accept
         self.body: bytes | None = None
         self._dump: bytes | None = None
         self.type = type
@@ -158,6 +158,11 @@ class Request:
 
     def __repr__(self) -> str:
         return f"Request({self.type}, {dict(self.header)}, {dict(self.attributes)}, flags={self.flags:#x})"
+
+
+def at_second_attempt(messages: list[Message], before: list[Message] | None) -> bool:
+    """Accept an inconsistent dump at the second attempt: for Request.accept."""
+    return before is not None
 
 
 class Message:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kokofast.cli.main import run
-from kokofast.cli.output import FOLDED, complain_of
+from kokofast.cli.output import FOLDED, print_errors
 from kokofast.engine.result import Failure
 from kokofast.host.sandbox import SandboxError
 
@@ -97,7 +97,7 @@ def test_without_json_standard_output_is_empty(capfd: pytest.CaptureFixture[str]
 def test_many_errors_of_a_sort_are_folded(capfd: pytest.CaptureFixture[str]) -> None:
     missing = [Failure(f"$.links[{n}]", f"node r{n}: there is no network namespace 'r{n}'") for n in range(2001)]
     other = Failure("$.links[7].mtu", "must be a whole number from 68 to 65535, not 5")
-    complain_of([*missing[:3], other, *missing[3:], other])
+    print_errors([*missing[:3], other, *missing[3:], other])
     lines = capfd.readouterr().err.splitlines()
     assert lines == [
         *[f"kokofast: {error}" for error in [*missing[:3], other, *missing[3:FOLDED]]],
@@ -120,9 +120,9 @@ def test_many_errors_of_a_timeline_are_folded(tmp_path: Path, capfd: pytest.Capt
 
 def test_errors_that_say_different_things_are_not_folded(capfd: pytest.CaptureFixture[str]) -> None:
     words = [Failure("", f"the {word} is wrong") for word in ("mtu", "mac", "vni", "port", "id", "mode", "name", "up")]
-    complain_of(words)
+    print_errors(words)
     assert len(capfd.readouterr().err.splitlines()) == len(words)
-    complain_of([Failure(f"$.links[{n}]", "no") for n in range(FOLDED + 1)])  # nor one line by another
+    print_errors([Failure(f"$.links[{n}]", "no") for n in range(FOLDED + 1)])  # nor one line by another
     assert "more" not in capfd.readouterr().err
 
 

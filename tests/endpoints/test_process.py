@@ -29,7 +29,7 @@ def test_a_process_that_has_ended() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     assert process.started(gone.pid) is None
-    assert not process.bears(gone.pid, [whole("c1")])
+    assert not process.belongs_to(gone.pid, [whole("c1")])
 
 
 # A container's first process, as each runtime has it.
@@ -86,16 +86,16 @@ OTHERS = [
 def test_a_process_of_a_container(proc: FakeProc, cgroup: str, mounts: str) -> None:
     proc.add(7, "")
     write(proc, cgroup, "1 2 0:5 / / rw - overlay overlay rw\n" + mounts)
-    assert process.bears(7, [whole("other"), whole("c1")])
-    assert not process.bears(7, [whole("other")])
-    assert not process.bears(7, [whole("c1")[:63], whole("c1")[1:], "", "0", "/", "docker", "cpu", "name", "0:5"])
+    assert process.belongs_to(7, [whole("other"), whole("c1")])
+    assert not process.belongs_to(7, [whole("other")])
+    assert not process.belongs_to(7, [whole("c1")[:63], whole("c1")[1:], "", "0", "/", "docker", "cpu", "name", "0:5"])
 
 
 @pytest.mark.parametrize(("cgroup", "mounts"), OTHERS)
 def test_a_process_that_is_not_of_the_container(proc: FakeProc, cgroup: str, mounts: str) -> None:
     proc.add(7, "")
     write(proc, cgroup, mounts)
-    assert not process.bears(7, [whole("c1")])
+    assert not process.belongs_to(7, [whole("c1")])
 
 
 def write(proc: FakeProc, cgroup: str, mounts: str) -> None:

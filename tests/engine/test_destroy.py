@@ -690,6 +690,6 @@ async def test_the_look_for_what_others_would_lose_has_an_end(
 
     monkeypatch.setattr(kernel, "dump", note)
     assert (await destroy("lab", kernel=kernel)).status == "destroyed"
-    *looks, _ = [request.believe for request in asked if request.type == RTM_GETLINK]  # the last one: of the deletion
+    *looks, _ = [request.accept for request in asked if request.type == RTM_GETLINK]  # the last one: of the deletion
     assert len(looks) == 4
-    assert all(isinstance(getattr(believe, "__self__", None), Patience) for believe in looks)
+    assert all(isinstance(getattr(accept, "__self__", None), Patience) for accept in looks)

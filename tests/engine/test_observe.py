@@ -36,9 +36,9 @@ BEFORE = [address(1), address(2, 3), link_local(9, flags=IFA_F_TENTATIVE)]
     ids=["the same", "known to be the only one", "one more of the kernel's", "one less"],
 )
 def test_link_local_addresses_may_change(found: list[Message]) -> None:
-    assert ADDRESSES.believe is not None
-    assert ADDRESSES.believe(found, BEFORE)
-    assert not ADDRESSES.believe(found, None)
+    assert ADDRESSES.accept is not None
+    assert ADDRESSES.accept(found, BEFORE)
+    assert not ADDRESSES.accept(found, None)
 
 
 @pytest.mark.parametrize(
@@ -53,18 +53,18 @@ def test_link_local_addresses_may_change(found: list[Message]) -> None:
     ids=["one is gone", "one came", "of another interface", "not ours any more", "a link-local one of ours"],
 )
 def test_others_may_not(found: list[Message]) -> None:
-    assert ADDRESSES.believe is not None
-    assert not ADDRESSES.believe(found, BEFORE)
+    assert ADDRESSES.accept is not None
+    assert not ADDRESSES.accept(found, BEFORE)
 
 
 def attempts(patience: Patience, found: list[Message], most: int) -> int:
     """How often a namespace's interfaces are asked for, that are never consistent."""
-    believe = patience.links.believe
-    assert believe is not None
+    accept = patience.links.accept
+    assert accept is not None
     before: list[Message] | None = None
     for number in range(1, most + 1):
         try:
-            believe(found, before)
+            accept(found, before)
         except UnreadableError:
             return number
         before = found
@@ -82,11 +82,11 @@ def test_patience_is_for_all_namespaces_together() -> None:
 
 def test_addresses_that_change_use_up_the_same_patience() -> None:
     patience = Patience(LINKS)
-    believe = patience.addresses.believe
-    assert believe is not None
-    assert believe(BEFORE, BEFORE)
+    accept = patience.addresses.accept
+    assert accept is not None
+    assert accept(BEFORE, BEFORE)
     for number in range(patience.ATTEMPTS):
-        assert not believe([address(number % 256)], BEFORE)
+        assert not accept([address(number % 256)], BEFORE)
     with pytest.raises(UnreadableError):
-        believe([address(1)], BEFORE)
-    assert believe(BEFORE, BEFORE)
+        accept([address(1)], BEFORE)
+    assert accept(BEFORE, BEFORE)

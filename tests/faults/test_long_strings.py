@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from kokofast.cli.output import complain_of
+from kokofast.cli.output import print_errors
 from kokofast.engine.result import Failure
 from kokofast.topology import TopologyError, load
 from kokofast.topology.problems import Problem
@@ -98,7 +98,7 @@ def test_a_string_of_twice_the_length(
                     load(text.encode(), filename="links", format=extension)
                 except TopologyError as error:
                     problems = error.problems
-                complain_of([Failure(problem.place, problem.message) for problem in problems])
+                print_errors([Failure(problem.place, problem.message) for problem in problems])
             check_lines(capfd.readouterr().err)
             taken.append(steps.count)
         assert taken[2] <= growth * taken[1] + 200, (text[:200], taken)
@@ -122,7 +122,7 @@ def test_errors_with_long_words_are_folded_in_linear_time(capfd: pytest.CaptureF
     for length in (1_000, 2_000):
         errors = [Failure("", f"node {unit * length}: no {unit * length}")] * 10
         with Steps() as steps:
-            complain_of(errors)
+            print_errors(errors)
         taken.append(steps.count)
     assert taken[1] <= 2.2 * taken[0]
     capfd.readouterr()
@@ -130,5 +130,5 @@ def test_errors_with_long_words_are_folded_in_linear_time(capfd: pytest.CaptureF
 
 def test_no_regular_expression_sees_a_message() -> None:
     """What it would do, the steps above do not show."""
-    source = Path(sys.modules[complain_of.__module__].__file__ or "").read_text()
+    source = Path(sys.modules[print_errors.__module__].__file__ or "").read_text()
     assert "import re\n" not in source

@@ -279,7 +279,7 @@ def test_a_dump_that_is_never_consistent_fails(monkeypatch: pytest.MonkeyPatch) 
 def test_a_dump_may_be_believed_though_it_was_changed_meanwhile() -> None:
     seen: list[tuple[int, int | None]] = []
 
-    def believe(found: list[Message], before: list[Message] | None) -> bool:
+    def accept(found: list[Message], before: list[Message] | None) -> bool:
         seen.append((len(found), None if before is None else len(before)))
         return before is not None and len(found) == len(before)
 
@@ -287,12 +287,12 @@ def test_a_dump_may_be_believed_though_it_was_changed_meanwhile() -> None:
         return answer(RTM_NEWLINK, seq, LINK_BODY) * count + answer(NLMSG_DONE, seq, OK, NLM_F_DUMP_INTR)
 
     fake = FakeKernel(torn(1, 1), torn(2, 3), torn(3, 3), torn(4, 3))
-    assert len(faked(fake).dump(Request(RTM_GETLINK, {}, believe=believe))) == 3
+    assert len(faked(fake).dump(Request(RTM_GETLINK, {}, accept=accept))) == 3
     assert seen == [(1, None), (3, 1), (3, 3)]
     assert len(fake.answers) == 1
     # What is consistent is not asked about.
     fake = FakeKernel(answer(RTM_NEWLINK, 1, LINK_BODY) + answer(NLMSG_DONE, 1, OK))
-    assert len(faked(fake).dump(Request(RTM_GETLINK, {}, believe=lambda *_: False))) == 1
+    assert len(faked(fake).dump(Request(RTM_GETLINK, {}, accept=lambda *_: False))) == 1
 
 
 def test_answers_to_others_are_passed_over() -> None:

@@ -57,10 +57,10 @@ def test_only_the_processes_of_a_container_bear_its_id(containerd: Containerd, p
     facts = [json.loads(one.info["info"]) for one in answers if isinstance(one, api_pb2.ContainerStatusResponse)]
     for mine, other, identity in zip(facts, facts[::-1], pods, strict=True):
         # By its control group, and by what is mounted from its pod's folder.
-        assert process.bears(mine["pid"], [identity])
-        assert process.bears(mine["pid"], [mine["sandboxID"]])
+        assert process.belongs_to(mine["pid"], [identity])
+        assert process.belongs_to(mine["pid"], [mine["sandboxID"]])
         for pid in (other["pid"], os.getpid(), *ancestors(mine["pid"])):
-            assert not process.bears(pid, [identity, mine["sandboxID"]])
+            assert not process.belongs_to(pid, [identity, mine["sandboxID"]])
 
 
 def test_a_link_between_a_container_and_a_namespace(

@@ -96,11 +96,11 @@ async def test_only_the_processes_of_a_container_bear_its_id(
     container, other = engine.start("--network", "none", "--cgroupns", cgroupns), engine.start()
     identity, pid = engine("inspect", "--format", "{{.Id}} {{.State.Pid}}", container).split()
     foreign = engine("inspect", "--format", "{{.Id}}", other)
-    assert not process.bears(int(pid), [foreign])
+    assert not process.belongs_to(int(pid), [foreign])
     for way in ("MOUNTED", "PREFIXES"):  # by its control group alone, and by its mounts alone
         with monkeypatch.context() as patch:
             patch.setattr(process, way, ())
-            assert process.bears(int(pid), [identity])
+            assert process.belongs_to(int(pid), [identity])
     # Its shim or monitor, and all above it: processes of the host, which see the mounts of every container.
     above = ancestors(int(pid))
     assert above
