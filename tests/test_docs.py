@@ -191,9 +191,7 @@ def test_the_topology_of_macvlans_can_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("requires_root")
 def test_the_names_and_addresses_shown_are_those_given(tmp_path: Path) -> None:
-    text = (
-        (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Names and addresses by themselves")[2]
-    )
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("## Automatic names and addresses")[2]
     (example, *_), (shown, *_) = (
         re.findall(r"```yaml\n(.*?)```", text, re.DOTALL),
         re.findall(r"```text\n(.*?)```", text, re.DOTALL),
