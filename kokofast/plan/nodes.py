@@ -147,7 +147,8 @@ class NodePlanner:
         routes, places = self._routes(ns, nodes)
         if routes:
             self.plan.routes[ns] = len(routes)
-        behind: set[Goal] = set()
+        add = {goal: hops for goal, hops in routes.items() if not _same_hops(seen.routes.get(goal), hops)}
+        behind = add.keys() & seen.routes.keys()  # as they may be already
         if new := routes.keys() - seen.routes.keys():
             for goal in new & seen.strangers.keys():
                 if self._is_leaving(ns, goal, seen.strangers[goal]):
@@ -158,7 +159,6 @@ class NodePlanner:
         self._check_lengths(nodes, seen)
         loopback = self.situation.find(IfRef(ns, LOOPBACK))
         marked, is_ours = is_marked(self.situation.observed[ns], self.topology.name), bool(wanted or routes)
-        add = {goal: hops for goal, hops in routes.items() if not _same_hops(seen.routes.get(goal), hops)}
         return NodeChange(
             mark=is_ours if is_ours != marked else None,
             up=True if wanted and loopback is not None and not loopback.up else None,

@@ -197,18 +197,7 @@ MOVES = {
 @pytest.mark.parametrize("move", MOVES)
 async def test_a_route_leads_to_a_network_that_the_node_had_itself(site: Site, move: str) -> None:
     """The kernel's route to that network is there until the address is removed, or the link."""
-    real = dict(zip("abcd", site.names, strict=True))
-
-    def topology(rows: list[str]) -> Topology:
-        parts = [row.split() for row in rows]
-        return routed(
-            [
-                [f"{real[one[0]]}{one[1:]}:10.8.{number}.1/24", f"{real[two[0]]}{two[1:]}:10.8.{number}.2/24"]
-                for one, number, two in parts
-            ]
-        )
-
-    first, second = map(topology, MOVES[move])
+    first, second = (routed(addressed(site, rows)) for rows in MOVES[move])
     assert (await run(second, Faults())).status == "applied"
     wanted = routes_of(site)
     await run(first, Faults(), remove=True)
@@ -224,6 +213,25 @@ async def test_a_route_leads_to_a_network_that_the_node_had_itself(site: Site, m
     assert (result.status, number) > ("applied", 1)
     assert routes_of(site) == wanted
     assert (await run(second, Faults())).status == "unchanged"
+
+
+async def test_a_route_behind_the_kernels_own_is_replaced(site: Site) -> None:
+    """That is what a run with --keep-going leaves where links have failed: the address stays with its link."""
+    first, second = (routed(addressed(site, rows)) for rows in MOVES["a network moves to another link"])
+    assert (await run(first, Faults())).status == "applied"
+    b = site.names[1]
+    ip(b, "route", "append", "10.8.2.0/24", "via", "10.8.1.9", "dev", "e0", "proto", "75")
+    assert (await run(second, Faults(), prune=True)).status == "applied"
+    assert ip(b, "route", "show", "10.8.2.0/24").split() == "10.8.2.0/24 via 10.8.1.1 dev e0 proto 75".split()
+
+
+def addressed(site: Site, rows: list[str]) -> list[list[str]]:
+    """Links of "a:e0 1 b:e0", where 1 is their network."""
+    real = dict(zip("abcd", site.names, strict=True))
+    return [
+        [f"{real[one[0]]}{one[1:]}:10.8.{number}.1/24", f"{real[two[0]]}{two[1:]}:10.8.{number}.2/24"]
+        for one, number, two in (row.split() for row in rows)
+    ]
 
 
 def routed(links: list[list[str]]) -> Topology:
