@@ -134,7 +134,7 @@ class TrioSenses:
         processes: dict[int, tuple[int, int]] = {}
         for name, (path, identity) in places.items():
             kind = self._topology.nodes[name].kind if name in self._topology.nodes else "host"
-            if kind == "pid" or NODES[kind].daemon:
+            if NODES[kind].is_process or NODES[kind].daemon:
                 pid = int(path.split("/")[2])  # /proc/PID/ns/net
                 processes[pid] = identity
                 self._nodes_of.setdefault(pid, []).append(name)

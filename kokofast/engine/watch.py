@@ -10,6 +10,7 @@ from kokofast.engine.apply import apply
 from kokofast.engine.result import INVALID, Result
 from kokofast.ops.registry import home_of
 from kokofast.topology import TopologyError
+from kokofast.topology.node_kinds import NODES
 from kokofast.watching.events import Event
 from kokofast.watching.judge import Judge
 from kokofast.watching.part import Parts
@@ -199,7 +200,7 @@ class Watch:
         for node in news.ended:
             nodes.add(node)
             self._places.pop(node, None)  # it is in no namespace until a run finds it in one
-            if self._topology.nodes[node].kind == "pid":
+            if NODES[self._topology.nodes[node].kind].is_process:
                 self._give_up(node, "process {} has ended")
         nodes |= self._senses.appeared(self.waiting)
         renewed = nodes - {change.node for change in changes if change.ifname}
@@ -322,7 +323,7 @@ class Watch:
         messages = {error.source: error.message for error in result.errors}
         for name in missing:
             node = self._topology.nodes.get(name)
-            if node is not None and node.kind == "pid" and not self._senses.appeared([name]):
+            if node is not None and NODES[node.kind].is_process and not self._senses.appeared([name]):
                 self._give_up(name, "there is no process {}")
                 continue
             place = node.place if node is not None else ""

@@ -14,6 +14,7 @@ class NodeKind:
         letter: The letter of koko's option for an end there, in upper case of that for a deletion; "" for none.
         word: What koko's help calls the target; "" where there is none.
         daemon: The module of kokofast.endpoints that asks the daemon; "" for kinds that endpoints.local resolves.
+        is_process: Whether the target is a process, with which the node is gone for good.
         is_file: Whether the namespace is at a file that comes and goes in a directory.
         is_named: Whether the target is the name of a namespace (ip-netns(8)), which batch can make.
         in_sandbox: Whether a sandbox can have it. All others belong to the machine.
@@ -21,7 +22,19 @@ class NodeKind:
         first: The first number of such names.
     """
 
-    __slots__ = ("daemon", "field", "first", "in_sandbox", "is_file", "is_named", "letter", "name", "stem", "word")
+    __slots__ = (
+        "daemon",
+        "field",
+        "first",
+        "in_sandbox",
+        "is_file",
+        "is_named",
+        "is_process",
+        "letter",
+        "name",
+        "stem",
+        "word",
+    )
 
     def __init__(
         self,
@@ -30,6 +43,7 @@ class NodeKind:
         letter: str = "",
         word: str = "",
         daemon: str = "",
+        is_process: bool = False,
         is_file: bool = False,
         is_named: bool = False,
         in_sandbox: bool = False,
@@ -41,6 +55,7 @@ class NodeKind:
         self.letter = letter
         self.word = word
         self.daemon = daemon
+        self.is_process = is_process
         self.is_file = is_file
         self.is_named = is_named
         self.in_sandbox = in_sandbox
@@ -64,7 +79,12 @@ _ALL = (
         word="FILE",
         is_file=True,
     ),
-    NodeKind(Field("pid", "int", "the namespace of a process", minimum=1, maximum=PID_MAX), letter="p", word="PID"),
+    NodeKind(
+        Field("pid", "int", "the namespace of a process", minimum=1, maximum=PID_MAX),
+        letter="p",
+        word="PID",
+        is_process=True,
+    ),
     # The machine has an eth0 and the ends of other labs.
     NodeKind(Field("host", "true", "the namespace of the caller"), letter="c", in_sandbox=True, stem="", first=0),
     NodeKind(Field("docker", "container", "a container of Docker"), letter="d", word="CONTAINER", daemon="docker"),
