@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kokofast.drivers import LabLocked, run_all
+from kokofast.drivers import POLL_SECONDS, LabLocked, run_all
 from kokofast.ends import IN_PLACE
 from kokofast.engine.apply import Run
 from kokofast.engine.groundwork import is_to_do, needed_by, plan_of, see_for
@@ -25,17 +26,21 @@ from kokofast.topology.live import LiveTopology, is_same_link
 from kokofast.topology.loader import collector_paused
 from kokofast.topology.model import Link, Node
 from kokofast.topology.problems import Problem
+from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.ops.dumps import Sight
+    from kokofast.plan.observed import Namespace
     from kokofast.topology.live import Delta
     from kokofast.topology.locations import At
     from kokofast.topology.model import Topology
+
+END_POLLS = 40  # two seconds: the kernel ends a namespace within a tenth of one, if nothing else holds it
 
 
 class Prepared:
@@ -240,9 +245,11 @@ class Session:
         """Return the survey of some nodes, after a look at their namespaces where that is needed."""
         survey = self._survey
         ended = {name for name, number in survey.places.items() if name in nodes and self._is_misled(number)}
+        await self._let_go(ended)
         await self._resolve({name: node for name, node in nodes.items() if name in ended or name not in survey.places})
         numbers = sorted({survey.places[name] for name in nodes if name in survey.places})
         await self._look(numbers if look else self._stale.intersection(numbers))
+        await self._lose_peers(ended, numbers)
         part = Survey()
         part.problems = survey.problems
         survey.problems = []
@@ -256,6 +263,42 @@ class Session:
     def _is_misled(self, number: int) -> bool:
         handle = self._survey.handles[number]
         return number in self._stale and handle is not None and self._kernel.misled(handle) is not None
+
+    async def _let_go(self, names: Set[str]) -> None:
+        """Close the namespaces of nodes that were replaced, so that the kernel can end them."""
+        chosen = {self._survey.places[name] for name in names}
+
+        def execute(handles: Sequence[Handle]) -> list[None]:
+            for handle in handles:
+                with suppress(OSError, KernelError):  # we do not hold it, or cannot see its end
+                    with self._kernel.using([handle], to_ask=False):
+                        self._kernel.watch([handle])
+                    self._kernel.forget(handle)
+            self._kernel.outlived([handle for handle in handles if self._kernel.watches(handle)])
+            return [None] * len(handles)
+
+        handles = [handle for number in sorted(chosen) if (handle := self._survey.handles[number]) is not None]
+        await run_all(self._driver, handles, execute, workers=1, chunk=LOOK_CHUNK, report=lambda *_: None)
+
+    async def _lose_peers(self, names: Set[str], numbers: Collection[int]) -> None:
+        """Look into namespaces until links from there to the nodes that were replaced are gone.
+
+        The kernel ends the links of a namespace some time after the namespace.
+        """
+        survey = self._survey
+        places = [
+            (survey.places[end.node], end.ifname)
+            for link in (self.live.links.values() if names else ())
+            if not names.isdisjoint(end.node for end in link.ends)
+            for end in link.ends
+            if end.node not in names and survey.places.get(end.node) in numbers
+        ]
+        for _ in range(END_POLLS):
+            left = {number for number, ifname in places if _has(survey.observed[number], ifname)}
+            if not left:
+                break
+            await self._driver.sleep(POLL_SECONDS)
+            await self._look(left)
 
     async def _resolve(self, nodes: Mapping[str, Node]) -> None:
         """Look into the namespaces of nodes that are new, or whose namespace was replaced."""
@@ -352,6 +395,10 @@ class Session:
         run = Run(topology, self._driver, self._kernel, result)
         run.jobs, run.runtime_timeout = self._jobs, self._runtime_timeout
         return run
+
+
+def _has(namespace: Namespace | None, ifname: str) -> bool:
+    return namespace is not None and ifname in namespace.interfaces
 
 
 def _bare(nodes: Mapping[str, Node]) -> dict[str, Node]:

@@ -157,6 +157,23 @@ def test_the_end_of_the_block_waits_for_a_change_of_another_thread(triangle: Tri
     assert rate(triangle.ground, "sky") == 125_000
 
 
+def test_a_namespace_that_is_replaced_is_an_error_and_then_its_links_are_made_again(triangle: Triangle) -> None:
+    def change(rate: str) -> dict[str, Any]:
+        return {"set": [{"endpoints": [f"{triangle.ground}:sky", f"{triangle.one}:gs"], "rate": rate}]}
+
+    with kokofast.session(triangle.topology()) as lab:
+        ip(None, "netns", "delete", triangle.one)
+        ip(None, "netns", "add", triangle.one)
+        with pytest.raises(kokofast.ApplyError, match="leads to another network namespace by now"):
+            lab.apply(change("2mbit"))
+        # The session itself must not keep the old one alive, and with it the link.
+        assert lab.apply(change("3mbit")).links["created"] == 1
+        assert (rate(triangle.ground, "sky"), rate(triangle.one, "gs")) == (375_000, 375_000)
+        ping(triangle.ground, "10.0.0.2")
+        assert lab.apply(change("4mbit")).links["updated"] == 1
+    assert triangle.lab.inspect() != []
+
+
 def test_a_session_ends_with_its_block(triangle: Triangle) -> None:
     change = {"set": [{"endpoint": f"{triangle.ground}:sky", "rate": "1mbit"}]}
     with kokofast.session(triangle.topology()) as lab:
