@@ -193,21 +193,11 @@ class LiveTopology:
         changes has "set", "add" and "remove"; at() returns the place of a path in it. Removals come first.
         """
         change = _Change(self, at)
-        for key in changes:
-            if key not in CHANGES:
-                change.report(at(str(key)), unknown("key", str(key), CHANGES))
-        for name, act in (("remove", change.remove), ("set", change.set), ("add", change.add)):
-            entries = changes.get(name, [])
-            if not isinstance(entries, (list, tuple)):
-                change.report(at(name), f"must be a list, not {describe(entries)}")
-                continue
-            for number, entry in enumerate(entries):
-                act(entry, f"{name}[{number}]")
-        if not change.problems:
-            change.check()
-        if change.problems:
+        try:
+            change.make(changes)
+        except BaseException:  # also what is no problem of the change: a program may go on after a TypeError
             self.undo(change.delta)
-            raise TopologyError(change.problems)
+            raise
         change.delta.settle()
         return change.delta
 
@@ -342,6 +332,23 @@ class _Change:
         self.delta = Delta()
         self.problems: list[Problem] = []
 
+    def make(self, changes: Mapping[str, object]) -> None:
+        """Make the whole change. Raises TopologyError."""
+        for key in changes:
+            if key not in CHANGES:
+                self.report(self.at(str(key)), unknown("key", str(key), CHANGES))
+        for name, act in (("remove", self.remove), ("set", self.set), ("add", self.add)):
+            entries = changes.get(name, [])
+            if not isinstance(entries, (list, tuple)):
+                self.report(self.at(name), f"must be a list, not {describe(entries)}")
+                continue
+            for number, entry in enumerate(entries):
+                act(entry, f"{name}[{number}]")
+        if not self.problems:
+            self.check()
+        if self.problems:
+            raise TopologyError(self.problems)
+
     def report(self, place: str, message: str) -> None:
         self.problems.append(Problem(place, message))
 
@@ -358,7 +365,7 @@ class _Change:
         found = self._named(entry, path)
         for key in entry:
             if key not in NAMING:
-                self.report(self.at(path + step(key)), unknown("key", key, NAMING))
+                self.report(self.at(path + step(str(key))), unknown("key", str(key), NAMING))
         for key in dict.fromkeys(key for key, _ in found):
             link = self.live.links[key]
             self.live._drop(key)
@@ -366,6 +373,9 @@ class _Change:
 
     def add(self, entry: object, path: str) -> None:
         """Add a link, as the file has them."""
+        if not _has_text_keys(entry):  # as in a file
+            self.report(self.at(path), "has a key that is no text")
+            return
         builder = self.live.builder()
         link = builder.build(entry, lambda below: self.at(join(path, below)), self.problems)
         for name, node in builder.nodes.table.items() if len(builder.nodes.table) > len(self.live.nodes) else ():
@@ -418,11 +428,11 @@ class _Change:
         before = len(self.problems)
         fields = Fields()
         for key in given:
-            where = path + step(key)
+            where = path + step(str(key))
             if key in FIXED or (key not in rules and key in options_of_all_kinds() | {"type"}):
                 self.report(self.at(where), f"{key} cannot be set later: remove the link, and add it")
             elif key not in rules:
-                self.report(self.at(where), unknown("key", key, [name for name in rules if name not in FIXED]))
+                self.report(self.at(where), unknown("key", str(key), [name for name in rules if name not in FIXED]))
             elif entry[key] is None and is_kept(key) and not (key == "mtu" and _has_parent(link)):
                 self.report(self.at(where), f"null leaves {key} as it is: give the value that it is to have")
             elif entry[key] is None:
@@ -506,6 +516,12 @@ class _Change:
             self.problems += check_mirrors(list(live.links.values()), identities)
         if any(node.routes for node in live.nodes.values()):
             check_routes(live.nodes.values(), list(live.links.values()), identities, self._report_here)
+
+
+def _has_text_keys(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(type(key) is str and _has_text_keys(item) for key, item in value.items())
+    return all(map(_has_text_keys, value)) if isinstance(value, (list, tuple)) else True
 
 
 def join(path: str, below: str) -> str:

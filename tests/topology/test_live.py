@@ -166,6 +166,33 @@ def test_mistakes_have_their_places_and_nothing_is_changed(changes: dict[str, An
     assert problems({**changes, **({} if "set" in changes else good)})[0].startswith(found)
 
 
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"set": [{"select": "*", 1: 2}]}, "t:1 set[0].1: unknown key '1'"),
+        ({"remove": [{"select": "*", ("a",): 2}]}, "t:1 remove[0][\"('a',)\"]: unknown key"),
+        ({"add": [{"endpoints": ["a:n", "b:n"], None: 2}]}, "t:1 add[0]: has a key that is no text"),
+        ({"add": [{"endpoints": ["a:n", {"node": "b", 1: 2}]}]}, "t:1 add[0]: has a key that is no text"),
+    ],
+)
+def test_keys_that_only_a_program_can_give(changes: dict[str, Any], found: str) -> None:
+    (problem,) = problems({"remove": [["a", "b"]], **changes} if "remove" not in changes else changes)
+    assert problem.startswith(found)
+
+
+def test_an_error_that_is_no_problem_of_the_change_leaves_the_topology_as_it_was() -> None:
+    live = LiveTopology(topology())
+    before = values(live.whole())
+
+    class Odd(str):
+        def __hash__(self) -> int:
+            raise TypeError("odd")
+
+    with pytest.raises(TypeError, match="odd"):
+        live.change({"remove": [["a", "b"]], "set": [{"endpoint": "b:e1", "rate": Odd("1mbit")}]}, at)
+    assert values(live.whole()) == before
+
+
 def test_what_is_kept_of_the_changes_before_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PARSED_MAX", 5)
     monkeypatch.setattr(module, "PATTERNS_MAX", 5, raising=False)
