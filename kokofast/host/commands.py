@@ -74,7 +74,7 @@ class Children:
             for pid in self._running:
                 try:  # noqa: SIM105 - see threads.py: no contextlib
                     os.killpg(pid, number)
-                except ProcessLookupError:
+                except OSError:  # it has ended; or it is another user's by now, and we may not end it
                     pass
             deadline = time.monotonic() + PATIENCE_SECONDS
             while self._running and time.monotonic() < deadline:

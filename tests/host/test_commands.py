@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from kokofast.host import commands
 from kokofast.host.commands import Children, start
 from kokofast.host.namespaces import HERE, open_namespace
 
@@ -42,3 +44,25 @@ def test_a_parent_that_ignores_the_ends_of_children() -> None:
     finally:
         os.close(namespace)
         signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_command_that_cannot_be_ended_keeps_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace = open_namespace(HERE)
+    kill = os.killpg
+
+    def refuse(pid: int, number: int) -> None:
+        if pid == first and number == signal.SIGTERM:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        kill(pid, number)
+
+    monkeypatch.setattr(commands, "PATIENCE_SECONDS", 0.2)
+    try:
+        with Children() as children:
+            first, second = (start(namespace, ["sleep", "100"]) for _ in range(2))
+            children.add(first, "first")
+            children.add(second, "second")
+            monkeypatch.setattr(os, "killpg", refuse)
+        assert not os.path.exists(f"/proc/{first}")
+        assert not os.path.exists(f"/proc/{second}")
+    finally:
+        os.close(namespace)
