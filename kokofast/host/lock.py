@@ -125,10 +125,12 @@ class Keeper:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except OSError as error:
                 os.close(self._fd)
                 self._fd = -1
-                return False
+                if isinstance(error, BlockingIOError):
+                    return False
+                raise
             if _leads_to(self._path, self._fd):
                 return True
             os.close(self._fd)  # removed before we got its lock
@@ -141,7 +143,7 @@ class Keeper:
         """Remove the file."""
         if self._fd >= 0:
             if _leads_to(self._path, self._fd):
-                os.unlink(self._path)
+                _unlink(self._path)
             os.close(self._fd)
             self._fd = -1
 
@@ -149,10 +151,18 @@ class Keeper:
 def dismiss_keepers(lab: str | None) -> None:
     """Tell the watch that keeps the lab, or all labs (None), that the lab is destroyed."""
     try:
-        for name in os.listdir(LOCK_DIR) if lab is None else (lab + KEEPER_SUFFIX,):
-            if name.endswith(KEEPER_SUFFIX):
-                os.unlink(f"{LOCK_DIR}/{name}")
-    except OSError:  # there is none; or it is not permitted, as the lock is not
+        names = os.listdir(LOCK_DIR) if lab is None else [lab + KEEPER_SUFFIX]
+    except OSError:  # no run had a lock
+        names = []
+    for name in names:
+        if name.endswith(KEEPER_SUFFIX):
+            _unlink(f"{LOCK_DIR}/{name}")
+
+
+def _unlink(path: str) -> None:
+    try:  # noqa: SIM105 - as above
+        os.unlink(path)
+    except OSError:  # another process was faster; or it is not permitted, as the lock is not
         pass
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
 
 from kokofast.host import lock
-from kokofast.host.lock import LabLock
+from kokofast.host.lock import Keeper, LabLock, dismiss_keepers
 
 
 def test_a_filter_that_refuses_flock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -49,3 +50,28 @@ def test_who_has_opened_a_file_of_all_labs_that_is_gone_opens_the_new_one(
     run.release()
     assert all_labs.acquire()
     all_labs.release()
+
+
+def test_all_watches_are_dismissed_also_while_one_ends_by_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(lock, "LOCK_DIR", str(tmp_path))
+    keeper = Keeper("b")
+    assert keeper.acquire()
+    monkeypatch.setattr(os, "listdir", lambda _: ["a.watch", "b.watch"])  # the first one has just gone
+    dismiss_keepers(None)
+    assert keeper.is_dismissed()
+    monkeypatch.setattr(lock, "_leads_to", lambda *_: True)  # dismissed just after that was looked at
+    keeper.release()
+
+
+def test_a_watch_where_flock_is_refused_keeps_no_descriptor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(lock, "LOCK_DIR", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(PermissionError):
+        Keeper("lab").acquire()
+    assert len(os.listdir("/proc/self/fd")) == before
