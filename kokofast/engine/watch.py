@@ -60,6 +60,7 @@ GATHER_SECONDS = 0.05
 POLL_SECONDS = 1.0  # for missing nodes whose arrival no event shows
 ATTEMPTS = 10  # runs, each without the links that have problems
 COUNTS = ("created", "updated", "unchanged", "failed", "removed")
+WAITS = "another run works on the lab, or on all labs; waiting until it ends"
 TOLD_MAX = 1000  # events about single steps of a run
 
 
@@ -278,6 +279,7 @@ class Watch:
                 prune=prune,
                 runtime_timeout=self._runtime_timeout,
                 result=result,
+                waits=lambda: self._say("note", message=WAITS),
                 observer=observer,
             )
         return result, observer

@@ -169,8 +169,12 @@ class HeardKernel(LinuxKernel):
     def open_all(self, paths: Sequence[str]) -> list[Handle | OSError]:
         """See Pool."""
         found = super().open_all(paths)
-        self._listener.add(item for item in found if not isinstance(item, OSError))
+        self._hear([item for item in found if not isinstance(item, OSError)])
         return found
+
+    def _hear(self, handles: Sequence[Handle]) -> None:
+        with self.using(handles):  # another worker must not close them for want of descriptors
+            self._listener.add(handles)
 
     def scratch(self) -> Handle:
         """See LinuxKernel."""
@@ -179,5 +183,5 @@ class HeardKernel(LinuxKernel):
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
         """See LinuxKernel."""
         made = super().make(jobs)
-        self._listener.add(item for item in made if not isinstance(item, (OSError, KernelError)))
+        self._hear([item for item in made if not isinstance(item, (OSError, KernelError))])
         return made

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.drivers.work_queue import WorkQueue
 from kokofast.engine.watch import DestroyedError, Watch
-from kokofast.host.lock import Keeper, dismiss_keepers
+from kokofast.host.lock import Keeper, LabLock, dismiss_keepers
 from kokofast.topology.model import Topology
 from kokofast.topology.problems import Problem, TopologyError
 from kokofast.watching.events import Event
@@ -436,6 +436,19 @@ async def test_a_lab_that_another_run_destroys_is_not_made_again(
     keeper.release()
     assert second.acquire()
     second.release()
+
+
+async def test_it_says_that_another_run_holds_the_lab(machine: NewMachine, autojump_clock: MockClock) -> None:
+    found = machine("a", "b")
+    other = LabLock("lab")
+    assert other.acquire()
+    async with keeping(found, star(1)):
+        await found.settle(0.8)
+        assert ["another run works on the lab" in one["message"] for one in found.of("note")] == [True]
+        assert found.of("watching") == []
+        other.release()
+        await found.settle()
+        assert found.kernel.links_of("a") == ["e0"]
 
 
 async def test_once_waits_for_nodes_for_some_time(machine: NewMachine, autojump_clock: MockClock) -> None:

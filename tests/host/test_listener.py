@@ -6,7 +6,7 @@ import errno
 import os
 import select
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 
 from kokofast.host import listener as home
 from kokofast.host.inotify import Inotify
+from kokofast.host.kernel import LinuxKernel
 from kokofast.host.listener import HeardKernel, Listener
 from kokofast.host.namespaces import HERE, identity_at, of_process
 from kokofast.host.netlink import Socket
@@ -116,6 +117,25 @@ def test_a_namespace_is_heard_of_after_a_failure(listener: Listener, netns: Name
     listener._asker = asker
     ip(name, "link", "add", "x", "type", "veth", "peer", "name", "y")
     assert heard(listener, RTM_NEWLINK, listener.number_of(handle.identity))
+
+
+def test_a_namespace_stays_open_until_it_is_heard_of(
+    listener: Listener, netns: NamespaceFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, other = netns("a"), netns("b")
+    with closing(HeardKernel(listener)) as kernel, closing(LinuxKernel()) as beside:
+        (second,) = (one for one in beside.open_all([f"/run/netns/{other}"]) if isinstance(one, Handle))
+        add = listener.add
+
+        def add_late(handles: Iterable[Handle]) -> None:
+            kernel.budget = 0  # another worker needs all descriptors
+            with kernel.using([second]):
+                pass
+            add(handles)
+
+        monkeypatch.setattr(listener, "add", add_late)
+        (handle,) = open_both(kernel, name)
+    assert listener.number_of(handle.identity) is not None
 
 
 def test_lost_notifications_are_noticed(monkeypatch: pytest.MonkeyPatch, netns: NamespaceFactory) -> None:
