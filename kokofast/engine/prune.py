@@ -101,6 +101,10 @@ async def find_left_over(
     scene = await scan(kernel, driver, lab=topology.name, topology=topology, to_remove=True, progress=progress)
     known = {handle.identity: number for number, handle in enumerate(survey.handles) if handle is not None}
     numbers = [known.get(handle.identity) if handle is not None else None for handle in scene.survey.handles]
+    for there, number in zip(scene.survey.observed, numbers, strict=True):
+        namespace = survey.observed[number] if number is not None else None
+        if there is not None and namespace is not None:
+            there.mirrors = namespace.mirrors  # which scan() does not read where the lab made the namespace
     in_file = places_in_file(topology, survey.places)
     if replacement is not None:
         in_file |= replacement.places()

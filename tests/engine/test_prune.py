@@ -243,6 +243,15 @@ async def test_a_new_interface_is_mirrored_as_the_one_before_was(make_kernel: Ke
     assert (await apply(lab(new), kernel=kernel)).status == "unchanged"
 
 
+@pytest.mark.parametrize("nodes", [("a", "b"), ()])
+async def test_a_mirror_goes_with_its_link(make_kernel: KernelFactory, nodes: tuple[str, ...]) -> None:
+    """Also where the lab has made the namespace, which stays."""
+    kernel = await made(make_kernel(*nodes), lab([OLD[0], TAP]))
+    assert mirrored(kernel, "a", "e0") == ["tap", "tap"]
+    assert outcome(await apply(lab([OLD[0]]), kernel=kernel, prune=True)) == ("applied", 1, 0)
+    assert (mirrored(kernel, "a", "e0"), kernel.links_of("a")) == ([], ["e0"])
+
+
 async def test_a_link_that_gives_its_name_away_leaves_no_mirror(make_kernel: KernelFactory) -> None:
     kernel = await made(make_kernel("a", "b", "c"), lab([OLD[0], TAP]))
     new: Links = [OLD[0], {"endpoints": ["a:tap", "c:tap"]}]
