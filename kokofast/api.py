@@ -172,17 +172,18 @@ def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool 
     Raises OSError, TopologyError with every problem of the file in ``problems``, TypeError for an argument of another
     type, and ValueError for a name that cannot be a lab's.
     """
-    filename = os.fspath(path)
-    if not isinstance(filename, str):
-        raise TypeError(f"path is a string or a path, not {type(filename).__name__}")
+    filename = _text_path(path)
     _check_flags(create=create)
     name = _lab(name)
-    return _read(filename, name, create)
-
-
-def _read(filename: str, name: str | None, create: bool, *, waits: bool = True) -> Topology:
-    data = read_file(filename, FILE_BYTES_MAX, waits=waits)
+    data = read_file(filename, FILE_BYTES_MAX)
     return load_bytes(data, filename=filename, name=name, create=create, name_option="name=")
+
+
+def _text_path(path: str | os.PathLike[str]) -> str:
+    found = os.fspath(path)
+    if not isinstance(found, str):
+        raise TypeError(f"path is a string or a path, not {type(found).__name__}")
+    return found
 
 
 @_public
@@ -333,19 +334,24 @@ async def watch(
     _check_timeout(runtime_timeout)
     _check_outputs(report)
     _need(TO_WATCH, "watch")
-    from kokofast.engine.keep import keep_lab
+    from kokofast.engine.keep import keep_lab, rereader
 
     if isinstance(source, Topology):
         return await keep_lab(
             _topology(source), report, prune=prune, once=once, runtime_timeout=runtime_timeout, rereads=rereads
         )
 
-    file = os.fspath(source)
+    file, lab = _text_path(source), _lab(name)
+    data = read_file(file, FILE_BYTES_MAX)
+
+    def load_again(data: bytes) -> Topology:
+        return load_bytes(data, filename=file, name=lab, create=create, name_option="name=")
+
     return await keep_lab(
-        load(source, name=name, create=create),
+        load_again(data),
         report,
         file=file,
-        read=lambda: _read(file, name, create, waits=False),
+        read=rereader(file, data, load_again),
         prune=prune,
         once=once,
         runtime_timeout=runtime_timeout,

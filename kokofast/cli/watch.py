@@ -81,24 +81,17 @@ def watch(options: argparse.Namespace) -> int:
 
 
 def _reader(options: argparse.Namespace, before: list[bytes]) -> Callable[[], Topology | None]:
-    """Return a function that reads the file again, and returns None if it has not changed.
+    """Return a function that reads the file again: see rereader(). before has its content so far."""
+    from kokofast.engine.keep import rereader
+    from kokofast.topology import load
 
-    before has its content so far, and is kept up to date.
-    """
-    from kokofast.host.files import read_file
-    from kokofast.topology import FILE_BYTES_MAX, load
+    if options.file == STDIN:
+        return lambda: None
 
-    def read() -> Topology | None:
-        if options.file == STDIN:
-            return None
-        data = read_file(options.file, FILE_BYTES_MAX, waits=False)
-        if before == [data]:
-            return None
-        found = load(data, filename=options.file, name=options.name, create=options.create)
-        before[:] = [data]
-        return found
+    def load_again(data: bytes) -> Topology:
+        return load(data, filename=options.file, name=options.name, create=options.create)
 
-    return read
+    return rereader(options.file, before[0], load_again)
 
 
 def _reporter(options: argparse.Namespace) -> Callable[[Event], None]:

@@ -38,6 +38,7 @@ class TrioSenses:
         self._file = file
         self._files: set[tuple[str, str]] = set()  # its directory and name, and those of what it is a link to
         self._news = News()
+        self._news.file = file is not None  # it may have changed between its first reading and follow()
         self._wake = trio.Event()
         self._inotify = Inotify()
         self._ends = ProcessEnds()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from kokofast.drivers.senses import TrioSenses
 from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.engine.watch import DestroyedError, Watch
+from kokofast.host.files import read_file
 from kokofast.host.kernel import LinuxKernel
 from kokofast.host.listener import HeardKernel, Listener
 from kokofast.host.lock import Keeper
+from kokofast.topology import FILE_BYTES_MAX
 from kokofast.watching.events import Event
 from kokofast.watching.judge import groups_for
 
@@ -18,6 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kokofast.topology.model import Topology
+
+
+def rereader(path: str, data: bytes, load: Callable[[bytes], Topology]) -> Callable[[], Topology | None]:
+    """Return a function that reads the file again: None if that has not changed. data is its content so far."""
+    before = data
+
+    def read() -> Topology | None:
+        nonlocal before
+        now = read_file(path, FILE_BYTES_MAX, waits=False)
+        if now == before:
+            return None
+        found = load(now)
+        before = now
+        return found
+
+    return read
 
 
 async def keep_lab(

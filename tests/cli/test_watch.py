@@ -94,5 +94,21 @@ def test_the_library_does_not_wait_for_the_writer_of_a_fifo(file: Path, monkeypa
         reads[0]()
 
 
+def test_the_library_loads_a_file_that_has_not_changed_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Callable[[], object]] = []
+
+    async def keep(*_: object, read: Callable[[], object], **__: object) -> bool:
+        reads.append(read)
+        return True
+
+    monkeypatch.setattr("kokofast.engine.keep.keep_lab", keep)
+    monkeypatch.setattr("kokofast.api._need", lambda *_: None)
+    trio.run(partial(kokofast.watch, file, report=print))
+    assert reads[0]() is None
+    file.write_text(json.dumps({"links": []}))
+    assert reads[0]() is not None
+    assert reads[0]() is None
+
+
 def test_standard_input_is_read_once() -> None:
     assert _reader(options_of("-"), [])() is None
