@@ -128,7 +128,7 @@ class Check:
 
 
 class Stored:
-    """The epochs of a file or folder, of which it had so many when it was checked."""
+    """The epochs of a file or folder. epochs is how many it had when it was checked."""
 
     def __init__(self, path: str, epochs: int) -> None:
         self._left = epochs

@@ -36,7 +36,7 @@ class TrioSenses:
     def __init__(self, listener: Listener, file: str | None = None) -> None:
         self._listener = listener
         self._file = file
-        self._files: set[tuple[str, str]] = set()  # its directory and name, and those of what it is a link to
+        self._files: set[tuple[str, str]] = set()  # (directory, name) of the file, and of what it links to
         self._news = News()
         self._news.file = file is not None  # it may have changed between its first reading and follow()
         self._wake = trio.Event()
@@ -182,7 +182,7 @@ class TrioSenses:
             self._follow_file()  # it may be another link now
 
     async def _find_directory(self, directory: str) -> None:
-        """Hear of a directory that comes in place of one that is gone, and look at what it has."""
+        """Wait for a directory that replaces a lost one, and look at what it has."""
         while not self._inotify.add(directory):
             await trio.sleep(SEEK_SECONDS)
             if directory not in {place[0] for place in (*self._names, *self._files)}:
@@ -248,7 +248,7 @@ class TrioSenses:
 
 
 def _is_being_written(place: tuple[str, str]) -> bool:
-    """Whether a file that was made has an end of writing to come: it is neither a link nor linked from elsewhere."""
+    """Whether the writer of a new file is still to close it: it is neither a symbolic link nor a hard link."""
     try:
         found = os.lstat(os.path.join(*place))
     except OSError:

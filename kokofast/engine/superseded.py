@@ -199,6 +199,6 @@ def _renamed(namespace: Namespace | None, interface: Interface, aside: SetAside)
     other.ifname, other.group = aside.other_name, aside.group | APART
     other.more = {key: value for key, value in other.more.items() if key != ATTRIBUTES["altnames"]}
     interfaces[aside.other_name] = other
-    # Its mirrors go with it: they are not those of the new interface with its name.
+    # Its mirrors are deleted with it: they are not those of the new interface with its name.
     mirrors = tuple(mirror for mirror in namespace.mirrors if mirror.ifname != aside.ifname)
     return Namespace(namespace.identity, interfaces, namespace.loopback_alias, mirrors)

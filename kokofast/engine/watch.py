@@ -161,7 +161,7 @@ class Watch:
                 await self._look_if_possible(nodes)
 
     async def _look_if_possible(self, nodes: set[str] | None) -> None:
-        """Do as _look(). When the machine fails, as for want of memory or descriptors, try again later."""
+        """Call _look(). If the machine fails, because memory or descriptors are short, try again later."""
         try:
             await self._look(nodes)
         except* (OSError, KernelError, MemoryError) as group:

@@ -173,7 +173,7 @@ class HeardKernel(LinuxKernel):
         return found
 
     def _hear(self, handles: Sequence[Handle]) -> None:
-        with self.using(handles):  # another worker must not close them for want of descriptors
+        with self.using(handles):  # another worker that needs descriptors must not close them
             self._listener.add(handles)
 
     def scratch(self) -> Handle:

@@ -1,4 +1,4 @@
-"""Count links of a lab that left its file. Only the namespaces of the file are searched."""
+"""Find links of a lab that left its file. Only the namespaces of the file are searched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def places_in_file(topology: Topology, places: Mapping[str, int]) -> set[tuple[i
 
 
 def names_of(end: End) -> Iterator[str]:
-    """Yield the names that an end has in its namespace, its alternative names among them."""
+    """Yield the names that an end has in its namespace, including alternative names."""
     yield end.ifname
     for name, value in end.properties.items():
         yield from ENDS[name].names(value)
@@ -33,7 +33,7 @@ def names_in_file(links: Iterable[Link], places: Mapping[str, int]) -> set[tuple
 def ends_left_over(
     topology: Topology, places: Mapping[str, int], observed: Sequence[Namespace | None], boot: str
 ) -> list[tuple[int, Interface]]:
-    """Return (namespace, interface) of the lab's links with an end in these namespaces that the file does not have."""
+    """Return (namespace, interface) of the lab's ends in these namespaces that the file does not have."""
     group = group_of(topology.name)
     ours = [
         (number, namespace, interface)
@@ -56,7 +56,7 @@ def ends_left_over(
 def count_left_over(
     topology: Topology, places: Mapping[str, int], observed: Sequence[Namespace | None], boot: str
 ) -> int:
-    """Count these links."""
+    """Count the links of ends_left_over()."""
     found = ends_left_over(topology, places, observed, boot)
     return len({interface.alias or (number, interface.ifindex) for number, interface in found})
 

@@ -317,7 +317,7 @@ class SetAside(NamespaceOperation):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names that it gives away."""
+        """Return all names that it gives away."""
         return (self.ifname, *self.altnames)
 
 
