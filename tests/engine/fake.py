@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kokofast.host.kernel import Handle
-from kokofast.wire.addr import AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
+from kokofast.wire.addr import AF_INET, AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.ethtool import ETHTOOL
 from kokofast.wire.link import RTM_DELLINK, RTM_DELLINKPROP, RTM_GETLINK, RTM_NEWLINK, RTM_NEWLINKPROP, RTM_SETLINK
 from kokofast.wire.message import NLM_F_ECHO, KernelError, Message, Request
 from kokofast.wire.neigh import AF_BRIDGE, NTF_SELF, NUD_PERMANENT, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
-from kokofast.wire.route import RT_TABLE_MAIN, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTPROT_KERNEL
+from kokofast.wire.route import RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE
 from kokofast.wire.tc import RTM_GETQDISC, RTM_GETTFILTER
 from tests.engine.fake_filters import CHANGES
 from tests.engine.fake_links import FakeLink, FakeLinks, FakeNamespace, Identity
@@ -58,6 +58,8 @@ class FakeKernel:
         self.hold: dict[int, threading.Event] = {}
         self.refuse_to_make: dict[int, OSError] = {}
         self.before: Callable[[Request], None] | None = None  # a look at each request, to meddle
+        self.refuse_if: Callable[[Request], None] | None = None  # raises KernelError
+        self.before_sysctl: Callable[[str, str], None] | None = None  # may raise
         self.held = threading.Event()
         self.requests: list[Request] = []
         self.sends = 0
@@ -169,21 +171,26 @@ class FakeKernel:
         pass
 
     def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
-        namespace = self._of[handle.identity]
-        family, _, name, key = path.split("/")
-        link = namespace.by_name(name)
-        if link is None or not (link.has_ipv6 if family == "ipv6" else link.has_ipv4):
-            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
-        self.sysctls.append((path, value))
-        before = link.sysctls.pop((family, key), namespace.usual(key))
-        if value != namespace.usual(key):
-            link.sysctls[family, key] = value
-        if not namespace.is_ipv6_on(link):
-            link.addresses.flush(AF_INET6)
-        return before
+        with self._world:
+            if self.before_sysctl is not None:
+                self.before_sysctl(path, value)
+            sysctls = self._of[handle.identity].sysctls
+            before = sysctls.read(path)
+            if before != value:
+                self.sysctls.append((path, value))
+                sysctls.write(path, value)
+            return before
 
     def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]:
-        raise NotImplementedError("no test of the engine has sysctls of nodes")
+        found: dict[str, str] = {}
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = self._of[handle.identity].sysctls.read(path)
+        return found
+
+    def read_sysctl_everywhere(self, handle: Handle, family: str, key: str) -> dict[str, str]:
+        names = ["default", *(link.name for link in self._of[handle.identity].links.values())]
+        return self.read_sysctls(handle, [f"{family}/conf/{name}/{key}" for name in names])
 
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
         with self._world:
@@ -280,7 +287,7 @@ class FakeKernel:
         if request.type == RTM_GETNEIGH:
             return [_entry(link.index, host) for link in links for host in link.remotes]
         if request.type == RTM_GETROUTE:
-            return [_route_message(index) for index in namespace.routes]
+            return list(namespace.routes.show(request.header))
         if request.type == RTM_GETQDISC:
             return [message for link in links for message in link.control.show_qdiscs(link.index)]
         if request.type == RTM_GETTFILTER:
@@ -288,7 +295,9 @@ class FakeKernel:
             found = namespace.links.get(index)
             return [] if found is None else found.control.show_filters(index, parent, info)
         assert request.type == RTM_GETADDR, request
-        return [message for link in links for message in link.addresses.show(link.index)]
+        wanted = {name: _number(request, name) for name in ("family", "index")}
+        shown = [message for link in links for message in link.addresses.show(link.index)]
+        return [one for one in shown if all(wanted[name] in (0, one.header[name]) for name in wanted)]
 
     def ask(self, handle: Handle, request: Request) -> list[Message]:
         assert request.type in (RTM_GETLINK, RTM_GETQDISC), request
@@ -336,10 +345,13 @@ class FakeKernel:
                 raise OSError(errno.ENOBUFS, "No buffer space available")
             answer: KernelError | None = None
             try:
+                if self.refuse_if is not None:
+                    self.refuse_if(request)
                 header, attributes = _resolved(request.header, resolve), _resolved(request.attributes, resolve)
                 self._carry_out(namespace, request, header, attributes)
             except KernelError as error:
                 answer = error
+            self._revive_routes()
             if carried_out:
                 raise LostAnswer(errno.ETIMEDOUT, "the answer was lost")
             return answer
@@ -359,10 +371,10 @@ class FakeKernel:
             self.rtnl.name(namespace, header, attributes, adds=request.type == RTM_NEWLINKPROP)
         elif request.type in (RTM_NEWNEIGH, RTM_DELNEIGH):
             self.rtnl.forward(namespace, header, attributes, adds=request.type == RTM_NEWNEIGH)
+        elif request.type == RTM_NEWROUTE:
+            namespace.routes.add(header, attributes, request.flags)
         elif request.type == RTM_DELROUTE:
-            if attributes["oif"] not in namespace.routes:
-                raise KernelError(errno.ESRCH)
-            namespace.routes.remove(attributes["oif"])
+            namespace.routes.remove(header, attributes)
         elif request.type in CHANGES:
             link = namespace.links.get(header["index"])
             if link is None:
@@ -371,6 +383,15 @@ class FakeKernel:
             link.control.carry_out(request.type, header, attributes, request.flags, lacks=lacks, indexes=targets)
         else:
             self._change_address(namespace, request, header, attributes)
+
+    def _revive_routes(self) -> None:
+        """IPv6 hears of an interface that is up when it has carrier."""
+        for namespace in self._of.values():
+            for index in namespace.routes.dead():
+                link = namespace.links.get(index)
+                is_ready = link is not None and link.up and link.has_ipv6 and namespace.is_ipv6_on(link)
+                if link is not None and is_ready and self.rtnl.carrier(namespace, link):
+                    namespace.routes.revive(index, AF_INET6)
 
     def _change_address(
         self, namespace: FakeNamespace, request: Request, header: dict[str, Any], attributes: dict[str, Any]
@@ -386,8 +407,12 @@ class FakeKernel:
         if request.type == RTM_DELADDR:
             if is_ipv6 and not link.has_ipv6:
                 raise KernelError(errno.ENXIO, IPV6_OFF)
+            if not is_ipv6 and not link.has_ipv4:
+                raise KernelError(errno.ENODEV, "ipv4: Device not found")
             promote = ("ipv4", "promote_secondaries") in link.sysctls
             link.addresses.remove(header, attributes, promote=promote)
+            if not is_ipv6 and not link.addresses.of(AF_INET):  # fib_inetaddr_event()
+                namespace.lose(link, "ipv4", is_gone=False)
             return
         if not (link.has_ipv6 if is_ipv6 else link.has_ipv4):
             raise KernelError(errno.EINVAL if is_ipv6 else errno.ENOBUFS)
@@ -395,6 +420,8 @@ class FakeKernel:
             raise KernelError(errno.EACCES, IPV6_OFF)
         kind = self.rtnl.kind_of(link)
         link.addresses.add(header, attributes, request.flags, lambda key: kind.check_ip(self.rtnl, link, key))
+        if not is_ipv6 and link.up:
+            namespace.routes.revive(link.index, AF_INET)
 
     def _unlink(self, namespace: FakeNamespace, link: FakeLink) -> None:
         self.rtnl.unlink(namespace, link)
@@ -430,11 +457,3 @@ def _entry(index: int, host: tuple[bytes, int]) -> Message:
     header = {"family": AF_BRIDGE, "index": index, "state": NUD_PERMANENT, "flags": NTF_SELF, "type": 0}
     attributes: dict[Any, Any] = {"lladdr": bytes(6), "dst": host[0], **({"ifindex": host[1]} if host[1] else {})}
     return Message(RTM_NEWNEIGH, 0, 0, 0, header, attributes)
-
-
-def _route_message(index: int) -> Message:
-    header = {
-        **{"family": AF_INET6, "dst_len": 64, "src_len": 0, "table": RT_TABLE_MAIN},
-        **{"protocol": RTPROT_KERNEL, "flags": 4},
-    }
-    return Message(RTM_NEWROUTE, 0, 0, 0, header, {"dst": b"\xfe\x80" + bytes(14), "oif": index, "priority": 256})

@@ -15,7 +15,11 @@ IFA_F_SECONDARY = 1
 
 
 class FakeAddresses(dict[Key, bytes]):
-    """(family, packed, prefixlen) -> IFA_PROTO, the oldest first."""
+    """(family, packed, prefixlen) -> IFA_PROTO, the oldest first; metrics has IFA_RT_PRIORITY, where one was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics: dict[Key, int] = {}
 
     def add(
         self, header: Mapping[str, Any], attributes: Mapping[str, Any], flags: int, check_new: Callable[[Key], None]
@@ -30,7 +34,11 @@ class FakeAddresses(dict[Key, bytes]):
         if not there:
             check_new(key)
         # IPv6 has an address once, with the prefix length that it came with.
-        self[there if isinstance(there, tuple) else key] = attributes.get("proto", b"")
+        key = there if isinstance(there, tuple) else key
+        self[key] = attributes.get("proto", b"")
+        self.metrics.pop(key, None)
+        if attributes.get("rt_priority"):
+            self.metrics[key] = attributes["rt_priority"]
 
     def remove(self, header: Mapping[str, Any], attributes: Mapping[str, Any], *, promote: bool) -> None:
         """inet_rtm_deladdr(), inet6_rtm_deladdr()."""
@@ -39,13 +47,42 @@ class FakeAddresses(dict[Key, bytes]):
             word = "Address" if key[0] == AF_INET else "address"
             raise KernelError(errno.EADDRNOTAVAIL, f"{_name(key[0])}: {word} not found")
         lost = [] if promote or key[0] == AF_INET6 else list(self._secondaries(key))
-        del self[key]
-        for other in lost:
-            del self[other]
+        for gone in (key, *lost):
+            self._forget(gone)
 
     def flush(self, family: int) -> None:
-        for key in [key for key in self if key[0] == family]:
-            del self[key]
+        for key in self.of(family):
+            self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        del self[key]
+        self.metrics.pop(key, None)
+
+    def of(self, family: int) -> list[Key]:
+        return [key for key in self if key[0] == family]
+
+    def own(self, family: int) -> set[bytes]:
+        return {packed for _, packed, _ in self.of(family)}
+
+    def networks(self) -> Iterator[tuple[Key, int]]:
+        """Its networks, as keys, each with the metric of the route to it; of a subnet that of its first address."""
+        seen: set[tuple[int, tuple[int, int]]] = set()
+        for family, packed, length in self:
+            value, _ = _subnet((family, packed, length))
+            if family == AF_INET6 or (family, (value, length)) not in seen:
+                seen.add((family, (value, length)))
+                bits = len(packed) * 8
+                network = (value << (bits - length)).to_bytes(len(packed), "big")
+                yield (family, network, length), self.metrics.get((family, packed, length), 0)
+
+    def broadcasts(self) -> set[bytes]:
+        """The broadcast addresses of its IPv4 networks of more than two hosts."""
+        found = [(network, length) for (family, network, length), _ in self.networks() if family == AF_INET]
+        return {
+            (int.from_bytes(network, "big") | ((1 << (32 - length)) - 1)).to_bytes(4, "big")
+            for network, length in found
+            if length < 31
+        }
 
     def _secondaries(self, key: Key) -> Iterator[Key]:
         """The later addresses of its subnet, when it is the first one."""
@@ -70,6 +107,8 @@ class FakeAddresses(dict[Key, bytes]):
                 attributes["local"] = packed
             if proto:
                 attributes["proto"] = proto
+            if key in self.metrics:
+                attributes["rt_priority"] = self.metrics[key]
             scope = RT_SCOPE_LINK if is_local else 0
             header = {"family": family, "prefixlen": length, "flags": flags, "scope": scope, "index": index}
             yield Message(RTM_NEWADDR, 0, 0, 0, header, attributes)

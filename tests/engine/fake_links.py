@@ -16,6 +16,8 @@ from kokofast.wire.linkinfo import PORT
 from kokofast.wire.message import KernelError, Message
 from tests.engine.fake_addresses import FakeAddresses
 from tests.engine.fake_filters import FakeControl
+from tests.engine.fake_routes import FakeRoutes
+from tests.engine.fake_sysctls import FakeSysctls
 
 Identity = tuple[int, int]
 
@@ -60,7 +62,7 @@ class FakeLink:
         self.parent: tuple[FakeNamespace, int] | None = None
         self.sender: FakeNamespace | None = None  # of a tunnel: where its packets leave
         self.addresses = FakeAddresses()
-        self.sysctls: dict[tuple[str, str], str] = {}  # (ipv4 or ipv6, name) -> a value that is not the usual one
+        self.sysctls: dict[tuple[str, str], str] = {}  # (ipv4 or ipv6, name) -> a value that is not 0
         self.control = FakeControl(self)
 
     def state(self) -> dict[str, object]:
@@ -70,7 +72,7 @@ class FakeLink:
             for name, found in (("peer", self.peer), ("parent", self.parent))
         }
         sender = None if self.sender is None else self.sender.identity
-        addresses = dict(sorted(self.addresses.items()))
+        addresses = sorted((*key, proto, self.addresses.metrics.get(key)) for key, proto in self.addresses.items())
         shown = {
             "sender": sender,
             "addresses": addresses,
@@ -92,8 +94,8 @@ class FakeLink:
 
 
 class FakeNamespace:
-    """A network namespace: its interfaces by index, where IPv6 is off, and whether a process lives in it, or something
-    that nobody sees holds it."""
+    """A network namespace: its interfaces by index, its routes and sysctls, and whether a process lives in it, or
+    something that nobody sees holds it."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -101,10 +103,10 @@ class FakeNamespace:
         lo.mtu, lo.broadcast = LOOPBACK_MTU, bytes(6)
         self.links: dict[int, FakeLink] = {LOOPBACK: lo}
         self.nsids: dict[Identity, int] = {}  # the numbers by which it calls others
-        self.ipv6_off = False
         self.inhabited = False
         self.held = False
-        self.routes: list[int] = []  # the interfaces that have one, of IPv6
+        self.routes = FakeRoutes(self)
+        self.sysctls = FakeSysctls(self)
 
     def by_name(self, name: str) -> FakeLink | None:
         return next((link for link in self.links.values() if name == link.name or name in link.altnames), None)
@@ -117,6 +119,7 @@ class FakeNamespace:
         link = FakeLink(index if index is not None else self.free_index(), name)
         link.group, link.alias, link.kind = group, alias, kind
         self.links[link.index] = link
+        self.sysctls.begin(link, "ipv4", "ipv6")
         return link
 
     def nsid_of(self, other: FakeNamespace) -> int:
@@ -126,16 +129,17 @@ class FakeNamespace:
             self.nsids[other.identity] = next(number for number in range(len(taken) + 1) if number not in taken)
         return self.nsids[other.identity]
 
-    def usual(self, key: str) -> str:
-        """The value of a sysctl that nobody has set."""
-        return "1" if key == "disable_ipv6" and self.ipv6_off else "0"
-
     def is_ipv6_on(self, link: FakeLink) -> bool:
         """Whether IPv6 is on for an interface."""
-        return link.sysctls.get(("ipv6", "disable_ipv6"), self.usual("disable_ipv6")) == "0"
+        return ("ipv6", "disable_ipv6") not in link.sysctls
+
+    def lose(self, link: FakeLink, family: str, *, is_gone: bool) -> None:
+        """An interface goes down for IPv4 or IPv6, or is not there any more for it; its addresses are gone by now."""
+        self.routes.forget(link.index, AF_INET if family == "ipv4" else AF_INET6, is_gone=is_gone)
 
     def state(self) -> dict[str, object]:
-        return {link.name: link.state() for link in self.links.values()}
+        links = {link.name: link.state() for link in self.links.values()}
+        return {**links, "(routes)": self.routes.state(), "(sysctls)": self.sysctls.state()}
 
 
 def check(condition: bool, code: int, text: str = "", path: tuple[str, ...] = ()) -> None:
@@ -239,6 +243,7 @@ class FakeLinks:
         check(link.index not in home.links, errno.EBUSY)
         home.links[link.index] = link
         link.has_ipv6 = link.mtu >= IPV6_MIN_MTU
+        home.sysctls.begin(link, "ipv4", *(["ipv6"] if link.has_ipv6 else []))
 
     @staticmethod
     def _neighbours(home: FakeNamespace, link: FakeLink) -> Iterator[tuple[FakeNamespace, FakeNamespace]]:
@@ -265,6 +270,10 @@ class FakeLinks:
         """Takes an interface away, and with it its peer and what has it as parent."""
         if namespace.links.pop(link.index, None) is None:
             return
+        for family in ("ipv4", "ipv6"):
+            if link.up:
+                namespace.lose(link, family, is_gone=False)
+            namespace.lose(link, family, is_gone=True)
         self.stacked = [item for item in self.stacked if item[1] is not link]
         for home, child in self.above(namespace, link):
             self.unlink(home, child)
@@ -367,12 +376,19 @@ class FakeLinks:
 
     def _have_mtu(self, namespace: FakeNamespace, link: FakeLink, mtu: int) -> None:
         link.mtu = mtu
-        link.has_ipv6 = mtu >= IPV6_MIN_MTU or link.is_loopback
-        if not link.has_ipv6:
-            link.forget("ipv6")
-        link.has_ipv4 = mtu >= IPV4_MIN_MTU
-        if not link.has_ipv4:
-            link.forget("ipv4")
+        for family, had, has in (
+            ("ipv6", link.has_ipv6, mtu >= IPV6_MIN_MTU or link.is_loopback),
+            ("ipv4", link.has_ipv4, mtu >= IPV4_MIN_MTU),
+        ):
+            if had and not has:
+                if family == "ipv6" or link.addresses.of(AF_INET):
+                    namespace.lose(link, family, is_gone=True)
+                link.forget(family)
+            elif has and not had:
+                namespace.sysctls.begin(link, family)
+        if link.is_loopback and mtu < IPV6_MIN_MTU:  # it goes down for IPv6, which knows it still
+            self._down_for_ipv6(namespace, link)
+        link.has_ipv6, link.has_ipv4 = mtu >= IPV6_MIN_MTU or link.is_loopback, mtu >= IPV4_MIN_MTU
         for home, child in self.above(namespace, link):
             with contextlib.suppress(KernelError):  # which nobody hears of
                 self.kind_of(child).parent_mtu(self, home, child, mtu)
@@ -391,12 +407,21 @@ class FakeLinks:
         if up:
             self.kind_of(link).open(self, namespace, link)
             link.control.begin()
-        elif ("ipv6", "keep_addr_on_down") not in link.sysctls:
-            link.addresses.flush(AF_INET6)
+            namespace.routes.revive(link.index, AF_INET)
+        else:
+            namespace.lose(link, "ipv4", is_gone=False)
+            self._down_for_ipv6(namespace, link)
         link.up = up
         for home, child in self.above(namespace, link):
             if self.kind_of(child).follows_up:
                 self.set_up(home, child, up)
+
+    @staticmethod
+    def _down_for_ipv6(namespace: FakeNamespace, link: FakeLink) -> None:
+        """addrconf_ifdown()."""
+        namespace.lose(link, "ipv6", is_gone=False)
+        if ("ipv6", "keep_addr_on_down") not in link.sysctls:
+            link.addresses.flush(AF_INET6)
 
     def _set_master(self, namespace: FakeNamespace, link: FakeLink, index: int) -> None:
         """do_set_master(), br_add_if()."""

@@ -357,7 +357,7 @@ async def test_an_interface_that_was_moved_away_shares_its_address_with_no_later
 
 async def test_ipv6_that_is_off_is_switched_on_for_that_interface(make_kernel: KernelFactory) -> None:
     kernel = make_kernel("a", "b")
-    kernel["a"].ipv6_off = True
+    kernel["a"].sysctls.switch_ipv6_off()
     result = await apply(
         lab([{"endpoints": ["a:e0:2001:db8::1/64,2001:db8::2/64", "b:e0"]}, {"endpoints": ["a:e1", "b:e1"]}]),
         kernel=kernel,
@@ -376,7 +376,7 @@ async def test_ipv6_that_cannot_be_switched_on(make_kernel: KernelFactory) -> No
 
     kernel = make_kernel("a", "b")
     kernel.__class__ = Kernel
-    kernel["a"].ipv6_off = True
+    kernel["a"].sysctls.switch_ipv6_off()
     before = kernel.state()
     result = await apply(lab([{"endpoints": ["a:e0:2001:db8::1/64", "b:e0"]}]), kernel=kernel)
     assert result.status == "rolled_back"

@@ -17,6 +17,7 @@ import pytest
 
 from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.namespaces import make_scratch
+from kokofast.ops import routers
 from kokofast.ops.dumps import ADDRESSES, LINKS
 from kokofast.ops.link_local import MODES
 from kokofast.ops.remotes import list_remotes
@@ -33,10 +34,12 @@ from kokofast.wire.message import (
     Message,
     Request,
 )
+from kokofast.wire.route import RTM_DELROUTE, RTM_NEWROUTE, RTPROT_KOKOFAST, pack_hops, unpack_hops
 from tests.engine.fake import FakeKernel, FakeLink, FakeNamespace
 from tests.engine.fake_filters import CLASSIFIERS, MIRRED, QDISCS
 from tests.engine.fake_kinds import KINDS
 from tests.engine.fake_links import CHOSEN_MAC
+from tests.engine.fake_routes import Route
 from tests.vm.marker import IN_GUEST
 
 if TYPE_CHECKING:
@@ -62,7 +65,31 @@ GROUPS = (0, 77, 78)
 HOOKS = (tc.CLSACT_HANDLE | tc.TC_H_MIN_INGRESS, tc.CLSACT_HANDLE | tc.TC_H_MIN_EGRESS)
 IPV4 = (b"\x0a\0\0\x01", b"\x0a\0\0\x02", b"\x0a\0\0\x81", b"\xc0\0\x02\x01")
 IPV6 = tuple(b"\x20\x01\x0d\xb8" + bytes(11) + bytes((last,)) for last in (1, 2, 3))
-SYSCTLS = ("ipv4/conf/{}/promote_secondaries", "ipv6/conf/{}/keep_addr_on_down", "ipv6/conf/{}/disable_ipv6")
+SYSCTLS = (
+    *("ipv4/conf/{}/promote_secondaries", "ipv6/conf/{}/keep_addr_on_down", "ipv6/conf/{}/disable_ipv6"),
+    *("ipv4/conf/{}/forwarding", "ipv6/conf/{}/forwarding", "ipv4/ip_forward", "ipv6/conf/all/forwarding"),
+    *("ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6", "ipv4/conf/{}/nosuch", "ipv4/nosuch"),
+    *("ipv4/conf/all/accept_redirects",),
+)
+FIRST = {
+    **dict.fromkeys(("ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv6/conf/all/disable_ipv6"), "0"),
+    "ipv4/conf/all/accept_redirects": "1",
+}
+NETWORKS = {  # with those of the addresses, which the kernel has routes to
+    AF_INET: ((b"\xc6\x33\x64\0", 24), (b"\xcb\0\x71\x80", 25), (bytes(4), 0), (b"\x0a\0\0\0", 24), (b"\x0a\0\0\1", 8)),
+    AF_INET6: ((b"\x20\1\x0d\xb8\0\7" + bytes(10), 48), (bytes(16), 0), (IPV6[0][:8] + bytes(8), 64)),
+}
+GATEWAYS = {AF_INET: (*IPV4, b"\x0a\0\0\x09", b"\x0a\0\0\xff"), AF_INET6: (*IPV6, IPV6[0][:15] + b"\x09")}
+METRICS = (0, 0, 20, 256)
+# The interfaces between the namespaces, each with its addresses.
+NEAR = {
+    2: ((AF_INET, IPV4[0], 25), (AF_INET6, IPV6[0], 64)),
+    3: ((AF_INET, IPV4[2], 25), (AF_INET6, b"\x20\x01\x0d\xb9" + bytes(11) + b"\1", 64)),
+}
+LOOPBACKS = (b"\x7f\0\0\1", bytes(15) + b"\1")
+LOCAL4 = (b"\x0a\xff\0\1", b"\x0a\xff\0\2")
+LOCAL6 = tuple(b"\x20\1\x0d\xb8\0\xff" + bytes(9) + bytes((last,)) for last in (1, 2))
+RTPROT_STATIC = 4
 BRIDGE_INDEX = 40
 
 
@@ -121,8 +148,11 @@ class Both:
         for number in range(SPACES):
             made = make_scratch()
             self.there.append(Handle(f"({number})", made.identity, made.fd, made.socket))
+            for path, value in FIRST.items():  # which may be as in the machine's first namespace
+                self.real.write_sysctl(self.there[-1], path, value)
             self.here.append(self.fake._handle(f"({number})", self.fake._new()))
         self.macs: dict[bytes, bytes] = {}
+        self.is_routed = False  # whether sysctls are compared, which takes longer than all else
         self.fake.rtnl.lacks = lacking(self.real)
 
     def close(self) -> None:
@@ -189,6 +219,16 @@ class Both:
                 for one in kernel.dump(handle, ADDRESSES)
                 if one.header["scope"] != RT_SCOPE_LINK and one.header["index"] != 1
             ),
+            "of the loopback": sorted(
+                (*_header(one, "family", "prefixlen"), sorted(one.attributes.items()))
+                for one in kernel.dump(handle, routers.ADDRESSES)
+                if one.header["index"] == 1 and one.attributes["address"] not in LOOPBACKS
+            ),
+            "routes": sorted(
+                route for route in map(_route, kernel.dump(handle, routers.ROUTES)) if is_of_address(route)
+            ),
+            "routes of ours": sorted(map(_route, kernel.dump(handle, routers.OUR_ROUTES))),
+            "sysctls": kernel.read_sysctls(handle, sysctls_of(space)) if self.is_routed else {},
             "remotes": list_remotes(kernel, handle),
             "qdiscs": qdiscs,
             "asked for qdiscs": [
@@ -225,6 +265,23 @@ def stands_on_bridge(link: FakeLink) -> bool:
     """Whether its carrier is that of a bridge, which depends on what its ports were before."""
     below = link.parent and link.parent[0].links.get(link.parent[1])
     return link.kind == "bridge" or bool(below and stands_on_bridge(below))
+
+
+def _route(row: Any) -> tuple[Any, ...]:
+    """A route without its flags, which have the carrier; each hop as a pair."""
+    *header, _, dst, gateway, multipath, oif, priority = row
+    hops = unpack_hops(multipath) if multipath else [(oif or 0, gateway or b"")]
+    return *header, dst or b"", hops, priority or 0
+
+
+def is_of_address(route: tuple[Any, ...]) -> bool:
+    """Whether it is not one to link-local or loopback addresses, which the kernel sets itself."""
+    return route[-3][:2] not in (b"\xfe\x80", b"\xff\0") and route[-3] not in LOOPBACKS
+
+
+def sysctls_of(space: FakeNamespace) -> list[str]:
+    names = [link.name for link in space.links.values() if not link.is_loopback]
+    return sorted({path.format(name) for path in SYSCTLS for name in ("all", "default", *names)})
 
 
 def ask(kernel: Kernel, handle: Handle, index: int, parent: int) -> object:
@@ -308,6 +365,34 @@ class Chance:
             + [self.remote] * 2
             + [self.qdisc] * 2
             + [self.filter] * 4
+        )
+        return draw(self.random.randrange(SPACES))
+
+    def wires(self) -> Iterator[Step]:
+        """Links between all namespaces, up and with networks of both families."""
+        for number in range(SPACES):
+            ends = (number, 2), ((number + 1) % SPACES, 3)
+            first, second = (
+                (
+                    {"index": index},
+                    {"ifname": f"e{index}", "net_ns_fd": Space(place), "num_tx_queues": 1, "num_rx_queues": 1},
+                )
+                for place, index in ends
+            )
+            info = {"kind": "veth", "data": {"peer": {"header": second[0], **second[1]}}}
+            yield number, Request(RTM_NEWLINK, first[0], {**first[1], "linkinfo": info}, NEW)
+            for place, index in ends:
+                yield place, Request(RTM_SETLINK, {"index": index, "flags": IFF_UP, "change": IFF_UP})
+                for family, packed, length in NEAR[index]:
+                    attributes: dict[str, Any] = {"local": packed, "proto": b"K"}
+                    attributes |= {"flags": IFA_F_NODAD} if family == AF_INET6 else {}
+                    header = {"family": family, "prefixlen": length, "index": index}
+                    yield place, Request(RTM_NEWADDR, header, attributes, NEW)
+
+    def step_of_routes(self) -> Step:
+        """Mostly about routes, and what they depend on."""
+        draw = self.random.choice(
+            [self.route] * 8 + [self.address, self.change] * 2 + [self.loopback, self.sysctl, self.delete, self.veth]
         )
         return draw(self.random.randrange(SPACES))
 
@@ -411,6 +496,74 @@ class Chance:
         flags = NLM_F_CREATE | self.random.choice((NLM_F_REPLACE, NLM_F_REPLACE, NLM_F_EXCL))
         return number, Request(RTM_NEWADDR, header, attributes, flags)
 
+    def loopback(self, number: int) -> Step:
+        """An address of the loopback, as nodes have them; or it is set up or down."""
+        if self.random.random() < 0.3:
+            flags = self.random.choice((0, IFF_UP, IFF_UP))
+            return number, Request(RTM_SETLINK, {"index": 1, "flags": flags, "change": IFF_UP})
+        family, packed = self.random.choice([(AF_INET, one) for one in LOCAL4] + [(AF_INET6, one) for one in LOCAL6])
+        header = {"family": family, "prefixlen": len(packed) * 8, "index": 1}
+        if self.random.random() < 0.3:
+            return number, Request(RTM_DELADDR, header, {"local": packed, "address": packed})
+        attributes: dict[str, Any] = {
+            "local": packed,
+            "proto": b"K",
+            "rt_priority": self.random.choice((0, 0x4B000001)),
+        }
+        if family == AF_INET6:
+            attributes["flags"] = IFA_F_NODAD
+        return number, Request(RTM_NEWADDR, header, attributes, NEW)
+
+    def route(self, number: int) -> Step:
+        """One of ours or of somebody else, with or without a gateway, or with several; its network may be anything."""
+        family = self.random.choice((AF_INET, AF_INET6))
+        there = [route for route in self.both.space(number).routes.asked if route.goal.family == family]
+        if there and self.random.random() < 0.3:
+            return number, self.removal(self.random.choice(there))
+        packed, length = self.random.choice(NETWORKS[family])
+        header = {"family": family, "dst_len": length, "table": 254, "type": 1}
+        header["protocol"] = self.random.choice((RTPROT_KOKOFAST, RTPROT_KOKOFAST, RTPROT_STATIC))
+        attributes: dict[str, Any] = {"dst": packed} if length else {}
+        attributes |= self.some(priority=METRICS[2:])
+        hops = [self.hop(number, family) for _ in range(2)]
+        way = self.random.random()
+        if way < 0.3:
+            attributes["multipath"] = pack_hops(hops)
+        else:
+            attributes["oif"] = hops[0][0]
+            if way < 0.7:
+                attributes["gateway"] = hops[0][1]
+            elif family == AF_INET:
+                header["scope"] = RT_SCOPE_LINK
+        if self.random.random() < 0.1:
+            return number, Request(RTM_DELROUTE, header, attributes)
+        is_behind = family == AF_INET and self.random.random() < 0.3
+        return number, Request(RTM_NEWROUTE, header, attributes, NLM_F_CREATE | NLM_F_APPEND if is_behind else NEW)
+
+    def hop(self, number: int, family: int) -> tuple[int, bytes]:
+        """Mostly a neighbour."""
+        if self.random.random() < 0.8:
+            index = self.random.choice(tuple(NEAR))
+            (packed,) = (packed for other, packed, _ in NEAR[index] if other == family)
+            return index, packed[:-1] + bytes((packed[-1] ^ 3,))
+        return self.index(number), self.random.choice(GATEWAYS[family])
+
+    def removal(self, route: Route) -> Request:
+        """What removes a route that is there, or would if its protocol was that one."""
+        goal, hops = route.goal, [hop.pair() for hop in route.hops]
+        header = {"family": goal.family, "dst_len": goal.length, "table": 254, "type": 1, "scope": route.scope}
+        header["protocol"] = self.random.choice((route.protocol, route.protocol, RTPROT_KOKOFAST))
+        attributes: dict[str, Any] = {"dst": goal.dst} if goal.length else {}
+        if goal.priority and self.random.random() < 0.8:
+            attributes["priority"] = goal.priority
+        if len(hops) > 1:
+            attributes["multipath"] = pack_hops(hops)
+        else:
+            attributes["oif"] = hops[0][0]
+            if hops[0][1] and self.random.random() < 0.9:
+                attributes["gateway"] = hops[0][1]
+        return Request(RTM_DELROUTE, header, attributes)
+
     def sysctl(self, number: int) -> Step:
         link = self.both.space(number).links.get(self.index(number))
         name = link.name if link is not None and not link.is_loopback else "nowhere"
@@ -457,9 +610,24 @@ def both() -> Iterator[Both]:
 def test_the_same_answers_and_the_same_state(both: Both, seed: int) -> None:
     if IN_GUEST:
         assert both.fake.rtnl.lacks == set()
+    chance = Chance(both, seed)
+    compare(both, chance.step, [])
+
+
+@pytest.mark.parametrize("seed", SEEDS[::2])
+def test_the_same_routes(both: Both, seed: int) -> None:
     chance, steps = Chance(both, seed), list[Step]()
+    for step in chance.wires():
+        steps.append(step)
+        assert both.take(step) == (None, None)
+    both.is_routed = True
+    compare(both, chance.step_of_routes, steps)
+
+
+def compare(both: Both, draw: Callable[[], Step], steps: list[Step]) -> None:
+    """Take the steps that are drawn; steps has those before."""
     for _ in range(REQUESTS):
-        steps.append(chance.step())
+        steps.append(draw())
         story = "\n".join(map(str, steps))
         real, fake = both.take(steps[-1])
         if IS_OLD:
