@@ -15,6 +15,7 @@ from kokofast.host.namespaces import (
     name_namespace,
     named,
     prepare_directory,
+    read_sysctl_everywhere,
     read_sysctls,
     remove_namespace,
     write_sysctl,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         def nsid(self, handle: Handle, other: Handle) -> int | None: ...
         def write_sysctl(self, handle: Handle, path: str, value: str) -> str: ...
         def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]: ...
+        def read_sysctl_everywhere(self, handle: Handle, family: str, key: str) -> dict[str, str]: ...
         def load_ipv6(self) -> None: ...
 
         def scratch(self) -> Handle: ...
@@ -226,7 +228,10 @@ class LinuxKernel(Pool):
         return None if found == NETNSA_NSID_NOT_ASSIGNED else found
 
     def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
-        """Write /proc/sys/net/PATH in a namespace held by using(); return the value before. Raises OSError."""
+        """Write /proc/sys/net/PATH in a namespace held by using(); return the value before. Raises OSError.
+
+        Does nothing if the value is there already.
+        """
         assert handle.fd is not None
         return write_sysctl(handle.fd, path, value)
 
@@ -234,6 +239,14 @@ class LinuxKernel(Pool):
         """Return /proc/sys/net/PATH in a namespace held by using(), of those that can be read."""
         assert handle.fd is not None
         return read_sysctls(handle.fd, paths)
+
+    def read_sysctl_everywhere(self, handle: Handle, family: str, key: str) -> dict[str, str]:
+        """Return a sysctl of the default and of all interfaces, by path, in a namespace held by using().
+
+        Raises OSError.
+        """
+        assert handle.fd is not None
+        return read_sysctl_everywhere(handle.fd, family, key)
 
     def load_ipv6(self) -> None:
         """Load the kernel's IPv6 module, by opening an IPv6 socket. Raises OSError when there is none."""

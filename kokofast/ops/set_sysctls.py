@@ -6,18 +6,22 @@ import errno
 
 from kokofast.ops.journal import ENDED, undo_on_nodes
 from kokofast.ops.refusals import words_of
+from kokofast.topology.model import AF_INET
 from kokofast.topology.problems import Problem
-from kokofast.topology.sysctls import DISABLE_IPV6, name_of
+from kokofast.topology.sysctls import DISABLE_IPV6, FORWARDING, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kokofast.host.kernel import Handle
     from kokofast.ops.executor import Executor, OperationError
     from kokofast.ops.journal import Applied
     from kokofast.plan.operations import SetSysctls
     from kokofast.plan.plan import Plan
     from kokofast.plan.step import Step
+
+REDIRECTS = "ipv4/conf/all/accept_redirects"  # which forwarding switches off, and the end of it on
 
 
 class Written:
@@ -46,12 +50,41 @@ def _write(executor: Executor, operation: SetSysctls) -> OperationError | None:
         with executor.kernel.using([handle]):
             for path, value in operation.values.items():
                 try:
-                    before[path] = executor.kernel.write_sysctl(handle, path, value)
+                    if executor.makes(operation.ns):  # it goes if the run fails
+                        executor.kernel.write_sysctl(handle, path, value)
+                        continue
+                    others = _spread(executor, handle, path)
+                    before.setdefault(path, executor.kernel.write_sysctl(handle, path, value))
+                    for other in others:
+                        before.setdefault(other, others[other])
                 except OSError as error:
                     return SysctlError(error.errno, error.strerror, path)
     except OSError as error:
         return error
     return None
+
+
+def _spreads_to(path: str) -> tuple[str, str] | None:
+    """Return the family and the key that interfaces have of a sysctl which is for all of them; None for another one.
+
+    With some of these the kernel sets those of all interfaces, and the default for new ones: inet_forward_change(),
+    addrconf_fixup_forwarding(), addrconf_disable_ipv6().
+    """
+    if path == FORWARDING[AF_INET]:
+        return "ipv4", "forwarding"
+    pieces = path.split("/")
+    return (pieces[0], pieces[3]) if pieces[1:3] == ["conf", "all"] and len(pieces) == 4 else None
+
+
+def _spread(executor: Executor, handle: Handle, path: str) -> dict[str, str]:
+    """Return what a change of a sysctl may change beside it. Raises OSError."""
+    found = _spreads_to(path)
+    if found is None:
+        return {}
+    others = executor.kernel.read_sysctl_everywhere(handle, *found)
+    if path == FORWARDING[AF_INET]:
+        others |= executor.kernel.read_sysctls(handle, (REDIRECTS,))
+    return others
 
 
 def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
@@ -62,17 +95,28 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
 def _set_back(executor: Executor, operation: SetSysctls) -> OSError | None:
     before = executor.state(Written).before.get(operation, {})
     handle = executor.handle(operation.ns)
+    setting = [path for path in before if _spreads_to(path) is not None]
     try:
         with executor.kernel.using([handle]):
-            for path in reversed(list(before)):
-                try:
-                    executor.kernel.write_sysctl(handle, path, before[path])
-                except OSError as error:
-                    if error.errno != errno.ENOENT:  # gone with its interface
-                        return SysctlError(error.errno, error.strerror, path)
-                del before[path]
+            for path in setting:
+                if (refusal := _set_one_back(executor, handle, before, path)) is not None:
+                    return refusal
+            now = executor.kernel.read_sysctls(handle, before)  # most of those that they set are right by now
+            for path in [path for path in before if now.get(path) != before[path]]:
+                if (refusal := _set_one_back(executor, handle, before, path)) is not None:
+                    return refusal
     except OSError as error:
         return None if error.errno in ENDED else error
+    return None
+
+
+def _set_one_back(executor: Executor, handle: Handle, before: dict[str, str], path: str) -> SysctlError | None:
+    try:
+        executor.kernel.write_sysctl(handle, path, before[path])
+    except OSError as error:
+        if error.errno != errno.ENOENT:  # gone with its interface
+            return SysctlError(error.errno, error.strerror, path)
+    del before[path]
     return None
 
 

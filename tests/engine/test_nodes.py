@@ -25,6 +25,7 @@ STATIC = 4
 NODES = "abcd"
 OF_NODES = {RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINKPROP, RTM_DELLINKPROP}
 FORWARDING = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
+IPV6_OFF = ("ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6")
 LOOPBACK_MARKED = (node_mark("lab"),)
 
 
@@ -315,6 +316,22 @@ async def test_all_or_nothing_whichever_sysctl_is_refused(site: Callable[[], Fak
         (error,) = result.errors
         assert error.source in ("$.nodes.a.sysctls", "$.routing"), written[number]
         assert "cannot be set to" in error.message
+
+
+async def test_a_sysctl_for_all_takes_back_what_it_has_set_with_it(site: Callable[[], FakeKernel]) -> None:
+    """A value for all interfaces becomes that of the default and of each."""
+    kernel = site()
+    add_up(kernel, "a", "up0", bytes((192, 0, 2, 1)))
+    theirs = {IPV6_OFF[1]: "1", "ipv4/conf/up0/forwarding": "1", "ipv4/conf/all/accept_redirects": "0"}
+    for path, value in theirs.items():
+        kernel["a"].sysctls.write(path, value)
+    before = kernel.state()
+    refused = {"net.ipv4.ip_forward": 1, "net.ipv4.conf.eth0.nosuch": 1}
+    nodes: dict[str, Any] = {"a": {"netns": "a", "ipv6": False, "sysctls": refused}}
+    result = await apply(lab([{"endpoints": ["a", "b"]}], create=False, nodes=nodes), kernel=kernel)
+    assert (result.status, result.left) == ("rolled_back", [])
+    assert sysctl(kernel, "a", *theirs) == [*theirs.values()]
+    assert kernel.state() == before
 
 
 async def test_a_run_that_was_killed_after_any_request_is_completed(site: Callable[[], FakeKernel]) -> None:
