@@ -5,6 +5,8 @@ Source: do_set_master() in net/core/rtnetlink.c, br_add_if(), bond_enslave(), do
 
 from __future__ import annotations
 
+import errno
+
 from kokofast.ends.property import LAST, Property
 from kokofast.kinds.fields import Field
 from kokofast.wire.link import RTM_SETLINK
@@ -69,6 +71,15 @@ class Master(Property):
     def requests(self, index: object, new: object, before: object) -> list[Request]:
         """Return one RTM_SETLINK. It takes the interface out of the present master first."""
         return [Request(RTM_SETLINK, {"index": index}, {"master": new})]
+
+    def cure(self, request: Request, code: int) -> str:
+        """Explain the two reasons that the kernel gives no words for."""
+        if code != errno.EBUSY or "master" not in request.attributes:
+            return ""
+        return (
+            "a port can neither be above its master, by its parent and the parents of that, nor be the parent of a "
+            "macvlan or ipvlan; give it another master or parent"
+        )
 
     def shown(self, setting: object, name_of: Callable[[object], str]) -> str | None:
         """Return the name of the master."""

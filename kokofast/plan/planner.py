@@ -166,6 +166,7 @@ class _LinkPlanner:
             from kokofast.plan.properties import Properties  # few ends have some
 
             self.properties = Properties(self.topology, self.situation)
+            self.properties.check_loops(self._problem)
         if self.properties is not None or any(link.parent is not None for link in self.links):
             from kokofast.plan.order import parents_first  # needed for links with parents only
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 from kokofast.ends import ATTRIBUTES, ENDS, present
+from kokofast.kinds import KINDS
 from kokofast.plan.operations import Change, IfRef, Setting
 from kokofast.plan.ownership import root_handle
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
+from kokofast.topology.stacks import find_loops, may_have_loops
 from kokofast.topology.units import as_in_file
 
 TYPE_CHECKING = False
@@ -30,7 +32,7 @@ class Properties:
     """Plans the properties of the ends of a topology."""
 
     def __init__(self, topology: Topology, situation: Situation) -> None:
-        links = topology.links
+        self.links = links = topology.links
         self.nodes = topology.nodes
         self.root_handle = root_handle(topology.name)
         self.situation = situation
@@ -76,6 +78,37 @@ class Properties:
                 restarts = view.is_up() and found.restarts(value, view)
                 settings.append(Setting(name, wanted, before, changes=changes, restarts=restarts))
         return tuple(settings), problems
+
+    def check_loops(self, report: Callable[[str, str], None]) -> None:
+        """Report (place, sentence) of masters below their ports by way of what exists already."""
+        if may_have_loops(self.links):
+            for end, sentence in find_loops(self.links, self.situation.places, dict(self._below())):
+                report(end.where("master"), sentence)
+
+    def _below(self) -> Iterator[tuple[tuple[int, str], list[tuple[int, str]]]]:
+        """Yield what is below existing interfaces: their parent, or their ports, of which the file has no other master.
+
+        A parent in another namespace is not found.
+        """
+        moved = {
+            (self.situation.places[end.node], end.ifname)
+            for link in self.links
+            for end in link.ends
+            if "master" in end.properties
+        }
+        for ns, namespace in enumerate(self.situation.observed):
+            there = namespace.interfaces.values() if namespace is not None else ()
+            names = {item.ifindex: item.ifname for item in there}
+            ports: dict[int, list[tuple[int, str]]] = {}
+            for item in there:
+                if (ns, item.ifname) not in moved:
+                    ports.setdefault(item.master, []).append((ns, item.ifname))
+            for item in there:
+                kind, parent = KINDS.get(item.kind), item.data.get("link", item.peer)
+                if kind is not None and kind.ends == 1 and item.peer_nsid is None and parent in names:
+                    yield (ns, item.ifname), [(ns, names[parent])]
+                elif item.ifindex in ports:
+                    yield (ns, item.ifname), ports[item.ifindex]
 
     def names_in(self, ns: int) -> dict[str, str]:
         """Return the names in a namespace, including altnames, each with the name of its interface."""

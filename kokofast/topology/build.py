@@ -39,6 +39,7 @@ from kokofast.topology.rules import (
     shape,
 )
 from kokofast.topology.segments import expand as expand_segments
+from kokofast.topology.stacks import find_loops, may_have_loops
 from kokofast.topology.subnets import Subnet, give_addresses
 from kokofast.topology.values import NODE_NAME_BYTES, check_ifname, quote
 
@@ -159,6 +160,9 @@ class _Builder:
         identities = {CALLER: identity(Node(CALLER, "host", "")), **self._nodes.identity}
         check_links(links, identities, self._note)
         check_ipv6(self._nodes.table.values(), links, identities, self._note)
+        if may_have_loops(links):
+            for end, sentence in find_loops(links, identities, {}):
+                self._note(end.where("master"), sentence)
         if any(end.mirror is not None for link in links for end in link.ends):
             self._problems += check_mirrors(links, identities)
         if len(links) == len(self._links):  # otherwise a route may use an end that does not exist

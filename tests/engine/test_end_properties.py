@@ -57,6 +57,34 @@ async def test_each_failure_is_taken_back(make_kernel: KernelFactory, fault: int
     assert len(requests) > 5
 
 
+async def test_a_master_below_its_port_by_what_exists(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a")
+    for name, below in (("br0", None), ("v0", "br0"), ("m0", "v0")):
+        link = kernel["a"].add(name, kind="bridge" if below is None else "vlan")
+        parent = kernel["a"].by_name(below or "")
+        link.parent = None if parent is None else (kernel["a"], parent.index)
+    before = kernel.state()
+    topology = lab(
+        [{"type": "macvlan", "endpoint": {"node": "a", "interface": "e0", "master": "br0"}, "parent": "a:m0"}]
+    )
+    result = await apply(topology, kernel=kernel)
+    assert (result.status, kernel.state()) == ("invalid", before)
+    (error,) = result.errors
+    assert error.source == "$.links[0].endpoint.master"
+    assert error.message == (
+        "a port of br0 cannot be above it (a:e0 -> m0 -> v0 -> br0); give it another master or parent"
+    )
+
+
+async def test_what_else_the_kernel_says_of_a_master(make_kernel: KernelFactory) -> None:
+    kernel = await machine(make_kernel)
+    kernel.refuse[1] = errno.EBUSY
+    (error,) = (await apply(lab(ports("br1", 2)), kernel=kernel, jobs=1)).errors
+    assert error.source == "$.links[0].endpoints[0].master"
+    assert "EBUSY" in error.message
+    assert error.message.endswith("nor be the parent of a macvlan or ipvlan; give it another master or parent")
+
+
 def masks(kernel: FakeKernel) -> list[int]:
     return [link.port_mask for link in kernel["a"].links.values() if link.master]
 

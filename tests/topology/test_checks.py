@@ -26,6 +26,11 @@ def on(kind: str, name: str, parent: str = "h:up0", **fields: Any) -> dict[str, 
     return {"type": kind, "endpoint": f"a:{name}", "parent": parent, **required, **fields}
 
 
+def bridge(name: str) -> dict[str, Any]:
+    return {"type": "bridge", "endpoint": f"a:{name}"}
+
+
+LOOP = "{}.master: a port of {} cannot be above it ({}); give it another master or parent"
 IPV6 = ["a:e0:2001:db8::1/64", "b:e0"]
 
 
@@ -185,3 +190,28 @@ def test_several_remotes() -> None:
 )  # fmt: skip
 def test_wrong_remotes(remote: object, expected: list[str]) -> None:
     assert problems([{"type": "vxlan", "endpoint": "a:x0", "remote": remote, "vni": 7}]) == expected
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        ([bridge("br0"), on("vlan", "v0", "a:br0"), {"endpoints": [{"node": "a", "interface": "p0", "master": "br0"}, "b:p0"]}], []),
+        ([bridge("br0"), on("vlan", "v0", "b:br0", master="br0"), on("macvlan", "m0", "b:up0", master="br0")], []),
+        *[
+            ([bridge("br0"), on(kind, "x0", "a:br0", master="br0")], [LOOP.format("$.links[1]", "br0", "a:x0 -> a:br0")])
+            for kind in ("macvlan", "vxlan", "vlan", "ipvlan")
+        ],
+        ([bridge("br0"), on("macvlan", "m0", "other:br0", master="br0")], [LOOP.format("$.links[1]", "br0", "a:m0 -> a:br0")]),
+        ([on("macvlan", "m0", "a:v0", master="br0"), on("vlan", "v0", "a:br0"), bridge("br0")],
+         [LOOP.format("$.links[0]", "br0", "a:m0 -> a:v0 -> a:br0")]),
+        ([bridge("br0"), bridge("br1"), on("macvlan", "m0", "a:br0", master="br1"), on("macvlan", "m1", "a:br1", master="br0")],
+         [LOOP.format("$.links[2]", "br1", "a:m0 -> a:br0 -> a:m1 -> a:br1")]),
+        # An interface that is there before is no end of the file, and its name is known from the parent's.
+        ([on("macvlan", "m0", "a:there", master="there")], [LOOP.format("$.links[0]", "there", "a:m0 -> there")]),
+        ([on("vlan", f"v{n}", f"a:v{n + 1}" if n < 20 else "a:br0", id=n, **({} if n else {"master": "br0"})) for n in range(21)] + [bridge("br0")],
+         [LOOP.format("$.links[0]", "br0", "a:v0 -> a:v1 -> a:v2 -> a:v3 -> 14 more -> a:v18 -> a:v19 -> a:v20 -> a:br0")]),
+    ],
+)  # fmt: skip
+def test_a_master_below_its_port(links: list[dict[str, Any]], expected: list[str]) -> None:
+    """The kernel refuses it with a bare EBUSY."""
+    assert problems(links, nodes={"a": {"netns": "a"}, "other": {"netns": "a"}}) == expected
