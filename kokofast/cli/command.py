@@ -113,7 +113,7 @@ def _labs_there() -> set[str]:
     namespaces: dict[str, str] = {}
     try:
         with closing(kernel_for(count_named())) as kernel:
-            links = drive(inspect(None, InlineDriver(), kernel, namespaces=namespaces, closer=()))
+            links = drive(inspect(None, InlineDriver(), kernel, namespaces=namespaces))
     except OSError:
         return set()
     return {link.lab for link in links if link.lab} | set(namespaces.values())

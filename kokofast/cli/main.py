@@ -162,7 +162,6 @@ def _inspect(options: argparse.Namespace) -> int:
     from kokofast.cli.output import print_links, unlinked
     from kokofast.drivers import Stopped
     from kokofast.drivers.inline import InlineDriver, drive
-    from kokofast.ends import INSPECTED
     from kokofast.engine.inspect import SeenNode, inspect
     from kokofast.host.kernel import kernel_for
     from kokofast.host.namespaces import count_named
@@ -182,7 +181,6 @@ def _inspect(options: argparse.Namespace) -> int:
                 namespaces=namespaces,
                 nodes=nodes,
                 notes=notes,
-                closer=INSPECTED if options.format == "json" else (),  # the table does not show them
             )
             found = drive(run)
     except Stopped:

@@ -292,7 +292,10 @@ def _text_of(value: object) -> str:
 
 
 def _details(link: SeenLink) -> str:
-    """Return the mirrors, and the fields of the link kind that differ from the kernel's defaults."""
+    """Return the fields of the link kind that differ from the kernel's defaults, and what the ends have.
+
+    What both ends have alike is shown once.
+    """
     from kokofast.kinds import KINDS
 
     fields = {field.name: field for field in KINDS[link.kind].fields} if link.fields else {}
@@ -301,6 +304,11 @@ def _details(link: SeenLink) -> str:
         for name, value in link.fields.items()
         if (fields[name].default is not value if isinstance(value, bool) else fields[name].required or value != 0)
     ]
+    of_ends = [" ".join(f"{name} {_text_of(value)}" for name, value in end.properties.items()) for end in link.ends]
+    if len(set(of_ends)) == 1:
+        shown += filter(None, of_ends[:1])
+    else:
+        shown += [f"{end} {text}" for end, text in zip(link.ends, of_ends, strict=True) if text]
     for end in link.ends:
         shown += [f"{end} mirrors {source} {direction}" for source, direction in end.mirrors]
     return ", ".join(shown)

@@ -28,9 +28,8 @@ ATTRIBUTES = {
 }
 
 # Properties that are read only where the file has them: the kernel needs as long for one of them as for the rest of the
-# interface, or longer. inspect reads those of INSPECTED for JSON.
+# interface, or longer. inspect reads link_local where the addresses leave it open.
 CLOSER = frozenset(("link_local", "offload"))
-INSPECTED = frozenset(("link_local",))
 
 
 # Properties whose setting is the attribute itself. So it is known after a change without another dump. The kernel

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kokofast.ends import ATTRIBUTES, ENDS, INSPECTED, present
+from kokofast.ends import ATTRIBUTES, ENDS, present
+from kokofast.ends.link_local import IPV6_MIN_MTU, MAC_BYTES, made_of
 from kokofast.engine.names import name_ends
 from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.kinds import KINDS
@@ -16,8 +18,6 @@ from kokofast.plan.properties import values_of
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import OwnedInterface, Scene
@@ -152,16 +152,16 @@ async def inspect(
     namespaces: dict[str, str] | None = None,
     nodes: list[SeenNode] | None = None,
     notes: list[str] | None = None,
-    closer: Collection[str] = INSPECTED,
 ) -> list[SeenLink]:
     """Return the links that carry our mark, of one lab or of all, read from the kernel.
 
     unseen is filled with the namespaces that could not be read, by title, and the reason; notes with a line for each
     namespace that cannot be read because of what is in it, unless something of ours is known to be there; namespaces
     with the lab of each named namespace that a lab made, or whose name it has claimed; nodes with what labs have set in
-    namespaces beside their links. closer has the properties to read that take longer.
+    namespaces beside their links.
     """
-    scene = await scan(kernel, driver, lab=lab, closer=closer, progress=progress)
+    scene = await scan(kernel, driver, lab=lab, progress=progress)
+    _read_link_local(scene, kernel)
     found = _links(scene)
     _add_fields(found, scene, kernel)
     if nodes is not None:
@@ -175,6 +175,41 @@ async def inspect(
         made |= scene.claims
         namespaces.update(sorted(made.items(), key=lambda item: natural_key(item[0])))
     return found
+
+
+def _read_link_local(scene: Scene, kernel: Kernel) -> None:
+    """Read how interfaces come by their link-local addresses, in namespaces where one of ours has not the kernel's.
+
+    It takes the kernel as long as all else, and nearly all interfaces have that address.
+    """
+    without: dict[int, dict[int, Interface]] = {}
+    for owned in scene.interfaces:
+        if not has_kernels_link_local(owned.interface):
+            without.setdefault(owned.ns, {})[owned.interface.ifindex] = owned.interface
+    for number, interfaces in without.items():
+        from kokofast.ops.link_local import settings_of
+
+        handle = scene.survey.handles[number]
+        if handle is None:
+            continue
+        try:
+            with kernel.using([handle]):
+                settings = settings_of(kernel, handle, interfaces)
+        except KernelError as error:
+            scene.unseen[scene.titles[number]] = OSError(error.errno or errno.EIO, str(error))
+            continue
+        except OSError as error:
+            scene.unseen[scene.titles[number]] = error
+            continue
+        for index, setting in settings.items():
+            interfaces[index].more = {**interfaces[index].more, ATTRIBUTES["link_local"]: setting}
+
+
+def has_kernels_link_local(interface: Interface) -> bool:
+    """Return whether the kernel has made a link-local address for an interface, or cannot make one."""
+    if interface.mtu < IPV6_MIN_MTU:
+        return True
+    return len(interface.mac) == MAC_BYTES and any(one.packed == made_of(interface.mac) for one in interface.addresses)
 
 
 def _nodes(scene: Scene, kernel: Kernel) -> list[SeenNode]:

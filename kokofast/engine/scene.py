@@ -15,8 +15,6 @@ from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.node_kinds import NODES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle, Kernel
@@ -73,13 +71,12 @@ async def scan(
     lab: str | None = None,
     topology: Topology | None = None,
     to_remove: bool = False,
-    closer: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Scene:
     """Look into every namespace that can be found: this one, named ones, those of processes and of the topology.
 
-    With lab return only what belongs to it. closer is as for observe(). With to_remove read only the marks of
-    interfaces, and our mirror filters in namespaces that stay; otherwise all that inspect shows.
+    With lab return only what belongs to it. With to_remove read only the marks of interfaces, and our mirror filters in
+    namespaces that stay; otherwise all that inspect shows, but for what takes longer.
     """
     paths = {host.HERE: "host"}
     listed = host.list_named()
@@ -109,7 +106,7 @@ async def scan(
     def see_marks(kernel: Kernel, handle: Handle) -> Namespace:
         return observe_marks(kernel, handle, lambda namespace: goes(namespace, handle.path), patience)
 
-    see = see_marks if to_remove else partial(observe, mirrors=BESIDE_OURS, patience=patience, closer=closer)
+    see = see_marks if to_remove else partial(observe, mirrors=BESIDE_OURS, patience=patience)
     known: set[tuple[int, int]] = set()
     sights = await look(kernel, list(paths), driver, see=see, progress=progress)
     for (path, title), sight in zip(paths.items(), sights, strict=True):

@@ -17,7 +17,7 @@ from kokofast.wire.message import Message, Request
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import Links, lab, taken_back_at_each_request
-from tests.runs import apply
+from tests.runs import apply, inspect
 
 
 def ports(bridge: str, ends: int, **more: object) -> Links:
@@ -224,6 +224,32 @@ async def test_only_a_file_that_has_it_asks_for_more(make_kernel: KernelFactory)
     more = [one for one in closer if one not in plain]
     assert more == [(RTM_GETADDR, ["address", "proto"]), (RTM_GETLINK, ["af_spec"])] * 2  # of both namespaces
     assert len(closer) == len(plain) + len(more)
+
+
+async def test_inspect_asks_for_more_where_the_addresses_leave_it_open(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    await apply(lab([{"endpoints": ["a:e0", "b:e0"]}, {"endpoints": ["a:e1", "b:e1"], "mtu": 1000}]), kernel=kernel)
+    for name in ("a", "b"):
+        link = kernel[name].by_name("e0")
+        assert link is not None
+        link.addresses[AF_INET6, made_of(link.mac), 64] = b"\3"
+    dump, asked = kernel.dump, list[str]()
+
+    def counted(handle: Handle, request: Request) -> list[Message]:
+        if request.only == frozenset(("af_spec",)):
+            asked.append(handle.path.rpartition("/")[2])
+        return dump(handle, request)
+
+    kernel.dump = counted  # type: ignore[method-assign]
+    assert len(await inspect("lab", kernel=kernel)) == 2
+    assert asked == []
+    quiet = kernel["b"].by_name("e0")
+    assert quiet is not None
+    quiet.addresses.flush(AF_INET6)
+    quiet.addr_gen_mode = 1
+    first, _ = await inspect("lab", kernel=kernel)
+    assert asked == ["b"]
+    assert [end.properties for end in first.ends] == [{}, {"link_local": False}]
 
 
 PLAIN: Links = [

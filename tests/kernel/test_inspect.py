@@ -106,6 +106,38 @@ def test_a_tunnel_shows_its_fields_and_a_mirror_its_source(lab: Lab) -> None:
     assert details[f"{b}:m0 -- {a}:m1"] == f"{b}:m0 mirrors e0 both"
 
 
+def test_what_ends_have_is_in_the_table_as_in_json(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    port = {"node": a, "interface": "p0", "master": "br0", "altnames": ["uplink", "port-0"], "lacp": True}
+    lab.write([
+        {"type": "bridge", "endpoint": f"{a}:br0"},
+        {"endpoints": [port, f"{b}:p0"]},
+        {"endpoints": [f"{a}:e0", f"{b}:e0"], "rate": "10mbit", "link_local": False},
+        {"endpoints": [{"node": a, "interface": "e1", "rate": "5mbit"}, f"{b}:e1"], "mtu": 1000},
+        {"endpoints": [f"{a}:e2", f"{b}:e2"]},
+    ])  # fmt: skip
+    lab.batch()
+    known = {"node", "namespace", "interface", "ifindex", "mtu", "mac", "up", "state", "addresses"}
+    more = {
+        f"{end['node']}:{end['interface']}": {name: value for name, value in end.items() if name not in known}
+        for link in lab.inspect()
+        for end in link["endpoints"]
+    }
+    assert {title: found for title, found in more.items() if found} == {
+        f"{a}:p0": {"master": "br0", "altnames": ["port-0", "uplink"], "lacp": True},
+        f"{a}:e0": {"rate": "10mbit", "link_local": False},
+        f"{b}:e0": {"rate": "10mbit", "link_local": False},
+        f"{a}:e1": {"rate": "5mbit"},
+    }
+    assert {row[2]: row[6:] for row in table(lab)[1:-1]} == {
+        f"{a}:br0": ["group_fwd_mask 65528"],
+        f"{a}:p0 -- {b}:p0": [f"{a}:p0 master br0 altnames port-0 uplink lacp on"],
+        f"{a}:e0 -- {b}:e0": ["rate 10mbit link_local off"],
+        f"{a}:e1 -- {b}:e1": [f"{a}:e1 rate 5mbit"],
+        f"{a}:e2 -- {b}:e2": [],
+    }
+
+
 def test_a_macvlan_shows_its_mode_and_a_parent_of_the_callers_namespace_bears_no_node(
     lab: Lab, kokofast: RunKokofast
 ) -> None:
