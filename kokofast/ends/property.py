@@ -98,6 +98,10 @@ class Property:
         """Yield (field, fact and cure) of reasons why the value cannot be set. The caller adds the place."""
         return iter(())
 
+    def is_fixed(self, value: Any, present: Any) -> bool:
+        """Return whether an existing end with this setting cannot get the value, for a field of a link kind."""
+        return False
+
     def restarts(self, value: Any, view: View) -> bool:
         """Whether the kernel sets an interface down and up again when the value is set."""
         return False

@@ -12,10 +12,10 @@ from kokofast.wire.message import NLM_F_APPEND, NLM_F_CREATE, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from kokofast.ends.property import View
-    from kokofast.topology.model import Address, End, Link
+    from kokofast.topology.model import Address
 
     Hosts = tuple[bytes, ...]
 
@@ -27,13 +27,9 @@ class Remotes(Property):
     nothing = ()
     is_of_kind = True
 
-    def problems(self, link: Link, end: End, value: tuple[Address, ...], view: View) -> Iterator[tuple[str, str]]:
-        """Report hosts of another family than the present ones: the kernel would refuse them."""
-        if any(len(host) != len(value[0].packed) for host in view.present("remote") or ()):
-            yield (
-                "remote",
-                "it exists with remotes of the other IP version, which batch does not change; destroy the link first",
-            )
+    def is_fixed(self, value: tuple[Address, ...], present: Hosts) -> bool:
+        """Return whether hosts of the other family are there: the kernel takes only those of the first."""
+        return any(len(host) != len(value[0].packed) for host in present)
 
     def present(self, shown: Hosts | None) -> Hosts:
         """Return the hosts."""

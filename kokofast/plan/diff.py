@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kokofast.ends import ATTRIBUTES, ENDS, present
 from kokofast.kinds import KINDS
 from kokofast.plan.operations import Change
 from kokofast.plan.ownership import BROADCAST
@@ -80,7 +81,18 @@ def fixed_differences(
     }
     # Addresses that left the file, or changed family.
     changed |= {kind.field_of(name) for name in ADDRESSES if name not in wanted and _is_given(have.get(name))}
+    lists = link.ends[0].properties
+    changed |= {
+        name
+        for name in kind.several
+        if name in lists and ENDS[name].is_fixed(lists[name], present(name, found[0].more))
+    }
     before, after = (kind.fields_of(have), kind.fields_of(wanted)) if changed else ({}, {})
+    for field in changed.intersection(kind.several):
+        if found[0].more.get(ATTRIBUTES[field]):
+            before[field] = ENDS[field].shown(present(field, found[0].more), str)
+        if field in lists:
+            after[field] = [one.text for one in lists[field]]  # type: ignore[attr-defined]
     for field in sorted(changed):
         yield (
             link.where(field),

@@ -453,8 +453,25 @@ class TestSeveralRemotes:
     async def test_remotes_of_the_other_version_of_ip(self, kernel: FakeKernel) -> None:
         await applied(kernel, tunnel("a:e0", remote=[REMOTE[6]]))
         assert at(kernel, "a").is_ipv6
-        words = "remotes of the other IP version"
-        await invalid(kernel, "$.links[0].remote", words, rows=[tunnel("a:e0", remote=[REMOTE[4]])])
+        words = "another remote", "--replace deletes it and makes it anew"
+        await invalid(kernel, "$.links[0].remote", *words, rows=[tunnel("a:e0", remote=[REMOTE[4]])])
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [(HOSTS[0], [*HOSTS[:2]]), ([*HOSTS[:2]], HOSTS[2]), ([HOSTS[0]], [REMOTE[6]]), ([REMOTE[6]], HOSTS[0])],
+    )
+    async def test_replaced_are_those_that_batch_does_not_change(
+        self, kernel: FakeKernel, before: object, after: object
+    ) -> None:
+        await applied(kernel, tunnel("a:e0", remote=before))
+        topology = lab([tunnel("a:e0", remote=after)])
+        planned = await apply(topology, kernel=kernel, replace=True, dry_run=True)
+        assert [one["changes"] for step in planned.planned for one in step.as_dicts()] == [
+            [{"field": "remote", "before": before, "after": after}]
+        ]
+        assert (await apply(topology, kernel=kernel, replace=True)).links["replaced"] == 1
+        assert self.hosts(kernel) == (after if isinstance(after, list) else [after])
+        assert (await apply(topology, kernel=kernel, replace=True)).status == "unchanged"
 
     @pytest.mark.parametrize("fault", [errno.ENOSPC, True])
     async def test_each_failure_is_taken_back(self, make_kernel: KernelFactory, fault: int | bool) -> None:
