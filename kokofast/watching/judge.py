@@ -147,16 +147,18 @@ class Judge:
                     if (node, ifname) in self._wanted and self._wanted[node, ifname][0].properties:
                         verdicts[node, ifname, "port"] = [Change(node, ifname, "left its bridge")]
             return
-        if type == link.RTM_DELLINK:
-            self._names[nsid].pop(index, None)
-        else:
+        before = self._names[nsid].pop(index, ifname)
+        if type != link.RTM_DELLINK:
             self._names[nsid][index] = ifname
         alias = attributes.get("ifalias", "")
         for node in nodes:
             key = node, ifname
+            if before != ifname and (node, before) in self._wanted:  # it may have lost its alias since
+                what = DELETED if type == link.RTM_DELLINK else f"renamed to {ifname}"
+                verdicts[node, before] = [Change(node, before, what)]
             if key in self._wanted:
-                what = DELETED if type == link.RTM_DELLINK else self._difference(key, message.header, attributes)
-                verdicts[key] = [Change(*key, what)] if what else []
+                differs = DELETED if type == link.RTM_DELLINK else self._difference(key, message.header, attributes)
+                verdicts[key] = [Change(*key, differs)] if differs else []
             elif type == link.RTM_NEWLINK and alias in self._by_alias:
                 renamed = [place for place in self._by_alias[alias] if place[0] == node]
                 verdicts[node, "alias", alias] = [Change(*place, f"renamed to {ifname}") for place in renamed]

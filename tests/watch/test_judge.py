@@ -90,9 +90,11 @@ def changes(topology: Topology, datagrams: Sequence[tuple[int | None, bytes]]) -
         (shown(mtu=1300), "another mtu"),
         (shown(ifalias="mine"), "another alias"),
         (shown(ifname="foo"), "renamed to foo"),
-        (shown(ifname="foo", ifalias="mine"), None),
+        (shown(ifname="foo", ifalias="mine"), "renamed to foo"),
+        (shown(ifname="foo", ifalias="mine", index=INDEX + 7), None),
         (shown(type=RTM_DELLINK), "deleted"),
-        (shown(ifname="eth0", type=RTM_DELLINK), None),
+        (shown(ifname="eth0", type=RTM_DELLINK), "deleted"),  # it was renamed before
+        (shown(ifname="eth0", type=RTM_DELLINK, index=INDEX + 7), None),
         (shown(family=AF_BRIDGE, type=RTM_DELLINK), None),
         (address(RTM_DELADDR), "address removed"),
         (address(RTM_NEWADDR), None),
