@@ -203,6 +203,27 @@ def test_what_is_kept_of_the_changes_before_is_bounded(monkeypatch: pytest.Monke
     assert 0 < len(live._parsed) <= 5
 
 
+def test_a_change_knows_which_fields_it_sets() -> None:
+    live = LiveTopology(topology())
+    first = live.whole()
+
+    def fields(changes: dict[str, Any]) -> set[str] | None:
+        return live.change(changes, at).fields
+
+    rate: list[object] = [{"select": "a:*", "rate": "3mbit"}, {"endpoint": "b:e1", "loss": None}]
+    assert fields({"set": rate}) == {"impairments"}
+    assert fields({"set": [*rate, {"select": "*", "mtu": 1400, "up": False}]}) == {"impairments", "mtu", "up"}
+    assert live.difference(first, "t").fields == {"impairments", "mtu", "up"}
+    assert live.difference(first, "t").fields == set()
+    assert fields({"set": rate, "remove": [["a:e1", "c:e1"]]}) is None
+    assert live.difference(first, "t").fields is None  # the link comes back
+    both = live.change({"set": rate}, at)
+    both.follow(live.change({"set": [{"endpoint": "c:e0", "addresses": ["10.9.0.1/24"]}]}, at))
+    assert both.fields == {"impairments", "addresses"}
+    assert both.only_sets(frozenset({"impairments", "addresses"}))
+    assert not both.only_sets(frozenset({"impairments"}))
+
+
 def test_an_added_link_has_the_defaults_of_the_file() -> None:
     live = LiveTopology(topology(defaults={"mtu": 9000, "rate": "3mbit", "subnet": "10.0.0.0/8", "create": True}))
     live.change({"add": [["a:x", "new:x"]]}, at)
