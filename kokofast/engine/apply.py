@@ -223,7 +223,7 @@ class Run:
     ) -> Collection[tuple[int, int]]:
         """Return the interfaces in the namespaces of the file that are deleted last, where the plan asks."""
         going = superseded.places() if superseded is not None else set()
-        if self.prune and not survey.problems and sets_nodes(topology):
+        if self.prune and not survey.problems and (self.replace or sets_nodes(topology)):
             found = ends_left_over(topology, survey.places, survey.observed, self.kernel.boot_id())
             going |= {(number, interface.ifindex) for number, interface in found}
         return going

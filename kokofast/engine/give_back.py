@@ -61,7 +61,7 @@ class _GivingBack:
         for _, level in groupby(lost, lambda old: old.depth):
             self._make(list(level))
         namespaces = {ns for old in chosen for ns, _ in old.ends if ns in now}
-        self._give_ports_back(lost)
+        self._give_ports_back(lost, now)
         self._give_mirrors_back(chosen)
         for ns in sorted(namespaces):
             self._give_node_back(ns)
@@ -168,13 +168,15 @@ class _GivingBack:
     def _mtu_of_ports(self, ns: int, item: Interface) -> int:
         return min((port.mtu for port in self.found.ports_of(ns, item)), default=1500)
 
-    def _give_ports_back(self, lost: Sequence[OldLink]) -> None:
+    def _give_ports_back(self, lost: Sequence[OldLink], now: Mapping[int, Namespace]) -> None:
         for old in lost:
             for ns, item in old.ends:
+                there = {one.ifindex: one for one in now[ns].interfaces.values()}
                 for port in self.found.ports_of(ns, item):
-                    if not self.found.is_replaced(ns, port.ifname):
+                    # It may have given its name away, and not have it again.
+                    if port.ifindex in there and not self.found.is_replaced(ns, port.ifname):
                         settings = [one for one in self._settings(ns, port) if ATTRIBUTES[one.name] in OF_PORTS]
-                        self._configure(ns, port, Change(properties=tuple(settings)))
+                        self._configure(ns, there[port.ifindex], Change(properties=tuple(settings)))
 
     def _give_mirrors_back(self, chosen: Sequence[OldLink]) -> None:
         wanted = {(ns, item.ifname) for old in chosen for ns, item in old.ends}

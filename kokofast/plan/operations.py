@@ -302,11 +302,12 @@ class SetAside(NamespaceOperation):
     of its link, which has left the topology.
     """
 
-    __slots__ = ("altnames", "group", "ifindex", "ifname", "other_name", "place", "title")
+    __slots__ = ("altnames", "group", "ifindex", "ifname", "interface", "other_name", "place", "title")
     verb = "set aside"
 
     def __init__(self, ns: int, interface: Interface, title: str, place: str) -> None:
         self.ns = ns
+        self.interface = interface
         self.ifindex = interface.ifindex
         self.ifname = interface.ifname
         self.altnames = interface.altnames

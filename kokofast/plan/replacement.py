@@ -41,17 +41,19 @@ class OldLink:
     Attributes:
         ends: Its interfaces with their namespaces.
         parent: Its parent interface, None for a kind without.
-        link: The number of a link in the file that comes in its place.
+        link: The number of a link in the file that comes in its place, or in that of what is below it.
         depth: How many replaced links are below it.
+        is_leaving: Whether it has left the file, and is only on a replaced link.
     """
 
-    __slots__ = ("depth", "ends", "link", "parent")
+    __slots__ = ("depth", "ends", "is_leaving", "link", "parent")
 
     def __init__(self, ends: tuple[tuple[int, Interface], ...], parent: IfRef | None, link: int) -> None:
         self.ends = ends
         self.parent = parent
         self.link = link
         self.depth = 0
+        self.is_leaving = False
 
 
 class Replacement:
@@ -77,6 +79,7 @@ class Replacement:
         self.without_link_local: set[tuple[int, int]] = set()
         self.titles: dict[int, str] = {number: name for name, number in reversed([*situation.places.items()])}
         self._has_nsid = has_nsid
+        self._asides = {(aside.ns, aside.ifindex): aside for aside in situation.leaving}
         self._by_place: dict[Place, OldLink] = {}
         self._gone: dict[int, dict[int, str]] = {}  # by namespace the numbers and names of what is deleted
         self._groups: dict[int, set[int]] = {}  # links of the file that stay, or are taken back, together
@@ -120,11 +123,13 @@ class Replacement:
         return wanted, {interface.ifindex for old in self.old for _, interface in old.ends}
 
     def _add(self, place: Place, number: int) -> None:
+        namespace = self.situation.observed[place[0]]
+        interface = namespace.interfaces.get(place[1]) if namespace is not None else None
+        if interface is not None and interface.ifindex in self._gone.get(place[0], ()):
+            place = place[0], self._gone[place[0]][interface.ifindex]
         if place in self._by_place:
             self._join(self._by_place[place].link, number)
             return
-        namespace = self.situation.observed[place[0]]
-        interface = namespace.interfaces.get(place[1]) if namespace is not None else None
         if interface is None:
             return
         ends: tuple[tuple[int, Interface], ...] = ((place[0], interface),)
@@ -133,7 +138,11 @@ class Replacement:
             ends = (*ends, *self._peer_of(*ends[0]))
         else:
             parent = self._parent_of(*ends[0])
+        is_leaving = all((ns, item.ifindex) in self.situation.going for ns, item in ends)
+        # What is deleted first need not give its name away.
+        ends = tuple((ns, self._before(ns, item)) for ns, item in ends)
         old = OldLink(ends, parent, number)
+        old.is_leaving = is_leaving
         self.old.append(old)
         for ns, item in ends:
             self._by_place[ns, item.ifname] = old
@@ -141,8 +150,14 @@ class Replacement:
             self._join(number, self._in_file.get((ns, item.ifname), number))
         for ns, item in ends:
             for there, child in self.children_of(ns, item):
-                if (there, child.ifname) in self._in_file and self._is_ours(there, child):
+                is_known = (there, child.ifname) in self._in_file or (there, child.ifindex) in self.situation.going
+                if is_known and self._is_ours(there, child):
                     self._add((there, child.ifname), number)
+
+    def _before(self, ns: int, interface: Interface) -> Interface:
+        """Return the interface as it is, though the situation may have it by another name."""
+        aside = self._asides.get((ns, interface.ifindex))
+        return interface if aside is None else aside.interface
 
     def _join(self, one: int, other: int) -> None:
         """Put two links of the file into one group."""
@@ -200,8 +215,8 @@ class Replacement:
         return namespace is not None and lab_of(interface, namespace, self.situation.boot, lab) == lab
 
     def places(self) -> set[Place]:
-        """Return (namespace, interface) of all that is deleted."""
-        return set(self._by_place)
+        """Return (namespace, interface) of all that is deleted, apart from links that have left the file."""
+        return {place for place, old in self._by_place.items() if not old.is_leaving}
 
     def is_replaced(self, ns: int, ifname: str) -> bool:
         """Whether the interface is deleted."""
@@ -225,6 +240,11 @@ class Replacement:
     def finish(self) -> None:
         """Sort the links, and report what prevents their replacement."""
         for old in self.old:
+            parent = self.situation.find(old.parent) if old.parent is not None else None
+            if old.parent is not None and parent is not None:  # one that is replaced keeps its name
+                name = self._gone.get(old.parent.ns, {}).get(parent.ifindex, parent.ifname)
+                old.parent = IfRef(old.parent.ns, name)
+        for old in self.old:
             old.depth = self._depth_of(old)
         self.old.sort(key=lambda old: old.depth)
         cookies = self._known_cookies()
@@ -242,15 +262,17 @@ class Replacement:
 
     def _report_dependents(self, old: OldLink, ns: int, interface: Interface) -> None:
         for there, child in self.children_of(ns, interface):
-            if (there, child.ifname) not in self._by_place:
+            if child.ifindex not in self._gone.get(there, ()):
                 title = self.title(there, child.ifname)
                 if self._is_ours(there, child):
-                    fact, cure = f"{title} of a link that has left the file is on it", "run batch --prune first"
+                    fact, cure = f"{title} of a link that has left the file is on it", "give --prune, too"
                 else:
                     fact, cure = f"{title}, which is not of this lab, is on it", "delete that first"
                 self.report(old, ns, interface, fact, cure)
         for port in self.ports_of(ns, interface):
-            if (ns, port.ifname) in self._by_place or self._property(ns, port.ifname, "master") == interface.ifname:
+            if port.ifindex in self._gone.get(ns, ()) or (ns, port.ifindex) in self.situation.going:
+                continue
+            if self._property(ns, port.ifname, "master") == interface.ifname:
                 continue
             title = self.title(ns, port.ifname)
             cure = f"take it out first (ip link set {port.ifname} nomaster)"
@@ -325,7 +347,8 @@ class Replacement:
             ns: [pair for pair in pairs if id(pair[1]) not in gone and lower_of(pair[1]) not in self._gone.get(ns, ())]
             for ns, pairs in before.elsewhere.items()
         }
-        after.leaving, after.going = before.leaving, before.going
+        after.leaving = [one for one in before.leaving if one.ifindex not in self._gone.get(one.ns, ())]
+        after.going = before.going
         after.routers = {ns: self.router_without(ns, router) for ns, router in before.routers.items()}
         return after
 

@@ -237,7 +237,7 @@ async def test_an_end_outside_of_the_file_is_found(make_kernel: KernelFactory, h
         (error,) = result.errors
         assert error.source == "$.links[0].endpoints[0]"
         assert error.message == (
-            "b:e0 is not replaced: b:m0 of a link that has left the file is on it; run batch --prune first"
+            "b:e0 is not replaced: b:m0 of a link that has left the file is on it; give --prune, too"
         )
         assert kernel.state() == before
         return
@@ -323,6 +323,57 @@ async def test_together_with_prune(make_kernel: KernelFactory) -> None:
     assert {name: kernel.links_of(name) for name in "abc"} == {
         "a": ["e0"], "b": ["m0", "t0"], "c": ["e0", "narrow"]
     }  # fmt: skip
+
+
+def segment(*ends: str, stp: bool) -> Row:
+    return {"type": "bridge", "endpoints": list(ends), "stp": stp}
+
+
+# What is there, what is asked for, how many links are replaced, and how many leave the file.
+LEAVING: dict[str, tuple[Links, Links, int, int]] = {
+    "port": ([segment("a:e0", "b:e0", "c:e0", stp=False)], [segment("a:e0", "b:e0", stp=True)], 1, 1),
+    "port that gives its name away": (
+        [segment("a:e0", "b:e0", "c:e0", stp=False)],
+        [segment("b:e0", "c:e0", stp=True)],
+        1,
+        3,
+    ),
+    "child": ([AB, UPPER], [AB | {"queues": 2}], 1, 1),
+    "child that gives its name away": (
+        [AB, UPPER],
+        [AB | {"queues": 2}, {"endpoints": ["b:m0:10.2.0.1/24", "c:m0"]}],
+        2,
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEAVING)
+@pytest.mark.parametrize("keep_going", [False, True])
+async def test_what_leaves_the_file_does_not_prevent_a_replacement(
+    make_kernel: KernelFactory, name: str, keep_going: bool
+) -> None:
+    """It is on what is replaced, or a port of it, and goes with --prune; after a failure it is as it was."""
+    have, wanted, replaced, removed = LEAVING[name]
+    options: dict[str, Any] = {"replace": True, "prune": True}
+    statuses = set()
+    for number in range(1, 100):
+        kernel = await made(make_kernel("a", "b", "c"), have)
+        before = kernel.state()
+        kernel.refuse[number] = errno.EPERM
+        result = await apply(lab(wanted), kernel=kernel, keep_going=keep_going, **options)
+        statuses.add(result.status)
+        assert result.left == []
+        if result.status == "rolled_back":
+            assert kernel.state() == before, number
+        links = [link for node in "abc" for link in kernel[node].links.values()]
+        assert not any(link.group & APART or link.name.startswith("gone") for link in links), number
+        if kernel.refuse:  # there are not as many requests
+            assert (result.status, result.links["replaced"], result.links["removed"]) == ("applied", replaced, removed)
+            break
+        assert (await apply(lab(wanted), kernel=kernel, **options)).status in ("applied", "unchanged"), number
+        assert (await apply(lab(wanted), kernel=kernel, **options)).status == "unchanged", number
+    assert statuses >= {"applied", "partial" if keep_going else "rolled_back"}
 
 
 async def test_what_a_killed_run_left_is_replaced_or_destroyed(make_kernel: KernelFactory) -> None:
