@@ -38,7 +38,6 @@ class TrioSenses:
         self._file = file
         self._files: set[tuple[str, str]] = set()  # (directory, name) of the file, and of what it links to
         self._news = News()
-        self._news.file = file is not None  # it may have changed between its first reading and follow()
         self._wake = trio.Event()
         self._inotify = Inotify()
         self._ends = ProcessEnds()

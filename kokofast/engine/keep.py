@@ -80,6 +80,7 @@ async def keep_lab(
                     prune=prune,
                     runtime_timeout=runtime_timeout,
                 )
+                watch.reload()  # an edit since the first reading was not heard of
                 try:
                     await watch.run(once=once)
                 except DestroyedError:

@@ -188,7 +188,7 @@ class Watch:
                 self._say("daemon_lost", daemon=title, message=refusal)
             else:
                 self._say("daemon_back", daemon=title)
-        if news.file and self._reload():
+        if news.file and self.reload():
             return None
         if news.kept.is_lost:
             self._say("overrun")
@@ -223,7 +223,7 @@ class Watch:
             message = f"{why.format(self._topology.nodes[name].target)}: the node is gone until the file is read again"
             self._say("waiting", node=name, message=message)
 
-    def _reload(self) -> bool:
+    def reload(self) -> bool:
         """Read the file again; return whether it has changed."""
         try:
             topology = self._load()

@@ -155,20 +155,10 @@ async def file_is_news(senses: TrioSenses) -> bool:
     return senses.take().file
 
 
-async def test_the_file_may_have_changed_before_it_is_followed(tmp_path: Path) -> None:
-    async with perceiving(tmp_path / "lab.csv") as senses:
-        senses.follow(topology_of({}))
-        assert senses.take().file
-    async with perceiving() as senses:
-        senses.follow(topology_of({}))
-        assert not senses.take().file
-
-
 async def test_the_file_is_news_when_it_is_written_to_its_end(tmp_path: Path) -> None:
     file = tmp_path / "lab.csv"
     async with perceiving(file) as senses:
         senses.follow(topology_of({}))
-        senses.take()
         with file.open("x") as writing:
             writing.write("a_node,b_node\n")
             writing.flush()
@@ -191,7 +181,6 @@ async def test_the_file_that_a_link_leads_to(tmp_path: Path) -> None:
     file.symlink_to("data/lab.json")
     async with perceiving(file) as senses:
         senses.follow(topology_of({}))
-        senses.take()
         (tmp_path / "v1" / "lab.json").write_text("2")
         assert await file_is_news(senses)
         (tmp_path / "new").symlink_to("v2")
@@ -227,7 +216,6 @@ async def test_a_directory_that_another_one_replaces(
 async def test_lost_events_may_be_those_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with perceiving(tmp_path / "lab.json") as senses:
         senses.follow(topology_of({}))
-        senses.take()
         receive = senses._inotify.receive
         monkeypatch.setattr(senses._inotify, "receive", lambda: ({}, bool(receive())))
         (tmp_path / "x").touch()

@@ -112,6 +112,23 @@ def test_the_file_is_edited(lab: Lab, pair: tuple[str, str]) -> None:
         assert "1 link of the lab is not in the file any more" in watch.until("note")["message"]
 
 
+def test_an_edit_while_it_starts_is_not_missed(lab: Lab, pair: tuple[str, str]) -> None:
+    a, b = pair
+    edited = json.dumps({"name": lab.name, "links": [{"endpoints": [f"{a}:e0", f"{b}:e0"], "mtu": 1400}]})
+    setup = f"""
+from pathlib import Path
+from kokofast.engine import keep
+made = keep.Listener
+def edit(*arguments):
+    Path({str(lab.file)!r}).write_text({edited!r})
+    return made(*arguments)
+keep.Listener = edit
+"""
+    with watching(lab.file, setup=setup) as watch:
+        assert watch.until("reloaded")["links"] == 1
+        assert links(a)["e0"]["mtu"] == 1400
+
+
 def test_what_left_the_file_is_pruned(lab: Lab, pair: tuple[str, str]) -> None:
     a, b = pair
     with watching(lab.file, "--prune"):
