@@ -124,5 +124,5 @@ def obstacles(applied: Applied) -> dict[int, tuple[str, str]]:
         carrier = namespaces[parent.ns].interfaces.get(parent.ifname)
         told = obstacle(link, carrier, children[parent.ns]) if carrier is not None else None
         if told is not None:
-            found[number] = told
+            found[number] = told[:2]
     return found

@@ -241,7 +241,9 @@ class _LinkPlanner:
 
                 reason = obstacle(link, carrier, self.prospect.children(parent.ns))
                 if reason is not None:
-                    self._problem(link.where(reason[0]), reason[1])
+                    field, words, other = reason
+                    self._problem(link.where(field), words)
+                    self._add_leaving(number, link, link.where(field), other)
             self._create(number, link, references, parent, alias)
         elif self._is_this_link(number, link, references, present, parent, alias):
             self._update(number, link, references, present, parent, alias)
@@ -452,6 +454,14 @@ class _LinkPlanner:
             ]
             self._conflict(number, link, references, fixed[0][0], changes)
         return not fixed
+
+    def _add_leaving(self, number: int, link: Link, place: str, other: Interface | None) -> None:
+        """Add a conflict with an interface that prevents a new link, if it leaves: with --replace it goes first."""
+        for ns, observed in enumerate(self.situation.observed):
+            found = observed.interfaces.get(other.ifname) if observed is not None and other is not None else None
+            if found is other and found is not None and (ns, found.ifindex) in self.situation.going:
+                change = "link", found.alias.removeprefix(f"{ALIAS_PREFIX}{self.lab}:"), link.title()
+                self.plan.conflicts.append(Conflict(number, [(ns, found.ifname)], place, [change]))
 
     def _conflict(
         self, number: int, link: Link, references: Sequence[IfRef], place: str, changes: Sequence[FieldChange]

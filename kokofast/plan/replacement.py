@@ -81,6 +81,7 @@ class Replacement:
         self._has_nsid = has_nsid
         self._asides = {(aside.ns, aside.ifindex): aside for aside in situation.leaving}
         self._by_place: dict[Place, OldLink] = {}
+        self._seen: set[int] = set()  # the ids of what is deleted, as the situation has it
         self._gone: dict[int, dict[int, str]] = {}  # by namespace the numbers and names of what is deleted
         self._groups: dict[int, set[int]] = {}  # links of the file that stay, or are taken back, together
         self._wheres: dict[int, str] = {}
@@ -139,6 +140,7 @@ class Replacement:
         else:
             parent = self._parent_of(*ends[0])
         is_leaving = all((ns, item.ifindex) in self.situation.going for ns, item in ends)
+        self._seen.update(id(item) for _, item in ends)
         # What is deleted first need not give its name away.
         ends = tuple((ns, self._before(ns, item)) for ns, item in ends)
         old = OldLink(ends, parent, number)
@@ -293,7 +295,7 @@ class Replacement:
     def _report_mirrors(self, old: OldLink, ns: int, interface: Interface, cookies: set[bytes]) -> None:
         namespace = self.situation.observed[ns]
         for mirror in namespace.mirrors if namespace is not None else ():
-            if mirror.cookie[:-1] in cookies:
+            if mirror.cookie[:-1] in cookies or self._goes(ns, mirror.target):
                 continue
             if mirror.ifname == interface.ifname:
                 fact = "a filter that is not of a link in this file copies its traffic"
@@ -301,6 +303,10 @@ class Replacement:
             elif mirror.target == interface.ifindex:
                 fact = f"a filter of {mirror.ifname} that is not of a link in this file copies traffic to it"
                 self.report(old, ns, interface, fact, "remove that first (tc filter)")
+
+    def _goes(self, ns: int, index: int) -> bool:
+        """Whether an interface leaves the file, and keeps its name until then."""
+        return (ns, index) in self.situation.going and (ns, index) not in self._asides
 
     def _depth_of(self, old: OldLink) -> int:
         depth = 0
@@ -342,9 +348,12 @@ class Replacement:
         before = self.situation
         observed = [self._namespace_without(ns, item) for ns, item in enumerate(before.observed)]
         after = Situation(before.places, observed, before.boot, before.nsids)
-        gone = {id(item) for old in self.old for _, item in old.ends}
         after.elsewhere = {
-            ns: [pair for pair in pairs if id(pair[1]) not in gone and lower_of(pair[1]) not in self._gone.get(ns, ())]
+            ns: [
+                pair
+                for pair in pairs
+                if id(pair[1]) not in self._seen and lower_of(pair[1]) not in self._gone.get(ns, ())
+            ]
             for ns, pairs in before.elsewhere.items()
         }
         after.leaving = [one for one in before.leaving if one.ifindex not in self._gone.get(one.ns, ())]

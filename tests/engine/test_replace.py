@@ -339,6 +339,20 @@ LEAVING: dict[str, tuple[Links, Links, int, int]] = {
         3,
     ),
     "child": ([AB, UPPER], [AB | {"queues": 2}], 1, 1),
+    "mirror": ([AB, TAP], [AB | {"queues": 2}], 1, 1),
+    "vni": (
+        [AB, TUNNEL],
+        [AB, TUNNEL | {"endpoint": "a:t0", "remote": "192.0.2.8"}, {"endpoints": ["b:x", "c:x"]}],
+        1,
+        1,
+    ),
+    "id of one that gives its name away": (
+        [AB, TAGGED],
+        [AB, TAGGED | {"endpoint": "a:v0"}, {"endpoints": ["b:v0", "c:v0"]}],
+        2,
+        1,
+    ),
+    "mode": ([AB, UPPER], [AB, UPPER | {"endpoint": "a:m0", "mode": "passthru"}, {"endpoints": ["b:x", "c:x"]}], 1, 1),
     "child that gives its name away": (
         [AB, UPPER],
         [AB | {"queues": 2}, {"endpoints": ["b:m0:10.2.0.1/24", "c:m0"]}],
