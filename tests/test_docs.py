@@ -257,6 +257,32 @@ def test_the_quiet_links_shown_have_no_link_local_address(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_plans_shown(tmp_path: Path) -> None:
+    """The lines of --replace, and the step of a plan as JSON."""
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```text\n(.*?)```", text.partition("### Replacing links")[2], re.DOTALL)[0]
+    (step,) = re.findall(r'```json\n(\{"action": "update".*?)```', text, re.DOTALL)
+    tunnel = {"type": "vxlan", "endpoint": "r3:vx0", "parent": "r3:up", "remote": "192.0.2.9", "vni": 100}
+    up, above = ["r3:up", "r4:up"], {"type": "macvlan", "endpoint": "r2:m0", "parent": "r3:vx0"}
+    before = {"name": "x", "defaults": {"create": True}, "links": [up, tunnel, ["r1:eth1", "r3:eth1"], above]}
+    after = {**before, "links": [up, {**tunnel, "vni": 101}, ["r1:eth1", "r2:eth1"], above]}
+    ends = [{"node": "a", "interface": "e0", "mtu": 9000}, "b:e0"]
+    for name, document in (
+        ("before", before),
+        ("after", after),
+        ("old", {"name": "y", "defaults": {"create": True}, "links": [["a:e0", "b:e0"]]}),
+        ("new", {"name": "y", "links": [{"endpoints": ends}]}),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
+    made = "kokofast batch before.json --quiet; kokofast batch old.json --quiet"
+    plans = "kokofast batch after.json --replace --dry-run; kokofast batch new.json --dry-run --format json"
+    done = private(f"{made}\n{plans}\nkokofast destroy --all --quiet", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(shown)
+    assert json.loads(done.stdout[done.stdout.index("\n{") :])["plan"] == [json.loads(step)]
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_ends_shown_leave_to_others_what_is_said(tmp_path: Path) -> None:
     text = example_below("Offload", tmp_path / "exact.yaml")
     (tmp_path / "features.py").write_text(FEATURES_AT_WORK, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
+from kokofast.ends import ENDS
 from kokofast.engine.result_types import Status
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ def _counts(*names: str) -> dict[str, Any]:
 
 
 ERROR = _object({"source": SOURCE, "message": TEXT, "errno": {"type": ["integer", "null"]}}, {"position": TEXT})
-ENDPOINT = _object({"node": TEXT, "interface": TEXT, "addresses": TEXTS})
+# With what the file gives the end beside addresses.
+ENDPOINT = _object(
+    {"node": TEXT, "interface": TEXT, "addresses": TEXTS},
+    {field.name: ANY for found in ENDS.values() if not found.is_of_kind for field in found.all_fields()},
+)
 CREATED = {"const": "create"}
 STEPS = {
     "namespace": _object({"action": {"enum": ["create", "delete"]}, "kind": {"const": "namespace"}, "name": TEXT}),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from kokofast.ends import ENDS
+from kokofast.topology.units import as_in_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +93,16 @@ class Step:
 
 
 def _as_dict(end: End) -> dict[str, object]:
-    return {"node": end.node, "interface": end.ifname, "addresses": [address.text for address in end.addresses]}
+    found: dict[str, object] = {"node": end.node, "interface": end.ifname}
+    found["addresses"] = [address.text for address in end.addresses]
+    for name, value in end.properties.items():
+        prop = ENDS[name]
+        values: Any = value if prop.fields else {prop.field.name: value}
+        for field in () if prop.is_of_kind else prop.all_fields():
+            if field.name in values:
+                given = as_in_file(field, values[field.name])
+                found[field.name] = list(given) if isinstance(given, tuple) else given
+    return found
 
 
 def _short(end: End) -> str:
