@@ -24,21 +24,18 @@ from kokofast.topology.names import Names
 from kokofast.topology.nodes import Identity, Nodes, identity
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.routes import check_routes
-from kokofast.topology.rules import (
+from kokofast.topology.rules import INVALID, Rule, one, parse_addresses
+from kokofast.topology.segments import expand as expand_segments
+from kokofast.topology.shapes import (
     DEFAULT_KIND,
-    INVALID,
     NODE_KINDS,
     PROPERTY_KEYS,
     ROUTING,
     SUBNET_RULES,
-    Rule,
     Shape,
     default_rules,
-    one,
-    parse_addresses,
     shape,
 )
-from kokofast.topology.segments import expand as expand_segments
 from kokofast.topology.stacks import find_loops, may_have_loops
 from kokofast.topology.subnets import Subnet, give_addresses
 from kokofast.topology.values import NODE_NAME_BYTES, check_ifname, quote

@@ -5,7 +5,7 @@ Check every key by its rule, report every failure, and return the valid part, or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -15,9 +15,8 @@ from kokofast.kinds.fields import Field
 from kokofast.topology.document import describe
 from kokofast.topology.locations import join
 from kokofast.topology.problems import step, unknown
-from kokofast.topology.rules import SUBNET_RULES, Rule, Shape
-
-Report = Callable[[str, str], None]  # path, message
+from kokofast.topology.rules import Report, Rule
+from kokofast.topology.shapes import SUBNET_RULES, Shape
 
 
 def repair(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from kokofast.topology.locations import Places, TreePlaces, below
 from kokofast.topology.order import in_tree_order
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
-from kokofast.topology.rules import FILE_KEYS, SCHEMA_KEY
+from kokofast.topology.shapes import FILE_KEYS, SCHEMA_KEY
 from kokofast.topology.values import quote
 
 # The format is 6 deep. Without a limit a file of a million "[" would become as many nested lists.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import msgspec
@@ -10,17 +12,15 @@ from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.topology import segments
 from kokofast.topology.routes import SHORTEST_PATH
-from kokofast.topology.rules import (
+from kokofast.topology.rules import Rule, make_rule
+from kokofast.topology.shapes import (
     DEFAULT_KIND,
     NODE_KINDS,
     SCHEMA_KEY,
     NodeRecord,
     RoutingRecord,
-    Rule,
     default_rules,
-    make_rule,
     shape,
-    union,
 )
 from kokofast.topology.values import LAB_NAME_BYTES
 
@@ -34,7 +34,7 @@ def schema() -> dict[str, Any]:
     """
     records = [shape(kind).link_record for kind in KINDS.values()]
     defaults = {
-        key: union([rule.annotation for rule in _distinct(rules)]) if key != "type" else rules[0].annotation
+        key: reduce(or_, (rule.annotation for rule in _distinct(rules))) if key != "type" else rules[0].annotation
         for key, rules in default_rules().items()
     }
     Defaults = msgspec.defstruct(

@@ -20,7 +20,8 @@ from kokofast.topology.model import CALLER, End, Link, Node, Topology
 from kokofast.topology.nodes import identity
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.routes import check_routes
-from kokofast.topology.rules import INVALID, PROPERTY_KEYS, Rule, shape
+from kokofast.topology.rules import INVALID, Rule
+from kokofast.topology.shapes import PROPERTY_KEYS, shape
 from kokofast.topology.values import NODE_NAME_BYTES, quote
 
 if TYPE_CHECKING:

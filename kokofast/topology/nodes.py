@@ -14,7 +14,8 @@ from kokofast.topology.document import Document, describe
 from kokofast.topology.model import Node
 from kokofast.topology.node_kinds import CONTAINER_KINDS, NODES
 from kokofast.topology.problems import Problem
-from kokofast.topology.rules import INVALID, NODE_KINDS, NODE_RULES, NodeRecord
+from kokofast.topology.rules import INVALID
+from kokofast.topology.shapes import NODE_KINDS, NODE_RULES, NodeRecord
 from kokofast.topology.sysctls import DISABLE_IPV6, name_of
 from kokofast.topology.values import check_netns_name, check_node_name
 

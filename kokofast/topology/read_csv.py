@@ -13,7 +13,7 @@ from kokofast.topology.document import LINKS_MAX, NUMBER_DIGITS, Document, Inval
 from kokofast.topology.locations import ColumnPlaces
 from kokofast.topology.order import BEFORE_ALL, in_line_order
 from kokofast.topology.problems import Problem, TopologyError, unknown
-from kokofast.topology.rules import DEFAULT_KIND, NODE_KINDS
+from kokofast.topology.shapes import DEFAULT_KIND, NODE_KINDS
 from kokofast.topology.values import quote
 
 END_COLUMNS = ("a_node", "a_if", "a_ip", "b_node", "b_if", "b_ip")

@@ -1,37 +1,29 @@
-"""The fields of a topology file, each declared once for all formats and the JSON Schema.
+"""The types of fields: how a value of a topology file is checked and parsed, for all formats and the JSON Schema.
 
 A Field has name, type and limits. TYPES maps a type to the annotation that msgspec checks in C, and words for its
-failure. What msgspec cannot check (is this text an address?) is a function of values.py.
+failure. What msgspec cannot check (is this text an address?) is a function of values.py. shapes.py says which fields
+there are.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache, partial, reduce
+from functools import cache, partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from kokofast.ends import ENDS
-from kokofast.ends import fields as property_fields
 from kokofast.ends.offload import OFFLOADS
-from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
-from kokofast.kinds.kind import Kind
 from kokofast.topology import units, values
 from kokofast.topology.model import AF_INET, AF_INET6, Address, Mirror, Route
-from kokofast.topology.node_kinds import NODES
-from kokofast.topology.routes import SHORTEST_PATH, make_route, parse_gateway, parse_goal
+from kokofast.topology.routes import make_route, parse_gateway, parse_goal
 from kokofast.topology.subnets import parse_subnet
 from kokofast.topology.sysctls import parse_sysctls
 
-DEFAULT_KIND = "veth"
-COST_MAX = 65535  # of OSPF as well
-
-Complain = Callable[[str, str], None]  # path below the value, message
-Parse = Callable[[Any, Complain], object]
+Report = Callable[[str, str], None]  # path below the value, message
+Parse = Callable[[Any, Report], object]
 
 
 class Invalid:
@@ -67,20 +59,20 @@ class Rule:
 def one(check: Callable[[str], object]) -> Parse:
     """Return a parser of a text, made of a function that raises ValueError."""
 
-    def parse(value: str, complain: Complain) -> object:
+    def parse(value: str, report: Report) -> object:
         try:
             return check(value)
         except ValueError as error:
-            complain("", str(error))
+            report("", str(error))
             return INVALID
 
     return parse
 
 
-def parse_addresses(texts: list[str], complain: Complain) -> tuple[Address, ...] | Invalid:
+def parse_addresses(texts: list[str], report: Report) -> tuple[Address, ...] | Invalid:
     """Parse the addresses of one end, and report every invalid one."""
     found: dict[object, Address] = {}
-    complaints = 0
+    is_valid = True
     for index, text in enumerate(texts):
         try:
             address = values.parse_address(text)
@@ -90,32 +82,32 @@ def parse_addresses(texts: list[str], complain: Complain) -> tuple[Address, ...]
                 raise ValueError(f"the address {values.quote(text)} is given twice")
             found[key] = address
         except ValueError as error:
-            complain(f"[{index}]", str(error))
-            complaints += 1
-    return INVALID if complaints else tuple(found.values())
+            report(f"[{index}]", str(error))
+            is_valid = False
+    return tuple(found.values()) if is_valid else INVALID
 
 
-def _parse_queues(value: int | str, complain: Complain) -> int | None:
+def _parse_queues(value: int | str, report: Report) -> int | None:
     return None if isinstance(value, str) else value
 
 
-def _parse_ips(given: str | list[str], complain: Complain) -> object:
+def _parse_ips(given: str | list[str], report: Report) -> object:
     if isinstance(given, str):
-        return one(values.parse_ip)(given, complain)
+        return one(values.parse_ip)(given, report)
     if not 0 < len(given) <= values.REMOTES_MAX:
-        complain("", f"a list has 1 to {values.REMOTES_MAX:,} addresses, not {len(given):,}")
+        report("", f"a list has 1 to {values.REMOTES_MAX:,} addresses, not {len(given):,}")
         return INVALID
     found: dict[bytes, object] = {}
     for index, text in enumerate(given):
-        address = one(values.parse_ip)(text, partial(_complain_at, complain, f"[{index}]"))
+        address = one(values.parse_ip)(text, partial(_report_below, report, f"[{index}]"))
         if isinstance(address, Address) and address.packed in found:
-            complain(f"[{index}]", f"the address {values.quote(text)} is given twice")
+            report(f"[{index}]", f"the address {values.quote(text)} is given twice")
         found[address.packed if isinstance(address, Address) else b""] = address
     return INVALID if len(found) < len(given) or b"" in found else tuple(found.values())
 
 
-def _complain_at(complain: Complain, at: str, path: str, message: str) -> None:
-    complain(at + path, message)
+def _report_below(report: Report, at: str, path: str, message: str) -> None:
+    report(at + path, message)
 
 
 def _parse_parent(text: str) -> str:
@@ -138,8 +130,8 @@ class MirrorRecord(msgspec.Struct, rename={"source": "from"}, forbid_unknown_fie
     direction: Literal["both", "ingress", "egress"] = "both"
 
 
-def _parse_mirror(record: MirrorRecord, complain: Complain) -> object:
-    source = one(values.check_ifname)(record.source, lambda path, message: complain(".from", message))
+def _parse_mirror(record: MirrorRecord, report: Report) -> object:
+    source = one(values.check_ifname)(record.source, lambda path, message: report(".from", message))
     return source if isinstance(source, Invalid) else Mirror(str(source), record.direction)
 
 
@@ -176,12 +168,12 @@ def _offload_record() -> tuple[dict[str, Rule], type[msgspec.Struct]]:
 def _offload(field: Field) -> Rule:
     nested, made = _offload_record()
 
-    def parse(given: Any, complain: Complain) -> object:
+    def parse(given: Any, report: Report) -> object:
         if isinstance(given, bool):
             return given
         found = {name: getattr(given, name) for name in nested if getattr(given, name) is not UNSET}
         if not found:
-            complain("", f"an object has some of {', '.join(nested)}; it is empty")
+            report("", f"an object has some of {', '.join(nested)}; it is empty")
         return found or INVALID
 
     expects = "true, false, or an object of " + ", ".join(nested)
@@ -196,32 +188,32 @@ def _routes(field: Field) -> Rule:
         Field("metric", "int", "of several routes to one network the lowest counts", minimum=0, maximum=values.U32_MAX),
     )
 
-    def parse(records: list[Any], complain: Complain) -> object:
+    def parse(records: list[Any], report: Report) -> object:
         found: list[Route] = []
         for index, given in enumerate(records):
             at = f"[{index}]"
-            parsed = {key: _parsed(rule, getattr(given, key), f"{at}.{key}", complain) for key, rule in nested.items()}
+            parsed = {key: _parsed(rule, getattr(given, key), f"{at}.{key}", report) for key, rule in nested.items()}
             if INVALID in parsed.values():
                 continue
             try:
                 found.append(make_route(parsed))
             except ValueError as error:
-                complain(at, str(error))
+                report(at, str(error))
         return tuple(found) if len(found) == len(records) else INVALID
 
     expects = 'a list of routes such as {"to": "default", "via": "10.0.0.1"}'
     return Rule(field, list[record("Route", nested)], expects, parse, nested)  # type: ignore[misc]
 
 
-def _parsed(rule: Rule, value: object, path: str, complain: Complain) -> object:
+def _parsed(rule: Rule, value: object, path: str, report: Report) -> object:
     """Return what the rule's parser makes of a value; None where there is none."""
     if value is UNSET or rule.parse is None:
         return None if value is UNSET else value
-    return rule.parse(value, lambda below, message: complain(path + below, message))
+    return rule.parse(value, lambda below, message: report(path + below, message))
 
 
-def _parse_sysctls(given: dict[str, int | str], complain: Complain) -> object:
-    found = parse_sysctls(given, complain)
+def _parse_sysctls(given: dict[str, int | str], report: Report) -> object:
+    found = parse_sysctls(given, report)
     return INVALID if found is None else found
 
 
@@ -288,10 +280,10 @@ def make_rule(field: Field) -> Rule:
 def _checked(check: Callable[[Any], Iterable[tuple[str, str]]]) -> Parse:
     """Return a parser of a field that brings its check along."""
 
-    def parse(value: object, complain: Complain) -> object:
+    def parse(value: object, report: Report) -> object:
         wrong = list(check(value))
         for path, message in wrong:
-            complain(path, message)
+            report(path, message)
         return INVALID if wrong else value
 
     return parse
@@ -307,127 +299,3 @@ def record(name: str, rules: Mapping[str, Rule]) -> type[msgspec.Struct]:
     required = [(key, rule.annotation) for key, rule in rules.items() if rule.field.required]
     optional = [(key, rule.annotation | UnsetType, UNSET) for key, rule in rules.items() if not rule.field.required]
     return msgspec.defstruct(name, [*required, *optional], forbid_unknown_fields=True)
-
-
-def shared_fields(kind: Kind) -> tuple[Field, ...]:
-    """Return the properties that an end of a link kind may have, also given by its link or defaults."""
-    low, high = kind.mtu
-    return (
-        Field("addresses", "addresses", "IPv4 and IPv6 addresses with prefix length"),
-        Field("mac", "mac", "the end's unicast MAC address"),
-        Field("mtu", "int", "MTU in bytes", minimum=low, maximum=high),
-        Field("txqlen", "int", "transmit queue length in packets", minimum=0, maximum=values.U32_MAX),
-        Field("queues", "queues", "queue pairs; auto: one for each processor", minimum=1, maximum=values.QUEUES_MAX),
-        Field("up", "bool", "set the end up (the default)"),
-        Field(
-            "dad", "bool", "false: a link-local IPv6 address that can be used at once, without looking for duplicates"
-        ),
-        Field("mirror", "mirror", "copy another interface's traffic to this end"),
-        Field("cost", "int", "what routing counts for sending from this end", minimum=1, maximum=COST_MAX),
-        *property_fields(kind.name),
-    )
-
-
-# Those of modules of kokofast.ends.
-PROPERTY_KEYS = frozenset(field.name for found in ENDS.values() for field in found.all_fields())
-
-
-IDENTITY = (
-    Field("node", "node", "the node the end is in", required=True),
-    Field("interface", "ifname", "the end's interface name; eth0, eth1, ... unless given"),
-)
-
-
-SUBNET_RULES = table(
-    Field("subnet", "subnet", "IPv4 subnet; links without addresses get two of it"),
-    Field("subnet6", "subnet6", "IPv6 subnet; links without addresses get two of it"),
-)
-
-
-class Shape:
-    """The rules of links of one kind in the file, and the structs made of them."""
-
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-        self.ends_key = "endpoints" if kind.ends == 2 else "endpoint"
-        self.shared = table(*shared_fields(kind))
-        self.options = table(*kind.fields)
-        self.subnets = SUBNET_RULES if kind.ends == 2 else {}
-        self.end = table(*IDENTITY) | self.shared
-        title = kind.name.capitalize()
-        self.end_record = record(f"{title}Endpoint", self.end)
-        short = Annotated[str, Meta(description="node[:interface[:address,...]]", extra_json_schema={"minLength": 1})]
-        either: Any = short | self.end_record
-        ends: Any = tuple[(either,) * kind.ends] if kind.ends > 1 else either  # type: ignore[misc]
-        ends_rule = Rule(Field(self.ends_key, "", "", required=True), ends, "")
-        type_rule = make_rule(
-            Field("type", "choice", f"the link's kind ({DEFAULT_KIND} by default)", choices=(kind.name,))
-        )
-        self.link = {self.ends_key: ends_rule, "type": type_rule} | self.shared | self.subnets | self.options
-        # A required option may come from defaults: the builder checks that, the struct cannot.
-        optional = {key: _optional(rule) for key, rule in self.options.items()}
-        self.link_record = record(f"{title}Link", self.link | optional)
-
-
-def _optional(rule: Rule) -> Rule:
-    field = Field(rule.field.name, rule.field.type, rule.field.doc)
-    return Rule(field, rule.annotation, rule.expects, rule.parse, rule.nested)
-
-
-@cache
-def shape(kind: Kind) -> Shape:
-    """Return the shape of a kind's links, made once."""
-    return Shape(kind)
-
-
-NODE_KINDS = table(*(kind.field for kind in NODES.values()))
-NODE_RULES = NODE_KINDS | table(
-    Field("socket", "socket", "the socket of the container engine"),
-    Field("create", "bool", "make the namespace when it is missing (netns only)"),
-    Field("addresses", "addresses", "addresses of the node's loopback"),
-    Field("routes", "routes", "routes of the node"),
-    Field("sysctls", "sysctls", "values of sysctls below net."),
-    Field("ipv6", "bool", "false: switch IPv6 off in the node's namespace"),
-)
-NodeRecord = record("Node", NODE_RULES)
-
-
-class RoutingRecord(msgspec.Struct, forbid_unknown_fields=True):
-    """Routes for all nodes."""
-
-    mode: Annotated[Literal["shortest-path"], Meta(description="least cost of the links on the way, else fewest")]
-    multipath: Annotated[bool, Meta(description="have all hops of equal cost in a route")] = False
-
-
-def _routing(field: Field) -> Rule:
-    nested = table(
-        Field("mode", "choice", "how routes are chosen", choices=(SHORTEST_PATH,), required=True),
-        Field("multipath", "bool", "have all hops of equal cost in a route"),
-    )
-    expects = f'"{SHORTEST_PATH}", or an object with "mode" and "multipath"'
-    return Rule(field, Literal["shortest-path"] | RoutingRecord, expects, nested=nested)
-
-
-ROUTING = _routing(Field("routing", "routing", "routes along shortest paths for all nodes"))
-
-FILE_KEYS = ("name", "defaults", "routing", "nodes", "links")
-SCHEMA_KEY = "$schema"  # for editors, ignored by us
-
-
-def default_rules() -> dict[str, list[Rule]]:
-    """Return the rules of each key of defaults, one for each kind that has it."""
-    found: dict[str, list[Rule]] = {
-        "create": [NODE_RULES["create"]],
-        "type": [
-            make_rule(Field("type", "choice", "the kind of a link that does not say its own", choices=tuple(KINDS)))
-        ],
-    }
-    for kind in KINDS.values():
-        for key, rule in (shape(kind).shared | shape(kind).subnets | shape(kind).options).items():
-            found.setdefault(key, []).append(rule)
-    return found
-
-
-def union(annotations: list[Any]) -> Any:
-    """Return the union of these types."""
-    return reduce(operator.or_, annotations)

@@ -11,7 +11,7 @@ from kokofast.kinds import KINDS
 from kokofast.topology.document import describe
 from kokofast.topology.locations import join
 from kokofast.topology.problems import Problem, unknown
-from kokofast.topology.rules import shape
+from kokofast.topology.shapes import shape
 from kokofast.topology.values import check_ifname
 
 if TYPE_CHECKING:

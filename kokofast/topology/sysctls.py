@@ -38,13 +38,13 @@ def name_of(path: str) -> str:
     return f"{ROOT}/{path}" if "." in path else f"{ROOT}.{path.replace('/', '.')}"
 
 
-def parse_sysctls(given: Mapping[str, int | str], complain: Callable[[str, str], None]) -> dict[str, str] | None:
+def parse_sysctls(given: Mapping[str, int | str], report: Callable[[str, str], None]) -> dict[str, str] | None:
     """Return path -> value; None after reporting a problem."""
     from kokofast.topology.problems import step
 
     found: dict[str, str] = {}
     names: dict[str, str] = {}
-    complaints = 0
+    is_valid = True
     for name, value in given.items():
         try:
             path = parse_sysctl(name)
@@ -52,9 +52,9 @@ def parse_sysctls(given: Mapping[str, int | str], complain: Callable[[str, str],
                 raise ValueError(f"{quote(name)} is the sysctl {quote(names[path])} again")
             names[path], found[path] = name, _check_value(str(value))
         except ValueError as error:
-            complain(step(name), str(error))
-            complaints += 1
-    return None if complaints else found
+            report(step(name), str(error))
+            is_valid = False
+    return found if is_valid else None
 
 
 def _check_value(text: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kokofast.kinds import KINDS
 from kokofast.topology import FORMATS
-from kokofast.topology.rules import FILE_KEYS, NODE_RULES, shape
+from kokofast.topology.shapes import FILE_KEYS, NODE_RULES, shape
 from tests.fuzz.topology import must_answer
 
 FILENAMES = st.sampled_from(["-", *(f"links.{name}" for name in FORMATS)])

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from kokofast.kinds import KINDS
 from kokofast.topology import TopologyError, generate_chain, load, schema
-from kokofast.topology.rules import NODE_RULES, shape
+from kokofast.topology.shapes import NODE_RULES, shape
 from tests.topology.test_kinds import TUNNEL, TWIN
 
 LINK = {"endpoints": ["a:b", "c:d"]}
