@@ -140,7 +140,8 @@ def _note_interruption(result: Result, name: str) -> None:
 
 
 def _note_private_names(result: Result) -> None:
-    from kokofast.host.namespaces import NETNS_DIR, names_are_private
+    from kokofast.host.namespaces import NETNS_DIR
+    from kokofast.host.netns_dir import names_are_private
 
     if names_are_private():
         result.notes.append(

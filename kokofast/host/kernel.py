@@ -7,19 +7,7 @@ from __future__ import annotations
 
 import os
 
-from kokofast.host.namespaces import (
-    NewNamespace,
-    make_namespaces,
-    make_scratch,
-    misled,
-    name_namespace,
-    named,
-    prepare_directory,
-    read_sysctl_everywhere,
-    read_sysctls,
-    remove_namespace,
-    write_sysctl,
-)
+from kokofast.host.namespaces import NewNamespace, make_scratch, misled, named
 from kokofast.host.pool import Handle as Handle  # exported: all methods take handles
 from kokofast.host.pool import Pool, close_socket
 from kokofast.wire.link import RTM_SETLINK
@@ -232,11 +220,15 @@ class LinuxKernel(Pool):
 
         Does nothing if the value is there already.
         """
+        from kokofast.host.sysctls import write_sysctl
+
         assert handle.fd is not None
         return write_sysctl(handle.fd, path, value)
 
     def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]:
         """Return /proc/sys/net/PATH in a namespace held by using(), of those that can be read."""
+        from kokofast.host.sysctls import read_sysctls
+
         assert handle.fd is not None
         return read_sysctls(handle.fd, paths)
 
@@ -245,6 +237,8 @@ class LinuxKernel(Pool):
 
         Raises OSError.
         """
+        from kokofast.host.sysctls import read_sysctl_everywhere
+
         assert handle.fd is not None
         return read_sysctl_everywhere(handle.fd, family, key)
 
@@ -271,6 +265,8 @@ class LinuxKernel(Pool):
 
         Return one result each, in order. Raises DirectoryLockedError: try again.
         """
+        from kokofast.host.netns_dir import make_namespaces, prepare_directory  # few runs make namespaces
+
         with self._lock:
             if not self._prepared:
                 prepare_directory()
@@ -299,11 +295,15 @@ class LinuxKernel(Pool):
         return misled(handle.path, handle.identity)
 
     def remove(self, name: str, expected: tuple[int, int] | None) -> None:
-        """Remove a named namespace; see namespaces.remove_namespace()."""
+        """Remove a named namespace; see netns_dir.remove_namespace()."""
+        from kokofast.host.netns_dir import remove_namespace
+
         remove_namespace(name, expected)
 
     def give_name(self, name: str, handle: Handle, claim: str) -> None:
-        """Give a namespace held by using() a name; see namespaces.name_namespace()."""
+        """Give a namespace held by using() a name; see netns_dir.name_namespace()."""
+        from kokofast.host.netns_dir import name_namespace
+
         assert handle.fd is not None
         name_namespace(name, handle.fd, claim)
 

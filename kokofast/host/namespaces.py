@@ -1,4 +1,4 @@
-"""Network namespaces: open them safely, make and remove named ones as ip-netns(8) does.
+"""Network namespaces: find them, open them safely, and open sockets in them. netns_dir.py makes named ones.
 
 A namespace is identified by (device, inode) of its nsfs file. Several names may lead to one namespace.
 """
@@ -13,15 +13,15 @@ import stat
 from kokofast.host import libc
 from kokofast.host.netlink import Socket
 from kokofast.host.threads import in_own_thread
-from kokofast.wire.message import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     Identity = tuple[int, int]
 
 HERE = "/proc/self/ns/net"  # the caller's network namespace; namespaces(7)
+OWN = "/proc/thread-self/ns/net"  # the calling thread's
 NETNS_DIR = "/run/netns"
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
@@ -72,20 +72,6 @@ def _open_carefully(path: str) -> int:
         os.close(place)
 
 
-def enter_new_namespace() -> None:
-    """Give the calling thread a new network namespace. Raises OSError, which names a limit that is reached."""
-    try:
-        libc.unshare(libc.CLONE_NEWNET)
-    except OSError as error:
-        raise _explained(error, "unshare") from error
-
-
-def _explained(error: OSError, call: str = "open") -> OSError:
-    from kokofast.host.limits import explained  # not needed by koko's command line
-
-    return explained(error, call)
-
-
 def identity(fd: int) -> Identity:
     """Return (device, inode) of an open namespace."""
     found = os.fstat(fd)
@@ -102,7 +88,7 @@ def identity_at(path: str) -> Identity | None:
 
 
 def misled(path: str, expected: Identity) -> OSError | None:
-    """Say why a path no longer leads to the expected namespace; None when it does, or that cannot be seen."""
+    """Return why a path no longer leads to the expected namespace; None if it does, or if that cannot be seen."""
     try:
         found = os.stat(path)
     except (FileNotFoundError, ProcessLookupError):
@@ -154,106 +140,6 @@ def _close_all(found: Iterable[Socket | OSError]) -> None:
             item.close()
 
 
-SYSCTL_BYTES = 4096  # more than any value that people write
-
-
-def write_sysctl(namespace: int, path: str, value: str) -> str:
-    """Write /proc/sys/net/PATH of a namespace, unless it has the value, and return the value before.
-
-    The file is that of the namespace of the thread that opens it. Most of those that matter to all interfaces are
-    written under the rtnl lock, which the kernel only tries to take: it repeats the system call until the lock is free
-    (restart_syscall()), and others that wait in turn come first. Raises OSError.
-    """
-
-    def job() -> str:
-        libc.setns(namespace, libc.CLONE_NEWNET)
-        fd = os.open(f"/proc/sys/net/{path}", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            before = os.read(fd, SYSCTL_BYTES).decode().strip()
-            if before.split() != value.split():
-                os.pwrite(fd, value.encode(), 0)
-        finally:
-            os.close(fd)
-        return before
-
-    return in_own_thread(job)
-
-
-def read_sysctls(namespace: int, paths: Iterable[str]) -> dict[str, str]:
-    """Return what is in /proc/sys/net/PATH of a namespace, of those that can be read."""
-
-    def job() -> dict[str, str]:
-        libc.setns(namespace, libc.CLONE_NEWNET)
-        return _read_sysctls(paths)
-
-    return in_own_thread(job)
-
-
-def read_sysctl_everywhere(namespace: int, family: str, key: str) -> dict[str, str]:
-    """Return what is in /proc/sys/net/FAMILY/conf/NAME/KEY of a namespace, for the default and all interfaces."""
-
-    def job() -> dict[str, str]:
-        libc.setns(namespace, libc.CLONE_NEWNET)
-        names = sorted(os.listdir(f"/proc/sys/net/{family}/conf"))
-        return _read_sysctls(f"{family}/conf/{name}/{key}" for name in names if name != "all")
-
-    return in_own_thread(job)
-
-
-def _read_sysctls(paths: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for path in paths:
-        try:
-            fd = os.open(f"/proc/sys/net/{path}", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            found[path] = os.read(fd, SYSCTL_BYTES).decode(errors="replace").strip()
-        except OSError:
-            pass
-        finally:
-            os.close(fd)
-    return found
-
-
-class DirectoryLockedError(OSError):
-    """Another program holds the lock of NETNS_DIR."""
-
-
-def prepare_directory() -> None:
-    """Make NETNS_DIR a shared mount, as ip-netns does, so that other mount namespaces see the names in it.
-
-    Do nothing if it is one. Raises DirectoryLockedError while another program prepares it.
-    """
-    os.makedirs(NETNS_DIR, mode=0o755, exist_ok=True)
-    if _share():
-        return
-    lock = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # ip-netns takes the same lock: without it two programs could stack mounts. Any user can hold it, so never wait.
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            words = "another program holds its lock (flock(2)); 'fuser -v' shows which"
-            raise DirectoryLockedError(errno.EBUSY, words, NETNS_DIR) from None
-        if not _share():
-            libc.mount(NETNS_DIR, NETNS_DIR, "none", libc.MS_BIND | libc.MS_REC)
-            libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
-    finally:
-        os.close(lock)
-
-
-def _share() -> bool:
-    """Make the mount at NETNS_DIR shared; return False if it is no mount yet."""
-    try:
-        libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return False
-    return True
-
-
 class NewNamespace:
     """A new namespace: its descriptor, its identity and a netlink socket in it."""
 
@@ -264,110 +150,36 @@ class NewNamespace:
         self.identity = identity
         self.socket = socket
 
+    def close(self) -> None:
+        """Close the descriptor and the socket. The namespace ends if it has no name."""
+        os.close(self.fd)
+        self.socket.close()
+
+
+def enter_new_namespace() -> None:
+    """Give the calling thread a new network namespace. Raises OSError, which names a limit that is reached."""
+    try:
+        libc.unshare(libc.CLONE_NEWNET)
+    except OSError as error:
+        from kokofast.host.limits import explained  # not needed by koko's command line
+
+        raise explained(error, "unshare") from error
+
+
+def new_namespace() -> NewNamespace:
+    """Give the calling thread a new network namespace, and return that with a socket in it. Raises OSError."""
+    enter_new_namespace()
+    fd = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return NewNamespace(fd, identity(fd), Socket())
+    except BaseException:
+        os.close(fd)
+        raise
+
 
 def make_scratch() -> NewNamespace:
     """Make an empty namespace without a name, which ends with its descriptor and its socket. Raises OSError."""
-
-    def job() -> NewNamespace:
-        enter_new_namespace()
-        fd, socket = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC), None
-        try:
-            socket = Socket()
-            return NewNamespace(fd, identity(fd), socket)
-        except BaseException:
-            os.close(fd)
-            if socket is not None:
-                socket.close()
-            raise
-
-    return in_own_thread(job)
-
-
-def make_namespaces(
-    jobs: Iterable[tuple[str, str]], mark: Callable[[Socket, str], None]
-) -> list[NewNamespace | OSError | KernelError]:
-    """Make named namespaces, given (name, claim) of each.
-
-    Call mark(socket, claim), with a socket in the new namespace, before the name exists: so none of our namespaces is
-    ever visible without our mark. The claim is also the content of the file under the mount: if we are killed between
-    the two steps, the next run knows the leftover file as ours (see claimed()).
-
-    Returns:
-        In the same order what was made, or its error (EEXIST: the name is taken).
-    """
-
-    def job() -> list[NewNamespace | OSError | KernelError]:
-        made: list[NewNamespace | OSError | KernelError] = []
-        directory = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for name, claim in jobs:
-                try:
-                    made.append(_make_one(directory, name, claim, mark))
-                except OSError as error:
-                    made.append(_explained(error))
-                except KernelError as error:
-                    made.append(error)
-                except ValueError as error:  # an invalid name; keep the other results
-                    made.append(OSError(errno.EINVAL, str(error)))
-        finally:
-            os.close(directory)
-        return made
-
-    return in_own_thread(job)
-
-
-def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str], None]) -> NewNamespace:
-    check_name(name)
-    enter_new_namespace()
-    own = "/proc/thread-self/ns/net"
-    fd = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
-    socket: Socket | None = None
-    try:
-        found = identity(fd)  # nothing may fail once it has a name
-        socket = Socket()
-        mark(socket, claim)
-        _mount(directory, name, claim, own)
-    except BaseException:
-        os.close(fd)
-        if socket is not None:
-            socket.close()
-        raise
-    return NewNamespace(fd, found, socket)
-
-
-def name_namespace(name: str, fd: int, claim: str) -> None:
-    """Give an open namespace a name, by a file with this claim. Raises OSError: EEXIST when the name is taken."""
-    directory = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _mount(directory, name, claim, f"/proc/self/fd/{fd}")
-    finally:
-        os.close(directory)
-
-
-def _mount(directory: int, name: str, claim: str, namespace: str) -> None:
-    path = named(name)
-    _claim_name(directory, name, claim)
-    try:
-        libc.mount(namespace, path, "none", libc.MS_BIND)
-    except OSError as error:
-        os.unlink(name, dir_fd=directory)
-        raise _explained(error, "mount") from error
-
-
-def _claim_name(directory: int, name: str, claim: str) -> None:
-    """Create a file with our claim under this name, atomically; take over a leftover with the same claim."""
-    fd = os.open(f"/proc/self/fd/{directory}", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o444)
-    try:
-        os.write(fd, claim.encode())
-        try:
-            # Linking by /proc names the O_TMPFILE file in one step; open(2). With dst_dir_fd Python calls linkat(2),
-            # which follows the link in /proc; link(2) would not.
-            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory, follow_symlinks=True)
-        except FileExistsError:
-            if claimed(named(name)) != claim:
-                raise
-    finally:
-        os.close(fd)
+    return in_own_thread(new_namespace)
 
 
 def claimed(path: str) -> str | None:
@@ -392,35 +204,6 @@ def read_plain(path: str) -> str | None:
         os.close(fd)
 
 
-def remove_namespace(name: str, expected: Identity | None) -> None:
-    """Remove the name, as ``ip netns del`` does; the kernel ends the namespace when nothing else keeps it alive.
-
-    expected is the namespace that was found there, None for a leftover claim. Do nothing if the name is gone. Raises
-    OSError: ESTALE when the name leads to another namespace by now.
-    """
-    path = named(name)
-    if expected is not None:
-        try:
-            found = os.stat(path)
-        except FileNotFoundError:
-            return
-        if (found.st_dev, found.st_ino) != expected:
-            os.close(open_namespace(path))  # raises when it is no namespace at all
-            raise OSError(errno.ESTALE, "the name leads to another namespace by now", path)
-        # Unmounting takes a capability, unlinking write permission: do both or neither.
-        if not os.access(NETNS_DIR, os.W_OK, effective_ids=True):
-            if os.statvfs(NETNS_DIR).f_flag & os.ST_RDONLY:
-                raise OSError(errno.EROFS, f"{NETNS_DIR} is read-only", path)
-            raise OSError(errno.EACCES, "removing names there needs root, or CAP_DAC_OVERRIDE", path)
-        libc.umount2(path, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
-    elif claimed(path) is None:
-        return
-    try:  # noqa: SIM105 - contextlib costs koko's command line more than this module
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
 def list_named() -> dict[str, bool]:
     """Return the names in NETNS_DIR, sorted, and whether each is a symbolic link; none without NETNS_DIR.
 
@@ -432,32 +215,6 @@ def list_named() -> dict[str, bool]:
     except FileNotFoundError:
         return {}
     return {name: symlink for symlink, name in found}
-
-
-# The machine's first pid namespace: include/linux/proc_ns.h PROC_PID_INIT_INO.
-FIRST_PID_NAMESPACE = 0xEFFFFFFC
-
-
-def names_are_private() -> bool:
-    """Whether names in NETNS_DIR are visible in this mount namespace only, and their namespaces end with it.
-
-    So it is under ``ip netns exec``, and in a container without the machine's directory.
-    """
-    try:
-        if os.stat("/proc/self/ns/mnt").st_ino != os.stat("/proc/1/ns/mnt").st_ino:
-            return not _peer_groups("self") & _peer_groups("1")
-        if os.stat("/proc/self/ns/pid").st_ino == FIRST_PID_NAMESPACE:
-            return False
-        # The machine's, mounted into a container, is on another file system than its parent. Ours is bound on itself.
-        return os.stat(NETNS_DIR).st_dev == os.stat(os.path.dirname(NETNS_DIR)).st_dev
-    except OSError:  # not known
-        return False
-
-
-def _peer_groups(process: str) -> set[str]:
-    with open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        mounts = [line.split() for line in file]
-    return {field for mount in mounts if mount[4] == NETNS_DIR for field in mount[6:] if field.startswith("shared:")}
 
 
 def count_named() -> int:

@@ -7,7 +7,8 @@ import os
 import time
 
 from kokofast.endpoints.local import stale
-from kokofast.host.namespaces import NETNS_DIR, DirectoryLockedError, claimed, named
+from kokofast.host.namespaces import NETNS_DIR, claimed, named
+from kokofast.host.netns_dir import DirectoryLockedError
 from kokofast.ops.dumps import ATTEMPTS, PAUSE_SECONDS, look_into
 from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem

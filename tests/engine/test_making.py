@@ -23,6 +23,7 @@ from kokofast.host import lock
 from kokofast.host import namespaces as host
 from kokofast.host.kernel import Handle
 from kokofast.host.lock import LabLock
+from kokofast.host.netns_dir import DirectoryLockedError
 from kokofast.ops import dumps, make_namespace
 from kokofast.plan.ownership import group_of
 from kokofast.wire.message import KernelError, Request
@@ -291,7 +292,7 @@ class Locked(FakeKernel):
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
         self.times -= 1
         if self.times >= 0:
-            raise host.DirectoryLockedError(errno.EBUSY, "another program holds its lock", "/run/netns")
+            raise DirectoryLockedError(errno.EBUSY, "another program holds its lock", "/run/netns")
         return super().make(jobs)
 
 

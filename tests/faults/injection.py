@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kokofast.host import kernel, libc, namespaces, pool
+from kokofast.host import kernel, libc, namespaces, netns_dir, pool, sysctls
 from kokofast.host.netlink import SO_NETNS_COOKIE, Socket
 from kokofast.wire.debug import TYPES
 
@@ -232,8 +232,9 @@ def injected(faults: Faults) -> Iterator[None]:
             self._socket = _Wire(self._socket, faults)  # type: ignore[assignment]
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (kernel, pool, namespaces):
+        for module in (kernel, pool, namespaces, netns_dir, sysctls):
             patch.setattr(module, "os", _Watched(os, faults, _OS_CALLS))
+        for module in (namespaces, netns_dir, sysctls):
+            patch.setattr(module, "libc", _Watched(libc, faults, _LIBC_CALLS))
         patch.setattr(namespaces, "Socket", FaultySocket)
-        patch.setattr(namespaces, "libc", _Watched(libc, faults, _LIBC_CALLS))
         yield

@@ -18,7 +18,8 @@ import pytest
 
 from kokofast.engine.result import Result
 from kokofast.host.kernel import LinuxKernel
-from kokofast.host.namespaces import open_namespace, read_sysctls
+from kokofast.host.namespaces import open_namespace
+from kokofast.host.sysctls import read_sysctls
 from kokofast.topology import load
 from kokofast.topology.model import Topology
 from kokofast.topology.sysctls import DISABLE_IPV6

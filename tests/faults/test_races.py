@@ -23,7 +23,8 @@ import pytest
 
 from kokofast import load
 from kokofast.host.lock import LabLock
-from kokofast.host.namespaces import NewNamespace, make_namespaces, prepare_directory, remove_namespace
+from kokofast.host.namespaces import NewNamespace
+from kokofast.host.netns_dir import make_namespaces, prepare_directory, remove_namespace
 from kokofast.plan.ownership import namespace_alias
 from tests.conftest import NETNS_DIRECTORY, RunKokofast, ip, links, namespaces
 from tests.kernel.conftest import COMMAND, Lab, Watch, identity, present, run, stand_still, until

@@ -10,7 +10,8 @@ from typing import Any
 
 from kokofast.engine.result import Result
 from kokofast.host.kernel import LinuxKernel
-from kokofast.host.namespaces import open_namespace, write_sysctl
+from kokofast.host.namespaces import open_namespace
+from kokofast.host.sysctls import write_sysctl
 from kokofast.topology import load
 from kokofast.topology.model import Topology
 from tests.conftest import NETNS_DIRECTORY, SETTLE_SECONDS, NamespaceFactory, ip

@@ -19,17 +19,13 @@ from kokofast.host.namespaces import (
     identity,
     list_named,
     list_processes,
-    make_namespaces,
     named,
     open_namespace,
     open_sockets,
-    prepare_directory,
-    read_sysctl_everywhere,
-    read_sysctls,
-    remove_namespace,
-    write_sysctl,
 )
 from kokofast.host.netlink import Socket
+from kokofast.host.netns_dir import make_namespaces, prepare_directory, remove_namespace
+from kokofast.host.sysctls import read_sysctl_everywhere, read_sysctls, write_sysctl
 from kokofast.host.threads import in_own_thread
 from kokofast.wire.link import RTM_SETLINK
 from kokofast.wire.message import KernelError, Request
