@@ -13,7 +13,8 @@ from kokofast.cli.output import clean, count
 from kokofast.engine.player import change
 from kokofast.host.files import read_file
 from kokofast.timeline.read import Reader
-from kokofast.topology.live import CHANGES, LiveTopology
+from kokofast.topology.change import CHANGES
+from kokofast.topology.live import LiveTopology
 from kokofast.topology.problems import PROBLEMS_MAX, Problem, TopologyError
 
 if TYPE_CHECKING:

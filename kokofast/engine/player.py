@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.drivers import POLL_SECONDS
 from kokofast.engine.result import APPLIED, INVALID, PARTIAL, UNCHANGED, Result, failure_of
+from kokofast.topology.change import make_change
 from kokofast.topology.problems import Problem, TopologyError
 from kokofast.topology.values import quote
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.session import Prepared, Session
     from kokofast.timeline.epoch import Command, Epoch
-    from kokofast.topology.live import Delta, LiveTopology
+    from kokofast.topology.delta import Delta
+    from kokofast.topology.live import LiveTopology
 
     class Source(Protocol):
         """The epochs of a timeline."""
@@ -215,7 +217,7 @@ class Player:
 
 def change(live: LiveTopology, epoch: Epoch) -> Delta:
     """Make the changes of an epoch, and return what they do. Raises TopologyError, and changes nothing then."""
-    delta = live.change(epoch.changes, epoch.where)
+    delta = make_change(live, epoch.changes, epoch.where)
     problems = [
         Problem(f"{command.place}.node", f"the lab has no node {quote(command.node)} at this time")
         for command in epoch.commands

@@ -22,7 +22,9 @@ from kokofast.plan.in_place import plan_in_place
 from kokofast.plan.left_over import names_in_file
 from kokofast.plan.ownership import alias_of, lab_of
 from kokofast.plan.plan import Situation, nodes_of
-from kokofast.topology.live import LiveTopology, is_same_link
+from kokofast.topology.change import make_change
+from kokofast.topology.delta import is_same_link
+from kokofast.topology.live import LiveTopology
 from kokofast.topology.loader import collector_paused
 from kokofast.topology.model import Link, Node
 from kokofast.topology.problems import Problem
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.ops.dumps import Sight
     from kokofast.plan.observed import Namespace
-    from kokofast.topology.live import Delta
+    from kokofast.topology.delta import Delta
     from kokofast.topology.locations import At
     from kokofast.topology.model import Topology
 
@@ -130,7 +132,7 @@ class Session:
 
     async def apply(self, changes: Mapping[str, object], at: At) -> Result:
         """Carry out a change, all or nothing. Raises TopologyError when the topology cannot have it."""
-        return await self.carry_out(await self.prepare(self.live.change(changes, at)))
+        return await self.carry_out(await self.prepare(make_change(self.live, changes, at)))
 
     async def prepare(self, delta: Delta) -> Prepared:
         """Plan a change of the live topology: only carry_out() changes anything in the kernel."""

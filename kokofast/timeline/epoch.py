@@ -25,7 +25,7 @@ class Epoch:
     Attributes:
         at: Seconds after the start of the timeline; None for at once.
         place: Of the epoch in the timeline: ``t.jsonl:12``.
-        changes: As LiveTopology.change() takes them.
+        changes: As topology.change.make_change() takes them.
         paths: The paths of lists in changes as the user wrote them, where they have other names.
         commands: To be run after the changes.
     """

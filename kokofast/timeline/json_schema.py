@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kokofast.timeline.read import SECONDS_MAX
+from kokofast.topology.change import FIXED, is_kept
 from kokofast.topology.json_schema import DIALECT
 from kokofast.topology.json_schema import schema as schema_of_file
-from kokofast.topology.live import FIXED, is_kept
 
 _END = {"type": "string", "pattern": ":", "description": "node:interface"}
 _NAMES: dict[str, Any] = {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from kokofast.timeline import netsatbench
 from kokofast.timeline.epoch import Command, Epoch, is_word
+from kokofast.topology.change import CHANGES
 from kokofast.topology.document import InvalidNumber, describe, report_repeated
-from kokofast.topology.live import CHANGES
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.read_json import TOO_DEEP, Decoder, explain
 from kokofast.topology.values import quote

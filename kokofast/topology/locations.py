@@ -29,21 +29,21 @@ class Origins(Mapping[str, str]):
     found maps a field to (function from path to place, path). ``addresses`` also serves ``addresses[0]``.
     """
 
-    __slots__ = ("_found",)
+    __slots__ = ("found",)
 
     def __init__(self, found: Mapping[str, tuple[At, str]]) -> None:
-        self._found = found
+        self.found = found
 
     def __getitem__(self, field: str) -> str:
         name, bracket, index = field.partition("[")
-        at, path = self._found[name]
+        at, path = self.found[name]
         return at(path + bracket + index)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return iter(self.found)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self.found)
 
 
 class TreePlaces:

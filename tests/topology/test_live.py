@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kokofast.timeline.json_schema import schema
 from kokofast.topology import TopologyError, load
 from kokofast.topology import live as module
+from kokofast.topology.change import make_change
 from kokofast.topology.live import LiveTopology
 from kokofast.topology.model import Topology
 
@@ -50,7 +51,7 @@ def problems(changes: dict[str, Any], **more: Any) -> list[str]:
     live = LiveTopology(topology(**more))
     before = list(live.links.values())
     with pytest.raises(TopologyError) as caught:
-        live.change(changes, at)
+        make_change(live, changes, at)
     assert sorted(map(id, live.links.values())) == sorted(map(id, before))
     return [str(problem) for problem in caught.value.problems]
 
@@ -77,7 +78,7 @@ def problems(changes: dict[str, Any], **more: Any) -> list[str]:
 )
 def test_a_change_means_what_the_file_would(changes: dict[str, Any], same: list[Any] | None) -> None:
     live = LiveTopology(topology())
-    delta = live.change(changes, at)
+    delta = make_change(live, changes, at)
     if same is not None:
         found, wanted = values(live.whole()), values(topology(same))
         assert {str(one).replace("('delay', 0), ", "") for one in found} == {
@@ -98,13 +99,13 @@ def test_null_for_a_field_that_batch_would_leave_as_it_is_is_refused(key: str) -
     "key", ["addresses", "up", "cost", "delay", "jitter", "loss", "rate", "limit", "reorder_correlation"]
 )
 def test_null_takes_back_what_batch_takes_back(key: str) -> None:
-    LiveTopology(topology()).change({"set": [{"endpoint": "a:e0", key: None}]}, at)
+    make_change(LiveTopology(topology()), {"set": [{"endpoint": "a:e0", key: None}]}, at)
 
 
 def test_null_has_the_mtu_of_a_link_follow_its_parent() -> None:
     on_a_parent = {"type": "macvlan", "parent": "e0", "endpoint": "a:m0", "mtu": 1400}
     live = LiveTopology(topology([*LINKS, on_a_parent]))
-    live.change({"set": [{"endpoint": "a:m0", "mtu": None}]}, at)
+    make_change(live, {"set": [{"endpoint": "a:m0", "mtu": None}]}, at)
     assert live.whole().links[-1].ends[0].mtu is None
     tunnel = {"type": "vxlan", "vni": 7, "remote": "10.0.0.2", "endpoint": "a:v0"}
     assert problems({"set": [{"endpoint": "a:v0", "mtu": None}]}, links=[*LINKS, tunnel])
@@ -189,7 +190,7 @@ def test_an_error_that_is_no_problem_of_the_change_leaves_the_topology_as_it_was
             raise TypeError("odd")
 
     with pytest.raises(TypeError, match="odd"):
-        live.change({"remove": [["a", "b"]], "set": [{"endpoint": "b:e1", "rate": Odd("1mbit")}]}, at)
+        make_change(live, {"remove": [["a", "b"]], "set": [{"endpoint": "b:e1", "rate": Odd("1mbit")}]}, at)
     assert values(live.whole()) == before
 
 
@@ -198,7 +199,7 @@ def test_what_is_kept_of_the_changes_before_is_bounded(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "PATTERNS_MAX", 5, raising=False)
     live = LiveTopology(topology())
     for number in range(1, 40):
-        live.change({"set": [{"select": f"[ax{number}]*", "rate": f"{number}mbit"}]}, at)
+        make_change(live, {"set": [{"select": f"[ax{number}]*", "rate": f"{number}mbit"}]}, at)
     assert 0 < len(live._patterns) <= 5
     assert 0 < len(live._parsed) <= 5
 
@@ -208,7 +209,7 @@ def test_a_change_knows_which_fields_it_sets() -> None:
     first = live.whole()
 
     def fields(changes: dict[str, Any]) -> set[str] | None:
-        return live.change(changes, at).fields
+        return make_change(live, changes, at).fields
 
     rate: list[object] = [{"select": "a:*", "rate": "3mbit"}, {"endpoint": "b:e1", "loss": None}]
     assert fields({"set": rate}) == {"impairments"}
@@ -217,8 +218,8 @@ def test_a_change_knows_which_fields_it_sets() -> None:
     assert live.difference(first, "t").fields == set()
     assert fields({"set": rate, "remove": [["a:e1", "c:e1"]]}) is None
     assert live.difference(first, "t").fields is None  # the link comes back
-    both = live.change({"set": rate}, at)
-    both.follow(live.change({"set": [{"endpoint": "c:e0", "addresses": ["10.9.0.1/24"]}]}, at))
+    both = make_change(live, {"set": rate}, at)
+    both.follow(make_change(live, {"set": [{"endpoint": "c:e0", "addresses": ["10.9.0.1/24"]}]}, at))
     assert both.fields == {"impairments", "addresses"}
     assert both.only_sets(frozenset({"impairments", "addresses"}))
     assert not both.only_sets(frozenset({"impairments"}))
@@ -226,7 +227,7 @@ def test_a_change_knows_which_fields_it_sets() -> None:
 
 def test_an_added_link_has_the_defaults_of_the_file() -> None:
     live = LiveTopology(topology(defaults={"mtu": 9000, "rate": "3mbit", "subnet": "10.0.0.0/8", "create": True}))
-    live.change({"add": [["a:x", "new:x"]]}, at)
+    make_change(live, {"add": [["a:x", "new:x"]]}, at)
     link = live.whole().links[-1]
     assert {(end.mtu, str(end.properties), end.addresses) for end in link.ends} == {
         (9000, "{'impairments': {'rate': 375000}}", ())
@@ -252,7 +253,7 @@ def test_several_changes_are_one_change_and_can_be_undone(epochs: list[dict[str,
     for epoch in epochs:
         before = values(live.whole())
         try:
-            delta = live.change(epoch, at)
+            delta = make_change(live, epoch, at)
         except TopologyError:
             assert values(live.whole()) == before
             continue

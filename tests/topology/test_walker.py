@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kokofast.topology import dump_json, load
-from kokofast.topology.live import CHANGES, LiveTopology
+from kokofast.topology.change import CHANGES, make_change
+from kokofast.topology.live import LiveTopology
 from kokofast.topology.model import End
 from kokofast.topology.orbits import EARTH_RADIUS, LIGHT, Constellation, Station, elevation
 from kokofast.topology.units import parse_time
@@ -156,7 +157,7 @@ def test_a_session_takes_the_timeline(walker: Walker, step: float) -> None:
     text = "\n".join(dump_json(walker.topology()))
     live = LiveTopology(load(text.encode(), filename="w.json", create=True))
     for epoch in walker.timeline(5 * step, step):
-        live.change({what: epoch[what] for what in CHANGES if what in epoch}, "$.{}".format)
+        make_change(live, {what: epoch[what] for what in CHANGES if what in epoch}, "$.{}".format)
         wanted = walker.links(epoch["at"])
         found = {
             tuple(f"{end.node}:{end.ifname}" for end in link.ends): {delay_of(end) for end in link.ends}
