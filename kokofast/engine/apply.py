@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kokofast.drivers import POLL_SECONDS, LabLocked
-from kokofast.drivers.work_queue import WorkerCount, WorkQueue
+from kokofast.engine.carry_out import PlanRun
 from kokofast.engine.groundwork import is_to_do, leave_out, only_new, plan_of, see_for
 from kokofast.engine.result import APPLIED, PARTIAL, PLANNED, ROLLED_BACK, UNCHANGED, Result, failure_of
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
@@ -12,8 +12,7 @@ from kokofast.ops.executor import Executor
 from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load
 from kokofast.plan.left_over import count_left_over, ends_left_over, has_leaving
-from kokofast.plan.operations import MakeNamespace
-from kokofast.plan.plan import CREATE, REPLACE, UPDATE, nodes_of, sets_nodes
+from kokofast.plan.plan import nodes_of, sets_nodes
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
@@ -23,12 +22,10 @@ if TYPE_CHECKING:
 
     from kokofast.drivers import Driver
     from kokofast.engine.prune import LeftOver
-    from kokofast.engine.result import Failure
     from kokofast.engine.result_types import Progress
     from kokofast.engine.snapshot import Survey
     from kokofast.engine.superseded import Superseded
     from kokofast.host.kernel import Kernel
-    from kokofast.ops.executor import OperationError
     from kokofast.plan.plan import Plan
     from kokofast.topology.model import Topology
 
@@ -45,9 +42,6 @@ if TYPE_CHECKING:
 ATTEMPTS = 5  # while other labs remove the namespaces that the run uses
 OTHERS_POLLS = 100
 STAYS = "what is not in the file any more stays, because links of the file failed"
-
-# Some 300 links between existing namespaces.
-FEW_OPERATIONS = 1000
 
 
 async def apply(
@@ -106,8 +100,30 @@ async def apply(
     return run.result
 
 
+class Planned:
+    """What an attempt found and planned.
+
+    Attributes:
+        topology: What the plan is for: the lab, or the rest of it that resolves.
+        plan: The plan.
+        missing: The problems of nodes that are left out, as keep_going is given.
+        lost: The number of links that need such a node, by node.
+        superseded: The links that have to go first; None for none, as nearly always.
+        left_over: What is not in the file, to be removed; None without prune.
+    """
+
+    plan: Plan
+    superseded: Superseded | None = None
+    left_over: LeftOver | None = None
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.missing: list[Problem] = []
+        self.lost: dict[str, int] = {}
+
+
 class Run:
-    """A run of batch. Its attributes are the options of apply(), and the survey."""
+    """A run of batch: survey, plan, apply, prune. Its attributes are the options of apply(), and the survey."""
 
     keep_going = False
     dry_run = False
@@ -129,15 +145,16 @@ class Run:
 
     async def go(self, notes: Sequence[str], *, is_alone: bool) -> None:
         """Make the kernel match the topology. is_alone is whether the lab's lock is held; notes say why it is not."""
+        self._is_alone = is_alone
         for attempts_left in range(ATTEMPTS - 1, -1, -1):
-            applied = await self._attempt(notes, is_alone=is_alone)
+            applied = await self._attempt(notes)
             if applied is None or not attempts_left or not await self._may_try_again(applied):
                 break
 
-    async def _attempt(self, notes: Sequence[str], *, is_alone: bool) -> Applied | None:
+    async def _attempt(self, notes: Sequence[str]) -> Applied | None:
         """Survey, plan and apply; return None when there was nothing to do."""
         topology, result = self.topology, self.result
-        survey = await survey_nodes(
+        self.survey = survey = await survey_nodes(
             self.driver,
             self.kernel,
             nodes_of(topology),
@@ -147,65 +164,73 @@ class Run:
             runtime_timeout=self.runtime_timeout,
             progress=self.progress,
         )
-        self.survey = survey
-        missing: list[Problem] = []
-        lost: dict[str, int] = {}
         with result.stage("plan"):
-            if self.keep_going and survey.problems and not self.problems:
-                whole, lost = leave_out(topology, survey)
-                if whole.links:
-                    topology, missing, survey.problems = whole, survey.problems, []
-            if self.problems:  # nodes whose declaration is wrong are missing
-                topology, _ = leave_out(topology, survey)
-            superseded = self._find_superseded(topology, survey)
-            plan = plan_of(
-                topology,
-                survey,
-                self.kernel,
-                self.dry_run,
-                leaving=superseded.asides if superseded else (),
-                going=self._find_going(topology, survey, superseded),
-                replace=self.replace,
-            )
-            if self.create_only:
-                only_new(plan, survey, self.kernel.boot_id())
+            planned = self._plan(survey)
         await self.driver.sleep(0)  # a run that was stopped during the survey has no result
-        if plan.problems:  # report all of them, in the file's order
-            plan.problems[:0], missing = missing, []
+        plan = planned.plan
         plan.problems = list(dict.fromkeys([*self.problems, *plan.problems]))
-        left_over = None
-        if self.prune and not plan.problems and not missing:
-            left_over = await self._find_left_over(survey)
-            plan.problems += left_over.problems
+        if self.prune and not plan.problems and not planned.missing:
+            planned.left_over = await self._find_left_over(survey)
+            plan.problems += planned.left_over.problems
         applied = None
-        if is_to_do(topology, plan, result, self.dry_run):
+        if is_to_do(planned.topology, plan, result, self.dry_run):
             result.notes += notes
             load(plan.operations)
-            executor = Executor(self.kernel, survey.handles, survey.observed, is_alone=is_alone)
-            applied = Applied(topology, plan, executor, survey.replacement)
-            await self.carry_out(applied)
+            applied = Applied(planned.topology, plan, self._executor(), survey.replacement)
+            run = PlanRun(applied, result, self.driver, self.keep_going, self.jobs, self.progress)
+            await run.go()
         if self.observer is not None:
             self.observer.see(survey, plan, applied)
+        await self._settle(planned, applied)
+        return applied
+
+    def _executor(self) -> Executor:
+        return Executor(self.kernel, self.survey.handles, self.survey.observed, is_alone=self._is_alone)
+
+    def _plan(self, survey: Survey) -> Planned:
+        """Make the plan; with keep_going, of the links whose nodes resolve."""
+        planned = Planned(self.topology)
+        if self.keep_going and survey.problems and not self.problems:
+            rest, lost = leave_out(self.topology, survey)
+            if rest.links:
+                planned.topology, planned.lost = rest, lost
+                planned.missing, survey.problems = survey.problems, []
+        if self.problems:  # nodes whose declaration is wrong are missing
+            planned.topology, _ = leave_out(self.topology, survey)
+        superseded = planned.superseded = self._find_superseded(planned.topology, survey)
+        plan = planned.plan = plan_of(
+            planned.topology,
+            survey,
+            self.kernel,
+            self.dry_run,
+            leaving=superseded.asides if superseded else (),
+            going=self._find_going(planned.topology, survey, superseded),
+            replace=self.replace,
+        )
+        if self.create_only:
+            only_new(plan, survey, self.kernel.boot_id())
+        if plan.problems:  # report all of them, in the file's order
+            plan.problems[:0], planned.missing = planned.missing, []
+        return planned
+
+    async def _settle(self, planned: Planned, applied: Applied | None) -> None:
+        """Count what was left out, and delete what is not in the file."""
+        result, left_over, superseded = self.result, planned.left_over, planned.superseded
         if self.replace:
             result.links.setdefault("replaced", 0)
-        if missing:
-            _count_lost(topology, result, dict(zip(survey.unresolved, missing, strict=True)), lost)
+        if planned.missing:
+            missing = dict(zip(self.survey.unresolved, planned.missing, strict=True))
+            _count_lost(planned.topology, result, missing, planned.lost)
         if left_over is not None:
             await self._settle_left_over(left_over)
         if superseded is not None:
-            executor = Executor(self.kernel, survey.handles, survey.observed, is_alone=is_alone)
             if result.status == PARTIAL and superseded.keep_whole(applied) and STAYS not in result.notes:
                 result.notes.append(STAYS)
-            await self._settle_superseded(superseded, applied.executor if applied is not None else executor)
-        if (
-            left_over is None
-            and not plan.problems
-            and not missing
-            and not self.create_only
-            and result.status != ROLLED_BACK
-        ):
-            _note_left_over(topology, survey, self.kernel, result)
-        return applied
+            executor = applied.executor if applied is not None else self._executor()
+            await self._settle_superseded(superseded, executor)
+        is_whole = not planned.plan.problems and not planned.missing and result.status != ROLLED_BACK
+        if is_whole and left_over is None and not self.create_only:
+            _note_left_over(planned.topology, self.survey, self.kernel, result)
 
     def _find_superseded(self, topology: Topology, survey: Survey) -> Superseded | None:
         """Return the links that have to go first; None for none, as nearly always."""
@@ -229,7 +254,7 @@ class Run:
         return going
 
     async def _settle_superseded(self, superseded: Superseded, executor: Executor) -> None:
-        """Delete links that gave their names away, or tell which would be."""
+        """Delete the links that gave their names away; a dry run lists them."""
         result = self.result
         if self.dry_run:
             if result.status not in (PLANNED, UNCHANGED):
@@ -255,7 +280,7 @@ class Run:
             )
 
     async def _settle_left_over(self, left_over: LeftOver) -> None:
-        """Remove what has left the file, or tell what would be removed."""
+        """Remove what is not in the file any more; a dry run lists it."""
         result = self.result
         result.links["removed"] = result.namespaces["removed"] = 0
         if self.dry_run and not left_over.problems:
@@ -268,7 +293,7 @@ class Run:
         left_over.forget(self.kernel)
 
     async def _may_try_again(self, applied: Applied) -> bool:
-        """Whether the run failed only because another lab's run removed namespaces that this lab could make itself.
+        """Return whether the run failed only because another lab removed namespaces that this one could make itself.
 
         Wait for the end of the other run.
         """
@@ -285,145 +310,6 @@ class Run:
             await self.driver.sleep(POLL_SECONDS)
         self.result.status, self.result.errors = UNCHANGED, []
         return True
-
-    async def carry_out(self, applied: Applied) -> None:
-        """Carry the plan out and fill the result in. Take all back when something fails."""
-        result, workers = self.result, WorkerCount(self.jobs)
-        applied.executor.stopped = self.driver.is_stopped
-        result.begin_rollback()  # the state that holds if the event loop breaks down
-        refusals: list[Failure] = []
-        try:
-            if applied.replacement is not None:
-                from kokofast.engine.replace import remove_replaced
-
-                with result.stage("delete"):
-                    refusals = await remove_replaced(applied, self.driver, self.progress)
-            with result.stage("apply"):
-                for start, stop in applied.plan.stages() if not refusals else ():
-                    if start < stop and (self.keep_going or not applied.failures):
-                        await self.driver.carry_out(self._queue(applied, workers, start, stop))
-                if not refusals and (self.keep_going or not applied.failures):
-                    _verify(applied)
-            applied.spend_reserve()  # the imports below need memory and descriptors
-            failed = self._name_failures(applied) if applied.failures else set()
-        except BaseException:
-            # Also for a bug of ours: nothing may stay half made.
-            await self._roll_back(applied, None)
-            raise
-        result.workers = workers.workers
-        if refusals:
-            result.errors = refusals
-            await self._roll_back(applied, None)
-        elif not applied.failures:
-            _succeed(applied, result)
-        elif self.keep_going:
-            await self._roll_back(applied, failed)
-            _count_done(applied, result, failed)
-        else:
-            await self._roll_back(applied, None)
-            _count_failed(applied, result)
-
-    def _queue(self, applied: Applied, workers: WorkerCount, start: int, stop: int) -> WorkQueue:
-        """Return the work queue of a stage."""
-        plan, executor, trace = applied.plan, applied.executor, self.result.trace
-        numbers: Sequence[int] = range(start, stop)
-        after: Sequence[tuple[int, ...]] | None = plan.after[:stop]
-        if start:  # the earlier stages are over: an operation is ready, or never will be
-            skipped = applied.failed_links(start)
-            numbers = [n for n in numbers if getattr(plan.operations[n], "link", -1) not in skipped]
-            numbers = [n for n in numbers if applied.done.issuperset(plan.after[n])]
-            after = None
-
-        def report(places: Sequence[int], answers: Sequence[OperationError | None]) -> None:
-            for place, answer in zip(places, answers, strict=True):
-                applied.note(numbers[place], answer)
-            if self.progress is not None:
-                self.progress("apply", len(applied.done) + len(applied.failures), len(plan.operations))
-
-        return WorkQueue(
-            [plan.operations[number] for number in numbers],
-            executor.execute if trace is None else trace.of(executor.execute),
-            report,
-            workers=workers,
-            chunk=workers.chunk(self.kernel.capacity),
-            after=after,
-            failed=lambda answer: answer is not None,
-            stop_on_failure=not self.keep_going,
-            few=FEW_OPERATIONS if self.jobs is None else 0,
-        )
-
-    def _name_failures(self, applied: Applied) -> set[int]:
-        """Put the failures into the result; return the links that cannot stay."""
-        from kokofast.engine.failures import failures_of, failures_of_dependents, failures_of_nodes
-
-        self.result.errors = failures_of(applied)
-        failed = applied.failed_links()
-        if self.keep_going:
-            lost = _lost_with(applied, failed)
-            self.result.errors += failures_of_dependents(applied, lost) + failures_of_nodes(applied)
-            failed |= lost
-        return failed
-
-    async def _roll_back(self, applied: Applied, only: set[int] | None) -> None:
-        applied.spend_reserve()
-        from kokofast.engine.rollback import roll_back
-
-        self.result.begin_rollback()
-        with self.driver.shielded(), self.result.stage("rollback"):
-            left = await roll_back(applied, only, self.driver, self.progress)
-        self.result.end_rollback(left, whole=only is None)
-        self.result.notes += applied.notes
-
-
-def _lost_with(applied: Applied, failed: set[int]) -> set[int]:
-    """Return the other links that cannot stay without the failed ones."""
-    from kokofast.engine.verify import dependents_of
-
-    lost = dependents_of(applied, failed)
-    while (replacement := applied.replacement) is not None:
-        more = replacement.together_with(failed | lost) - failed - lost
-        more |= dependents_of(applied, failed | lost | more)
-        if not more:
-            break
-        lost |= more
-    return lost
-
-
-def _verify(applied: Applied) -> None:
-    """Count operations as failed whose namespace or parent has been replaced."""
-    kernel = applied.executor.kernel
-    has_parents = any(link.parent is not None for link in applied.topology.links)
-    if has_parents or any(handle and kernel.misled(handle) for handle in applied.executor.handles):
-        from kokofast.engine.verify import verify_namespaces  # rarely needed
-
-        verify_namespaces(applied)
-
-
-def _count_failed(applied: Applied, result: Result) -> None:
-    """Count the links, and the namespaces if any, that were refused."""
-    refused = [applied.plan.operations[number] for number in applied.failures]
-    result.links["failed"] = len({operation.link for operation in refused} - {None})
-    if unmade := sum(number in applied.failures for number, _ in applied.plan.of_type(MakeNamespace)):
-        result.namespaces["failed"] = unmade
-
-
-def _count_done(applied: Applied, result: Result, failed: set[int]) -> None:
-    """Count what was done apart from the links in failed, and add notes on limits of the machine."""
-    actions = applied.plan.actions
-    result.links["created"] = sum(action == CREATE and number not in failed for number, action in enumerate(actions))
-    result.links["updated"] = sum(action == UPDATE and number not in failed for number, action in enumerate(actions))
-    result.links["failed"] = len(failed)
-    if applied.replacement is not None:
-        replaced = (number for number, action in enumerate(actions) if action == REPLACE and number not in failed)
-        result.links["replaced"] = sum(1 for _ in replaced)
-    result.namespaces["created"] = sum(
-        number in applied.done and operation.ns not in applied.executor.adopted
-        for number, operation in applied.plan.of_type(MakeNamespace)
-    )
-    if len(actions) > 1:  # not for koko's command line
-        from kokofast.engine.neighbour_limits import crowded
-
-        result.notes += crowded(applied.topology)
 
 
 def _note_left_over(topology: Topology, survey: Survey, kernel: Kernel, result: Result) -> None:
@@ -447,10 +333,3 @@ def _count_lost(topology: Topology, result: Result, missing: Mapping[str, Proble
     result.links["failed"] += number
     if result.status in (APPLIED, UNCHANGED, PLANNED):
         result.status = PARTIAL
-
-
-def _succeed(applied: Applied, result: Result) -> None:
-    """Fill in the result of a run without failures."""
-    result.status = APPLIED
-    result.left = []
-    _count_done(applied, result, set())

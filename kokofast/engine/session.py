@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kokofast.drivers import POLL_SECONDS, LabLocked, run_all
 from kokofast.ends import IN_PLACE
 from kokofast.engine.apply import Run
+from kokofast.engine.carry_out import PlanRun
 from kokofast.engine.groundwork import is_to_do, needed_by, plan_of, see_for
 from kokofast.engine.result import APPLIED, INVALID, UNCHANGED, Failure, Result
 from kokofast.engine.snapshot import LOOK_CHUNK, Survey
@@ -54,7 +55,6 @@ class Prepared:
         self.part: Survey
         self.numbers: list[int] = []  # of the namespaces of the part in the session
         self.applied: Applied | None = None
-        self.run: Run
         self.superseded = Superseded()
 
 
@@ -117,7 +117,8 @@ class Session:
 
     async def _begin(self, notes: Sequence[str]) -> None:
         result = self.result
-        run = self._run(self._topology, result)
+        run = Run(self._topology, self._driver, self._kernel, result)
+        run.jobs, run.runtime_timeout = self._jobs, self._runtime_timeout
         run.progress, run.prune = self._progress, True
         await run.go(notes, is_alone=self._is_alone)
         if result.status not in (APPLIED, UNCHANGED):
@@ -155,7 +156,7 @@ class Session:
             return result
         try:
             if applied is not None:
-                await prepared.run.carry_out(applied)
+                await PlanRun(applied, result, self._driver, jobs=self._jobs).go()
         except BaseException:
             self.live.undo(prepared.delta)
             self._stale.update(prepared.numbers)
@@ -224,7 +225,6 @@ class Session:
             executor = Executor(self._kernel, survey.handles, survey.observed, is_alone=self._is_alone)
             prepared.applied = Applied(topology, plan, executor)
             executor.encode(plan.operations)
-        prepared.run = self._run(topology, result)
         await self._driver.sleep(0)  # raises when the run was stopped
 
     def _nodes_of(self, links: Iterable[Link], gone: Iterable[tuple[Link, str]]) -> dict[str, Node]:
@@ -392,11 +392,6 @@ class Session:
         )
         result.status = APPLIED
         result.links["removed"] = await prepared.superseded.delete(executor, self._driver, result)
-
-    def _run(self, topology: Topology, result: Result) -> Run:
-        run = Run(topology, self._driver, self._kernel, result)
-        run.jobs, run.runtime_timeout = self._jobs, self._runtime_timeout
-        return run
 
 
 def _has(namespace: Namespace | None, ifname: str) -> bool:

@@ -245,7 +245,7 @@ async def test_what_cannot_be_taken_back_is_told(machine: Callable[[], FakeKerne
     assert any(line.startswith("link ") for line in result.left)
 
 
-@pytest.mark.parametrize("fails", ["kokofast.engine.apply._verify", "kokofast.engine.failures.failures_of"])
+@pytest.mark.parametrize("fails", ["kokofast.engine.carry_out._verify", "kokofast.engine.failures.failures_of"])
 async def test_all_is_taken_back_where_the_last_look_or_the_words_for_it_fail(
     make_kernel: KernelFactory,  # noqa: F811
     run: Run,
