@@ -17,7 +17,7 @@ from kokofast.plan.operations import MakeNamespace
 from kokofast.plan.ownership import lab_of, lab_of_alias
 from kokofast.plan.plan import CREATE, REPLACE, UPDATE, Situation, nodes_to_look_at, parents_elsewhere
 from kokofast.plan.plan import UNCHANGED as LINK_UNCHANGED
-from kokofast.plan.planner import deletion, make_plan
+from kokofast.plan.planner import make_plan
 from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError
@@ -204,6 +204,8 @@ def _there(topology: Topology, survey: Survey, boot: str) -> list[Problem]:
     for end in (end for link in topology.links for end in link.ends):
         namespace = survey.observed[survey.places[end.node]]
         if namespace is not None and end.ifname in namespace.interfaces:
+            from kokofast.plan.existing import deletion  # needed for this problem only
+
             lab = lab_of(namespace.interfaces[end.ifname], namespace, boot)
             command = deletion(topology.nodes[end.node], end.ifname) if lab is not None else ""
             ours = "of a link that differs" if lab == topology.name else f"of the lab {lab}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kokofast.plan.operations import CreateLink
+from kokofast.plan.operations import CreateLink, IfRef
 from kokofast.plan.ownership import is_marked
 from kokofast.topology.model import CALLER, Node
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from kokofast.plan.node_change import Router
     from kokofast.plan.observed import Interface, Namespace
-    from kokofast.plan.operations import IfRef, Operation, SetAside
+    from kokofast.plan.operations import Operation, SetAside
     from kokofast.plan.step import FieldChange
-    from kokofast.topology.model import Topology
+    from kokofast.topology.model import Link, Topology
     from kokofast.topology.problems import Problem
 
     T = TypeVar("T")
@@ -154,6 +154,11 @@ class Situation:
         """Return the interface, None if it does not exist."""
         observed = self.observed[reference.ns]
         return observed.interfaces.get(reference.ifname) if observed is not None else None
+
+    def parent_of(self, link: Link) -> IfRef | None:
+        """Return the link's parent interface, None for a link without one."""
+        parent = link.parent
+        return None if parent is None else IfRef(self.places[parent[0]], parent[1])
 
 
 def parents_elsewhere(topology: Topology, situation: Situation) -> tuple[set[tuple[int, int]], set[int]]:

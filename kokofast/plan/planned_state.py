@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kokofast.kinds import KINDS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,6 +116,14 @@ class Prospect:
         """Return the final MTU, lowered by mirrors; None if not known."""
         mtu, cap = self.mtu_of(reference), self.cap_of(reference)
         return mtu if mtu is None or cap is None else min(mtu, cap)
+
+    def mtu_on(self, link: Link, parent: IfRef | None) -> int | None:
+        """Return the largest MTU of the link on its parent, the kernel's default for it; None if not known."""
+        mtu = self.mtu_of(parent) if parent is not None else None
+        if mtu is None:
+            return None
+        kind = KINDS[link.kind]
+        return min(max(mtu - kind.overhead(link), kind.mtu[0]), kind.mtu[1])
 
     def mtu_of(self, reference: IfRef) -> int | None:
         """Return the planned or present MTU, not lowered by mirrors; None if not known."""
