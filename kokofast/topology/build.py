@@ -5,31 +5,28 @@ The fast path of a link is one msgspec.convert() and its ends; diagnose.py is us
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
-from kokofast.ends import properties_in
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
+from kokofast.topology.build_ends import EndBuilder
 from kokofast.topology.checks import check_ipv6, check_links
 from kokofast.topology.diagnose import fits, repair_link
 from kokofast.topology.document import Document, describe
+from kokofast.topology.given import Given
 from kokofast.topology.locations import At, LinePlaces, Origins, Places
 from kokofast.topology.model import AF_INET6, CALLER, End, Link, Node, Routing, Topology
-from kokofast.topology.names import Names
 from kokofast.topology.nodes import Identity, Nodes, identity
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.routes import check_routes
-from kokofast.topology.rules import INVALID, Rule, one, parse_addresses
+from kokofast.topology.rules import Rule
 from kokofast.topology.segments import expand as expand_segments
 from kokofast.topology.shapes import (
     DEFAULT_KIND,
-    NODE_KINDS,
-    PROPERTY_KEYS,
     ROUTING,
     SUBNET_RULES,
     Shape,
@@ -38,22 +35,6 @@ from kokofast.topology.shapes import (
 )
 from kokofast.topology.stacks import find_loops, may_have_loops
 from kokofast.topology.subnets import Subnet, give_addresses
-from kokofast.topology.values import NODE_NAME_BYTES, check_ifname, quote
-
-check_end_name = one(check_ifname)
-
-# Who has an interface: the number of the link, the path of the end in it, whether it got the name by itself.
-Taken = tuple[int, str, bool]
-
-
-class Given:
-    """The values at one level (defaults, link, endpoint), also inherited ones, with the origin of each."""
-
-    __slots__ = ("origins", "values")
-
-    def __init__(self, values: dict[str, Any], origins: dict[str, tuple[At, str]]) -> None:
-        self.values = values
-        self.origins = origins
 
 
 def _quiet(path: str, message: str) -> None:
@@ -95,7 +76,7 @@ class LinkBuilder:
         document = Document([], LinePlaces("", ()))
         document.defaults = {key: value for key, value in topology.defaults.items() if key not in SUBNET_RULES}
         self._builder = _Builder(document, topology.name, False, [])
-        self.nodes = self._builder._nodes
+        self.nodes = self._builder.nodes
         for node in topology.nodes.values():
             self.nodes.add(node)
         self.nodes.colon_names = {name for name in topology.nodes if ":" in name}
@@ -106,10 +87,10 @@ class LinkBuilder:
         builder.begin([raw], _EntryPlaces(at), problems)
         keys = raw.keys() & SUBNET_RULES.keys() if isinstance(raw, dict) else ()
         problems += [Problem(at(key), "an added link gets no addresses by itself: give them") for key in sorted(keys)]
-        link = builder._link(0, {key: raw[key] for key in raw if key not in keys} if isinstance(raw, dict) else raw)
-        if any(is_numbered for _, _, is_numbered in builder._taken.values()):
+        link = builder.link(0, {key: raw[key] for key in raw if key not in keys} if isinstance(raw, dict) else raw)
+        if any(is_numbered for _, _, is_numbered in builder.ends.taken.values()):
             problems.append(Problem(at(""), "an added link needs the names of its interfaces: node:interface"))
-        builder._taken.clear()
+        builder.ends.taken.clear()
         return link if len(problems) == before else None
 
 
@@ -127,6 +108,8 @@ class _EntryPlaces:
 
 
 class _Builder:
+    """Builds a topology, or one link after the other."""
+
     def __init__(self, document: Document, name: str, create: bool, problems: list[Problem]) -> None:
         self._name = name
         self._places: Places = document.places
@@ -135,36 +118,34 @@ class _Builder:
         self._problems = problems
         self._defaults = self._check_defaults(document.defaults)
         self._given_by_defaults: dict[str, tuple[Shape, Given, Given]] = {}
-        self._nodes = Nodes(document, create or self._defaults.get("create") is True, problems)
-        self._taken: dict[tuple[Identity, str], Taken] = {}
-        self._names = Names(name, self._taken)
+        self.nodes = Nodes(document, create or self._defaults.get("create") is True, problems)
+        self.ends = EndBuilder(name, self.nodes, self._places, self._note)
         self._default_subnets = self._default_values(SUBNET_RULES)
         self._subnets: dict[Link, Given] = {}  # of links with their own
-        # The ends of the present link that are taken already: place, title, and the end in _taken.
-        self._repeated: list[tuple[str, str, Taken]] = []
 
     def begin(self, links: list[object], places: Places, problems: list[Problem]) -> None:
         """Take other links, with their places and problems."""
         self._links, self._places, self._problems = links, places, problems
-        self._nodes.report_to(problems)
+        self.ends.places = places
+        self.nodes.report_to(problems)
 
     def topology(self) -> Topology:
         default_kind = KINDS.get(str(self._defaults.get("type", DEFAULT_KIND)))
         if default_kind is not None:
             self._kind_defaults(default_kind)  # reports invalid defaults even when no link uses them
-        links = [link for index, raw in enumerate(self._links) if (link := self._link(index, raw)) is not None]
+        links = [link for index, raw in enumerate(self._links) if (link := self.link(index, raw)) is not None]
         self._give_addresses(links)
-        identities = {CALLER: identity(Node(CALLER, "host", "")), **self._nodes.identity}
+        identities = {CALLER: identity(Node(CALLER, "host", "")), **self.nodes.identity}
         check_links(links, identities, self._note)
-        check_ipv6(self._nodes.table.values(), links, identities, self._note)
+        check_ipv6(self.nodes.table.values(), links, identities, self._note)
         if may_have_loops(links):
             for end, sentence in find_loops(links, identities, {}):
                 self._note(end.where("master"), sentence)
         if any(end.mirror is not None for link in links for end in link.ends):
             self._problems += check_mirrors(links, identities)
         if len(links) == len(self._links):  # otherwise a route may use an end that does not exist
-            check_routes(self._nodes.table.values(), links, identities, self._note)
-        return Topology(self._name, self._nodes.table, tuple(links), self._routing())
+            check_routes(self.nodes.table.values(), links, identities, self._note)
+        return Topology(self._name, self.nodes.table, tuple(links), self._routing())
 
     def _routing(self) -> Routing | None:
         raw = self._routing_given
@@ -177,7 +158,7 @@ class _Builder:
         if not self._default_subnets.values and not self._subnets:
             return
         shared: dict[tuple[int, int, int], Subnet] = {}
-        table, identity = self._nodes.table, self._nodes.identity
+        table, identity = self.nodes.table, self.nodes.identity
         without = {identity[node.name] for node in table.values() if node.ipv6 is False}
 
         def subnets_of(link: Link) -> list[Subnet]:
@@ -227,12 +208,13 @@ class _Builder:
                 self._note("$.defaults" + path, message)
 
             if fits(value, rule, f".{key}", report):
-                self._take(given, rule, msgspec.convert(value, rule.annotation), lambda path: f"$.defaults.{path}")
+                given.take(rule, msgspec.convert(value, rule.annotation), "$.defaults.{}".format, self._note)
         return given
 
     # Links
 
-    def _link(self, index: int, raw: object) -> Link | None:
+    def link(self, index: int, raw: object) -> Link | None:
+        """Return a link; None after reporting problems."""
         is_list = isinstance(raw, list)
         if is_list:
             raw = {"endpoints": raw}
@@ -244,64 +226,54 @@ class _Builder:
         if kind is None:
             return None
         of_kind, ends, options = self._kind_defaults(kind)
+        places = self._places
 
         def at(path: str) -> str:
             path = path.removeprefix("endpoints") if is_list else path
-            return self._places.at(index, path) if path else self._places.link(index)
+            return places.at(index, path) if path else places.link(index)
 
-        source: dict[str, Any] = raw
-        try:
-            record: Any = msgspec.convert(raw, of_kind.link_record)
-        except (msgspec.ValidationError, UnicodeError):  # a key with half a surrogate pair
-            repaired = repair_link(raw, of_kind, lambda path, message: self._note(at(path), message))
-            if repaired is None:
-                return None
-            source = repaired
-            record = msgspec.convert(source, of_kind.link_record)
+        converted = self._converted(raw, of_kind, at)
+        if converted is None:
+            return None
+        record, source = converted
         origins: dict[str, tuple[At, str]] = {}
         values: dict[str, Any] = {}
         if len(raw) > 1:
-            ends = self._inherit(ends, record, source, of_kind.shared, at)
+            ends = ends.overridden(record, source, of_kind.shared, at, self._note)
             origins = {key: (at, key) for key in raw}
         if of_kind.options:
-            options = self._inherit(options, record, source, of_kind.options, at)
+            options = options.overridden(record, source, of_kind.options, at, self._note)
             values = self._options(of_kind, options, raw, at)
             origins = options.origins | origins
             several = {name: values[name] for name in kind.several if isinstance(values[name], tuple)}
             if several:
                 places_of_them = {name: options.origins[name] for name in several}
                 ends = Given(ends.values | several, ends.origins | places_of_them)
-        self._repeated.clear()
-        made = self._ends(index, "" if is_list else "endpoints", of_kind, record, source, ends)
-        if self._repeated:
-            self._note_repeated(index)
-            return None  # further checks expect each end once
+        made = self.ends.build(index, "" if is_list else "endpoints", of_kind, record, source, ends)
         if made is None:
             return None
-        for end in made if not of_kind.kind.own_mac(values) else ():
-            if end.mac is not None:
-                what = f"{of_kind.kind.article} {of_kind.kind.name} interface"
-                self._note(end.where("mac"), f"{what} has its parent's MAC address; leave mac out")
+        if not kind.own_mac(values):
+            self._check_macs(kind, made)
         if any(rule.field.required and values[key] is None for key, rule in of_kind.options.items()):
             return None  # further checks expect required options
-        places = Origins(origins) if origins else None
-        link = Link(kind.name, made, options=values, place=at(""), places=places)
+        link = Link(kind.name, made, options=values, place=at(""), places=Origins(origins) if origins else None)
         if len(raw) > 1 and not of_kind.subnets.keys().isdisjoint(raw):
-            self._subnets[link] = self._inherit(self._default_subnets, record, source, of_kind.subnets, at)
+            self._subnets[link] = self._default_subnets.overridden(record, source, of_kind.subnets, at, self._note)
         return link
 
-    def _ends(
-        self, index: int, path: str, of_kind: Shape, record: Any, source: Mapping[str, Any], given: Given
-    ) -> tuple[End, ...] | None:
-        """Return the ends of a link: record is what msgspec made of source, path where in the link they are."""
-        if of_kind.kind.ends == 1:
-            end = self._end(index, "endpoint", record.endpoint, source["endpoint"], of_kind, given)
-            return None if end is None else (end,)
-        ends = [
-            self._end(index, f"{path}[{number}]", raw, source["endpoints"][number], of_kind, given)
-            for number, raw in enumerate(record.endpoints)
-        ]
-        return None if None in ends else tuple(end for end in ends if end is not None)
+    def _check_macs(self, kind: Kind, ends: Sequence[End]) -> None:
+        for end in ends:
+            if end.mac is not None:
+                what = f"{kind.article} {kind.name} interface"
+                self._note(end.where("mac"), f"{what} has its parent's MAC address; leave mac out")
+
+    def _converted(self, raw: dict[str, Any], of_kind: Shape, at: At) -> tuple[Any, dict[str, Any]] | None:
+        """Return the record of a link, and its source: raw or the valid part of it. None after reporting problems."""
+        try:
+            return msgspec.convert(raw, of_kind.link_record), raw
+        except (msgspec.ValidationError, UnicodeError):  # a key with half a surrogate pair
+            repaired = repair_link(raw, of_kind, lambda path, message: self._note(at(path), message))
+            return None if repaired is None else (msgspec.convert(repaired, of_kind.link_record), repaired)
 
     def _kind(self, index: int, raw: Mapping[str, object]) -> Kind | None:
         name = raw.get("type", self._defaults.get("type", DEFAULT_KIND))
@@ -319,113 +291,8 @@ class _Builder:
             elif rule.field.type == "interface" and key in given.values:
                 node, colon, _ = given.values[key].rpartition(":")
                 if colon:
-                    self._nodes.use(node, Origins(given.origins)[key])
+                    self.nodes.use(node, Origins(given.origins)[key])
         return {key: given.values.get(key, rule.field.default) for key, rule in of_kind.options.items()}
-
-    # Ends
-
-    def _note_repeated(self, index: int) -> None:
-        others = {first[0] for _, _, first in self._repeated}
-        if len(self._repeated) == 2 and len(others) == 1 and index not in others:
-            title = "--".join(title for _, title, _ in self._repeated)
-            self._note(
-                self._places.link(index), f"the link {quote(title)} is there already at {self._places.link(*others)}"
-            )
-            return
-        for place, title, (other, path, is_numbered) in self._repeated:
-            cure = ", which has no name in the file and got this one; name it, or put this link before it"
-            where = self._places.at(other, path)
-            self._note(place, f"{quote(title)} is already the end at {where}{cure if is_numbered else ''}")
-
-    def _end(
-        self, index: int, path: str, record: Any, source: Iterable[str], of_kind: Shape, given: Given
-    ) -> End | None:
-        place = self._places.at(index, path)
-        if isinstance(record, str):
-            return self._short_end(index, path, place, record, given)
-
-        def at(below: str) -> str:
-            return self._places.at(index, f"{path}.{below}")
-
-        given = self._inherit(given, record, source, of_kind.end, at)
-        # Rename them as in the model.
-        node, ifname = given.values.pop("node"), given.values.pop("interface", None)
-        if ifname is not None:
-            given.origins["ifname"] = given.origins.pop("interface")
-        elif record.interface is not UNSET:
-            self._nodes.use(node, at("node"))
-            return None
-        return self._place_end(index, path, place, node, ifname, given)
-
-    def _short_end(self, index: int, path: str, place: str, text: str, given: Given) -> End | None:
-        """Parse ``node[:interface[:address,...]]``, split at the first two colons: IPv6 addresses have more."""
-        node, colon, rest = text.partition(":")
-        if self._nodes.colon_names:
-            node, colon, rest = self._declared_head(text) or (node, colon, rest)
-        if not colon:
-            return self._place_end(index, path, place, node, None, given)
-        ifname, colon, addresses = rest.partition(":")
-        cure = "" if ifname else "; without the colon the end gets one by itself"
-        good = check_end_name(ifname, lambda _, message: self._note(place, message + cure)) is not INVALID
-        if colon:
-            hint = f" (the node is '{node}')" if node in NODE_KINDS and node not in self._nodes.table else ""
-            parsed = parse_addresses(addresses.split(","), lambda _, message: self._note(place, message + hint))
-            origins = {key: origin for key, origin in given.origins.items() if key != "addresses"}
-            given = Given({**given.values, "addresses": () if parsed is INVALID else parsed}, origins)
-        end = self._place_end(index, path, place, node, ifname, given)
-        return end if good else None
-
-    def _declared_head(self, text: str) -> tuple[str, str, str] | None:
-        """Return the longest declared node name with a colon in it that text starts with, the next colon, the rest."""
-        if text in self._nodes.colon_names:
-            return text, "", ""
-        # No longer than a node's name can be: text may have many colons.
-        head, colon, _ = text[: NODE_NAME_BYTES + 1].rpartition(":")
-        while colon:
-            if head in self._nodes.colon_names:
-                return head, colon, text[len(head) + 1 :]
-            head, colon, _ = head.rpartition(":")
-        return None
-
-    def _place_end(self, index: int, path: str, place: str, name: str, ifname: str | None, given: Given) -> End | None:
-        """Return the end, with the next free name in its namespace if the file gives none."""
-        places = Origins(given.origins) if given.origins else None
-        if name not in self._nodes.table:
-            node_place = places["node"] if places is not None and "node" in places else place
-            if self._nodes.use(name, node_place) is None:
-                return None
-        identity = self._nodes.identity[name]
-        taken = (index, path, ifname is None)
-        ifname = self._names.next(identity) if ifname is None else ifname
-        first = self._taken.setdefault((identity, ifname), taken)
-        if first is not taken:
-            self._repeated.append((place, f"{name}:{ifname}", first))
-        values = given.values
-        if not PROPERTY_KEYS.isdisjoint(values):
-            properties = properties_in(values)
-            others = {key: value for key, value in values.items() if key not in PROPERTY_KEYS}
-            return End(name, ifname, properties=properties, place=place, places=places, **others)
-        return End(name, ifname, place=place, places=places, **values)
-
-    # Values
-
-    def _inherit(self, base: Given, record: Any, keys: Iterable[str], rules: Mapping[str, Rule], at: At) -> Given:
-        """Return the values of base, overridden by those of the record's keys that have a rule here."""
-        given = Given(dict(base.values), dict(base.origins))
-        for key in keys:
-            rule = rules.get(key)
-            if rule is not None:
-                self._take(given, rule, getattr(record, key), at)
-        return given
-
-    def _take(self, given: Given, rule: Rule, value: Any, at: At) -> None:
-        key = rule.field.name
-        if rule.parse is not None:
-            value = rule.parse(value, lambda path, message: self._note(at(key + path), message))
-            if value is INVALID:
-                return
-        given.values[key] = value
-        given.origins[key] = (at, key)
 
     def _note_below(self, place: str, path: str, message: str) -> None:
         self._note(place + path, message)

@@ -176,7 +176,8 @@ class _Change:
             self.report(self.at(path), "has a key that is no text")
             return
         builder = self.live.builder()
-        link = builder.build(entry, lambda below: self.at(_join(path, below)), self.problems)
+        at = self.at  # the link keeps it, and must not keep this change with the links before it
+        link = builder.build(entry, lambda below: at(_join(path, below)), self.problems)
         for name, node in builder.nodes.table.items() if len(builder.nodes.table) > len(self.live.nodes) else ():
             if name not in self.live.nodes:
                 self.live.add_node(node)

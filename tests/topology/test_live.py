@@ -102,6 +102,15 @@ def test_null_takes_back_what_batch_takes_back(key: str) -> None:
     make_change(LiveTopology(topology()), {"set": [{"endpoint": "a:e0", key: None}]}, at)
 
 
+def test_each_added_link_keeps_its_own_place() -> None:
+    live = LiveTopology(topology())
+    first = {"endpoints": ["a:x", {"node": "b", "interface": "x", "mtu": 1400}], "txqlen": 5}
+    make_change(live, {"add": [first, ["a:y", "b:y"]]}, at)
+    one, other = live.whole().links[-2:]
+    assert one.ends[1].where("mtu") == "t:1 add[0].endpoints[1].mtu"
+    assert (one.ends[0].where("txqlen"), other.place) == ("t:1 add[0].txqlen", "t:1 add[1]")
+
+
 def test_null_has_the_mtu_of_a_link_follow_its_parent() -> None:
     on_a_parent = {"type": "macvlan", "parent": "e0", "endpoint": "a:m0", "mtu": 1400}
     live = LiveTopology(topology([*LINKS, on_a_parent]))
