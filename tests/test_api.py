@@ -16,6 +16,7 @@ import trio
 
 import kokofast
 from kokofast import api
+from kokofast.api import checks
 from kokofast.engine.result import Result
 from kokofast.host import lock
 from kokofast.topology.model import Topology
@@ -23,7 +24,7 @@ from kokofast.topology.model import Topology
 
 @pytest.fixture(autouse=True)
 def _all_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "missing_capabilities", lambda _: [])
+    monkeypatch.setattr(checks, "missing_capabilities", lambda _: [])
 
 
 def test_the_names_are_shown() -> None:
@@ -127,7 +128,7 @@ async def test_an_argument_is_checked_as_the_command_line_checks_it(
     monkeypatch: pytest.MonkeyPatch, call: str, options: dict[str, Any], kind: type[Exception], said: str
 ) -> None:
     """Also before anybody asks for rights."""
-    monkeypatch.setattr(api, "missing_capabilities", lambda _: ["CAP_SYS_ADMIN"])
+    monkeypatch.setattr(checks, "missing_capabilities", lambda _: ["CAP_SYS_ADMIN"])
     first = {"load": {"path": "/nowhere.json"}, "inspect": {}, "destroy": {"lab": "lab1"}}.get(call, {"topology": LAB})
     with pytest.raises(kind, match=said):
         await called(call, **{**first, **options})
@@ -172,7 +173,7 @@ def test_outside_of_trio_the_error_says_how_to_call(name: str) -> None:
 
 
 def test_rights_that_are_missing_are_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "missing_capabilities", lambda _: ["CAP_SYS_ADMIN"])
+    monkeypatch.setattr(checks, "missing_capabilities", lambda _: ["CAP_SYS_ADMIN"])
     calls: list[tuple[Callable[..., Any], object]] = [
         (kokofast.apply, Topology("lab1", {}, ())),
         (kokofast.destroy, "lab1"),

@@ -86,7 +86,7 @@ def test_the_library_does_not_wait_for_the_writer_of_a_fifo(file: Path, monkeypa
         return True
 
     monkeypatch.setattr("kokofast.engine.keep.keep_lab", keep)
-    monkeypatch.setattr("kokofast.api._need", lambda *_: None)
+    monkeypatch.setattr("kokofast.api.need", lambda *_: None)
     trio.run(partial(kokofast.watch, file, report=print))
     file.unlink()
     os.mkfifo(file)
@@ -102,7 +102,7 @@ def test_the_library_loads_a_file_that_has_not_changed_once(file: Path, monkeypa
         return True
 
     monkeypatch.setattr("kokofast.engine.keep.keep_lab", keep)
-    monkeypatch.setattr("kokofast.api._need", lambda *_: None)
+    monkeypatch.setattr("kokofast.api.need", lambda *_: None)
     trio.run(partial(kokofast.watch, file, report=print))
     assert reads[0]() is None
     file.write_text(json.dumps({"links": []}))

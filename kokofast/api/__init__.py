@@ -1,0 +1,288 @@
+"""The library: load a topology, apply, inspect and destroy it, or deploy it around a block of code.
+
+>>> async with kokofast.deployed(topology) as result: ...
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from kokofast.api.calls import ApplyError, DestroyError, public
+from kokofast.api.checks import (
+    check_flags,
+    check_jobs,
+    check_lab,
+    check_outputs,
+    check_path,
+    check_timeout,
+    check_topology,
+    need,
+)
+from kokofast.api.sessions import Session, session
+from kokofast.drivers.trio_driver import TrioDriver
+from kokofast.engine import apply as _apply
+from kokofast.engine import destroy as _destroy
+from kokofast.engine import inspect as _inspect
+from kokofast.engine.inspect import SeenLink
+from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED, Failure, Result
+from kokofast.engine.result_types import Progress, Status
+from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
+from kokofast.host.files import read_file
+from kokofast.host.kernel import LinuxKernel
+from kokofast.host.limits import TO_LOOK, TO_WATCH, TO_WIRE
+from kokofast.plan.step import Step
+from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
+from kokofast.topology import load as load_bytes
+from kokofast.topology.model import Topology
+from kokofast.watching.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+__all__ = [
+    "ApplyError",
+    "DestroyError",
+    "Event",
+    "Failure",
+    "Problem",
+    "Progress",
+    "Result",
+    "SeenLink",
+    "Session",
+    "Status",
+    "Step",
+    "Topology",
+    "TopologyError",
+    "apply",
+    "deployed",
+    "destroy",
+    "inspect",
+    "load",
+    "session",
+    "watch",
+]
+
+
+def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool = False) -> Topology:
+    """Read a topology from a .json, .jsonl, .yaml or .csv file.
+
+    name is the lab's name (by default the file's own, or its stem); create makes missing network namespaces.
+    Raises OSError, TopologyError with every problem of the file in ``problems``, TypeError for an argument of another
+    type, and ValueError for a name that cannot be a lab's.
+    """
+    filename = check_path(path)
+    check_flags(create=create)
+    name = check_lab(name)
+    data = read_file(filename, FILE_BYTES_MAX)
+    return load_bytes(data, filename=filename, name=name, create=create, name_option="name=")
+
+
+@public
+async def apply(
+    topology: Topology,
+    *,
+    keep_going: bool = False,
+    dry_run: bool = False,
+    prune: bool = False,
+    replace: bool = False,
+    jobs: int | None = None,
+    runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+    progress: Progress | None = None,
+    result: Result | None = None,
+) -> Result:
+    """Make the kernel match the topology and return what was done.
+
+    When a link fails, or the caller's scope is cancelled, everything this run made is taken back first. Errors of the
+    file and refusals of the kernel raise no exception: see Result.status and Result.errors.
+
+    Args:
+        topology: From load().
+        keep_going: Keep the links that work when others fail.
+        dry_run: Only compute what would be done: see Result.planned.
+        prune: Remove the lab's links and namespaces that are not in the topology, when all else has succeeded.
+        replace: Delete links of the lab that cannot be changed in place, and make them anew.
+        jobs: Number of worker threads; None chooses it by the size of the work.
+        runtime_timeout: Seconds that a container daemon may be silent.
+        progress: Called with (stage, done, total).
+        result: Filled in and returned, so that a caller who cancels the run still has it.
+
+    Raises:
+        TypeError: An argument has another type.
+        ValueError: A number is out of its range, or the topology's name cannot be a lab's.
+        PermissionError: Capabilities are missing.
+        OSError: The machine fails, such as for want of memory or descriptors.
+        RuntimeError: Called outside of trio.
+    """
+    check_topology(topology)
+    check_flags(keep_going=keep_going, dry_run=dry_run, prune=prune, replace=replace)
+    check_jobs(jobs)
+    check_timeout(runtime_timeout)
+    check_outputs(progress, result=(result, Result))
+    need(TO_LOOK if dry_run else TO_WIRE, "apply")
+    with closing(LinuxKernel()) as kernel:
+        return await _apply.apply(
+            topology,
+            TrioDriver(),
+            kernel,
+            keep_going=keep_going,
+            dry_run=dry_run,
+            prune=prune,
+            replace=replace,
+            jobs=jobs,
+            runtime_timeout=runtime_timeout,
+            progress=progress,
+            result=result,
+        )
+
+
+@public
+async def destroy(
+    lab: str | Topology | None = None,
+    *,
+    topology: Topology | None = None,
+    all_labs: bool = False,
+    force: bool = False,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Remove exactly what carries the mark of a lab, given by its name or its topology.
+
+    With a topology, also look into the paths of its nodes. all_labs, without a lab, removes every lab of the machine.
+    Result.status is "partial" when something is left: Result.errors says what, and why.
+
+    A lab stays, and the status is "invalid", when links of other labs would go with it: those in a namespace that the
+    lab made, or on one of its links. force removes them too.
+
+    Raises ValueError without a lab or all_labs, or with both; otherwise as apply().
+    """
+    check_flags(all_labs=all_labs, force=force)
+    check_jobs(jobs)
+    check_outputs(progress, topology=(topology, Topology))
+    if isinstance(lab, Topology):
+        topology = lab
+    name = topology.name if topology is not None and not isinstance(lab, str) else lab
+    if (name is None) != all_labs:
+        raise ValueError("kokofast.destroy() takes a lab's name, its topology, or all_labs=True")
+    lab = check_lab(name)
+    need(TO_WIRE, "destroy")
+    with closing(LinuxKernel()) as kernel:
+        return await _destroy.destroy(
+            lab, TrioDriver(), kernel, topology=topology, force=force, jobs=jobs, progress=progress
+        )
+
+
+@public
+async def inspect(
+    lab: str | None = None,
+    *,
+    progress: Progress | None = None,
+    unseen: dict[str, OSError] | None = None,
+    namespaces: dict[str, str] | None = None,
+) -> list[SeenLink]:
+    """Return the links that carry our mark, of one lab or of all, as the kernel has them.
+
+    unseen is filled with the namespaces that could not be read, by title, and the reason; namespaces with the lab of
+    each named namespace that a lab made. Raises as apply().
+    """
+    name = check_lab(lab)
+    check_outputs(progress, unseen=(unseen, dict), namespaces=(namespaces, dict))
+    need(TO_LOOK, "inspect")
+    with closing(LinuxKernel()) as kernel:
+        return await _inspect.inspect(
+            name, TrioDriver(), kernel, progress=progress, unseen=unseen, namespaces=namespaces
+        )
+
+
+@public
+async def watch(
+    source: Topology | str | os.PathLike[str],
+    *,
+    report: Callable[[Event], object],
+    name: str | None = None,
+    create: bool = False,
+    prune: bool = False,
+    once: float | None = None,
+    runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+    rereads: Callable[[Callable[[], None]], object] | None = None,
+) -> bool:
+    """Keep the kernel at what a topology says, until the caller's scope is cancelled. The links stay then.
+
+    Return whether all is as the topology says. It returns only with once, or when another run destroys the lab.
+
+    Args:
+        source: From load(); or the path of a file, which is read again when it changes.
+        report: Called with each event.
+        name: The lab's name, as for load().
+        create: Make missing network namespaces, as for load().
+        prune: Remove links and namespaces of the lab that are not in the topology.
+        once: Return as soon as all is as the topology says, after this many seconds at the latest.
+        runtime_timeout: Seconds that a container daemon may be silent.
+        rereads: Called with a function that has the file read again.
+
+    Raises as load() and apply(), and BlockingIOError when another watch keeps the lab.
+    """
+    check_flags(create=create, prune=prune)
+    check_timeout(runtime_timeout)
+    check_outputs(report)
+    need(TO_WATCH, "watch")
+    from kokofast.engine.keep import keep_lab, rereader
+
+    if isinstance(source, Topology):
+        return await keep_lab(
+            check_topology(source), report, prune=prune, once=once, runtime_timeout=runtime_timeout, rereads=rereads
+        )
+
+    file, lab = check_path(source), check_lab(name)
+    data = read_file(file, FILE_BYTES_MAX)
+
+    def load_again(data: bytes) -> Topology:
+        return load_bytes(data, filename=file, name=lab, create=create, name_option="name=")
+
+    return await keep_lab(
+        load_again(data),
+        report,
+        file=file,
+        read=rereader(file, data, load_again),
+        prune=prune,
+        once=once,
+        runtime_timeout=runtime_timeout,
+        rereads=rereads,
+    )
+
+
+@asynccontextmanager
+async def deployed(topology: Topology, **options: Any) -> AsyncIterator[Result]:
+    """Apply the topology, run the block with the result, and destroy the lab, however the block ends.
+
+    All of the lab is destroyed, also what was there before. options are those of apply() except dry_run. With
+    keep_going the block runs with the links that work, and result.errors has the others.
+
+    Raises ApplyError when the topology cannot be applied, DestroyError when something of the lab is left. If the block
+    raises, its exception gets a note of what is left instead.
+    """
+    if "dry_run" in options:
+        raise TypeError("kokofast.deployed() takes no dry_run: it makes the lab")
+    result = await apply(topology, **options)
+    works = result.status in (APPLIED, UNCHANGED) or (result.status == PARTIAL and options.get("keep_going", False))
+    if not works:
+        raise ApplyError(result)
+    try:
+        yield result
+    except BaseException as error:
+        destroyed = await _destroy_shielded(topology)
+        if destroyed.errors:
+            error.add_note(f"the lab {topology.name} is not destroyed: {DestroyError(destroyed)}")
+        raise
+    destroyed = await _destroy_shielded(topology)
+    if destroyed.errors:
+        raise DestroyError(destroyed)
+
+
+async def _destroy_shielded(topology: Topology) -> Result:
+    with trio.CancelScope(shield=True):
+        result = await destroy(topology)
+    return result

@@ -1,0 +1,69 @@
+"""How the functions of the library run under trio, and what they raise."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import trio
+
+from kokofast.drivers.warmup import leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from kokofast.engine.result import Result
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _RunError(Exception):
+    def __init__(self, result: Result) -> None:
+        super().__init__("\n".join(map(str, result.errors)) or result.status)
+        self.result = result
+
+
+class ApplyError(_RunError):
+    """A topology could not be applied: result.errors says why. All was taken back but for what result.left lists."""
+
+
+class DestroyError(_RunError):
+    """A lab could not be destroyed completely: result.errors says what is left, and why."""
+
+
+def public(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Raise plain exceptions in place of trio's groups of one, and a clear RuntimeError outside of trio.
+
+    A KeyboardInterrupt cancels the run. It is raised when the rollback has ended, however often Ctrl-C comes.
+    """
+
+    @functools.wraps(function)
+    async def called(*arguments: P.args, **options: P.kwargs) -> T:
+        try:
+            trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            name = f"kokofast.{function.__name__}"
+            raise RuntimeError(
+                f"{name}() needs trio: trio.run({name}, ...), or from asyncio "
+                f"await asyncio.to_thread(trio.run, {name}, ...)"
+            ) from None
+        answers: list[T] = []
+
+        @trio.lowlevel.enable_ki_protection
+        async def run() -> None:
+            answers.append(await function(*arguments, **options))
+
+        try:
+            # trio delivers Ctrl-C to the main task, also in a shielded scope: so the run is a task of its own.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+        except BaseExceptionGroup as group:
+            found = list(leaves(group))
+            interrupts = [error for error in found if isinstance(error, KeyboardInterrupt)]
+            if interrupts or len(found) == 1:
+                raise (interrupts or found)[0] from None
+            raise
+        return answers[0]
+
+    return called

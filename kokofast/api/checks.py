@@ -1,0 +1,75 @@
+"""What the library asks of its callers: arguments of the right type, and capabilities."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+
+from kokofast.host.limits import missing_capabilities
+from kokofast.topology.model import Topology
+from kokofast.topology.values import check_lab_name, quote
+
+
+def need(capabilities: tuple[str, ...], function: str) -> None:
+    """Raise PermissionError if a function of the library lacks capabilities."""
+    if missing := missing_capabilities(capabilities):
+        text = f"kokofast.{function}() needs root, or {' and '.join(missing)}"
+        raise PermissionError(errno.EPERM, text)
+
+
+def check_topology(topology: Topology) -> Topology:
+    """Return the topology. Raises TypeError, and ValueError when its name cannot be a lab's."""
+    if not isinstance(topology, Topology):
+        raise TypeError(f"not a topology but a {type(topology).__name__}: kokofast.load() reads one from a file")
+    check_lab_name(topology.name)
+    return topology
+
+
+def check_lab(name: object) -> str | None:
+    """Return the name of a lab. Raises TypeError and ValueError."""
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"a lab's name is a string, not {type(name).__name__}")
+    return None if name is None else check_lab_name(name)
+
+
+def check_path(path: str | os.PathLike[str]) -> str:
+    """Return the path of a file in text. Raises TypeError."""
+    found = os.fspath(path)
+    if not isinstance(found, str):
+        raise TypeError(f"path is a string or a path, not {type(found).__name__}")
+    return found
+
+
+def check_flags(**flags: object) -> None:
+    """Raise TypeError unless these arguments are True or False."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} is True or False, not {quote(value)}")
+
+
+def check_jobs(jobs: object) -> None:
+    """Raise TypeError or ValueError unless this is a number of worker threads, or None."""
+    if jobs is None:
+        return
+    if not isinstance(jobs, int) or isinstance(jobs, bool):
+        raise TypeError(f"jobs is a whole number or None, not {quote(jobs)}")
+    if jobs < 1:
+        raise ValueError(f"jobs is a whole number from 1, or None, not {jobs}")
+
+
+def check_timeout(seconds: object) -> None:
+    """Raise TypeError or ValueError unless this is a time to wait."""
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise TypeError(f"runtime_timeout is a number of seconds, not {quote(seconds)}")
+    if not 0 < seconds < math.inf:  # nan is neither
+        raise ValueError(f"runtime_timeout is a number of seconds above 0, not {seconds}")
+
+
+def check_outputs(progress: object, **outputs: tuple[object, type]) -> None:
+    """Raise TypeError unless progress is a function or None, and each output (value, type) of its type or None."""
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress is a function of (stage, done, total) or None, not {quote(progress)}")
+    for name, (value, kind) in outputs.items():
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} is a {kind.__name__} or None, not {quote(value)}")
