@@ -11,7 +11,8 @@ from kokofast.ops.mirror_filters import BareQdisc, add_mirror, remove_bare, remo
 from kokofast.ops.traffic_control import TrafficControl
 from kokofast.plan.diff import IPV6_MIN_MTU
 from kokofast.wire.addr import AF_INET6, RT_SCOPE_LINK
-from kokofast.wire.message import KernelError
+from kokofast.wire.link import RTM_GETLINK, RTM_SETLINK
+from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,12 @@ class Mirrors:
                 caps = self._caps.setdefault(self._place(operation.source), {})
                 if mtu is not None and min(caps, default=IPV6_MIN_MTU) >= IPV6_MIN_MTU:
                     _check_ipv6(executor.kernel, handle, source, mtu[0])
-                add_mirror(self._control(operation.source), target, operation.directions, operation.cookie)
+                has_queue = _has_queue(executor.kernel, handle, source)
+                try:
+                    add_mirror(self._control(operation.source), target, operation.directions, operation.cookie)
+                finally:
+                    if not has_queue:  # the kernel makes it 1000 with a new qdisc, though clsact has none
+                        executor.kernel.send(handle, [Request(RTM_SETLINK, {"index": source}, {"txqlen": 0})])
                 if mtu is not None:
                     # The smallest MTU counts, whatever the order of operations.
                     caps.setdefault(mtu[0], set()).add(operation)
@@ -140,6 +146,11 @@ class Mirrors:
         if is_gone:
             del self._bare[place]
         return refusal
+
+
+def _has_queue(kernel: Kernel, handle: Handle, index: int) -> bool:
+    (found,) = kernel.ask(handle, Request(RTM_GETLINK, {"index": index}, only=frozenset(("txqlen",))))
+    return bool(found.attributes.get("txqlen"))
 
 
 def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:

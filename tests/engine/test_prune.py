@@ -252,6 +252,11 @@ async def test_a_mirror_goes_with_its_link(make_kernel: KernelFactory, nodes: tu
     assert (mirrored(kernel, "a", "e0"), kernel.links_of("a")) == ([], ["e0"])
 
 
+async def test_a_mirror_leaves_the_queue_length(make_kernel: KernelFactory) -> None:
+    kernel = await made(make_kernel("a", "b"), lab([OLD[0] | {"txqlen": 0}, TAP]))
+    assert (await apply(lab([OLD[0] | {"txqlen": 0}, TAP]), kernel=kernel)).status == "unchanged"
+
+
 async def test_a_link_that_gives_its_name_away_leaves_no_mirror(make_kernel: KernelFactory) -> None:
     kernel = await made(make_kernel("a", "b", "c"), lab([OLD[0], TAP]))
     new: Links = [OLD[0], {"endpoints": ["a:tap", "c:tap"]}]

@@ -92,7 +92,7 @@ class Draw:
         end["addresses"] += [f"2001:db8::{chance.randrange(1, 99)}/64"] * self._is(0.2)
         choices: list[tuple[float, str, list[object]]] = [
             (0.15, "mtu", [1300, 1400, 1500]),
-            (0.1, "txqlen", [77]),
+            (0.1, "txqlen", [0, 77]),
             (0.15, "up", [False]),
             (0.08, "rate", ["5mbit", "6mbit"]),
             (0.08, "link_local", [True, False]),
