@@ -152,7 +152,7 @@ class Both:
                 self.real.write_sysctl(self.there[-1], path, value)
             self.here.append(self.fake._handle(f"({number})", self.fake._new()))
         self.macs: dict[bytes, bytes] = {}
-        self.is_routed = False  # whether sysctls are compared, which takes longer than all else
+        self.is_routed = False  # whether that of nodes is compared, too, which takes longer than all else
         self.fake.rtnl.lacks = lacking(self.real)
 
     def close(self) -> None:
@@ -219,16 +219,7 @@ class Both:
                 for one in kernel.dump(handle, ADDRESSES)
                 if one.header["scope"] != RT_SCOPE_LINK and one.header["index"] != 1
             ),
-            "of the loopback": sorted(
-                (*_header(one, "family", "prefixlen"), sorted(one.attributes.items()))
-                for one in kernel.dump(handle, routers.ADDRESSES)
-                if one.header["index"] == 1 and one.attributes["address"] not in LOOPBACKS
-            ),
-            "routes": sorted(
-                route for route in map(_route, kernel.dump(handle, routers.ROUTES)) if is_of_address(route)
-            ),
-            "routes of ours": sorted(map(_route, kernel.dump(handle, routers.OUR_ROUTES))),
-            "sysctls": kernel.read_sysctls(handle, sysctls_of(space)) if self.is_routed else {},
+            **(seen_of_node(kernel, handle, space) if self.is_routed else {}),
             "remotes": list_remotes(kernel, handle),
             "qdiscs": qdiscs,
             "asked for qdiscs": [
@@ -265,6 +256,21 @@ def stands_on_bridge(link: FakeLink) -> bool:
     """Whether its carrier is that of a bridge, which depends on what its ports were before."""
     below = link.parent and link.parent[0].links.get(link.parent[1])
     return link.kind == "bridge" or bool(below and stands_on_bridge(below))
+
+
+def seen_of_node(kernel: Kernel, handle: Handle, space: FakeNamespace) -> dict[str, object]:
+    """What a namespace shows beside its links: addresses of the loopback, routes and sysctls."""
+    routes = map(_route, kernel.dump(handle, routers.ROUTES))
+    return {
+        "of the loopback": sorted(
+            (*_header(one, "family", "prefixlen"), sorted(one.attributes.items()))
+            for one in kernel.dump(handle, routers.ADDRESSES)
+            if one.header["index"] == 1 and one.attributes["address"] not in LOOPBACKS
+        ),
+        "routes": sorted(route for route in routes if is_of_address(route)),
+        "routes of ours": sorted(map(_route, kernel.dump(handle, routers.OUR_ROUTES))),
+        "sysctls": kernel.read_sysctls(handle, sysctls_of(space)),
+    }
 
 
 def _route(row: Any) -> tuple[Any, ...]:
