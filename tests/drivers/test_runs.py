@@ -382,6 +382,24 @@ def fail_to_import() -> None:
     raise LoopError("the event loop cannot be imported: ImportError: trio")
 
 
+def test_the_loop_is_not_imported_with_too_little_memory() -> None:
+    """OpenSSL ends the process if it finds no memory, so not even the beginning of trio is imported."""
+    script = """
+import re, resource, sys
+import kokofast.cli.main
+from kokofast.drivers import warmup
+size = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (size + warmup.IMPORT_SIZE, resource.RLIM_INFINITY))
+try:
+    warmup.import_trio()
+except warmup.LoopError as error:
+    print(error, "trio" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("the event loop cannot be imported: not enough memory: the limit on ")
+    assert done.stdout.endswith(" False\n")
+
+
 async def test_without_a_loop_all_is_taken_back(
     make_kernel: KernelFactory,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
