@@ -2,7 +2,10 @@
 """From a bare machine to the passed tests: ``python3 tests/run.py [--python 3.12] [--no-lint] [pytest arguments]``.
 
 Installs the system packages of the table below when they are missing, makes a venv, runs ruff, mypy and pytest. All
-of them run even when one fails. pytest comes last: its summary is the end of the output.
+of them run even when one fails. pytest comes last, and a summary is the end of the output.
+
+Without arguments for pytest there are two runs of it side by side: that of the folders that need the machine mostly
+waits for the kernel.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,20 +75,63 @@ def interpreter(choice: str | None) -> tuple[str, Path]:
     return python, ROOT / f".venv-{quickstart.require_python(python)}"
 
 
-def run_pytest(command: list[str]) -> int:
+# What starts container engines and guests, makes thousands of namespaces, or runs the commands of the documents.
+MACHINE = ("tests/bench", "tests/faults", "tests/kernel", "tests/runtimes", "tests/vm", "tests/test_docs.py")
+# For the others a directory of named namespaces of their own: ip(8) takes longer, the more namespaces there are.
+APART = 'mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && mount --make-shared /run/netns && exec "$@"'
+
+
+class Run:
+    """A run of pytest. One in the background has its output in a file of the folder."""
+
+    def __init__(self, command: list[str], folder: Path, *, beside: bool = False, background: bool = False) -> None:
+        self._output = folder / "output" if background else None
+        self._counts = folder / f"counts{beside:d}"  # see pytest_unconfigure() of conftest.py
+        env = {**os.environ, "KOKOFAST_TESTS_COUNTS": str(self._counts)}
+        if beside:
+            command = [*command, *(f"--ignore={path}" for path in MACHINE)]
+            env["KOKOFAST_TESTS_BESIDE"] = "1"
+        quickstart.show(command)
+        if beside and os.geteuid() == 0:
+            command = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", APART, "sh", *command]
+        with open(self._output or os.devnull, "wb") as file:
+            output = file if background else None
+            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output)
+
+    def wait(self) -> tuple[int, dict[str, int]]:
+        """Its exit code (-n when signal n ended it), and the number of tests by outcome. Prints its output."""
+        code = self.process.wait()
+        if self._output is not None:
+            print(self._output.read_text(errors="replace"), flush=True)
+        words = self._counts.read_text().split() if self._counts.exists() else []
+        return code, {word: int(number) for number, word in zip(words[::2], words[1::2], strict=True)}
+
+
+def run_pytest(command: list[str], part: str | None, *, whole: bool) -> int:
     """Runs pytest to its end, also when we are told to end: its fixtures take down what they have set up, container
     engines among it. Returns its exit code, -n when signal n ended it."""
-    quickstart.show(command)
-    process = subprocess.Popen(command, cwd=ROOT)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if part is None and whole:
+            runs = [Run([*command, *MACHINE], folder), Run([*command, "-q"], folder, beside=True, background=True)]
+        else:
+            runs = [Run([*command, *(MACHINE if part == "machine" else ())], folder, beside=part == "rest")]
 
-    def pass_on(number: int, _: object) -> None:
-        # A terminal's Ctrl-C has reached pytest already, and a second one would interrupt its fixtures.
-        if number != signal.SIGINT or not has_the_terminal():
-            process.send_signal(number)
+        def pass_on(number: int, _: object) -> None:
+            # A terminal's Ctrl-C has reached pytest already, and a second one would interrupt its fixtures.
+            if number != signal.SIGINT or not has_the_terminal():
+                for run in runs:
+                    run.process.send_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, pass_on)
-    return process.wait()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, pass_on)
+        ended = [run.wait() for run in runs]
+    if len(runs) > 1:
+        words = dict.fromkeys(word for _, counts in ended for word in counts)
+        total = (f"{sum(counts.get(word, 0) for _, counts in ended)} {word}" for word in words)
+        print(f"==== both runs of pytest: {', '.join(total)}", flush=True)
+    # pytest also answers 5, no tests, which is no success either.
+    return next((code for code, _ in ended if code != 0), 0)
 
 
 def has_the_terminal() -> bool:
@@ -104,6 +151,7 @@ def main() -> int:
     )
     parser.add_argument("--python", help="another interpreter: a path, a command or a version; it has its own venv")
     parser.add_argument("--no-lint", action="store_true", help="leave out ruff and mypy")
+    parser.add_argument("--part", choices=["machine", "rest"], help=f"machine: {', '.join(MACHINE)}; rest: all others")
     options, pytest_arguments = parser.parse_known_args()
     python, venv = interpreter(options.python)
 
@@ -120,8 +168,7 @@ def main() -> int:
             if quickstart.run([inside, "-m", *tool]) != 0:
                 print(f"FAILED: {' '.join(tool)} (pytest follows all the same)", flush=True)
                 failed = True
-    # pytest also answers 5, no tests, which is no success either.
-    code = run_pytest([inside, "-m", "pytest", *pytest_arguments])
+    code = run_pytest([inside, "-m", "pytest", *pytest_arguments], options.part, whole=not pytest_arguments)
     return code if code > 0 else int(failed or code != 0)
 
 
