@@ -157,11 +157,9 @@ class _Play:
                 print_error(f"kokofast: could not be taken back: {line}")
             return INVALID if result.status == "invalid" else PARTIAL if result.left else FAILED
         self._is_up = True
-        # A play may take days, and an epoch that the kernel refuses leaves reference cycles. But the lab stays as long
-        # as we do: the collector need not look at it again.
+        # The collector stays off: with 8,816 links it takes longer than an epoch. See _report() for what needs it.
         gc.collect()
         gc.freeze()
-        gc.enable()
         began = time.monotonic()
         well = True
         try:
@@ -207,6 +205,7 @@ class _Play:
         end = options.until if options.until is not None else source.last + max(source.step, 1.0)
         self._next_start = start + max(end - options.start, 0.001) / options.speed
         self._children.end()
+        gc.collect()
         prepared = await session.restore(self._topology, source.title)
         while (left := self._next_start - time.monotonic()) > 0:
             await driver.sleep(min(left, PAUSE_SECONDS))
@@ -222,6 +221,7 @@ class _Play:
         result = played.result
         changes = {name: number for name in COUNTED if (number := result.links.get(name, 0))}
         if not played.is_good:
+            gc.collect()  # a refused epoch leaves reference cycles, and a play may take days
             self._refused += 1
             self._is_partial |= result.status == "partial"
             changes = {name: 0 for name in changes} if result.status != "partial" else changes
