@@ -108,8 +108,8 @@ class Run:
 
 
 def run_pytest(command: list[str], part: str | None, *, whole: bool) -> int:
-    """Runs pytest to its end, also when we are told to end: its fixtures take down what they have set up, container
-    engines among it. Returns its exit code, -n when signal n ended it."""
+    """Runs pytest; returns its exit code, -n when signal n ended it. Signals are passed on to pytest: its fixtures then
+    remove what they have made, such as container engines."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if part is None and whole:

@@ -17,8 +17,10 @@ CHUNK = 1 << 20
 def read_file(path: str | None, limit: int, *, waits: bool = True) -> bytes:
     """Return the bytes of a file, or of standard input for None; limit + 1 bytes when it is longer than limit.
 
+    Without waits only a regular file is read: a read of a FIFO waits for its writer.
+
     Raises OSError: EAGAIN when a regular file changed while it was read, as half a table of links is valid, too; EINVAL
-    without waits when it is not a regular file, as nobody may ever write to a FIFO.
+    without waits for another kind of file.
     """
     # Python must not close standard input: the next file or socket would get its number.
     opener = None if waits else _open_at_once

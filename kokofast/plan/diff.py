@@ -60,17 +60,23 @@ def fixed_differences(
                 f"{title} is there with {interface.queues} queues, which cannot be changed; {CURE}",
                 ("queues", interface.queues, end.queues),
             )
+    if KINDS[link.kind].fields:
+        yield from _differences_of_fields(link, found[0], parent)
+
+
+def _differences_of_fields(
+    link: Link, interface: Interface, parent: int | None
+) -> Iterator[tuple[str, str, FieldChange]]:
+    """Yield those in the fields that the link's kind has."""
     kind = KINDS[link.kind]
-    if not kind.fields:
-        return
     title = f"{link.ends[0].node}:{link.ends[0].ifname}"
     linkinfo = kind.create(link, ({},) * kind.ends, parent)["linkinfo"]
     # Nested attributes belong to an end, not to the link.
     wanted = {name: value for name, value in linkinfo.get("data", {}).items() if value != {}}  # type: ignore[attr-defined]
-    have = found[0].data
+    have = interface.data
     if parent is None and _is_number(have.get("link")):
         yield link.where("parent"), f"{title} is there on a parent interface; {CURE}", ("parent", None, None)
-    if parent is not None and parent not in (found[0].peer, have.get("link")):
+    if parent is not None and parent not in (interface.peer, have.get("link")):
         yield (
             link.where("parent"),
             f"{title} is there on another parent interface; {CURE}",
@@ -85,12 +91,12 @@ def fixed_differences(
     changed |= {
         name
         for name in kind.several
-        if name in lists and ENDS[name].is_fixed(lists[name], present(name, found[0].more))
+        if name in lists and ENDS[name].is_fixed(lists[name], present(name, interface.more))
     }
     before, after = (kind.fields_of(have), kind.fields_of(wanted)) if changed else ({}, {})
     for field in changed.intersection(kind.several):
-        if found[0].more.get(ATTRIBUTES[field]):
-            before[field] = ENDS[field].shown(present(field, found[0].more), str)
+        if interface.more.get(ATTRIBUTES[field]):
+            before[field] = ENDS[field].shown(present(field, interface.more), str)
         if field in lists:
             after[field] = [one.text for one in lists[field]]  # type: ignore[attr-defined]
     for field in sorted(changed):

@@ -78,7 +78,8 @@ def test_a_file_that_became_a_fifo_is_not_opened(file: Path) -> None:
         read()
 
 
-def test_the_library_does_not_wait_for_the_writer_of_a_fifo(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def read_of_library(file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    """What kokofast.watch() reads the file again with."""
     reads: list[Callable[[], object]] = []
 
     async def keep(*_: object, read: Callable[[], object], **__: object) -> bool:
@@ -88,26 +89,23 @@ def test_the_library_does_not_wait_for_the_writer_of_a_fifo(file: Path, monkeypa
     monkeypatch.setattr("kokofast.engine.keep.keep_lab", keep)
     monkeypatch.setattr("kokofast.api.need", lambda *_: None)
     trio.run(partial(kokofast.watch, file, report=print))
+    return reads[0]
+
+
+def test_the_library_does_not_wait_for_the_writer_of_a_fifo(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = read_of_library(file, monkeypatch)
     file.unlink()
     os.mkfifo(file)
     with stopped_after(5), pytest.raises(OSError, match="is not a regular file"):
-        reads[0]()
+        read()
 
 
 def test_the_library_loads_a_file_that_has_not_changed_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads: list[Callable[[], object]] = []
-
-    async def keep(*_: object, read: Callable[[], object], **__: object) -> bool:
-        reads.append(read)
-        return True
-
-    monkeypatch.setattr("kokofast.engine.keep.keep_lab", keep)
-    monkeypatch.setattr("kokofast.api.need", lambda *_: None)
-    trio.run(partial(kokofast.watch, file, report=print))
-    assert reads[0]() is None
+    read = read_of_library(file, monkeypatch)
+    assert read() is None
     file.write_text(json.dumps({"links": []}))
-    assert reads[0]() is not None
-    assert reads[0]() is None
+    assert read() is not None
+    assert read() is None
 
 
 def test_standard_input_is_read_once() -> None:

@@ -52,7 +52,7 @@ def topology_of(nodes: dict[str, dict[str, object]]) -> Topology:
 
 
 class FakeDaemon:
-    """Yields as often as it is told, and then breaks off, or stays silent."""
+    """Yields a given number of events. Then it fails, or sends nothing more."""
 
     title = "the daemon"
     made = 0

@@ -94,8 +94,9 @@ class FakeLink:
 
 
 class FakeNamespace:
-    """A network namespace: its interfaces by index, its routes and sysctls, and whether a process lives in it, or
-    something that nobody sees holds it."""
+    """A network namespace: its interfaces by index, its routes and sysctls, and whether a process is in it.
+
+    A descriptor or a socket that /proc does not show may also keep it."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity

@@ -1,4 +1,4 @@
-"""Addresses, routes and sysctls of nodes: set, changed, taken back, and nobody else's touched."""
+"""Addresses, routes and sysctls of nodes: set, changed and restored. Those of others stay."""
 
 from __future__ import annotations
 
