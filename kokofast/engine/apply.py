@@ -299,7 +299,7 @@ class Run:
         """
         if self.result.status != ROLLED_BACK:
             return False
-        from kokofast.engine.verify import lost_to
+        from kokofast.engine.confirm import lost_to
 
         labs = lost_to(applied)
         if not labs:

@@ -57,7 +57,7 @@ class PlanRun:
                     if start < stop and (self.keep_going or not applied.failures):
                         await self.driver.carry_out(self._queue(workers, start, stop))
                 if not refusals and (self.keep_going or not applied.failures):
-                    _verify(applied)
+                    _confirm(applied)
             applied.spend_reserve()  # the imports below need memory and descriptors
             failed = self._name_failures() if applied.failures else set()
         except BaseException:
@@ -135,7 +135,7 @@ class PlanRun:
 
 def _lost_with(applied: Applied, failed: set[int]) -> set[int]:
     """Return the other links that cannot stay without the failed ones."""
-    from kokofast.engine.verify import dependents_of
+    from kokofast.engine.confirm import dependents_of
 
     lost = dependents_of(applied, failed)
     while (replacement := applied.replacement) is not None:
@@ -147,14 +147,14 @@ def _lost_with(applied: Applied, failed: set[int]) -> set[int]:
     return lost
 
 
-def _verify(applied: Applied) -> None:
+def _confirm(applied: Applied) -> None:
     """Count operations as failed whose namespace or parent has been replaced."""
     kernel = applied.executor.kernel
     has_parents = any(link.parent is not None for link in applied.topology.links)
     if has_parents or any(handle and kernel.misled(handle) for handle in applied.executor.handles):
-        from kokofast.engine.verify import verify_namespaces  # rarely needed
+        from kokofast.engine.confirm import confirm_namespaces  # rarely needed
 
-        verify_namespaces(applied)
+        confirm_namespaces(applied)
 
 
 def _count_failed(applied: Applied, result: Result) -> None:

@@ -1,4 +1,4 @@
-"""Verify, after the work, that namespaces and parents are still the same."""
+"""Confirm, after the work, that namespaces and parents are still the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kokofast.ops.journal import Applied
 
 
-def verify_namespaces(applied: Applied) -> None:
+def confirm_namespaces(applied: Applied) -> None:
     """Count operations as failed whose namespace has ended, or is no longer what its path leads to.
 
     That is the first operation of each such link, and the creation of the namespace. The namespaces were held open, so
