@@ -52,6 +52,9 @@ NEEDS = (
     Need("busybox-static", "busybox", "the one file of the containers' image: no registry is asked"),
     Need("podman", "podman", "podman nodes: the tests start its Docker-compatible service"),
     Need("user-mode-linux", "linux.uml", "another kernel, as a process: the guest that tests/vm boots"),
+    Need("zsh", "zsh", "completes a command line by the script that kokofast prints"),
+    Need("fish", "fish", "completes one, too"),
+    Need("man-db", "lexgrog", "formats the man page and looks for mistakes in it"),
     Need("kmod", "modprobe", "lets the guest's kernel load its modules"),
     Need("busybox-static", "busybox", "turns the guest off"),
 )

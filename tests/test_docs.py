@@ -444,3 +444,14 @@ def test_every_event_is_documented() -> None:
     assert told.keys() == EVENTS.keys()
     for name, (_, fields) in EVENTS.items():
         assert all(f"`{field}`" in told[name] for field in fields if field != "message"), name
+
+
+def test_the_files_for_the_shell_are_made(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "running.md").read_text("utf-8").partition("## Completion")[2].partition("\n## ")[0]
+    script = f'kokofast() {{ {sys.executable} -m kokofast "$@"; }}\n' + "".join(
+        re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    )
+    env = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    subprocess.run(["sh", "-e", "-c", script], cwd=tmp_path, env=env, timeout=60, check=True)
+    made = sorted(path.name for path in tmp_path.rglob("*kokofast*"))
+    assert made == ["_kokofast", "kokofast", "kokofast.1", "kokofast.fish"]

@@ -242,6 +242,25 @@ def _generate(options: argparse.Namespace) -> int:
     return OK
 
 
+def _completion(options: argparse.Namespace) -> int:
+    from kokofast.cli.shell import completion
+
+    _write(completion(options.shell))
+    return OK
+
+
+def _man(options: argparse.Namespace) -> int:
+    from kokofast.cli.shell import manual
+
+    _write(manual())
+    return OK
+
+
+def _write(text: str) -> None:
+    with WRITING:
+        sys.stdout.write(text + "\n")
+
+
 def _play(options: argparse.Namespace) -> int:
     from kokofast.cli.play import play
 
@@ -263,6 +282,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "validate": _validate,
     "schema": _schema,
     "generate": _generate,
+    "completion": _completion,
+    "man": _man,
 }
 
 __all__ = ["print_line", "run"]

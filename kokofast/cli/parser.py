@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kokofast import __version__
@@ -87,6 +88,25 @@ class Parser(argparse.ArgumentParser):
             fill(self)
 
 
+class _Version(argparse.Action):
+    """Prints the versions that a report of a bug needs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+        from os import uname
+        from platform import python_version
+
+        lines = [f"kokofast {__version__}", f"{uname().sysname} {uname().release} {uname().machine}"]
+        lines.append(f"Python {python_version()}")
+        for package in ("trio", "msgspec"):
+            try:
+                lines.append(f"{package} {version(package)}")
+            except PackageNotFoundError:
+                lines.append(f"{package} is not installed")
+        parser._print_message("\n".join(lines) + "\n", sys.stdout)
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command line."""
     parser: argparse.ArgumentParser = Parser(
@@ -98,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_help=False,  # its -h is koko's
     )
     parser.add_argument("--help", action="help", help="show this help message and exit (-h: koko's command line)")
-    parser.add_argument("-v", "--version", action="version", version=f"kokofast {__version__}")
+    parser.add_argument("-v", "--version", action=_Version, nargs=0, help="show the versions of what runs, and exit")
     # Without prog argparse makes a formatter, which imports shutil and all its compressors.
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog=parser.prog)
     _add_batch(commands)
@@ -108,6 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_play(commands)
     _add_others(commands)
     _add_generate(commands)
+    _add_shell(commands)
     return parser
 
 
@@ -345,3 +366,9 @@ def _add_walker(walker: Parser) -> None:
     add("--timeline", type=seconds, metavar="SECONDS", help="print the changes within this time, not the topology")
     add("--step", type=seconds, metavar="SECONDS", help="with --timeline: the time between two changes (1)")
     _add_subnet(walker)
+
+
+def _add_shell(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    completion = _add(commands, "completion", "print the script that completes this command line in a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
+    _add(commands, "man", "print the manual page, in roff")

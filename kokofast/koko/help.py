@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HELP = """\
-usage: kokofast COMMAND ...            many links: batch, destroy, watch, play, inspect, validate, schema, generate
+usage: kokofast COMMAND ...            many links: batch, destroy, watch, play, inspect, ...
        kokofast ENDPOINT ENDPOINT      one veth link
        kokofast ENDPOINT PARENT        one interface on a parent interface
        kokofast DELETE                 delete one of these
