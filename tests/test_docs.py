@@ -455,3 +455,17 @@ def test_the_files_for_the_shell_are_made(tmp_path: Path) -> None:
     subprocess.run(["sh", "-e", "-c", script], cwd=tmp_path, env=env, timeout=60, check=True)
     made = sorted(path.name for path in tmp_path.rglob("*kokofast*"))
     assert made == ["_kokofast", "kokofast", "kokofast.1", "kokofast.fish"]
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_answer_of_doctor_shown(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "doctor.md").read_text("utf-8")
+    (script,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    done = private(script, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    title, *lines, last = shown.splitlines()
+    assert done.stdout.splitlines()[0] == title
+    assert done.stdout.splitlines()[-1] == last
+    checks = {line[9:].split("  ")[0] for line in lines if not line.startswith(" ")}
+    assert checks <= {line[9:].split("  ")[0] for line in done.stdout.splitlines()}

@@ -19,6 +19,7 @@ ARROWS = {
     "kinds": {"registry"},
     "ends": {"kinds", "wire", "registry"},
     "timeline": {"topology"},
+    "doctor": {"kinds", "ends", "topology"},
     "plan": {"kinds", "ends", "topology"},
     "watching": {"plan", "topology", "wire"},
     "wire": set(),
@@ -27,6 +28,7 @@ ARROWS = {
     "drivers": {"endpoints", "host", "topology", "watching"},
     "ops": {"plan", "host", "endpoints", "topology", "wire", "kinds", "ends"},
     "engine": {
+        "doctor",
         "drivers",
         "watching",
         "ops",
@@ -44,7 +46,7 @@ ARROWS = {
 SHARED_TYPES = ("kokofast.topology.model", "kokofast.kinds")
 FREE = {"api", "cli", "koko"}
 
-PURE = {"topology", "timeline", "kinds", "ends", "plan", "watching", "wire"}
+PURE = {"topology", "timeline", "doctor", "kinds", "ends", "plan", "watching", "wire"}
 NOT_PURE = {"socket", "_socket", "ctypes", "_ctypes", "trio", "asyncio", "subprocess", "threading", "fcntl", "select"}
 
 CTYPES_HOME = "kokofast/host/libc.py"

@@ -223,6 +223,8 @@ def _schema(options: argparse.Namespace) -> int:
         from kokofast.timeline.json_schema import schema
     elif options.of == "played":
         from kokofast.cli.result_schema import schema_of_played as schema
+    elif options.of == "doctor":
+        from kokofast.cli.result_schema import schema_of_doctor as schema
     else:
         from kokofast.topology import schema
     print_json(schema())
@@ -240,6 +242,12 @@ def _generate(options: argparse.Namespace) -> int:
         for line in made:
             sys.stdout.write(line + "\n")
     return OK
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from kokofast.cli.doctor import doctor
+
+    return doctor(options)
 
 
 def _completion(options: argparse.Namespace) -> int:
@@ -282,6 +290,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "validate": _validate,
     "schema": _schema,
     "generate": _generate,
+    "doctor": _doctor,
     "completion": _completion,
     "man": _man,
 }

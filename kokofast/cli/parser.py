@@ -128,6 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_play(commands)
     _add_others(commands)
     _add_generate(commands)
+    _add_doctor(commands)
     _add_shell(commands)
     return parser
 
@@ -329,10 +330,10 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     schema.add_argument(
         "of",
         nargs="?",
-        choices=("file", "result", "events", "timeline", "played"),
+        choices=("file", "result", "events", "timeline", "played", "doctor"),
         default="file",
         help="file: links.json (the default); result: what --format json prints; events: what watch prints; "
-        "timeline: a line that play reads; played: a line that play prints",
+        "timeline: a line that play reads; played: a line that play prints; doctor: what doctor prints as JSON",
     )
 
 
@@ -366,6 +367,20 @@ def _add_walker(walker: Parser) -> None:
     add("--timeline", type=seconds, metavar="SECONDS", help="print the changes within this time, not the topology")
     add("--step", type=seconds, metavar="SECONDS", help="with --timeline: the time between two changes (1)")
     _add_subnet(walker)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    does = "say what this machine lacks for FILE, or for any lab, and how to get it; exit 1 when something is missing"
+    doctor = _add(commands, "doctor", does)
+    assert isinstance(doctor, Parser)
+    doctor.fill = _fill_doctor
+
+
+def _fill_doctor(doctor: Parser) -> None:
+    doctor.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
+    doctor.add_argument("--create", action="store_true", help="as of batch: namespaces that are missing are to be made")
+    doctor.add_argument("--sandbox", action="store_true", help="as of batch: all is to be done in a sandbox")
+    doctor.add_argument("--format", choices=("table", "json"), default="table", help="how the answer is printed")
 
 
 def _add_shell(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -153,6 +153,21 @@ def schema_of_played() -> dict[str, Any]:
     }
 
 
+def schema_of_doctor() -> dict[str, Any]:
+    """Return the schema of what doctor prints."""
+    needed = {"type": "boolean", "description": "whether the file, or any lab, needs it"}
+    finding = _object(
+        {"check": TEXT, "state": {"enum": ["ok", "warning", "missing"]}, "needed": needed, "fact": TEXT},
+        {"cure": {"type": "string", "description": "a command, or what to do; absent: nothing"}},
+    )
+    ok = {"type": "boolean", "description": "whether nothing that is needed is missing"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What kokofast doctor prints",
+        **_object({"ok": ok, "findings": {"type": "array", "items": finding}}),
+    }
+
+
 def schema() -> dict[str, Any]:
     """Return the schema."""
     found = _object(

@@ -38,13 +38,13 @@ def explained(error: OSError, call: str = "open") -> OSError:
         hint = f"the limit on open files is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}; raise it: ulimit -Hn"
     elif (found := _SYSCTLS.get((call, error.errno or 0))) is not None:
         name, what = found
-        hint = f"the limit on {what} is {_sysctl(name) or 'reached'}; raise it: sysctl -w {name}=NUMBER"
+        hint = f"the limit on {what} is {sysctl(name) or 'reached'}; raise it: sysctl -w {name}=NUMBER"
     if not hint:
         return error
     return OSError(error.errno, f"{os.strerror(error.errno or 0)}: {hint}", error.filename)
 
 
-def _sysctl(name: str) -> str | None:
+def sysctl(name: str) -> str | None:
     """Return a sysctl's value in the namespaces of the calling thread; None if it does not exist there.
 
     Much of net.* exists only in the machine's first network namespace.
@@ -62,7 +62,7 @@ def neighbours(family: str) -> tuple[str, int] | None:
     None where the limit is not visible. Source: arp(7), net/core/neighbour.c neigh_alloc().
     """
     name = f"net.{family}.neigh.default.gc_thresh3"
-    value = _sysctl(name)
+    value = sysctl(name)
     return None if value is None else (name, int(value))
 
 
