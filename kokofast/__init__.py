@@ -1,6 +1,8 @@
 """kokofast wires network namespaces and containers together, thousands of links at a time.
 
     topology = kokofast.load("links.json")          what a file asks for; TopologyError has every problem of it
+    topology = kokofast.loads({"name": ...})        the same of a text, a dict or a list
+    topology = kokofast.Topology("lab", links=[kokofast.Link("a:eth0", "b:eth0", mtu=9000)])
     result = await kokofast.apply(topology)         make the kernel match it, all or nothing
     links = await kokofast.inspect(topology.name)   what is there, read from the kernel
     await kokofast.destroy(topology)                remove what carries the lab's mark
@@ -8,9 +10,10 @@
     async with kokofast.session(topology) as lab:   keep it open: await lab.apply(changes)
     await kokofast.watch("links.json", report=...)  keep the kernel at what the file says
 
-The asynchronous functions run under trio: ``trio.run(kokofast.apply, topology)``; from asyncio,
-``await asyncio.to_thread(trio.run, kokofast.apply, topology)``. The names in ``kokofast.__all__`` are the library; they
-change only with a note in CHANGELOG.md. All other modules are internal.
+The asynchronous functions run under trio; ``kokofast.sync`` has the same for programs without an event loop:
+``kokofast.sync.apply(topology)``, from asyncio ``await asyncio.to_thread(kokofast.sync.apply, topology)``. The names in
+``kokofast.__all__`` and ``kokofast.sync.__all__`` are the library; docs/library.md says what is stable. All other
+modules are internal.
 """
 
 # Names are imported from kokofast.api at their first use: the command line avoids importing trio.
@@ -22,8 +25,11 @@ __version__ = "0.1.0"
 __all__ = [
     "ApplyError",
     "DestroyError",
+    "Endpoint",
     "Event",
     "Failure",
+    "Link",
+    "Node",
     "Problem",
     "Progress",
     "Result",
@@ -39,17 +45,23 @@ __all__ = [
     "destroy",
     "inspect",
     "load",
+    "loads",
     "session",
+    "sync",
     "watch",
 ]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from kokofast import sync
     from kokofast.api import (
         ApplyError,
         DestroyError,
+        Endpoint,
         Event,
         Failure,
+        Link,
+        Node,
         Problem,
         Progress,
         Result,
@@ -64,12 +76,17 @@ if TYPE_CHECKING:
         destroy,
         inspect,
         load,
+        loads,
         session,
         watch,
     )
 else:  # hidden from type checkers, which would accept any name
 
     def __getattr__(name: str) -> object:
+        if name == "sync":
+            from importlib import import_module
+
+            return import_module("kokofast.sync")
         if name in __all__:
             from kokofast import api
 

@@ -34,7 +34,8 @@ def test_the_names_are_shown() -> None:
     for name in ("apply", "destroy", "inspect", "deployed", "load", "ApplyError", "Result"):
         assert name in text.getvalue()
     # A module that is imported takes the place of a function of its name.
-    assert all(getattr(kokofast, name) is getattr(api, name) for name in kokofast.__all__ if name != "__version__")
+    others = {"__version__", "sync"}
+    assert all(getattr(kokofast, name) is getattr(api, name) for name in kokofast.__all__ if name not in others)
     with pytest.raises(AttributeError, match="nosuch"):
         _ = kokofast.nosuch  # type: ignore[attr-defined]  # mypy finds it as well: it warns of an unused ignore
 
@@ -229,3 +230,58 @@ def test_a_result_shows_what_it_is() -> None:
     result = Result("lab1", "applied")
     result.links = {"total": 3, "created": 3}
     assert repr(result) == "<Result of 'lab1': applied; links: 3 total, 3 created; 0 errors>"
+
+
+class TestSync:
+    """kokofast.sync: the same functions, which block."""
+
+    @pytest.fixture(autouse=True)
+    def _engine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def applied(*_: object, **options: Any) -> Result:
+            return Result("lab1", "partial" if options["keep_going"] else "applied")
+
+        async def destroyed(*_: object, **__: object) -> Result:
+            result = Result("lab1", "partial")
+            result.errors = [kokofast.Failure("a", "a link cannot be deleted: busy")]
+            return result
+
+        monkeypatch.setattr("kokofast.engine.apply.apply", applied)
+        monkeypatch.setattr("kokofast.engine.destroy.destroy", destroyed)
+
+    def test_it_blocks(self) -> None:
+        assert kokofast.sync.apply(LAB).status == "applied"
+        assert kokofast.sync.destroy("lab1").status == "partial"
+        with pytest.raises(TypeError, match=r"^keep_going is True or False"):
+            kokofast.sync.apply(LAB, keep_going="no")  # type: ignore[arg-type]
+
+    async def test_under_trio_the_error_says_what_to_call(self) -> None:
+        with pytest.raises(RuntimeError, match=r"would block the event loop of this thread: await kokofast\.apply\(\)"):
+            kokofast.sync.apply(LAB)
+        with pytest.raises(RuntimeError, match="would block"), kokofast.sync.deployed(LAB):
+            pass
+        # In a thread it may block.
+        assert (await trio.to_thread.run_sync(kokofast.sync.apply, LAB)).status == "applied"
+
+    def test_under_asyncio_the_error_says_what_to_call(self) -> None:
+        async def main() -> Result:
+            with pytest.raises(RuntimeError, match=r"await asyncio\.to_thread\(kokofast\.sync\.destroy, \.\.\.\)"):
+                kokofast.sync.destroy("lab1")
+            return await asyncio.to_thread(kokofast.sync.apply, LAB)
+
+        assert asyncio.run(main()).status == "applied"
+
+    def test_a_block(self) -> None:
+        with pytest.raises(kokofast.DestroyError, match="busy"), kokofast.sync.deployed(LAB) as result:
+            assert result.status == "applied"
+        with pytest.raises(ZeroDivisionError) as failed, kokofast.sync.deployed(LAB):
+            _ = 1 / 0
+        assert failed.value.__notes__ == ["the lab lab1 is not destroyed: a: a link cannot be deleted: busy"]
+        with pytest.raises(TypeError, match="dry_run"), kokofast.sync.deployed(LAB, dry_run=True):
+            pass
+
+    def test_the_functions_are_those_of_the_library(self) -> None:
+        for name in kokofast.sync.__all__:
+            assert name in kokofast.__all__
+            blocking, awaited = (getattr(module, name) for module in (kokofast.sync, kokofast))
+            assert inspect.signature(blocking).parameters == inspect.signature(awaited).parameters
+            assert blocking.__doc__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import kokofast
 from kokofast.topology import load
 from kokofast.watching.events import EVENTS
 from tests import ROOT
@@ -420,6 +422,32 @@ def test_the_commands_about_live_topologies_work(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["status"] for line in lines if "status" in line] == ["applied"] * 3 + ["unchanged"] + ["applied"] * 2
     assert "1 received" in done.stderr
+
+
+LIBRARY = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_programs_about_the_library_work(tmp_path: Path) -> None:
+    script = ""
+    for number, program in enumerate(re.findall(r"```python\n(.*?)```", LIBRARY, re.DOTALL)):
+        (tmp_path / f"example{number}.py").write_text(program)
+        script += f"python -W error example{number}.py\n"
+    done = private(script + "kokofast inspect\n", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "7 links are up" in done.stdout
+    assert "\n0 links" in done.stdout or "nothing" in done.stdout + done.stderr
+
+
+def test_the_stable_names_are_documented() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", LIBRARY, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(kokofast.__all__)
+    assert (Path(kokofast.__file__).parent / "py.typed").exists()
+    tree = ast.parse(Path(kokofast.__file__).read_text(encoding="utf-8"))
+    typed = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert set(kokofast.__all__) - {"__version__"} <= typed
+    for name in kokofast.sync.__all__:
+        assert f"`{name}`" in LIBRARY
 
 
 def test_the_unit_for_systemd_is_valid(tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from kokofast.api.calls import ApplyError, DestroyError, public
+from kokofast.api.calls import (
+    ApplyError,
+    DestroyError,
+    check_applied,
+    check_block_options,
+    check_destroyed,
+    note_left,
+    public,
+)
 from kokofast.api.checks import (
     check_flags,
     check_jobs,
@@ -28,16 +36,17 @@ from kokofast.engine import apply as _apply
 from kokofast.engine import destroy as _destroy
 from kokofast.engine import inspect as _inspect
 from kokofast.engine.inspect import SeenLink
-from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED, Failure, Result
+from kokofast.engine.result import Failure, Result
 from kokofast.engine.result_types import Progress, Status
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.host.files import read_file
 from kokofast.host.kernel import LinuxKernel
 from kokofast.host.limits import TO_LOOK, TO_WATCH, TO_WIRE
 from kokofast.plan.step import Step
-from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
+from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError, model
 from kokofast.topology import load as load_bytes
-from kokofast.topology.model import Topology
+from kokofast.topology.code import Endpoint, Link, Node, Topology, load_tree, public_topology
+from kokofast.topology.loader import TEXT
 from kokofast.watching.events import Event
 
 if TYPE_CHECKING:
@@ -46,8 +55,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ApplyError",
     "DestroyError",
+    "Endpoint",
     "Event",
     "Failure",
+    "Link",
+    "Node",
     "Problem",
     "Progress",
     "Result",
@@ -62,6 +74,7 @@ __all__ = [
     "destroy",
     "inspect",
     "load",
+    "loads",
     "session",
     "watch",
 ]
@@ -78,12 +91,39 @@ def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool 
     check_flags(create=create)
     name = check_lab(name)
     data = read_file(filename, FILE_BYTES_MAX)
-    return load_bytes(data, filename=filename, name=name, create=create, name_option="name=")
+    return public_topology(load_bytes(data, filename=filename, name=name, create=create, name_option="name="))
+
+
+def loads(data: object, *, name: str | None = None, create: bool = False, format: str | None = None) -> Topology:
+    """Read a topology from a text, from bytes, or from a dict or a list as json.loads() returns them.
+
+    Args:
+        data: The text of a file in any of the formats; or what a JSON file has, also with tuples for lists.
+        name: The lab's name, unless the data have one.
+        create: Make missing network namespaces.
+        format: Of a text: "json", "jsonl", "yaml" or "csv"; None recognises it.
+
+    Raises:
+        TopologyError: With every problem, and its place: ``$.links[3].mtu``, in a text with line and column as well.
+        TypeError: An argument has another type.
+        ValueError: For a name that cannot be a lab's, or an unknown format.
+    """
+    check_flags(create=create)
+    name = check_lab(name)
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogatepass")
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return public_topology(
+            load_bytes(bytes(data), filename=TEXT, format=format, name=name, create=create, name_option="name=")
+        )
+    if format is not None:
+        raise TypeError("format is for texts: a dict or a list is no text")
+    return public_topology(load_tree(data, name=name, create=create))
 
 
 @public
 async def apply(
-    topology: Topology,
+    topology: model.Topology,
     *,
     keep_going: bool = False,
     dry_run: bool = False,
@@ -141,9 +181,9 @@ async def apply(
 
 @public
 async def destroy(
-    lab: str | Topology | None = None,
+    lab: str | model.Topology | None = None,
     *,
-    topology: Topology | None = None,
+    topology: model.Topology | None = None,
     all_labs: bool = False,
     force: bool = False,
     jobs: int | None = None,
@@ -161,8 +201,8 @@ async def destroy(
     """
     check_flags(all_labs=all_labs, force=force)
     check_jobs(jobs)
-    check_outputs(progress, topology=(topology, Topology))
-    if isinstance(lab, Topology):
+    check_outputs(progress, topology=(topology, model.Topology))
+    if isinstance(lab, model.Topology):
         topology = lab
     name = topology.name if topology is not None and not isinstance(lab, str) else lab
     if (name is None) != all_labs:
@@ -199,7 +239,7 @@ async def inspect(
 
 @public
 async def watch(
-    source: Topology | str | os.PathLike[str],
+    source: model.Topology | str | os.PathLike[str],
     *,
     report: Callable[[Event], object],
     name: str | None = None,
@@ -231,7 +271,7 @@ async def watch(
     need(TO_WATCH, "watch")
     from kokofast.engine.keep import keep_lab, rereader
 
-    if isinstance(source, Topology):
+    if isinstance(source, model.Topology):
         return await keep_lab(
             check_topology(source), report, prune=prune, once=once, runtime_timeout=runtime_timeout, rereads=rereads
         )
@@ -239,7 +279,7 @@ async def watch(
     file, lab = check_path(source), check_lab(name)
     data = read_file(file, FILE_BYTES_MAX)
 
-    def load_again(data: bytes) -> Topology:
+    def load_again(data: bytes) -> model.Topology:
         return load_bytes(data, filename=file, name=lab, create=create, name_option="name=")
 
     return await keep_lab(
@@ -255,7 +295,7 @@ async def watch(
 
 
 @asynccontextmanager
-async def deployed(topology: Topology, **options: Any) -> AsyncIterator[Result]:
+async def deployed(topology: model.Topology, **options: Any) -> AsyncIterator[Result]:
     """Apply the topology, run the block with the result, and destroy the lab, however the block ends.
 
     All of the lab is destroyed, also what was there before. options are those of apply() except dry_run. With
@@ -264,25 +304,18 @@ async def deployed(topology: Topology, **options: Any) -> AsyncIterator[Result]:
     Raises ApplyError when the topology cannot be applied, DestroyError when something of the lab is left. If the block
     raises, its exception gets a note of what is left instead.
     """
-    if "dry_run" in options:
-        raise TypeError("kokofast.deployed() takes no dry_run: it makes the lab")
+    check_block_options(options)
     result = await apply(topology, **options)
-    works = result.status in (APPLIED, UNCHANGED) or (result.status == PARTIAL and options.get("keep_going", False))
-    if not works:
-        raise ApplyError(result)
+    check_applied(result, keep_going=options.get("keep_going", False))
     try:
         yield result
     except BaseException as error:
-        destroyed = await _destroy_shielded(topology)
-        if destroyed.errors:
-            error.add_note(f"the lab {topology.name} is not destroyed: {DestroyError(destroyed)}")
+        note_left(await _destroy_shielded(topology), error)
         raise
-    destroyed = await _destroy_shielded(topology)
-    if destroyed.errors:
-        raise DestroyError(destroyed)
+    check_destroyed(await _destroy_shielded(topology))
 
 
-async def _destroy_shielded(topology: Topology) -> Result:
+async def _destroy_shielded(topology: model.Topology) -> Result:
     with trio.CancelScope(shield=True):
         result = await destroy(topology)
     return result

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import trio
 
 from kokofast.drivers.warmup import leaves
+from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from kokofast.engine.result import Result
 
@@ -30,6 +31,30 @@ class ApplyError(_RunError):
 
 class DestroyError(_RunError):
     """A lab could not be destroyed completely: result.errors says what is left, and why."""
+
+
+def check_block_options(options: Mapping[str, object]) -> None:
+    """Raise TypeError for an option of apply() that deployed() cannot take."""
+    if "dry_run" in options:
+        raise TypeError("kokofast.deployed() takes no dry_run: it makes the lab")
+
+
+def check_applied(result: Result, *, keep_going: bool) -> None:
+    """Raise ApplyError unless the lab works; with keep_going a part of it is enough."""
+    if result.status not in (APPLIED, UNCHANGED) and not (result.status == PARTIAL and keep_going):
+        raise ApplyError(result)
+
+
+def check_destroyed(result: Result) -> None:
+    """Raise DestroyError if something of the lab is left."""
+    if result.errors:
+        raise DestroyError(result)
+
+
+def note_left(result: Result, error: BaseException) -> None:
+    """Add what is left of the lab to the exception of the block that used it."""
+    if result.errors:
+        error.add_note(f"the lab {result.lab} is not destroyed: {DestroyError(result)}")
 
 
 def public(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:

@@ -16,13 +16,14 @@ from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.host.kernel import LinuxKernel
 from kokofast.host.limits import TO_WIRE
 from kokofast.topology import TopologyError
+from kokofast.topology.code import Topology, public_topology
 from kokofast.topology.values import quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kokofast.engine.result_types import Progress
-    from kokofast.topology.model import Topology
+    from kokofast.topology import model
 
 
 class Session:
@@ -35,7 +36,7 @@ class Session:
     @property
     def topology(self) -> Topology:
         """The lab as it is by now."""
-        return self._running.live.whole()
+        return public_topology(self._running.live.whole())
 
     @property
     def result(self) -> Result:
@@ -88,7 +89,7 @@ class session:
 
     def __init__(
         self,
-        topology: Topology,
+        topology: model.Topology,
         *,
         jobs: int | None = None,
         runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,

@@ -113,6 +113,7 @@ class _Builder:
     def __init__(self, document: Document, name: str, create: bool, problems: list[Problem]) -> None:
         self._name = name
         self._places: Places = document.places
+        self._root = document.root
         self._links = document.links
         self._routing_given = document.routing
         self._problems = problems
@@ -149,7 +150,7 @@ class _Builder:
 
     def _routing(self) -> Routing | None:
         raw = self._routing_given
-        if raw is None or not fits(raw, ROUTING, "$.routing", self._note):
+        if raw is None or not fits(raw, ROUTING, f"{self._root}routing", self._note):
             return None
         return Routing(isinstance(raw, dict) and raw.get("multipath") is True)
 
@@ -176,7 +177,7 @@ class _Builder:
         good: dict[str, object] = {}
         rules = default_rules() if raw else {}
         for key, value in raw.items() if isinstance(raw, dict) else ():
-            place = "$.defaults" + step(key)
+            place = f"{self._root}defaults{step(key)}"
             if key not in rules:
                 self._note(place, unknown("key", key, rules))
                 continue
@@ -205,10 +206,12 @@ class _Builder:
             value = self._defaults[key]
 
             def report(path: str, message: str) -> None:
-                self._note("$.defaults" + path, message)
+                self._note(f"{self._root}defaults{path}", message)
 
             if fits(value, rule, f".{key}", report):
-                given.take(rule, msgspec.convert(value, rule.annotation), "$.defaults.{}".format, self._note)
+                given.take(
+                    rule, msgspec.convert(value, rule.annotation), f"{self._root}defaults.{{}}".format, self._note
+                )
         return given
 
     # Links

@@ -45,6 +45,7 @@ class Document:
     def __init__(self, links: list[object], places: Places) -> None:
         self.links = links
         self.places = places
+        self.root = "$."  # what places outside of links begin with
         self.name: object = None
         self.name_given = False
         self.defaults: object = None

@@ -23,6 +23,7 @@ EXTENSIONS = {
     "csv": "csv",
 }
 STDIN = "-"
+TEXT = ""  # the name of what is no file
 FILE_BYTES_MAX = 64 << 20  # reading it may take some twenty times as much memory
 
 
@@ -39,7 +40,7 @@ def load(
 
     Args:
         data: The bytes of the file.
-        filename: For places and the lab's name; "-" for standard input.
+        filename: For places and the lab's name; "-" for standard input, "" for a text that gives the lab no name.
         format: One of FORMATS; None chooses by the file's extension or content.
         name: The lab's name in place of the file's.
         create: Make missing namespaces, unless a node says no.
@@ -50,7 +51,8 @@ def load(
     """
     if format is not None and format not in FORMATS:
         raise ValueError(f"unknown format {format!r}")
-    title = "stdin" if filename == STDIN else quote(filename)[1:-1] if not filename.isprintable() else filename
+    title = quote(filename)[1:-1] if not filename.isprintable() else filename
+    title = {STDIN: "stdin", TEXT: "text"}.get(filename, title)
     problems: list[Problem] = Problems()
     with collector_paused():
         if len(data) > FILE_BYTES_MAX:
@@ -67,7 +69,7 @@ def load(
         document = _read(text, format or _guess(text, filename), title, problems)
         if len(document.links) > LINKS_MAX:
             raise refuse_too_many(title)
-        lab = _lab_name(document, filename, title, name, name_option, problems)
+        lab = lab_name(document, filename, title, name, name_option, problems)
         return build(document, lab, create, problems)
 
 
@@ -124,16 +126,19 @@ def _read(text: str, format: str, title: str, problems: list[Problem]) -> Docume
     return read_yaml(text, title, problems)
 
 
-def _lab_name(
+def lab_name(
     document: Document, filename: str, title: str, name: str | None, name_option: str, problems: list[Problem]
 ) -> str:
-    """Return the lab's name: the given one, the one in the file, or the file's stem."""
+    """Return the lab's name: the given one, the one in the file, or the file's stem; "" after reporting a problem."""
     found, place, cure = name, name_option, ""
     if name is None and document.name_given:
         if not isinstance(document.name, str):
-            problems.append(Problem("$.name", f"must be text, not {describe(document.name)}"))
+            problems.append(Problem(f"{document.root}name", f"must be text, not {describe(document.name)}"))
             return ""
-        found, place = document.name, "$.name"
+        found, place = document.name, f"{document.root}name"
+    if found is None and filename == TEXT:
+        problems.append(Problem(title, f"the lab has no name; give one with {name_option}"))
+        return ""
     if found is None:
         base = filename.rpartition("/")[2]
         found, place = "stdin" if filename == STDIN else base.rpartition(".")[0] or base, title

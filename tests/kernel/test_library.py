@@ -18,7 +18,7 @@ from kokofast.engine.result import Result
 from kokofast.host.kernel import LinuxKernel
 from kokofast.topology import load
 from kokofast.topology.model import Topology
-from tests.conftest import addresses, links
+from tests.conftest import NamespaceFactory, addresses, links
 from tests.kernel.conftest import Lab, present, refused_by_the_kernel, state
 from tests.runs import apply, destroy, inspect
 
@@ -178,3 +178,31 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_nothing_is_left(
         signal.signal(signal.SIGINT, previous)
     assert len(interrupted) == again
     assert present(names) == 0
+
+
+def test_a_lab_from_code_without_an_event_loop(netns: NamespaceFactory) -> None:
+    name, a, b = netns.reserve("lab"), netns.reserve("a"), netns.reserve("b")
+    topology = kokofast.Topology(
+        name,
+        links=[kokofast.Link(f"{a}:eth0:10.0.0.0/31", f"{b}:eth0:10.0.0.1/31", mtu=9000)],
+        nodes=[kokofast.Node(a, netns=a, create=True), kokofast.Node(b, netns=b, create=True)],
+    )
+    with kokofast.sync.deployed(topology) as result:
+        assert (result.status, result.links["created"]) == ("applied", 1)
+        (seen,) = kokofast.sync.inspect(name)
+        assert seen.kind == "veth"
+        assert links(a)["eth0"]["mtu"] == 9000
+        again = kokofast.sync.apply(topology, dry_run=True)
+        assert again.status == "unchanged"
+    assert present([a, b]) == 0
+
+
+def test_a_refusal_of_the_kernel_names_the_line_of_the_link(lab: Lab) -> None:
+    a, _ = lab.bundle(1)
+    refused: Any = refused_by_the_kernel(a)
+    topology = kokofast.Topology(lab.name, [kokofast.Link(refused.pop("endpoint"), **refused)])
+    result = kokofast.sync.apply(topology)
+    assert result.status == "rolled_back"
+    (error,) = result.errors
+    assert error.source.startswith("links[0]")
+    assert error.position.startswith(f"{__file__}:")

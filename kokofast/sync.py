@@ -1,0 +1,13 @@
+"""The functions of the library for programs without an event loop: they block until they are done.
+
+>>> result = kokofast.sync.apply(topology)
+
+They take the arguments of the functions of the same name in kokofast, return the same, and raise the same. Ctrl-C takes
+back what was made, and is raised afterwards. From asyncio: ``await asyncio.to_thread(kokofast.sync.apply, topology)``.
+"""
+
+from __future__ import annotations
+
+from kokofast.api.blocking import apply, deployed, destroy, inspect, session, watch
+
+__all__ = ["apply", "deployed", "destroy", "inspect", "session", "watch"]
