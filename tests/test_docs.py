@@ -497,3 +497,32 @@ def test_the_answer_of_doctor_shown(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == last
     checks = {line[9:].split("  ")[0] for line in lines if not line.startswith(" ")}
     assert checks <= {line[9:].split("  ")[0] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_release_checklist_works(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "releasing.md").read_text("utf-8")
+    for before, language in re.findall(r"((?:.+\n)*)\n *```(\w+)\n", text):
+        assert ("By hand" in before) == (language == "bash"), before
+    script = textwrap.dedent("".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)))
+    folder = checkout(tmp_path / "k")
+    done = private(f"export PIP_NO_COMPILE=1 PIP_DISABLE_PIP_VERSION_CHECK=1\n{script}", folder, online=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 received" in done.stdout
+    made = {path.suffix for path in (folder / "dist").iterdir() if path.stat().st_size}
+    assert made == {".whl", ".bash", ".zsh", ".fish", ".1"}
+
+
+def test_the_templates_are_forms_that_ask_for_what_a_report_needs() -> None:
+    import yaml
+
+    folder = ROOT / ".github" / "ISSUE_TEMPLATE"
+    forms = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in folder.glob("*.yml")}
+    for name in ("bug_report", "feature_request"):
+        form = forms[name]
+        assert form.keys() >= {"name", "description", "body"}
+        fields = [field for field in form["body"] if field["type"] != "markdown"]
+        assert len({field["id"] for field in fields}) == len(fields)
+        assert all(field["attributes"]["label"] for field in fields)
+    asked = {field["attributes"].get("label") for field in forms["bug_report"]["body"]}
+    assert asked >= {"kokofast --version", "kokofast doctor FILE"}
