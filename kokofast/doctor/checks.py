@@ -45,6 +45,8 @@ THREADS_MOST = 64  # of destroy
 
 WIRING = frozenset(("CAP_NET_ADMIN", "CAP_SYS_ADMIN"))  # without them a sandbox needs a user namespace
 
+UNITS = {"docker": "docker", "podman": "podman.socket"}  # of systemd
+
 # Sysctls that keep ordinary users from making user namespaces: the value that does, and one that does not.
 USER_NAMESPACES = (
     ("kernel.apparmor_restrict_unprivileged_userns", 1, 0),
@@ -82,7 +84,7 @@ def packages(facts: Facts, needs: Needs) -> Iterator[Finding]:
     for name, (installed, oldest) in facts.packages.items():
         if not installed or _numbers(installed) < _numbers(oldest):
             fact = f"version {installed} is too old" if installed else "it is not installed"
-            yield Finding(f"package {name}", "missing", True, fact, f"python3 -m pip install '{name}>={oldest}'")
+            yield Finding(f"package {name}", "missing", True, fact, f"{facts.python} -m pip install '{name}>={oldest}'")
     if facts.packages:
         found = ", ".join(f"{name} {installed}" for name, (installed, _) in facts.packages.items() if installed)
         yield Finding("packages", "ok", True, found)
@@ -129,7 +131,7 @@ def sandbox(facts: Facts, needs: Needs) -> Iterator[Finding]:
     otherwise = "run it as root; in a container allow unshare(2) and mount(2) in its seccomp and AppArmor profiles"
     cure = "; ".join(forbidding) if forbidding and not facts.capabilities.issuperset(WIRING) else otherwise
     state: State = "missing" if needs.sandbox else "warning"
-    fact = facts.sandbox.partition(";")[0] or "it can be made"
+    fact = facts.sandbox.partition("; this system")[0] or "it can be made"
     yield _finding("sandbox", bool(facts.sandbox), fact, cure, needed=needs.sandbox, state=state)
     for name in needs.not_in_sandbox[:1]:
         more = f" and {len(needs.not_in_sandbox) - 1} more" if len(needs.not_in_sandbox) > 1 else ""
@@ -278,8 +280,11 @@ def daemons(facts: Facts, needs: Needs) -> Iterator[Finding]:
     if needs.sandbox:
         return
     for daemon in facts.daemons:
-        state: State = "warning" if daemon.untested or not daemon.needed else "missing"
-        unit = {"docker": "docker", "podman": "podman.socket"}.get(daemon.kind, "containerd")
-        cure = f"systemctl start {unit}; if the socket is there, run it as root"
+        state: State = "missing" if daemon.needed and daemon.cause != "network" else "warning"
+        cures = {
+            "absent": f"systemctl start {UNITS.get(daemon.kind, 'containerd')}",
+            "denied": "run it with sudo, or as a member of the group of the socket",
+            "network": "kokofast batch FILE --dry-run asks it",
+        }
         fact = daemon.problem or "its socket answers"
-        yield _finding(daemon.title, bool(daemon.problem), fact, cure, needed=daemon.needed, state=state)
+        yield _finding(daemon.title, bool(daemon.problem), fact, cures[daemon.cause], needed=daemon.needed, state=state)

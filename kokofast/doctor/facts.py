@@ -24,13 +24,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Daemon:
-    """A container daemon; problem is why its socket cannot be used, "" if it can."""
+    """A container daemon; problem is why its socket cannot be used, "" if it can, and cause the sort of that."""
 
     kind: str
     title: str
     problem: str
     needed: bool
-    untested: bool = False
+    cause: Literal["absent", "denied", "network"] = "absent"
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Facts:
         private: Whether the names are not those of the machine.
         writable: Directory -> whether this user may write there.
         packages: Package -> (installed version or "", the oldest that works).
+        python: The interpreter.
         versions: Of kernel and Python.
     """
 
@@ -65,4 +66,5 @@ class Facts:
     writable: Mapping[str, bool] = field(default_factory=dict)
     daemons: tuple[Daemon, ...] = ()
     packages: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    python: str = "python3"
     versions: str = ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
+import shlex
 import socket
-import stat
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING
@@ -60,6 +61,7 @@ def examine(topology: Topology | None, *, sandbox: bool = False) -> Facts:
         writable={path: _is_writable(path) for path in (NETNS_DIR, LOCK_DIR)},
         daemons=tuple(_daemons([node for node in nodes if node.kind in CONTAINER_KINDS])),
         packages=_packages(),
+        python=shlex.quote(sys.executable),
         versions=f"{os.uname().sysname} {os.uname().release}, Python {sys.version.split()[0]}",
     )
 
@@ -91,7 +93,12 @@ def _ask_a_child() -> tuple[str, dict[str, str], str]:
     reader, writer = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        os.close(reader)
+        os.close(writer)
+        return f"no process can be started: {error.strerror}; see ulimit -u and the line on threads", {}, ""
     if child == 0:
         try:
             os.close(reader)
@@ -139,9 +146,7 @@ def _read(path: str) -> str | None:
 def _limits() -> dict[str, int | None]:
     found = {name: _number(limits.sysctl(name)) for name in SYSCTLS}
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    threads, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     found["open files"] = hard if hard != resource.RLIM_INFINITY else None
-    found["threads"] = threads if threads != resource.RLIM_INFINITY and os.geteuid() != 0 else None
     found["memory"] = _available_memory()
     group = _cgroup("pids")
     room = [(most, now) for folder in group for most, now in [_of_cgroup(folder, "pids.max", "pids.current")] if most]
@@ -235,22 +240,27 @@ def _daemons(nodes: list[Node]) -> Iterator[Daemon]:
 def _daemon(kind: str, address: str, *, needed: bool) -> Daemon:
     title = daemon_of(kind, address).title
     if "://" in address and not address.startswith(UNIX):
-        return Daemon(kind, title, "it is on a network: not tested", needed, untested=True)
+        return Daemon(kind, title, "it is on a network: not tested", needed, "network")
     path = address.removeprefix(UNIX)
     problems = [_cannot_connect(one) for one in ([path] if path else SOCKETS)]
-    return Daemon(kind, title, "" if "" in problems else problems[0], needed)
+    if None in problems:
+        return Daemon(kind, title, "", needed)
+    found = [problem for problem in problems if problem is not None]
+    first = next((problem for problem in found if isinstance(problem, PermissionError)), found[0])
+    is_denied = isinstance(first, PermissionError)
+    return Daemon(kind, title, f"{first.filename}: {first.strerror}", needed, "denied" if is_denied else "absent")
 
 
-def _cannot_connect(path: str) -> str:
+def _cannot_connect(path: str) -> OSError | None:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(CONNECT_SECONDS)
         try:
-            if not stat.S_ISSOCK(os.stat(path).st_mode):
-                return f"{path} is no socket"
             client.connect(path)
+        except TimeoutError:
+            return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
         except OSError as error:
-            return f"{path}: {error.strerror or error}"
-    return ""
+            return OSError(error.errno, error.strerror, path)
+    return None
 
 
 def _packages() -> dict[str, tuple[str, str]]:

@@ -133,6 +133,14 @@ def test_where_nothing_lacks_all_is_ok() -> None:
             *(LAB, "cri", "warning", False, "systemctl start containerd"),
         ),
         (
+            dataclasses.replace(FOUND, daemons=(Daemon("docker", "docker", "refused", True, "denied"),)),
+            *(LAB, "docker", "missing", True, "group of the socket"),
+        ),
+        (
+            dataclasses.replace(FOUND, daemons=(Daemon("docker", "docker", "far away", True, "network"),)),
+            *(LAB, "docker", "warning", True, "--dry-run"),
+        ),
+        (
             dataclasses.replace(FOUND, packages={"trio": ("0.24.0", "0.25")}),
             *(LAB, "package trio", "missing", True, "pip install 'trio>=0.25'"),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from kokofast.cli.result_schema import schema_of_doctor
+from kokofast.engine.examine import examine
 from kokofast.kinds import KINDS
 from tests import ROOT
 from tests.conftest import NETNS_DIRECTORY, NamespaceFactory, RunKokofast
@@ -152,6 +154,18 @@ def test_where_user_namespaces_are_forbidden() -> None:
     assert (code, answered["sandbox"]["state"]) == (1, "missing")
     assert answered["sandbox"]["cure"] == "sysctl -w user.max_user_namespaces=15000"
     assert answered["kernel"]["fact"] == "not tested: it takes root, or a sandbox"
+
+
+def test_where_no_process_can_be_started_the_kernel_is_tried_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    before = os.readlink("/proc/thread-self/ns/net")
+    facts = examine(None)
+    assert facts.sandbox.startswith("no process can be started: Resource temporarily unavailable")
+    assert facts.kernel["veth"] == facts.untested == ""
+    assert os.readlink("/proc/thread-self/ns/net") == before
 
 
 def test_private_names_are_noticed() -> None:
