@@ -50,6 +50,7 @@ def build(document: Document, name: str, create: bool, problems: list[Problem]) 
     except TopologyError as error:  # there are too many
         raise TopologyError(document.in_order(error.problems)) from None
     topology.in_order = document.in_order
+    topology.imported, topology.notes = document.imported, tuple(document.notes)
     given = document.defaults if isinstance(document.defaults, dict) else {}
     topology.defaults = {**given, "create": True} if create else given
     if problems:

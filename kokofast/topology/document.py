@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from kokofast.topology.locations import Places, TreePlaces, below
 from kokofast.topology.order import in_tree_order
@@ -56,6 +57,9 @@ class Document:
         self.node_at: Callable[[str, str], str] = tree_node_at
         # Sorts problems into the order of the file.
         self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
+        # Of a file of another program: its format, and what could not be kept.
+        self.imported = ""
+        self.notes: list[Problem] = []
 
 
 def refuse_too_many(filename: str) -> TopologyError:
@@ -68,15 +72,45 @@ def tree_node_at(name: str, path: str) -> str:
     return f"$.nodes{step(name)}{'' if path[:1] in ('', '[') else '.'}{path}"
 
 
-def from_tree(
-    tree: object, problems: list[Problem], title: str, locate: Callable[[set[str]], Mapping[str, tuple[int, int]]]
-) -> Document:
-    """Make a document of a JSON or YAML value. locate() finds the positions of places in the text."""
-    if not _has_our_links(tree):
-        from kokofast.topology import foreign
+Locate = Callable[[set[str]], Mapping[str, tuple[int, int]]]
 
-        if (other := foreign.tree_of(tree)) is not None:
-            raise TopologyError(in_tree_order([Problem("$", foreign.refusal(other))], locate, title))
+
+class Importing(Protocol):
+    """What asks the importers about a file that may be of another program."""
+
+    is_forced: bool  # the user has named the importer
+
+    def __call__(self, tree: object, locate: Locate) -> Document | None:
+        """Return the document of a JSON or YAML value; None when it may be ours."""
+
+
+def from_tree(
+    tree: object,
+    problems: list[Problem],
+    title: str,
+    locate: Locate,
+    importing: Importing | None = None,
+    refused: Problem | None = None,
+) -> Document:
+    """Make a document of a JSON or YAML value.
+
+    Args:
+        tree: The value.
+        problems: Problems are appended.
+        title: The file.
+        locate: Finds the positions of places in the text.
+        importing: Asked about a value that is not ours at first sight.
+        refused: What our files may not have, and those of other programs may.
+
+    Raises:
+        TopologyError: With the problem refused, or that of the importer.
+    """
+    if importing is not None and (importing.is_forced or not _has_our_links(tree)):
+        document = importing(tree, locate)
+        if document is not None:
+            return document
+    if refused is not None:
+        raise TopologyError([*problems, refused])
     document = Document([], TreePlaces("$.links"))
     document.in_order = lambda found: in_tree_order(found, locate, title)
     if isinstance(tree, list):

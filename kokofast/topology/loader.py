@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from kokofast.topology.build import build
-from kokofast.topology.document import LINKS_MAX, Document, describe, refuse_too_many
+from kokofast.topology.document import LINKS_MAX, Document, Locate, describe, refuse_too_many
 from kokofast.topology.model import Topology
-from kokofast.topology.problems import Problem, Problems, TopologyError
+from kokofast.topology.problems import Problem, Problems, TopologyError, unknown
 from kokofast.topology.read_json import looks_like_lines, read_json, read_json_lines
 from kokofast.topology.values import check_lab_name, quote
+
+if TYPE_CHECKING:
+    from kokofast.importers.importer import Options
 
 FORMATS = ("json", "jsonl", "yaml", "csv")
 EXTENSIONS = {
@@ -24,6 +29,8 @@ EXTENSIONS = {
 }
 STDIN = "-"
 TEXT = ""  # the name of what is no file
+# Written by git-merge(1) where two branches changed the same lines. No line of ours can start like this.
+_CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
 FILE_BYTES_MAX = 64 << 20  # reading it may take some twenty times as much memory
 
 
@@ -35,22 +42,24 @@ def load(
     name: str | None = None,
     create: bool = False,
     name_option: str = "--name",
+    options: Options | None = None,
 ) -> Topology:
-    """Parse a topology.
+    """Parse a topology, also one of another program that kokofast.importers knows.
 
     Args:
         data: The bytes of the file.
         filename: For places and the lab's name; "-" for standard input, "" for a text that gives the lab no name.
-        format: One of FORMATS; None chooses by the file's extension or content.
+        format: One of FORMATS, or the name of an importer; None chooses by the file's extension or content.
         name: The lab's name in place of the file's.
         create: Make missing namespaces, unless a node says no.
         name_option: The caller's word for name, for messages.
+        options: For the importer of a file of another program.
 
     Raises:
         TopologyError: With all problems of the file.
+        ValueError: The format is unknown.
     """
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}")
+    importer = _importer(format)
     title = quote(filename)[1:-1] if not filename.isprintable() else filename
     title = {STDIN: "stdin", TEXT: "text"}.get(filename, title)
     problems: list[Problem] = Problems()
@@ -58,15 +67,14 @@ def load(
         if len(data) > FILE_BYTES_MAX:
             raise TopologyError([Problem(title, f"is larger than {FILE_BYTES_MAX >> 20} MiB")])
         text = _decode(data, title)
-        if text.lstrip()[0] not in "{[" or "<<<<<<< " in text:
-            from kokofast.topology import foreign
-
-            if (line := foreign.conflict_in(text)) is not None:
-                message = "a conflict marker of git (<<<<<<<): the two versions were not merged yet"
-                raise TopologyError([Problem(f"{title}:{line}", message)])
-            if (other := foreign.text_of(text)) is not None:
-                raise TopologyError([Problem(title, foreign.refusal(other))])
-        document = _read(text, format or _guess(text, filename), title, problems)
+        if "<<<<<<< " in text and (found := _CONFLICT.search(text)) is not None:
+            message = "a conflict marker of git (<<<<<<<): the two versions were not merged yet"
+            raise TopologyError([Problem(f"{title}:{text.count(chr(10), 0, found.start()) + 1}", message)])
+        ours = _guess(text, filename) if format is None or importer is not None else format
+        importing = _Importing(text, title, _extension(filename), problems, importer, options)
+        document = (
+            importing.read(ours) if format is None or importer is not None else _read(text, ours, title, problems)
+        )
         if len(document.links) > LINKS_MAX:
             raise refuse_too_many(title)
         lab = lab_name(document, filename, title, name, name_option, problems)
@@ -102,8 +110,7 @@ def _decode(data: bytes, title: str) -> str:
 
 def _guess(text: str, filename: str) -> str:
     """Guess the format by the extension, else by the content (standard input, pipes)."""
-    base = filename.rpartition("/")[2]
-    extension = base.rpartition(".")[2].lower() if "." in base else ""
+    extension = _extension(filename)
     if extension in EXTENSIONS:
         return EXTENSIONS[extension]
     start = text.lstrip()
@@ -112,9 +119,75 @@ def _guess(text: str, filename: str) -> str:
     return "csv" if "a_node" in start.partition("\n")[0].lower() else "yaml"
 
 
-def _read(text: str, format: str, title: str, problems: list[Problem]) -> Document:
+def _extension(filename: str) -> str:
+    base = filename.rpartition("/")[2]
+    return base.rpartition(".")[2].lower() if "." in base else ""
+
+
+def _importer(format: str | None) -> str | None:
+    """Return the name of an importer; None for a format of ours. Raises ValueError for any other."""
+    if format is None or format in FORMATS:
+        return None
+    from kokofast.importers import IMPORTERS
+
+    if format not in IMPORTERS:
+        raise ValueError(unknown("format", format, [*FORMATS, *IMPORTERS]))
+    return format
+
+
+class _Importing:
+    """Reads a file that may be of another program. Importers are asked, and imported, only if it is not ours."""
+
+    def __init__(
+        self,
+        text: str,
+        title: str,
+        extension: str,
+        problems: list[Problem],
+        importer: str | None,
+        options: Options | None,
+    ) -> None:
+        self._text = text
+        self._title = title
+        self._extension = extension
+        self._problems = problems
+        self._importer = importer
+        self._options = options
+        self._was_asked = False
+        self.is_forced = importer is not None
+
+    def read(self, format: str) -> Document:
+        """Read the file; format is what it is if it is ours."""
+        failure = TopologyError([])
+        if not self.is_forced or format in ("json", "yaml"):
+            try:
+                return _read(self._text, format, self._title, self._problems, self)
+            except TopologyError as error:
+                if self._was_asked:
+                    raise
+                failure = error
+        document = self(None, None)
+        if document is None:
+            raise failure
+        return document
+
+    def __call__(self, tree: object, locate: Locate | None) -> Document | None:
+        """Return what an importer makes of the file; None if none recognises it."""
+        from kokofast.importers.importer import Source
+        from kokofast.importers.take import take
+
+        self._was_asked = True
+        source = Source(self._title, self._text, tree if isinstance(tree, dict | list) else None, self._extension)
+        problems: list[Problem] = Problems()
+        document = take(source, self._options, problems, locate=locate, name=self._importer)
+        if document is not None:
+            self._problems[:] = problems
+        return document
+
+
+def _read(text: str, format: str, title: str, problems: list[Problem], importing: _Importing | None = None) -> Document:
     if format == "json":
-        return read_json(text, title, problems)
+        return read_json(text, title, problems, importing)
     if format == "jsonl":
         return read_json_lines(text, title, problems)
     if format == "csv":
@@ -123,7 +196,7 @@ def _read(text: str, format: str, title: str, problems: list[Problem]) -> Docume
         return read_csv(text, title, problems)
     from kokofast.topology.read_yaml import read_yaml
 
-    return read_yaml(text, title, problems)
+    return read_yaml(text, title, problems, importing)
 
 
 def lab_name(

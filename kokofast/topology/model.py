@@ -273,10 +273,11 @@ class Topology:
     """A lab: its name, its nodes by name (declared or only used), its links in the order of the file.
 
     routing is for routes along shortest paths. in_order sorts problems into the order of the file, and sets their
-    positions. defaults are those of the file, as they are written there, for links that are added later.
+    positions. defaults are those of the file, as they are written there, for links that are added later. Of a file of
+    another program imported is its format, and notes have what of it could not be kept.
     """
 
-    __slots__ = ("defaults", "in_order", "links", "name", "nodes", "routing")
+    __slots__ = ("defaults", "imported", "in_order", "links", "name", "nodes", "notes", "routing")
 
     def __init__(
         self, name: str, nodes: Mapping[str, Node], links: tuple[Link, ...], routing: Routing | None = None
@@ -287,6 +288,8 @@ class Topology:
         self.routing = routing
         self.defaults: Mapping[str, object] = _NOTHING
         self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
+        self.imported = ""
+        self.notes: tuple[Problem, ...] = ()
 
     def part(self, nodes: Mapping[str, Node], links: tuple[Link, ...]) -> Topology:
         """Return the lab with only these nodes and links."""

@@ -14,6 +14,7 @@ from kokofast.topology.document import (
     LINKS_MAX,
     NUMBER_DIGITS,
     Document,
+    Importing,
     InvalidNumber,
     RepeatedKeys,
     from_tree,
@@ -57,8 +58,8 @@ def _integer(text: str) -> int | InvalidNumber:
     return int(text) if len(text) <= NUMBER_DIGITS else InvalidNumber(text)
 
 
-def read_json(text: str, filename: str, problems: list[Problem]) -> Document:
-    """Read a file: an object, or a bare list of links."""
+def read_json(text: str, filename: str, problems: list[Problem], importing: Importing | None = None) -> Document:
+    """Read a file: an object, or a bare list of links. importing is asked about one that is not ours."""
     decoder = Decoder()
     try:
         tree = decoder.decode(text)
@@ -70,7 +71,7 @@ def read_json(text: str, filename: str, problems: list[Problem]) -> Document:
         raise TopologyError([*problems, Problem(filename, TOO_DEEP)]) from None
     if decoder.repeated:
         report_repeated(tree, "$", ".", problems)
-    return from_tree(tree, problems, filename, lambda wanted: _positions(text, wanted))
+    return from_tree(tree, problems, filename, lambda wanted: _positions(text, wanted), importing)
 
 
 def read_json_lines(text: str, filename: str, problems: list[Problem]) -> Document:

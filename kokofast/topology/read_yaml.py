@@ -1,7 +1,7 @@
 """Read YAML into a Document.
 
-By the events of PyYAML's parser, not its loader: so repeated keys are seen, aliases and tags refused, and plain scalars
-read by YAML 1.2. Uses libyaml when PyYAML was built with it.
+By the events of PyYAML's parser, not its loader: so repeated keys are seen, aliases bounded, tags refused, and plain
+scalars read by YAML 1.2. Uses libyaml when PyYAML was built with it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from kokofast.topology.document import (
     DEPTH_MAX,
     NUMBER_DIGITS,
     Document,
+    Importing,
     InvalidNumber,
     RepeatedKeys,
     from_tree,
@@ -24,6 +25,10 @@ from kokofast.topology.problems import Problem, TopologyError
 # In characters. The parser takes half a second for each MiB, without libyaml ten times as long.
 YAML_BYTES_MAX = 16 << 20
 YAML_BYTES_MAX_WITHOUT_LIBYAML = 2 << 20
+
+# Values that aliases stand for, in the whole file: a few nested ones can stand for billions.
+ALIASED_MAX = 1_000_000
+MERGE = "<<"  # yaml.org/type/merge.html
 
 STRING_TAG = "tag:yaml.org,2002:str"
 
@@ -40,8 +45,8 @@ _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # libyaml's line breaks
 _FIRST = frozenset("~nNtTfF+-.0123456789")
 
 
-def read_yaml(text: str, filename: str, problems: list[Problem]) -> Document:
-    """Read a file: a mapping, or a bare list of links."""
+def read_yaml(text: str, filename: str, problems: list[Problem], importing: Importing | None = None) -> Document:
+    """Read a file: a mapping, or a bare list of links. importing is asked about one that is not ours."""
     import yaml  # needed for YAML files only
 
     loader = getattr(yaml, "CSafeLoader", None)
@@ -61,7 +66,7 @@ def read_yaml(text: str, filename: str, problems: list[Problem]) -> Document:
         raise TopologyError([*problems, refused.problem]) from None
     if builder.repeated:
         report_repeated(builder.tree, "$", ".", problems)
-    return from_tree(builder.tree, problems, filename, partial(in_yaml, text))
+    return from_tree(builder.tree, problems, filename, partial(in_yaml, text), importing, builder.refused)
 
 
 def _syntax_problem(filename: str, text: str, error: Exception) -> Problem:
@@ -90,10 +95,12 @@ class _Refused(Exception):
 class _Collection:
     """A mapping or list that is being read."""
 
-    __slots__ = ("items", "key", "mapping", "pairs")
+    __slots__ = ("anchor", "before", "items", "key", "mapping", "pairs")
 
-    def __init__(self, mapping: bool) -> None:
+    def __init__(self, mapping: bool, anchor: str | None, before: int) -> None:
         self.mapping = mapping
+        self.anchor = anchor
+        self.before = before
         self.items: list[object] = []
         self.pairs: list[tuple[str, object]] = []
         self.key: str | None = None
@@ -103,6 +110,10 @@ class _Builder:
     def __init__(self, filename: str, yaml: object) -> None:
         self.tree: object = None
         self.repeated = False
+        self.refused: Problem | None = None  # the first alias
+        self._anchors: dict[str, tuple[object, int]] = {}  # each with the number of values in it
+        self._count = 0
+        self._aliased = 0
         self._filename = filename
         self._open: list[_Collection] = []
         self._documents = 0
@@ -134,7 +145,10 @@ class _Builder:
             top.key = text  # keys are text, as in JSON: a node may have the name 1 or on
             return
         plain = event.implicit[0] and tag is None  # type: ignore[attr-defined]
-        self._add(resolve(text) if plain else text)
+        value = resolve(text) if plain else text
+        if event.anchor is not None:  # type: ignore[attr-defined]
+            self._anchors[event.anchor] = value, 1  # type: ignore[attr-defined]
+        self._add(value)
 
     def _start_mapping(self, event: object) -> None:
         self._start(event, mapping=True)
@@ -148,20 +162,24 @@ class _Builder:
             raise self._refuse(event, "a key must be text, not a list or a mapping")
         if len(self._open) == DEPTH_MAX:
             raise self._refuse(event, f"nested more than {DEPTH_MAX} deep")
-        self._open.append(_Collection(mapping))
+        self._open.append(_Collection(mapping, event.anchor, self._count))  # type: ignore[attr-defined]
 
     def _end(self, event: object) -> None:
         top = self._open.pop()
-        if not top.mapping:
-            self._add(top.items)
-            return
-        found = dict(top.pairs)
-        if len(found) != len(top.pairs):
-            self.repeated = True
-            found = RepeatedKeys(top.pairs)
-        self._add(found)
+        value: object = top.items
+        if top.mapping:
+            value = found = dict(top.pairs)
+            if len(found) != len(top.pairs):
+                self.repeated = True
+                value = RepeatedKeys(top.pairs)
+            elif self.refused is not None and MERGE in found:
+                value = _merged(found)
+        if top.anchor is not None:
+            self._anchors[top.anchor] = value, self._count - top.before + 1
+        self._add(value)
 
     def _add(self, value: object) -> None:
+        self._count += 1
         if not self._open:
             self.tree = value
             return
@@ -173,8 +191,15 @@ class _Builder:
             top.key = None
 
     def _alias(self, event: object) -> None:
-        # A few nested aliases can stand for billions of values.
-        raise self._refuse(event, "aliases are not supported; use 'defaults' for what links have in common")
+        words = "aliases are not supported; use 'defaults' for what links have in common"
+        refused = self._refuse(event, words)
+        value, size = self._anchors.get(event.anchor, (None, 0))  # type: ignore[attr-defined]
+        self._aliased += size
+        if not size or self._aliased > ALIASED_MAX or (self._open[-1].mapping and self._open[-1].key is None):
+            raise refused  # it is in its own anchor, stands for too much, or is a key
+        self.refused = self.refused or refused.problem
+        self._count += size - 1
+        self._add(value)
 
     def _document(self, event: object) -> None:
         self._documents += 1
@@ -188,6 +213,15 @@ class _Builder:
     def _refuse(self, event: object, message: str) -> _Refused:
         mark = event.start_mark  # type: ignore[attr-defined]
         return _Refused(Problem(f"{self._filename}:{mark.line + 1}:{mark.column + 1}", message))
+
+
+def _merged(found: dict[str, object]) -> dict[str, object]:
+    """Return a mapping with the keys of those that it merges; its own keys and the first of these count."""
+    given = found.pop(MERGE)
+    for other in given if isinstance(given, list) else [given]:
+        if isinstance(other, dict):
+            found = {**other, **found}
+    return found
 
 
 def resolve(text: str) -> object:
