@@ -8,6 +8,7 @@
     await kokofast.destroy(topology)                remove what carries the lab's mark
     async with kokofast.deployed(topology): ...     all of it around a block
     async with kokofast.session(topology) as lab:   keep it open: await lab.apply(changes)
+    with kokofast.sandbox() as box: ...             labs without root: box.up(topology), box.run("a", ["ping", ...])
     await kokofast.watch("links.json", report=...)  keep the kernel at what the file says
 
 The asynchronous functions run under trio; ``kokofast.sync`` has the same for programs without an event loop:
@@ -31,8 +32,11 @@ __all__ = [
     "Link",
     "Node",
     "Problem",
+    "Process",
     "Progress",
     "Result",
+    "Sandbox",
+    "SandboxError",
     "SeenLink",
     "Session",
     "Status",
@@ -46,6 +50,7 @@ __all__ = [
     "inspect",
     "load",
     "loads",
+    "sandbox",
     "session",
     "sync",
     "watch",
@@ -63,8 +68,11 @@ if TYPE_CHECKING:
         Link,
         Node,
         Problem,
+        Process,
         Progress,
         Result,
+        Sandbox,
+        SandboxError,
         SeenLink,
         Session,
         Status,
@@ -77,6 +85,7 @@ if TYPE_CHECKING:
         inspect,
         load,
         loads,
+        sandbox,
         session,
         watch,
     )

@@ -431,11 +431,13 @@ LIBRARY = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
 def test_the_programs_about_the_library_work(tmp_path: Path) -> None:
     script = ""
     for number, program in enumerate(re.findall(r"```python\n(.*?)```", LIBRARY, re.DOTALL)):
+        is_test = program.startswith("# test_")
         (tmp_path / f"example{number}.py").write_text(program)
-        script += f"python -W error example{number}.py\n"
+        script += f"python -W error {'-m pytest -q -p no:cacheprovider ' * is_test}example{number}.py\n"
     done = private(script + "kokofast inspect\n", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "7 links are up" in done.stdout
+    assert "4 passed" in done.stdout
     assert "\n0 links" in done.stdout or "nothing" in done.stdout + done.stderr
 
 

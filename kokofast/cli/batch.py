@@ -160,17 +160,13 @@ def _enter_sandbox() -> None:
 
 
 def _refuse_outsiders(topology: Topology) -> None:
-    """Refuse nodes that a sandbox cannot have. Containers, processes and namespace files belong to the machine."""
     from kokofast.topology import Problem
-    from kokofast.topology.node_kinds import NODES
+    from kokofast.topology.checks import check_for_sandbox
 
-    inside = " and ".join(kind.name for kind in NODES.values() if kind.in_sandbox)
-    outside = [node for node in topology.nodes.values() if not NODES[node.kind].in_sandbox]
-    if outside:
-        raise CommandError(
-            INVALID,
-            *(Problem(node.place, f"a {node.kind} node cannot be in a sandbox, only {inside}") for node in outside),
-        )
+    problems: list[Problem] = []
+    check_for_sandbox(topology.nodes.values(), lambda place, text: problems.append(Problem(place, text)))
+    if problems:
+        raise CommandError(INVALID, *problems)
 
 
 def _open_trace(options: argparse.Namespace) -> IO[str] | None:

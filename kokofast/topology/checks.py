@@ -8,10 +8,19 @@ from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import NAMESPACE
 from kokofast.topology.model import AF_INET6, Link, Node
+from kokofast.topology.node_kinds import NODES
 
 IPV6_MIN_MTU = 1280  # include/uapi/linux/ipv6.h: an interface with less has no IPv6
 
 Report = Callable[[str, str], None]
+
+
+def check_for_sandbox(nodes: Iterable[Node], report: Report) -> None:
+    """Report nodes that a sandbox cannot have. Containers, processes and namespace files belong to the machine."""
+    inside = " and ".join(kind.name for kind in NODES.values() if kind.in_sandbox)
+    for node in nodes:
+        if not NODES[node.kind].in_sandbox:
+            report(node.place, f"a {node.kind} node cannot be in a sandbox, only {inside}")
 
 
 def check_links(links: Iterable[Link], namespaces: Mapping[str, Hashable], report: Report) -> None:
