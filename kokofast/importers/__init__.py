@@ -12,6 +12,6 @@ if TYPE_CHECKING:
     from kokofast.importers.importer import Importer
 
 # In the order in which they are asked.
-NAMES = ("kathara",)
+NAMES = ("containerlab", "kathara")
 
 IMPORTERS: Registry[Importer] = Registry("kokofast.importers", "IMPORTER", NAMES)

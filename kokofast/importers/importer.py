@@ -125,14 +125,22 @@ class Draft:
         self._origins = Origins()
         self._notes: dict[str, list[str]] = {}
 
-    def add_link(self, link: dict[str, object], place: str, ends: Sequence[str] = ()) -> None:
-        """Add a link with its place, and the places of its ends."""
+    def add_link(
+        self,
+        link: dict[str, object],
+        place: str,
+        ends: Sequence[str] = (),
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add a link with its place, and the places of its ends and of some of its fields."""
         path = f"$.links[{len(self.links)}]"
         self._origins[path] = place
         if "endpoint" in link and ends:
             self._origins[f"{path}.endpoint"] = ends[0]
         for number, end in enumerate(ends):
             self._origins[f"{path}.endpoints[{number}]"] = end
+        for field, where in (fields or {}).items():
+            self._origins[f"{path}.{field}"] = where
         self.links.append(link)
 
     def add_node(self, name: str, node: dict[str, object], place: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -9,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kokofast.importers import IMPORTERS
+from kokofast.importers.importer import Options
 from kokofast.topology import TopologyError, load
 
 # Words of the formats, from which texts are made.
+CLAB_WORDS = ["topology:\n", " nodes:\n", " links:\n", "  - endpoints: [a:e1, b:e2]\n", "{{", "${X}", "<<: *x", "&x {"]
 WORDS = {
+    "containerlab": [*CLAB_WORDS, "  a: {kind: bridge}\n", "name: x\n", "*x", "[", "}", ":", "- ", "  ", "\n"],
     "kathara": ["a[0]=X", "b[0]", "[1]=", "'", '"', "/", "=", "#", "LAB_NAME=", "LAB_", "[sysctl]=net.ipv4.x=1", "\n"],
 }
 PLACE = re.compile(r"(f[.\w]*:\d+|f[.\w]*: |\$)")
@@ -23,10 +27,10 @@ def texts(words: list[str]) -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from(words) | st.text(max_size=4), max_size=30).map("".join)
 
 
-def problems(text: str, filename: str, importer: str | None) -> list[str]:
+def problems(text: str, filename: str, importer: str | None, options: Options | None = None) -> list[str]:
     """Return what is wrong with a text, read by an importer or by that which recognises it."""
     try:
-        load(text.encode(errors="replace"), filename=filename, format=importer)
+        load(text.encode(errors="replace"), filename=filename, format=importer, options=options)
     except TopologyError as error:
         return list(map(str, error.problems))
     return []
@@ -46,6 +50,71 @@ def test_any_text(importer: str, data: st.DataObject) -> None:
     text = data.draw(texts(WORDS.get(importer, [])))
     check(text, "f.txt", importer)
     check(text, data.draw(st.sampled_from(["f", "f.yaml", "f.json", "f.csv", "f.xml"])), None)
+
+
+# What a file of containerlab may have, each at a place where it is expected or not.
+KEYS = [
+    "type",
+    "endpoints",
+    "endpoint",
+    "node",
+    "interface",
+    "mac",
+    "ipv4",
+    "ipv6",
+    "mtu",
+    "kind",
+    "network-mode",
+    "vni",
+]
+KEYS += [
+    "remote",
+    "dst-port",
+    "parent-interface",
+    "host-interface",
+    "mode",
+    "group",
+    "nodes",
+    "links",
+    "groups",
+    "a",
+    "b",
+]
+VALUES = ["veth", "vxlan", "dummy", "host", "mgmt-net", "macvlan", "a:eth1", "b:e-1/1", "host:x", "c:y", "bridge", "a"]
+VALUES += [
+    "container:a",
+    "container:b",
+    "${X}",
+    "${X:=5}",
+    "{{",
+    "10.0.0.1/24",
+    "\x1b",
+    "\ud800",
+    ":",
+    "",
+    "x" * 300,
+    "9" * 30,
+]
+LEAVES = st.sampled_from(VALUES) | st.none() | st.booleans() | st.integers() | st.floats()
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+LINKS = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS[:12], TREES)) | TREES, max_size=4)
+NODES = st.dictionaries(st.sampled_from(["a", "b", "host", "", "x/y"]), TREES, max_size=4)
+LABS = st.fixed_dictionaries(
+    {"nodes": NODES | TREES}, optional={"links": LINKS | TREES, "defaults": TREES, "groups": TREES}
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LABS, TREES, st.sampled_from([None, "docker"]))
+def test_any_tree_of_containerlab(topology: object, other: object, runtime: str | None) -> None:
+    tree = {"name": other, "topology": topology, "prefix": other}
+    for problem in problems(json.dumps(tree), "f.json", None, Options(runtime=runtime)):
+        assert re.match(r"f.json:\d+:\d+ \$", problem), problem
+        assert problem.isprintable()
 
 
 def test_aliases_that_stand_for_billions_of_values() -> None:
