@@ -114,6 +114,9 @@ async def called(_name: str, **options: Any) -> None:
     + [
         ("load", {"name": 3}, TypeError, "a lab's name is a string, not int"),
         ("load", {"name": "a/b"}, ValueError, "cannot be the lab's name.*letter or digit first$"),
+        ("load", {"format": 5}, TypeError, "^format is a string or None, not 5"),
+        ("load", {"format": "jsn"}, ValueError, "^unknown format 'jsn'; did you mean 'json'"),
+        ("load", {"runtime": "lxc"}, ValueError, "^runtime is one of docker, podman, not 'lxc'"),
         ("load", {"path": 5}, TypeError, "not int"),
         ("load", {"path": b"x.json"}, TypeError, "not bytes"),
         ("apply", {"result": {}}, TypeError, "^result is a Result or None, not {}"),
@@ -138,7 +141,19 @@ async def test_an_argument_is_checked_as_the_command_line_checks_it(
 def test_every_argument_is_checked() -> None:
     """One that is added here is also added to the table above."""
     known = {"path", "name", "create", "topology", "keep_going", "dry_run", "jobs", "runtime_timeout", "progress"}
-    known |= {"prune", "replace", "result", "lab", "all_labs", "force", "unseen", "namespaces", "options"}
+    known |= {
+        "format",
+        "runtime",
+        "prune",
+        "replace",
+        "result",
+        "lab",
+        "all_labs",
+        "force",
+        "unseen",
+        "namespaces",
+        "options",
+    }
     for name in ("load", "apply", "destroy", "inspect", "deployed"):
         assert set(inspect.signature(getattr(kokofast, name)).parameters) <= known
 

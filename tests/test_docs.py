@@ -138,6 +138,18 @@ def test_the_recipe_to_see_a_request_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_commands_for_files_of_others_work(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "import.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    done = private(script, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (shown,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    assert "".join(shown.splitlines(keepends=True)[:2]) * 2 == done.stderr
+    assert done.stdout.startswith("fabric: applied, 9 links created, 8 namespaces created in ")
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_recipe_to_see_a_refusal_works(tmp_path: Path) -> None:
     (script,) = re.findall(
         r"```bash\n(.*?KOKOFAST_DEBUG.*?)```", (ROOT / "docs" / "troubleshooting.md").read_text("utf-8"), re.DOTALL

@@ -7,6 +7,8 @@ import math
 import os
 
 from kokofast.host.limits import missing_capabilities
+from kokofast.importers import RUNTIMES
+from kokofast.topology.loader import importer_of
 from kokofast.topology.model import Topology
 from kokofast.topology.values import check_lab_name, quote
 
@@ -73,3 +75,13 @@ def check_outputs(progress: object, **outputs: tuple[object, type]) -> None:
     for name, (value, kind) in outputs.items():
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"{name} is a {kind.__name__} or None, not {quote(value)}")
+
+
+def check_import(format: object, runtime: object) -> None:
+    """Raise TypeError or ValueError unless load() knows the format and the container engine."""
+    if format is not None:
+        if not isinstance(format, str):
+            raise TypeError(f"format is a string or None, not {quote(format)}")
+        importer_of(format)  # raises ValueError
+    if runtime is not None and runtime not in RUNTIMES:
+        raise ValueError(f"runtime is one of {', '.join(RUNTIMES)}, not {quote(runtime)}")

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
 
-from kokofast.api.checks import check_flags, check_lab, check_path
+from kokofast.api.checks import check_flags, check_import, check_lab, check_path
 from kokofast.host.files import read_file
+from kokofast.importers.importer import Options
 from kokofast.topology import FILE_BYTES_MAX
 from kokofast.topology import load as load_bytes
 from kokofast.topology.code import Topology, load_tree, public_topology
 from kokofast.topology.loader import TEXT
 
-if TYPE_CHECKING:
-    import os
 
+def load(
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    create: bool = False,
+    format: str | None = None,
+    runtime: str | None = None,
+) -> Topology:
+    """Read a topology from a .json, .jsonl, .yaml or .csv file, or from one of another program (docs/import.md).
 
-def load(path: str | os.PathLike[str], *, name: str | None = None, create: bool = False) -> Topology:
-    """Read a topology from a .json, .jsonl, .yaml or .csv file.
+    Of a file of another program ``topology.imported`` is the format, and ``topology.notes`` has what cannot be kept.
 
-    name is the lab's name (by default the file's own, or its stem); create makes missing network namespaces.
-    Raises OSError, TopologyError with every problem of the file in ``problems``, TypeError for an argument of another
-    type, and ValueError for a name that cannot be a lab's.
+    Args:
+        path: The file.
+        name: The lab's name; by default the file's own, or its stem.
+        create: Make missing network namespaces.
+        format: "json", "jsonl", "yaml" or "csv", or "containerlab" and others of docs/import.md; None recognises it.
+        runtime: "docker" or "podman": the nodes of a file of another program are its containers.
+
+    Raises:
+        OSError: The file cannot be read.
+        TopologyError: With every problem of the file in ``problems``.
+        TypeError: An argument has another type.
+        ValueError: For a name that cannot be a lab's, an unknown format or runtime.
     """
     filename = check_path(path)
     check_flags(create=create)
     name = check_lab(name)
+    check_import(format, runtime)
+    options = None if runtime is None else Options(runtime=runtime, environment=os.environ)
     data = read_file(filename, FILE_BYTES_MAX)
-    return public_topology(load_bytes(data, filename=filename, name=name, create=create, name_option="name="))
+    return public_topology(
+        load_bytes(
+            data, filename=filename, name=name, create=create, format=format, name_option="name=", options=options
+        )
+    )
 
 
 def loads(data: object, *, name: str | None = None, create: bool = False, format: str | None = None) -> Topology:
@@ -36,7 +58,7 @@ def loads(data: object, *, name: str | None = None, create: bool = False, format
         data: The text of a file in any of the formats; or what a JSON file has, also with tuples for lists.
         name: The lab's name, unless the data have one.
         create: Make missing network namespaces.
-        format: Of a text: "json", "jsonl", "yaml" or "csv"; None recognises it.
+        format: Of a text: as of load().
 
     Raises:
         TopologyError: With every problem, and its place: ``$.links[3].mtu``, in a text with line and column as well.

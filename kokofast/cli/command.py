@@ -6,10 +6,12 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from kokofast.cli.output import WRITING, OutputError, clean, lacking, lose_output, print_result, summary
+from kokofast.cli.output import WRITING, OutputError, clean, lacking, lose_output, print_error, print_result, summary
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
+    from typing import Any
 
     from kokofast.engine.result import Failure, Result
     from kokofast.topology.model import Topology
@@ -54,18 +56,34 @@ def load_file(
 
     Raises CommandError.
     """
-    from kokofast.host.files import read_file
-    from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError, load
+    from kokofast.topology import load
 
-    try:
-        data = read_file(None if options.file == STDIN else options.file, FILE_BYTES_MAX)
+    def read(data: bytes) -> Topology:
         if keep_data is not None:
             keep_data.append(data)
-        return load(data, filename=options.file, name=getattr(options, "name", None), create=create)
+        name = getattr(options, "name", None)
+        topology = load(data, filename=options.file, name=name, create=create, **importing(options))
+        check_imported(topology, options)
+        return topology
+
+    return read_file_by(options, read, keep_problems)
+
+
+def read_file_by(
+    options: argparse.Namespace, read: Callable[[bytes], Topology], keep_problems: list[Problem] | None = None
+) -> Topology:
+    """Return what read() makes of the bytes of the file. Raises CommandError. See load_file()."""
+    from kokofast.host.files import read_file
+    from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
+
+    try:
+        return read(read_file(None if options.file == STDIN else options.file, FILE_BYTES_MAX))
     except OSError as error:
         sentence = error.strerror or str(error)
         if isinstance(error, FileNotFoundError):
             sentence += _instead_of(options.file, is_destroy=options.command == "destroy")
+        elif isinstance(error, IsADirectoryError):
+            sentence += _in_folder(options.file)
         raise CommandError(INVALID, Problem(clean(options.file), sentence)) from None
     except MemoryError:
         raise CommandError(INVALID, Problem(clean(options.file), "not enough memory to read it")) from None
@@ -74,6 +92,44 @@ def load_file(
             keep_problems += error.problems
             return error.topology
         raise CommandError(INVALID, *error.problems) from None
+
+
+def importing(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of load() for a file of another program."""
+    found: dict[str, Any] = {}
+    if getattr(options, "importer", None) is not None:
+        found["format"] = options.importer
+    if getattr(options, "runtime", None) is not None:
+        from kokofast.importers.importer import Options
+
+        found["options"] = Options(runtime=options.runtime, environment=os.environ)
+    return found
+
+
+def check_imported(topology: Topology, options: argparse.Namespace) -> None:
+    """Say what a file of another program was read as, and what of it could not be kept. Raises CommandError."""
+    if not topology.imported:
+        if getattr(options, "runtime", None) is not None:
+            raise CommandError(
+                INVALID, "--runtime is for files of other programs: in this file each node says what it is"
+            )
+        return
+    if options.command == "destroy" or getattr(options, "quiet", False):
+        return
+    print_error(f"kokofast: {'stdin' if options.file == STDIN else clean(options.file)}: read as {topology.imported}")
+    for note in topology.notes:
+        print_error(f"kokofast: note: {note}")
+
+
+def _in_folder(path: str) -> str:
+    """Suggest the file of a folder that can be given in its place."""
+    try:
+        names = sorted(os.listdir(path))
+    except OSError:
+        return ""
+    endings = ("lab.conf", ".clab.yml", ".clab.yaml")
+    found = [name for name in names if name.endswith(endings)]
+    return f"; give the file in it: {clean(os.path.join(path, found[0]))}" if found else "; give a file"
 
 
 def _instead_of(path: str, *, is_destroy: bool) -> str:

@@ -269,6 +269,12 @@ def _write(text: str) -> None:
         sys.stdout.write(text + "\n")
 
 
+def _import(options: argparse.Namespace) -> int:
+    from kokofast.cli.import_file import import_file
+
+    return import_file(options)
+
+
 def _play(options: argparse.Namespace) -> int:
     from kokofast.cli.play import play
 
@@ -290,6 +296,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "validate": _validate,
     "schema": _schema,
     "generate": _generate,
+    "import": _import,
     "doctor": _doctor,
     "completion": _completion,
     "man": _man,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kokofast import __version__
 from kokofast.cli.output import clean
+from kokofast.importers import NAMES as IMPORTERS
+from kokofast.importers import RUNTIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,6 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_play(commands)
     _add_others(commands)
     _add_generate(commands)
+    _add_import(commands)
     _add_doctor(commands)
     _add_shell(commands)
     return parser
@@ -182,7 +185,7 @@ def _add(
     return commands.add_parser(name, help=help, description=help[:1].upper() + help[1:] + ".", allow_abbrev=False)
 
 
-FILE_HELP = "links as .json, .jsonl, .yaml or .csv; - reads standard input"
+FILE_HELP = "links as .json, .jsonl, .yaml or .csv, or a file of another program; - reads standard input"
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -190,11 +193,28 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, and no progress")
 
 
+def _add_importing(parser: argparse.ArgumentParser) -> None:
+    """Add the options for files of other programs."""
+    parser.add_argument(
+        "--from",
+        dest="importer",
+        choices=IMPORTERS,
+        metavar="PROGRAM",
+        help="whose file FILE is, if it is not recognised",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="the nodes of a file of another program are containers of this engine, not network namespaces",
+    )
+
+
 def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     does = "make what FILE lists: create what is missing, set what differs, leave what is right"
     batch = _add(commands, "batch", does)
     batch.add_argument("file", metavar="FILE", help=FILE_HELP)
     batch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
+    _add_importing(batch)
     batch.add_argument("--create", action="store_true", help="make network namespaces that are missing")
     batch.add_argument("--dry-run", action="store_true", help="show what would be done and touch nothing")
     batch.add_argument(
@@ -229,6 +249,7 @@ def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     destroy = _add(commands, "destroy", "remove exactly what carries our mark: links, and namespaces that we made")
     destroy.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
     destroy.add_argument("--name", metavar="LAB", help="the lab to remove (with FILE: in place of the file's own name)")
+    _add_importing(destroy)
     destroy.add_argument("--all", action="store_true", help="remove every lab of this machine")
     destroy.add_argument(
         "--force",
@@ -244,6 +265,7 @@ def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     watch = _add(commands, "watch", does)
     watch.add_argument("file", metavar="FILE", help=FILE_HELP)
     watch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
+    _add_importing(watch)
     watch.add_argument("--create", action="store_true", help="make network namespaces that are missing")
     watch.add_argument("--prune", action="store_true", help="also remove the lab's links that are not in FILE any more")
     watch.add_argument("--once", action="store_true", help="exit as soon as all is as FILE says; exit 3 if it is not")
@@ -326,6 +348,8 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     validate = _add(commands, "validate", "print the errors of FILE, if there are any; touch nothing")
     validate.add_argument("file", metavar="FILE", help=FILE_HELP)
     validate.add_argument("--name", metavar="LAB", help="the lab's name")
+    _add_importing(validate)
+    validate.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     schema = _add(commands, "schema", "print the JSON Schema of a file that kokofast reads or prints")
     schema.add_argument(
         "of",
@@ -347,6 +371,22 @@ def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     walker = _add(shapes, "walker", "a Walker constellation of satellites, and how it changes with time")
     assert isinstance(walker, Parser)
     walker.fill = _add_walker
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    does = "print the links of a file of another program as JSON or YAML of kokofast; touch nothing"
+    parser = _add(commands, "import", does)
+    assert isinstance(parser, Parser)
+    parser.fill = _fill_import
+
+
+def _fill_import(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a file of another program; - reads standard input")
+    parser.add_argument("-o", "--output", metavar="FILE", default="-", help="write it to a new .json or .yaml file")
+    parser.add_argument("--force", action="store_true", help="overwrite the file that -o names")
+    parser.add_argument("--name", metavar="LAB", help="the lab's name")
+    _add_importing(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not print what cannot be kept")
 
 
 def _add_subnet(shape: argparse.ArgumentParser) -> None:

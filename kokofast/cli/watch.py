@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from kokofast.cli.command import FAILED, INVALID, OK, PARTIAL, STDIN, CommandError, load_file
+from kokofast.cli.command import FAILED, INVALID, OK, PARTIAL, STDIN, CommandError, importing, load_file
 from kokofast.cli.output import WRITING, lacking, print_line, sentence_of
 from kokofast.cli.signals import HeldSignals
 
@@ -89,7 +89,7 @@ def _reader(options: argparse.Namespace, before: list[bytes]) -> Callable[[], To
         return lambda: None
 
     def load_again(data: bytes) -> Topology:
-        return load(data, filename=options.file, name=options.name, create=options.create)
+        return load(data, filename=options.file, name=options.name, create=options.create, **importing(options))
 
     return rereader(options.file, before[0], load_again)
 

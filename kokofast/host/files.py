@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -9,6 +10,7 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import IO
 
 CHUNK = 1 << 20
@@ -79,3 +81,31 @@ def clear(file: IO[str]) -> None:
     """Empty the file. Raises OSError."""
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         os.ftruncate(file.fileno(), 0)
+
+
+def write_whole(path: str, parts: Iterable[str], *, overwrite: bool) -> None:
+    """Write a text file that appears when it is whole. A link that is overwritten stays one: its goal is written.
+
+    Raises OSError: FileExistsError unless overwrite; EINVAL for something that is no regular file.
+    """
+    if overwrite:
+        path = os.path.realpath(path)
+    if os.path.lexists(path):  # before the work: link(2) decides
+        if not overwrite:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        if not os.path.isfile(path):
+            raise OSError(errno.EINVAL, "is not a regular file", path)
+    beside = f"{path}.{os.getpid()}.tmp"
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        with open(fd, "w", encoding="utf-8") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            os.replace(beside, path)
+        else:
+            os.link(beside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)

@@ -14,4 +14,7 @@ if TYPE_CHECKING:
 # In the order in which they are asked.
 NAMES = ("containerlab", "kathara")
 
+# Engines whose containers the nodes of a file may be.
+RUNTIMES = ("docker", "podman")
+
 IMPORTERS: Registry[Importer] = Registry("kokofast.importers", "IMPORTER", NAMES)

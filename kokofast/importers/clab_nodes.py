@@ -76,7 +76,7 @@ class Nodes:
         if name != HOST and name not in self._nodes:
             self._values.draft.refuse(place, unknown("node", name, self._nodes))
             return None
-        end: dict[str, object] = {"node": name}
+        end: dict[str, object] = {"node": name, "interface": interface}
         if name == HOST or self._kinds[name] == HOST or (self.is_bridge(name) and self._runtime is not None):
             end["node"] = HOST
             self._values.draft.nodes.setdefault(HOST, {"host": True})

@@ -48,7 +48,7 @@ def read(source: Source, options: Options) -> Imported:
     values = Values(options.environment)
     lab = values.text(tree.get("name"), "$.name")
     if lab:
-        values.draft.tree["name"] = lab
+        values.draft.name_lab(lab, "$.name")
     nodes = Nodes(values, topology, _prefix(values, tree, lab), options.runtime)
     Links(values, nodes).read(topology.get("links"))
     nodes.finish()

@@ -152,6 +152,11 @@ class Draft:
         """Set the place of a value in a node."""
         self._origins[tree_node_at(name, path)] = place
 
+    def name_lab(self, name: str, place: str) -> None:
+        """Set the name of the lab."""
+        self.tree["name"] = name
+        self._origins["$.name"] = place
+
     def note(self, place: str, fact: str) -> None:
         """Note what is not kept. A fact with several places is listed once."""
         self._notes.setdefault(fact, []).append(place)

@@ -7,7 +7,7 @@ import re
 from kokofast.importers.importer import Draft, Imported, Importer, Options, Source
 from kokofast.topology.document import LINKS_MAX, NUMBER_DIGITS, refuse_too_many
 from kokofast.topology.problems import Problem, TopologyError, step
-from kokofast.topology.values import check_lab_name, quote
+from kokofast.topology.values import quote
 
 _DEVICE = r"[\w.-]+\[\w+\]\s*="
 _BEGINNING = re.compile(rf"(LAB_[A-Z]+=.*\n|\s|#.*\n)*({_DEVICE}|LAB_[A-Z]+=)", re.ASCII)
@@ -89,10 +89,7 @@ class _Lab:
                 place, f"must be a line such as pc1[0]=A, pc1[image]=NAME or LAB_NAME=TEXT, not {quote(line)}"
             )
         elif found["key"] == "NAME":
-            try:
-                self.draft.tree["name"] = check_lab_name(found["value"].strip().strip("\"'"))
-            except ValueError as error:
-                self.draft.refuse(place, f"{error}; --name gives another one")
+            self.draft.name_lab(found["value"].strip().strip("\"'"), place)
 
     def _take_interface(self, device: str, option: str, value: str, place: str) -> None:
         domain, slash, mac = value.partition("/")

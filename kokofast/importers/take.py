@@ -73,6 +73,7 @@ def _document(importer: Importer, imported: Imported, title: str, locate: Locate
     document.node_at = lambda name, path: place_of(at(name, path)) or title
     document.in_order = _in_order(title, locate)
     document.imported = importer.title
+    document.name_place = place_of("$.name") or title
     document.notes = document.in_order(imported.notes)
     return document
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kokofast.topology.generate import dump_csv, dump_json, generate_chain
+    from kokofast.topology.generate import dump_csv, dump_json, dump_yaml, generate_chain
     from kokofast.topology.json_schema import schema
     from kokofast.topology.loader import FILE_BYTES_MAX, FORMATS, load
     from kokofast.topology.problems import Problem, TopologyError
@@ -22,6 +22,7 @@ __all__ = [
     "check_ifname",
     "dump_csv",
     "dump_json",
+    "dump_yaml",
     "generate_chain",
     "load",
     "parse_address",
@@ -36,6 +37,7 @@ _HOMES = {
     "schema": "json_schema",
     "generate_chain": "generate",
     "dump_json": "generate",
+    "dump_yaml": "generate",
     "dump_csv": "generate",
     "Problem": "problems",
     "TopologyError": "problems",

@@ -59,7 +59,13 @@ class Document:
         self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
         # Of a file of another program: its format, and what could not be kept.
         self.imported = ""
+        self.name_place = ""
         self.notes: list[Problem] = []
+
+    def tree(self, lab: str) -> dict[str, object]:
+        """Return what a JSON file of these links would have."""
+        given = {"name": lab, "defaults": self.defaults, "routing": self.routing, "nodes": self.nodes}
+        return {**{key: value for key, value in given.items() if value}, "links": self.links}
 
 
 def refuse_too_many(filename: str) -> TopologyError:

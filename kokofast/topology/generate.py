@@ -49,10 +49,16 @@ def pairs_of(links: int, subnet: str | None) -> Iterator[tuple[str | None, str |
 
 
 def dump_json(topology: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of a topology in JSON, one link a line, to be read, compared and edited."""
+    """Yield the lines of a topology in JSON, one node and one link a line, to be read, compared and edited."""
     yield "{"
     for key, value in topology.items():
-        if key != "links":
+        if key == "nodes" and isinstance(value, dict):
+            yield '  "nodes": {'
+            nodes = [f"    {json.dumps(name)}: {json.dumps(node)}" for name, node in value.items()]
+            yield from (f"{line}," for line in nodes[:-1])
+            yield from nodes[-1:]
+            yield "  },"
+        elif key != "links":
             yield f"  {json.dumps(key)}: {json.dumps(value)},"
     yield '  "links": ['
     links = [f"    {json.dumps(link)}" for link in topology["links"]]
@@ -61,6 +67,36 @@ def dump_json(topology: dict[str, Any]) -> Iterator[str]:
     yield from links[-1:]
     yield "  ]"
     yield "}"
+
+
+def dump_yaml(topology: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of a topology in YAML, one node and one link a line."""
+    import yaml
+
+    from kokofast.topology.read_yaml import resolve
+
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        """Quotes the texts that are none in YAML 1.2, too."""
+
+    def text(dumper: Any, value: str) -> Any:
+        style = None if isinstance(resolve(value), str) else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+
+    def flow(value: object) -> str:
+        written: str = yaml.dump(value, Dumper=Dumper, default_flow_style=True, width=1 << 30, sort_keys=False)
+        return written.removesuffix("...\n").rstrip("\n")
+
+    for key, value in topology.items():
+        if key == "links":
+            yield "links:" if value else "links: []"
+            yield from (f"  - {flow(link)}" for link in value)
+        elif key == "nodes" and value:
+            yield "nodes:"
+            yield from (f"  {flow(name)}: {flow(node)}" for name, node in value.items())
+        else:
+            yield f"{key}: {flow(value)}"
 
 
 def dump_csv(topology: dict[str, Any]) -> Iterator[str]:

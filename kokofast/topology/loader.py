@@ -59,7 +59,23 @@ def load(
         TopologyError: With all problems of the file.
         ValueError: The format is unknown.
     """
-    importer = _importer(format)
+    return load_with_tree(
+        data, filename=filename, format=format, name=name, create=create, name_option=name_option, options=options
+    )[0]
+
+
+def load_with_tree(
+    data: bytes,
+    *,
+    filename: str,
+    format: str | None = None,
+    name: str | None = None,
+    create: bool = False,
+    name_option: str = "--name",
+    options: Options | None = None,
+) -> tuple[Topology, dict[str, object]]:
+    """Do as load(), and also return the topology as a file of ours would have it."""
+    importer = importer_of(format)
     title = quote(filename)[1:-1] if not filename.isprintable() else filename
     title = {STDIN: "stdin", TEXT: "text"}.get(filename, title)
     problems: list[Problem] = Problems()
@@ -78,7 +94,8 @@ def load(
         if len(document.links) > LINKS_MAX:
             raise refuse_too_many(title)
         lab = lab_name(document, filename, title, name, name_option, problems)
-        return build(document, lab, create, problems)
+        tree = document.tree(lab)
+        return build(document, lab, create, problems), tree
 
 
 @contextmanager
@@ -124,7 +141,7 @@ def _extension(filename: str) -> str:
     return base.rpartition(".")[2].lower() if "." in base else ""
 
 
-def _importer(format: str | None) -> str | None:
+def importer_of(format: str | None) -> str | None:
     """Return the name of an importer; None for a format of ours. Raises ValueError for any other."""
     if format is None or format in FORMATS:
         return None
@@ -208,7 +225,7 @@ def lab_name(
         if not isinstance(document.name, str):
             problems.append(Problem(f"{document.root}name", f"must be text, not {describe(document.name)}"))
             return ""
-        found, place = document.name, f"{document.root}name"
+        found, place = document.name, document.name_place or f"{document.root}name"
     if found is None and filename == TEXT:
         problems.append(Problem(title, f"the lab has no name; give one with {name_option}"))
         return ""

@@ -231,3 +231,16 @@ def test_names_of_interfaces_are_taken_once() -> None:
     assert len({*given, *alternatives}) == len(given) + len(alternatives)
     assert all(check_ifname(name) for name in given)
     assert names.name("b", "Ethernet1/1/1/1/1/1") == ("Et1-1-1-1-1-1", ["Ethernet1-1-1-1-1-1"])
+
+
+def test_what_netlab_writes() -> None:
+    topology = read((Path(__file__).parent / "netlab.clab.yml").read_text())
+    assert [(link.kind, link.title()) for link in topology.links] == [
+        ("bridge", "small_1:small_1"),
+        ("veth", "r1:eth1--small_1:bni0n1i1"),
+        ("veth", "r2:et1--small_1:bni0n2i1"),
+        ("veth", "r3:eth1--small_1:bni0n3i1"),
+        ("veth", "r1:eth2--r2:et2"),
+        ("dummy", "r3:eth2"),
+        ("macvlan", "r1:eth3"),
+    ]

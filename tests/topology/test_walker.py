@@ -63,7 +63,9 @@ def test_a_small_constellation() -> None:
     assert list(dump_json(walker.topology())) == [
         "{",
         '  "name": "walker",',
-        '  "nodes": {"paris": {"netns": "paris"}},',
+        '  "nodes": {',
+        '    "paris": {"netns": "paris"}',
+        "  },",
         '  "links": [',
         *(
             f'    {{"endpoints": ["{a}:10.0.0.{2 * number}/31", "{b}:10.0.0.{2 * number + 1}/31"], '
