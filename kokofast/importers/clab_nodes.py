@@ -14,6 +14,9 @@ HOST = "host"
 BRIDGES = ("bridge", "ovs-bridge")
 NODES = "$.topology.nodes"
 NAMES_SHOWN = 3
+NODES_COMPARED = 100
+# What stands for the caller's namespace and others at the place of a node.
+RESERVED = (HOST, "macvlan", "mgmt-net")
 # Kinds whose containers look for other names than the file has, with the format of those of the file.
 _SRLINUX = re.compile(r"ethernet-(\d+)/(\d+)(?:/(\d+))?")
 _SROS = re.compile(r"(\d+)/(?:(x\d+)/)?(\d+)(?:/(c\d+))?/(\d+)")
@@ -50,6 +53,9 @@ class Nodes:
                 if found is None and isinstance(other, Mapping):
                     found = other.get("kind")
             self._kinds[name] = values.text(found, f"{self.place(name)}.kind").lower()
+            if name in RESERVED and self._kinds[name] != name:
+                words = f"a node cannot be called {name}: in containerlab's endpoints that is no node; rename it"
+                values.draft.refuse(self.place(name), words)
         if runtime is None:
             for name in self._nodes:
                 self._declare(name)
@@ -74,7 +80,10 @@ class Nodes:
     def end(self, name: str, interface: str, place: str) -> dict[str, object] | None:
         """Return an end, with the name of its interface; None after a problem."""
         if name != HOST and name not in self._nodes:
-            self._values.draft.refuse(place, unknown("node", name, self._nodes))
+            # To look for a similar name takes long if there are many.
+            has_few = len(self._nodes) <= NODES_COMPARED
+            words = unknown("node", name, self._nodes) if has_few else f"there is no node {quote(name)}"
+            self._values.draft.refuse(place, words)
             return None
         end: dict[str, object] = {"node": name, "interface": interface}
         if name == HOST or self._kinds[name] == HOST or (self.is_bridge(name) and self._runtime is not None):
@@ -105,7 +114,7 @@ class Nodes:
     def _declare(self, name: str) -> None:
         """Declare a node, and its bridge if it is one."""
         draft = self._values.draft
-        if name in draft.nodes or self._kinds[name] == HOST:
+        if name in draft.nodes or self._kinds[name] == HOST or name in RESERVED:
             return
         target = self._target(name)
         draft.add_node(name, target, self.place(name))

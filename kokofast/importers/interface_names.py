@@ -32,7 +32,12 @@ class InterfaceNames:
         plain = "".join(char for char in _UNWANTED.sub("-", wanted) if char.isprintable())
         taken = self._taken.setdefault(node, {})
         checksum = f"{zlib.crc32(wanted.encode(errors='replace')):08x}"
-        candidates = [suggested or plain, _WORD.sub(r"\1", plain, count=1), f"{plain[:6]}-{checksum}", f"if-{checksum}"]
+        candidates = [
+            suggested or plain,
+            _WORD.sub(r"\1", plain[:ALTNAME_BYTES], count=1),
+            f"{plain[:6]}-{checksum}",
+            f"if-{checksum}",
+        ]
         for name in candidates:
             if is_name(name) and taken.setdefault(name, wanted) == wanted:
                 has_alternative = 0 < len(plain.encode()) <= ALTNAME_BYTES and plain not in (name, ".", "..")

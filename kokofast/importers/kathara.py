@@ -13,7 +13,8 @@ _DEVICE = r"[\w.-]+\[\w+\]\s*="
 _BEGINNING = re.compile(rf"(LAB_[A-Z]+=.*\n|\s|#.*\n)*({_DEVICE}|LAB_[A-Z]+=)", re.ASCII)
 # NAME[OPTION]=VALUE, the value in quotes or not, and a comment.
 _LINE = re.compile(
-    r"""(?P<device>[\w.-]+)\[(?P<option>\w+)\]\s*=\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>[^"'#]*?))\s*(?:\#.*)?""",
+    r"""(?P<device>[\w.-]+)\[(?P<option>\w+)\][ \t]{0,9}=[ \t]{0,9}"""
+    r"""(?:(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)')\s*|(?P<plain>[^"'#]*))(?:\#.*)?""",
     re.ASCII,
 )
 _METADATA = re.compile(r"LAB_(?P<key>[A-Z]+)=(?P<value>.*)")
@@ -69,7 +70,7 @@ class _Lab:
             self._take_metadata(line, place)
             return
         device, option = found["device"], found["option"]
-        value = next(text for text in (found["double"], found["single"], found["plain"]) if text is not None)
+        value = next(text for text in (found["double"], found["single"], found["plain"]) if text is not None).strip()
         if device not in self._nodes:
             self._nodes[device] = {"netns": device, "create": True}
             self.draft.add_node(device, self._nodes[device], place)

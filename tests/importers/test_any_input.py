@@ -117,6 +117,16 @@ def test_any_tree_of_containerlab(topology: object, other: object, runtime: str 
         assert problem.isprintable()
 
 
+def test_long_lines_take_no_longer_than_short_ones() -> None:
+    """Each of these takes hours if a regular expression looks at each pair of characters."""
+    for middle in (" " * 300_000, "x" * 300_000, "'x'" * 100_000, "#" * 300_000):
+        assert problems(f'a[0]=X\na[1]={middle}"\n', "f", "kathara")
+        assert problems(f"#{middle}\n[0]={middle}", "f", "kathara")
+    text = "topology: {nodes: {a: , b: }, links: [{endpoints: ['a:%s', 'b:x']}]}"
+    for name in ("x" * 300_000, "x-" * 150_000, "${A:-" * 60_000, "$" * 300_000, "/" * 300_000):
+        problems(text % name, "f.yaml", None)
+
+
 def test_aliases_that_stand_for_billions_of_values() -> None:
     lines = ["a: &a0 [x, x]"] + [f"b{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)]
     with pytest.raises(TopologyError, match="aliases are not supported"):

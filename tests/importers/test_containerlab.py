@@ -199,6 +199,16 @@ def test_the_ordinary_checks_name_the_lines_too() -> None:
     assert problems(text.replace("name: x", "name: a b"))[0].startswith("lab.clab.yml:1:1 $.name: 'a b' cannot be")
 
 
+def test_names_that_are_no_nodes() -> None:
+    words = "a node cannot be called host: in containerlab's endpoints that is no node; rename it"
+    assert problems(lab('endpoints: ["a:eth1", "host:x"]', nodes="{a: , host: {kind: linux}}")) == [
+        f"lab.clab.yml:3:16 $.topology.nodes.host: {words}"
+    ]
+    assert read(lab('endpoints: ["a:eth1", "host:x"]', nodes="{a: , host: {kind: host}}")).nodes["host"].kind == "host"
+    many = "{" + ", ".join(f"n{number}: " for number in range(1000)) + "}"
+    assert problems(lab('endpoints: ["n1:eth1", "n1000:x"]', nodes=many))[0].endswith(": there is no node 'n1000'")
+
+
 def test_other_shapes() -> None:
     assert len(read("topology: {nodes: {a: }}\n").nodes) == 1  # nothing is linked yet
     assert [problem.partition(": ")[2] for problem in problems("topology:\n  nodes: 5\n  links: {}\n")] == [
