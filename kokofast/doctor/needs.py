@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.ends.shaping import ETHERNET_MTU, shaper_for
 from kokofast.topology.model import AF_INET, AF_INET6
-from kokofast.topology.node_kinds import CONTAINER_KINDS, NODES
+from kokofast.topology.node_kinds import NODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,13 +54,13 @@ def needs_of(topology: Topology, title: str, *, sandbox: bool = False) -> Needs:
     addresses = (address for node in topology.nodes.values() for address in node.addresses)
     if counts["ipv6"] or any(address.family == AF_INET6 for address in addresses):
         facilities.add("ipv6")
-    by_process = ("pid", *CONTAINER_KINDS)
+    kinds = [NODES[node.kind] for node in topology.nodes.values()]
     return Needs(
         title=title,
         facilities=frozenset(facilities),
         mirrors=any(end.mirror is not None for end in ends),
         sandbox=sandbox,
-        processes=any(node.kind in by_process for node in topology.nodes.values()),
+        processes=any(kind.is_process or bool(kind.daemon) for kind in kinds),
         links=len(topology.links),
         namespaces=len(topology.nodes),
         ends=counts,

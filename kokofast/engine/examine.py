@@ -22,7 +22,7 @@ from kokofast.host.lock import LOCK_DIR
 from kokofast.host.namespaces import NETNS_DIR, enter_new_namespace, identity_at, list_named, list_processes
 from kokofast.host.netns_dir import names_are_private
 from kokofast.host.threads import in_own_thread
-from kokofast.topology.node_kinds import CONTAINER_KINDS, NODES
+from kokofast.topology.node_kinds import NODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,7 +59,7 @@ def examine(topology: Topology | None, *, sandbox: bool = False) -> Facts:
         copies=_copies(_mounts()),
         private=names_are_private(),
         writable={path: _is_writable(path) for path in (NETNS_DIR, LOCK_DIR)},
-        daemons=tuple(_daemons([node for node in nodes if node.kind in CONTAINER_KINDS])),
+        daemons=tuple(_daemons([node for node in nodes if NODES[node.kind].daemon])),
         packages=_packages(),
         python=shlex.quote(sys.executable),
         versions=f"{os.uname().sysname} {os.uname().release}, Python {sys.version.split()[0]}",
