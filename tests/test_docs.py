@@ -514,6 +514,16 @@ def test_the_answer_of_doctor_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_answer_of_verify_shown(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "verify.md").read_text("utf-8")
+    (script,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    done = private(script, tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == shown
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_release_checklist_works(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "releasing.md").read_text("utf-8")
     for before, language in re.findall(r"((?:.+\n)*)\n *```(\w+)\n", text):

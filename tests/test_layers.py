@@ -22,6 +22,7 @@ ARROWS = {
     "ends": {"kinds", "wire", "registry"},
     "timeline": {"topology"},
     "doctor": {"kinds", "ends", "topology"},
+    "verification": {"kinds", "wire"},
     "plan": {"kinds", "ends", "topology"},
     "watching": {"plan", "topology", "wire"},
     "wire": set(),
@@ -31,6 +32,7 @@ ARROWS = {
     "ops": {"plan", "host", "endpoints", "topology", "wire", "kinds", "ends"},
     "engine": {
         "doctor",
+        "verification",
         "drivers",
         "watching",
         "ops",
@@ -48,7 +50,7 @@ ARROWS = {
 SHARED_TYPES = ("kokofast.topology.model", "kokofast.kinds")
 FREE = {"api", "cli", "koko"}
 
-PURE = {"topology", "importers", "timeline", "doctor", "kinds", "ends", "plan", "watching", "wire"}
+PURE = {"topology", "importers", "timeline", "doctor", "verification", "kinds", "ends", "plan", "watching", "wire"}
 NOT_PURE = {"socket", "_socket", "ctypes", "_ctypes", "trio", "asyncio", "subprocess", "threading", "fcntl", "select"}
 
 CTYPES_HOME = "kokofast/host/libc.py"

@@ -194,11 +194,11 @@ def _is_lab_name(text: str) -> bool:
         return False
 
 
-def need_capabilities(*, looks_only: bool = False) -> None:
+def need_capabilities(*, looks_only: bool = False, sends_only: bool = False) -> None:
     """Raise CommandError when capabilities are missing."""
-    from kokofast.host.limits import TO_LOOK, TO_WIRE, missing_capabilities
+    from kokofast.host.limits import TO_LOOK, TO_SEND, TO_WIRE, missing_capabilities
 
-    missing = missing_capabilities(TO_LOOK if looks_only else TO_WIRE)
+    missing = missing_capabilities(TO_LOOK if looks_only else TO_SEND if sends_only else TO_WIRE)
     if missing:
         sandbox = "" if os.geteuid() == 0 else "; 'batch FILE --sandbox' works without them, in namespaces of its own"
         raise CommandError(FAILED, lacking(missing) + sandbox)

@@ -225,6 +225,8 @@ def _schema(options: argparse.Namespace) -> int:
         from kokofast.cli.result_schema import schema_of_played as schema
     elif options.of == "doctor":
         from kokofast.cli.result_schema import schema_of_doctor as schema
+    elif options.of == "verify":
+        from kokofast.cli.result_schema import schema_of_verify as schema
     else:
         from kokofast.topology import schema
     print_json(schema())
@@ -248,6 +250,12 @@ def _doctor(options: argparse.Namespace) -> int:
     from kokofast.cli.doctor import doctor
 
     return doctor(options)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from kokofast.cli.verify import verify
+
+    return verify(options)
 
 
 def _completion(options: argparse.Namespace) -> int:
@@ -298,6 +306,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "generate": _generate,
     "import": _import,
     "doctor": _doctor,
+    "verify": _verify,
     "completion": _completion,
     "man": _man,
 }

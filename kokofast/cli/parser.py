@@ -132,6 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_import(commands)
     _add_doctor(commands)
+    _add_verify(commands)
     _add_shell(commands)
     return parser
 
@@ -354,10 +355,10 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     schema.add_argument(
         "of",
         nargs="?",
-        choices=("file", "result", "events", "timeline", "played", "doctor"),
+        choices=("file", "result", "events", "timeline", "played", "doctor", "verify"),
         default="file",
         help="file: links.json (the default); result: what --format json prints; events: what watch prints; "
-        "timeline: a line that play reads; played: a line that play prints; doctor: what doctor prints as JSON",
+        "timeline: a line that play reads; played: a line that play prints; doctor, verify: what these print as JSON",
     )
 
 
@@ -421,6 +422,31 @@ def _fill_doctor(doctor: Parser) -> None:
     doctor.add_argument("--create", action="store_true", help="as of batch: namespaces that are missing are to be made")
     doctor.add_argument("--sandbox", action="store_true", help="as of batch: all is to be done in a sandbox")
     doctor.add_argument("--format", choices=("table", "json"), default="table", help="how the answer is printed")
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    does = "send frames over the links, both ways, and say which links do not carry them; exit 1 if there are any"
+    verify = _add(commands, "verify", does)
+    assert isinstance(verify, Parser)
+    verify.fill = _fill_verify
+
+
+def _fill_verify(verify: Parser) -> None:
+    what = "a file, whose links are compared with what is there, too; or the name of a lab (default: all labs)"
+    verify.add_argument("source", metavar="FILE|LAB", nargs="?", help=what)
+    verify.add_argument(
+        "--name", metavar="LAB", help="with FILE: the lab's name (default: its name entry, or its stem)"
+    )
+    _add_importing(verify)
+    verify.add_argument(
+        "--timeout",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long to wait for a frame at most (10); without delays, losses and rates it takes no waiting",
+    )
+    _add_runtime_timeout(verify)
+    _add_output(verify)
 
 
 def _add_shell(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from kokofast.ends import ENDS
 from kokofast.engine.result_types import Status
+from kokofast.verification.ports import CHECKS
 
 if TYPE_CHECKING:
     from typing import Any
@@ -165,6 +166,31 @@ def schema_of_doctor() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What kokofast doctor prints",
         **_object({"ok": ok, "findings": {"type": "array", "items": finding}}),
+    }
+
+
+def schema_of_verify() -> dict[str, Any]:
+    """Return the schema of what verify prints."""
+    problem = _object({"check": {"enum": list(CHECKS)}, "message": TEXT})
+    link = _object(
+        {
+            "lab": TEXT,
+            "type": TEXT,
+            "link": {"type": "string", "description": "its ends, as inspect prints them"},
+            "state": {"enum": ["ok", "failed", "unchecked"]},
+            "problems": {"type": "array", "items": problem},
+        },
+        {"notes": TEXTS},
+    )
+    ok = {"type": "boolean", "description": "whether no link failed, and all could be looked at"}
+    found = _object(
+        {"ok": ok, "links": {"type": "array", "items": link}, "errors": {"type": "array", "items": ERROR}},
+        {"notes": TEXTS},
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What kokofast verify prints",
+        **found,
     }
 
 

@@ -162,7 +162,7 @@ async def inspect(
     """
     scene = await scan(kernel, driver, lab=lab, progress=progress)
     _read_link_local(scene, kernel)
-    found = _links(scene)
+    found = links_of(scene)
     _add_fields(found, scene, kernel)
     if nodes is not None:
         nodes += _nodes(scene, kernel)
@@ -234,7 +234,8 @@ def _nodes(scene: Scene, kernel: Kernel) -> list[SeenNode]:
     return sorted(found, key=lambda node: (natural_key(node.lab), natural_key(node.namespace)))
 
 
-def _links(scene: Scene) -> list[SeenLink]:
+def links_of(scene: Scene) -> list[SeenLink]:
+    """Return the links among the interfaces that were found."""
     interfaces = sorted(
         scene.interfaces, key=lambda owned: (natural_key(owned.lab), natural_key(owned.interface.alias))
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Protocol
 
+    from kokofast.host.frames import Frames
     from kokofast.host.generic import GenericSocket
     from kokofast.host.netlink import Socket
     from kokofast.host.watch import Watch
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
             self, handle: Handle, requests: Sequence[Request], resolve: Resolve | None = None
         ) -> list[KernelError | None]: ...
         def dump_generic(self, handle: Handle, request: Request) -> list[Message]: ...
+        def open_frames(self, handles: Sequence[Handle], program: bytes) -> Frames: ...
         def nsid(self, handle: Handle, other: Handle) -> int | None: ...
         def write_sysctl(self, handle: Handle, path: str, value: str) -> str: ...
         def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]: ...
@@ -202,6 +204,12 @@ class LinuxKernel(Pool):
         socket = open_generic(handle.fd, self._family)
         self._family = socket.family
         return socket
+
+    def open_frames(self, handles: Sequence[Handle], program: bytes) -> Frames:
+        """Open packet sockets in namespaces held by using(); see frames.Frames. Each takes one more descriptor."""
+        from kokofast.host.frames import Frames  # only verify needs it
+
+        return Frames([handle.fd for handle in handles if handle.fd is not None], program)
 
     def nsid(self, handle: Handle, other: Handle) -> int | None:
         """Return the nsid of a namespace in another one, both held by using(); None if it has none.

@@ -1,7 +1,8 @@
 """System calls that Python 3.11 lacks, by ctypes, which only this module uses.
 
 Each raises OSError, as the os module does. ctypes releases the GIL during the call.
-Sources: setns(2), unshare(2), mount(2), umount2(2), prctl(2), inotify(7).
+Sources: setns(2), unshare(2), mount(2), umount2(2), prctl(2), inotify(7), socket(7),
+bind(2).
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ MS_NOEXEC = 0x8
 
 PR_SET_PDEATHSIG = 1
 
+SOL_SOCKET = 1
+SO_ATTACH_FILTER = 26
+
 MNT_DETACH = 0x2
 UMOUNT_NOFOLLOW = 0x8
 
@@ -33,6 +37,8 @@ _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+_libc.bind.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+_libc.setsockopt.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
 
 
 def _fail(path: str | None = None) -> None:
@@ -96,4 +102,23 @@ def inotify_add_watch(fd: int, path: str, mask: int) -> int:
 def die_with_parent(signal: int) -> None:
     """Let the kernel send this process the signal when the thread that started it ends (PR_SET_PDEATHSIG)."""
     if _libc.prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0) != 0:
+        _fail()
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog of linux/filter.h."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def attach_filter(fd: int, program: bytes) -> None:
+    """Let a socket receive only what a classic BPF program passes; each of its instructions has eight bytes."""
+    given = _Program(len(program) // 8, program)
+    if _libc.setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, ctypes.byref(given), ctypes.sizeof(given)) != 0:
+        _fail()
+
+
+def bind(fd: int, address: bytes) -> None:
+    """Give a socket an address that Python's sockets cannot express."""
+    if _libc.bind(fd, address, len(address)) != 0:
         _fail()

@@ -8,10 +8,18 @@ import os
 import resource
 
 # include/uapi/linux/capability.h
-CAPABILITIES = {"CAP_NET_BROADCAST": 11, "CAP_NET_ADMIN": 12, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21}
+CAPABILITIES = {
+    "CAP_NET_BROADCAST": 11,
+    "CAP_NET_ADMIN": 12,
+    "CAP_NET_RAW": 13,
+    "CAP_SYS_PTRACE": 19,
+    "CAP_SYS_ADMIN": 21,
+}
 # Needed to look into network namespaces, and to wire them.
 TO_LOOK = ("CAP_SYS_ADMIN",)
 TO_WIRE = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN")
+# Needed for packet sockets, packet(7).
+TO_SEND = ("CAP_NET_RAW", "CAP_SYS_ADMIN")
 # Needed for notifications of other network namespaces: NETLINK_LISTEN_ALL_NSID, netlink(7).
 TO_WATCH = ("CAP_NET_BROADCAST", *TO_WIRE)
 

@@ -16,9 +16,18 @@ from kokofast.host.threads import in_own_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Protocol, TypeVar
 
     Identity = tuple[int, int]
+
+    class Closable(Protocol):
+        """What open_each() opens."""
+
+        def close(self) -> None:
+            """Close it."""
+
+    Opened = TypeVar("Opened", bound=Closable)
 
 HERE = "/proc/self/ns/net"  # the caller's network namespace; namespaces(7)
 OWN = "/proc/thread-self/ns/net"  # the calling thread's
@@ -100,19 +109,19 @@ def misled(path: str, expected: Identity) -> OSError | None:
     return OSError(errno.ESTALE, f"{path} leads to another network namespace by now", path)
 
 
-def open_each(namespaces: Iterable[int]) -> list[Socket | OSError]:
-    """Return a netlink socket, or its OSError, in each of these open namespaces.
+def open_each(namespaces: Iterable[int], make: Callable[[], Opened]) -> list[Opened | OSError]:
+    """Return what make() opens, or its OSError, in each of these open namespaces.
 
     A new thread enters them, and ends. Raises OSError EAGAIN when no thread can be started.
     """
 
-    def job() -> list[Socket | OSError]:
-        found: list[Socket | OSError] = []
+    def job() -> list[Opened | OSError]:
+        found: list[Opened | OSError] = []
         try:
             for fd in namespaces:
                 try:
                     libc.setns(fd, libc.CLONE_NEWNET)
-                    found.append(Socket())
+                    found.append(make())
                 except OSError as error:
                     found.append(error)
         except BaseException:
@@ -125,7 +134,7 @@ def open_each(namespaces: Iterable[int]) -> list[Socket | OSError]:
 
 def open_sockets(namespaces: Iterable[int]) -> list[Socket]:
     """Return a netlink socket in each of these open namespaces, or raise the first OSError."""
-    found = open_each(namespaces)
+    found = open_each(namespaces, Socket)
     sockets = [item for item in found if isinstance(item, Socket)]
     for item in found:
         if isinstance(item, OSError):
@@ -134,9 +143,9 @@ def open_sockets(namespaces: Iterable[int]) -> list[Socket]:
     return sockets
 
 
-def _close_all(found: Iterable[Socket | OSError]) -> None:
+def _close_all(found: Iterable[Closable | OSError]) -> None:
     for item in found:
-        if isinstance(item, Socket):
+        if not isinstance(item, OSError):
             item.close()
 
 

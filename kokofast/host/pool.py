@@ -11,13 +11,13 @@ import errno
 import os
 
 from kokofast.host.namespaces import identity, list_processes, open_each, open_namespace, open_sockets
+from kokofast.host.netlink import Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from kokofast.host.netlink import Socket
     from kokofast.host.watch import Remote
 
 DESCRIPTORS_EACH = 2  # the namespace and a netlink socket in it
@@ -100,7 +100,7 @@ class Pool:
 
     def _sockets(self, handles: Sequence[Handle]) -> list[Socket | OSError]:
         try:
-            return open_each([handle.fd for handle in handles if handle.fd is not None]) if handles else []
+            return open_each([handle.fd for handle in handles if handle.fd is not None], Socket) if handles else []
         except OSError as error:
             return [error] * len(handles)
         except BaseException:

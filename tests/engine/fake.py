@@ -23,6 +23,7 @@ from kokofast.wire.neigh import AF_BRIDGE, NTF_SELF, NUD_PERMANENT, RTM_DELNEIGH
 from kokofast.wire.route import RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE
 from kokofast.wire.tc import RTM_GETQDISC, RTM_GETTFILTER
 from tests.engine.fake_filters import CHANGES
+from tests.engine.fake_frames import FakeFrames
 from tests.engine.fake_links import FakeLink, FakeLinks, FakeNamespace, Identity
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class FakeKernel:
         self.removed: list[str] = []
         self.sysctls: list[tuple[str, str]] = []
         self.closed = False
+        self.frames: list[FakeFrames] = []
+        self.before_frame: Callable[[FakeLink], None] | None = None  # a look at each frame that is sent, to meddle
         self.unwatchable = False
         self.watched: set[Identity] = set()
         self._count = 0
@@ -163,6 +166,10 @@ class FakeKernel:
 
     def close(self) -> None:
         self.closed = True
+
+    def open_frames(self, handles: Sequence[Handle], program: bytes) -> FakeFrames:
+        self.frames.append(FakeFrames([self._of[handle.identity] for handle in handles], self))
+        return self.frames[-1]
 
     def nsid(self, handle: Handle, other: Handle) -> int | None:
         return self._of[handle.identity].nsids.get(other.identity)

@@ -29,7 +29,8 @@ import encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8_sig
 import ipaddress, json, mmap, msgspec, shlex, tqdm, trio, trio._core._thread_cache, yaml, kokofast
 for module in pkgutil.walk_packages(kokofast.__path__, "kokofast."):
     importlib.import_module(module.name)
-NUMBERS = dict(CAP_DAC_OVERRIDE=1, CAP_NET_BROADCAST=11, CAP_NET_ADMIN=12, CAP_SYS_PTRACE=19, CAP_SYS_ADMIN=21)
+NUMBERS = dict(CAP_DAC_OVERRIDE=1, CAP_NET_BROADCAST=11, CAP_NET_ADMIN=12, CAP_NET_RAW=13, CAP_SYS_PTRACE=19)
+NUMBERS["CAP_SYS_ADMIN"] = 21
 wanted, open_files, uid = sys.argv[1], int(sys.argv[2]), 65534
 sys.argv[1:] = sys.argv[3:]
 if open_files:
@@ -52,6 +53,7 @@ from kokofast.__main__ import main
 sys.exit(main())
 """
 BOTH = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN")
+SENDS = ("CAP_NET_RAW", "CAP_SYS_ADMIN")
 
 
 def as_user(
@@ -87,6 +89,7 @@ COMMANDS = {
     "batch --dry-run": ["batch", "{file}", "--dry-run"],
     "destroy": ["destroy", "{file}"],
     "inspect": ["inspect"],
+    "verify": ["verify"],
     "koko create": ["-n", "{a},k0", "-n", "{b},k0"],
     "koko delete": ["-N", "{a},k0"],
     "validate": ["validate", "{file}"],
@@ -103,10 +106,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "koko delete": BOTH,
     "batch --dry-run": ("CAP_SYS_ADMIN",),
     "inspect": ("CAP_SYS_ADMIN",),
+    "verify": SENDS,
 }
 
 
-@pytest.mark.parametrize("held", [(), ("CAP_NET_ADMIN",), ("CAP_SYS_ADMIN",), BOTH], ids="+".join)
+@pytest.mark.parametrize("held", [(), ("CAP_NET_ADMIN",), ("CAP_SYS_ADMIN",), BOTH, SENDS], ids="+".join)
 def test_what_each_command_needs(lab: Lab, wires: tuple[str, str], counts: Counter[str], held: tuple[str, ...]) -> None:
     a, b = wires
     for command, words in COMMANDS.items():

@@ -1,0 +1,250 @@
+"""verify: send frames over links, and see what arrives."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from kokofast.drivers import run_all
+from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
+from kokofast.engine.wires import wires_of_file, wires_of_labs
+from kokofast.verification.expect import probes_for
+from kokofast.verification.judge import judge
+from kokofast.verification.probes import FULL, SHORT, Shot
+from kokofast.wire.probe import NONCE_BYTES, filter_of, number_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from kokofast.drivers import Driver
+    from kokofast.engine.result_types import Progress
+    from kokofast.engine.wires import Wires
+    from kokofast.host.frames import Frames
+    from kokofast.host.kernel import Kernel
+    from kokofast.topology.model import Topology
+    from kokofast.verification.probes import Probe
+
+    T = TypeVar("T")
+
+DEFAULT_TIMEOUT = 10.0
+# Namespaces with a socket at a time. Kernels before 6.15 show each packet of the machine to each of the sockets.
+WINDOW = 512
+INSIST_WINDOW = 2048  # where frames take their time, and windows would wait one after the other
+SENT_AT_ONCE = 64  # probes, until the sockets are read: they have room for some hundred frames of 1,500 bytes
+POLL_SECONDS = 0.002  # at first
+MOST_POLL_SECONDS = 0.02
+SEARCH_SECONDS = 0.2
+
+
+async def verify(
+    source: str | Topology | None,
+    driver: Driver,
+    kernel: Kernel,
+    *,
+    patience: float = DEFAULT_TIMEOUT,
+    runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+    progress: Progress | None = None,
+) -> Wires:
+    """Check whether links carry: those of a lab, of a file, or of all labs (None).
+
+    Args:
+        source: The name of a lab, or a topology.
+        driver: Runs the blocking work.
+        kernel: The kernel.
+        patience: Seconds to wait for frames at most.
+        runtime_timeout: Seconds that a container daemon may be silent.
+        progress: Called with (stage, done, total).
+    """
+    if source is None or isinstance(source, str):
+        found = await wires_of_labs(source, driver, kernel, progress)
+    else:
+        found = await wires_of_file(source, driver, kernel, progress, runtime_timeout=runtime_timeout)
+    probes = probes_for(found.wires)
+    run = _Run(found, probes, driver, kernel, patience)
+    run.progress = progress
+    await run.go()
+    judge(probes, found.title_of, patience)
+    return found
+
+
+class _Run:
+    """Sends probes, in windows of a few namespaces each."""
+
+    progress: Progress | None = None
+
+    def __init__(self, found: Wires, probes: Sequence[Probe], driver: Driver, kernel: Kernel, patience: float) -> None:
+        self._handles = found.survey.handles
+        self._probes = probes
+        self._driver = driver
+        self._kernel = kernel
+        self._patience = patience
+        self._nonce = os.urandom(NONCE_BYTES)
+        self._program = filter_of(self._nonce)
+        # A namespace takes a third descriptor, and the sockets of the window before are still being closed.
+        self._most = max(kernel.capacity // 2, 2)
+        self._closing: list[Frames] = []
+        self._done = 0
+
+    async def go(self) -> None:
+        """Send all, and send again what did not arrive at once."""
+        try:
+            size = min(WINDOW, self._most)
+            for window in windows((probe for probe in self._probes if probe.is_clean), size):
+                await self._in_worker(lambda window=window: self._send_once(window))  # type: ignore[misc]
+                self._report(window)
+            left = [probe for probe in self._probes if not probe.is_done()]
+            for window in windows(left, min(INSIST_WINDOW, self._most)):
+                await self._insist(window)
+            lost = [probe for probe in left if _is_lost(probe)]
+            for window in windows(lost, min(WINDOW, self._most)):
+                await self._search(window)
+        finally:
+            for frames in self._closing:
+                frames.wait()
+
+    def _report(self, window: Sequence[Probe]) -> None:
+        self._done += len(window)
+        if self.progress is not None:
+            self.progress("verify", self._done, len(self._probes))
+
+    async def _in_worker(self, job: Callable[[], T]) -> T:
+        answers: list[T] = []
+
+        def execute(_: Sequence[None]) -> list[T]:
+            return [job()]
+
+        await run_all(
+            self._driver, [None], execute, workers=1, chunk=1, report=lambda _, answer: answers.append(answer)
+        )
+        return answers[0]
+
+    def _send_once(self, window: Sequence[Probe]) -> None:
+        """Send each probe, and read at once what has arrived of it."""
+        with _Window(self, window) as here:
+            for probe in window:
+                here.send(probe)
+                for ns in probe.namespaces():
+                    here.receive(ns)
+            here.receive_all()
+
+    async def _insist(self, window: Sequence[Probe]) -> None:
+        """Send probes until they have arrived, as often and as long as their links call for."""
+        here = await self._in_worker(lambda: _Window(self, window).__enter__())
+        try:
+            tries = dict.fromkeys(window, 0)
+            now = 0.0  # seconds slept: what else takes its time is on top, as on a busy machine
+            pause = POLL_SECONDS
+            while tries:
+                for probe in [one for one in tries if one.is_done() or now > min(one.seconds(), self._patience)]:
+                    del tries[probe]
+                due = [one for one, count in tries.items() if count < one.tries and now >= count * one.interval]
+                for at in range(0, max(len(due), 1), SENT_AT_ONCE):
+                    chosen = due[at : at + SENT_AT_ONCE]
+                    await self._in_worker(lambda chosen=chosen: here.exchange(chosen))  # type: ignore[misc]
+                for probe in due:
+                    tries[probe] += 1
+                if any(not probe.is_done() for probe in tries):
+                    await self._driver.sleep(pause)
+                    now += pause
+                    pause = min(pause * 1.5, MOST_POLL_SECONDS)
+        finally:
+            here.__exit__()
+
+    async def _search(self, window: Sequence[Probe]) -> None:
+        """Find where frames go that do not arrive where they should: look in all namespaces, as far as possible."""
+        others = [number for number, handle in enumerate(self._handles) if handle is not None]
+        here = await self._in_worker(lambda: _Window(self, window, others[: self._most]).__enter__())
+        try:
+            for at in range(0, len(window), SENT_AT_ONCE):
+                chosen = window[at : at + SENT_AT_ONCE]
+                await self._in_worker(lambda chosen=chosen: here.exchange(chosen))  # type: ignore[misc]
+            await self._driver.sleep(SEARCH_SECONDS)
+            await self._in_worker(here.receive_all)
+        finally:
+            here.__exit__()
+
+
+class _Window:
+    """Sockets in the namespaces of some probes, and in some more."""
+
+    def __init__(self, run: _Run, probes: Sequence[Probe], more: Iterable[int] = ()) -> None:
+        self._run = run
+        self._shots = {probe.number: probe for probe in probes if isinstance(probe, Shot)}
+        numbers = dict.fromkeys(more)
+        for probe in probes:
+            numbers.update(dict.fromkeys(probe.namespaces()))
+        self._numbers = list(numbers)
+
+    def __enter__(self) -> _Window:
+        run, kernel = self._run, self._run._kernel
+        handles = [handle for number in self._numbers if (handle := run._handles[number]) is not None]
+        self._using = kernel.using(handles, to_ask=False)
+        self._using.__enter__()
+        try:
+            self._frames = kernel.open_frames(handles, run._program)
+        except BaseException:
+            self._using.__exit__(None, None, None)
+            raise
+        self.sockets = dict(zip(self._numbers, self._frames.sockets, strict=True))
+        for frames in run._closing:
+            frames.wait()
+        run._closing = [self._frames]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._frames.begin_to_close()
+        self._using.__exit__(None, None, None)
+
+    def send(self, probe: Probe) -> None:
+        """Send what has not arrived yet of a probe."""
+        socket = self.sockets[probe.sender.ns]
+        try:
+            if isinstance(socket, OSError):
+                raise socket
+            for data in probe.pending(self._run._nonce):
+                socket.send(probe.sender.ifname, data)
+        except OSError as error:
+            probe.refusal = error
+        else:
+            probe.refusal = None
+
+    def receive(self, ns: int) -> None:
+        """Note what has arrived in a namespace."""
+        socket = self.sockets[ns]
+        if isinstance(socket, OSError):
+            return
+        for ifname, data in socket.receive():
+            found = number_of(data, self._run._nonce)
+            if found is not None and (shot := self._shots.get(found >> 2)) is not None:
+                shot.arrive(found & (SHORT | FULL), ns, ifname)
+
+    def receive_all(self) -> None:
+        """Note what has arrived anywhere."""
+        for ns in self.sockets:
+            self.receive(ns)
+
+    def exchange(self, probes: Iterable[Probe]) -> None:
+        """Send probes, and note what has arrived by now."""
+        for probe in probes:
+            self.send(probe)
+        self.receive_all()
+
+
+def _is_lost(probe: Probe) -> bool:
+    """Return whether nothing of it arrives, as if the link led elsewhere."""
+    return isinstance(probe, Shot) and probe.is_clean and any(not path.arrived & SHORT for path in probe.paths)
+
+
+def windows(probes: Iterable[Probe], size: int) -> Iterator[list[Probe]]:
+    """Yield probes one after the other, as many as are in so many namespaces."""
+    found: list[Probe] = []
+    inside: set[int] = set()
+    for probe in probes:
+        needed = probe.namespaces()
+        if found and len(inside | needed) > size:
+            yield found
+            found, inside = [], set()
+        found.append(probe)
+        inside |= needed
+    if found:
+        yield found

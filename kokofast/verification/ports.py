@@ -1,0 +1,91 @@
+"""The interfaces of links, and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Impairment:
+    """What an interface does to what it sends.
+
+    Attributes:
+        delay: The longest that it delays a packet, in seconds.
+        loss: The share of packets that it loses, from 0 to 1.
+        rate: Bytes a second; 0 for no limit.
+    """
+
+    delay: float = 0.0
+    loss: float = 0.0
+    rate: int = 0
+
+
+NONE = Impairment()
+
+# missing: an end is not there; different: it is not as the file has it; down; carry: frames do not arrive; peer: they
+# arrive elsewhere; mtu: only small ones arrive.
+CHECKS = ("missing", "different", "down", "carry", "peer", "mtu")
+
+
+@dataclass(eq=False, slots=True)
+class Port:
+    """An interface of a link.
+
+    Attributes:
+        ns: The number of its namespace.
+        title: As messages have it: "r1:eth0".
+        up: Whether it is set up.
+        is_to_be_up: False if the file has it down.
+        master: The ifindex of the bridge that it is a port of; 0 for none.
+        mirrors: (interface, direction) of what is copied to it.
+        addresses: (family, address, prefix length).
+    """
+
+    ns: int
+    ifname: str
+    title: str
+    ifindex: int = 0
+    mac: bytes = b""
+    mtu: int = 1500
+    up: bool = True
+    is_to_be_up: bool = True
+    master: int = 0
+    mirrors: Sequence[tuple[str, str]] = ()
+    addresses: Sequence[tuple[int, bytes, int]] = ()
+    impairment: Impairment = NONE
+
+
+@dataclass(eq=False, slots=True)
+class Wire:
+    """A link: its kind, and those of its ends that are there.
+
+    Attributes:
+        findings: What is wrong with it.
+        notes: What could not be checked, and why.
+        is_checked: Whether anything was sent over it.
+    """
+
+    lab: str
+    kind: str
+    title: str
+    ports: list[Port]
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    is_checked: bool = False
+
+    @property
+    def state(self) -> str:
+        """Return "failed", "ok" or "unchecked"."""
+        return "failed" if self.findings else "ok" if self.is_checked else "unchecked"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong with a link: which check found it, and a sentence."""
+
+    check: str
+    message: str

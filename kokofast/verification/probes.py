@@ -1,0 +1,145 @@
+"""What to send over links, and what should arrive."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from kokofast.wire.probe import ETHERNET_HEADER, SMALL, frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kokofast.verification.ports import Port, Wire
+
+SHORT, FULL = 1, 2  # bits: the sizes of frames
+
+# Seconds. The kernel hands a frame over inside send(2), or soon after on a busy machine.
+SETTLE = 0.3
+INTERVAL = 0.1  # between two tries
+CLEAN_TRIES = 3
+# How unlikely it is that a link fails because all tries were lost.
+UNLIKELY = 1e-6
+MOST_TRIES = 200
+SHORT_INTERVAL = 0.01
+
+
+class Path:
+    """A way that frames should take: from the sender of its shot to a receiver.
+
+    Attributes:
+        wire: The link that it is checked for.
+        check: "carry", or "mirror" for copies.
+        hops: The interfaces on the way that send: each may impair.
+        arrived: The sizes that have arrived.
+    """
+
+    __slots__ = ("arrived", "check", "hops", "receiver", "wire")
+
+    def __init__(self, wire: Wire, receiver: Port, hops: Sequence[Port], check: str = "carry") -> None:
+        self.wire = wire
+        self.receiver = receiver
+        self.hops = hops
+        self.check = check
+        self.arrived = 0
+
+
+class Probe:
+    """Something to send by an interface, again until its answer has come.
+
+    Attributes:
+        sender: The interface.
+        refusal: Why the kernel has not sent it.
+        tries: How often to send it.
+        interval: Seconds between two tries.
+        wait: Seconds that the answer takes at most, after the last try.
+    """
+
+    __slots__ = ("interval", "is_clean", "refusal", "sender", "tries", "wait")
+
+    def __init__(self, sender: Port) -> None:
+        self.sender = sender
+        self.refusal: OSError | None = None
+
+    def is_done(self) -> bool:
+        """Return whether all has arrived."""
+        raise NotImplementedError
+
+    def namespaces(self) -> set[int]:
+        """Return the namespaces where it is sent or received."""
+        raise NotImplementedError
+
+    def pending(self, nonce: bytes) -> Iterable[bytes]:
+        """Return the frames of what has not arrived yet."""
+        raise NotImplementedError
+
+    def ways(self) -> Iterable[Sequence[Port]]:
+        """Return the interfaces that send, of each way."""
+        raise NotImplementedError
+
+    def plan(self) -> None:
+        """Set how often to try, and how long to wait, by what the ways impair."""
+        delay = sending = loss = 0.0
+        for hops in self.ways():
+            given = [(port, port.impairment) for port in hops]
+            delay = max(delay, sum(one.delay for _, one in given))
+            sending = max(sending, sum((port.mtu + SMALL) / one.rate for port, one in given if one.rate))
+            loss = max(loss, 1 - math.prod(1 - one.loss for _, one in given))
+        self.is_clean = not (delay or sending or loss)
+        self.wait = delay + sending + SETTLE
+        self.tries, self.interval = CLEAN_TRIES, INTERVAL
+        if loss:
+            enough = math.ceil(math.log(UNLIKELY) / math.log(loss)) if loss < 1 else MOST_TRIES
+            self.tries = min(max(enough, CLEAN_TRIES), MOST_TRIES)
+            self.interval = SHORT_INTERVAL
+        # A queue in front of a low rate would fill up.
+        self.interval = max(self.interval, 2 * sending)
+
+    def seconds(self) -> float:
+        """Return how long it takes at most."""
+        return (self.tries - 1) * self.interval + self.wait
+
+
+class Shot(Probe):
+    """A frame in two sizes. strays has the interfaces where it arrived and should not.
+
+    destination is a MAC address.
+    """
+
+    __slots__ = ("destination", "number", "paths", "strays")
+
+    def __init__(self, number: int, sender: Port, destination: bytes, paths: list[Path]) -> None:
+        super().__init__(sender)
+        self.number = number
+        self.destination = destination
+        self.paths = paths
+        self.strays: set[tuple[int, str]] = set()
+
+    def is_done(self) -> bool:
+        """Return whether all has arrived."""
+        return all(path.arrived == SHORT | FULL for path in self.paths)
+
+    def namespaces(self) -> set[int]:
+        """Return the namespaces where it is sent or received."""
+        return {self.sender.ns, *(path.receiver.ns for path in self.paths)}
+
+    def pending(self, nonce: bytes) -> Iterable[bytes]:
+        """Return the frames of what has not arrived yet."""
+        missing = 0
+        for path in self.paths:
+            missing |= ~path.arrived
+        for size, length in ((SHORT, SMALL), (FULL, self.sender.mtu + ETHERNET_HEADER)):
+            if missing & size:
+                yield frame(self.number << 2 | size, nonce, self.sender.mac, self.destination, length)
+
+    def ways(self) -> Iterable[Sequence[Port]]:
+        """Return the interfaces that send, of each way."""
+        return (path.hops for path in self.paths)
+
+    def arrive(self, size: int, ns: int, ifname: str) -> None:
+        """Note where a frame has arrived."""
+        for path in self.paths:
+            if path.receiver.ns == ns and path.receiver.ifname == ifname:
+                path.arrived |= size
+                return
+        self.strays.add((ns, ifname))

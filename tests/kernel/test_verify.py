@@ -1,0 +1,152 @@
+"""verify on the real kernel: it finds what was broken by hand, where that is, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from kokofast.cli.result_schema import schema_of_verify
+from tests import ROOT
+from tests.conftest import ip
+from tests.kernel.conftest import Lab, state
+from tests.kernel.test_mirror import tc
+
+pytestmark = pytest.mark.usefixtures("requires_root")
+
+SCHEMA = Draft202012Validator(schema_of_verify())
+
+
+def verify(lab: Lab, source: str | None = None, *arguments: str) -> dict[str, Any]:
+    """What verify finds of the lab, or of a file."""
+    done = lab.kokofast("verify", source or lab.name, "--format", "json", *arguments)
+    found: dict[str, Any] = json.loads(done.stdout)
+    SCHEMA.validate(found)
+    assert done.returncode == (0 if found["ok"] else 1), done.stderr
+    assert found["ok"] == (not found["errors"] and all(link["state"] != "failed" for link in found["links"]))
+    return found
+
+
+def problems(found: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The problems of the links that have some."""
+    return {
+        link["link"]: [f"{one['check']}: {one['message']}" for one in link["problems"]]
+        for link in found["links"]
+        if link["problems"]
+    }
+
+
+def test_links_that_carry(lab: Lab) -> None:
+    names = lab.chain(3)
+    lab.batch("--create")
+    before = [state(name) for name in names]
+    for source in (lab.name, lab.file):
+        found = verify(lab, source)
+        assert [link["state"] for link in found["links"]] == ["ok"] * 3
+    done = lab.kokofast("verify", lab.name)
+    assert done.stdout.splitlines()[-1] == "3 links: 3 ok"
+    assert [state(name) for name in names] == before
+
+
+def test_an_end_that_is_down(lab: Lab) -> None:
+    a, b, *_ = lab.chain(2)
+    lab.batch("--create")
+    ip(a, "link", "set", "eth1", "down")
+    link = f"{a}:eth1 -- {b}:eth0"
+    assert problems(verify(lab)) == {link: [f"down: {a}:eth1 is down; set it up: run batch, or ip link set up"]}
+    assert list(problems(verify(lab, lab.file))) == [link]
+
+
+def test_an_end_that_the_file_has_down_is_not_checked(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [{"node": a, "interface": "x", "up": False}, f"{b}:x"]}])
+    lab.batch()
+    (link,) = verify(lab, lab.file)["links"]
+    assert link["state"] == "unchecked"
+    assert link["notes"] == [f"{a}:x is down, as the file has it"]
+
+
+@pytest.mark.parametrize("mtu", [1500, 9000, 65535])
+def test_frames_of_the_whole_mtu(lab: Lab, mtu: int) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [f"{a}:x", f"{b}:x"], "mtu": mtu}])
+    lab.batch()
+    assert verify(lab)["ok"]
+    ip(b, "link", "set", "x", "mtu", "1400")
+    text = f"mtu: frames of {mtu} bytes from {a}:x do not arrive at {b}:x, small ones do: its MTU is 1400"
+    assert problems(verify(lab)) == {f"{a}:x -- {b}:x": [text]}
+    of_file = problems(verify(lab, lab.file))[f"{a}:x -- {b}:x"]
+    assert of_file == [f"different: it is not as the file has it (~ {b}:x mtu 1400 -> {mtu}): run batch", text]
+
+
+def test_a_link_that_loses_all_frames(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [f"{a}:x", f"{b}:x"]}])
+    lab.batch()
+    # A bucket that no frame fits into.
+    tc(a, "qdisc", "add", "dev", "x", "root", "tbf", "rate", "1mbit", "burst", "10", "limit", "10")
+    text = f"carry: frames from {a}:x do not arrive at {b}:x"
+    assert problems(verify(lab)) == {f"{a}:x -- {b}:x": [text]}
+
+
+def test_links_that_lead_elsewhere(lab: Lab) -> None:
+    a, b, c = lab.node("a"), lab.node("b"), lab.node("c")
+    lab.write([{"endpoints": [f"{a}:x", f"{b}:x"]}, {"endpoints": [f"{a}:y", f"{b}:y"]}])
+    lab.batch()
+    ip(a, "link", "delete", "x")
+    for end in (a, b):
+        peer = f"to-{end[-1]}"
+        ip(end, "link", "add", "x", "up", "type", "veth", "peer", "name", peer, "netns", c)
+        ip(c, "link", "set", peer, "up")
+    lab.write([{"endpoints": [f"{a}:x", f"{b}:x"]}, {"endpoints": [f"{a}:y", f"{b}:y"]}], nodes={c: {"netns": c}})
+    found = problems(verify(lab, lab.file))
+    assert list(found) == [f"{a}:x -- {b}:x"]
+    assert found[f"{a}:x -- {b}:x"][-2:] == [
+        f"peer: frames from {a}:x do not arrive at {b}:x, but at {c}:to-a: that is its other end",
+        f"peer: frames from {b}:x do not arrive at {a}:x, but at {c}:to-b: that is its other end",
+    ]
+
+
+def test_links_and_nodes_that_are_not_there(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    gone = lab.new("gone")
+    lab.write([{"endpoints": [f"{a}:x", f"{b}:x"]}, {"endpoints": [f"{a}:y", f"{gone}:y"]}])
+    found = verify(lab, lab.file)
+    assert problems(found) == {
+        f"{a}:x -- {b}:x": [f"missing: {a}:x and {b}:x are not there: run batch"],
+        f"{a}:y -- {gone}:y": [f"missing: {a}:y and {gone}:y are not there: run batch"],
+    }
+    assert [gone in error["message"] for error in found["errors"]] == [True]
+    assert "no link of the lab" in lab.kokofast("verify", lab.name).stderr
+
+
+def test_all_labs_in_a_sandbox(tmp_path: Path) -> None:
+    file = tmp_path / "links.json"
+    file.write_text(json.dumps([{"endpoints": [f"r{i}:a", f"r{i + 1}:b"]} for i in range(5)]))
+    kokofast = [sys.executable, "-m", "kokofast"]
+    command = [*kokofast, "batch", "-q", str(file), "--sandbox", "--", *kokofast, "verify"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "5 links: 5 ok"
+
+
+def test_with_few_open_files(lab: Lab) -> None:
+    lab.chain(40)
+    lab.batch("--create")
+    command = f'ulimit -n 100 && exec "{sys.executable}" -m kokofast verify {lab.name}'
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "40 links: 40 ok"
+
+
+def test_a_node_with_many_links(lab: Lab) -> None:
+    """More frames arrive at one socket than the kernel keeps for it."""
+    lab.bundle(400)
+    lab.batch()
+    assert verify(lab)["ok"]

@@ -1,0 +1,156 @@
+"""What is sent over links, how often and how long, and what it means when it does not arrive."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+import pytest
+
+from kokofast.verification.expect import probes_for
+from kokofast.verification.judge import judge
+from kokofast.verification.ports import Finding, Impairment, Port, Wire
+from kokofast.verification.probes import FULL, SHORT, Probe, Shot
+from kokofast.wire.probe import number_of
+
+NONCE = bytes(16)
+BOTH = SHORT | FULL
+
+
+def port(ns: int, ifname: str, **more: object) -> Port:
+    return Port(ns, ifname, f"n{ns}:{ifname}", mac=bytes([2, 0, 0, 0, 0, ns]), **more)  # type: ignore[arg-type]
+
+
+def wire(first: Port, second: Port) -> Wire:
+    return Wire("lab", "veth", f"{first.title} -- {second.title}", [first, second])
+
+
+def shots_of(wires: Sequence[Wire]) -> list[Shot]:
+    probes = probes_for(wires)
+    assert all(isinstance(one, Shot) for one in probes)
+    return [one for one in probes if isinstance(one, Shot)]
+
+
+def judged(probes: Sequence[Probe], timeout: float = 10.0) -> None:
+    judge(probes, lambda ns, ifname: f"n{ns}:{ifname}", timeout)
+
+
+def test_each_end_sends_both_sizes_to_the_other() -> None:
+    link = wire(port(0, "a", mtu=9000), port(1, "b"))
+    there, back = shots_of([link])
+    frames = list(there.pending(NONCE))
+    assert [len(frame) for frame in frames] == [60, 9014]
+    assert [len(frame) for frame in back.pending(NONCE)] == [60, 1514]
+    numbers = [number_of(frame, NONCE) for frame in [*frames, *back.pending(NONCE)]]
+    assert len(set(numbers)) == 4
+    assert frames[0][:12] == link.ports[1].mac + link.ports[0].mac
+    there.arrive(SHORT, 1, "b")
+    assert [len(frame) for frame in there.pending(NONCE)] == [9014]
+    there.arrive(FULL, 1, "b")
+    back.arrive(BOTH, 0, "a")
+    assert there.is_done()
+    assert back.is_done()
+    judged([there, back])
+    assert link.state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("size", "stray", "finding"),
+    [
+        (0, None, Finding("carry", "frames from n0:a do not arrive at n1:b")),
+        (0, "c", Finding("peer", "frames from n0:a do not arrive at n1:b, but at n2:c: that is its other end")),
+        (
+            SHORT,
+            None,
+            Finding("mtu", "frames of 9000 bytes from n0:a do not arrive at n1:b, small ones do: its MTU is 1500"),
+        ),
+    ],
+)
+def test_what_is_lost(size: int, stray: str | None, finding: Finding) -> None:
+    link = wire(port(0, "a", mtu=9000), port(1, "b"))
+    there, back = shots_of([link])
+    back.arrive(BOTH, 0, "a")
+    there.arrive(size, 1, "b")
+    if stray:
+        there.arrive(BOTH, 2, stray)
+    judged([there, back])
+    assert link.findings == [finding]
+    assert link.state == "failed"
+
+
+def test_what_also_arrives_elsewhere_is_no_fault() -> None:
+    link = wire(port(0, "a"), port(1, "b"))
+    there, back = shots_of([link])
+    for shot, receiver in ((there, link.ports[1]), (back, link.ports[0])):
+        shot.arrive(BOTH, receiver.ns, receiver.ifname)
+        shot.arrive(BOTH, 2, "tap")
+    judged([there, back])
+    assert link.state == "ok"
+
+
+def test_an_interface_that_is_gone() -> None:
+    link = wire(port(0, "a"), port(1, "b"))
+    there, back = shots_of([link])
+    back.arrive(BOTH, 0, "a")
+    there.refusal = OSError(errno.ENODEV, "No such device")
+    judged([there, back])
+    assert link.findings == [Finding("carry", "nothing can be sent by n0:a: No such device")]
+
+
+def test_ends_that_are_down_are_sent_nothing() -> None:
+    link = wire(port(0, "a", up=False), port(1, "b"))
+    assert probes_for([link]) == []
+    assert [one.check for one in link.findings] == ["down"]
+    quiet = wire(port(0, "a", up=False, is_to_be_up=False), port(1, "b"))
+    assert probes_for([quiet]) == []
+    assert (quiet.state, quiet.notes) == ("unchecked", ["n0:a is down, as the file has it"])
+
+
+def test_a_link_with_one_end_is_not_checked() -> None:
+    link = Wire("lab", "macvlan", "n0:m", [port(0, "m")])
+    assert probes_for([link]) == []
+    assert link.state == "unchecked"
+
+
+def first_of(impairment: Impairment) -> Shot:
+    return shots_of([wire(port(0, "a", impairment=impairment), port(1, "b"))])[0]
+
+
+def test_a_clean_link_is_given_half_a_second() -> None:
+    shot = first_of(Impairment())
+    assert shot.is_clean
+    assert shot.seconds() == pytest.approx(0.5)
+
+
+def test_a_delay_is_waited_for() -> None:
+    shot = first_of(Impairment(delay=3.0))
+    assert not shot.is_clean
+    assert shot.wait > 3.0
+
+
+@pytest.mark.parametrize(("loss", "tries"), [(0.5, 20), (0.1, 6), (0.01, 3), (0.99, 200), (1.0, 200)])
+def test_what_is_lost_by_design_is_sent_until_it_is_most_unlikely(loss: float, tries: int) -> None:
+    shot = first_of(Impairment(loss=loss))
+    assert shot.tries == tries
+    if loss <= 0.9:
+        assert loss**shot.tries <= 1.1e-6
+
+
+def test_a_low_rate_is_not_overrun() -> None:
+    shot = first_of(Impairment(rate=1000))  # bytes a second: both frames take 1.6 s
+    assert shot.interval > 1.6
+    assert shot.wait > 1.6
+
+
+def test_a_loss_of_all_is_named() -> None:
+    shot = first_of(Impairment(loss=1.0))
+    judged([shot])
+    assert shot.paths[0].wire.findings[0].message.endswith(": all of them are to be lost (loss 100%)")
+
+
+def test_a_delay_beyond_the_limit_is_named() -> None:
+    shot = first_of(Impairment(delay=20.0))
+    judged([shot])
+    (finding,) = shot.paths[0].wire.findings
+    words = "within 10 s, and its delay, loss and rate may need 20.5 s; give --timeout"
+    assert finding.message == f"frames from n0:a do not arrive at n1:b {words}"
