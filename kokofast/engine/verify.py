@@ -80,8 +80,8 @@ class _Run:
         self._patience = patience
         self._nonce = os.urandom(NONCE_BYTES)
         self._program = filter_of(self._nonce)
-        # A namespace takes a third descriptor, and the sockets of the window before are still being closed.
-        self._most = max(kernel.capacity // 2, 2)
+        # A namespace takes two descriptors, and the sockets of the window before are still being closed.
+        self._most = max(kernel.capacity * 2 // 3, 2)
         self._closing: list[Frames] = []
         self._done = 0
 
@@ -186,12 +186,12 @@ class _Window:
             self._using.__exit__(None, None, None)
             raise
         self.sockets = dict(zip(self._numbers, self._frames.sockets, strict=True))
-        for frames in run._closing:
-            frames.wait()
-        run._closing = [self._frames]
         return self
 
     def __exit__(self, *_: object) -> None:
+        for frames in self._run._closing:
+            frames.wait()
+        self._run._closing = [self._frames]
         self._frames.begin_to_close()
         self._using.__exit__(None, None, None)
 

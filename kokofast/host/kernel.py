@@ -206,9 +206,14 @@ class LinuxKernel(Pool):
         return socket
 
     def open_frames(self, handles: Sequence[Handle], program: bytes) -> Frames:
-        """Open packet sockets in namespaces held by using(); see frames.Frames. Each takes one more descriptor."""
+        """Open packet sockets in namespaces held by using(); see frames.Frames.
+
+        They take the descriptors of the netlink sockets there, which are opened again at the next use.
+        """
         from kokofast.host.frames import Frames  # only verify needs it
 
+        for handle in handles:
+            close_socket(handle)
         return Frames([handle.fd for handle in handles if handle.fd is not None], program)
 
     def nsid(self, handle: Handle, other: Handle) -> int | None:
