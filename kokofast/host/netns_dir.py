@@ -75,20 +75,27 @@ def make_namespaces(
         made: list[NewNamespace | OSError | KernelError] = []
         directory = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for name, claim in jobs:
-                try:
-                    made.append(_make_one(directory, name, claim, mark))
-                except OSError as error:
-                    made.append(explained(error))
-                except KernelError as error:
-                    made.append(error)
-                except ValueError as error:  # an invalid name; keep the other results
-                    made.append(OSError(errno.EINVAL, str(error)))
+            made += [_make_or_explain(directory, name, claim, mark) for name, claim in jobs]
         finally:
             os.close(directory)
         return made
 
     return in_own_thread(job)
+
+
+# A function of its own, as memory may end in it: for a handler more than 256 instructions into a function Python
+# allocates the instruction's number, and without memory it tries that again for ever (exception_unwind in ceval.c).
+def _make_or_explain(
+    directory: int, name: str, claim: str, mark: Callable[[Socket, str], None]
+) -> NewNamespace | OSError | KernelError:
+    try:
+        return _make_one(directory, name, claim, mark)
+    except OSError as error:
+        return explained(error)
+    except KernelError as error:
+        return error
+    except ValueError as error:  # an invalid name; keep the other results
+        return OSError(errno.EINVAL, str(error))
 
 
 def _make_one(directory: int, name: str, claim: str, mark: Callable[[Socket, str], None]) -> NewNamespace:

@@ -122,6 +122,7 @@ def _stays(what: str, entry: Entry) -> bool:
     return not (what == "route" and entry["dst"] == "ff00::/8" and entry.get("protocol") == "kernel")
 
 
+PENDING = "has changed"
 # Follow from the rest some time later: the carrier from who is up, a bridge's timers from the clock.
 _BY_ITSELF = frozenset(("LOWER_UP", "NO-CARRIER", "linkdown"))
 
@@ -129,6 +130,10 @@ _BY_ITSELF = frozenset(("LOWER_UP", "NO-CARRIER", "linkdown"))
 def _lasting(shown: Entry) -> Entry:
     found = {key: value for key, value in shown.items() if key != "operstate" and not key.endswith("_timer")}
     if "flags" in found:
+        # The kernel acts on a carrier that is gone, or back, up to a second later (net/core/link_watch.c).
+        without = {"UP": False, "LOWERLAYERDOWN": True}.get(shown.get("operstate", ""))
+        if "UP" in found["flags"] and without is ("LOWER_UP" in found["flags"]):
+            found["carrier"] = PENDING
         found["flags"] = [flag for flag in found["flags"] if flag not in _BY_ITSELF]
     return found
 
@@ -144,7 +149,8 @@ def settled(namespaces: Sequence[str], prefix: Sequence[str] = ()) -> Dump:
 
     def same() -> bool:
         last.append(dump(namespaces, prefix))
-        at_rest = "tentative" not in str(last[-1]) or time.monotonic() > patience
+        shown = str(last[-1])
+        at_rest = PENDING not in shown and ("tentative" not in shown or time.monotonic() > patience)
         return at_rest and last[-1] == last[-2]
 
     try:
