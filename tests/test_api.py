@@ -116,6 +116,7 @@ async def called(_name: str, **options: Any) -> None:
         ("load", {"name": "a/b"}, ValueError, "cannot be the lab's name.*letter or digit first$"),
         ("load", {"format": 5}, TypeError, "^format is a string or None, not 5"),
         ("load", {"format": "jsn"}, ValueError, "^unknown format 'jsn'; did you mean 'json'"),
+        ("load", {"distance_delay": 5}, TypeError, "^distance_delay is True or False, not 5"),
         ("load", {"runtime": "lxc"}, ValueError, "^runtime is one of docker, podman, not 'lxc'"),
         ("load", {"path": 5}, TypeError, "not int"),
         ("load", {"path": b"x.json"}, TypeError, "not bytes"),
@@ -144,6 +145,7 @@ def test_every_argument_is_checked() -> None:
     known |= {
         "format",
         "runtime",
+        "distance_delay",
         "prune",
         "replace",
         "result",

@@ -13,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 import kokofast
 from kokofast.topology import load
@@ -140,8 +141,12 @@ def test_the_recipe_to_see_a_request_works(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("requires_root")
 def test_the_commands_for_files_of_others_work(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "import.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    script, graph = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    done = private(graph, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    delays = [link["delay"] for link in yaml.safe_load((tmp_path / "ring.yaml").read_text("utf-8"))["links"]]
+    assert delays == ["2.96ms", "1.776ms", "1.214ms"]
     done = private(script, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (shown,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)

@@ -17,7 +17,7 @@ from tests import ROOT
 ARROWS = {
     # The loader asks the importers about a file that is not ours; they use what it uses, and not the loader.
     "topology": {"kinds", "ends", "importers"},
-    "importers": {"registry", "topology"},
+    "importers": {"registry", "timeline", "topology"},
     "kinds": {"registry"},
     "ends": {"kinds", "wire", "registry"},
     "timeline": {"topology"},

@@ -20,6 +20,7 @@ def load(
     create: bool = False,
     format: str | None = None,
     runtime: str | None = None,
+    distance_delay: bool = False,
 ) -> Topology:
     """Read a topology from a .json, .jsonl, .yaml or .csv file, or from one of another program (docs/import.md).
 
@@ -31,6 +32,7 @@ def load(
         create: Make missing network namespaces.
         format: "json", "jsonl", "yaml" or "csv", or "containerlab" and others of docs/import.md; None recognises it.
         runtime: "docker" or "podman": the nodes of a file of another program are its containers.
+        distance_delay: Give links of a graph the time that light takes in fibre between the places of their nodes.
 
     Raises:
         OSError: The file cannot be read.
@@ -39,10 +41,10 @@ def load(
         ValueError: For a name that cannot be a lab's, an unknown format or runtime.
     """
     filename = check_path(path)
-    check_flags(create=create)
+    check_flags(create=create, distance_delay=distance_delay)
     name = check_lab(name)
     check_import(format, runtime)
-    options = None if runtime is None else Options(runtime=runtime, environment=os.environ)
+    options = Options(runtime=runtime, environment=os.environ, distance_delay=distance_delay)
     data = read_file(filename, FILE_BYTES_MAX)
     return public_topology(
         load_bytes(

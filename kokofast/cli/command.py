@@ -99,10 +99,11 @@ def importing(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if getattr(options, "importer", None) is not None:
         found["format"] = options.importer
-    if getattr(options, "runtime", None) is not None:
+    runtime, distance_delay = getattr(options, "runtime", None), getattr(options, "distance_delay", False)
+    if runtime is not None or distance_delay:
         from kokofast.importers.importer import Options
 
-        found["options"] = Options(runtime=options.runtime, environment=os.environ)
+        found["options"] = Options(runtime=runtime, environment=os.environ, distance_delay=distance_delay)
     return found
 
 
@@ -113,6 +114,8 @@ def check_imported(topology: Topology, options: argparse.Namespace) -> None:
             raise CommandError(
                 INVALID, "--runtime is for files of other programs: in this file each node says what it is"
             )
+        if getattr(options, "distance_delay", False):
+            raise CommandError(INVALID, "--distance-delay is for graphs of other programs: write 'delay' in this file")
         return
     if options.command == "destroy" or getattr(options, "quiet", False):
         return

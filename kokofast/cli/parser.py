@@ -208,6 +208,11 @@ def _add_importing(parser: argparse.ArgumentParser) -> None:
         choices=RUNTIMES,
         help="the nodes of a file of another program are containers of this engine, not network namespaces",
     )
+    parser.add_argument(
+        "--distance-delay",
+        action="store_true",
+        help="give links of a graph the time that light takes in fibre between the nodes' latitudes and longitudes",
+    )
 
 
 def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokofast.importers.importer import Importer
 
-# In the order in which they are asked.
-NAMES = ("containerlab", "kathara")
+# In the order in which they are asked: what could be many things comes last.
+NAMES = ("containerlab", "kathara", "gml", "graphml", "nodelink", "netsatbench", "table", "edges")
 
 # Engines whose containers the nodes of a file may be.
 RUNTIMES = ("docker", "podman")

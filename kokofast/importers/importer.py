@@ -35,12 +35,20 @@ class Options:
     Args:
         runtime: The container engine whose containers the nodes are; None: network namespaces.
         environment: The variables that a file may use.
+        distance_delay: Give links the time that light takes between their nodes, where a file has the nodes' places.
     """
 
-    __slots__ = ("environment", "runtime")
+    __slots__ = ("distance_delay", "environment", "runtime")
 
-    def __init__(self, *, runtime: str | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        runtime: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        distance_delay: bool = False,
+    ) -> None:
         self.runtime = runtime
+        self.distance_delay = distance_delay
         self.environment: Mapping[str, str] = environment if environment is not None else {}
 
 
@@ -90,9 +98,10 @@ class Importer:
         title: The format in a sentence: "a topology of containerlab".
         recognise: Whether a file is in this format. It says no to a file that could be of another.
         read: Makes a topology of the file. Raises TopologyError where nothing can be made of it.
+        has_positions: Whether nodes may have a latitude and a longitude.
     """
 
-    __slots__ = ("name", "read", "recognise", "title")
+    __slots__ = ("has_positions", "name", "read", "recognise", "title")
 
     def __init__(
         self,
@@ -100,11 +109,14 @@ class Importer:
         title: str,
         recognise: Callable[[Source], bool],
         read: Callable[[Source, Options], Imported],
+        *,
+        has_positions: bool = False,
     ) -> None:
         self.name = name
         self.title = title
         self.recognise = recognise
         self.read = read
+        self.has_positions = has_positions
 
 
 class Draft:

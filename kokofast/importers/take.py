@@ -16,9 +16,7 @@ from kokofast.topology.problems import Problem, TopologyError
 BEGINNING = 4096  # characters to search
 # Formats without an importer: what a file starts with, after comments.
 _UNREAD = (
-    (re.compile(r"<\?xml[^>]*>\s*(<!--.*?-->\s*)?<graphml\b|<graphml\b", re.DOTALL), "GraphML"),
     (re.compile(r"<[?!A-Za-z]"), "XML"),
-    (re.compile(r"(Creator\s+\"[^\"]*\"\s*|Version\s+\S+\s*|comment\s+\"[^\"]*\"\s*)*(graph|node)\s*\["), "GML"),
     (re.compile(r"(strict\s+)?(di)?graph\b[^{\n]*\{"), "Graphviz (DOT)"),
     (re.compile(r"\*(vertices|network)\b", re.IGNORECASE), "Pajek"),
 )
@@ -53,8 +51,12 @@ def take(
             problem = Problem("$" if locate is not None else source.title, f"{words}format")
             raise TopologyError(_in_order(source.title, locate)([problem]))
         return None
+    options = options or Options(environment=os.environ)
+    if options.distance_delay and not importer.has_positions:
+        words = f"this is {importer.title}, which has no latitudes and longitudes for --distance-delay"
+        raise TopologyError([Problem("$" if locate is not None else source.title, words)])
     try:
-        imported = importer.read(source, options or Options(environment=os.environ))
+        imported = importer.read(source, options)
     except TopologyError as error:
         raise TopologyError(_in_order(source.title, locate)(error.problems)) from None
     problems += imported.problems
@@ -106,16 +108,7 @@ class _Places(TreePlaces):
 
 def _unread(source: Source) -> str | None:
     if isinstance(source.tree, dict | list):
-        return "node-link JSON, as networkx and d3 have it" if _is_node_link(source.tree) else None
+        return None
     start = source.text[:BEGINNING]
     start = start[_COMMENT.match(start).end() :]  # type: ignore[union-attr]
     return next((name for pattern, name in _UNREAD if pattern.match(start)), None)
-
-
-def _is_node_link(tree: object) -> bool:
-    for key in ("links", "edges"):
-        links = tree.get(key) if isinstance(tree, dict) else None
-        first = links[0] if isinstance(links, list) and links else None
-        if isinstance(first, dict) and "source" in first and "target" in first:
-            return True
-    return False

@@ -19,6 +19,28 @@ WORDS = {
     "containerlab": [*CLAB_WORDS, "  a: {kind: bridge}\n", "name: x\n", "*x", "[", "}", ":", "- ", "  ", "\n"],
     "kathara": ["a[0]=X", "b[0]", "[1]=", "'", '"', "/", "=", "#", "LAB_NAME=", "LAB_", "[sysctl]=net.ipv4.x=1", "\n"],
 }
+GRAPH_WORDS = [
+    "graph [",
+    "]",
+    "node [",
+    "edge [",
+    "id 1 ",
+    "source 1 ",
+    "target 2 ",
+    '"',
+    "#",
+    "&amp;",
+    "Latitude 1 ",
+    "\n",
+]
+WORDS |= {
+    "gml": GRAPH_WORDS,
+    "graphml": ["<graphml>", "<graph>", "</graph>", "<node id='1'/>", "<edge source='1' target='1'", "/>", "<!ENTITY"],
+    "nodelink": ['{"links":', '"edges":', "[", "]", "{", "}", '"source":', '"target":', "1", '"a"', ",", '"\\ud800"'],
+    "netsatbench": ['{"links-add":', '[{"endpoint1":', '"endpoint2":', '"a"', ",", "}", "]", '"run":', "1"],
+    "table": ["source", "target", "from", "to", ",", ";", "\n", '"', "delay", "a", "5ms"],
+    "edges": ["a ", "b ", "5ms", "1gbit", "\n", "#", "%", "{", "}", ",", "\t"],
+}
 PLACE = re.compile(r"(f[.\w]*:\d+|f[.\w]*: |\$)")
 
 
@@ -125,6 +147,24 @@ def test_long_lines_take_no_longer_than_short_ones() -> None:
     text = "topology: {nodes: {a: , b: }, links: [{endpoints: ['a:%s', 'b:x']}]}"
     for name in ("x" * 300_000, "x-" * 150_000, "${A:-" * 60_000, "$" * 300_000, "/" * 300_000):
         problems(text % name, "f.yaml", None)
+
+
+@pytest.mark.parametrize("extension", ["xml", "gml", "edges", "csv"])
+def test_what_is_long_or_nested_takes_no_longer_than_its_length(extension: str) -> None:
+    deep = "graph [ " + "a [ " * 5_000
+    comments = "<!-- x -->" * 5_000 + "<svg"
+    for text in (
+        deep,
+        comments,
+        "<graphml>" * 5_000,
+        "a " + " " * 300_000 + "b,",
+        'graph [ a "' + "x" * 300_000,
+        "#\n" * 50_000,
+    ):
+        check(text, f"f.{extension}", None)
+    for importer in ("gml", "graphml", "edges", "table"):
+        check(deep, "f", importer)
+        check("a b " + "x" * 300_000, "f", importer)
 
 
 def test_aliases_that_stand_for_billions_of_values() -> None:

@@ -295,26 +295,19 @@ def test_the_limit_of_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 FOREIGN = {
-    "GraphML": '<?xml version="1.0" encoding="UTF-8"?>\n<!-- by yEd -->\n<graphml xmlns="http://graphml.graphdrawing.org/xmlns">\n</graphml>\n',
     "XML": '<?xml version="1.0"?>\n<topology><node/></topology>\n',
-    "GML": 'Creator "Topology Zoo Toolset"\nVersion 1.0\ngraph [\n  DateObtained "22/10/10"\n  node [ id 0 ]\n]\n',
     "Graphviz (DOT)": "# made by hand\nstrict graph lab {\n  a -- b;\n}\n",
     "Pajek": "*Vertices 2\n1 a\n2 b\n*Edges\n1 2\n",
-    "node-link JSON, as networkx and d3 have it": '{"directed": false, "nodes": [{"id": "a"}], "links": [{"source": "a", "target": "b"}]}',
 }
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize("extension", ["", ".yaml", ".json", ".csv", ".gml"])
 def test_formats_of_others_are_recognised(name: str, extension: str) -> None:
-    is_tree = "node-link" in name
-    if is_tree and extension not in ("", ".yaml", *([".json"] if "JSON" in name else [])):
-        return
     with pytest.raises(TopologyError) as caught:
         load(FOREIGN[name].encode(), filename=f"lab{extension}")
     (problem,) = caught.value.problems
-    place = f"lab{extension}:1:1 $" if is_tree else f"lab{extension}"
-    assert str(problem).startswith(f"{place}: this is {name}, which is not read; ")
+    assert str(problem).startswith(f"lab{extension}: this is {name}, which is not read; ")
 
 
 @pytest.mark.parametrize("filename", ["l.json", "l.yaml", "l.csv", "l", "l.jsonl"])
