@@ -10,8 +10,8 @@ from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.engine.wires import wires_of_file, wires_of_labs
 from kokofast.verification.expect import probes_for
 from kokofast.verification.judge import judge
-from kokofast.verification.probes import FULL, SHORT, Shot
-from kokofast.wire.probe import NONCE_BYTES, filter_of, number_of
+from kokofast.verification.probes import FULL, SHORT, Question, Shot
+from kokofast.wire.probe import NONCE_BYTES, answer_of, filter_of, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -170,6 +170,11 @@ class _Window:
     def __init__(self, run: _Run, probes: Sequence[Probe], more: Iterable[int] = ()) -> None:
         self._run = run
         self._shots = {probe.number: probe for probe in probes if isinstance(probe, Shot)}
+        self._questions = {
+            (probe.sender.ns, probe.sender.ifname, probe.address): probe
+            for probe in probes
+            if isinstance(probe, Question)
+        }
         numbers = dict.fromkeys(more)
         for probe in probes:
             numbers.update(dict.fromkeys(probe.namespaces()))
@@ -215,7 +220,12 @@ class _Window:
             return
         for ifname, data in socket.receive():
             found = number_of(data, self._run._nonce)
-            if found is not None and (shot := self._shots.get(found >> 2)) is not None:
+            if found is None:
+                address = answer_of(data)
+                question = self._questions.get((ns, ifname, address)) if address is not None else None
+                if question is not None:
+                    question.is_answered = True
+            elif (shot := self._shots.get(found >> 2)) is not None:
                 shot.arrive(found & (SHORT | FULL), ns, ifname)
 
     def receive_all(self) -> None:
@@ -232,7 +242,9 @@ class _Window:
 
 def _is_lost(probe: Probe) -> bool:
     """Return whether nothing of it arrives, as if the link led elsewhere."""
-    return isinstance(probe, Shot) and probe.is_clean and any(not path.arrived & SHORT for path in probe.paths)
+    if not isinstance(probe, Shot) or probe.in_lan or not probe.is_clean:
+        return False
+    return any(not path.arrived & SHORT for path in probe.paths)
 
 
 def windows(probes: Iterable[Probe], size: int) -> Iterator[list[Probe]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.kinds import KINDS
 from kokofast.verification.ports import Finding
-from kokofast.verification.probes import Path, Shot
+from kokofast.verification.probes import Path, Question, Shot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from kokofast.verification.ports import Port, Wire
     from kokofast.verification.probes import Probe
 
+    Place = tuple[int, str]
+
 MAC_BYTES = 6
+BROADCAST = b"\xff" * MAC_BYTES
+# Up to so many ends of a LAN each sends to all others. Of more, each sends to the first one, and that one to all: the
+# number of frames would grow with the square.
+ALL_PAIRS = 64
 
 
 def probes_for(wires: Sequence[Wire]) -> list[Probe]:
@@ -22,15 +28,28 @@ def probes_for(wires: Sequence[Wire]) -> list[Probe]:
     expected = _Expected()
     for wire in wires:
         expected.add_wire(wire)
+    for wire in wires:
+        if wire.ports and _is_bridge(wire) and wire.ports[0].up:
+            expected.add_lan(wire)
+    for target, peer, wire in list(expected.mirrors):
+        expected.add_mirror(wire, target, peer)
     for probe in expected.probes:
         probe.plan()
     return expected.probes
 
 
+def _is_bridge(wire: Wire) -> bool:
+    kind = KINDS.get(wire.kind)
+    return kind is not None and kind.follows_ports
+
+
 class _Expected:
     def __init__(self) -> None:
         self.probes: list[Probe] = []
-        self.shots: dict[tuple[int, str], Shot] = {}  # of pairs, by the sender
+        self.shots: dict[Place, Shot] = {}  # of pairs, by the sender
+        self.far: dict[Place, Port] = {}  # the other ends of pairs
+        self.members: dict[tuple[int, int], list[tuple[Port, Port]]] = {}  # by bridge: ends of a LAN, and its ports
+        self.mirrors: list[tuple[Port, Port, Wire]] = []  # what is copied to, its other end
 
     def add_wire(self, wire: Wire) -> None:
         """Add the probes of both directions."""
@@ -42,17 +61,88 @@ class _Expected:
                 wire.findings.append(Finding("down", f"{port.title} is down; set it up: run batch, or ip link set up"))
             else:
                 wire.notes.append(f"{port.title} is down, as the file has it")
-        if ends == 2 and len(wire.ports) == 2 and not down:
+        if down:
+            return
+        if ends == 1:
+            if not _is_bridge(wire):
+                wire.notes.append("only its state was checked: its other side may be on another machine")
+        elif len(wire.ports) == 2 and all(len(port.mac) == MAC_BYTES for port in wire.ports):
             first, second = wire.ports
-            self._add_pair(wire, first, second)
-            self._add_pair(wire, second, first)
-        elif ends == 1 and not down:
-            wire.notes.append("only its state was checked: its other side may be on another machine")
+            for sender, receiver in ((first, second), (second, first)):
+                self._add_pair(wire, sender, receiver)
 
     def _add_pair(self, wire: Wire, sender: Port, receiver: Port) -> None:
-        if len(sender.mac) != MAC_BYTES or len(receiver.mac) != MAC_BYTES:
+        wire.is_checked = True
+        place = sender.ns, sender.ifname
+        self.shots[place] = self._shoot(sender, receiver.mac, [Path(wire, receiver, (sender,))])
+        self.far[place] = receiver
+        if sender.mirrors:
+            self.mirrors.append((sender, receiver, wire))
+        if receiver.master:
+            self.members.setdefault((receiver.ns, receiver.master), []).append((sender, receiver))
+        for family, address, length in receiver.addresses:
+            if any(_are_on_link((family, address, length), other) for other in sender.addresses):
+                self.probes.append(Question(wire, sender, receiver, (family, address), (sender, receiver)))
+
+    def _shoot(self, sender: Port, destination: bytes, paths: list[Path], *, in_lan: bool = False) -> Shot:
+        shot = Shot(len(self.probes), sender, destination, paths, in_lan=in_lan)
+        self.probes.append(shot)
+        return shot
+
+    def add_lan(self, wire: Wire) -> None:
+        """Add the probes between all ends of a bridge."""
+        bridge = wire.ports[0]
+        found = self.members.get((bridge.ns, bridge.ifindex), [])
+        ends = [(end, port) for end, port in found if (end.ns, end.master) not in self.members]
+        if len(ends) < 2:
+            wire.notes.append("fewer than two of its ends are up: there is nothing to send between")
             return
         wire.is_checked = True
-        shot = Shot(len(self.probes), sender, receiver.mac, [Path(wire, receiver, (sender,))])
-        self.shots[sender.ns, sender.ifname] = shot
-        self.probes.append(shot)
+        for number, (sender, _) in enumerate(ends):
+            everyone = not number or len(ends) <= ALL_PAIRS
+            chosen = [pair for pair in ends if pair[0] is not sender] if everyone else ends[:1]
+            paths = [Path(wire, end, (sender, port)) for end, port in chosen]
+            self._shoot(sender, BROADCAST if everyone else ends[0][0].mac, paths, in_lan=True)
+        self._ask_in_lan(wire, ends)
+
+    def _ask_in_lan(self, wire: Wire, ends: Sequence[tuple[Port, Port]]) -> None:
+        """Ask for each address from an end with another one of the same network."""
+        networks: dict[object, list[tuple[Port, Port]]] = {}
+        for pair in ends:
+            for network in {_network(*address) for address in pair[0].addresses}:
+                networks.setdefault(network, []).append(pair)
+        for owner, port in ends:
+            for family, address, length in owner.addresses:
+                others = networks[_network(family, address, length)]
+                asker = next((pair for pair in others[:2] if pair[0] is not owner), None)
+                if asker is not None:
+                    hops = (asker[0], port, owner, asker[1])
+                    self.probes.append(Question(wire, asker[0], owner, (family, address), hops))
+
+    def add_mirror(self, wire: Wire, target: Port, receiver: Port) -> None:
+        """Add the copies that a mirror sends out of its target, to what is sent anyway."""
+        for ifname, given in target.mirrors:
+            source = target.ns, ifname
+            there = self.far.get(source)
+            if there is None:
+                wire.notes.append(f"the mirror of {ifname} was not checked: no link of the lab is known there")
+                continue
+            directions = ("egress", "ingress") if given == "both" else (given,)
+            if "egress" in directions:
+                shot = self.shots[source]
+                copied = f"what {shot.sender.title} sends"
+                shot.paths.append(Path(wire, receiver, (target,), copied))
+            if "ingress" in directions:
+                shot = self.shots[there.ns, there.ifname]
+                copied = f"what {shot.paths[0].receiver.title} receives"
+                shot.paths.append(Path(wire, receiver, (shot.sender, target), copied))
+
+
+def _are_on_link(first: tuple[int, bytes, int], second: tuple[int, bytes, int]) -> bool:
+    """Return whether each of two addresses is in the network of the other."""
+    length = max(first[2], second[2])
+    return first[0] == second[0] and _network(*first[:2], length) == _network(*second[:2], length)
+
+
+def _network(family: int, address: bytes, length: int) -> tuple[int, int, int]:
+    return family, int.from_bytes(address, "big") >> (8 * len(address) - length), length

@@ -27,8 +27,9 @@ class Impairment:
 NONE = Impairment()
 
 # missing: an end is not there; different: it is not as the file has it; down; carry: frames do not arrive; peer: they
-# arrive elsewhere; mtu: only small ones arrive.
-CHECKS = ("missing", "different", "down", "carry", "peer", "mtu")
+# arrive elsewhere; mtu: only small ones arrive; mirror: copies do not arrive;
+# address: an end does not answer for its address.
+CHECKS = ("missing", "different", "down", "carry", "peer", "mtu", "mirror", "address")
 
 
 @dataclass(eq=False, slots=True)

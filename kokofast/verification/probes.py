@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from kokofast.wire.probe import ETHERNET_HEADER, SMALL, frame
+from kokofast.wire.probe import ETHERNET_HEADER, SMALL, frame, question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,18 +29,18 @@ class Path:
 
     Attributes:
         wire: The link that it is checked for.
-        check: "carry", or "mirror" for copies.
         hops: The interfaces on the way that send: each may impair.
+        copied: Of copies by a mirror, of what: "what r1:eth0 sends".
         arrived: The sizes that have arrived.
     """
 
-    __slots__ = ("arrived", "check", "hops", "receiver", "wire")
+    __slots__ = ("arrived", "copied", "hops", "receiver", "wire")
 
-    def __init__(self, wire: Wire, receiver: Port, hops: Sequence[Port], check: str = "carry") -> None:
+    def __init__(self, wire: Wire, receiver: Port, hops: Sequence[Port], copied: str = "") -> None:
         self.wire = wire
         self.receiver = receiver
         self.hops = hops
-        self.check = check
+        self.copied = copied
         self.arrived = 0
 
 
@@ -101,15 +101,19 @@ class Probe:
 
 
 class Shot(Probe):
-    """A frame in two sizes. strays has the interfaces where it arrived and should not.
+    """A frame in two sizes.
 
-    destination is a MAC address.
+    Attributes:
+        destination: A MAC address.
+        in_lan: Whether a bridge hands it on, also to its other ports.
+        strays: The interfaces where it arrived and should not.
     """
 
-    __slots__ = ("destination", "number", "paths", "strays")
+    __slots__ = ("destination", "in_lan", "number", "paths", "strays")
 
-    def __init__(self, number: int, sender: Port, destination: bytes, paths: list[Path]) -> None:
+    def __init__(self, number: int, sender: Port, destination: bytes, paths: list[Path], *, in_lan: bool) -> None:
         super().__init__(sender)
+        self.in_lan = in_lan
         self.number = number
         self.destination = destination
         self.paths = paths
@@ -143,3 +147,33 @@ class Shot(Probe):
                 path.arrived |= size
                 return
         self.strays.add((ns, ifname))
+
+
+class Question(Probe):
+    """A request for the owner of an address, which the owner answers."""
+
+    __slots__ = ("address", "family", "hops", "is_answered", "owner", "wire")
+
+    def __init__(self, wire: Wire, sender: Port, owner: Port, address: tuple[int, bytes], hops: Sequence[Port]) -> None:
+        super().__init__(sender)
+        self.wire = wire
+        self.owner = owner
+        self.family, self.address = address
+        self.hops = hops
+        self.is_answered = False
+
+    def is_done(self) -> bool:
+        """Return whether the answer has arrived."""
+        return self.is_answered
+
+    def namespaces(self) -> set[int]:
+        """Return the namespaces where it is sent or received. The kernel answers, so no socket is needed there."""
+        return {self.sender.ns}
+
+    def pending(self, nonce: bytes) -> Iterable[bytes]:
+        """Return the request."""
+        yield question(self.family, self.address, self.sender.mac, self.owner.mac)
+
+    def ways(self) -> Iterable[Sequence[Port]]:
+        """Return the interfaces that send: there and back."""
+        return (self.hops,)

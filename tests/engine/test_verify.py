@@ -94,7 +94,7 @@ async def test_frames_that_go_elsewhere_are_found_outside_of_the_link(make_kerne
     link.peer = kernel["c"], other.index
     found = await checked(kernel, topology)
     peer = next(one for one in found.wires[0].findings if one.check == "peer")
-    assert peer.message == "frames from a:x do not arrive at b:x, but at c:y: that is its other end"
+    assert peer.message == "frames from a:x do not arrive at b:x, but at c:y"
 
 
 async def test_a_signal_ends_it_and_closes_the_sockets(make_kernel: KernelFactory) -> None:

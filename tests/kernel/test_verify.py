@@ -15,8 +15,8 @@ from jsonschema import Draft202012Validator
 from kokofast.cli.result_schema import schema_of_verify
 from tests import ROOT
 from tests.conftest import ip
-from tests.kernel.conftest import Lab, state
-from tests.kernel.test_mirror import tc
+from tests.kernel.conftest import Lab, run, state
+from tests.kernel.test_mirror import qdiscs, tc
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -26,6 +26,7 @@ SCHEMA = Draft202012Validator(schema_of_verify())
 def verify(lab: Lab, source: str | None = None, *arguments: str) -> dict[str, Any]:
     """What verify finds of the lab, or of a file."""
     done = lab.kokofast("verify", source or lab.name, "--format", "json", *arguments)
+    assert done.stdout, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     SCHEMA.validate(found)
     assert done.returncode == (0 if found["ok"] else 1), done.stderr
@@ -108,8 +109,8 @@ def test_links_that_lead_elsewhere(lab: Lab) -> None:
     found = problems(verify(lab, lab.file))
     assert list(found) == [f"{a}:x -- {b}:x"]
     assert found[f"{a}:x -- {b}:x"][-2:] == [
-        f"peer: frames from {a}:x do not arrive at {b}:x, but at {c}:to-a: that is its other end",
-        f"peer: frames from {b}:x do not arrive at {a}:x, but at {c}:to-b: that is its other end",
+        f"peer: frames from {a}:x do not arrive at {b}:x, but at {c}:to-a",
+        f"peer: frames from {b}:x do not arrive at {a}:x, but at {c}:to-b",
     ]
 
 
@@ -152,3 +153,93 @@ def test_a_node_with_many_links(lab: Lab) -> None:
     lab.bundle(400)
     lab.batch()
     assert verify(lab)["ok"]
+
+
+def neighbours(*names: str) -> list[str]:
+    return [ip(name, "neigh", "show") for name in names]
+
+
+def test_addresses_are_asked_for_and_nobody_learns_a_neighbour(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [f"{a}:x:10.0.0.1/24,2001:db8::1/64", f"{b}:x:10.0.0.2/24,2001:db8::2/64,10.9.0.1/32"]}])
+    lab.batch()
+    before = neighbours(a, b)
+    assert verify(lab)["ok"]
+    run(["ip", "netns", "exec", b, "sysctl", "-qw", "net.ipv4.conf.x.arp_ignore=8"])
+    text = f"address: {b}:x does not answer for 10.0.0.2 when {a}:x asks"
+    assert problems(verify(lab)) == {f"{a}:x -- {b}:x": [text]}
+    run(["ip", "netns", "exec", b, "sysctl", "-qw", "net.ipv4.conf.x.arp_ignore=0"])
+    assert verify(lab, lab.file)["ok"]
+    assert neighbours(a, b) == before
+
+
+def test_ipv6_addresses_are_asked_for(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [f"{a}:x:2001:db8::1/64", f"{b}:x:2001:db8::2/64"]}])
+    lab.batch()
+    assert verify(lab)["ok"]
+    # Solicitations are led away at ingress, where frames have been seen before.
+    tc(b, "qdisc", "add", "dev", "x", "ingress")
+    away = ["protocol", "ipv6", "u32", "match", "u32", "0", "0", "action", "mirred", "egress", "redirect", "dev", "lo"]
+    tc(b, "filter", "add", "dev", "x", "ingress", *away)
+    text = f"address: {b}:x does not answer for 2001:db8::2 when {a}:x asks"
+    assert problems(verify(lab)) == {f"{a}:x -- {b}:x": [text]}
+
+
+@pytest.mark.parametrize("direction", ["ingress", "egress", "both"])
+def test_mirrors(lab: Lab, direction: str) -> None:
+    a, b, c = lab.node("a"), lab.node("b"), lab.node("c")
+    mirror = {"node": a, "interface": "m", "mirror": {"from": "x", "direction": direction}}
+    lab.write([{"endpoints": [f"{a}:x", f"{b}:x"]}, {"endpoints": [mirror, f"{c}:m"]}])
+    lab.batch()
+    for source in (lab.name, lab.file):
+        found = verify(lab, source)
+        assert found["ok"], problems(found)
+    for way in qdiscs(a, "x"):
+        tc(a, "qdisc", "delete", "dev", "x", *(["clsact"] if way["kind"] == "clsact" else ["ingress"]))
+    lost = problems(verify(lab, lab.file))[f"{a}:m -- {c}:m"]
+    words = {"ingress": ["receives"], "egress": ["sends"], "both": ["sends", "receives"]}[direction]
+    assert [one for one in lost if one.startswith("mirror: ")] == [
+        f"mirror: copies of what {a}:x {word} do not arrive at {c}:m" for word in words
+    ]
+
+
+@pytest.mark.parametrize("count", [3, 80])
+def test_the_ends_of_a_lan_reach_each_other(lab: Lab, count: int) -> None:
+    names = [lab.node(f"n{number}") for number in range(3)]
+    ends = [f"{names[number % 3]}:e{number}:10.0.0.{number + 1}/24" for number in range(count)]
+    hub = lab.node("hub")
+    lab.write([{"type": "bridge", "bridge": f"{hub}:br", "endpoints": ends}])
+    lab.batch()
+    for source in (lab.name, lab.file):
+        found = verify(lab, source)
+        assert {link["state"] for link in found["links"]} == {"ok"}, problems(found)
+    for port in ("brp0", "brp1"):
+        ip(hub, "link", "set", port, "type", "bridge_slave", "isolated", "on")
+    lost = problems(verify(lab))[f"{hub}:br"]
+    assert [one for one in lost if "frames" in one] == [
+        f"carry: frames from {names[0]}:e0 do not arrive at {names[1]}:e1",
+        f"carry: frames from {names[1]}:e1 do not arrive at {names[0]}:e0",
+    ]
+
+
+def test_a_low_rate_is_waited_for(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [f"{a}:x:10.0.0.1/24", f"{b}:x:10.0.0.2/24"], "rate": "64kbit"}])
+    lab.batch()
+    assert verify(lab)["ok"]
+
+
+@pytest.mark.guest
+def test_delays_and_losses_are_no_failure(lab: Lab) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    ends = [f"{a}:x:10.0.0.1/24,2001:db8::1/64", f"{b}:x:10.0.0.2/24,2001:db8::2/64"]
+    lab.write([{"endpoints": ends, "delay": "600ms", "loss": "50%"}])
+    lab.batch()
+    assert verify(lab)["ok"]
+    found = verify(lab, None, "--timeout", "0.2")
+    assert "and its delay, loss and rate may need" in problems(found)[f"{a}:x -- {b}:x"][0]
+    lab.write([{"endpoints": ends, "loss": "100%"}])
+    lab.batch()
+    lost = problems(verify(lab))[f"{a}:x -- {b}:x"]
+    assert all(text.endswith(": all of it is to be lost (loss 100%)") for text in lost)

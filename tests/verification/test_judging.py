@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from kokofast.verification.expect import probes_for
 from kokofast.verification.judge import judge
 from kokofast.verification.ports import Finding, Impairment, Port, Wire
-from kokofast.verification.probes import FULL, SHORT, Probe, Shot
+from kokofast.verification.probes import FULL, SHORT, Probe, Question, Shot
 from kokofast.wire.probe import number_of
 
 NONCE = bytes(16)
@@ -58,7 +59,7 @@ def test_each_end_sends_both_sizes_to_the_other() -> None:
     ("size", "stray", "finding"),
     [
         (0, None, Finding("carry", "frames from n0:a do not arrive at n1:b")),
-        (0, "c", Finding("peer", "frames from n0:a do not arrive at n1:b, but at n2:c: that is its other end")),
+        (0, "c", Finding("peer", "frames from n0:a do not arrive at n1:b, but at n2:c")),
         (
             SHORT,
             None,
@@ -145,7 +146,7 @@ def test_a_low_rate_is_not_overrun() -> None:
 def test_a_loss_of_all_is_named() -> None:
     shot = first_of(Impairment(loss=1.0))
     judged([shot])
-    assert shot.paths[0].wire.findings[0].message.endswith(": all of them are to be lost (loss 100%)")
+    assert shot.paths[0].wire.findings[0].message.endswith(": all of it is to be lost (loss 100%)")
 
 
 def test_a_delay_beyond_the_limit_is_named() -> None:
@@ -154,3 +155,84 @@ def test_a_delay_beyond_the_limit_is_named() -> None:
     (finding,) = shot.paths[0].wire.findings
     words = "within 10 s, and its delay, loss and rate may need 20.5 s; give --timeout"
     assert finding.message == f"frames from n0:a do not arrive at n1:b {words}"
+
+
+def test_copies_of_a_mirror_are_expected_at_the_other_end_of_its_target() -> None:
+    first = wire(port(0, "a"), port(1, "b"))
+    copies = wire(port(0, "m", mirrors=[("a", "both")]), port(2, "m"))
+    a_sends, b_sends, *_ = shots_of([first, copies])
+    for shot in (a_sends, b_sends):
+        shot.arrive(BOTH, shot.paths[0].receiver.ns, shot.paths[0].receiver.ifname)
+        assert not shot.is_done()
+    a_sends.arrive(BOTH, 2, "m")
+    assert a_sends.is_done()
+    judged([a_sends, b_sends])
+    assert first.findings == []
+    assert copies.findings == [Finding("mirror", "copies of what n0:a receives do not arrive at n2:m")]
+
+
+def test_a_mirror_of_a_strange_interface_is_not_checked() -> None:
+    copies = wire(port(0, "m", mirrors=[("eth0", "both")]), port(2, "m"))
+    shots_of([copies])
+    assert copies.notes == ["the mirror of eth0 was not checked: no link of the lab is known there"]
+
+
+def lan(count: int, **more: object) -> list[Wire]:
+    """A bridge in namespace 200, with ends in others."""
+    bridge = Wire("lab", "bridge", "n200:br", [port(200, "br", ifindex=9)])
+    ends = [port(number, "e", addresses=[(2, bytes([10, 0, 0, number]), 24)], **more) for number in range(count)]
+    return [bridge, *(wire(end, port(200, f"brp{end.ns}", master=9)) for end in ends)]
+
+
+@pytest.mark.parametrize(("count", "paths"), [(3, 3 * 2), (64, 64 * 63), (65, 64 + 64)])
+def test_the_ends_of_a_lan_reach_each_other(count: int, paths: int) -> None:
+    wires = lan(count)
+    probes = probes_for(wires)
+    shots = [one for one in probes if isinstance(one, Shot) and one.in_lan]
+    assert len(shots) == count
+    assert sum(len(shot.paths) for shot in shots) == paths
+    assert {path.wire for shot in shots for path in shot.paths} == {wires[0]}
+    questions = [one for one in probes if isinstance(one, Question)]
+    assert [one.owner.ns for one in questions] == list(range(count))
+    assert all(one.sender is not one.owner for one in questions)
+
+
+def test_a_lan_that_is_dead_gets_few_findings() -> None:
+    wires = lan(30)
+    judged(probes_for(wires))
+    messages = [one.message for one in wires[0].findings if one.check == "carry"]
+    assert len(messages) == 11
+    assert messages[-1] == "and 860 more like this"
+
+
+def test_a_lan_of_one_end_is_not_checked() -> None:
+    wires = lan(1)
+    probes_for(wires)
+    assert wires[0].state == "unchecked"
+    assert wires[0].notes == ["fewer than two of its ends are up: there is nothing to send between"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "asked"),
+    [
+        ("10.0.0.1/24", "10.0.0.2/24", True),
+        ("10.0.0.0/31", "10.0.0.1/31", True),
+        ("10.0.0.1/24", "10.0.0.2/16", True),
+        ("10.0.0.1/24", "10.0.1.2/16", False),
+        ("10.0.0.1/32", "10.0.0.2/32", False),
+        ("2001:db8::1/64", "2001:db8::2/64", True),
+        ("2001:db8::1/64", "10.0.0.2/24", False),
+        ("0.0.0.1/0", "10.0.0.2/0", True),
+    ],
+)
+def test_addresses_of_one_network_are_asked_for(first: str, second: str, asked: bool) -> None:
+    given = [ipaddress.ip_interface(text) for text in (first, second)]
+    packed = [(2 if one.version == 4 else 10, one.packed, one.network.prefixlen) for one in given]
+    link = wire(port(0, "a", addresses=[packed[0]]), port(1, "b", addresses=[packed[1]]))
+    probes = probes_for([link])
+    questions = [one for one in probes if isinstance(one, Question)]
+    assert [one.owner.ns for one in questions] == ([1, 0] if asked else [])
+    judged(questions)
+    if asked:
+        text = f"n1:b does not answer for {given[1].ip} when n0:a asks"
+        assert link.findings[0] == Finding("address", text)
