@@ -1,4 +1,5 @@
-"""Messages written down by hand: hex with a comment per attribute. What a ``#`` starts is comment.
+"""Netlink messages written down by hand: hex with a comment per attribute. What a ``#`` starts is comment.
+frames/ has frames.
 
 The bytes are those of a little-endian machine, as netlink speaks the byte order of its host.
 """

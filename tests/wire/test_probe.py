@@ -35,7 +35,7 @@ def run(program: bytes, data: bytes) -> int:
 
 def test_a_frame() -> None:
     made = probe.frame(7, NONCE, OURS, THEIRS, probe.SMALL)
-    assert made == golden.read("probe_frame")
+    assert made == golden.read("frames/probe")
     assert probe.number_of(made, NONCE) == 7
     assert len(probe.frame(7, NONCE, OURS, THEIRS, 1514)) == 1514
 
