@@ -45,10 +45,13 @@ def verify(options: argparse.Namespace) -> int:
 
 def is_file(text: str) -> bool:
     """Return whether an argument names a file, not a lab."""
+    if text == STDIN or "/" in text or os.path.isfile(text):
+        return True
+    if "." not in text:
+        return False
     from kokofast.topology.loader import EXTENSIONS
 
-    ending = text.rpartition(".")[2].lower() if "." in text else ""
-    return text == STDIN or "/" in text or ending in EXTENSIONS or os.path.isfile(text)
+    return text.rpartition(".")[2].lower() in EXTENSIONS
 
 
 def _carry_out(source: Topology | str | None, options: argparse.Namespace) -> Wires:
@@ -57,6 +60,7 @@ def _carry_out(source: Topology | str | None, options: argparse.Namespace) -> Wi
     from kokofast.engine.verify import verify as run
     from kokofast.host.kernel import kernel_for
     from kokofast.host.namespaces import count_named
+    from kokofast.topology.collector import collector_paused
 
     try:
         with (
@@ -72,7 +76,8 @@ def _carry_out(source: Topology | str | None, options: argparse.Namespace) -> Wi
                 runtime_timeout=options.runtime_timeout,
                 progress=progress,
             )
-            found = drive(job)
+            with collector_paused():  # it would look at each interface again and again
+                found = drive(job)
     except Stopped:
         raise CommandError(FAILED, f"interrupted by {signals.name}") from None
     except OSError as error:

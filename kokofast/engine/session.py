@@ -24,9 +24,9 @@ from kokofast.plan.left_over import names_in_file
 from kokofast.plan.ownership import alias_of, lab_of
 from kokofast.plan.plan import Situation, nodes_of
 from kokofast.topology.change import make_change
+from kokofast.topology.collector import collector_paused
 from kokofast.topology.delta import is_same_link
 from kokofast.topology.live import LiveTopology
-from kokofast.topology.loader import collector_paused
 from kokofast.topology.model import Link, Node
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, TypeVar
 
 from kokofast.drivers import run_all
-from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.engine.wires import wires_of_file, wires_of_labs
 from kokofast.verification.expect import probes_for
 from kokofast.verification.judge import judge
@@ -30,7 +29,11 @@ DEFAULT_TIMEOUT = 10.0
 # Namespaces with a socket at a time. Kernels before 6.15 show each packet of the machine to each of the sockets.
 WINDOW = 512
 INSIST_WINDOW = 2048  # where frames take their time, and windows would wait one after the other
-SENT_AT_ONCE = 64  # probes, until the sockets are read: they have room for some hundred frames of 1,500 bytes
+SENT_AT_ONCE = 64  # probes, until the sockets are read
+# Bytes of buffers that frames may take until the sockets are read: less than a socket has without rights
+# (net.core.rmem_max, 208 KiB, and that twice).
+UNREAD_BYTES = 128 << 10
+OVERHEAD = 1 << 10  # of a buffer: the kernel's structures
 POLL_SECONDS = 0.002  # at first
 MOST_POLL_SECONDS = 0.02
 SEARCH_SECONDS = 0.2
@@ -42,7 +45,7 @@ async def verify(
     kernel: Kernel,
     *,
     patience: float = DEFAULT_TIMEOUT,
-    runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+    runtime_timeout: float,
     progress: Progress | None = None,
 ) -> Wires:
     """Check whether links carry: those of a lab, of a file, or of all labs (None).
@@ -119,13 +122,17 @@ class _Run:
         return answers[0]
 
     def _send_once(self, window: Sequence[Probe]) -> None:
-        """Send each probe, and read at once what has arrived of it."""
+        """Send each probe, and read what has arrived before the sockets are full."""
         with _Window(self, window) as here:
+            touched: set[int] = set()
+            sent = 0
             for probe in window:
-                here.send(probe)
-                for ns in probe.namespaces():
-                    here.receive(ns)
-            here.receive_all()
+                touched |= probe.namespaces()
+                sent += here.send(probe)
+                if sent > UNREAD_BYTES:
+                    here.receive(touched)
+                    touched, sent = set(), 0
+            here.receive(here.sockets)
 
     async def _insist(self, window: Sequence[Probe]) -> None:
         """Send probes until they have arrived, as often and as long as their links call for."""
@@ -159,7 +166,7 @@ class _Run:
                 chosen = window[at : at + SENT_AT_ONCE]
                 await self._in_worker(lambda chosen=chosen: here.exchange(chosen))  # type: ignore[misc]
             await self._driver.sleep(SEARCH_SECONDS)
-            await self._in_worker(here.receive_all)
+            await self._in_worker(lambda: here.receive(here.sockets))
         finally:
             here.__exit__()
 
@@ -200,25 +207,31 @@ class _Window:
         self._frames.begin_to_close()
         self._using.__exit__(None, None, None)
 
-    def send(self, probe: Probe) -> None:
-        """Send what has not arrived yet of a probe."""
+    def send(self, probe: Probe) -> int:
+        """Send what has not arrived yet of a probe; return how many bytes that takes of a receiver's buffer at most."""
         socket = self.sockets[probe.sender.ns]
+        sent = 0
         try:
             if isinstance(socket, OSError):
                 raise socket
             for data in probe.pending(self._run._nonce):
                 socket.send(probe.sender.ifname, data)
+                sent += 2 * len(data) + OVERHEAD
         except OSError as error:
             probe.refusal = error
         else:
             probe.refusal = None
+        return sent
 
-    def receive(self, ns: int) -> None:
-        """Note what has arrived in a namespace."""
-        socket = self.sockets[ns]
-        if isinstance(socket, OSError):
-            return
-        for ifname, data in socket.receive():
+    def receive(self, namespaces: Iterable[int]) -> None:
+        """Note what has arrived in some namespaces."""
+        for ns in namespaces:
+            socket = self.sockets[ns]
+            if not isinstance(socket, OSError):
+                self._note(ns, socket.receive())
+
+    def _note(self, ns: int, received: Iterable[tuple[str, bytes]]) -> None:
+        for ifname, data in received:
             found = number_of(data, self._run._nonce)
             if found is None:
                 address = answer_of(data)
@@ -228,16 +241,11 @@ class _Window:
             elif (shot := self._shots.get(found >> 2)) is not None:
                 shot.arrive(found & (SHORT | FULL), ns, ifname)
 
-    def receive_all(self) -> None:
-        """Note what has arrived anywhere."""
-        for ns in self.sockets:
-            self.receive(ns)
-
     def exchange(self, probes: Iterable[Probe]) -> None:
         """Send probes, and note what has arrived by now."""
         for probe in probes:
             self.send(probe)
-        self.receive_all()
+        self.receive(self.sockets)
 
 
 def _is_lost(probe: Probe) -> bool:

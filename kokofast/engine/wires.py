@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 
 from kokofast.ends import present
 from kokofast.ends.shaping import NS, U32_MAX
-from kokofast.engine.apply import apply
 from kokofast.engine.inspect import links_of
-from kokofast.engine.result import UNCHANGED, Result
 from kokofast.engine.scene import hindered_notes, scan
-from kokofast.topology.order import ancestors
 from kokofast.verification.ports import NONE, Finding, Impairment, Port, Wire
 
 if TYPE_CHECKING:
@@ -83,6 +80,10 @@ async def wires_of_file(
     topology: Topology, driver: Driver, kernel: Kernel, progress: Progress | None, *, runtime_timeout: float
 ) -> Wires:
     """Find the links of a file, and compare them with it, as a dry run of batch does."""
+    from kokofast.engine.apply import apply  # labs need nothing of these
+    from kokofast.engine.result import UNCHANGED, Result
+    from kokofast.topology.order import ancestors
+
     seen = _Seen()
     result = Result(topology.name, UNCHANGED)
     await apply(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kokofast.kinds import KINDS
 from kokofast.topology import model
 from kokofast.topology.build import build
+from kokofast.topology.collector import collector_paused
 from kokofast.topology.document import (
     DEPTH_MAX,
     LINKS_MAX,
@@ -20,7 +21,7 @@ from kokofast.topology.document import (
     from_tree,
     refuse_too_many,
 )
-from kokofast.topology.loader import collector_paused, lab_name
+from kokofast.topology.loader import lab_name
 from kokofast.topology.locations import TreePlaces
 from kokofast.topology.order import ancestors, in_tree_order
 from kokofast.topology.problems import Problem, Problems, TopologyError

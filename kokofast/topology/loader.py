@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kokofast.topology.build import build
+from kokofast.topology.collector import collector_paused
 from kokofast.topology.document import LINKS_MAX, Document, Locate, describe, refuse_too_many
 from kokofast.topology.model import Topology
 from kokofast.topology.problems import Problem, Problems, TopologyError, unknown
@@ -96,18 +94,6 @@ def load_with_tree(
         lab = lab_name(document, filename, title, name, name_option, problems)
         tree = document.tree(lab)
         return build(document, lab, create, problems), tree
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Pause the garbage collector, which would find nothing, and take as long as all the rest."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _decode(data: bytes, title: str) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Impairment:
+class Impairment(NamedTuple):
     """What an interface does to what it sends.
 
     Attributes:
@@ -27,12 +25,18 @@ class Impairment:
 NONE = Impairment()
 
 # missing: an end is not there; different: it is not as the file has it; down; carry: frames do not arrive; peer: they
-# arrive elsewhere; mtu: only small ones arrive; mirror: copies do not arrive;
-# address: an end does not answer for its address.
+# arrive elsewhere; mtu: only small ones arrive; mirror: copies do not arrive; address: an end does not answer for its
+# address.
 CHECKS = ("missing", "different", "down", "carry", "peer", "mtu", "mirror", "address")
 
 
-@dataclass(eq=False, slots=True)
+class Finding(NamedTuple):
+    """Something wrong with a link: which of CHECKS found it, and a sentence."""
+
+    check: str
+    message: str
+
+
 class Port:
     """An interface of a link.
 
@@ -46,47 +50,72 @@ class Port:
         addresses: (family, address, prefix length).
     """
 
-    ns: int
-    ifname: str
-    title: str
-    ifindex: int = 0
-    mac: bytes = b""
-    mtu: int = 1500
-    up: bool = True
-    is_to_be_up: bool = True
-    master: int = 0
-    mirrors: Sequence[tuple[str, str]] = ()
-    addresses: Sequence[tuple[int, bytes, int]] = ()
-    impairment: Impairment = NONE
+    __slots__ = (
+        "addresses",
+        "ifindex",
+        "ifname",
+        "impairment",
+        "is_to_be_up",
+        "mac",
+        "master",
+        "mirrors",
+        "mtu",
+        "ns",
+        "title",
+        "up",
+    )
+
+    def __init__(
+        self,
+        ns: int,
+        ifname: str,
+        title: str,
+        *,
+        ifindex: int = 0,
+        mac: bytes = b"",
+        mtu: int = 1500,
+        up: bool = True,
+        is_to_be_up: bool = True,
+        master: int = 0,
+        mirrors: Sequence[tuple[str, str]] = (),
+        addresses: Sequence[tuple[int, bytes, int]] = (),
+        impairment: Impairment = NONE,
+    ) -> None:
+        self.ns = ns
+        self.ifname = ifname
+        self.title = title
+        self.ifindex = ifindex
+        self.mac = mac
+        self.mtu = mtu
+        self.up = up
+        self.is_to_be_up = is_to_be_up
+        self.master = master
+        self.mirrors = mirrors
+        self.addresses = addresses
+        self.impairment = impairment
 
 
-@dataclass(eq=False, slots=True)
 class Wire:
     """A link: its kind, and those of its ends that are there.
 
     Attributes:
         findings: What is wrong with it.
         notes: What could not be checked, and why.
-        is_checked: Whether anything was sent over it.
+        is_checked: Whether anything is sent over it.
     """
 
-    lab: str
-    kind: str
-    title: str
-    ports: list[Port]
-    findings: list[Finding] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    is_checked: bool = False
+    __slots__ = ("findings", "is_checked", "kind", "lab", "notes", "ports", "title")
+
+    def __init__(self, lab: str, kind: str, title: str, ports: list[Port]) -> None:
+        self.lab = lab
+        self.kind = kind
+        self.title = title
+        self.ports = ports
+        self.findings: list[Finding] = []
+        self.notes: list[str] = []
+        self.is_checked = False
 
     @property
     def state(self) -> str:
         """Return "failed", "ok" or "unchecked"."""
         return "failed" if self.findings else "ok" if self.is_checked else "unchecked"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something wrong with a link: which check found it, and a sentence."""
-
-    check: str
-    message: str

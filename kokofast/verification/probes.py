@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from kokofast.verification.ports import NONE
 from kokofast.wire.probe import ETHERNET_HEADER, SMALL, frame, question
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Probe:
         tries: How often to send it.
         interval: Seconds between two tries.
         wait: Seconds that the answer takes at most, after the last try.
+        is_clean: Whether nothing on its way impairs.
     """
 
     __slots__ = ("interval", "is_clean", "refusal", "sender", "tries", "wait")
@@ -60,6 +62,8 @@ class Probe:
     def __init__(self, sender: Port) -> None:
         self.sender = sender
         self.refusal: OSError | None = None
+        self.is_clean = True
+        self.tries, self.interval, self.wait = CLEAN_TRIES, INTERVAL, SETTLE
 
     def is_done(self) -> bool:
         """Return whether all has arrived."""
@@ -79,6 +83,8 @@ class Probe:
 
     def plan(self) -> None:
         """Set how often to try, and how long to wait, by what the ways impair."""
+        if all(port.impairment is NONE for hops in self.ways() for port in hops):
+            return
         delay = sending = loss = 0.0
         for hops in self.ways():
             given = [(port, port.impairment) for port in hops]
@@ -87,7 +93,6 @@ class Probe:
             loss = max(loss, 1 - math.prod(1 - one.loss for _, one in given))
         self.is_clean = not (delay or sending or loss)
         self.wait = delay + sending + SETTLE
-        self.tries, self.interval = CLEAN_TRIES, INTERVAL
         if loss:
             enough = math.ceil(math.log(UNLIKELY) / math.log(loss)) if loss < 1 else MOST_TRIES
             self.tries = min(max(enough, CLEAN_TRIES), MOST_TRIES)

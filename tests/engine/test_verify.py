@@ -18,7 +18,7 @@ from tests.runs import apply
 
 
 async def checked(kernel: FakeKernel, source: str | Topology | None = None) -> Wires:
-    return await verify(source, TrioDriver(), kernel)
+    return await verify(source, TrioDriver(), kernel, runtime_timeout=1.0)
 
 
 def states(found: Wires) -> list[str]:
@@ -103,6 +103,6 @@ async def test_a_signal_ends_it_and_closes_the_sockets(make_kernel: KernelFactor
     stop = Stop()
     kernel.before_frame = lambda _: stop.on_signal(2)
     with pytest.raises(Stopped):
-        drive(verify("lab", InlineDriver(stop), kernel))
+        drive(verify("lab", InlineDriver(stop), kernel, runtime_timeout=1.0))
     assert len(kernel.frames) == 1
     assert kernel.frames[0].is_closed

@@ -127,14 +127,16 @@ def test_links_and_nodes_that_are_not_there(lab: Lab) -> None:
     assert "no link of the lab" in lab.kokofast("verify", lab.name).stderr
 
 
-def test_all_labs_in_a_sandbox(tmp_path: Path) -> None:
-    file = tmp_path / "links.json"
-    file.write_text(json.dumps([{"endpoints": [f"r{i}:a", f"r{i + 1}:b"]} for i in range(5)]))
+def test_a_lab_of_containerlab_in_a_sandbox(tmp_path: Path) -> None:
+    file = tmp_path / "fabric.clab.yml"
+    links = [{"endpoints": [f"s{i}:eth{j + 1}", f"l{j}:eth{i + 1}"]} for i in range(6) for j in range(10)]
+    nodes = {end.partition(":")[0]: {"kind": "linux"} for link in links for end in link["endpoints"]}
+    file.write_text(json.dumps({"name": "fabric", "topology": {"nodes": nodes, "links": links}}))
     kokofast = [sys.executable, "-m", "kokofast"]
     command = [*kokofast, "batch", "-q", str(file), "--sandbox", "--", *kokofast, "verify"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stderr == ""
-    assert done.stdout.splitlines()[-1] == "5 links: 5 ok"
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "60 links: 60 ok"
 
 
 @pytest.mark.parametrize(("links", "limit"), [(40, 100), (300, 500)])
