@@ -9,11 +9,12 @@ from kokofast.host.netlink import TOO_FAST, UnreadableError
 from kokofast.plan.observed import NOTHING, Interface, Namespace
 from kokofast.plan.ownership import APART, is_our_group
 from kokofast.topology.model import Address
-from kokofast.wire.addr import IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_GETADDR
+from kokofast.wire.addr import IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.decode import decode
 from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
 from kokofast.wire.linkinfo import PORT, WITH_REMOTES
 from kokofast.wire.message import KernelError, Request
+from kokofast.wire.rows import Rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,35 +67,23 @@ MARKS = Request(
 )
 
 
-def _same_addresses(found: list[Message], before: list[Message] | None) -> bool:
+def _same_addresses(found: list[Any], before: list[Any] | None) -> bool:
     # For some tens of seconds after thousands of interfaces came up, the duplicate address detection of their
     # link-local addresses changes the table, and the kernel reports dumps of it as inconsistent.
     return before is not None and _given(found) == _given(before)
 
 
-def _given(messages: list[Message]) -> set[tuple[object, ...]]:
+def _given(rows: list[Any]) -> set[tuple[object, ...]]:
     return {
-        (
-            message.header["index"],
-            message.header["prefixlen"],
-            message.attributes.get("local", message.attributes.get("address")),
-            message.attributes.get("proto"),
-        )
-        for message in messages
-        if message.header["scope"] != RT_SCOPE_LINK or message.attributes.get("proto") == ADDRESS_PROTOCOL
+        (index, length, address if local is None else local, protocol)
+        for _, length, _, scope, index, local, address, _, protocol in rows
+        if scope != RT_SCOPE_LINK or protocol == ADDRESS_PROTOCOL
     }
 
 
-def _not_of_loopback(header: Mapping[str, int]) -> bool:
-    return header["index"] != LOOPBACK_IFINDEX
-
-
+# Rows of family, prefixlen, flags, scope, index, local, address, flags with 32 bits, proto.
 ADDRESSES = Request(
-    RTM_GETADDR,
-    {},
-    only=frozenset(("address", "flags", "local", "proto")),
-    where=_not_of_loopback,
-    accept=_same_addresses,
+    RTM_GETADDR, {}, rows=Rows(RTM_NEWADDR, "local", "address", "flags", "proto"), accept=_same_addresses
 )
 
 
@@ -117,9 +106,7 @@ class Patience:
 
     def __init__(self, links: Request) -> None:
         self.links = Request(links.type, links.header, links.attributes, only=links.only, accept=self._no_more)
-        self.addresses = Request(
-            ADDRESSES.type, {}, only=ADDRESSES.only, where=ADDRESSES.where, accept=self._same_addresses
-        )
+        self.addresses = Request(ADDRESSES.type, {}, rows=ADDRESSES.rows, accept=self._same_addresses)
         self._attempts = 0
         self._messages = 0
 
@@ -312,17 +299,16 @@ def _add_addresses(kernel: Kernel, handle: Handle, interfaces: Mapping[str, Inte
     by_index = {interface.ifindex: interface for interface in interfaces.values() if is_our_group(interface.group)}
     found: dict[int, dict[Address, bool]] = {}
     temporary: dict[int, tuple[Address, ...]] = {}
-    for message in kernel.dump(handle, asked):
-        attributes = message.attributes
-        packed = attributes.get("local", attributes.get("address"))
-        index = message.header["index"]
+    rows: Iterable[Any] = kernel.dump(handle, asked)
+    for family, length, _, _, index, local, other, flags, protocol in rows:
+        packed = other if local is None else local
         if packed is None or index not in by_index:
             continue
-        address = Address(message.header["family"], packed, message.header["prefixlen"], "")
-        if not attributes.get("flags", 0) & IFA_F_PERMANENT:  # has a lifetime, such as from SLAAC or DHCP
+        address = Address(family, packed, length, "")
+        if not (flags or 0) & IFA_F_PERMANENT:  # has a lifetime, such as from SLAAC or DHCP
             temporary[index] = (*temporary.get(index, ()), address)
             continue
-        found.setdefault(index, {})[address] = attributes.get("proto") == ADDRESS_PROTOCOL
+        found.setdefault(index, {})[address] = protocol == ADDRESS_PROTOCOL
     for index, addresses in found.items():
         by_index[index].addresses = addresses
     for index, passing in temporary.items():

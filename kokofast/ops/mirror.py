@@ -16,7 +16,8 @@ from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.ops.executor import Executor, OperationError
@@ -157,9 +158,9 @@ def _check_ipv6(kernel: Kernel, handle: Handle, index: int, mtu: int) -> None:
     """Raise KernelError if with this MTU the kernel removes IPv6 addresses, which cannot be restored."""
     if mtu >= IPV6_MIN_MTU:
         return
-    for message in kernel.dump(handle, ADDRESSES):
-        header = message.header
-        if header["index"] == index and header["family"] == AF_INET6 and header["scope"] != RT_SCOPE_LINK:
+    rows: Iterable[Any] = kernel.dump(handle, ADDRESSES)
+    for family, _, _, scope, of, *_ in rows:
+        if of == index and family == AF_INET6 and scope != RT_SCOPE_LINK:
             raise KernelError(
                 errno.EINVAL,
                 f"the interface would be lowered to the tunnel's mtu of {mtu}, and below {IPV6_MIN_MTU} the kernel "

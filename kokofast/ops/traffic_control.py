@@ -9,10 +9,12 @@ from kokofast.plan.observed import MirrorFilter
 from kokofast.plan.ownership import MADE_QDISC, owner_in
 from kokofast.wire import tc
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, KernelError, Request
+from kokofast.wire.rows import Rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.wire.message import Message
@@ -40,12 +42,10 @@ _GONE = (errno.EINVAL, errno.ENODEV, errno.ENOENT)  # there is no such qdisc, or
 _KIND_ONLY = frozenset(("kind",))
 
 
-def _has_handle(header: Mapping[str, int]) -> bool:
-    # The kernel's default qdiscs have none, and hold no filters.
-    return header["handle"] != 0
-
-
-_ALL_QDISCS = Request(tc.RTM_GETQDISC, {}, only=_KIND_ONLY, where=_has_handle)
+# Rows of family, index, handle, parent, info: most namespaces have the kernel's default qdiscs only, without a handle.
+_HANDLES = Request(tc.RTM_GETQDISC, {}, rows=Rows(tc.RTM_NEWQDISC))
+_HANDLE = 2
+_ALL_QDISCS = Request(tc.RTM_GETQDISC, {}, only=_KIND_ONLY)
 
 
 class Qdisc:
@@ -244,6 +244,9 @@ def is_in(item: MirrorFilter, qdisc: Qdisc) -> bool:
 
 def all_qdiscs(kernel: Kernel, handle: Handle) -> list[tuple[int, Qdisc]]:
     """Return (ifindex, qdisc) of the qdiscs in a namespace that can hold our filters. Raises KernelError, OSError."""
+    rows: Iterable[Any] = kernel.dump(handle, _HANDLES)
+    if not any(row[_HANDLE] for row in rows):  # none that can hold filters
+        return []
     return list(_known(kernel.dump(handle, _ALL_QDISCS)))
 
 

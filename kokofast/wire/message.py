@@ -109,6 +109,12 @@ def all_formats() -> dict[int, tuple[Header, Table]]:
 
 _LOADED_FIRST = len(FORMATS)
 
+
+def format_of(type: int) -> tuple[Header, Table]:
+    """Return the fixed header and the attributes of a message type. Raises KeyError."""
+    return FORMATS.get(type) or all_formats()[type]
+
+
 EXT_ACK = Table("extended ACK", {"message": Attr(1, STRING), "offset": Attr(2, U32), "miss_type": Attr(5, U32)})
 
 
@@ -235,7 +241,7 @@ def encode_body(request: Request, resolve: Resolve | None, known: dict[int, byte
         EncodeError: As pack().
     """
     try:
-        header, table = FORMATS.get(request.type) or all_formats()[request.type]
+        header, table = format_of(request.type)
     except KeyError:
         raise EncodeError(f"message type {request.type} is not known") from None
     attributes = known.get(id(request.attributes)) if known is not None else None
@@ -317,7 +323,7 @@ def unpack(
         DecodeError: FORMATS does not have the type, or the body is malformed.
     """
     try:
-        header, table = FORMATS.get(type) or all_formats()[type]
+        header, table = format_of(type)
     except KeyError:
         raise DecodeError(f"message type {type} is not known") from None
     fields = header.unpack(body)

@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from kokofast.wire.attributes import BYTES, NLA_TYPE_MASK, DecodeError
 from kokofast.wire.decode import decode, walk
-from kokofast.wire.message import NLM_F_DUMP_INTR, NLMSGHDR, all_formats, split
+from kokofast.wire.message import NLM_F_DUMP_INTR, NLMSGHDR, format_of, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Rows:
     """How to read messages of a type as tuples: the fields of the fixed header, then the values of some attributes.
 
     Args:
-        type: nlmsg_type of the answers, one of all_formats().
+        type: nlmsg_type of the answers, known to message.format_of().
         names: The attributes. An attribute that a message does not have is None.
     """
 
@@ -62,7 +62,7 @@ class Rows:
         """Decode a message, and remember how the next ones may be read. Raises DecodeError."""
         if type != self.type:
             raise DecodeError(f"a message of type {type} among those of type {self.type}")
-        header, table = all_formats()[type]
+        header, table = format_of(type)
         fields = header.unpack(body)
         values = decode(table, body, 0, self._only, header.size)
         if not flags & NLM_F_DUMP_INTR:
@@ -71,11 +71,11 @@ class Rows:
 
     def row_of(self, message: Message) -> Row:
         """Return the row of a message that was decoded."""
-        header, _ = all_formats()[self.type]
+        header, _ = format_of(self.type)
         return (*(message.header.get(name, 0) for name in header.fields), *map(message.attributes.get, self.names))
 
     def _learn(self, flags: int, body: memoryview) -> None:
-        header, table = all_formats()[self.type]
+        header, table = format_of(self.type)
         numbers, places = walk(body[header.size :], None)
         parts = [NLMSGHDR.format, header.struct.format[1:]]
         count = len(NLMSGHDR.unpack(bytes(NLMSGHDR.size))) + len(header.fields)

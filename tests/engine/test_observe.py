@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kokofast.host.netlink import UnreadableError
@@ -12,13 +14,17 @@ from kokofast.wire.message import Message
 KERNEL_LL = b"\x03"
 
 
-def address(last: int, index: int = 2, *, scope: int = 0, proto: bytes = ADDRESS_PROTOCOL, flags: int = 0) -> Message:
+Row = Any  # a tuple
+
+
+def address(last: int, index: int = 2, *, scope: int = 0, proto: bytes = ADDRESS_PROTOCOL, flags: int = 0) -> Row:
     header = {"family": AF_INET6, "prefixlen": 64, "flags": 0, "scope": scope, "index": index}
     attributes = {"address": bytes(15) + bytes((last,)), "flags": IFA_F_PERMANENT | flags, "proto": proto}
-    return Message(RTM_NEWADDR, 0, 0, 0, header, attributes)
+    assert ADDRESSES.rows is not None
+    return ADDRESSES.rows.row_of(Message(RTM_NEWADDR, 0, 0, 0, header, attributes))
 
 
-def link_local(last: int, *, flags: int = 0, proto: bytes = KERNEL_LL) -> Message:
+def link_local(last: int, *, flags: int = 0, proto: bytes = KERNEL_LL) -> Row:
     return address(last, scope=RT_SCOPE_LINK, proto=proto, flags=flags)
 
 
@@ -35,7 +41,7 @@ BEFORE = [address(1), address(2, 3), link_local(9, flags=IFA_F_TENTATIVE)]
     ],
     ids=["the same", "known to be the only one", "one more of the kernel's", "one less"],
 )
-def test_link_local_addresses_may_change(found: list[Message]) -> None:
+def test_link_local_addresses_may_change(found: list[Any]) -> None:
     assert ADDRESSES.accept is not None
     assert ADDRESSES.accept(found, BEFORE)
     assert not ADDRESSES.accept(found, None)
@@ -52,16 +58,16 @@ def test_link_local_addresses_may_change(found: list[Message]) -> None:
     ],
     ids=["one is gone", "one came", "of another interface", "not ours any more", "a link-local one of ours"],
 )
-def test_others_may_not(found: list[Message]) -> None:
+def test_others_may_not(found: list[Any]) -> None:
     assert ADDRESSES.accept is not None
     assert not ADDRESSES.accept(found, BEFORE)
 
 
-def attempts(patience: Patience, found: list[Message], most: int) -> int:
+def attempts(patience: Patience, found: list[Any], most: int) -> int:
     """How often a namespace's interfaces are asked for, that are never consistent."""
     accept = patience.links.accept
     assert accept is not None
-    before: list[Message] | None = None
+    before: list[Any] | None = None
     for number in range(1, most + 1):
         try:
             accept(found, before)

@@ -215,9 +215,9 @@ class Both:
                 kernel.nsid(handle, other) for place, other in enumerate(handles) if place != number
             ],
             "addresses": sorted(
-                (*_header(one, "index", "family", "prefixlen", "flags"), sorted(one.attributes.items()))
-                for one in kernel.dump(handle, ADDRESSES)
-                if one.header["scope"] != RT_SCOPE_LINK and one.header["index"] != 1
+                [index, family, length, flags, *map(repr, values)]
+                for family, length, flags, scope, index, *values in _rows(kernel, handle)
+                if scope != RT_SCOPE_LINK and index != 1
             ),
             **(seen_of_node(kernel, handle, space) if self.is_routed else {}),
             "remotes": list_remotes(kernel, handle),
@@ -304,6 +304,11 @@ def hooks_of(index: int, link: FakeLink) -> Iterator[dict[str, int]]:
         for hook in QDISCS[qdisc.kind].hooks:
             yield {"index": index, "parent": qdisc.handle | hook, "info": 0}
             yield {"index": index, "parent": qdisc.handle | hook, "info": tc.filter_info(16)}
+
+
+def _rows(kernel: Kernel, handle: Handle) -> list[Any]:
+    """Return the rows of the addresses, for which dump() has the type of messages."""
+    return kernel.dump(handle, ADDRESSES)
 
 
 def _header(message: Message, *names: str) -> tuple[int, ...]:
