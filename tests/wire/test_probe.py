@@ -57,7 +57,7 @@ def test_the_filter_passes_whole_frames_only() -> None:
         assert probe.number_of(made[:length], NONCE) is None
 
 
-@pytest.mark.parametrize(("family", "address", "name"), [(2, b"\x0a\0\0\1", "probe_arp"), (10, V6, "probe_nd")])
+@pytest.mark.parametrize(("family", "address", "name"), [(2, b"\x0a\0\0\1", "frames/arp"), (10, V6, "frames/nd")])
 def test_a_request_for_the_owner_of_an_address(family: int, address: bytes, name: str) -> None:
     made = probe.question(family, address, OURS, THEIRS)
     assert made == golden.read(name)
@@ -65,7 +65,7 @@ def test_a_request_for_the_owner_of_an_address(family: int, address: bytes, name
     assert run(probe.filter_of(NONCE), made) == 0
 
 
-@pytest.mark.parametrize(("name", "address"), [("probe_arp_reply", b"\x0a\0\0\1"), ("probe_nd_reply", V6)])
+@pytest.mark.parametrize(("name", "address"), [("frames/arp_reply", b"\x0a\0\0\1"), ("frames/nd_reply", V6)])
 def test_an_answer(name: str, address: bytes) -> None:
     answer = golden.read(name)
     assert probe.answer_of(answer) == address
@@ -73,7 +73,7 @@ def test_an_answer(name: str, address: bytes) -> None:
     assert run(program, answer) > 0
     for length in range(len(answer) - len(address)):
         probe.answer_of(answer[:length])  # no exception
-    other = {"probe_arp_reply": 21, "probe_nd_reply": 54}[name]
+    other = {"frames/arp_reply": 21, "frames/nd_reply": 54}[name]
     changed = answer[:other] + b"\1" + answer[other + 1 :]
     assert probe.answer_of(changed) is None
     assert run(program, changed) == 0
