@@ -5,6 +5,7 @@
     topology = kokofast.Topology("lab", links=[kokofast.Link("a:eth0", "b:eth0", mtu=9000)])
     result = await kokofast.apply(topology)         make the kernel match it, all or nothing
     links = await kokofast.inspect(topology.name)   what is there, read from the kernel
+    links = await kokofast.verify(topology.name)    does every link carry frames? each with its problems
     await kokofast.destroy(topology)                remove what carries the lab's mark
     async with kokofast.deployed(topology): ...     all of it around a block
     async with kokofast.session(topology) as lab:   keep it open: await lab.apply(changes)
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ApplyError",
+    "CheckedLink",
     "DestroyError",
     "Endpoint",
     "Event",
@@ -53,6 +55,7 @@ __all__ = [
     "sandbox",
     "session",
     "sync",
+    "verify",
     "watch",
 ]
 
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from kokofast import sync
     from kokofast.api import (
         ApplyError,
+        CheckedLink,
         DestroyError,
         Endpoint,
         Event,
@@ -87,6 +91,7 @@ if TYPE_CHECKING:
         loads,
         sandbox,
         session,
+        verify,
         watch,
     )
 else:  # hidden from type checkers, which would accept any name

@@ -8,6 +8,6 @@ back what was made, and is raised afterwards. From asyncio: ``await asyncio.to_t
 
 from __future__ import annotations
 
-from kokofast.api.blocking import apply, deployed, destroy, inspect, session, watch
+from kokofast.api.blocking import apply, deployed, destroy, inspect, session, verify, watch
 
-__all__ = ["apply", "deployed", "destroy", "inspect", "session", "watch"]
+__all__ = ["apply", "deployed", "destroy", "inspect", "session", "verify", "watch"]

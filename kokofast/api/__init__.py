@@ -38,18 +38,20 @@ from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.engine import apply as _apply
 from kokofast.engine import destroy as _destroy
 from kokofast.engine import inspect as _inspect
+from kokofast.engine import verify as _verify
 from kokofast.engine.inspect import SeenLink
 from kokofast.engine.result import Failure, Result
 from kokofast.engine.result_types import Progress, Status
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.host.files import read_file
 from kokofast.host.kernel import LinuxKernel
-from kokofast.host.limits import TO_LOOK, TO_WATCH, TO_WIRE
+from kokofast.host.limits import TO_LOOK, TO_SEND, TO_WATCH, TO_WIRE
 from kokofast.host.sandbox import SandboxError
 from kokofast.plan.step import Step
 from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError, model
 from kokofast.topology import load as load_bytes
 from kokofast.topology.code import Endpoint, Link, Node, Topology
+from kokofast.verification.ports import CheckedLink
 from kokofast.watching.events import Event
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApplyError",
+    "CheckedLink",
     "DestroyError",
     "Endpoint",
     "Event",
@@ -83,6 +86,7 @@ __all__ = [
     "loads",
     "sandbox",
     "session",
+    "verify",
     "watch",
 ]
 
@@ -201,6 +205,40 @@ async def inspect(
         return await _inspect.inspect(
             name, TrioDriver(), kernel, progress=progress, unseen=unseen, namespaces=namespaces
         )
+
+
+@public
+async def verify(
+    source: str | model.Topology | None = None,
+    *,
+    patience: float = _verify.DEFAULT_PATIENCE,
+    runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
+    progress: Progress | None = None,
+    unseen: dict[str, OSError] | None = None,
+) -> list[CheckedLink]:
+    """Send frames over links, both ways, and return the links, each with what is wrong with it.
+
+    Args:
+        source: The name of a lab, or a topology, with which what is there is compared, too. None: all labs.
+        patience: Seconds to wait for frames at most. Without delays, losses and rates it takes no waiting.
+        runtime_timeout: Seconds that a container daemon may be silent.
+        progress: Called with (stage, done, total).
+        unseen: Filled with the namespaces that could not be read, by title, and the reason.
+
+    Raises as apply().
+    """
+    given = check_topology(source) if isinstance(source, model.Topology) else check_lab(source)
+    check_timeout(patience, "patience")
+    check_timeout(runtime_timeout)
+    check_outputs(progress, unseen=(unseen, dict))
+    need(TO_SEND, "verify")
+    with closing(LinuxKernel()) as kernel:
+        found = await _verify.verify(
+            given, TrioDriver(), kernel, patience=patience, runtime_timeout=runtime_timeout, progress=progress
+        )
+    if unseen is not None:
+        unseen.update(found.unseen)
+    return found.wires
 
 
 @public

@@ -60,12 +60,12 @@ def check_jobs(jobs: object) -> None:
         raise ValueError(f"jobs is a whole number from 1, or None, not {jobs}")
 
 
-def check_timeout(seconds: object) -> None:
+def check_timeout(seconds: object, name: str = "runtime_timeout") -> None:
     """Raise TypeError or ValueError unless this is a time to wait."""
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
-        raise TypeError(f"runtime_timeout is a number of seconds, not {quote(seconds)}")
+        raise TypeError(f"{name} is a number of seconds, not {quote(seconds)}")
     if not 0 < seconds < math.inf:  # nan is neither
-        raise ValueError(f"runtime_timeout is a number of seconds above 0, not {seconds}")
+        raise ValueError(f"{name} is a number of seconds above 0, not {seconds}")
 
 
 def check_outputs(progress: object, **outputs: tuple[object, type]) -> None:

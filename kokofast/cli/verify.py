@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kokofast.engine.wires import Wires
     from kokofast.topology.model import Topology
-    from kokofast.verification.ports import Wire
+    from kokofast.verification.ports import CheckedLink
 
 ORDER = ("ok", "unchecked", "failed")  # what fails is next to the summary, at the end
 
@@ -88,15 +88,9 @@ def _carry_out(source: Topology | str | None, options: argparse.Namespace) -> Wi
 
 def as_dict(found: Wires, *, ok: bool) -> dict[str, object]:
     """Return the JSON object; ``kokofast schema verify``."""
-    answer: dict[str, object] = {"ok": ok, "links": [_wire_as_dict(wire) for wire in found.wires]}
+    answer: dict[str, object] = {"ok": ok, "links": [link.as_dict() for link in found.wires]}
     answer["errors"] = [error.as_dict() for error in found.errors]
     return answer | ({"notes": found.notes} if found.notes else {})
-
-
-def _wire_as_dict(wire: Wire) -> dict[str, object]:
-    found: dict[str, object] = {"lab": wire.lab, "type": wire.kind, "link": wire.title, "state": wire.state}
-    found["problems"] = [{"check": one.check, "message": one.message} for one in wire.findings]
-    return found | ({"notes": wire.notes} if wire.notes else {})
 
 
 def _print_table(found: Wires, *, quiet: bool) -> None:
@@ -115,5 +109,5 @@ def _print_table(found: Wires, *, quiet: bool) -> None:
         print_line(f"{count(len(wires), 'link')}{': ' if told else ''}{', '.join(told)}")
 
 
-def _messages(wire: Wire) -> list[str]:
-    return [one.message for one in wire.findings]
+def _messages(wire: CheckedLink) -> list[str]:
+    return [one.message for one in wire.problems]

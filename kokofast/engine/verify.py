@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-DEFAULT_TIMEOUT = 10.0
+DEFAULT_PATIENCE = 10.0
 # Namespaces with a socket at a time. Kernels before 6.15 show each packet of the machine to each of the sockets.
 WINDOW = 512
 INSIST_WINDOW = 2048  # where frames take their time, and windows would wait one after the other
@@ -44,7 +44,7 @@ async def verify(
     driver: Driver,
     kernel: Kernel,
     *,
-    patience: float = DEFAULT_TIMEOUT,
+    patience: float = DEFAULT_PATIENCE,
     runtime_timeout: float,
     progress: Progress | None = None,
 ) -> Wires:

@@ -8,7 +8,7 @@ from kokofast.ends import present
 from kokofast.ends.shaping import NS, U32_MAX
 from kokofast.engine.inspect import links_of
 from kokofast.engine.scene import hindered_notes, scan
-from kokofast.verification.ports import NONE, Finding, Impairment, Port, Wire
+from kokofast.verification.ports import NONE, CheckedLink, Finding, Impairment, Port
 
 if TYPE_CHECKING:
     from kokofast.drivers import Driver
@@ -36,7 +36,7 @@ class Wires:
     def __init__(self, survey: Survey, titles: dict[int, str]) -> None:
         self.survey = survey
         self.titles = titles
-        self.wires: list[Wire] = []
+        self.wires: list[CheckedLink] = []
         self.errors: list[Failure] = []
         self.notes: list[str] = []
         self.unseen: dict[str, OSError] = {}
@@ -55,9 +55,9 @@ async def wires_of_labs(lab: str | None, driver: Driver, kernel: Kernel, progres
     for link in links_of(scene):
         ports = [_port(end.ns, str(end), end.interface, end.mirrors) for end in link.ends]
         title = " -- ".join(map(str, link.ends))
-        wire = Wire(link.lab, link.kind, title, ports)
+        wire = CheckedLink(link.lab, link.kind, title, ports)
         if len(ports) == 1 and link.kind == "veth":
-            wire.findings.append(Finding("missing", f"the other end of {title} was not found"))
+            wire.problems.append(Finding("missing", f"the other end of {title} was not found"))
         found.wires.append(wire)
     return found
 
@@ -98,8 +98,8 @@ async def wires_of_file(
     )
     titles = {number: name for name, number in reversed([*seen.survey.places.items()])}
     found = Wires(seen.survey, titles)
-    by_place: dict[str, Wire] = {}
-    by_link: dict[int, Wire] = {}
+    by_place: dict[str, CheckedLink] = {}
+    by_link: dict[int, CheckedLink] = {}
     for link in topology.links:
         wire = _wire(topology, link, seen.survey)
         found.wires.append(wire)
@@ -109,18 +109,18 @@ async def wires_of_file(
         # Ends that are missing, or down, show by themselves.
         if step.link is not None and step.kind != "link" and step.changes[0][::2] != ("up", True):
             text = f"it is not as the file has it ({step}): run batch"
-            by_link[id(step.link)].findings.append(Finding("different", text))
+            by_link[id(step.link)].problems.append(Finding("different", text))
     of_nodes = {(problem.place, problem.message) for problem in seen.survey.problems}
     for error in result.errors:
         at = next((by_place[place] for place in ancestors(error.source) if place in by_place), None)
         if at is None or (error.source, error.message) in of_nodes:
             found.errors.append(error)
         else:
-            at.findings.append(Finding("different", error.message))
+            at.problems.append(Finding("different", error.message))
     return found
 
 
-def _wire(topology: Topology, link: Link, survey: Survey) -> Wire:
+def _wire(topology: Topology, link: Link, survey: Survey) -> CheckedLink:
     ports: list[Port] = []
     missing: list[str] = []
     for end in link.ends:
@@ -131,10 +131,10 @@ def _wire(topology: Topology, link: Link, survey: Survey) -> Wire:
             missing.append(f"{end.node}:{end.ifname}")
             continue
         ports.append(_port(number, f"{end.node}:{end.ifname}", interface, _mirrors(end), is_to_be_up=end.up))
-    wire = Wire(topology.name, link.kind, " -- ".join(f"{end.node}:{end.ifname}" for end in link.ends), ports)
+    wire = CheckedLink(topology.name, link.kind, " -- ".join(f"{end.node}:{end.ifname}" for end in link.ends), ports)
     if missing:
         text = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there: run batch"
-        wire.findings.append(Finding("missing", text))
+        wire.problems.append(Finding("missing", text))
     return wire
 
 

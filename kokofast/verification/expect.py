@@ -11,7 +11,7 @@ from kokofast.verification.probes import Path, Question, Shot
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kokofast.verification.ports import Port, Wire
+    from kokofast.verification.ports import CheckedLink, Port
     from kokofast.verification.probes import Probe
 
     Place = tuple[int, str]
@@ -23,7 +23,7 @@ BROADCAST = b"\xff" * MAC_BYTES
 ALL_PAIRS = 64
 
 
-def probes_for(wires: Sequence[Wire]) -> list[Probe]:
+def probes_for(wires: Sequence[CheckedLink]) -> list[Probe]:
     """Return the probes for links; add what is wrong with their ends, and what cannot be checked, to the links."""
     expected = _Expected()
     for wire in wires:
@@ -38,7 +38,7 @@ def probes_for(wires: Sequence[Wire]) -> list[Probe]:
     return expected.probes
 
 
-def _is_bridge(wire: Wire) -> bool:
+def _is_bridge(wire: CheckedLink) -> bool:
     kind = KINDS.get(wire.kind)
     return kind is not None and kind.follows_ports
 
@@ -49,16 +49,16 @@ class _Expected:
         self.shots: dict[Place, Shot] = {}  # of pairs, by the sender
         self.far: dict[Place, Port] = {}  # the other ends of pairs
         self.members: dict[tuple[int, int], list[tuple[Port, Port]]] = {}  # by bridge: ends of a LAN, and its ports
-        self.mirrors: list[tuple[Port, Port, Wire]] = []  # what is copied to, its other end
+        self.mirrors: list[tuple[Port, Port, CheckedLink]] = []  # what is copied to, its other end
 
-    def add_wire(self, wire: Wire) -> None:
+    def add_wire(self, wire: CheckedLink) -> None:
         """Add the probes of both directions."""
         kind = KINDS.get(wire.kind)
         ends = kind.ends if kind is not None else 1
         down = [port for port in wire.ports if not port.up]
         for port in down:
             if port.is_to_be_up:
-                wire.findings.append(Finding("down", f"{port.title} is down; set it up: run batch, or ip link set up"))
+                wire.problems.append(Finding("down", f"{port.title} is down; set it up: run batch, or ip link set up"))
             else:
                 wire.notes.append(f"{port.title} is down, as the file has it")
         if down:
@@ -71,7 +71,7 @@ class _Expected:
             for sender, receiver in ((first, second), (second, first)):
                 self._add_pair(wire, sender, receiver)
 
-    def _add_pair(self, wire: Wire, sender: Port, receiver: Port) -> None:
+    def _add_pair(self, wire: CheckedLink, sender: Port, receiver: Port) -> None:
         wire.is_checked = True
         place = sender.ns, sender.ifname
         self.shots[place] = self._shoot(sender, receiver.mac, [Path(wire, receiver, (sender,))])
@@ -89,7 +89,7 @@ class _Expected:
         self.probes.append(shot)
         return shot
 
-    def add_lan(self, wire: Wire) -> None:
+    def add_lan(self, wire: CheckedLink) -> None:
         """Add the probes between all ends of a bridge."""
         bridge = wire.ports[0]
         found = self.members.get((bridge.ns, bridge.ifindex), [])
@@ -105,7 +105,7 @@ class _Expected:
             self._shoot(sender, BROADCAST if everyone else ends[0][0].mac, paths, in_lan=True)
         self._ask_in_lan(wire, ends)
 
-    def _ask_in_lan(self, wire: Wire, ends: Sequence[tuple[Port, Port]]) -> None:
+    def _ask_in_lan(self, wire: CheckedLink, ends: Sequence[tuple[Port, Port]]) -> None:
         """Ask for each address from an end with another one of the same network."""
         networks: dict[object, list[tuple[Port, Port]]] = {}
         for pair in ends:
@@ -119,7 +119,7 @@ class _Expected:
                     hops = (asker[0], port, owner, asker[1])
                     self.probes.append(Question(wire, asker[0], owner, (family, address), hops))
 
-    def add_mirror(self, wire: Wire, target: Port, receiver: Port) -> None:
+    def add_mirror(self, wire: CheckedLink, target: Port, receiver: Port) -> None:
         """Add the copies that a mirror sends out of its target, to what is sent anyway."""
         for ifname, given in target.mirrors:
             source = target.ns, ifname

@@ -11,7 +11,7 @@ from kokofast.verification.probes import FULL, SHORT, Question, Shot
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from kokofast.verification.ports import Port, Wire
+    from kokofast.verification.ports import CheckedLink, Port
     from kokofast.verification.probes import Path, Probe
 
 MOST = 10  # findings of a sort that a link gets: a LAN of many ends may have thousands
@@ -22,9 +22,9 @@ def judge(probes: Iterable[Probe], title_of: Callable[[int, str], str], timeout:
 
     title_of returns the title of an interface by its namespace and name; timeout is the most seconds that were waited.
     """
-    found: dict[Wire, dict[str, list[Finding]]] = {}
+    found: dict[CheckedLink, dict[str, list[Finding]]] = {}
 
-    def add(wire: Wire, finding: Finding) -> None:
+    def add(wire: CheckedLink, finding: Finding) -> None:
         found.setdefault(wire, {}).setdefault(finding.check, []).append(finding)
 
     for probe in probes:
@@ -38,9 +38,9 @@ def judge(probes: Iterable[Probe], title_of: Callable[[int, str], str], timeout:
             add(probe.wire, _of_address(probe, timeout))
     for wire, by_check in found.items():
         for check, findings in by_check.items():
-            wire.findings += findings[:MOST]
+            wire.problems += findings[:MOST]
             if len(findings) > MOST:
-                wire.findings.append(Finding(check, f"and {len(findings) - MOST:,} more like this"))
+                wire.problems.append(Finding(check, f"and {len(findings) - MOST:,} more like this"))
 
 
 def _of_frame(shot: Shot, path: Path, title_of: Callable[[int, str], str], timeout: float) -> Finding:

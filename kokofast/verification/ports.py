@@ -95,27 +95,40 @@ class Port:
         self.impairment = impairment
 
 
-class Wire:
-    """A link: its kind, and those of its ends that are there.
+class CheckedLink:
+    """A link that was checked.
 
     Attributes:
-        findings: What is wrong with it.
+        lab: The name of its lab.
+        kind: Its type, as in the file.
+        title: Its ends: "r1:eth1 -- r2:eth0".
+        problems: What is wrong with it: (check, message).
         notes: What could not be checked, and why.
-        is_checked: Whether anything is sent over it.
+        ports: Those of its ends that are there.
+        is_checked: Whether anything was sent over it.
     """
 
-    __slots__ = ("findings", "is_checked", "kind", "lab", "notes", "ports", "title")
+    __slots__ = ("is_checked", "kind", "lab", "notes", "ports", "problems", "title")
 
     def __init__(self, lab: str, kind: str, title: str, ports: list[Port]) -> None:
         self.lab = lab
         self.kind = kind
         self.title = title
         self.ports = ports
-        self.findings: list[Finding] = []
+        self.problems: list[Finding] = []
         self.notes: list[str] = []
         self.is_checked = False
 
     @property
     def state(self) -> str:
-        """Return "failed", "ok" or "unchecked"."""
-        return "failed" if self.findings else "ok" if self.is_checked else "unchecked"
+        """Return "failed", "ok", or "unchecked" if only the state of its ends was looked at."""
+        return "failed" if self.problems else "ok" if self.is_checked else "unchecked"
+
+    def __repr__(self) -> str:
+        return f"<CheckedLink {self.kind} of {self.lab!r}: {self.title}: {self.state}>"
+
+    def as_dict(self) -> dict[str, object]:
+        """As ``verify --format json`` prints it."""
+        found: dict[str, object] = {"lab": self.lab, "type": self.kind, "link": self.title, "state": self.state}
+        found["problems"] = [{"check": one.check, "message": one.message} for one in self.problems]
+        return found | ({"notes": self.notes} if self.notes else {})

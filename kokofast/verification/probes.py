@@ -11,7 +11,7 @@ from kokofast.wire.probe import ETHERNET_HEADER, SMALL, frame, question
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from kokofast.verification.ports import Port, Wire
+    from kokofast.verification.ports import CheckedLink, Port
 
 SHORT, FULL = 1, 2  # bits: the sizes of frames
 
@@ -37,7 +37,7 @@ class Path:
 
     __slots__ = ("arrived", "copied", "hops", "receiver", "wire")
 
-    def __init__(self, wire: Wire, receiver: Port, hops: Sequence[Port], copied: str = "") -> None:
+    def __init__(self, wire: CheckedLink, receiver: Port, hops: Sequence[Port], copied: str = "") -> None:
         self.wire = wire
         self.receiver = receiver
         self.hops = hops
@@ -159,7 +159,9 @@ class Question(Probe):
 
     __slots__ = ("address", "family", "hops", "is_answered", "owner", "wire")
 
-    def __init__(self, wire: Wire, sender: Port, owner: Port, address: tuple[int, bytes], hops: Sequence[Port]) -> None:
+    def __init__(
+        self, wire: CheckedLink, sender: Port, owner: Port, address: tuple[int, bytes], hops: Sequence[Port]
+    ) -> None:
         super().__init__(sender)
         self.wire = wire
         self.owner = owner

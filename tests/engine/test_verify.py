@@ -63,8 +63,8 @@ async def test_an_interface_that_goes_while_frames_are_sent(make_kernel: KernelF
     kernel.before_frame = meddle
     found = await checked(kernel, "lab")
     assert states(found) == ["failed", "ok", "ok"]
-    assert {one.check for one in found.wires[0].findings} == {"carry"}
-    assert "n0:e1: No such device" in found.wires[0].findings[0].message
+    assert {one.check for one in found.wires[0].problems} == {"carry"}
+    assert "n0:e1: No such device" in found.wires[0].problems[0].message
 
 
 async def test_a_frame_that_is_lost_once_is_sent_again(make_kernel: KernelFactory) -> None:
@@ -93,7 +93,7 @@ async def test_frames_that_go_elsewhere_are_found_outside_of_the_link(make_kerne
     assert other is not None
     link.peer = kernel["c"], other.index
     found = await checked(kernel, topology)
-    peer = next(one for one in found.wires[0].findings if one.check == "peer")
+    peer = next(one for one in found.wires[0].problems if one.check == "peer")
     assert peer.message == "frames from a:x do not arrive at b:x, but at c:y"
 
 

@@ -18,7 +18,7 @@ from kokofast.engine.result import Result
 from kokofast.host.kernel import LinuxKernel
 from kokofast.topology import load
 from kokofast.topology.model import Topology
-from tests.conftest import NamespaceFactory, addresses, links
+from tests.conftest import NamespaceFactory, addresses, ip, links
 from tests.kernel.conftest import Lab, present, refused_by_the_kernel, state
 from tests.runs import apply, destroy, inspect
 
@@ -192,6 +192,11 @@ def test_a_lab_from_code_without_an_event_loop(netns: NamespaceFactory) -> None:
         (seen,) = kokofast.sync.inspect(name)
         assert seen.kind == "veth"
         assert links(a)["eth0"]["mtu"] == 9000
+        assert [link.state for link in kokofast.sync.verify(name)] == ["ok"]
+        ip(b, "link", "set", "eth0", "mtu", "1500")
+        (checked,) = kokofast.sync.verify(topology, patience=1.0)
+        assert [problem.check for problem in checked.problems] == ["different", "mtu"]
+        ip(b, "link", "set", "eth0", "mtu", "9000")
         again = kokofast.sync.apply(topology, dry_run=True)
         assert again.status == "unchanged"
     assert present([a, b]) == 0

@@ -10,7 +10,7 @@ import pytest
 
 from kokofast.verification.expect import probes_for
 from kokofast.verification.judge import judge
-from kokofast.verification.ports import Finding, Impairment, Port, Wire
+from kokofast.verification.ports import CheckedLink, Finding, Impairment, Port
 from kokofast.verification.probes import FULL, SHORT, Probe, Question, Shot
 from kokofast.wire.probe import number_of
 
@@ -22,11 +22,11 @@ def port(ns: int, ifname: str, **more: object) -> Port:
     return Port(ns, ifname, f"n{ns}:{ifname}", mac=bytes([2, 0, 0, 0, 0, ns]), **more)  # type: ignore[arg-type]
 
 
-def wire(first: Port, second: Port) -> Wire:
-    return Wire("lab", "veth", f"{first.title} -- {second.title}", [first, second])
+def wire(first: Port, second: Port) -> CheckedLink:
+    return CheckedLink("lab", "veth", f"{first.title} -- {second.title}", [first, second])
 
 
-def shots_of(wires: Sequence[Wire]) -> list[Shot]:
+def shots_of(wires: Sequence[CheckedLink]) -> list[Shot]:
     probes = probes_for(wires)
     assert all(isinstance(one, Shot) for one in probes)
     return [one for one in probes if isinstance(one, Shot)]
@@ -75,7 +75,7 @@ def test_what_is_lost(size: int, stray: str | None, finding: Finding) -> None:
     if stray:
         there.arrive(BOTH, 2, stray)
     judged([there, back])
-    assert link.findings == [finding]
+    assert link.problems == [finding]
     assert link.state == "failed"
 
 
@@ -95,20 +95,20 @@ def test_an_interface_that_is_gone() -> None:
     back.arrive(BOTH, 0, "a")
     there.refusal = OSError(errno.ENODEV, "No such device")
     judged([there, back])
-    assert link.findings == [Finding("carry", "nothing can be sent by n0:a: No such device")]
+    assert link.problems == [Finding("carry", "nothing can be sent by n0:a: No such device")]
 
 
 def test_ends_that_are_down_are_sent_nothing() -> None:
     link = wire(port(0, "a", up=False), port(1, "b"))
     assert probes_for([link]) == []
-    assert [one.check for one in link.findings] == ["down"]
+    assert [one.check for one in link.problems] == ["down"]
     quiet = wire(port(0, "a", up=False, is_to_be_up=False), port(1, "b"))
     assert probes_for([quiet]) == []
     assert (quiet.state, quiet.notes) == ("unchecked", ["n0:a is down, as the file has it"])
 
 
 def test_a_link_with_one_end_is_not_checked() -> None:
-    link = Wire("lab", "macvlan", "n0:m", [port(0, "m")])
+    link = CheckedLink("lab", "macvlan", "n0:m", [port(0, "m")])
     assert probes_for([link]) == []
     assert link.state == "unchecked"
 
@@ -146,13 +146,13 @@ def test_a_low_rate_is_not_overrun() -> None:
 def test_a_loss_of_all_is_named() -> None:
     shot = first_of(Impairment(loss=1.0))
     judged([shot])
-    assert shot.paths[0].wire.findings[0].message.endswith(": all of it is to be lost (loss 100%)")
+    assert shot.paths[0].wire.problems[0].message.endswith(": all of it is to be lost (loss 100%)")
 
 
 def test_a_delay_beyond_the_limit_is_named() -> None:
     shot = first_of(Impairment(delay=20.0))
     judged([shot])
-    (finding,) = shot.paths[0].wire.findings
+    (finding,) = shot.paths[0].wire.problems
     words = "within 10 s, and its delay, loss and rate may need 20.5 s; give --timeout"
     assert finding.message == f"frames from n0:a do not arrive at n1:b {words}"
 
@@ -167,8 +167,8 @@ def test_copies_of_a_mirror_are_expected_at_the_other_end_of_its_target() -> Non
     a_sends.arrive(BOTH, 2, "m")
     assert a_sends.is_done()
     judged([a_sends, b_sends])
-    assert first.findings == []
-    assert copies.findings == [Finding("mirror", "copies of what n0:a receives do not arrive at n2:m")]
+    assert first.problems == []
+    assert copies.problems == [Finding("mirror", "copies of what n0:a receives do not arrive at n2:m")]
 
 
 def test_a_mirror_of_a_strange_interface_is_not_checked() -> None:
@@ -177,9 +177,9 @@ def test_a_mirror_of_a_strange_interface_is_not_checked() -> None:
     assert copies.notes == ["the mirror of eth0 was not checked: no link of the lab is known there"]
 
 
-def lan(count: int, **more: object) -> list[Wire]:
+def lan(count: int, **more: object) -> list[CheckedLink]:
     """A bridge in namespace 200, with ends in others."""
-    bridge = Wire("lab", "bridge", "n200:br", [port(200, "br", ifindex=9)])
+    bridge = CheckedLink("lab", "bridge", "n200:br", [port(200, "br", ifindex=9)])
     ends = [port(number, "e", addresses=[(2, bytes([10, 0, 0, number]), 24)], **more) for number in range(count)]
     return [bridge, *(wire(end, port(200, f"brp{end.ns}", master=9)) for end in ends)]
 
@@ -200,7 +200,7 @@ def test_the_ends_of_a_lan_reach_each_other(count: int, paths: int) -> None:
 def test_a_lan_that_is_dead_gets_few_findings() -> None:
     wires = lan(30)
     judged(probes_for(wires))
-    messages = [one.message for one in wires[0].findings if one.check == "carry"]
+    messages = [one.message for one in wires[0].problems if one.check == "carry"]
     assert len(messages) == 11
     assert messages[-1] == "and 860 more like this"
 
@@ -235,4 +235,4 @@ def test_addresses_of_one_network_are_asked_for(first: str, second: str, asked: 
     judged(questions)
     if asked:
         text = f"n1:b does not answer for {given[1].ip} when n0:a asks"
-        assert link.findings[0] == Finding("address", text)
+        assert link.problems[0] == Finding("address", text)
