@@ -236,5 +236,6 @@ def injected(faults: Faults) -> Iterator[None]:
             patch.setattr(module, "os", _Watched(os, faults, _OS_CALLS))
         for module in (namespaces, netns_dir, sysctls):
             patch.setattr(module, "libc", _Watched(libc, faults, _LIBC_CALLS))
-        patch.setattr(namespaces, "Socket", FaultySocket)
+        for module in (namespaces, pool):
+            patch.setattr(module, "Socket", FaultySocket)
         yield
