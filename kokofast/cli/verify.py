@@ -6,7 +6,7 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from kokofast.cli.command import FAILED, OK, STDIN, CommandError, check_lab, load_file, need_capabilities
+from kokofast.cli.command import FAILED, INVALID, OK, STDIN, CommandError, check_lab, load_file, need_capabilities
 from kokofast.cli.output import count, print_error, print_errors, print_json, print_line, print_table, sentence_of
 from kokofast.cli.progress import progress_shown
 from kokofast.cli.signals import HeldSignals, end_at_next_signal
@@ -26,6 +26,8 @@ def verify(options: argparse.Namespace) -> int:
     options.file = options.source
     topology = load_file(options) if options.source is not None and is_file(options.source) else None
     lab = None if topology is not None else check_lab(options.source)
+    if topology is None and (options.name or options.importer or options.runtime):
+        raise CommandError(INVALID, "--name, --from and --runtime go with a FILE")
     need_capabilities(sends_only=True)
     found = _carry_out(topology if topology is not None else lab, options)
     print_errors(found.errors)

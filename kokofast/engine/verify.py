@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
 from kokofast.drivers import run_all
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.engine.wires import Wires
-    from kokofast.host.frames import Frames
-    from kokofast.host.kernel import Kernel
+    from kokofast.host.frames import Frames, FrameSocket
+    from kokofast.host.kernel import Handle, Kernel
     from kokofast.topology.model import Topology
     from kokofast.verification.probes import Probe
 
@@ -186,26 +187,45 @@ class _Window:
         for probe in probes:
             numbers.update(dict.fromkeys(probe.namespaces()))
         self._numbers = list(numbers)
+        self._using = ExitStack()
+        self.sockets: dict[int, FrameSocket | OSError] = {}
 
     def __enter__(self) -> _Window:
-        run, kernel = self._run, self._run._kernel
-        handles = [handle for number in self._numbers if (handle := run._handles[number]) is not None]
-        self._using = kernel.using(handles, to_ask=False)
-        self._using.__enter__()
+        found = self._run._handles
+        held = self._hold({number: handle for number in self._numbers if (handle := found[number]) is not None})
         try:
-            self._frames = kernel.open_frames(handles, run._program)
+            self._frames = self._run._kernel.open_frames(list(held.values()), self._run._program)
         except BaseException:
-            self._using.__exit__(None, None, None)
+            self._using.close()
             raise
-        self.sockets = dict(zip(self._numbers, self._frames.sockets, strict=True))
+        self.sockets.update(zip(held, self._frames.sockets, strict=True))
         return self
+
+    def _hold(self, handles: dict[int, Handle]) -> dict[int, Handle]:
+        """Keep namespaces open, and return those that are still there."""
+        kernel = self._run._kernel
+        try:
+            self._using.enter_context(kernel.using(list(handles.values()), to_ask=False))
+        except OSError:  # one of them had to be opened again, and is gone: find it
+            pass
+        else:
+            return handles
+        held: dict[int, Handle] = {}
+        for number, handle in handles.items():
+            try:
+                self._using.enter_context(kernel.using([handle], to_ask=False))
+            except OSError as error:
+                self.sockets[number] = error
+            else:
+                held[number] = handle
+        return held
 
     def __exit__(self, *_: object) -> None:
         for frames in self._run._closing:
             frames.wait()
         self._run._closing = [self._frames]
         self._frames.begin_to_close()
-        self._using.__exit__(None, None, None)
+        self._using.close()
 
     def send(self, probe: Probe) -> int:
         """Send what has not arrived yet of a probe; return how many bytes that takes of a receiver's buffer at most."""

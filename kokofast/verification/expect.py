@@ -65,7 +65,7 @@ class _Expected:
             return
         if ends == 1:
             if not _is_bridge(wire):
-                wire.notes.append("only its state was checked: its other side may be on another machine")
+                wire.notes.append("only the state of its end was checked")
         elif len(wire.ports) == 2 and all(len(port.mac) == MAC_BYTES for port in wire.ports):
             first, second = wire.ports
             for sender, receiver in ((first, second), (second, first)):

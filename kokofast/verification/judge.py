@@ -22,10 +22,10 @@ def judge(probes: Iterable[Probe], title_of: Callable[[int, str], str], timeout:
 
     title_of returns the title of an interface by its namespace and name; timeout is the most seconds that were waited.
     """
-    found: dict[CheckedLink, dict[str, list[Finding]]] = {}
+    found: dict[CheckedLink, dict[str, dict[Finding, None]]] = {}
 
     def add(wire: CheckedLink, finding: Finding) -> None:
-        found.setdefault(wire, {}).setdefault(finding.check, []).append(finding)
+        found.setdefault(wire, {}).setdefault(finding.check, {})[finding] = None
 
     for probe in probes:
         if probe.is_done():
@@ -38,7 +38,7 @@ def judge(probes: Iterable[Probe], title_of: Callable[[int, str], str], timeout:
             add(probe.wire, _of_address(probe, timeout))
     for wire, by_check in found.items():
         for check, findings in by_check.items():
-            wire.problems += findings[:MOST]
+            wire.problems += list(findings)[:MOST]
             if len(findings) > MOST:
                 wire.problems.append(Finding(check, f"and {len(findings) - MOST:,} more like this"))
 

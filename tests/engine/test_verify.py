@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
 import pytest
 
 from kokofast.drivers import Stop, Stopped
@@ -9,6 +13,7 @@ from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.drivers.trio_driver import TrioDriver
 from kokofast.engine.verify import verify
 from kokofast.engine.wires import Wires
+from kokofast.host.kernel import Handle
 from kokofast.topology.model import Topology
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
@@ -65,6 +70,28 @@ async def test_an_interface_that_goes_while_frames_are_sent(make_kernel: KernelF
     assert states(found) == ["failed", "ok", "ok"]
     assert {one.check for one in found.wires[0].problems} == {"carry"}
     assert "n0:e1: No such device" in found.wires[0].problems[0].message
+
+
+async def test_a_namespace_that_is_gone_when_it_is_opened_again(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = make_kernel()
+    await apply(chain(3), kernel=kernel)
+    using = kernel.using
+
+    def gone(handles: Sequence[Handle], *, to_ask: bool = True) -> AbstractContextManager[None]:
+        if not to_ask and any(handle.path.endswith("/n0") for handle in handles):
+            raise OSError(errno.ESTALE, "the name leads to another network namespace by now")
+        return using(handles, to_ask=to_ask)
+
+    monkeypatch.setattr(kernel, "using", gone)
+    found = await checked(kernel, "lab")
+    assert states(found) == ["failed", "ok", "ok"]
+    messages = [one.message for one in found.wires[0].problems]
+    assert messages == [
+        "nothing can be sent by n0:e1: the name leads to another network namespace by now",
+        "frames from n1:e0 do not arrive at n0:e1",
+    ]
 
 
 async def test_a_frame_that_is_lost_once_is_sent_again(make_kernel: KernelFactory) -> None:

@@ -125,6 +125,7 @@ def test_links_and_nodes_that_are_not_there(lab: Lab) -> None:
     }
     assert [gone in error["message"] for error in found["errors"]] == [True]
     assert "no link of the lab" in lab.kokofast("verify", lab.name).stderr
+    assert lab.kokofast("verify", lab.name, "--name", "other").returncode == 2
 
 
 def test_a_lab_of_containerlab_in_a_sandbox(tmp_path: Path) -> None:

@@ -98,6 +98,16 @@ def test_an_interface_that_is_gone() -> None:
     assert link.problems == [Finding("carry", "nothing can be sent by n0:a: No such device")]
 
 
+def test_the_same_is_said_once() -> None:
+    link = wire(port(0, "a", addresses=[(2, b"\x0a\0\0\1", 8)]), port(1, "b", addresses=[(2, b"\x0a\0\0\2", 8)]))
+    probes = probes_for([link])
+    for probe in probes:
+        if probe.sender.ns == 0:
+            probe.refusal = OSError(errno.ENODEV, "No such device")
+    judged(probes)
+    assert [one.message for one in link.problems].count("nothing can be sent by n0:a: No such device") == 1
+
+
 def test_ends_that_are_down_are_sent_nothing() -> None:
     link = wire(port(0, "a", up=False), port(1, "b"))
     assert probes_for([link]) == []
