@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 DEFAULT_PATIENCE = 10.0
 # Namespaces with a socket at a time. Kernels before 6.15 show each packet of the machine to each of the sockets.
 WINDOW = 512
+# Windows whose sockets are being closed: on a busy machine that takes longer than the next window.
+CLOSING_WINDOWS = 3
 INSIST_WINDOW = 2048  # where frames take their time, and windows would wait one after the other
 SENT_AT_ONCE = 64  # probes, until the sockets are read
 # Bytes of buffers that frames may take until the sockets are read: less than a socket has without rights
@@ -84,8 +86,8 @@ class _Run:
         self._patience = patience
         self._nonce = os.urandom(NONCE_BYTES)
         self._program = filter_of(self._nonce)
-        # A namespace takes two descriptors, and the sockets of the window before are still being closed.
-        self._most = max(kernel.capacity * 2 // 3, 2)
+        # A namespace takes two descriptors, and the sockets of the windows before are still being closed.
+        self._most = max(kernel.capacity * 2 // (2 + CLOSING_WINDOWS), 2)
         self._closing: list[Frames] = []
         self._done = 0
 
@@ -221,9 +223,10 @@ class _Window:
         return held
 
     def __exit__(self, *_: object) -> None:
-        for frames in self._run._closing:
-            frames.wait()
-        self._run._closing = [self._frames]
+        closing = self._run._closing
+        while len(closing) >= CLOSING_WINDOWS:
+            closing.pop(0).wait()
+        closing.append(self._frames)
         self._frames.begin_to_close()
         self._using.close()
 
