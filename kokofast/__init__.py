@@ -2,6 +2,7 @@
 
     topology = kokofast.load("links.json")          what a file asks for; TopologyError has every problem of it
     topology = kokofast.loads({"name": ...})        the same of a text, a dict or a list
+    topology = kokofast.loads(kokofast.generate("ring", nodes=8))   a shape, as `kokofast generate` prints it
     topology = kokofast.Topology("lab", links=[kokofast.Link("a:eth0", "b:eth0", mtu=9000)])
     result = await kokofast.apply(topology)         make the kernel match it, all or nothing
     links = await kokofast.inspect(topology.name)   what is there, read from the kernel
@@ -49,6 +50,7 @@ __all__ = [
     "apply",
     "deployed",
     "destroy",
+    "generate",
     "inspect",
     "load",
     "loads",
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
         apply,
         deployed,
         destroy,
+        generate,
         inspect,
         load,
         loads,

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 import kokofast
+from kokofast.generators.shapes import SHAPES
 from kokofast.topology import load
 from kokofast.watching.events import EVENTS
 from tests import ROOT
@@ -322,6 +323,17 @@ def test_the_alternative_name_shown_is_found(tmp_path: Path) -> None:
     done = private(f"{command}\n{show}\nkokofast destroy named.yaml", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "altname uplink-to-r1-in-the-other-rack" in done.stdout
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_shapes_shown(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "generate.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    done = private(script, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^eth0@\w+ +UP +10\.\d+\.\d+\.\d+/31", done.stdout, re.MULTILINE), done.stdout
+    assert len((tmp_path / "internet.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2 * 498
+    assert re.findall(r"^\| `([a-z-]+)` ", text, re.MULTILINE) == list(SHAPES)
 
 
 def test_the_constellation_shown(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ ARROWS = {
     "kinds": {"registry"},
     "ends": {"kinds", "wire", "registry"},
     "timeline": {"topology"},
+    "generators": {"topology"},
     "doctor": {"kinds", "ends", "topology"},
     "verification": {"kinds", "wire"},
     "plan": {"kinds", "ends", "topology"},
@@ -50,7 +51,19 @@ ARROWS = {
 SHARED_TYPES = ("kokofast.topology.model", "kokofast.kinds")
 FREE = {"api", "cli", "koko"}
 
-PURE = {"topology", "importers", "timeline", "doctor", "verification", "kinds", "ends", "plan", "watching", "wire"}
+PURE = {
+    "topology",
+    "generators",
+    "importers",
+    "timeline",
+    "doctor",
+    "verification",
+    "kinds",
+    "ends",
+    "plan",
+    "watching",
+    "wire",
+}
 NOT_PURE = {"socket", "_socket", "ctypes", "_ctypes", "trio", "asyncio", "subprocess", "threading", "fcntl", "select"}
 
 CTYPES_HOME = "kokofast/host/libc.py"

@@ -43,6 +43,7 @@ from kokofast.engine.inspect import SeenLink
 from kokofast.engine.result import Failure, Result
 from kokofast.engine.result_types import Progress, Status
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
+from kokofast.generators.wiring import generate
 from kokofast.host.files import read_file
 from kokofast.host.kernel import LinuxKernel
 from kokofast.host.limits import TO_LOOK, TO_SEND, TO_WATCH, TO_WIRE
@@ -81,6 +82,7 @@ __all__ = [
     "apply",
     "deployed",
     "destroy",
+    "generate",
     "inspect",
     "load",
     "loads",

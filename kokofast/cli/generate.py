@@ -1,13 +1,14 @@
-"""generate: the shapes, and the lines that each prints."""
+"""generate: the lines that each shape prints."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from kokofast.topology import dump_csv, dump_json, generate_chain
-from kokofast.topology.document import LINKS_MAX
+from kokofast.generators.shapes import SHAPES
+from kokofast.generators.wiring import check_links, generate_lazily
+from kokofast.topology.write import WRITERS, dump_json
 
 if TYPE_CHECKING:
     import argparse
@@ -15,25 +16,27 @@ if TYPE_CHECKING:
 
 def lines(options: argparse.Namespace) -> Iterator[str]:
     """Return what to print. Raises ValueError when the options make no sense."""
-    return _SHAPES[options.shape](options)
+    return _walker(options) if options.shape == "walker" else _shape(options)
 
 
-def _check_size(links: int) -> None:
-    if links > LINKS_MAX:
-        raise ValueError(f"{links} links are more than a file may have, {LINKS_MAX}")
-
-
-def _chain(options: argparse.Namespace) -> Iterator[str]:
-    _check_size(options.links)
-    chain = generate_chain(options.links, options.subnet)
-    return dump_csv(chain) if options.format == "csv" else dump_json(chain)
+def _shape(options: argparse.Namespace) -> Iterator[str]:
+    given = {size.name: getattr(options, size.name) for size in SHAPES[options.shape].sizes}
+    topology = generate_lazily(
+        options.shape,
+        subnet=options.subnet,
+        delay=options.delay,
+        rate=options.rate,
+        prefix=options.prefix,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    return WRITERS[options.format](topology)
 
 
 def _walker(options: argparse.Namespace) -> Iterator[str]:
-    from kokofast.topology.orbits import Constellation
-    from kokofast.topology.walker import Walker, parse_station
+    from kokofast.generators.orbits import Constellation
+    from kokofast.generators.walker import Walker, parse_station
 
-    _check_size(2 * options.planes * options.satellites + len(options.ground))
+    check_links(2 * options.planes * options.satellites + len(options.ground))
     if options.step is not None and options.timeline is None:
         raise ValueError("--step goes with --timeline")
     walker = Walker(
@@ -53,6 +56,3 @@ def _walker(options: argparse.Namespace) -> Iterator[str]:
     if options.timeline is None:
         return dump_json(walker.topology())
     return (json.dumps(epoch) for epoch in walker.timeline(options.timeline, options.step or 1.0))
-
-
-_SHAPES: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {"chain": _chain, "walker": _walker}

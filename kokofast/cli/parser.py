@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kokofast import __version__
+from kokofast.cli.arguments import add_command, factor, moment, positive, seconds
 from kokofast.cli.output import clean
 from kokofast.importers import NAMES as IMPORTERS
 from kokofast.importers import RUNTIMES
@@ -137,55 +138,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def whole(text: str, lowest: int = 0) -> int:
-    """Parse a whole number."""
-    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < lowest:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {lowest} to 999999999")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """Parse a whole number from 1."""
-    return whole(text, 1)
-
-
-def number(text: str) -> float:
-    """Parse a number."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number") from None
-
-
-def _plain(text: str, what: str, *, zero: bool = False) -> float:
-    # float() also takes 'nan', '1e9', '1_0' and the digits of other scripts.
-    plain = text.isascii() and text.replace(".", "", 1).isdecimal() and len(text) <= 9
-    if not plain or (float(text) == 0 and not zero):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not {what}")
-    return float(text)
-
-
-def seconds(text: str) -> float:
-    """Parse a number of seconds above 0."""
-    return _plain(text, "a number of seconds above 0")
-
-
-def factor(text: str) -> float:
-    """Parse a number above 0."""
-    return _plain(text, "a number above 0")
-
-
-def moment(text: str) -> float:
-    """Parse a number of seconds from 0."""
-    return _plain(text, "a number of seconds from 0", zero=True)
-
-
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str
-) -> argparse.ArgumentParser:
-    return commands.add_parser(name, help=help, description=help[:1].upper() + help[1:] + ".", allow_abbrev=False)
-
-
 FILE_HELP = "links as .json, .jsonl, .yaml or .csv, or a file of another program; - reads standard input"
 
 
@@ -217,7 +169,7 @@ def _add_importing(parser: argparse.ArgumentParser) -> None:
 
 def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     does = "make what FILE lists: create what is missing, set what differs, leave what is right"
-    batch = _add(commands, "batch", does)
+    batch = add_command(commands, "batch", does)
     batch.add_argument("file", metavar="FILE", help=FILE_HELP)
     batch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
     _add_importing(batch)
@@ -252,7 +204,9 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    destroy = _add(commands, "destroy", "remove exactly what carries our mark: links, and namespaces that we made")
+    destroy = add_command(
+        commands, "destroy", "remove exactly what carries our mark: links, and namespaces that we made"
+    )
     destroy.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
     destroy.add_argument("--name", metavar="LAB", help="the lab to remove (with FILE: in place of the file's own name)")
     _add_importing(destroy)
@@ -268,7 +222,7 @@ def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     does = "keep the links at what FILE says: after restarts of containers, changes by others, and edits of FILE"
-    watch = _add(commands, "watch", does)
+    watch = add_command(commands, "watch", does)
     watch.add_argument("file", metavar="FILE", help=FILE_HELP)
     watch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
     _add_importing(watch)
@@ -295,13 +249,13 @@ def _add_runtime_timeout(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    inspect = _add(commands, "inspect", "show the links that are there, read from the kernel")
+    inspect = add_command(commands, "inspect", "show the links that are there, read from the kernel")
     inspect.add_argument("lab", metavar="LAB", nargs="?", help="only this lab")
     inspect.add_argument("--format", choices=("table", "json"), default="table", help="how the links are printed")
 
 
 def _add_play(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    play = _add(commands, "play", "bring FILE up, and change its links as TIMELINE says")
+    play = add_command(commands, "play", "bring FILE up, and change its links as TIMELINE says")
     assert isinstance(play, Parser)
     play.fill = _fill_play
 
@@ -351,12 +305,12 @@ def _fill_play(play: Parser) -> None:
 
 
 def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    validate = _add(commands, "validate", "print the errors of FILE, if there are any; touch nothing")
+    validate = add_command(commands, "validate", "print the errors of FILE, if there are any; touch nothing")
     validate.add_argument("file", metavar="FILE", help=FILE_HELP)
     validate.add_argument("--name", metavar="LAB", help="the lab's name")
     _add_importing(validate)
     validate.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
-    schema = _add(commands, "schema", "print the JSON Schema of a file that kokofast reads or prints")
+    schema = add_command(commands, "schema", "print the JSON Schema of a file that kokofast reads or prints")
     schema.add_argument(
         "of",
         nargs="?",
@@ -368,20 +322,25 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    generate = _add(commands, "generate", "print a topology")
-    shapes = generate.add_subparsers(dest="shape", metavar="SHAPE", required=True, prog=generate.prog)
-    chain = _add(shapes, "chain", "namespaces r0, r1, ... each linked to the next")
-    chain.add_argument("--links", type=positive, required=True, metavar="N", help="how many links")
-    chain.add_argument("--format", choices=("json", "csv"), default="json", help="the format of the file (json)")
-    _add_subnet(chain)
-    walker = _add(shapes, "walker", "a Walker constellation of satellites, and how it changes with time")
-    assert isinstance(walker, Parser)
-    walker.fill = _add_walker
+    generate = add_command(commands, "generate", "print a topology of a shape, such as a ring or a fat-tree")
+    assert isinstance(generate, Parser)
+    generate.fill = _fill_generate
+
+
+def _fill_generate(generate: Parser) -> None:
+    from kokofast.cli.shape_options import add_shapes
+
+    add_shapes(generate, _later)
+
+
+def _later(parser: argparse.ArgumentParser, fill: Callable[[argparse.ArgumentParser], None]) -> None:
+    assert isinstance(parser, Parser)
+    parser.fill = fill
 
 
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     does = "print the links of a file of another program as JSON or YAML of kokofast; touch nothing"
-    parser = _add(commands, "import", does)
+    parser = add_command(commands, "import", does)
     assert isinstance(parser, Parser)
     parser.fill = _fill_import
 
@@ -395,29 +354,9 @@ def _fill_import(parser: Parser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print what cannot be kept")
 
 
-def _add_subnet(shape: argparse.ArgumentParser) -> None:
-    shape.add_argument("--subnet", metavar="NET", default="10.0.0.0/8", help="addresses come from here (10.0.0.0/8)")
-
-
-def _add_walker(walker: Parser) -> None:
-    add = walker.add_argument
-    add("--planes", type=positive, required=True, metavar="P", help="orbital planes")
-    add("--satellites", type=positive, required=True, metavar="N", help="satellites in each plane")
-    add("--altitude", type=number, required=True, metavar="KM", help="kilometres above the equator")
-    add("--inclination", type=number, required=True, metavar="DEGREES", help="of the planes, against the equator")
-    add("--phasing", type=whole, default=0, metavar="F", help="the F of i:T/P/F, from 0 to P - 1 (0)")
-    add("--pattern", choices=("delta", "star"), default="delta", help="planes spread over 360 or 180 degrees (delta)")
-    add("--ground", action="append", default=[], metavar="NAME:LAT:LON", help="a ground station; may be repeated")
-    add("--elevation", type=number, default=25.0, metavar="DEGREES", help="stations see what is higher than this (25)")
-    add("--rate", metavar="RATE", help="the rate of each link, such as 1gbit")
-    add("--timeline", type=seconds, metavar="SECONDS", help="print the changes within this time, not the topology")
-    add("--step", type=seconds, metavar="SECONDS", help="with --timeline: the time between two changes (1)")
-    _add_subnet(walker)
-
-
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     does = "say what this machine lacks for FILE, or for any lab, and how to get it; exit 1 when something is missing"
-    doctor = _add(commands, "doctor", does)
+    doctor = add_command(commands, "doctor", does)
     assert isinstance(doctor, Parser)
     doctor.fill = _fill_doctor
 
@@ -431,7 +370,7 @@ def _fill_doctor(doctor: Parser) -> None:
 
 def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     does = "send frames over the links, both ways, and say which links do not carry them; exit 1 if there are any"
-    verify = _add(commands, "verify", does)
+    verify = add_command(commands, "verify", does)
     assert isinstance(verify, Parser)
     verify.fill = _fill_verify
 
@@ -455,6 +394,6 @@ def _fill_verify(verify: Parser) -> None:
 
 
 def _add_shell(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    completion = _add(commands, "completion", "print the script that completes this command line in a shell")
+    completion = add_command(commands, "completion", "print the script that completes this command line in a shell")
     completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
-    _add(commands, "man", "print the manual page, in roff")
+    add_command(commands, "man", "print the manual page, in roff")

@@ -1,6 +1,6 @@
 """The topology file: bytes -> Topology. Pure: no sockets, no system calls, no event loop.
 
-load() reads a file, schema() describes the format, generate_chain() makes a file. The names below are imported at their
+load() reads a file, schema() describes the format, the dump functions write it. The names below are imported at their
 first use: koko's command line imports the model and values of this package, but not msgspec.
 """
 
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kokofast.topology.generate import dump_csv, dump_json, dump_yaml, generate_chain
     from kokofast.topology.json_schema import schema
     from kokofast.topology.loader import FILE_BYTES_MAX, FORMATS, load
     from kokofast.topology.problems import Problem, TopologyError
     from kokofast.topology.values import check_ifname, parse_address, parse_mac
+    from kokofast.topology.write import dump_csv, dump_json, dump_yaml
 
 __all__ = [
     "FILE_BYTES_MAX",
@@ -23,7 +23,6 @@ __all__ = [
     "dump_csv",
     "dump_json",
     "dump_yaml",
-    "generate_chain",
     "load",
     "parse_address",
     "parse_mac",
@@ -35,10 +34,9 @@ _HOMES = {
     "FORMATS": "loader",
     "load": "loader",
     "schema": "json_schema",
-    "generate_chain": "generate",
-    "dump_json": "generate",
-    "dump_yaml": "generate",
-    "dump_csv": "generate",
+    "dump_json": "write",
+    "dump_yaml": "write",
+    "dump_csv": "write",
     "Problem": "problems",
     "TopologyError": "problems",
     "check_ifname": "values",

@@ -13,6 +13,7 @@ NETNS_NAME_BYTES = 255  # NAME_MAX: ip-netns keeps the name as a file of /run/ne
 NODE_NAME_BYTES = 255  # as NETNS_NAME_BYTES: an undeclared node is the namespace of that name
 PATH_BYTES = 4095  # PATH_MAX - 1
 LAB_NAME_BYTES = 64  # leaves room for a link's title in IFLA_IFALIAS (255 bytes)
+PREFIX_BYTES = 200  # leaves room for the rest of a node's name in NODE_NAME_BYTES
 CONTAINER_BYTES = 255
 TEXT_BYTES = 255  # of texts without another limit
 PID_MAX = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
@@ -101,6 +102,16 @@ def check_lab_name(name: str) -> str:
             "a letter or digit first"
         )
     return name
+
+
+def check_prefix(text: str) -> str:
+    """Return what begins the names of generated nodes if it is empty, or plain in every file format."""
+    if text and not _is_plain(text, PREFIX_BYTES):
+        raise ValueError(
+            f"{quote(text)} cannot begin the names of nodes: up to {PREFIX_BYTES} letters, digits, '.', '_' or '-', "
+            "a letter or digit first"
+        )
+    return text
 
 
 def check_container(name: str) -> str:

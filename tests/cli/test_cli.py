@@ -72,7 +72,7 @@ def test_help_of_the_whole_tells_the_exit_codes(kokofast: RunKokofast) -> None:
     assert "exit codes: 0 done" in kokofast("--help").stdout
 
 
-def test_the_options_of_a_constellation_are_made_when_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_options_of_a_shape_are_made_when_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     add: Any = Parser.add_argument
 
@@ -82,9 +82,10 @@ def test_the_options_of_a_constellation_are_made_when_they_are_needed(monkeypatc
 
     monkeypatch.setattr(Parser, "add_argument", noted)
     parser = build_parser()
-    assert "--links" in made
-    assert "--planes" not in made
+    assert "--prune" in made
+    assert not {"--links", "--planes"} & set(made)
     assert parser.parse_args(WALKER).planes == 6
+    assert "--links" not in made
 
 
 def test_every_command_is_tested_here() -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from kokofast.generators.wiring import generate
 from kokofast.topology import (
     TopologyError,
     document,
     dump_csv,
     dump_json,
-    generate_chain,
     load,
     loader,
     read_csv,
@@ -47,7 +47,7 @@ def content(topology: Topology) -> object:
 
 @pytest.mark.parametrize("subnet", ["10.0.0.0/8", "2001:db8::/64", None])
 def test_one_chain_in_every_format(subnet: str | None) -> None:
-    chain = generate_chain(20, subnet)
+    chain = generate("chain", links=20, subnet=subnet)
     in_json = "\n".join(dump_json(chain))
     files = {
         "chain.json": in_json,

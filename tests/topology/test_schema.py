@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from kokofast.generators.wiring import generate
 from kokofast.kinds import KINDS
-from kokofast.topology import TopologyError, generate_chain, load, schema
+from kokofast.topology import TopologyError, load, schema
 from kokofast.topology.shapes import NODE_RULES, shape
 from tests.topology.test_kinds import TUNNEL, TWIN
 
@@ -48,7 +49,7 @@ GOOD: list[Any] = [
     ],
     [{"type": "bridge", "endpoints": ["a"], "bridge": "b:c", "mtu": 1400, "txqlen": 5}],
     {"defaults": {"type": "bridge"}, "links": [{"endpoints": ["a", "b", "c"]}]},
-    generate_chain(3),
+    generate("chain", links=3),
     {
         "name": "fabric1",
         "defaults": {"mtu": 9000, "create": True, "type": "veth", "queues": "auto", "mac": "02:00:00:00:00:01"},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kokofast.topology.orbits import EARTH_RADIUS, LIGHT, Constellation, Station, elevation
+from kokofast.generators.orbits import EARTH_RADIUS, LIGHT, Constellation, Station, elevation
 
 SIDEREAL_DAY = 86164.1
 STARLINK = Constellation(72, 22, 550, 53, 39)

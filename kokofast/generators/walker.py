@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from kokofast.topology.generate import DEFAULT_SUBNET, endpoint, pairs_of
-from kokofast.topology.orbits import LIGHT, Constellation, Station, Vector, check_range, elevation
+from kokofast.generators.orbits import LIGHT, Constellation, Station, Vector, check_range, elevation
+from kokofast.generators.wiring import DEFAULT_SUBNET, endpoint, pairs_of
 from kokofast.topology.units import format_time, parse_rate
 from kokofast.topology.values import check_netns_name, quote
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from kokofast.topology import dump_csv, dump_json, generate_chain, load
+from kokofast.generators.wiring import DEFAULT_SUBNET, generate
+from kokofast.topology import dump_csv, dump_json, load
+
+
+def generate_chain(links: int, subnet: str | None = DEFAULT_SUBNET) -> dict[str, Any]:
+    return generate("chain", links=links, subnet=subnet)
 
 
 def test_chain() -> None:
@@ -34,7 +41,7 @@ def test_chain_is_loaded() -> None:
 @pytest.mark.parametrize(
     ("links", "subnet", "words"),
     [
-        (0, "10.0.0.0/8", "at least 1 link"),
+        (0, "10.0.0.0/8", "links must be at least 1, not 0"),
         (3, "10.0.0.0/30", r"10\.0\.0\.0/30 has them for 2"),
         (1, "10.0.0.1/32", "is one address"),
         (1, "10.0.0.1/8", "has bits set behind the prefix"),

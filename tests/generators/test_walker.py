@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kokofast.generators.orbits import EARTH_RADIUS, LIGHT, Constellation, Station, elevation
+from kokofast.generators.walker import Links, Walker, parse_station
 from kokofast.topology import dump_json, load
 from kokofast.topology.change import CHANGES, make_change
 from kokofast.topology.live import LiveTopology
 from kokofast.topology.model import End
-from kokofast.topology.orbits import EARTH_RADIUS, LIGHT, Constellation, Station, elevation
 from kokofast.topology.units import parse_time
-from kokofast.topology.walker import Links, Walker, parse_station
-from tests.topology.test_orbits import constellations
+from tests.generators.test_orbits import constellations
 
 PARIS, LIMA = Station("paris", 48.86, 2.35), Station("lima", -12.05, -77.04)
 
