@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kokofast.__main__ import main
-from kokofast.host import namespaces
+from kokofast.host import namespaces, pool
 from kokofast.host.netlink import Socket
 from kokofast.wire.debug import TYPES
 
@@ -44,5 +44,6 @@ class DyingSocket(Socket):
 
 if __name__ == "__main__":
     DyingSocket.left = int(sys.argv.pop(1))
-    namespaces.Socket = DyingSocket  # type: ignore[attr-defined]
+    for module in (namespaces, pool):
+        module.Socket = DyingSocket  # type: ignore[attr-defined]
     main()

@@ -67,6 +67,7 @@ def test_commands(box: Sandbox, tmp_path: Path) -> None:
     assert box.run("n1", ["true"]).returncode == 0
     assert "eth0" not in box.run("h", ["ls", "/sys/class/net"]).stdout.split()
     assert box.run(None, ["sh", "-c", "kill -9 $$"]).returncode == -signal.SIGKILL
+    assert box.run("b", ["ls", "/proc/self/fd"]).stdout == "0\n1\n2\n3\n"  # ls itself has opened the last one
     with pytest.raises(subprocess.CalledProcessError):
         box.run("b", ["false"], check=True)
     with pytest.raises(FileNotFoundError):
@@ -94,6 +95,11 @@ def test_a_command_in_the_background(box: Sandbox) -> None:
         waits.join()
         assert server.stdout == "ready\nterm\n"
         server.kill()  # it has ended: nothing
+    with box.start("b", ["sh", "-c", "sleep 1000 & exit 4"]) as leaves:
+        waits = threading.Thread(target=leaves.wait)
+        waits.start()
+        assert leaves.wait() == 4
+        waits.join()
     left = box.start("b", ["sleep", "1000"])
     box.close()
     assert left.poll() == -signal.SIGKILL

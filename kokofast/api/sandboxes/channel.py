@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import pickle
 import socket
+from array import array
 from typing import TYPE_CHECKING, Any
 
 from kokofast.topology.locations import Origins
@@ -47,7 +48,10 @@ def send(channel: socket.socket, message: object, descriptors: Sequence[int] = (
 
 def receive(channel: socket.socket) -> tuple[Any, list[int]]:
     """Return the next message and its descriptors. Raises EOFError when the other end is gone."""
-    header, descriptors, _, _ = socket.recv_fds(channel, LENGTH_BYTES, DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC)
+    # recv_fds() of Python 3.11 ignores its flags, and a command would inherit the descriptors.
+    size = socket.CMSG_LEN(DESCRIPTORS_MAX * array("i").itemsize)
+    header, ancillary, _, _ = channel.recvmsg(LENGTH_BYTES, size, socket.MSG_CMSG_CLOEXEC)
+    descriptors = array("i", b"".join(data for _, _, data in ancillary)).tolist()
     header += _exactly(channel, LENGTH_BYTES - len(header))
     return pickle.loads(_exactly(channel, int.from_bytes(header, "big"))), descriptors
 
