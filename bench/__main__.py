@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def compare(options: argparse.Namespace, prefix: str, results: report.Results, directory: Path) -> None:
     """Let the contenders make, find and destroy links."""
     blocks = plan(options)
-    if options.scale:
+    if options.scale or options.figures:
         measure.allow_open_files(FILES_A_LINK * max(block.links for block in blocks))
     floor = compile_floor(directory)
     go = Go.compile(directory) if any(name.startswith("go-") for one in blocks for name in one.phases) else None
@@ -181,7 +181,8 @@ def compare(options: argparse.Namespace, prefix: str, results: report.Results, d
     for block in blocks * rounds:
         scenario = SCENARIOS[block.scenario](prefix, block.links)
         taking_part = [everyone[name] for name in block.phases]
-        runner.in_turns(scenario, taking_part, block.phases, options.repeat * block.times_runs // rounds)
+        runs = block.runs or options.repeat * block.times_runs // rounds
+        runner.in_turns(scenario, taking_part, block.phases, runs)
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -17,12 +17,21 @@ from bench.scenario import Scenario
 
 
 class Block(NamedTuple):
-    """Contenders that are measured in turns, with the phases that are measured of each."""
+    """Contenders that are measured in turns, with the phases that are measured of each.
+
+    Args:
+        scenario: Its name.
+        links: Its size.
+        phases: Of each contender.
+        times_runs: So many times the runs of other blocks.
+        runs: A number of runs, whatever was asked for; 0: as asked for. What takes minutes runs once.
+    """
 
     scenario: str
     links: int
     phases: Mapping[str, Sequence[str]]
     times_runs: int = 1
+    runs: int = 0
 
 
 @dataclass

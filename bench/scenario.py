@@ -210,6 +210,24 @@ class StarCreate(Star):
     creates = True
 
 
+class StarNoLinkLocal(Star):
+    """A star whose ends have no link-local address of IPv6."""
+
+    name = "star-no-link-local"
+
+    def settings(self, changed: bool = False) -> dict[str, Any]:
+        return {"defaults": {"link_local": False}}
+
+
+class StarNoIPv6(Star):
+    """A star whose namespaces have no IPv6."""
+
+    name = "star-no-ipv6"
+
+    def settings(self, changed: bool = False) -> dict[str, Any]:
+        return {"nodes": {name: {"netns": name, "ipv6": False} for name in self.namespaces()}}
+
+
 class ChainStarCreate(ChainCreate):
     """The first half of the links is a chain; the others are a star, whose hub is the chain's last namespace."""
 
@@ -453,7 +471,7 @@ class Containers(Mesh):
 SCENARIOS: dict[str, type[Scenario]] = {
     one.name: one
     for one in (
-        *(Chain, ChainCreate, Star, StarCreate, ChainStarCreate),
+        *(Chain, ChainCreate, Star, StarNoLinkLocal, StarNoIPv6, StarCreate, ChainStarCreate),
         *(Bundle, Mesh, Vxlan, Mirror, Containers, Single),
         *(ChainRate, MeshRate, Routes, Segment, Segments),
     )

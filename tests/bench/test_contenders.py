@@ -25,7 +25,8 @@ TRIED = {
     "floor": ["chain", "chain-create", "star", "bundle", "mesh", "vxlan", "mirror", "single"],
     "floor-group": ["chain", "star", "bundle", "mesh", "vxlan", "mirror"],
     "kokofast": [
-        *("chain", "chain-create", "star", "star-create", "chain-star-create", "bundle"),
+        *("chain", "chain-create", "star", "star-no-link-local", "star-no-ipv6"),
+        *("star-create", "chain-star-create", "bundle"),
         *("mesh", "vxlan", "mirror", "single", "chain-rate", "mesh-rate", "routes", "segment", "segments"),
     ],
     "kokofast-1024": ["chain-star-create"],

@@ -71,11 +71,14 @@ def test_the_figures_come_from_one_command(
     result = json.loads(file.read_text())
     assert "all sizes are divided by 1000: these are not the figures" in result["notes"]
     found = result["figures"]
-    assert [one["limit"] for one in found] == [1.35, 1.15, 0.35, 0.7, 2.0, 0.5, 0.05, 150.0, 2.5, 1.5, 0.7]
+    assert [one["limit"] for one in found] == [
+        *(1.6, 1.05, 0.95, 0.95, 1.4, 1.2, 0.25, 0.7, 1.8, 0.5, 60.0, 30.0, 12.0, 0.05, 120.0, 450.0, 2.2)
+    ]
     assert all(one["measured"] is not None for one in found)
     assert capsys.readouterr().out.count("| met |") + sum(not one["met"] for one in found) == len(found)
     assert {one.name for one in (tmp_path / "plots").iterdir()} == {
-        *("chain-up.svg", "stages-up.svg", "stages-unchanged.svg", "stages-destroy.svg")
+        *("chain-up.svg", "chain-create-up.svg", "star-up.svg"),
+        *("stages-up.svg", "stages-unchanged.svg", "stages-destroy.svg"),
     }
 
 
@@ -262,13 +265,14 @@ def test_a_figure_is_met_missed_or_not_measured(results: Results) -> None:
     for contender, seconds in (("floor", 1.0), ("kokofast", 1.3)):
         results.add("chain", 10_000, "up", contender, Measurement(seconds, 0, 160 * 1024, False))
     found = list(figures.figures(results))
-    assert [one.met for one in found] == [True] + [False] * 10
+    assert [one.met for one in found] == [False] * 4 + [True] + [False] * 12
     table = figures.markdown(found).splitlines()[2:]
-    assert table[0].endswith("| 1.35 | 1.3 | met | 1.300 s / 1.000 s |")
-    assert table[1].endswith("| 1.15 | 1.3 | **missed** | 1.300 s / 1.000 s |")
-    assert table[2].endswith("| 0.35 | - | **not measured** | kokofast was not measured |")
-    assert table[7].endswith("| 150 MB | 168 MB | **missed** | resident, first run and re-run |")
-    assert table[10].endswith("| 0.7 | - | **not measured** | go-8 was not measured |")
+    assert table[1].endswith("| 1.05 | - | **not measured** | go-8 was not measured |")
+    assert table[4].endswith("| 1.4 | 1.3 | met | 1.300 s / 1.000 s |")
+    assert table[5].endswith("| 1.2 | 1.3 | **missed** | 1.300 s / 1.000 s |")
+    assert table[6].endswith("| 0.25 | - | **not measured** | kokofast was not measured |")
+    assert table[10].endswith("| 60 s | - | **not measured** | not measured |")
+    assert table[14].endswith("| 120 MB | 168 MB | **missed** | resident, of all its runs |")
 
 
 def test_the_growth_is_the_difference_of_two_exponents(results: Results) -> None:
