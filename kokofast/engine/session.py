@@ -224,7 +224,7 @@ class Session:
             load(plan.operations)
             executor = Executor(self._kernel, survey.handles, survey.observed, is_alone=self._is_alone)
             prepared.applied = Applied(topology, plan, executor)
-            executor.encode(plan.operations)
+            executor.encode_ahead(plan.operations)
         await self._driver.sleep(0)  # raises when the run was stopped
 
     def _nodes_of(self, links: Iterable[Link], gone: Iterable[tuple[Link, str]]) -> dict[str, Node]:

@@ -39,7 +39,7 @@ def execute(executor: Executor, operations: Sequence[ConfigureEnd]) -> list[Oper
     return _change(executor, [(operation.interface, operation.change) for operation in operations])
 
 
-def encode(executor: Executor, operations: Sequence[ConfigureEnd]) -> None:
+def encode_ahead(executor: Executor, operations: Sequence[ConfigureEnd]) -> None:
     """Encode ahead the requests of changes of existing interfaces, so that execute() has only to send them."""
     known: dict[int, bytes] = {}
     for operation in operations:

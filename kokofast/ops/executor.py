@@ -92,10 +92,10 @@ class Executor:
         self.begun.update(operations)
         return home_of(operations[0]).execute(self, operations)
 
-    def encode(self, operations: Iterable[Operation]) -> None:
+    def encode_ahead(self, operations: Iterable[Operation]) -> None:
         """Encode ahead the requests of operations whose module can, so that execute() has only to send them."""
         for chosen in by_kind(operations).values():
-            ahead = getattr(home_of(chosen[0]), "encode", None)
+            ahead = getattr(home_of(chosen[0]), "encode_ahead", None)
             if ahead is not None:
                 ahead(self, chosen)
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pytest
 
+from kokofast import loads
 from kokofast.drivers import Stop, Stopped
 from kokofast.drivers.inline import InlineDriver
 from kokofast.drivers.trio_driver import TrioDriver
@@ -289,3 +290,22 @@ async def test_a_signal_at_any_request_leaves_the_state_before(make_kernel: Kern
                 assert number > 10
                 return
     pytest.fail("it has no end")
+
+
+async def test_the_routes_of_a_lab_follow_when_a_link_goes_and_comes_back(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b", "c")
+    ab, bc, ca = (
+        ["a:e0:10.0.0.0/31", "b:e0:10.0.0.1/31"],
+        ["b:e1:10.0.0.2/31", "c:e0:10.0.0.3/31"],
+        ["c:e1:10.0.0.4/31", "a:e1:10.0.0.5/31"],
+    )
+    triangle = loads({"name": "lab", "routing": "shortest-path", "links": [ab, bc, {"endpoints": ca, "cost": 9}]})
+    async with opened(triangle, kernel) as session:
+        before = visible(kernel)
+        assert (await change(session, {"remove": [["a:e0", "b:e0"]]})).status == "applied"
+        without = session.live.whole()
+        assert visible(kernel) != before
+    assert (await batch(without, kernel=kernel)).status == "unchanged"
+    async with opened(without, kernel) as session:
+        assert (await change(session, {"add": [ab]})).status == "applied"
+    assert (await batch(triangle, kernel=kernel)).status == "unchanged"
