@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kokofast.wire.message import KernelError
 
     class Home(Protocol):
-        """The functions of an operation's module. It may have encode_ahead() and note(), too: see Executor, and below."""
+        """The functions of an operation's module. It may have encode_ahead() (see Executor) and note() (below)."""
 
         # (executor, operations of this type) -> one result each, in order
         execute: Callable[..., list[KernelError | OSError | None]]
