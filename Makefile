@@ -7,7 +7,7 @@ PYTHON ?= .venv/bin/python
 FOLDER ?=
 TESTS ?=
 
-.PHONY: help setup lint format test all guest fuzz bench
+.PHONY: help setup lint format test all guest fuzz bench docs
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -38,3 +38,6 @@ fuzz:  ## The fuzz targets, some seconds each
 
 bench:  ## A quick comparison with the floor in C (as root)
 	$(PYTHON) -m bench --links 200 --repeat 3
+
+docs:  ## The site of the documentation, in build/site
+	$(PYTHON) docs/site/build.py

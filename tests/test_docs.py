@@ -567,3 +567,27 @@ def test_the_templates_are_forms_that_ask_for_what_a_report_needs() -> None:
         assert all(field["attributes"]["label"] for field in fields)
     asked = {field["attributes"].get("label") for field in forms["bug_report"]["body"]}
     assert asked >= {"kokofast --version", "kokofast doctor FILE"}
+
+
+TIME = re.compile(r" in \d+\.\d\d s$", re.MULTILINE)  # differs from run to run
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_tutorial_works(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "tutorial.md").read_text("utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```(?:\n\n```text\n(.*?)```)?", text, re.DOTALL)
+    (install, _), (activate, _), *blocks = blocks
+    assert INSTALL.startswith(install)
+    assert activate == ". .venv/bin/activate\nkokofast --version\n"
+    script = "".join(f"(set -e\n{block})\necho == $?\n" for block, _ in blocks)
+    done = private(f"set +e\n{script}", tmp_path)
+    *outputs, rest = re.split(r"^== (\d+)\n", done.stdout, flags=re.MULTILINE)
+    assert rest == ""
+    for (block, shown), output, code in zip(blocks, outputs[::2], outputs[1::2], strict=True):
+        assert code == ("1" if block == "kokofast verify office\n" else "0"), block + output + done.stderr
+        assert not shown or block.startswith("cat ") or TIME.sub("", output) == TIME.sub("", shown)
+    assert "ttl=62" in done.stderr
+    (sandboxed,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    inside = "ip netns add left; ip netns add right; kokofast -n left,e -n right,e && kokofast verify -q"
+    done = private(f"{sandboxed.rstrip()} -c '{inside}'", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr

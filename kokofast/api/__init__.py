@@ -167,7 +167,7 @@ async def destroy(
     Result.status is "partial" when something is left: Result.errors says what, and why.
 
     A lab stays, and the status is "invalid", when links of other labs would go with it: those in a namespace that the
-    lab made, or on one of its links. force removes them too.
+    lab made, or on one of its links. force removes them too. jobs and progress are as for apply().
 
     Raises ValueError without a lab or all_labs, or with both; otherwise as apply().
     """
@@ -198,7 +198,9 @@ async def inspect(
     """Return the links that carry our mark, of one lab or of all, as the kernel has them.
 
     unseen is filled with the namespaces that could not be read, by title, and the reason; namespaces with the lab of
-    each named namespace that a lab made. Raises as apply().
+    each named namespace that a lab made. progress is as for apply().
+
+    Raises as apply().
     """
     name = check_lab(lab)
     check_outputs(progress, unseen=(unseen, dict), namespaces=(namespaces, dict))

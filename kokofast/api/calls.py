@@ -26,11 +26,19 @@ class _RunError(Exception):
 
 
 class ApplyError(_RunError):
-    """A topology could not be applied: result.errors says why. All was taken back but for what result.left lists."""
+    """A topology could not be applied. All was taken back but for what result.left lists.
+
+    Attributes:
+        result (Result): Its errors say why.
+    """
 
 
 class DestroyError(_RunError):
-    """A lab could not be destroyed completely: result.errors says what is left, and why."""
+    """A lab could not be destroyed completely.
+
+    Attributes:
+        result (Result): Its errors say what is left, and why.
+    """
 
 
 def check_block_options(options: Mapping[str, object]) -> None:

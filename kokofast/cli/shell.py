@@ -70,7 +70,7 @@ def completion(shell: str) -> str:
         raise _missing("completion", "shtab") from None
     if shell not in shtab.SUPPORTED_SHELLS:  # fish came with 1.9
         raise _missing("completion", "shtab in a newer version")
-    parser = _whole_parser()
+    parser = whole_parser()
     for action in _actions(parser):
         if action.metavar in ("FILE", "TIMELINE"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def manual() -> str:
     from kokofast import __version__
 
     os.environ["COLUMNS"] = "80"  # the same page on every terminal
-    parser = _whole_parser()
+    parser = whole_parser()
     parser.epilog = None  # a section of its own
     parser._positionals.title = "commands"
     for action in _actions(parser):
@@ -105,7 +105,8 @@ def _missing(command: str, package: str) -> CommandError:
     return CommandError(FAILED, f"{command} needs {package}: pip install 'kokofast[shell]'")
 
 
-def _whole_parser() -> argparse.ArgumentParser:
+def whole_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, with all options of all commands."""
     parser = build_parser()
     for _ in _actions(parser):
         pass

@@ -77,9 +77,13 @@ class SeenEnd:
 
 
 class SeenLink:
-    """A link with one or two ends, in the file's order.
+    """A link with one or two ends, as the kernel has it.
 
-    fields are those of its kind, beginning with the parent (None if it was not found).
+    Attributes:
+        lab (str): The name of its lab.
+        kind (str): Its type, as in the file.
+        ends (list[SeenEnd]): One or two, in the file's order, each with ``node``, ``interface``, ``state`` and others.
+        fields: Those of its kind, beginning with the parent (None if it was not found).
     """
 
     def __init__(self, lab: str, kind: str, ends: list[SeenEnd]) -> None:

@@ -27,10 +27,10 @@ class Failure:
     """An error of a run.
 
     Attributes:
-        source: The place in the user's file.
-        message: A sentence.
-        errno: The kernel's errno, or None.
-        position: file:line:column of the place, if known.
+        source (str): The place in the user's file: ``$.links[3].mtu``.
+        message (str): A sentence.
+        errno (int | None): The kernel's errno, if the kernel refused it.
+        position (str): file:line:column of the place, if known; else empty.
     """
 
     __slots__ = ("errno", "message", "position", "source")
@@ -66,7 +66,22 @@ def failure_of(problem: Problem, errno: int | None = None) -> Failure:
 
 
 class Result:
-    """Counts, times and errors of a run. seconds has an entry for each stage."""
+    """Counts, times and errors of a run.
+
+    Attributes:
+        lab (str): The name of the lab.
+        status: How the run ended: see kokofast.Status.
+        links: How many links: "total", and those that were "created", "updated", "unchanged", "removed", "replaced" and
+            "failed", where there are any.
+        namespaces: The same of namespaces: "created", "removed" and "failed".
+        seconds: How long each stage took.
+        errors: Why the run failed, and of which link.
+        left: What could not be taken back or removed, a line each.
+        notes: What else the user should know, a line each.
+        planned: The steps of a dry run.
+        workers: How many threads carried out the plan; None if there was nothing to do.
+        trace: Filled by ``--trace`` of the command line.
+    """
 
     def __init__(self, lab: str, status: Status) -> None:
         self.lab = lab
@@ -77,8 +92,8 @@ class Result:
         self.errors: list[Failure] = []
         self.left: list[str] = []
         self.notes: list[str] = []
-        self.planned: list[Step] = []  # of a dry run
-        self.workers: int | None = None  # worker threads, if a plan was carried out
+        self.planned: list[Step] = []
+        self.workers: int | None = None
         self.trace: Trace | None = None
 
     def __repr__(self) -> str:

@@ -120,8 +120,6 @@ class Node:
 class Topology(model.Topology):
     """A lab, checked: what load() and loads() return, and what can be written in Python.
 
-    >>> Topology("lab", links=[Link("a:eth0", "b:eth0", mtu=9000)], nodes=[Node("a", docker="web")])
-
     It does not change once it is made. ``name`` is the lab's name, ``nodes`` maps names to nodes, ``links`` are in the
     order they were given in.
 
@@ -135,6 +133,9 @@ class Topology(model.Topology):
 
     Raises:
         TopologyError: With every problem, its place (``links[3].mtu``), and file and line of the Link or Node.
+
+    Example:
+        >>> Topology("lab", links=[Link("a:eth0", "b:eth0", mtu=9000)], nodes=[Node("a", docker="web")])
     """
 
     __slots__ = ()

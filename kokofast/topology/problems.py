@@ -15,7 +15,10 @@ PLACE_KEY_CHARACTERS = 40  # of a key in a place
 class Problem:
     """A place in the file and what is wrong there, in one printable line.
 
-    position is file:line:column of the place in JSON and YAML, if known. Comparison ignores it.
+    Attributes:
+        place (str): Where: ``$.links[3].mtu``, ``links.csv:17 mtu``.
+        message (str): What is wrong, and where it helps, what to do.
+        position (str): file:line:column of the place in JSON and YAML, if known; else empty. Comparison ignores it.
     """
 
     __slots__ = ("message", "place", "position")
@@ -40,9 +43,11 @@ class Problem:
 
 
 class TopologyError(Exception):
-    """The file is no valid topology; ``problems`` has everything that is wrong.
+    """The file is no valid topology. The text has a line for each problem.
 
-    ``topology`` is its valid part, to look for further problems; None when the file cannot be read.
+    Attributes:
+        problems: Everything that is wrong.
+        topology (Topology | None): Its valid part, to look for further problems; None when the file cannot be read.
     """
 
     def __init__(self, problems: Iterable[Problem], topology: Topology | None = None) -> None:

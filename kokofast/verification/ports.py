@@ -99,13 +99,13 @@ class CheckedLink:
     """A link that was checked.
 
     Attributes:
-        lab: The name of its lab.
-        kind: Its type, as in the file.
-        title: Its ends: "r1:eth1 -- r2:eth0".
-        problems: What is wrong with it: (check, message).
+        lab (str): The name of its lab.
+        kind (str): Its type, as in the file.
+        title (str): Its ends: "r1:eth1 -- r2:eth0".
+        problems: What is wrong with it: (check, message). docs/verify.md lists the checks.
         notes: What could not be checked, and why.
-        ports: Those of its ends that are there.
-        is_checked: Whether anything was sent over it.
+        ports (list[Port]): Those of its ends that are there.
+        is_checked (bool): Whether anything was sent over it.
     """
 
     __slots__ = ("is_checked", "kind", "lab", "notes", "ports", "problems", "title")

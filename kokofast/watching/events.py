@@ -46,7 +46,14 @@ EVENTS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 
 
 class Event:
-    """Something that a watch reports: when, of which lab, what (a key of EVENTS), and fields."""
+    """Something that a watch reports; docs/watch.md lists the events and their fields.
+
+    Attributes:
+        time (datetime.datetime): When it happened, in UTC.
+        lab (str): The name of the lab.
+        event (str): What happened: "changed", "done", "waiting" and others.
+        fields (dict[str, Any]): The fields of this event, by name.
+    """
 
     __slots__ = ("event", "fields", "lab", "time")
 

@@ -108,7 +108,14 @@ class Sandbox:
         prune: bool = False,
         replace: bool = False,
     ) -> Result:
-        """Make the sandbox match the topology: see kokofast.apply(). Missing namespaces are always made."""
+        """Make the sandbox match the topology, and return what was done. Missing namespaces are always made.
+
+        keep_going, dry_run, prune and replace are those of kokofast.apply(). As there, refusals raise no exception.
+
+        Raises:
+            TypeError: An argument has another type.
+            RuntimeError: The sandbox has ended.
+        """
         check_topology(topology)
         problems: list[Problem] = []
         check_for_sandbox(topology.nodes.values(), lambda place, text: problems.append(Problem(place, text)))
@@ -125,13 +132,16 @@ class Sandbox:
         return found
 
     def destroy(self, lab: str | model.Topology, *, force: bool = False) -> Result:
-        """Remove a lab, given by its name or topology, from the sandbox: see kokofast.destroy()."""
+        """Remove a lab, given by its name or topology, from the sandbox, and return what was done.
+
+        force is that of kokofast.destroy(). Raises TypeError, ValueError and RuntimeError as apply().
+        """
         name = lab.name if isinstance(lab, model.Topology) else lab
         result: Result = self._ask("destroy", check_lab(name), force=force)
         return result
 
     def inspect(self, lab: str | None = None) -> list[SeenLink]:
-        """Return the links of one lab of the sandbox, or of all: see kokofast.inspect()."""
+        """Return the links of one lab of the sandbox, or of all. Raises TypeError and RuntimeError as apply()."""
         links: list[SeenLink] = self._ask("inspect", check_lab(lab))
         return links
 
@@ -186,7 +196,14 @@ class Sandbox:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
     ) -> Process:
-        """Start a command, and return at once. The arguments are those of run(); wait() raises its errors."""
+        """Start a command, and return at once.
+
+        node, command, input, env and cwd are those of run(). Errors of the start are raised by Process.wait().
+
+        Raises:
+            TypeError: The command is a string.
+            RuntimeError: The sandbox has ended.
+        """
         if isinstance(command, (str, bytes)) or not command:
             raise TypeError(f"a command is a list of words, not {quote(command)}")
         words = [os.fspath(word) for word in command]
@@ -228,14 +245,15 @@ class Sandbox:
 def sandbox() -> Sandbox:
     """Make a sandbox: user, network, mount and pid namespaces of its own, for labs without root.
 
-    >>> with kokofast.sandbox() as sandbox:
-    ...     sandbox.up({"links": [["a:eth0:10.0.0.1/24", "b:eth0:10.0.0.2/24"]]})
-    ...     sandbox.run("a", ["ping", "-c1", "10.0.0.2"], check=True)
-
     It ends with the block, with close(), and with the program, however that ends. Only netns and host nodes can be in
     it; host is the sandbox's own namespace. Its calls block; from an event loop make them in a thread.
 
     Raises SandboxError when the system does not let users make one; the message says why.
+
+    Example:
+        >>> with kokofast.sandbox() as sandbox:
+        ...     sandbox.up({"links": [["a:eth0:10.0.0.1/24", "b:eth0:10.0.0.2/24"]]})
+        ...     sandbox.run("a", ["ping", "-c1", "10.0.0.2"], check=True)
     """
     return Sandbox()
 

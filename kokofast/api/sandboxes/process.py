@@ -22,10 +22,10 @@ CHUNK_BYTES = 1 << 20
 
 
 class Process:
-    """A command in a sandbox: see Sandbox.start(). The end of a ``with`` block, and of the sandbox, kills it.
+    """A command in a sandbox, from Sandbox.start(). The end of a ``with`` block, and of the sandbox, kills it.
 
     Attributes:
-        args: The command.
+        args (list[str]): The command.
         returncode: Its exit code, -n if signal n ended it, None while it runs.
     """
 
@@ -41,7 +41,7 @@ class Process:
         return f"<Process {self.args!r}: {'running' if self.returncode is None else self.returncode}>"
 
     def poll(self) -> int | None:
-        """Return the exit code, or None while the command runs."""
+        """Return the exit code, or None while the command runs. Raises OSError and LookupError as wait()."""
         try:
             return self.wait(0)
         except subprocess.TimeoutExpired:
@@ -50,8 +50,13 @@ class Process:
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code when the command has ended.
 
-        Raises subprocess.TimeoutExpired after this many seconds; FileNotFoundError or another OSError if the command
-        could not be started, LookupError if the sandbox has no such node.
+        Args:
+            timeout: Seconds to wait at most; None waits to the end.
+
+        Raises:
+            subprocess.TimeoutExpired: It still runs.
+            LookupError: The sandbox has no such node.
+            OSError: It could not be started: FileNotFoundError and others.
         """
         if self.returncode is not None:
             return self.returncode
@@ -75,7 +80,7 @@ class Process:
             raise OSError(code, text, self.args[0] if name is None else name)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to the command and its process group; nothing if it has ended."""
+        """Send the signal of this number to the command and its process group; nothing if it has ended."""
         if self.poll() is None:
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 self._control.send(bytes([number]))
