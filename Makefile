@@ -7,7 +7,7 @@ PYTHON ?= .venv/bin/python
 FOLDER ?=
 TESTS ?=
 
-.PHONY: help setup lint format test all guest fuzz bench docs
+.PHONY: help setup lint format test all guest fuzz bench docs packages
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -41,3 +41,6 @@ bench:  ## A quick comparison with the floor in C (as root)
 
 docs:  ## The site of the documentation, in build/site
 	$(PYTHON) docs/site/build.py
+
+packages:  ## Build the files of a release into dist
+	$(PYTHON) -m tests.packages

@@ -57,6 +57,9 @@ NEEDS = (
     Need("man-db", "lexgrog", "formats the man page and looks for mistakes in it"),
     Need("kmod", "modprobe", "lets the guest's kernel load its modules"),
     Need("busybox-static", "busybox", "turns the guest off"),
+    Need("dpkg-dev", "dpkg-shlibdeps", "finds what the Debian package depends on"),
+    Need("mmdebstrap", "mmdebstrap", "makes the fresh system on which that is installed"),
+    Need("pipx", "pipx", "installs the wheel as a user does"),
 )
 
 
@@ -79,7 +82,10 @@ def interpreter(choice: str | None) -> tuple[str, Path]:
 
 
 # What starts container engines and guests, makes thousands of namespaces, or runs the commands of the documents.
-MACHINE = ("tests/bench", "tests/faults", "tests/kernel", "tests/runtimes", "tests/vm", "tests/test_docs.py")
+MACHINE = (
+    *("tests/bench", "tests/faults", "tests/kernel", "tests/packages", "tests/runtimes", "tests/vm"),
+    "tests/test_docs.py",
+)
 # For the others a directory of named namespaces of their own: ip(8) takes longer, the more namespaces there are.
 APART = 'mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && mount --make-shared /run/netns && exec "$@"'
 
