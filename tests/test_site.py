@@ -65,6 +65,22 @@ def test_links_and_anchors_lead_somewhere(site: dict[Path, Page]) -> None:
                 assert not anchor or there not in site or unquote(anchor) in site[there].anchors, (file, link)
 
 
+def test_a_page_has_the_items_and_programs_of_its_document(site: dict[Path, Page]) -> None:
+    top = next(file for file in site if file.name == "SECURITY.html").parent
+    for file in site:
+        document = ROOT / file.relative_to(top).with_suffix(".md")
+        if file.name == "index.html":
+            document = document.with_name("README.md")
+        if document.exists():
+            text, programs = re.subn(
+                r"^ *```.*?^ *```$", "", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
+            )
+            article = file.read_text("utf-8").partition("<article")[2].partition("</article")[0]
+            assert article.count("<li>") == len(re.findall(r"^ *(?:[-*]|\d+\.) ", text, re.MULTILINE)), document
+            assert article.count("<pre>") == programs, document
+            assert not re.findall(r"<code>[^<]*\\\|", article), document
+
+
 def test_nothing_is_loaded_from_other_servers(site: dict[Path, Page]) -> None:
     for file, page in site.items():
         for asset in page.assets:

@@ -21,6 +21,8 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 import reference  # noqa: E402
 
+ITEM = re.compile(r"(?:[-*]|\d\.) +")
+CODE = re.compile(r"`[^`]*`")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -33,19 +35,39 @@ def documents() -> list[Path]:
 def lay_out(pages: Path) -> None:
     """Copy the documents and the files that they link to, and write the pages that are made of the code."""
     for document in documents():
-        _copy(document, pages)
-        for target in LINK.findall((ROOT / document).read_text(encoding="utf-8")):
+        text = (ROOT / document).read_text(encoding="utf-8")
+        (pages / document).parent.mkdir(parents=True, exist_ok=True)
+        (pages / document).write_text(adapt(text), encoding="utf-8")
+        for target in LINK.findall(text):
             file = (ROOT / document.parent / target).resolve().relative_to(ROOT)
             if file.suffix != ".md":
-                _copy(file, pages)
+                (pages / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / file, pages / file)
     for name, text in reference.pages().items():
         (pages / "reference").mkdir(exist_ok=True)
         (pages / "reference" / name).write_text(text, encoding="utf-8")
 
 
-def _copy(file: Path, pages: Path) -> None:
-    (pages / file).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / file, pages / file)
+def adapt(text: str) -> str:
+    """Return a document of the code host in the dialect of Python-Markdown.
+
+    There what belongs to a list's item is indented by 4, a blank line is between items with several paragraphs, and a |
+    in the code of a table has no backslash.
+    """
+    lines: list[str] = []
+    missing = 0  # indentation of what belongs to the item above
+    has_paragraphs = False  # that item
+    for line in text.splitlines():
+        if item := ITEM.match(line):
+            lines += [""] * has_paragraphs
+            missing, has_paragraphs = 4 - len(item[0]), False
+        elif line[:1].strip():
+            missing, has_paragraphs = 0, False
+        is_inside = missing and line.startswith(" " * (4 - missing))
+        has_paragraphs |= bool(is_inside and lines and not lines[-1])
+        shifted = " " * missing + line if is_inside else line
+        lines.append(CODE.sub(lambda code: code[0].replace(r"\|", "|"), shifted) if line[:1] == "|" else shifted)
+    return "\n".join(lines) + "\n"
 
 
 def in_nav(entry: object) -> set[str]:
