@@ -15,6 +15,7 @@ import pytest
 
 import kokofast
 from tests import ROOT
+from tests.test_docs import PICTURES
 
 BUILD = ROOT / "docs" / "site" / "build.py"
 # Methods that raise nothing, or only what those that they refer to raise.
@@ -85,6 +86,8 @@ def test_nothing_is_loaded_from_other_servers(site: dict[Path, Page]) -> None:
     for file, page in site.items():
         for asset in page.assets:
             assert asset.startswith("data:") or (file.parent / asset.partition("?")[0]).is_file(), (file, asset)
+    pictures = {Path(asset).name for page in site.values() for asset in page.assets if "images/" not in asset}
+    assert {name for name in pictures if name.endswith((".svg", ".png"))} == set(PICTURES)
     styles = "".join(style.read_text("utf-8") for file in site for style in file.parent.rglob("assets/**/*.css"))
     assert not re.findall(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", styles)
 
