@@ -10,7 +10,7 @@ from kokofast.cli.output import WRITING, OutputError, clean, lacking, lose_outpu
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from kokofast.engine.result import Failure, Result
@@ -122,6 +122,49 @@ def check_imported(topology: Topology, options: argparse.Namespace) -> None:
     print_error(f"kokofast: {'stdin' if options.file == STDIN else clean(options.file)}: read as {topology.imported}")
     for note in topology.notes:
         print_error(f"kokofast: note: {note}")
+
+
+def load_source(options: argparse.Namespace) -> Topology | str | None:
+    """Return the topology of options.source if that is a file, else the name of a lab, or None. Raises CommandError."""
+    options.file = options.source
+    if options.source is not None and is_file(options.source):
+        return load_file(options)
+    lab = check_lab(options.source)
+    if options.name or options.importer or options.runtime:
+        raise CommandError(INVALID, "--name, --from and --runtime go with a FILE")
+    return lab
+
+
+def is_file(text: str) -> bool:
+    """Return whether an argument names a file, not a lab."""
+    if text == STDIN or "/" in text or os.path.isfile(text):
+        return True
+    if "." not in text:
+        return False
+    from kokofast.topology.loader import EXTENSIONS
+
+    return text.rpartition(".")[2].lower() in EXTENSIONS
+
+
+def write_output(parts: Iterable[str], options: argparse.Namespace) -> None:
+    """Write a text to the file that -o names, or to standard output. Raises CommandError."""
+    path = options.output
+    if path == STDIN:
+        with WRITING:
+            sys.stdout.writelines(parts)
+        return
+    from kokofast.host.files import write_whole
+
+    try:
+        write_whole(path, parts, overwrite=options.force)
+    except FileExistsError:
+        words = f"-o {clean(path)}: is there already; --force overwrites it"
+        raise CommandError(INVALID, words) from None
+    except OSError as error:
+        code = INVALID if isinstance(error, FileNotFoundError | NotADirectoryError) else FAILED
+        raise CommandError(
+            code, f"-o {clean(path)}: cannot be written: {error.strerror or os.strerror(error.errno or 0)}"
+        ) from None
 
 
 def _in_folder(path: str) -> str:

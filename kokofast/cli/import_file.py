@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
-from kokofast.cli.command import FAILED, INVALID, OK, STDIN, CommandError, check_imported, importing, read_file_by
-from kokofast.cli.output import WRITING, clean
+from kokofast.cli.command import (
+    INVALID,
+    OK,
+    STDIN,
+    CommandError,
+    check_imported,
+    importing,
+    read_file_by,
+    write_output,
+)
+from kokofast.cli.output import clean
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from kokofast.topology.model import Topology
 
@@ -34,26 +40,5 @@ def import_file(options: argparse.Namespace) -> int:
         return topology
 
     read_file_by(options, read)
-    lines = dump(trees[0])
-    if options.output != STDIN:
-        _write(options.output, lines, force=options.force)
-        return OK
-    with WRITING:
-        for line in lines:
-            sys.stdout.write(line + "\n")
+    write_output((line + "\n" for line in dump(trees[0])), options)
     return OK
-
-
-def _write(path: str, lines: Iterator[str], *, force: bool) -> None:
-    from kokofast.host.files import write_whole
-
-    try:
-        write_whole(path, (line + "\n" for line in lines), overwrite=force)
-    except FileExistsError:
-        words = f"-o {clean(path)}: is there already; --force overwrites it"
-        raise CommandError(INVALID, words) from None
-    except OSError as error:
-        code = INVALID if isinstance(error, FileNotFoundError | NotADirectoryError) else FAILED
-        raise CommandError(
-            code, f"-o {clean(path)}: cannot be written: {error.strerror or os.strerror(error.errno or 0)}"
-        ) from None

@@ -35,7 +35,7 @@ from kokofast.cli.output import (
 )
 from kokofast.cli.parser import build_parser
 from kokofast.cli.progress import progress_shown
-from kokofast.cli.signals import HeldSignals, end_at_next_signal
+from kokofast.cli.signals import HeldSignals
 
 if TYPE_CHECKING:
     import argparse
@@ -159,37 +159,12 @@ def _inspect(options: argparse.Namespace) -> int:
         raise CommandError(INVALID, f"{clean(options.lab)}{_NO_FILE}")
     check_lab(options.lab)
     need_capabilities(looks_only=True)
+    from kokofast.cli.looking import look, print_unseen
     from kokofast.cli.output import print_links, unlinked
-    from kokofast.drivers import Stopped
-    from kokofast.drivers.inline import InlineDriver, drive
-    from kokofast.engine.inspect import SeenNode, inspect
-    from kokofast.host.kernel import kernel_for
-    from kokofast.host.namespaces import count_named
+    from kokofast.engine.inspect import see
 
-    try:
-        with closing(kernel_for(count_named())) as kernel, HeldSignals() as signals:
-            unseen: dict[str, OSError] = {}
-            namespaces: dict[str, str] = {}
-            notes: list[str] = []
-            nodes: list[SeenNode] = []
-            driver = InlineDriver(signals)
-            run = inspect(
-                options.lab,
-                driver,
-                kernel,
-                unseen=unseen,
-                namespaces=namespaces,
-                nodes=nodes,
-                notes=notes,
-            )
-            found = drive(run)
-    except Stopped:
-        found = []
-    except OSError as error:
-        raise CommandError(FAILED, sentence_of(error)) from error
-    end_at_next_signal()
-    if signals.caught:
-        raise CommandError(FAILED, "interrupted")
+    seen = look(lambda driver, kernel: see(options.lab, driver, kernel))
+    found, namespaces, nodes = seen.links, seen.namespaces, seen.nodes
     if options.format == "json":
         bare = [
             {"lab": lab, "type": "namespace", "name": name, "endpoints": []}
@@ -198,15 +173,12 @@ def _inspect(options: argparse.Namespace) -> int:
         print_json([*(link.as_dict() for link in found), *bare, *(node.as_dict() for node in nodes)])
     elif options.lab is None or found or namespaces or nodes:
         print_links(found, namespaces, nodes)
-    for note in notes:
-        print_error(f"kokofast: {note}")
-    for title, why in unseen.items():
-        print_error(f"kokofast: {title}: the namespace cannot be looked into: {why.strerror or why}")
-    if options.lab is not None and not (found or namespaces or nodes):
+    print_unseen(seen.notes, seen.unseen)
+    if options.lab is not None and seen.is_empty():
         hint = _NO_FILE if os.path.isfile(options.lab) else ""
         print_error(f"kokofast: nothing of the lab {options.lab} is there{hint}; 'kokofast inspect' shows all labs")
         return FAILED
-    return FAILED if unseen else OK
+    return FAILED if seen.unseen else OK
 
 
 def _validate(options: argparse.Namespace) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+from kokofast.topology.values import printable
+
 SENTENCE_CHARACTERS = 300  # longer messages of a daemon are cut
 
 
@@ -15,7 +17,7 @@ class ResolveError(Exception):
 def words(text: object) -> str:
     """Make a daemon's message fit into a sentence: one short line without control characters."""
     line = " ".join(str(text)[: 9 * SENTENCE_CHARACTERS].split()).rstrip(".")
-    safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    safe = printable(line)
     return safe if len(safe) <= SENTENCE_CHARACTERS else safe[:SENTENCE_CHARACTERS] + "..."
 
 

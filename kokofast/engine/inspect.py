@@ -181,6 +181,36 @@ async def inspect(
     return found
 
 
+class Seen:
+    """What inspect finds of a lab. See its arguments."""
+
+    def __init__(self) -> None:
+        self.links: list[SeenLink] = []
+        self.namespaces: dict[str, str] = {}
+        self.nodes: list[SeenNode] = []
+        self.unseen: dict[str, OSError] = {}
+        self.notes: list[str] = []
+
+    def is_empty(self) -> bool:
+        """Whether nothing of the lab is there."""
+        return not (self.links or self.namespaces or self.nodes)
+
+
+async def see(lab: str | None, driver: Driver, kernel: Kernel) -> Seen:
+    """Return all that is there of a lab, or of all labs."""
+    seen = Seen()
+    seen.links = await inspect(
+        lab,
+        driver,
+        kernel,
+        unseen=seen.unseen,
+        namespaces=seen.namespaces,
+        nodes=seen.nodes,
+        notes=seen.notes,
+    )
+    return seen
+
+
 def _read_link_local(scene: Scene, kernel: Kernel) -> None:
     """Read how interfaces come by their link-local addresses, in namespaces where one of ours has not the kernel's.
 

@@ -41,6 +41,11 @@ def quote(value: object) -> str:
     return ascii(value)
 
 
+def printable(text: str) -> str:
+    """Return a text of somebody else with its control characters, and what is not UTF-8, escaped."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def check_ifname(name: str) -> str:
     """Return the interface name if the kernel accepts it; net/core/dev.c dev_valid_name()."""
     if name in _known_ifnames:
