@@ -413,13 +413,46 @@ def test_messages_with_a_cure_are_messages_of_the_program() -> None:
 
 def test_every_picture_is_shown() -> None:
     shown = {
-        Path(target).name
+        (document.parent / target).resolve()
         for document in DOCUMENTS
         for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", document.read_text(encoding="utf-8"))
     }
-    assert shown == set(PICTURES) != set()
-    for name in PICTURES:
-        assert "</svg>" in (ROOT / "docs" / "plots" / name).read_text(encoding="utf-8")
+    pictures = {file for folder in ("plots", "pictures") for file in (ROOT / "docs" / folder).iterdir()}
+    assert shown == pictures != set()
+    for file in pictures:
+        assert "</svg>" in file.read_text(encoding="utf-8")
+
+
+def links_in(picture: str) -> dict[str, tuple[str, str]]:
+    """The links of a picture: the state of each, and its details without MAC addresses, which are random."""
+    found = {}
+    for state, group in re.findall(r'<g class="links (\w+)".*?>\n(.*?)</g>', picture, re.DOTALL):
+        for title in re.findall(r"<title>(.*?)</title>", group, re.DOTALL):
+            name, _, details = title.partition("\n")
+            found[name] = state, re.sub(r"(\w\w:){5}\w\w", "MAC", details)
+    return found
+
+
+@pytest.mark.usefixtures("requires_root")
+def test_the_picture_shown_is_that_of_the_commands(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "graph.md").read_text("utf-8")
+    (script,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    (target,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    done = private(script, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    made = links_in((tmp_path / "fabric.svg").read_text("utf-8"))
+    assert made == links_in((ROOT / "docs" / target).read_text("utf-8"))
+    states = {name: state for name, (state, _) in made.items() if state != "up"}
+    assert states == {
+        "spine1:eth0 -- leaf1:eth0": "down",
+        "leaf3:eth2 -- host3-1:eth0": "missing",
+        "spine1:eth3 -- leaf4:eth0": "extra",
+        "spine2:eth3 -- leaf4:eth1": "extra",
+        "leaf4:eth2 -- host4-1:eth0": "extra",
+        "leaf4:eth3 -- host4-2:eth0": "extra",
+    }
+    assert '"down":1,"up":14}' in (tmp_path / "fabric.html").read_text("utf-8")
+    assert (tmp_path / "fabric.drawio").read_text("utf-8").startswith("<mxfile ")
 
 
 @pytest.mark.usefixtures("requires_root")

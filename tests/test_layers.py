@@ -24,6 +24,7 @@ ARROWS = {
     "generators": {"topology"},
     "doctor": {"kinds", "ends", "topology"},
     "verification": {"kinds", "wire"},
+    "graph": {"registry", "kinds", "ends", "topology"},
     "plan": {"kinds", "ends", "topology"},
     "watching": {"plan", "topology", "wire"},
     "wire": set(),
@@ -34,6 +35,7 @@ ARROWS = {
     "engine": {
         "doctor",
         "verification",
+        "graph",
         "drivers",
         "watching",
         "ops",
@@ -58,6 +60,7 @@ PURE = {
     "timeline",
     "doctor",
     "verification",
+    "graph",
     "kinds",
     "ends",
     "plan",
@@ -248,7 +251,7 @@ def unused_constants(sources: Mapping[str, str]) -> list[str]:
         for part in (node.targets if isinstance(node, ast.Assign) else [node.target])
         for target in (part.elts if isinstance(part, ast.Tuple) else [part])
         if isinstance(target, ast.Name) and target.id.isupper() and words[target.id] == 1
-        if not target.id.startswith(("RTM_", "NLMSG_")) and target.id not in ("KIND", "PROPERTY", "IMPORTER")
+        if not target.id.startswith(("RTM_", "NLMSG_")) and target.id not in ("KIND", "PROPERTY", "IMPORTER", "FORMAT")
     ]
 
 

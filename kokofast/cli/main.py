@@ -230,6 +230,12 @@ def _verify(options: argparse.Namespace) -> int:
     return verify(options)
 
 
+def _graph(options: argparse.Namespace) -> int:
+    from kokofast.cli.graph import graph
+
+    return graph(options)
+
+
 def _completion(options: argparse.Namespace) -> int:
     from kokofast.cli.shell import completion
 
@@ -279,6 +285,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "import": _import,
     "doctor": _doctor,
     "verify": _verify,
+    "graph": _graph,
     "completion": _completion,
     "man": _man,
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kokofast import __version__
 from kokofast.cli.arguments import add_command, factor, moment, positive, seconds
 from kokofast.cli.output import clean
+from kokofast.graph import NAMES as PICTURES
 from kokofast.importers import NAMES as IMPORTERS
 from kokofast.importers import RUNTIMES
 
@@ -134,6 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_import(commands)
     _add_doctor(commands)
     _add_verify(commands)
+    _add_graph(commands)
     _add_shell(commands)
     return parser
 
@@ -391,6 +393,30 @@ def _fill_verify(verify: Parser) -> None:
     )
     _add_runtime_timeout(verify)
     _add_output(verify)
+
+
+def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    does = "draw FILE with the states of its links, or what is there of LAB, as SVG, HTML, DOT, Mermaid or for draw.io"
+    graph = add_command(commands, "graph", does)
+    assert isinstance(graph, Parser)
+    graph.fill = _fill_graph
+
+
+def _fill_graph(graph: Parser) -> None:
+    graph.add_argument("source", metavar="FILE|LAB", help="a file, or the name of a lab, of which there is no file")
+    graph.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="-",
+        help="write the picture to a new file, whose ending is the format: .svg, .html, .dot, .mmd or .drawio",
+    )
+    graph.add_argument("--force", action="store_true", help="overwrite the file that -o names")
+    graph.add_argument("--format", choices=PICTURES, help="the format (default: by the ending of -o, else svg)")
+    graph.add_argument("--no-state", action="store_true", help="draw FILE only: look at no kernel, which needs no root")
+    graph.add_argument("--name", metavar="LAB", help="with FILE: the lab's name (default: its name entry, or its stem)")
+    _add_importing(graph)
+    graph.add_argument("-q", "--quiet", action="store_true", help="print no notes")
 
 
 def _add_shell(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

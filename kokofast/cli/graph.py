@@ -1,0 +1,86 @@
+"""graph: draw a topology, with the states of its links."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kokofast.cli.command import (
+    FAILED,
+    INVALID,
+    OK,
+    STDIN,
+    CommandError,
+    load_source,
+    need_capabilities,
+    write_output,
+)
+from kokofast.cli.looking import look, print_unseen
+from kokofast.cli.output import clean, print_error
+from kokofast.graph import FORMATS
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kokofast.graph.format import Format
+    from kokofast.graph.model import Graph
+
+
+def graph(options: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    format = _format(options)
+    source = load_source(options)
+    code = OK
+    if options.no_state:
+        from kokofast.graph.build import graph_of_file
+
+        if source is None or isinstance(source, str):
+            raise CommandError(INVALID, f"--no-state goes with a FILE, and {options.source} is the name of a lab")
+        drawn = graph_of_file(source)
+    else:
+        assert source is not None
+        need_capabilities(looks_only=True)
+        from kokofast.engine.graph import graph_of
+        from kokofast.engine.inspect import see
+
+        lab = source if isinstance(source, str) else source.name
+        seen = look(lambda driver, kernel: see(lab, driver, kernel))
+        print_unseen(seen.notes, seen.unseen)
+        if isinstance(source, str) and seen.is_empty():
+            raise CommandError(FAILED, f"nothing of the lab {lab} is there; 'kokofast inspect' shows all labs")
+        drawn = graph_of(source, seen)
+        code = FAILED if seen.unseen else OK
+    _draw(drawn, format, options)
+    return code
+
+
+def _format(options: argparse.Namespace) -> Format:
+    """Return the format that --format says, or the ending of the file."""
+    if options.format is not None:
+        return FORMATS[options.format]
+    if options.output == STDIN:
+        return FORMATS["svg"]
+    ending = options.output.rpartition(".")[2].lower()
+    for name, format in FORMATS.items():
+        if ending in (name, *format.endings):
+            return format
+    endings = ", ".join(f".{name}" for name in FORMATS)
+    raise CommandError(
+        INVALID, f"-o {clean(options.output)}: give a file that ends in {endings}, or say the format by --format"
+    )
+
+
+def _draw(drawn: Graph, format: Format, options: argparse.Namespace) -> None:
+    places: list[tuple[float, float]] = []
+    if format.has_places:
+        from kokofast.graph.layout import places_of
+
+        try:
+            places = places_of(drawn)
+        except ImportError:
+            raise CommandError(FAILED, "graph needs igraph: pip install 'kokofast[graph]'") from None
+    if format.edges_max and len(drawn.edges) > format.edges_max and not options.quiet:
+        print_error(
+            f"kokofast: note: what shows this format draws at most {format.edges_max:,} links unless its maxEdges is "
+            f"higher, and there are {len(drawn.edges):,}; svg and html have no limit"
+        )
+    write_output(format.write(drawn, places), options)
