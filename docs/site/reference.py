@@ -57,8 +57,8 @@ def commands(parser: argparse.ArgumentParser) -> str:
     parts = [
         "# Commands\n",
         "This is what `kokofast --help` and `kokofast COMMAND --help` print. "
-        "[The README](../README.md#commands) says more about each command.\n",
-        _arguments(parser),
+        "[The README](../README.md#commands) says more about each command. "
+        "`kokofast --version` prints the versions of what runs.\n",
         *(_command(command, 2) for command in _commands(parser).values()),
         "## Exit codes\n",
         _fenced("\n".join(line.strip() for line in EXIT_CODES.partition(": ")[2].splitlines())),
@@ -69,14 +69,15 @@ def commands(parser: argparse.ArgumentParser) -> str:
 
 
 def _command(command: argparse.ArgumentParser, level: int) -> str:
-    usage = command.format_usage().partition(": ")[2]
+    usage = command.format_usage().partition(": ")[2].replace("\n       ", "\n")
     parts = [f"{'#' * level} {command.prog}\n", f"{command.description}\n", _fenced(usage), _arguments(command)]
     return "\n".join([*parts, *(_command(shape, level + 1) for shape in _commands(command).values())])
 
 
 def _arguments(parser: argparse.ArgumentParser) -> str:
     formatter = parser._get_formatter()
-    actions = [one for one in parser._actions if one.help and not isinstance(one, argparse._SubParsersAction)]
+    left_out = (argparse._HelpAction, argparse._SubParsersAction)
+    actions = [one for one in parser._actions if one.help and not isinstance(one, left_out)]
     return _table(
         ("argument", "meaning"),
         [(f"`{formatter._format_action_invocation(one)}`", formatter._expand_help(one)) for one in actions],

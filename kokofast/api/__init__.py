@@ -118,7 +118,7 @@ async def apply(
         prune: Remove the lab's links and namespaces that are not in the topology, when all else has succeeded.
         replace: Delete links of the lab that cannot be changed in place, and make them anew.
         jobs: Number of worker threads; None chooses it by the size of the work.
-        runtime_timeout: Seconds that a container daemon may be silent.
+        runtime_timeout: Seconds that a container daemon may be silent (10).
         progress: Called with (stage, done, total).
         result: Filled in and returned, so that a caller who cancels the run still has it.
 
@@ -224,8 +224,8 @@ async def verify(
 
     Args:
         source: The name of a lab, or a topology, with which what is there is compared, too. None: all labs.
-        patience: Seconds to wait for frames at most. Without delays, losses and rates it takes no waiting.
-        runtime_timeout: Seconds that a container daemon may be silent.
+        patience: Seconds to wait for frames at most (10). Without delays, losses and rates it takes no waiting.
+        runtime_timeout: Seconds that a container daemon may be silent (10).
         progress: Called with (stage, done, total).
         unseen: Filled with the namespaces that could not be read, by title, and the reason.
 
@@ -268,7 +268,7 @@ async def watch(
         create: Make missing network namespaces, as for load().
         prune: Remove links and namespaces of the lab that are not in the topology.
         once: Return as soon as all is as the topology says, after this many seconds at the latest.
-        runtime_timeout: Seconds that a container daemon may be silent.
+        runtime_timeout: Seconds that a container daemon may be silent (10).
         rereads: Called with a function that has the file read again.
 
     Raises as load() and apply(), and BlockingIOError when another watch keeps the lab.

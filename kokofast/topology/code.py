@@ -134,7 +134,7 @@ class Topology(model.Topology):
     Raises:
         TopologyError: With every problem, its place (``links[3].mtu``), and file and line of the Link or Node.
 
-    Example:
+    Examples:
         >>> Topology("lab", links=[Link("a:eth0", "b:eth0", mtu=9000)], nodes=[Node("a", docker="web")])
     """
 

@@ -250,7 +250,7 @@ def sandbox() -> Sandbox:
 
     Raises SandboxError when the system does not let users make one; the message says why.
 
-    Example:
+    Examples:
         >>> with kokofast.sandbox() as sandbox:
         ...     sandbox.up({"links": [["a:eth0:10.0.0.1/24", "b:eth0:10.0.0.2/24"]]})
         ...     sandbox.run("a", ["ping", "-c1", "10.0.0.2"], check=True)
