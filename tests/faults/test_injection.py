@@ -296,9 +296,17 @@ async def test_with_several_workers_too(world: World, counts: Counter[str], chan
     """Their calls mix in another way each time: what a number means is seen when it comes."""
     runs = Runs(world, counts)
     points = await runs.begin()
-    for number in chance.choices(range(1, len(points) + 1), k=300 if long else 10):
-        faults = Faults(whenever=at(number, chance))
-        await runs.check_all_or_nothing(await runs.run(faults, jobs=3), same_indexes=False)
+    numbers = chance.choices(range(1, len(points) + 1), k=300 if long else 10)
+    missed = 0
+    for number in numbers:
+        outcome = await runs.run(Faults(whenever=at(number, chance)), jobs=3)
+        if outcome.faults.hit:
+            await runs.check_all_or_nothing(outcome, same_indexes=False)
+        else:  # one of the last calls: workers that answer at the same time take fewer
+            missed += 1
+            assert (outcome.result.status, outcome.result.errors) == ("applied", [])
+            await runs.check_complete(outcome)
+    assert missed <= len(numbers) // 10
     await world.clear()
 
 
