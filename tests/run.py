@@ -55,6 +55,8 @@ NEEDS = (
     Need("zsh", "zsh", "completes a command line by the script that kokofast prints"),
     Need("fish", "fish", "completes one, too"),
     Need("man-db", "lexgrog", "formats the man page and looks for mistakes in it"),
+    Need("chromium", "chromium", "uses the page that graph writes as its reader does"),
+    Need("graphviz", "dot", "reads the file for Graphviz that graph writes"),
     Need("kmod", "modprobe", "lets the guest's kernel load its modules"),
     Need("busybox-static", "busybox", "turns the guest off"),
     Need("dpkg-dev", "dpkg-shlibdeps", "finds what the Debian package depends on"),
