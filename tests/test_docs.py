@@ -597,6 +597,9 @@ def test_the_tutorial_works(tmp_path: Path) -> None:
         assert code == ("1" if block == "kokofast verify office\n" else "0"), block + output + done.stderr
         assert not shown or block.startswith("cat ") or TIME.sub("", output) == TIME.sub("", shown)
     assert "ttl=62" in done.stderr
+    shown = links_in((ROOT / "docs" / "pictures" / "office.svg").read_text("utf-8"))
+    assert links_in((tmp_path / "office.svg").read_text("utf-8")) == shown
+    assert len(shown) == 5
     (sandboxed,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     inside = "ip netns add left; ip netns add right; kokofast -n left,e -n right,e && kokofast verify -q"
     done = private(f"{sandboxed.rstrip()} -c '{inside}'", tmp_path)

@@ -55,6 +55,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
     return {file: Page(file) for file in folder.rglob("*.html") if file.name != "404.html"}
 
 
+def test_only_an_earlier_site_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_text("years of work")
+    done = subprocess.run([sys.executable, BUILD, tmp_path], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "is there and no site of an earlier build" in done.stderr
+    assert (tmp_path / "thesis").exists()
+
+
 def test_links_and_anchors_lead_somewhere(site: dict[Path, Page]) -> None:
     for file, page in site.items():
         for link in page.links:

@@ -92,6 +92,8 @@ def main() -> int:
     if missing := [name for name in ("zensical", "mkdocstrings") if find_spec(name) is None]:
         sys.exit(f"docs/site/build.py needs {' and '.join(missing)}: pip install '.[docs]'")
     site = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "site").resolve()
+    if site.exists() and not (site / "search.json").exists():
+        sys.exit(f"docs/site/build.py: {site} is there and no site of an earlier build: name another folder")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lay_out(folder / "pages")
