@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def make_lab() -> Iterator[Callable[[], Sandbox]]:
-    """Give a function that returns a new sandbox. All of them end with the test."""
+    """Give a function that returns a new sandbox. All of them end with the test. It raises as kokofast.sandbox()."""
     from kokofast import sandbox
 
     with ExitStack() as stack:
@@ -40,6 +40,8 @@ def lab(request: pytest.FixtureRequest, make_lab: Callable[[], Sandbox]) -> Sand
     """Give a sandbox: ``lab.up({"links": [["a", "b"]]})``, ``lab.run("a", ["ip", "address"])``; see kokofast.Sandbox.
 
     It has the labs of the test's markers, and that of its parameter: ``parametrize("lab", [...], indirect=True)``.
+
+    Raises SandboxError where the system does not let users make a sandbox, and what Sandbox.up() raises for a lab.
     """
     lab = make_lab()
     for marker in reversed(list(request.node.iter_markers("lab"))):

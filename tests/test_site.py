@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 import kokofast
+from kokofast import pytest_plugin
 from tests import ROOT
 
 BUILD = ROOT / "docs" / "site" / "build.py"
@@ -125,7 +126,9 @@ def test_every_name_of_the_library_is_in_the_reference(site: dict[Path, Page]) -
         assert f"kokofast.{name}" in page.anchors
         for member in public_members(getattr(kokofast, name)):
             assert f"kokofast.{name}.{member}" in page.anchors or member in "".join(page.words)
-    assert {f"kokofast.pytest_plugin.{name}" for name in ("lab", "make_lab")} <= page.anchors
+    for name in ("lab", "make_lab"):
+        assert f"kokofast.pytest_plugin.{name}" in page.anchors
+        assert "raises" in (getattr(pytest_plugin, name).__doc__ or "").lower()
     assert all(f"kokofast.sync.{name}" in page.words for name in kokofast.sync.__all__)
 
 
