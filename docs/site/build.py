@@ -84,7 +84,8 @@ def check_nav(pages: Path) -> None:
     nav = tomllib.loads((HERE / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
     there = {path.relative_to(pages).as_posix() for path in pages.rglob("*.md")}
     if there != in_nav(nav):
-        sys.exit(f"docs/site/zensical.toml: nav and the documents differ: {sorted(there ^ in_nav(nav))}")
+        lacking, gone = sorted(there - in_nav(nav)), sorted(in_nav(nav) - there)
+        sys.exit(f"docs/site/zensical.toml: add to nav: {lacking}; remove from it: {gone}")
 
 
 def main() -> int:
