@@ -29,7 +29,8 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 # A file or folder of the project, named in a document: kokofast/plan/plan.py, engine/execute.py, tests/kernel.
-FOLDERS = {path.name for top in (ROOT, ROOT / "kokofast") for path in top.iterdir() if path.is_dir()}
+BUILT = {"build", "dist"}  # there only after make docs, or make packages
+FOLDERS = {path.name for top in (ROOT, ROOT / "kokofast") for path in top.iterdir() if path.is_dir()} - BUILT
 NAMED_FILE = re.compile(rf"`((?:{'|'.join(sorted(FOLDERS))})/[\w./*]*)`")
 
 

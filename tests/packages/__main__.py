@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,8 +24,7 @@ HATCH_EPOCH = 1580601600  # what hatchling takes by default
 def source_date_epoch() -> str:
     """The time of all files in the packages."""
     if (ROOT / ".git").exists():
-        command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return run("git", "-C", ROOT, "log", "-1", "--format=%ct").strip()
     return str(HATCH_EPOCH)
 
 

@@ -26,7 +26,10 @@ LEFT_OUT = ("bin", "share", "*.dist-info/RECORD", "*.dist-info/REQUESTED", "*.di
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
     """Runs a command; its output. A failure ends the program."""
-    done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, cwd=cwd, check=False)
+    try:
+        done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, cwd=cwd, check=False)
+    except FileNotFoundError as error:
+        sys.exit(f"There is no {error.filename} here: install it (make setup installs all that this needs but git).")
     if done.returncode != 0:
         sys.exit(f"{done.stdout}{' '.join(map(str, command))}: failed with exit code {done.returncode}")
     return done.stdout

@@ -91,3 +91,5 @@ def test_the_life_of_the_package(fresh_system: System, packages: Path, unpacked:
 
     system.output("apt-get", "purge", "-q", "-y", "kokofast")
     assert system.files() == before
+    assert system.run("false").returncode == 1
+    assert str(system.folder) not in Path("/proc/self/mountinfo").read_text()

@@ -19,7 +19,7 @@ import pytest
 
 from kokofast import __version__
 from tests import ROOT
-from tests.packages.bundle import OPTIONS, PYTHON, Bundle
+from tests.packages.bundle import OPTIONS, PYTHON, Bundle, run
 from tests.packages.conftest import the
 from tests.packages.deb import build_deb, debian_version
 from tests.packages.zipapp import build_zipapp
@@ -114,7 +114,7 @@ def test_the_one_file_does_the_main_job_and_writes_nothing(packages: Path, tmp_p
 
 # Runs the file with another main().
 EXTENSIONS = """
-import importlib, runpy, sys, zipfile
+import fcntl, importlib, runpy, sys, zipfile
 archive, found = sys.argv[1], []
 sys.path.insert(0, archive)
 import kokofast.__main__
@@ -124,17 +124,20 @@ def main():
             found.append(importlib.import_module(name.partition(".")[0].replace("/", ".")))
 kokofast.__main__.main = main
 runpy.run_path(archive, run_name="__main__")
-print(*(f"{module.__name__}={module.__file__}" for module in found))
+for module in found:
+    with open(module.__file__) as file:
+        print(module.__name__, module.__file__, fcntl.fcntl(file, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE)
 """
 
 
 def test_the_one_file_loads_its_extensions_from_memory(packages: Path) -> None:
     command = [PYTHON, OPTIONS, "-c", EXTENSIONS, str(the(packages, "*.pyz"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    files = dict(word.split("=") for word in done.stdout.split())
-    assert {"msgspec._core", "grpc._cython.cygrpc", "google._upb._message"} <= files.keys(), done.stderr
-    assert all(file.startswith("/proc/self/fd/") for file in files.values())
-    assert len(set(files.values())) == len(files)
+    names, files, sealed = zip(*(line.split() for line in done.stdout.splitlines()), strict=True)
+    assert {"msgspec._core", "grpc._cython.cygrpc", "google._upb._message"} <= set(names), done.stderr
+    assert all(file.startswith("/proc/self/fd/") for file in files)
+    assert len(set(files)) == len(files)
+    assert "0" not in sealed
 
 
 def test_the_one_file_names_the_python_that_it_is_for(packages: Path, tmp_path: Path) -> None:
@@ -203,3 +206,10 @@ def test_files_of_two_builds_are_not_mixed(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     message = f"{tmp_path} is not empty: remove what is in it. A release has the files of one build.\n"
     assert (done.returncode, done.stderr) == (1, message)
+
+
+def test_a_missing_program_is_named() -> None:
+    with pytest.raises(SystemExit, match=r"^There is no dpkg-nothing here: install it"):
+        run("dpkg-nothing")
+    with pytest.raises(SystemExit, match=r"^yes\nsh -c .*: failed with exit code 3$"):
+        run("sh", "-c", "echo yes; exit 3")

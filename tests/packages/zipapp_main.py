@@ -7,6 +7,7 @@ without a name (memfd_create(2)), and loaded from there. Nothing is written to a
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
@@ -29,14 +30,16 @@ def read(name: str) -> bytes:
 
 
 def file_in_memory(name: str, content: bytes) -> str:
-    """Return the path of a new file that is not on a disk."""
+    """Return the path of a new file that is not on a disk, and that nobody can change."""
     try:
         descriptor = os.memfd_create(name, os.MFD_CLOEXEC | NOEXEC_SEAL)
     except OSError:
-        descriptor = os.memfd_create(name)
+        descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     # It stays open: the dynamic linker takes a path for the library that it has loaded from that path before.
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
+    # Where standard error was closed, this may be its descriptor.
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
     return f"/proc/self/fd/{descriptor}"
 
 
