@@ -19,7 +19,7 @@ from kokofast.cli.command import (
     need_capabilities,
 )
 from kokofast.cli.output import clean, print_error, sentence_of, wait_printer
-from kokofast.cli.progress import progress_shown
+from kokofast.cli.progress import Bar
 from kokofast.cli.signals import HeldSignals, end_at_next_signal
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _carry_out(topology: Topology, problems: list[Problem], result: Result, opti
         with (
             closing(kernel_for(len(topology.nodes))) as kernel,
             signals,
-            progress_shown(options.quiet or options.format == "json", links) as progress,
+            Bar(options.quiet or options.format == "json", {"apply": links}) as progress,
         ):
             kernel.waits = waits = wait_printer(topology.name, options.quiet)
             driver = WarmupDriver(signals) if result.trace is None else WarmupDriver(signals, result.trace.around)

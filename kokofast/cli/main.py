@@ -34,7 +34,7 @@ from kokofast.cli.output import (
     with_streams,
 )
 from kokofast.cli.parser import build_parser
-from kokofast.cli.progress import progress_shown
+from kokofast.cli.progress import Bar
 from kokofast.cli.signals import HeldSignals
 
 if TYPE_CHECKING:
@@ -122,11 +122,12 @@ def _destroy(options: argparse.Namespace) -> int:
     result = Result(lab or "", UNCHANGED)
     again = "run destroy again to remove the rest"
     signals = HeldSignals("still ending the deletions that have begun", again)
+    links = {"delete": lambda: result.links.get("total", 0)}
     try:
         with (
             closing(kernel_for(count_named())) as kernel,
             signals,
-            progress_shown(options.quiet or options.format == "json", lambda: result.links.get("total", 0)) as progress,
+            Bar(options.quiet or options.format == "json", links) as progress,
         ):
             run = destroy(
                 lab,

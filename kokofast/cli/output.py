@@ -6,6 +6,8 @@ import io
 import os
 import sys
 
+from kokofast.cli.progress import LINE, Hidden
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,10 +69,18 @@ class OutputError(Exception):
 
 class _Writing:
     # Turns an OSError into OutputError. The block does nothing but write to standard output.
+    def __init__(self) -> None:
+        self._hidden: Hidden | None = None
+
     def __enter__(self) -> None:
-        pass
+        # Without a line another thread must not have to wait until standard output takes what is written to it.
+        self._hidden = Hidden() if LINE.render is not None else None
+        if self._hidden is not None:
+            self._hidden.__enter__()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._hidden is not None:
+            self._hidden.__exit__()
         if isinstance(error, OSError):
             raise OutputError(error) from error
 
@@ -144,11 +154,12 @@ def print_line(text: str) -> None:
 
 def print_error(text: str) -> None:
     """Print a line for the user to standard error. A closed stderr changes neither the run nor its exit code."""
-    try:
-        sys.stderr.write(clean(text) + "\n")
-        sys.stderr.flush()
-    except OSError:
-        _give_up(2)
+    with Hidden():
+        try:
+            sys.stderr.write(clean(text) + "\n")
+            sys.stderr.flush()
+        except OSError:
+            _give_up(2)
 
 
 def print_errors(errors: Sequence[Failure], fold: bool = True, whole: str = "--format json lists them all") -> None:

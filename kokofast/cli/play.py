@@ -26,13 +26,14 @@ from kokofast.cli.output import (
     WRITING,
     OutputError,
     clean,
+    count,
     lose_output,
     print_error,
     print_errors,
     sentence_of,
     wait_printer,
 )
-from kokofast.cli.progress import progress_shown
+from kokofast.cli.progress import Bar, State
 from kokofast.cli.signals import HeldSignals, end_at_next_signal
 from kokofast.cli.timelines import Check, Live, Stored, is_stored
 from kokofast.engine.player import Played, Player
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
 
 PAUSE_SECONDS = 0.05  # between two looks for signals
-ERASED = "\r\x1b[K"  # of a line of the terminal
 COUNTED = ("created", "updated", "removed")
 
 
@@ -60,7 +60,7 @@ def play(options: argparse.Namespace) -> int:
         raise CommandError(INVALID, "FILE and TIMELINE cannot both be standard input")
     topology = load_file(options, create=options.create)
     is_live = options.timeline == STDIN and not options.dry_run
-    epochs: int | None = None
+    check: Check | None = None
     if is_live and options.loop:
         raise CommandError(INVALID, "--loop is for a file or a folder: standard input cannot be read again")
     if not is_live:
@@ -72,19 +72,18 @@ def play(options: argparse.Namespace) -> int:
             for line in check.lines:
                 print_json_line(line)
             return OK
-        epochs = check.epochs
-        del check  # it takes as much memory as the lab
+        check.forget()
     need_capabilities()
-    return _Play(topology, options, epochs).run()
+    return _Play(topology, options, check).run()
 
 
 class _Play:
-    """One run of the command. epochs is how many the timeline has; None for standard input."""
+    """One run of the command. check is what is known of the timeline; None for standard input."""
 
-    def __init__(self, topology: Topology, options: argparse.Namespace, epochs: int | None) -> None:
+    def __init__(self, topology: Topology, options: argparse.Namespace, check: Check | None) -> None:
         self._topology = topology
         self._options = options
-        self._epochs = epochs
+        self._check = check
         self._result = Result(topology.name, UNCHANGED)
         self._children = Children()
         self._lateness: list[float] = []
@@ -94,7 +93,7 @@ class _Play:
         self._is_partial = False
         self._is_up = False  # whether this run has brought the lab up
         self._before: Played | None = None
-        self._shows = not options.quiet and sys.stderr.isatty()
+        self._state = State(options.quiet)
 
     def run(self) -> int:
         """Bring the lab up, play, and return the exit code."""
@@ -118,7 +117,7 @@ class _Play:
                 self._children,
             ):
                 driver = WarmupDriver(signals)
-                with progress_shown(options.quiet, lambda: result.links.get("total", 0)) as progress:
+                with Bar(options.quiet, {"apply": lambda: result.links.get("total", 0)}) as progress:
                     session = Session(
                         self._topology,
                         driver,
@@ -130,7 +129,8 @@ class _Play:
                     )
                     drive(session.__aenter__())
                 try:
-                    code = drive(self._play(session, driver))
+                    with self._state:
+                        code = drive(self._play(session, driver))
                 finally:
                     drive(session.__aexit__())
         except Stopped:
@@ -164,7 +164,7 @@ class _Play:
         well = True
         try:
             while True:
-                source = Live(driver) if self._epochs is None else Stored(options.timeline, self._epochs)
+                source = Live(driver) if self._check is None else Stored(options.timeline, self._check.epochs)
                 player = self._player(session, driver, source)
                 start = time.monotonic() if not self._round else self._next_start
                 well = await player.play(start) and well
@@ -182,6 +182,7 @@ class _Play:
         options = self._options
 
         def run(command: Command) -> int:
+            self._state.close()
             pid = session.start(command.node, command.arguments)
             self._children.add(pid, f"{command.place}: {' '.join(command.arguments)}")
             return pid
@@ -197,6 +198,7 @@ class _Play:
             until=options.until,
             skips=options.late == "skip",
             goes_on=options.on_error == "continue",
+            waiting=self._wait,
         )
 
     async def _begin_again(self, session: Session, driver: Driver, source: Stored, start: float) -> None:
@@ -250,26 +252,36 @@ class _Play:
             line["errors"] = [error.as_dict() for error in result.errors]
         if result.left:
             line["left"] = result.left
+        self._show(played.at, None)
         print_json_line(line)
-        failed = [(title, code) for title, code in self._children.ended() if code]
-        if self._shows and (result.errors or failed):
-            sys.stderr.write(ERASED)
         print_errors(result.errors, whole="the JSON line has them all")
-        for title, code in failed:
-            print_error(f"kokofast: {clean(title)}: ended with {code}")
-        if self._shows:
-            self._show(played, changes)
+        self._tell_ended()
 
-    def _show(self, played: Played, changes: dict[str, int]) -> None:
-        number = sum(changes.values())
-        text = f"at {played.at:.1f} s: {number:,} changes, {played.lateness * 1000:.0f} ms late, {self._missed} missed"
-        sys.stderr.write(f"{ERASED}{text}")
-        sys.stderr.flush()
+    def _tell_ended(self) -> None:
+        """Say which commands have failed."""
+        for title, code in self._children.ended():
+            if code:
+                print_error(f"kokofast: {clean(title)}: ended with {code}")
+
+    def _wait(self, now: float, at: float) -> None:
+        """Show the time while the next epoch is waited for."""
+        if self._state.is_due():
+            self._tell_ended()
+            self._show(now, at)
+
+    def _show(self, now: float, following: float | None) -> None:
+        """Show the time of the timeline, and what was done so far."""
+        if not self._state.is_shown or self._children:  # these write to the terminal, too
+            return
+        end = f" of {self._check.end:.1f}" if self._check is not None and self._check.end is not None else ""
+        ahead = f", next at {following:.1f} s" if following is not None else ""
+        late = self._lateness[-1] * 1000 if self._lateness else 0
+        number, changes = count(len(self._lateness), "epoch"), count(self._changes, "change")
+        done = f"{number}, {changes}, {late:.0f} ms late, {self._missed} missed"
+        self._state.show(f"at {now:.1f}{end} s{ahead}: {done}")
 
     def _tell_summary(self, seconds: float) -> None:
-        if self._shows and self._lateness:
-            sys.stderr.write(ERASED)
-            sys.stderr.flush()
+        self._state.close()
         ordered = sorted(self._lateness)
         print_json_line(
             {
@@ -303,9 +315,20 @@ class _Play:
         signals = HeldSignals("still ending the deletions that have begun", rest)
         name = self._topology.name
         waits = wait_printer(name, self._options.quiet)
+        result = Result(name, UNCHANGED)
+        bar = Bar(self._options.quiet, {"delete": lambda: result.links.get("total", 0)})
         try:
-            with closing(kernel_for(count_named())) as kernel, signals:
-                result = drive(destroy(name, WarmupDriver(signals), kernel, topology=self._topology, waits=waits))
+            with closing(kernel_for(count_named())) as kernel, signals, bar as progress:
+                run = destroy(
+                    name,
+                    WarmupDriver(signals),
+                    kernel,
+                    topology=self._topology,
+                    progress=progress,
+                    result=result,
+                    waits=waits,
+                )
+                drive(run)
         except Stopped:
             print_error(f"kokofast: interrupted by {signals.name}; {rest}")
             return PARTIAL

@@ -1,75 +1,225 @@
-"""The progress bar."""
+"""The line of progress: the last line of a terminal, while a command works. All that draws or erases it is here.
+
+Messages are written in a block of Hidden, which erases the line and draws it again. koko's command line imports this
+module by way of output.py, so it imports little.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import _thread
+import math
+import os
+import stat
 import sys
-from typing import TYPE_CHECKING
+import time
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tqdm import tqdm
+    from collections.abc import Callable, Mapping
 
     from kokofast.engine.result_types import Progress
 
-# No rate and no estimate: tqdm shows a question mark for both at the start.
-FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}]"
-LOOKING = "survey"
+    Render = Callable[[int], str]  # the text for a terminal of so many columns
+
+SHOWN_AFTER = 1.0  # seconds; a run that is shorter shows nothing
+INTERVAL = 0.1  # seconds between two drawings
+# The thread that waits for signals must be heard while another one is stuck in writing to the terminal (Ctrl-S).
+PATIENCE = 1.0
+ERASE = "\r\x1b[K"
+COLUMNS = 80  # of a terminal that does not know its size
+UNITS = {"survey": "namespaces", "verify": "checks"}
+FORMAT = "{desc}: {percentage:3.0f}%|{bar}|"
+BAR_COLUMNS = 16  # with the percentage: with less room there are no numbers
 
 
-@contextlib.contextmanager
-def progress_shown(silent: bool, links: Callable[[], int]) -> Iterator[Progress | None]:
-    """Yield a callback that draws a bar on standard error; None when silent, or without a terminal.
+def has_terminal() -> bool:
+    """Return whether standard error is a terminal on which a line can be erased."""
+    # Lines of KOKOFAST_DEBUG are written without regard to ours.
+    capable = os.environ.get("TERM", "dumb") != "dumb" and "KOKOFAST_DEBUG" not in os.environ
+    return capable and sys.stderr.isatty()
 
-    links() returns at the start of a stage how many links have work, 0 if unknown. The bar counts links, not steps.
-    """
-    if silent or not sys.stderr.isatty():
-        yield None
-        return
-    bar = _Bar(links)
+
+def fit(text: str, columns: int) -> str:
+    """Cut a text off that is too long for a line. What is not ASCII is taken for two columns wide."""
+    if text.isascii():
+        return text[:columns]
+    width = 0
+    for place, char in enumerate(text):
+        width += 1 if char.isascii() else 2
+        if width > columns:
+            return text[:place]
+    return text
+
+
+class _Line:
+    """The line of this process."""
+
+    def __init__(self) -> None:
+        self.lock = _thread.allocate_lock()  # not threading: see host.threads
+        self.render: Render | None = None  # None: there is no line
+        self._is_over = False
+
+    def show(self, render: Render) -> None:
+        """Draw a line, in the place of the one before."""
+        with self.lock:
+            if not self._is_over:
+                self.render = render
+                self.draw()
+
+    def close(self, *, for_good: bool = False) -> None:
+        """Erase the line; for good: the process is about to end."""
+        with Hidden():
+            self.render = None
+            self._is_over |= for_good
+
+    def draw(self) -> None:
+        """Draw the line, if there is one; the caller has the lock."""
+        if self.render is None or not _is_in_foreground():
+            return
+        try:
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or COLUMNS
+            # In the last column the cursor of some terminals is on the next line.
+            self._write(f"\r{self.render(max(columns - 1, 1))}{ERASE[1:]}")
+        except (OSError, MemoryError, ImportError):  # the run goes on when its terminal is closed
+            self.render = None
+
+    def erase(self) -> None:
+        """Erase the line, if there is one; the caller has the lock."""
+        if self.render is None or not _is_in_foreground():
+            return
+        try:
+            self._write(ERASE)
+        except (OSError, MemoryError):
+            self.render = None
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _is_in_foreground() -> bool:
     try:
-        yield bar.show
-    finally:
-        with contextlib.suppress(OSError):
-            bar.close()
+        return os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
+    except OSError:  # it is not the terminal of our session
+        return True
 
 
-class _Bar:
-    def __init__(self, links: Callable[[], int]) -> None:
-        self.links = links
-        self.stage = ""
-        self.total = 0
-        self.bar: tqdm[object] | None = None
+LINE = _Line()
 
-    def show(self, stage: str, done: int, total: int) -> None:
-        # The run goes on when its terminal is closed.
-        with contextlib.suppress(OSError, MemoryError):
-            if self.bar is None or stage != self.stage:
-                self._begin(stage, total)
-            assert self.bar is not None
-            self.bar.update(done * self.total // max(total, 1) - self.bar.n)
 
-    def _begin(self, stage: str, total: int) -> None:
+class Hidden:
+    """A block in which other text is written to the terminal."""
+
+    def __enter__(self) -> None:
+        self._is_locked = LINE.lock.acquire(timeout=PATIENCE)
+        if self._is_locked:
+            LINE.erase()
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_locked:
+            LINE.draw()
+            LINE.lock.release()
+
+
+class Bar:
+    """A block with a bar that shows the stage of a run: entering it returns what to call, None if there is no bar.
+
+    links maps a stage that counts links, not steps, to what returns at its start how many have work.
+    """
+
+    def __init__(self, silent: bool, links: Mapping[str, Callable[[], int]]) -> None:
+        self._is_shown = not silent and has_terminal()
+        self._links = links
+        self._stage = ""
+        self._done = self._total = self._of = 0
+        self._unit = ""
+
+    def __enter__(self) -> Progress | None:
+        self._began = self._last = time.monotonic()
+        self._next = self._last + SHOWN_AFTER
+        return self._take if self._is_shown else None
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_shown:
+            LINE.close()
+
+    def _take(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        is_new = stage != self._stage or done < self._done
+        if is_new:
+            self._stage, self._began = stage, self._last
+            self._of = self._links[stage]() if stage in self._links else 0
+            self._unit = "links" if self._of else UNITS.get(stage, "steps")
+        self._done, self._total, self._last = done, total, now
+        # A stage that reports nothing more, as the plan does, is to be seen at once.
+        if now >= self._next or (is_new and LINE.render is not None):
+            LINE.show(self._render)
+            self._next = now + INTERVAL if LINE.render is not None else math.inf
+
+    def _render(self, columns: int) -> str:
+        if self._total <= 1:
+            return fit(self._stage, columns)
         from tqdm import tqdm
 
-        self.close()
-        self.stage = stage
-        links = 0 if stage == LOOKING else self.links()
-        unit = "namespaces" if stage == LOOKING else "links" if links else "steps"
-        self.total = links or total
-        self.bar = tqdm(
-            desc=stage,
-            total=self.total,
-            unit=unit,
-            bar_format=FORMAT,
-            leave=False,
-            file=sys.stderr,
-            dynamic_ncols=True,
+        of = self._of or self._total
+        done = self._done * of // self._total
+        seconds = self._last - self._began
+        rate = f", {done / seconds:,.0f}/s" if seconds >= INTERVAL else ""
+        counts = f" {done:,} of {of:,} {self._unit}{rate}"
+        if columns < len(self._stage) + len(counts) + BAR_COLUMNS:
+            counts = ""
+        text: str = tqdm.format_meter(
+            done,
+            of,
+            seconds,
+            ncols=columns,
+            prefix=self._stage,
+            ascii=not (sys.stderr.encoding or "").lower().startswith("utf"),
+            bar_format=FORMAT + counts,
         )
+        return text
+
+
+class State:
+    """A block with a line that says what a command is about, for as long as it runs.
+
+    There is none while another program reads standard output: what that prints would be mixed with the line.
+    """
+
+    def __init__(self, silent: bool) -> None:
+        self.is_shown = not silent and has_terminal() and not _is_piped()
+        self._next = 0.0
+
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Erase the bar."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+        """Erase the line."""
+        if self.is_shown:
+            LINE.close()
+
+    def is_due(self) -> bool:
+        """Return whether the line should be drawn anew."""
+        return self.is_shown and time.monotonic() >= self._next
+
+    def show(self, text: str) -> None:
+        """Have the line say this: at once if it is due, otherwise when it is drawn the next time."""
+        if not self.is_shown:
+            return
+
+        def render(columns: int) -> str:
+            return fit(text, columns)
+
+        if self.is_due():
+            self._next = time.monotonic() + INTERVAL
+            LINE.show(render)
+        elif LINE.render is not None:
+            LINE.render = render
+
+
+def _is_piped() -> bool:
+    mode = os.fstat(sys.stdout.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)

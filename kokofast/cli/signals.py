@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.cli.command import PARTIAL
 from kokofast.cli.output import print_error
+from kokofast.cli.progress import LINE
 from kokofast.drivers import Stop
 from kokofast.host.threads import BackgroundThread
 
@@ -71,6 +72,7 @@ class HeldSignals(Stop):
         if self._still and len(self.caught) == 2:
             print_error(f"kokofast: {self._still}; one more signal ends this at once, and {self._rest}")
         elif self._still and len(self.caught) > 2:
+            LINE.close(for_good=True)
             print_error(f"kokofast: aborted by {signal.Signals(number).name}: {self._rest}")
             os._exit(PARTIAL)
 

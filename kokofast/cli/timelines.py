@@ -97,6 +97,7 @@ class Check:
         self._live = LiveTopology(topology)
         self.lines: list[dict[str, object]] = []  # for a dry run: what would be done
         self.epochs = 0
+        self.end: float | None = None  # the time of the last epoch that is played
         problems: list[Problem] = []
         reader = Reader()
         plays = False
@@ -110,7 +111,9 @@ class Check:
                 if len(problems) >= PROBLEMS_MAX:
                     break
                 continue
-            plays = plays or options.until is None or epoch.at is None or epoch.at <= options.until
+            if options.until is None or epoch.at is None or epoch.at <= options.until:
+                plays = True
+                self.end = epoch.at if epoch.at is not None else self.end
             if options.dry_run:
                 self._note(epoch)
         if not self.epochs:
@@ -119,6 +122,10 @@ class Check:
             raise CommandError(INVALID, *problems)
         if not plays:
             raise CommandError(INVALID, "--until ends before the first epoch: nothing would be played")
+
+    def forget(self) -> None:
+        """Free the lab as the timeline leaves it: it takes as much memory as the lab."""
+        del self._live
 
     def _note(self, epoch: Epoch) -> None:
         counts = {name: len(found) for name in CHANGES if (found := epoch.changes.get(name))}

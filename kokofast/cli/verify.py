@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kokofast.cli.command import FAILED, OK, CommandError, load_source, need_capabilities
 from kokofast.cli.looking import look, print_unseen
 from kokofast.cli.output import count, print_errors, print_json, print_line, print_table
-from kokofast.cli.progress import progress_shown
+from kokofast.cli.progress import Bar
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +24,7 @@ def verify(options: argparse.Namespace) -> int:
 
     source = load_source(options)
     need_capabilities(sends_only=True)
-    with progress_shown(options.quiet or options.format == "json", lambda: 0) as progress:
+    with Bar(options.quiet or options.format == "json", {}) as progress:
         found = look(
             lambda driver, kernel: run(
                 source,

@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import FAILED, INVALID, OK, PARTIAL, STDIN, CommandError, importing, load_file
-from kokofast.cli.output import WRITING, lacking, print_line, sentence_of
+from kokofast.cli.output import WRITING, clean, count, lacking, print_line, sentence_of
+from kokofast.cli.progress import State
 from kokofast.cli.signals import HeldSignals
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def watch(options: argparse.Namespace) -> int:
     from kokofast.watching.events import Event
     from kokofast.wire.message import KernelError
 
-    report = _reporter(options)
+    summary = _Summary(topology)
+    report = _reporter(options, summary)
     signals = _Signals()
 
     async def job() -> bool:
@@ -70,7 +72,8 @@ def watch(options: argparse.Namespace) -> int:
         )
 
     try:
-        with signals:
+        with signals, summary.state:
+            summary.show()
             is_whole = run_until_stopped(signals, job)
     except Stopped:
         report(Event("ended", topology.name, {}))
@@ -94,11 +97,46 @@ def _reader(options: argparse.Namespace, before: list[bytes]) -> Callable[[], To
     return rereader(options.file, before[0], load_again)
 
 
-def _reporter(options: argparse.Namespace) -> Callable[[Event], None]:
+class _Summary:
+    """What a watch is about and has done so far, in a line."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.state = State(silent=False)
+        self._links, self._nodes = len(topology.links), len(topology.nodes)
+        self._missing: set[str] = set()
+        self._made: int | None = None  # None: the first run is not over
+        self._lab = topology.name
+
+    def add(self, event: Event) -> None:
+        """Take note of an event, and show it."""
+        fields = event.fields
+        if event.event == "watching":
+            self._made = 0
+        elif event.event == "reloaded":
+            self._links, self._nodes = fields["links"], fields["nodes"]
+            self._missing.clear()
+        elif event.event == "applied" and self._made is not None:
+            self._made += fields["created"] + fields["updated"]
+        elif event.event == "waiting":
+            self._missing.add(fields["node"])
+        elif event.event == "found":
+            self._missing.discard(fields["node"])
+        self.show(f"; last: {event.time.astimezone():%H:%M:%S} {event}")
+
+    def show(self, last: str = "") -> None:
+        """Show it. last says what was the last event."""
+        what = f"{count(self._links, 'link')} of {count(self._nodes, 'node')}"
+        missing = f", {len(self._missing):,} missing" if self._missing else ""
+        done = f", {count(self._made, 'link')} made or changed since" if self._made is not None else ": making them"
+        self.state.show(clean(f"{self._lab}: {what}{missing}{done}{last}"))
+
+
+def _reporter(options: argparse.Namespace, summary: _Summary) -> Callable[[Event], None]:
     """Return what prints events: JSON lines, or lines for people on a terminal."""
     is_json = options.format == "json" or (options.format is None and not sys.stdout.isatty())
 
     def report(event: Event) -> None:
+        summary.add(event)
         if is_json:
             with WRITING:
                 sys.stdout.write(json.dumps(event.as_dict()) + "\n")

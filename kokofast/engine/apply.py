@@ -165,7 +165,9 @@ class Run:
             progress=self.progress,
         )
         with result.stage("plan"):
+            self._report("plan", 0)
             planned = self._plan(survey)
+            self._report("plan", 1)
         await self.driver.sleep(0)  # a run that was stopped during the survey has no result
         plan = planned.plan
         plan.problems = list(dict.fromkeys([*self.problems, *plan.problems]))
@@ -183,6 +185,11 @@ class Run:
             self.observer.see(survey, plan, applied)
         await self._settle(planned, applied)
         return applied
+
+    def _report(self, stage: str, done: int) -> None:
+        """Report that a stage of one step begins, or is done."""
+        if self.progress is not None:
+            self.progress(stage, done, 1)
 
     def _executor(self) -> Executor:
         return Executor(self.kernel, self.survey.handles, self.survey.observed, is_alone=self._is_alone)

@@ -80,6 +80,8 @@ class Player:
         until: Epochs after this time are left out.
         skips: Whether epochs whose time is over are merged into the newest.
         goes_on: Whether to go on after an epoch that failed.
+        waiting: Called again and again while the time of an epoch has not come, with the present time of the timeline
+            and that of the epoch.
         clock: Returns the seconds of a clock that only goes forward.
     """
 
@@ -96,6 +98,7 @@ class Player:
         until: float | None = None,
         skips: bool = True,
         goes_on: bool = False,
+        waiting: Callable[[float, float], object] = lambda _, __: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
@@ -108,6 +111,7 @@ class Player:
         self._until = until
         self._skips = skips
         self._goes_on = goes_on
+        self._waiting = waiting
         self._clock = clock
         self._start = 0.0
         self._ahead: list[Epoch | TopologyError | None] = []
@@ -132,6 +136,10 @@ class Player:
     def now(self) -> float:
         """Return the seconds since the start."""
         return self._clock() - self._start
+
+    def _time(self, seconds: float) -> float:
+        """Return the time of the timeline so many seconds after the start."""
+        return self._first + seconds * self._speed
 
     def _due(self, epoch: Epoch) -> float:
         """Return when an epoch should begin, in seconds after the start."""
@@ -212,6 +220,7 @@ class Player:
     async def _wait(self, due: float) -> None:
         """Wait until a time, in short steps: a signal ends the wait."""
         while (left := due - self.now) > 0:
+            self._waiting(self._time(self.now), self._time(due))
             await self._driver.sleep(min(left, POLL_SECONDS))
 
 

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Literal
 
 Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total), in the thread that begins the run. Must not block."""
+"""Called with (stage, done, total), in the thread that begins the run. Must not block.
+
+The stages are "survey", "plan", "apply", "delete", "rollback" and "verify".
+"""
 
 Status = Literal["applied", "unchanged", "rolled_back", "partial", "invalid", "planned", "destroyed"]
 """How a run ended.

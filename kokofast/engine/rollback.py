@@ -69,10 +69,12 @@ async def tear_down(
     progress: Progress | None = None,
     watch: bool = True,
     lab: str | None = None,
+    stage: str = "delete",
 ) -> TornDown:
     """Delete the interfaces and remove the namespaces (number -> name), with as few requests as possible.
 
     Without watch the namespaces are known to live on. With lab, namespaces with links of other labs stay.
+    progress is called with this stage.
     """
     done = TornDown()
     deletions, removals = plan_teardown(ends, removable)
@@ -83,7 +85,7 @@ async def tear_down(
         nonlocal finished
         finished += 1
         if progress is not None:
-            progress("delete", finished, total)
+            progress(stage, finished, total)
 
     workers = workers or DELETE_WORKERS
     await _delete_links(executor, deletions, done, driver, workers, step)
@@ -350,7 +352,8 @@ async def roll_back(
         if name in chosen and name not in AFTER_DELETION:
             left += home(name).undo(applied, chosen[name])
     ends, removable = applied.ends, applied.removable
-    done = await tear_down(executor, ends, removable, driver, progress=progress, lab=applied.topology.name)
+    lab = applied.topology.name
+    done = await tear_down(executor, ends, removable, driver, progress=progress, lab=lab, stage="rollback")
     for name in AFTER_DELETION:
         if name in chosen:
             left += home(name).undo(applied, chosen[name])

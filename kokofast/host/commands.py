@@ -59,6 +59,10 @@ class Children:
         """Add a command."""
         self._running[pid] = title
 
+    def __bool__(self) -> bool:
+        """Whether one of them is not known to have ended."""
+        return bool(self._running)
+
     def ended(self) -> list[tuple[str, int]]:
         """Return the commands that have ended since the last call, and their exit codes: -n for signal n."""
         found: list[tuple[str, int]] = []

@@ -46,5 +46,5 @@ def test_a_removal_that_breaks_off_is_said_and_partial(
     monkeypatch.setattr(module, "HeldSignals", Terminated)
     monkeypatch.setattr(destroy, "destroy", fail)
     topology = load(json.dumps({"links": []}).encode(), filename="lab.json")
-    assert _Play(topology, argparse.Namespace(quiet=False), 1)._destroy() == 3
+    assert _Play(topology, argparse.Namespace(quiet=False), None)._destroy() == 3
     assert capsys.readouterr().err == f"kokofast: {words}\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 
 from kokofast.cli.main import run as run_in_process
 from kokofast.cli.output import print_result
-from kokofast.cli.progress import progress_shown
 from kokofast.engine.result import Result
 from kokofast.plan.step import Step
 from kokofast.topology.model import End, Link
@@ -110,37 +108,3 @@ def test_q_is_quiet(kokofast: RunKokofast) -> None:
     done = kokofast("batch", "-", "--sandbox", "-q", input='{"endpoints": ["a:e0", "b:e0"]}\n')
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert kokofast("destroy", "-q", "--help").returncode == 0
-
-
-class Terminal(io.StringIO):
-    """What is drawn."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_the_bar_counts_links_and_has_no_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
-    with progress_shown(False, lambda: 40) as show:
-        assert show is not None
-        assert terminal.getvalue() == ""  # nothing is known yet
-        show("survey", 3, 3)
-        for done in (0, 50, 100):
-            show("apply", done, 100)
-    drawn = terminal.getvalue()
-    assert "?" not in drawn
-    assert "3/3 namespaces" in drawn
-    assert "0/40 links" in drawn
-    assert "20/40 links" in drawn
-    assert "op" not in drawn
-
-
-def test_the_bar_counts_steps_when_nobody_knows_the_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    with progress_shown(False, lambda: 0) as show:
-        assert show is not None
-        show("delete", 0, 7)
-    assert "0/7 steps" in terminal.getvalue()

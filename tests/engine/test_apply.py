@@ -484,7 +484,7 @@ async def test_progress_only_goes_forward(machine: Machine, fails: bool) -> None
     seen: list[tuple[str, int, int]] = []
     await apply(lab(MIXED), kernel=kernel, progress=lambda *what: seen.append(what))
     stages = list(dict.fromkeys(stage for stage, _, _ in seen))
-    assert stages == (["survey", "apply", "delete"] if fails else ["survey", "apply"])
+    assert stages == ["survey", "plan", "apply", *(["rollback"] if fails else [])]
     for stage in stages:
         steps = [(done, total) for name, done, total in seen if name == stage]
         counts = [done for done, _ in steps]

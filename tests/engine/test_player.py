@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -120,6 +121,19 @@ async def test_twice_as_fast_from_a_time_to_another(make_kernel: KernelFactory, 
     assert await stage.play(*epochs, speed=2.0, first=3, until=5)
     assert stage.times == [(3, 0, 0), (4, 0.5, 0.5), (5, 1, 1)]
     assert [len(one.epochs) for one in stage.played] == [4, 1, 1]
+
+
+async def test_the_wait_for_an_epoch_is_told_in_times_of_the_timeline(
+    make_kernel: KernelFactory, autojump_clock: Clock
+) -> None:
+    stage = Stage(make_kernel())
+    waits: list[tuple[float, float]] = []
+    epochs = [rate(at, f"{at + 2}mbit") for at in range(6)]
+    assert await stage.play(*epochs, speed=2.0, first=3, waiting=lambda now, at: waits.append((now, at)))
+    assert {at for _, at in waits} == {4, 5}
+    assert waits[0] == (3, 4)
+    assert all(before <= after for (before, _), (after, _) in pairwise(waits))
+    assert all(now <= at for now, at in waits)
 
 
 async def test_behind_it_skips_to_the_newest(make_kernel: KernelFactory, autojump_clock: Clock) -> None:

@@ -6,10 +6,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pty
 import random
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -25,6 +23,7 @@ from tests import ROOT
 from tests.conftest import RunKokofast, links, namespaces
 from tests.kernel.conftest import COMMAND, Lab, children_of, present, refused_by_the_kernel, run, until
 from tests.runtimes.engines import mounts_below, processes_of
+from tests.terminals import EAGER, on_a_terminal, open_terminal, read_until
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -345,36 +344,9 @@ def test_one_signal_after_the_other(lab: Lab, start: Start, counts: Counter[str]
     assert present(names) == 0
 
 
-def on_a_terminal(start: Start, *command: str) -> tuple[subprocess.Popen[str], int]:
-    """Starts a command with a terminal of its own, in its foreground; the terminal's other side."""
-    ours, theirs = pty.openpty()
-    # A terminal without a size has no room for a progress bar.
-    subprocess.run(["stty", "rows", "24", "cols", "100"], stdin=theirs, check=True)
-    script = f'exec setsid --ctty "$@" <{os.ttyname(theirs)}'
-    process = start("sh", "-c", script, "sh", *command, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    return process, ours
-
-
-def read_until(terminal: int, wanted: bytes) -> bytes:
-    """What is shown on the terminal, up to what is wanted at least; b"" as wanted: up to its end."""
-    seen = b""
-    while not wanted or wanted not in seen:
-        assert select.select([terminal], [], [], 30)[0], seen
-        try:
-            piece = os.read(terminal, 4096)
-        except OSError:  # EIO: the other side is closed
-            break
-        if not piece:
-            break
-        seen += piece
-    assert wanted in seen
-    return seen
-
-
 def test_a_terminal_that_goes_away_hangs_up(lab: Lab, start: Start, counts: Counter[str]) -> None:
     names = lab.chain(120)
-    process, terminal = on_a_terminal(start, *COMMAND, "batch", lab.file, "--create")
+    process, terminal = on_a_terminal(start, *EAGER, "batch", lab.file, "--create")
     read_until(terminal, b"apply")
     os.close(terminal)
     code = process.wait(60)
@@ -398,10 +370,9 @@ def test_a_terminal_that_goes_away_behind_nohup(lab: Lab, start: Start, counts: 
 
 def test_a_progress_bar_without_its_terminal(lab: Lab, start: Start, counts: Counter[str]) -> None:
     names = lab.chain(120)
-    ours, theirs = pty.openpty()
-    subprocess.run(["stty", "rows", "24", "cols", "100"], stdin=theirs, check=True)
+    ours, theirs = open_terminal()
     # Not its controlling terminal: no SIGHUP tells of the end.
-    command = [*COMMAND, "batch", lab.file, "--create"]
+    command = ["env", "TERM=xterm", *EAGER, "batch", lab.file, "--create"]
     process = start(*command, stdout=subprocess.DEVNULL, stderr=theirs, start_new_session=True)
     os.close(theirs)
     read_until(ours, b"apply")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import random
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +31,7 @@ from tests.kernel.conftest import (
     state,
     until,
 )
+from tests.terminals import EAGER, on_a_terminal, read_until, screen
 from tests.vm.marker import IN_GUEST
 
 pytestmark = pytest.mark.usefixtures("requires_root")
@@ -350,23 +347,17 @@ def test_a_run_waits_for_the_lab_without_trio(lab: Lab, start: Start) -> None:
 
 def test_ctrl_c_on_a_terminal_that_shows_progress(lab: Lab, start: Start) -> None:
     names = lab.chain(LINKS)
-    terminal, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # on one without a size no bar fits
-    process = start(*COMMAND, "batch", lab.file, "--create", stdout=subprocess.DEVNULL, stderr=theirs)
-    os.close(theirs)
-    seen = b""
-    while b"apply" not in seen:
-        seen += os.read(terminal, 4096)
-    process.send_signal(signal.SIGINT)
-    try:
-        while piece := os.read(terminal, 4096):
-            seen += piece
-    except OSError:  # EIO: the other side is closed
-        pass
+    process, terminal = on_a_terminal(start, *EAGER, "batch", lab.file, "--create")
+    seen = read_until(terminal, b"apply")
+    os.write(terminal, b"\x03")
+    seen += read_until(terminal, b"")
     os.close(terminal)
     assert process.wait(60) == 1, seen
-    assert b"interrupted by SIGINT" in seen
-    assert b"Traceback" not in seen
+    assert b"rollback" in seen
+    *messages, last = screen(seen.replace(b"^C", b""))
+    assert messages[0].startswith("kokofast: interrupted by SIGINT")
+    assert [line for line in messages if "%|" in line] == []
+    assert last == ""
     assert present(names) == 0
 
 

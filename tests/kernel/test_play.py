@@ -18,6 +18,7 @@ from kokofast.timeline.json_schema import schema
 from tests.conftest import ip, ip_json, run
 from tests.kernel.conftest import COMMAND, Lab, Start, ping, state, until
 from tests.kernel.test_session import Triangle, rate
+from tests.terminals import on_a_terminal, read_until, screen
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -279,16 +280,15 @@ def test_delays_change_with_time(theatre: Theatre) -> None:
     assert least >= 50
 
 
-def test_a_terminal_shows_how_far_it_is(theatre: Theatre) -> None:
-    timeline = theatre.write({"at": 0, **theatre.sky("20mbit")})
-    master, slave = os.openpty()
-    try:
-        command = [*COMMAND, "play", theatre.lab.file, timeline]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=slave, timeout=60, check=False)
-        shown = os.read(master, 1 << 16).decode()
-    finally:
-        os.close(master)
-        os.close(slave)
-    assert done.returncode == 0
-    assert "at 0.0 s: 1 changes, " in shown
-    assert shown.endswith("\r\x1b[K")
+def test_a_terminal_shows_how_far_it_is(theatre: Theatre, start: Start) -> None:
+    hello = {"at": 0.2, "run": [{"node": theatre.one, "command": ["echo", "hello"]}]}
+    timeline = theatre.write({"at": 0, **theatre.sky("20mbit")}, hello, {"at": 0.6})
+    process, terminal = on_a_terminal(start, *COMMAND, "play", theatre.lab.file, timeline)
+    shown = read_until(terminal, b"")
+    os.close(terminal)
+    assert process.wait(60) == 0
+    assert b"at 0.0 of 0.6 s: 1 epoch, 1 change, " in shown
+    assert b" of 0.6 s, next at 0.6 s: 2 epochs, 1 change, " in shown
+    lines = screen(shown)
+    assert "hello" in lines
+    lines_of("\n".join(line for line in lines if line != "hello"))
