@@ -195,6 +195,7 @@ class State:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        self.is_shown = False  # the last events come after the block
 
     def close(self) -> None:
         """Erase the line."""

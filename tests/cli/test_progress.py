@@ -260,6 +260,9 @@ def test_a_state_is_drawn_at_once_and_then_with_the_next_message(
         terminal.now += 1
         state.show("at 3.0 s")
     assert terminal.lines() == ['{"at": 2.0}', ""]
+    terminal.now += 1
+    state.show("ended")
+    assert terminal.lines() == ['{"at": 2.0}', ""]
 
 
 def test_a_program_that_reads_our_output_prints_without_a_state(

@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
-from tests.conftest import RunKokofast, links, namespaces
+from tests.conftest import RunKokofast, ip, links, namespaces
 from tests.kernel.conftest import COMMAND, Lab, children_of, present, refused_by_the_kernel, run, until
 from tests.runtimes.engines import mounts_below, processes_of
-from tests.terminals import EAGER, on_a_terminal, open_terminal, read_until
+from tests.terminals import EAGER, on_a_terminal, open_terminal, read_until, screen
 
 pytestmark = pytest.mark.usefixtures("requires_root")
 
@@ -381,6 +381,36 @@ def test_a_progress_bar_without_its_terminal(lab: Lab, start: Start, counts: Cou
     counts["faults injected"] += 1
     assert present(names) == 121
     assert len(lab.inspect()) == 120
+
+
+def test_a_watch_shows_what_it_keeps_and_leaves_nothing_of_it(lab: Lab, start: Start, counts: Counter[str]) -> None:
+    a, b = lab.node("a"), lab.node("b")
+    lab.write([{"endpoints": [f"{a}:e0", f"{b}:e0"]}])
+    process, terminal = on_a_terminal(start, *COMMAND, "watch", lab.file)
+    seen = read_until(terminal, f"{lab.name}: 1 link of 2 nodes, 0 links made or changed since; last: ".encode())
+    ip(a, "link", "delete", "e0")
+    seen += read_until(terminal, f"{lab.name}: 1 link of 2 nodes, 1 link made or changed since; last: ".encode())
+    os.write(terminal, b"\x03")
+    seen += read_until(terminal, b"")
+    os.close(terminal)
+    assert process.wait(60) == 0
+    counts["faults injected"] += 1
+    *events, last = screen(seen.replace(b"^C", b""))
+    assert all(re.match(r"\d\d:\d\d:\d\d ", event) for event in events), events
+    assert events[-1].endswith("ended; the links stay")
+    assert last == ""
+
+
+def test_a_watch_shows_no_line_beside_a_program_that_reads_its_events(lab: Lab, start: Start) -> None:
+    lab.write([{"endpoints": [f"{lab.node('a')}:e0", f"{lab.node('b')}:e0"]}])
+    script = '"$@" | cat'
+    process, terminal = on_a_terminal(start, "sh", "-c", script, "sh", *COMMAND, "watch", lab.file, "--once")
+    seen = read_until(terminal, b"")
+    os.close(terminal)
+    assert process.wait(60) == 0
+    *events, last = screen(seen)
+    assert [json.loads(event)["event"] for event in events] == ["applied", "watching"]
+    assert last == ""
 
 
 def sandbox(start: Start, lab: Lab, script: str) -> subprocess.Popen[str]:
