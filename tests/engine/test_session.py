@@ -36,6 +36,11 @@ async def change(session: Session, changes: Mapping[str, object]) -> Result:
     return await session.apply(changes, lambda path: path)
 
 
+def routes(kernel: FakeKernel) -> dict[str, object]:
+    """The routes of each namespace."""
+    return {path: namespace.routes.state() for path, namespace in kernel.namespaces.items()}
+
+
 def ring(size: int, **fields: object) -> Links:
     return [{"endpoints": [f"n{i}:e", f"n{(i + 1) % size}:w"], **fields} for i in range(size)]
 
@@ -107,17 +112,35 @@ CHANGES: dict[str, object] = {
 }
 
 
+def routed(size: int) -> Topology:
+    """A ring whose nodes have routes to each other."""
+    ends = ((f"n{i}:e:10.0.0.{2 * i}/31", f"n{(i + 1) % size}:w:10.0.0.{2 * i + 1}/31") for i in range(size))
+    return lab([{"endpoints": list(pair)} for pair in ends], routing="shortest-path")
+
+
+REROUTES: dict[str, object] = {
+    "remove": [["n0:e", "n1:w"]],
+    "add": [["n1:x:10.1.0.0/31", "n3:x:10.1.0.1/31"]],
+    "set": [{"endpoints": ["n2:e", "n3:w"], "cost": 7}],
+}
+
+
 @pytest.mark.parametrize("fault", [errno.ENOMEM, True, False])
-async def test_a_fault_at_any_request_leaves_the_state_before(make_kernel: KernelFactory, fault: int | bool) -> None:
+@pytest.mark.parametrize(
+    ("topology", "changes"), [(lab(ring(6, rate="1mbit")), CHANGES), (routed(4), REROUTES)], ids=["links", "routes"]
+)
+async def test_a_fault_at_any_request_leaves_the_state_before(
+    make_kernel: KernelFactory, topology: Topology, changes: Mapping[str, object], fault: int | bool
+) -> None:
     """A refusal, or an answer that is lost, of a request that was carried out or not. Deletions are the last step: what
     is refused there is left, and said."""
     for number in range(1, 100):
         kernel = make_kernel()
-        async with opened(lab(ring(6, rate="1mbit")), kernel) as session:
-            before = visible(kernel)
+        async with opened(topology, kernel) as session:
+            before = visible(kernel), routes(kernel)
             kernel.count_from_here()
             kernel.fail(number, fault)
-            result = await change(session, CHANGES)
+            result = await change(session, changes)
             if kernel.refuse or kernel.lose:
                 assert number > 10
                 assert result.status == "applied"
@@ -125,8 +148,8 @@ async def test_a_fault_at_any_request_leaves_the_state_before(make_kernel: Kerne
             if result.status not in ("applied", "partial"):
                 assert (result.status, result.left) == ("rolled_back", []), number
                 assert result.errors
-                assert visible(kernel) == before, number
-                assert (await change(session, CHANGES)).status == "applied"
+                assert (visible(kernel), routes(kernel)) == before, number
+                assert (await change(session, changes)).status == "applied"
         assert (await batch(session.live.whole(), kernel=kernel, prune=True)).status in ("unchanged", "applied")
         await destroy("lab", kernel=kernel)
         assert {name for _, name in visible(kernel)} <= {"lo"}
