@@ -13,6 +13,7 @@ from operator import mul
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from kokofast.graph.arrange import ASPECT, in_closed_rows, in_rows, with_leaves
 from kokofast.graph.labels import name_width, spacing_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ GAP = 10  # pixels between two names
 STRETCH_MAX = 2.0  # of a chain, for the sake of names
 APART_ROUNDS = 30
 EPSILON = 1e-6
-ASPECT = 1.4  # width to height
+RING_MAX = 60  # a ring of more vertices is drawn in rows
 
 
 def places_of(graph: Graph) -> list[Point]:
@@ -69,8 +70,12 @@ def places_of(graph: Graph) -> list[Point]:
 def _lay_out(part: Any, widths: Sequence[float]) -> list[Point]:
     """Return the places of a connected part, from (0, 0) on."""
     count = part.vcount()
-    if part.ecount() == count - 1 and max(part.degree(), default=0) <= 2:
-        return _snake(part, max(widths))
+    if max(part.degree(), default=0) <= 2 and (part.ecount() < count or count > RING_MAX):
+        return _in_rows(part, max(widths))
+    if count > FORCES_MAX:
+        leaves = [vertex for vertex, degree in enumerate(part.degree()) if degree == 1]
+        if 2 * len(leaves) >= count:
+            return _around(part, set(leaves), widths)
     points = _scaled(part, _by_distances(part))
     drawn = random.Random(SEED)
     # Vertices with the same distances, such as the leaves of a star, are at the same place.
@@ -110,18 +115,29 @@ def _apart(part: Any, points: list[Point], widths: Sequence[float]) -> list[Poin
     return list(zip(xs, ys, strict=True))
 
 
-def _snake(part: Any, widest: float) -> list[Point]:
-    """Return the places of a chain: in rows, alternately to the right and to the left."""
-    count = part.vcount()
-    ends = [vertex for vertex, degree in enumerate(part.degree()) if degree <= 1]
-    order, _, _ = part.bfs(min(ends))
-    stretch = min(max(widest, 1.0), STRETCH_MAX)
-    width = max(math.ceil(math.sqrt(count * ASPECT / stretch)), min(count, 8))
+def _in_rows(part: Any, widest: float) -> list[Point]:
+    """Return the places of a chain or a ring."""
+    count, degrees = part.vcount(), part.degree()
+    is_ring = part.ecount() == count
+    order, _ = part.dfs(0 if is_ring else degrees.index(min(degrees)))
+    found = in_closed_rows(count) if is_ring else in_rows(count, min(max(widest, 1.0), STRETCH_MAX))
     places: list[Point] = [(0.0, 0.0)] * count
-    for number, vertex in enumerate(order):
-        row, column = divmod(number, width)
-        places[vertex] = (stretch * (width - 1 - column if row % 2 else column), float(row))
+    for vertex, place in zip(order, found, strict=True):
+        places[vertex] = place
     return places
+
+
+def _around(part: Any, leaves: set[int], widths: Sequence[float]) -> list[Point]:
+    """Return the places of a part that is leaves for the most part: their distances tell little of them."""
+    kept = [vertex for vertex in range(part.vcount()) if vertex not in leaves]
+    points = _lay_out(part.subgraph(kept), [widths[vertex] for vertex in kept])
+    neighbours = dict(enumerate(part.get_adjlist()))
+    places = with_leaves(
+        dict(zip(kept, points, strict=True)),
+        {vertex: [other for other in neighbours[vertex] if other not in leaves] for vertex in kept},
+        {vertex: found for vertex in kept if (found := [one for one in neighbours[vertex] if one in leaves])},
+    )
+    return _at_zero([places[vertex] for vertex in range(part.vcount())])
 
 
 def _by_distances(part: Any) -> list[Point]:

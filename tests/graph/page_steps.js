@@ -1,9 +1,8 @@
 // Uses the page in the frame as its reader does, and leaves what it shows as JSON in the document.
 const COLOURS = JSON.parse(document.getElementById("colours").textContent);
 const frame = document.getElementById("page");
-const tick = () => new Promise((resolve) => setTimeout(resolve, 100));
 
-async function use() {
+function use() {
   const page = frame.contentDocument, view = frame.contentWindow, canvas = page.getElementById("picture"), found = {};
   const send = (target, type, Kind, more) => target.dispatchEvent(new view[Kind](type, {bubbles: true, cancelable: true, ...more}));
   const key = (name, target = page.body) => send(target, "keydown", "KeyboardEvent", {key: name});
@@ -29,17 +28,15 @@ async function use() {
   };
   const labels = () => [Number(page.body.dataset.labels), Number(page.body.dataset.interfaces)];
   canvas.setPointerCapture = () => {}; // the pointer of this script is none
-  await tick();
+  view.requestAnimationFrame = (draw) => draw(); // at once, not when the browser has time
   found.atFirst = {labels: labels(), pixels: pixels(), legend: page.getElementById("states").innerText.split("\n")};
   found.search = search("R2:ETH2");
   found.address = search("10.0.0.0/31");
   found.nothing = search("no such thing");
   search("r1");
   key("Enter", page.getElementById("find"));
-  await tick();
   found.node = details();
   key("Escape");
-  await tick();
   found.closed = details();
   click(middle); // the node is there
   found.clicked = details();
@@ -47,7 +44,6 @@ async function use() {
   search("r2:eth2");
   key("Enter", page.getElementById("find"));
   key("Escape");
-  await tick();
   click(middle);
   found.edge = details();
   click({...middle, clientX: 5, clientY: view.innerHeight - 5});
@@ -55,16 +51,13 @@ async function use() {
   const box = page.querySelector("input[name=up]");
   box.click();
   key("0");
-  await tick();
   found.withoutUp = {pixels: pixels(), search: search("r1")};
   box.click();
   search("");
   for (let number = 0; number < 12; number++) send(canvas, "wheel", "WheelEvent", {...middle, deltaY: 300});
-  await tick();
   found.far = labels();
   key("0");
   for (let number = 0; number < 3; number++) send(canvas, "wheel", "WheelEvent", {...middle, deltaY: -300});
-  await tick();
   found.close = labels();
   found.loaded = view.performance.getEntriesByType("resource").map((one) => one.name);
   found.heading = page.querySelector("h1").textContent;
@@ -72,6 +65,8 @@ async function use() {
   return found;
 }
 
-frame.addEventListener("load", () => use().catch((error) => ({error: String(error.stack)})).then((found) => {
+frame.addEventListener("load", () => {
+  let found;
+  try { found = use(); } catch (error) { found = {error: String(error.stack)}; }
   document.getElementById("result").textContent = JSON.stringify(found);
-}));
+});

@@ -6,6 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -73,6 +74,35 @@ def test_a_chain_of_5000_links_is_a_page_of_rows() -> None:
     assert len(set(places)) == 5001
     assert all(1 <= math.dist(places[edge.first], places[edge.second]) < 1.2 for edge in graph.edges)
     assert 1 < max(x for x, _ in places) / max(y for _, y in places) < 2
+
+
+@pytest.mark.parametrize("count", [61, 62, 63, 100, 103, 107, 1000, 1001])
+def test_a_long_ring_is_drawn_in_rows(count: int) -> None:
+    graph = shape("ring", nodes=count)
+    places = places_of(graph)
+    assert len(set(places)) == count
+    assert all(math.dist(places[edge.first], places[edge.second]) < 1.5 for edge in graph.edges)
+    assert max(at for place in places for at in place) < 2.2 * math.sqrt(count)  # and not a circle with nothing in it
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("star", {"spokes": 1600}), ("leaf-spine", {"leaves": 40, "spines": 4, "hosts": 40})]
+)
+def test_leaves_have_room_around_what_they_hang_on(name: str, sizes: dict[str, int]) -> None:
+    graph = shape(name, **sizes)
+    places = places_of(graph)
+    leaves = {
+        vertex for vertex, degree in Counter(end for edge in graph.edges for end in edge[:2]).items() if degree == 1
+    }
+    assert len(leaves) == 1600
+    near = [math.dist(places[one], places[other]) for one in leaves for other in leaves if one < other]
+    assert sum(distance < 0.5 for distance in near) < 320
+    assert max(near) < 80
+    assert all(math.dist(places[edge.first], places[edge.second]) < 24 for edge in graph.edges if {*edge[:2]} & leaves)
+
+
+def test_a_large_tree_has_few_crossings() -> None:
+    assert crossings(shape("tree", depth=8, fanout=2)) < 30
 
 
 def test_the_names_of_a_small_graph_all_have_room() -> None:
