@@ -16,7 +16,8 @@ from tests import ROOT
 PYTHON = "/usr/bin/python3"
 # -I: neither the environment nor the user's folders say what is imported. -S: nor does what else is installed.
 OPTIONS = "-IS"
-# With the libraries that print the man page and the completions.
+# With the libraries that print the man page and the completions. Not "graph": igraph is under the GPL, and whoever
+# hands on its compiled code has to hand on its source.
 EXTRAS = "shell"
 # What is in the packages, as it came from the index.
 WHEELS = ROOT / "build" / "wheels"

@@ -81,10 +81,10 @@ def test_the_life_of_the_package(fresh_system: System, packages: Path, unpacked:
 
     # Nobody cannot write byte code, and root's PYTHONPATH is not looked at.
     assert MAIN_JOB_DONE in system.output("sh", "-e", "-c", f"cd /tmp\nexport PYTHONPATH=/nowhere\n{MAIN_JOB}")
-    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
-    assert MAIN_JOB_DONE in system.output(
-        "sh", "-e", "-c", f"cd /tmp\n{nobody} kokofast batch chain.json --sandbox -- kokofast verify"
-    )
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    if system.run(*nobody, "unshare", "--user", "--map-root-user", "--mount", "true").returncode == 0:  # not on Ubuntu
+        command = ("kokofast", "batch", "/tmp/chain.json", "--sandbox", "--", "kokofast", "verify")
+        assert MAIN_JOB_DONE in system.output(*nobody, *command)
     on_the_machine = "kokofast batch chain.json --create\nkokofast verify chain\nkokofast destroy chain.json\n"
     assert "20 links removed" in system.output("sh", "-e", "-c", f"cd /tmp\n{on_the_machine}")
     assert system.files() == installed

@@ -106,10 +106,11 @@ def test_pipx_installs_the_wheel(release: Path, packages: Path, tmp_path: Path) 
 def test_the_one_file_does_the_main_job_and_writes_nothing(packages: Path, tmp_path: Path) -> None:
     _, script = re.findall(r"```sh\n(.*?)```", INSTALLING, re.DOTALL)
     shutil.copy(the(packages, "*.pyz"), tmp_path)
-    done = private(f"umask 0\nexport HOME=$PWD TMPDIR=$PWD\n{script}", tmp_path)
+    picture = "./kokofast-*.pyz graph chain.json --no-state -o chain.dot\n"
+    done = private(f"umask 0\nexport HOME=$PWD TMPDIR=$PWD\n{script}{picture}", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert MAIN_JOB_DONE in done.stdout
-    assert {path.suffix for path in tmp_path.rglob("*")} == {".pyz", ".json"}
+    assert {path.suffix for path in tmp_path.rglob("*")} == {".pyz", ".json", ".dot"}
 
 
 # Runs the file with another main().
