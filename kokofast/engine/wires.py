@@ -154,6 +154,7 @@ def _port(
         mtu=interface.mtu,
         up=interface.up,
         is_to_be_up=is_to_be_up,
+        settling=interface.settling,
         master=interface.master,
         mirrors=mirrors,
         addresses=[(one.family, one.packed, one.prefixlen) for one, ours in interface.addresses.items() if ours],

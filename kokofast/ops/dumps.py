@@ -11,7 +11,7 @@ from kokofast.plan.ownership import APART, is_our_group
 from kokofast.topology.model import Address
 from kokofast.wire.addr import IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.decode import decode
-from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
+from kokofast.wire.link import IFF_LOWER_UP, IFF_RUNNING, IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
 from kokofast.wire.linkinfo import PORT, WITH_REMOTES
 from kokofast.wire.message import KernelError, Request
 from kokofast.wire.rows import Rows
@@ -42,6 +42,8 @@ ADDRESS_PROTOCOL = b"K"
 KERNELS_OWN = ("noop", "noqueue")
 _MASK = frozenset(("group_fwd_mask",))
 _MORE = frozenset(("master", "prop_list", *(ATTRIBUTES[name] for name in ATTRIBUTES if name not in CLOSER))) - {"fdb"}
+# Up, with a carrier, and sending.
+_STATE = IFF_UP | IFF_LOWER_UP | IFF_RUNNING
 _WANTED = frozenset(
     (
         "address",
@@ -239,6 +241,7 @@ def interface_of(message: Message) -> Interface:
     attributes = message.attributes
     linkinfo = attributes.get("linkinfo", {})
     data = linkinfo.get("data")
+    flags = message.header["flags"]
     return Interface(
         message.header["index"],
         attributes.get("ifname", ""),
@@ -251,8 +254,9 @@ def interface_of(message: Message) -> Interface:
         mtu=attributes.get("mtu", 0),
         txqlen=attributes.get("txqlen", 0),
         queues=attributes.get("num_tx_queues", 1),
-        up=bool(message.header["flags"] & IFF_UP),
-        lower_up=bool(message.header["flags"] & IFF_LOWER_UP),
+        up=bool(flags & IFF_UP),
+        lower_up=bool(flags & IFF_LOWER_UP),
+        settling=flags & _STATE == IFF_UP | IFF_LOWER_UP,
         peer=attributes.get("link", 0),
         peer_nsid=attributes.get("link_netnsid"),
         more=NOTHING if _MORE.isdisjoint(attributes) else _more(attributes),

@@ -22,6 +22,8 @@ class Interface:
         temporary: The addresses with a lifetime; empty when not asked for.
         up: Administrative state (IFF_UP).
         lower_up: Whether the peer or parent carries packets (IFF_LOWER_UP).
+        settling: Whether it will send soon: the kernel acts up to a second after the carrier is there (IFF_RUNNING;
+            linkwatch_event(), net/core/link_watch.c), and drops packets until then.
         data: The data of the link kind (IFLA_INFO_DATA).
         more: The attributes that show properties of ends, as far as it has them.
     """
@@ -42,6 +44,7 @@ class Interface:
         "peer",
         "peer_nsid",
         "queues",
+        "settling",
         "temporary",
         "txqlen",
         "up",
@@ -62,6 +65,7 @@ class Interface:
         queues: int = 1,
         up: bool = False,
         lower_up: bool = True,
+        settling: bool = False,
         peer: int = 0,
         peer_nsid: int | None = None,
         more: Mapping[str, Any] = NOTHING,
@@ -81,6 +85,7 @@ class Interface:
         self.queues = queues
         self.up = up
         self.lower_up = lower_up
+        self.settling = settling
         self.peer = peer
         self.peer_nsid = peer_nsid
         self.more = more

@@ -45,6 +45,7 @@ class Port:
         title: As messages have it: "r1:eth0".
         up: Whether it is set up.
         is_to_be_up: False if the file has it down.
+        settling: Whether it drops what it sends now, and will not soon.
         master: The ifindex of the bridge that it is a port of; 0 for none.
         mirrors: (interface, direction) of what is copied to it.
         addresses: (family, address, prefix length).
@@ -61,6 +62,7 @@ class Port:
         "mirrors",
         "mtu",
         "ns",
+        "settling",
         "title",
         "up",
     )
@@ -76,6 +78,7 @@ class Port:
         mtu: int = 1500,
         up: bool = True,
         is_to_be_up: bool = True,
+        settling: bool = False,
         master: int = 0,
         mirrors: Sequence[tuple[str, str]] = (),
         addresses: Sequence[tuple[int, bytes, int]] = (),
@@ -89,6 +92,7 @@ class Port:
         self.mtu = mtu
         self.up = up
         self.is_to_be_up = is_to_be_up
+        self.settling = settling
         self.master = master
         self.mirrors = mirrors
         self.addresses = addresses

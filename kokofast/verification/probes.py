@@ -23,6 +23,8 @@ CLEAN_TRIES = 3
 UNLIKELY = 1e-6
 MOST_TRIES = 200
 SHORT_INTERVAL = 0.01
+# Seconds that an interface takes to send after its carrier is there: the kernel's one, and on a busy machine some more.
+SETTLING = 3.0
 
 
 class Path:
@@ -82,9 +84,13 @@ class Probe:
         raise NotImplementedError
 
     def plan(self) -> None:
-        """Set how often to try, and how long to wait, by what the ways impair."""
-        if all(port.impairment is NONE for hops in self.ways() for port in hops):
-            return
+        """Set how often to try, and how long to wait, by what the ways impair, and whether they carry yet."""
+        if any(port.impairment is not NONE for hops in self.ways() for port in hops):
+            self._plan_impaired()
+        if any(port.settling for hops in self.ways() for port in hops):
+            self.tries += math.ceil(SETTLING / self.interval)
+
+    def _plan_impaired(self) -> None:
         delay = sending = loss = 0.0
         for hops in self.ways():
             given = [(port, port.impairment) for port in hops]

@@ -21,6 +21,7 @@ TYPES = (RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_NEWLINKPROP, RT
 
 AF_BRIDGE = 7  # of a message about a port of a bridge
 IFF_UP = 0x1
+IFF_RUNNING = 0x40
 IFF_LOWER_UP = 0x10000
 
 # IFLA_EXT_MASK: leave the statistics, a third of each answer, out of a dump.

@@ -31,7 +31,7 @@ class FakeFrameSocket(FrameSocket):
         code = errno.ENODEV if link is None else 0 if link.up else errno.ENETDOWN
         if link is None or code:
             raise OSError(code, os.strerror(code))
-        if link.peer is None:
+        if link.peer is None or link.is_settling:
             return
         there, index = link.peer
         peer = there.links.get(index)

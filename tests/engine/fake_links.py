@@ -11,7 +11,7 @@ from kokofast.ends.offload import ALL, USUAL
 from kokofast.wire.addr import AF_INET, AF_INET6
 from kokofast.wire.attributes import encode
 from kokofast.wire.ethtool import ETHTOOL, ETHTOOL_MSG_FEATURES_GET
-from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_NEWLINK
+from kokofast.wire.link import IFF_LOWER_UP, IFF_RUNNING, IFF_UP, RTM_NEWLINK
 from kokofast.wire.linkinfo import PORT
 from kokofast.wire.message import KernelError, Message
 from tests.engine.fake_addresses import FakeAddresses
@@ -47,6 +47,7 @@ class FakeLink:
         self.txqlen = 1000
         self.queues = 1
         self.up = False
+        self.is_settling = False  # it drops what it sends
         # Whether IPv4 and IPv6 know it, switched on or off. IPv4 does at first, however small its MTU is.
         self.has_ipv4, self.has_ipv6 = True, True
         self.master = 0
@@ -496,7 +497,9 @@ class FakeLinks:
             attributes["link"] = below[1]
             if below[0] is not namespace:
                 attributes["link_netnsid"] = namespace.nsid_of(below[0])
-        flags = IFF_UP * link.up | IFF_LOWER_UP * (link.up and self.carrier(namespace, link))
+        flags = IFF_UP * link.up
+        if link.up and self.carrier(namespace, link):
+            flags |= IFF_LOWER_UP | IFF_RUNNING * (not link.is_settling)
         return Message(RTM_NEWLINK, 0, 0, 0, {"index": link.index, "flags": flags}, attributes)
 
     def carrier(self, namespace: FakeNamespace, link: FakeLink) -> bool:

@@ -110,6 +110,24 @@ async def test_a_frame_that_is_lost_once_is_sent_again(make_kernel: KernelFactor
     assert len(kernel.frames) == 2
 
 
+async def test_an_interface_that_will_send_soon_is_waited_for(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel()
+    await apply(chain(1), kernel=kernel)
+    here = kernel["n0"].by_name("e1")
+    assert here is not None
+    here.is_settling = True
+    sent = []
+
+    def meddle(link: FakeLink) -> None:
+        if link is here:
+            sent.append(link)
+            here.is_settling = len(sent) < 40
+
+    kernel.before_frame = meddle
+    assert states(await checked(kernel)) == ["ok"]
+    assert len(sent) > 40
+
+
 async def test_frames_that_go_elsewhere_are_found_outside_of_the_link(make_kernel: KernelFactory) -> None:
     kernel = make_kernel("a", "b", "c")
     topology = lab([{"endpoints": ["a:x", "b:x"]}, {"endpoints": ["a:y", "c:y"]}])

@@ -133,6 +133,14 @@ def test_a_clean_link_is_given_half_a_second() -> None:
     assert shot.seconds() == pytest.approx(0.5)
 
 
+def test_an_interface_that_will_send_soon_is_given_some_seconds() -> None:
+    for impairment in (Impairment(), Impairment(loss=0.5), Impairment(rate=1000)):
+        end = port(0, "a", impairment=impairment)
+        end.settling = True
+        shot = shots_of([wire(end, port(1, "b"))])[0]
+        assert shot.seconds() > first_of(impairment).seconds() + 2.9
+
+
 def test_a_delay_is_waited_for() -> None:
     shot = first_of(Impairment(delay=3.0))
     assert not shot.is_clean
