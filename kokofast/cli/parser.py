@@ -403,7 +403,7 @@ def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _fill_graph(graph: Parser) -> None:
-    graph.add_argument("source", metavar="FILE|LAB", help="a file, or the name of a lab, of which there is no file")
+    graph.add_argument("source", metavar="FILE|LAB", help="a file; or the name of a lab, to draw what is there of it")
     graph.add_argument(
         "-o",
         "--output",

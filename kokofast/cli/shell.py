@@ -72,7 +72,7 @@ def completion(shell: str) -> str:
         raise _missing("completion", "shtab in a newer version")
     parser = whole_parser()
     for action in _actions(parser):
-        if action.metavar in ("FILE", "TIMELINE"):
+        if action.metavar in ("FILE", "FILE|LAB", "TIMELINE"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     return str(shtab.complete(parser, shell)).rstrip("\n")
 

@@ -23,6 +23,8 @@ COMPLETED = [
     ("kokofast batch --rep", "kokofast batch --replace"),
     ("kokofast batch lin", "kokofast batch links.json"),
     ("kokofast batch --trace lin", "kokofast batch --trace links.json"),
+    ("kokofast verify lin", "kokofast verify links.json"),
+    ("kokofast graph links.json -o lin", "kokofast graph links.json -o links.json"),
     ("kokofast destroy --format j", "kokofast destroy --format json"),
     ("kokofast generate wal", "kokofast generate walker"),
     ("kokofast generate walker --plan", "kokofast generate walker --planes"),  # options that are added late
