@@ -282,13 +282,13 @@ def test_delays_change_with_time(theatre: Theatre) -> None:
 
 def test_a_terminal_shows_how_far_it_is(theatre: Theatre, start: Start) -> None:
     hello = {"at": 0.2, "run": [{"node": theatre.one, "command": ["echo", "hello"]}]}
-    timeline = theatre.write({"at": 0, **theatre.sky("20mbit")}, hello, {"at": 0.6})
+    timeline = theatre.write({"at": 0, **theatre.sky("20mbit")}, hello, {"at": 1.2})
     process, terminal = on_a_terminal(start, *COMMAND, "play", theatre.lab.file, timeline)
     shown = read_until(terminal, b"")
     os.close(terminal)
     assert process.wait(60) == 0
-    assert b"at 0.0 of 0.6 s: 1 epoch, 1 change, " in shown
-    assert b" of 0.6 s, next at 0.6 s: 2 epochs, 1 change, " in shown
+    assert b"at 0.0 of 1.2 s: 1 epoch, 1 change, " in shown
+    assert b" of 1.2 s, next at 1.2 s: 2 epochs, 1 change, " in shown
     lines = screen(shown)
     assert "hello" in lines
     lines_of("\n".join(line for line in lines if line != "hello"))
