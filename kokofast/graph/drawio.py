@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kokofast.graph.model import Edge, Graph
 
 SPACING = 140
+MARGIN = 160  # so that names and loops of the first vertices are on the page
 HEIGHT = 30
 SHAPES = {
     LAN: "shape=rectangle;fillColor=#fff2cc;strokeColor=#d6b656;",
@@ -33,12 +34,13 @@ def write(graph: Graph, places: Places) -> Iterator[str]:
     yield f'<mxfile host="kokofast">\n<diagram name={quoteattr(graph.title)}>\n'
     yield '<mxGraphModel grid="1" page="0">\n<root>\n'
     yield '<mxCell id="0"/>\n<mxCell id="1" parent="0"/>\n'
+    places = [(MARGIN + x * SPACING, MARGIN + y * SPACING) for x, y in places]
     for number, (edge, bend) in enumerate(zip(graph.edges, graph.bends(), strict=True)):
         yield from _edge(graph, number, edge, _way(edge, bend, places))
     for number, vertex in enumerate(graph.vertices):
         name = shortened(vertex.name, 40)
         width = max(width_of(name, 12) + 16, 40)
-        x, y = (at * SPACING for at in places[number])
+        x, y = places[number]
         style = SHAPES.get(vertex.shape, NODE_STYLE)
         if vertex.state:
             style += f"strokeColor={STATES[vertex.state].colour};{'dashed=1;' if vertex.state == EXTRA else ''}"
@@ -58,7 +60,7 @@ def _tip(text: str) -> str:
 
 def _way(edge: Edge, bend: int, places: Places) -> list[tuple[float, float]]:
     """Return the points that an edge passes between its vertices; none for a straight one."""
-    (ax, ay), (bx, by) = (tuple(at * SPACING for at in places[vertex]) for vertex in edge[:2])
+    (ax, ay), (bx, by) = (places[vertex] for vertex in edge[:2])
     if edge.first == edge.second:
         reach = HEIGHT * (1.5 + bend)
         return [(ax - HEIGHT, ay - reach), (ax + HEIGHT, ay - reach)]
