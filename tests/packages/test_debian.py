@@ -6,7 +6,6 @@ import gzip
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,7 @@ def test_the_life_of_the_package(fresh_system: System, packages: Path, unpacked:
     shutil.copy(package, system.folder / "tmp")
 
     system.output("sh", "-c", f"cd /tmp && {UNASKED} ./older.deb")
-    assert f"/{LIBRARY}/kokofast/__pycache__/gone.{sys.implementation.cache_tag}.pyc" in system.files()
+    assert any(path.startswith(f"/{LIBRARY}/kokofast/__pycache__/gone.") for path in system.files())
     system.output("sh", "-c", f"cd /tmp && {script.replace(COMMAND, UNASKED)}")
     installed = system.files()
     assert not [path for path in installed if "/gone." in path]
