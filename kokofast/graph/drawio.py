@@ -58,7 +58,7 @@ def _tip(text: str) -> str:
     return quoteattr(as_html(text).replace("\n", "<br>"))
 
 
-def _way(edge: Edge, bend: int, places: Places) -> list[tuple[float, float]]:
+def _way(edge: Edge, bend: float, places: Places) -> list[tuple[float, float]]:
     """Return the points that an edge passes between its vertices; none for a straight one."""
     (ax, ay), (bx, by) = (places[vertex] for vertex in edge[:2])
     if edge.first == edge.second:

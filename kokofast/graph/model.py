@@ -31,6 +31,8 @@ STATES = {
     UNKNOWN: State("not looked at", "#6480a3"),
 }
 
+BENDS_MAX = 7  # edges side by side; more of them have no more room
+
 NODE, LAN, FAR = "node", "lan", "far"
 
 
@@ -90,23 +92,22 @@ class Graph:
         counted = Counter(states)
         return {state: counted[state] for state in STATES if counted[state]}
 
-    def bends(self) -> list[int]:
+    def bends(self) -> list[float]:
         """Return how far each edge bends: 0 for a straight one, other numbers for those between the same vertices.
 
-        The edges of a vertex to itself are numbered from 0.
+        Those of many are closer to each other. The edges of a vertex to itself are numbered from 0.
         """
         total = Counter(frozenset((edge.first, edge.second)) for edge in self.edges)
         seen: Counter[frozenset[int]] = Counter()
-        found = []
+        found: list[float] = []
         for edge in self.edges:
             pair = frozenset((edge.first, edge.second))
-            number = seen[pair]
+            number, count = seen[pair], total[pair]
             seen[pair] += 1
-            if edge.first == edge.second:
-                found.append(number)
-            else:  # -1, 1 for two of them, -2, 0, 2 for three, as seen from the vertex with the lower number
-                bend = 2 * number - total[pair] + 1
-                found.append(bend if edge.first < edge.second else -bend)
+            # -1, 1 for two of them, -2, 0, 2 for three, as seen from the vertex with the lower number
+            bend = number if edge.first == edge.second else 2 * number - count + 1
+            bend = bend if edge.first <= edge.second else -bend
+            found.append(bend if count <= BENDS_MAX else round(bend * BENDS_MAX / count, 3))
         return found
 
 

@@ -46,7 +46,7 @@ def write(graph: Graph, places: Places) -> Iterator[str]:
     )
     yield f"<title>{escape(graph.title)}</title>\n<style>{STYLE}</style>\n"
     yield '<rect class="paper" width="100%" height="100%"/>\n'
-    yield from _legend(graph)
+    yield from picture.legend
     picture.name_vertices()
     yield from picture.edges()
     yield from picture.vertices()
@@ -54,16 +54,18 @@ def write(graph: Graph, places: Places) -> Iterator[str]:
     yield "</svg>\n"
 
 
-def _legend(graph: Graph) -> Iterator[str]:
-    x, y = 16.0, LEGEND / 2
+def _legend(graph: Graph) -> tuple[list[str], float]:
+    """Return the lines of the legend, and how wide it is."""
+    x, y = float(MARGIN), LEGEND / 2
     title = shortened(graph.title, 40)
-    yield f'<text class="title start" x="{x}" y="{y}">{escape(title)}</text>\n'
+    lines = [f'<text class="title start" x="{x:.0f}" y="{y}">{escape(title)}</text>\n']
     x += width_of(title, 15) + LEGEND_GAP
     for state, number in graph.counts().items():
         text = f"{number:,} {STATES[state].title}"
-        yield f'<path d="M{x:.0f} {y}h28" {_stroke(state)}/>'
-        yield f'<text class="start" x="{x + 34:.0f}" y="{y}">{text}</text>\n'
+        lines.append(f'<path d="M{x:.0f} {y}h28" {_stroke(state)}/>')
+        lines.append(f'<text class="start" x="{x + 34:.0f}" y="{y}">{text}</text>\n')
         x += 34 + width_of(text, SIZE) + LEGEND_GAP
+    return lines, x
 
 
 def _stroke(state: str) -> str:
@@ -80,8 +82,8 @@ class _Picture:
         left = MARGIN + max([0.0, *(half - x * spacing for (x, _), half in zip(places, halves, strict=True))])
         top = LEGEND + MARGIN + loops
         self.points = [(left + x * spacing, top + y * spacing) for x, y in places]
-        legend = 2 * MARGIN + width_of(graph.title[:40], 15) + sum(140 for _ in graph.counts())
-        self.width = max([legend, *(x + half + MARGIN for (x, _), half in zip(self.points, halves, strict=True))])
+        self.legend, wide = _legend(graph)
+        self.width = max([wide, *(x + half + MARGIN for (x, _), half in zip(self.points, halves, strict=True))])
         self.height = max([top, *(y + loops + MARGIN for _, y in self.points)])
         self._room = Room(self.points)
         self._names = [shortened(vertex.name) for vertex in graph.vertices]
@@ -111,7 +113,7 @@ class _Picture:
                 yield from parts[state]
                 yield "</g>\n"
 
-    def _path(self, first: int, second: int, bend: int) -> str:
+    def _path(self, first: int, second: int, bend: float) -> str:
         (ax, ay), (bx, by) = self.points[first], self.points[second]
         if first == second:
             return loop(ax, ay, bend)
@@ -153,7 +155,7 @@ class _Picture:
                 if label:
                     yield from self._interface(near, far, way, shortened(label, 15))
 
-    def _interface(self, near: int, far: int, bend: int, label: str) -> Iterator[str]:
+    def _interface(self, near: int, far: int, bend: float, label: str) -> Iterator[str]:
         (ax, ay), (bx, by) = self.points[near], self.points[far]
         length = math.dist((ax, ay), (bx, by))
         if length < 2 * PILL:
@@ -180,7 +182,7 @@ def bent(ax: float, ay: float, bx: float, by: float, pixels: float) -> tuple[flo
     return (ax + bx) / 2 - (by - ay) / length * pixels, (ay + by) / 2 + (bx - ax) / length * pixels
 
 
-def loop(x: float, y: float, number: int) -> str:
+def loop(x: float, y: float, number: float) -> str:
     """Return the path of an edge from a vertex to itself: the first above it, the next ones around it."""
     angle, reach = -math.pi / 2 + number * 0.9, LOOP
     ends = [(x + math.cos(angle + turn) * reach, y + math.sin(angle + turn) * reach) for turn in (-0.5, 0.5)]

@@ -103,6 +103,14 @@ def test_parallel_links_bend_apart_and_loops_are_numbered() -> None:
     assert graph.bends() == [-2, 0, 2, 0, 0, 1, -1, -1]
 
 
+def test_many_parallel_links_and_loops_take_no_more_room_than_some() -> None:
+    graph = drawn([*[["a", "b"]] * 1000, *[["c", "c"]] * 100])
+    bends, loops = graph.bends()[:1000], graph.bends()[1000:]
+    assert (len(set(bends)), len(set(loops))) == (1000, 100)
+    assert max(map(abs, bends)) < 8
+    assert 6 < max(loops) < 7  # once around
+
+
 def test_the_states_are_counted_in_the_order_of_the_legend() -> None:
     lan = Vertex("br0", LAN, MISSING)
     made = [Edge(0, 1, ("", ""), "veth", state) for state in (UP, UP, EXTRA, DOWN)]

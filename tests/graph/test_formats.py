@@ -201,6 +201,14 @@ def test_labels_do_not_overlap_and_those_with_many_links_come_first() -> None:
     assert width_of("中文", 10) > width_of("ab", 10)
 
 
+def test_the_legend_is_within_a_small_picture() -> None:
+    many = [Edge(0, 1, ("", ""), "veth", state) for state in STATES for _ in range(3000)]
+    root = ElementTree.fromstring(written("svg", Graph("a-lab-with-a-long-name", [Vertex("a"), Vertex("b")], many)))
+    for text in root.iter(f"{SVG}text"):
+        if "start" in text.get("class", ""):
+            assert float(text.get("x", "")) + width_of(text.text or "", 12) < float(root.get("width", ""))
+
+
 def test_a_dense_picture_has_few_labels_and_nothing_outside_of_it() -> None:
     count = 2000
     places = [(number % 50 / 4, number // 50 / 4) for number in range(count)]
