@@ -10,6 +10,7 @@ from kokofast.graph.model import DOWN, EXTRA, MISSING, NODE, UP
 from kokofast.kinds import KINDS
 from kokofast.plan.ownership import alias_of
 from kokofast.topology.model import CALLER
+from kokofast.topology.node_kinds import NODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ def graph_of(source: Topology | str, seen: Seen) -> Graph:
     cables = list(_joined(source, seen.links))
     nodes = nodes_of(source)
     there = _nodes_of_seen(seen, cables)
-    targets = {node.target for node in source.nodes.values() if node.kind == "netns"}
+    targets = {node.target for node in source.nodes.values() if NODES[node.kind].is_named}
     extra = {name: details for name, details in there.items() if name not in nodes and name not in targets}
     graph = build(source.name, nodes | extra, cables, host=host_of(source))
     for vertex in graph.vertices:

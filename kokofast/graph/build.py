@@ -8,6 +8,7 @@ from kokofast.ends import ENDS
 from kokofast.graph.model import FAR, LAN, NODE, UNKNOWN, Details, Edge, Graph, Vertex
 from kokofast.kinds import KINDS
 from kokofast.topology.model import CALLER, Address, Link, Node, Topology
+from kokofast.topology.nodes import identity
 from kokofast.topology.segments import KIND as BRIDGE
 from kokofast.topology.segments import namespace_of
 from kokofast.topology.units import as_in_file
@@ -112,7 +113,8 @@ def graph_of_file(topology: Topology) -> Graph:
 
 def host_of(topology: Topology) -> str:
     """Return the node that is the caller's namespace."""
-    return next((node.name for node in topology.nodes.values() if node.kind == HOST), CALLER)
+    callers = identity(Node(CALLER, HOST, ""))
+    return next((node.name for node in topology.nodes.values() if identity(node) == callers), CALLER)
 
 
 def build(lab: str, nodes: Mapping[str, Details], cables: Iterable[Cable], *, host: str = CALLER) -> Graph:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from kokofast.verification.ports import NONE
-from kokofast.wire.probe import ETHERNET_HEADER, SMALL, frame, question
+from kokofast.wire.probe import AF_INET6, ETHERNET_HEADER, SMALL, frame, question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +23,8 @@ CLEAN_TRIES = 3
 UNLIKELY = 1e-6
 MOST_TRIES = 200
 SHORT_INTERVAL = 0.01
-# Seconds that an interface takes to send after its carrier is there: the kernel's one, and on a busy machine some more.
+# Seconds until an interface sends whose carrier is there, or a new IPv6 address answers.
+# The kernel takes one, and more on a busy machine.
 SETTLING = 3.0
 
 
@@ -87,8 +88,12 @@ class Probe:
         """Set how often to try, and how long to wait, by what the ways impair, and whether they carry yet."""
         if any(port.impairment is not NONE for hops in self.ways() for port in hops):
             self._plan_impaired()
-        if any(port.settling for hops in self.ways() for port in hops):
+        if self.may_be_early():
             self.tries += math.ceil(SETTLING / self.interval)
+
+    def may_be_early(self) -> bool:
+        """Return whether the kernel may still be at work on what carries or answers it."""
+        return any(port.settling for hops in self.ways() for port in hops)
 
     def _plan_impaired(self) -> None:
         delay = sending = loss = 0.0
@@ -186,6 +191,14 @@ class Question(Probe):
     def pending(self, nonce: bytes) -> Iterable[bytes]:
         """Return the request."""
         yield question(self.family, self.address, self.sender.mac, self.owner.mac)
+
+    def may_be_early(self) -> bool:
+        """Return whether the answer may take its time.
+
+        The kernel joins the multicast group of a new IPv6 address, to which requests are sent, in a work queue of all
+        namespaces: addrconf_dad_begin(), net/ipv6/addrconf.c. Nothing shows whether it has.
+        """
+        return self.family == AF_INET6 or super().may_be_early()
 
     def ways(self) -> Iterable[Sequence[Port]]:
         """Return the interfaces that send: there and back."""

@@ -454,7 +454,7 @@ async def test_a_second_fault_while_taking_back(
     def make(number: int, fault: Fault, second: int, point: Point) -> Faults:
         return Faults({number: fault, second: chance.choice(faults_of(point, refusals=_TAKING_BACK))})
 
-    await second_faults(world, counts, chance, make, *((None, None) if long else (5, 4)))
+    await second_faults(world, counts, chance, make, *((None, 40) if long else (5, 4)))
 
 
 @pytest.mark.usefixtures("one_by_one")

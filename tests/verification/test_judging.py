@@ -250,6 +250,7 @@ def test_addresses_of_one_network_are_asked_for(first: str, second: str, asked: 
     probes = probes_for([link])
     questions = [one for one in probes if isinstance(one, Question)]
     assert [one.owner.ns for one in questions] == ([1, 0] if asked else [])
+    assert all(one.seconds() > (3 if one.family == 10 else 0.4) for one in questions)
     judged(questions)
     if asked:
         text = f"n1:b does not answer for {given[1].ip} when n0:a asks"
