@@ -1,14 +1,15 @@
-"""What the parsers of commands have in common: types of values, and how a command is added."""
+"""What the parsers of commands have in common: their class, how a command is added, and types of values."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from kokofast.cli.output import clean
 
 if TYPE_CHECKING:
-    from typing import TypeVar
-
-    AnyParser = TypeVar("AnyParser", bound=argparse.ArgumentParser)
+    from collections.abc import Callable, Sequence
 
 
 def whole(text: str, lowest: int = 0) -> int:
@@ -54,6 +55,80 @@ def moment(text: str) -> float:
     return _plain(text, "a number of seconds from 0", zero=True)
 
 
-def add_command(commands: argparse._SubParsersAction[AnyParser], name: str, help: str) -> AnyParser:
-    """Add a command. Its help becomes its description."""
-    return commands.add_parser(name, help=help, description=help[:1].upper() + help[1:] + ".", allow_abbrev=False)
+_Commands = argparse._SubParsersAction
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with better errors.
+
+    argparse prints control characters as they are. It reports missing arguments before unknown options, and those with
+    the usage of the whole program.
+
+    Attributes:
+        fill: Adds the options when they are needed. Twelve options take a millisecond of every start.
+    """
+
+    fill: Callable[[Parser], None] | None = None
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, but report what a command does not know with the usage of that command."""
+        self._given = list(args) if args is not None else []
+        self._fill()
+        options, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self._refuse(rest)
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return options, rest
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            from kokofast.topology.problems import unknown
+
+            what = "command" if isinstance(action, _Commands) else "value"
+            raise argparse.ArgumentError(action, unknown(what, str(value), action.choices))
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2, the usage and the message. An unknown option, the likely cause, is reported instead."""
+        if message.startswith("the following arguments are required"):
+            self._refuse(self._given)
+        if message.startswith("argument COMMAND"):  # perhaps the value of an unknown option
+            self._refuse(list(itertools.takewhile(lambda text: text.startswith("-"), self._given)))
+        super().error(clean(message))
+
+    def _refuse(self, given: Sequence[str]) -> None:
+        """Exit with an error when one of these options is unknown, or belongs behind the command."""
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        names = [text.partition("=")[0] for text in given if text.startswith("--")]
+        mistyped = [name for name in names if name not in known]
+        if mistyped:
+            from kokofast.topology.problems import unknown
+
+            early = [name for name in mistyped if name in self._options_of_commands()]
+            told = [f"the option {name} goes behind the command" for name in early]
+            super().error(clean("; ".join(told or [unknown("option", name, known) for name in mistyped])))
+
+    def _options_of_commands(self) -> set[str]:
+        parsers = [action.choices.values() for action in self._actions if isinstance(action, _Commands)]
+        for parser in itertools.chain(*parsers):
+            parser._fill()
+        return {name for parser in itertools.chain(*parsers) for name in parser._option_string_actions}
+
+    def _fill(self) -> None:
+        if self.fill is not None:
+            fill, self.fill = self.fill, None
+            fill(self)
+
+
+def add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    help: str,
+    fill: Callable[[Parser], None] | None = None,
+) -> argparse.ArgumentParser:
+    """Add a command. Its help becomes its description; fill adds its options when they are needed."""
+    parser = commands.add_parser(name, help=help, description=help[:1].upper() + help[1:] + ".", allow_abbrev=False)
+    if fill is not None:
+        assert isinstance(parser, Parser)
+        parser.fill = fill
+    return parser

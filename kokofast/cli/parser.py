@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from kokofast import __version__
-from kokofast.cli.arguments import add_command, factor, moment, positive, seconds
-from kokofast.cli.output import clean
+from kokofast.cli.arguments import Parser, add_command, factor, moment, positive, seconds
 from kokofast.graph import NAMES as PICTURES
 from kokofast.importers import NAMES as IMPORTERS
 from kokofast.importers import RUNTIMES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 EXIT_CODES = """\
 exit codes: 0 done, or nothing to do
@@ -25,71 +19,6 @@ exit codes: 0 done, or nothing to do
               or the result or the trace could not be written
             4 with --dry-run --exit-code: there is something to change
             other codes are those of the sandbox's command; README.md has more on watch and play"""
-
-
-_Commands = argparse._SubParsersAction
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with better errors.
-
-    argparse prints control characters as they are. It reports missing arguments before unknown options, and those with
-    the usage of the whole program.
-
-    Attributes:
-        fill: Adds the options when they are needed. Twelve options take a millisecond of every start.
-    """
-
-    fill: Callable[[Parser], None] | None = None
-    _given: Sequence[str] = ()
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does, but report what a command does not know with the usage of that command."""
-        self._given = list(args) if args is not None else []
-        self._fill()
-        options, rest = super().parse_known_args(args, namespace)
-        if rest:
-            self._refuse(rest)
-            self.error(f"unrecognized arguments: {' '.join(rest)}")
-        return options, rest
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            from kokofast.topology.problems import unknown
-
-            what = "command" if isinstance(action, _Commands) else "value"
-            raise argparse.ArgumentError(action, unknown(what, str(value), action.choices))
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with 2, the usage and the message. An unknown option, the likely cause, is reported instead."""
-        if message.startswith("the following arguments are required"):
-            self._refuse(self._given)
-        if message.startswith("argument COMMAND"):  # perhaps the value of an unknown option
-            self._refuse(list(itertools.takewhile(lambda text: text.startswith("-"), self._given)))
-        super().error(clean(message))
-
-    def _refuse(self, given: Sequence[str]) -> None:
-        """Exit with an error when one of these options is unknown, or belongs behind the command."""
-        known = [name for name in self._option_string_actions if name.startswith("--")]
-        names = [text.partition("=")[0] for text in given if text.startswith("--")]
-        mistyped = [name for name in names if name not in known]
-        if mistyped:
-            from kokofast.topology.problems import unknown
-
-            early = [name for name in mistyped if name in self._options_of_commands()]
-            told = [f"the option {name} goes behind the command" for name in early]
-            super().error(clean("; ".join(told or [unknown("option", name, known) for name in mistyped])))
-
-    def _options_of_commands(self) -> set[str]:
-        parsers = [action.choices.values() for action in self._actions if isinstance(action, _Commands)]
-        for parser in itertools.chain(*parsers):
-            parser._fill()
-        return {name for parser in itertools.chain(*parsers) for name in parser._option_string_actions}
-
-    def _fill(self) -> None:
-        if self.fill is not None:
-            fill, self.fill = self.fill, None
-            fill(self)
 
 
 class _Version(argparse.Action):
@@ -129,13 +58,33 @@ def build_parser() -> argparse.ArgumentParser:
     _add_destroy(commands)
     _add_watch(commands)
     _add_inspect(commands)
-    _add_play(commands)
+    add_command(commands, "play", "bring FILE up, and change its links as TIMELINE says", _fill_play)
     _add_others(commands)
-    _add_generate(commands)
-    _add_import(commands)
-    _add_doctor(commands)
-    _add_verify(commands)
-    _add_graph(commands)
+    add_command(commands, "generate", "print a topology of a shape, such as a ring or a fat-tree", _fill_generate)
+    add_command(
+        commands,
+        "import",
+        "print the links of a file of another program as JSON or YAML of kokofast; touch nothing",
+        _fill_import,
+    )
+    add_command(
+        commands,
+        "doctor",
+        "say what this machine lacks for FILE, or for any lab, and how to get it; exit 1 when something is missing",
+        _fill_doctor,
+    )
+    add_command(
+        commands,
+        "verify",
+        "send frames over the links, both ways, and say which links do not carry them; exit 1 if there are any",
+        _fill_verify,
+    )
+    add_command(
+        commands,
+        "graph",
+        "draw FILE with the states of its links, or what is there of LAB, as SVG, HTML, DOT, Mermaid or for draw.io",
+        _fill_graph,
+    )
     _add_shell(commands)
     return parser
 
@@ -256,12 +205,6 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.add_argument("--format", choices=("table", "json"), default="table", help="how the links are printed")
 
 
-def _add_play(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    play = add_command(commands, "play", "bring FILE up, and change its links as TIMELINE says")
-    assert isinstance(play, Parser)
-    play.fill = _fill_play
-
-
 def _fill_play(play: Parser) -> None:
     play.add_argument("file", metavar="FILE", help=FILE_HELP)
     play.add_argument(
@@ -296,13 +239,7 @@ def _fill_play(play: Parser) -> None:
         help="when play falls behind: skip to the newest state (the default), or do all epochs in order",
     )
     play.add_argument("--destroy", action="store_true", help="remove the lab at the end")
-    play.add_argument(
-        "--runtime-timeout",
-        type=seconds,
-        default=10.0,
-        metavar="SECONDS",
-        help="how long a docker, podman or CRI daemon may be silent (default: 10)",
-    )
+    _add_runtime_timeout(play)
     play.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress on standard error")
 
 
@@ -323,28 +260,10 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
 
 
-def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    generate = add_command(commands, "generate", "print a topology of a shape, such as a ring or a fat-tree")
-    assert isinstance(generate, Parser)
-    generate.fill = _fill_generate
-
-
 def _fill_generate(generate: Parser) -> None:
     from kokofast.cli.shape_options import add_shapes
 
-    add_shapes(generate, _later)
-
-
-def _later(parser: argparse.ArgumentParser, fill: Callable[[argparse.ArgumentParser], None]) -> None:
-    assert isinstance(parser, Parser)
-    parser.fill = fill
-
-
-def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    does = "print the links of a file of another program as JSON or YAML of kokofast; touch nothing"
-    parser = add_command(commands, "import", does)
-    assert isinstance(parser, Parser)
-    parser.fill = _fill_import
+    add_shapes(generate)
 
 
 def _fill_import(parser: Parser) -> None:
@@ -356,25 +275,11 @@ def _fill_import(parser: Parser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print what cannot be kept")
 
 
-def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    does = "say what this machine lacks for FILE, or for any lab, and how to get it; exit 1 when something is missing"
-    doctor = add_command(commands, "doctor", does)
-    assert isinstance(doctor, Parser)
-    doctor.fill = _fill_doctor
-
-
 def _fill_doctor(doctor: Parser) -> None:
     doctor.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
     doctor.add_argument("--create", action="store_true", help="as of batch: namespaces that are missing are to be made")
     doctor.add_argument("--sandbox", action="store_true", help="as of batch: all is to be done in a sandbox")
     doctor.add_argument("--format", choices=("table", "json"), default="table", help="how the answer is printed")
-
-
-def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    does = "send frames over the links, both ways, and say which links do not carry them; exit 1 if there are any"
-    verify = add_command(commands, "verify", does)
-    assert isinstance(verify, Parser)
-    verify.fill = _fill_verify
 
 
 def _fill_verify(verify: Parser) -> None:
@@ -393,13 +298,6 @@ def _fill_verify(verify: Parser) -> None:
     )
     _add_runtime_timeout(verify)
     _add_output(verify)
-
-
-def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    does = "draw FILE with the states of its links, or what is there of LAB, as SVG, HTML, DOT, Mermaid or for draw.io"
-    graph = add_command(commands, "graph", does)
-    assert isinstance(graph, Parser)
-    graph.fill = _fill_graph
 
 
 def _fill_graph(graph: Parser) -> None:

@@ -13,24 +13,20 @@ from kokofast.generators.wiring import DEFAULT_SUBNET
 from kokofast.topology.write import WRITERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kokofast.generators.shape import Shape
-
-    Fill = Callable[[argparse.ArgumentParser], None]
 
 NO_SUBNET = "none"
 EXAMPLE = "kokofast generate leaf-spine --leaves 4 --spines 2 --hosts 2 | kokofast batch - --create"
 
 
-def add_shapes(generate: argparse.ArgumentParser, later: Callable[[argparse.ArgumentParser, Fill], None]) -> None:
-    """Add the shapes. later() has the options of one added when they are needed."""
+def add_shapes(generate: argparse.ArgumentParser) -> None:
+    """Add the shapes."""
     generate.epilog = f"example: {EXAMPLE}"
     shapes = generate.add_subparsers(dest="shape", metavar="SHAPE", required=True, prog=generate.prog)
     for name, shape in SHAPES.items():
-        later(add_command(shapes, name, shape.summary), partial(_add_shape, shape))
+        add_command(shapes, name, shape.summary, partial(_add_shape, shape))
     does = "a Walker constellation of satellites, and how it changes with time"
-    later(add_command(shapes, "walker", does), _add_walker)
+    add_command(shapes, "walker", does, _add_walker)
 
 
 def _add_shape(shape: Shape, parser: argparse.ArgumentParser) -> None:

@@ -17,10 +17,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from kokofast.cli import batch
+from kokofast.cli.arguments import Parser
 from kokofast.cli.main import _COMMANDS
 from kokofast.cli.main import run as run_in_process
 from kokofast.cli.output import lacking
-from kokofast.cli.parser import Parser, build_parser
+from kokofast.cli.parser import build_parser
 from kokofast.engine.result import Failure, Result
 from kokofast.engine.result_types import Status
 from kokofast.topology import load

@@ -19,7 +19,7 @@ END = b"\0"  # the kernel passes on what is written a moment later
 
 
 class Terminal:
-    """A terminal that is standard error, and a clock that goes when it is told."""
+    """A pseudo-terminal as standard error, and a clock that a test sets."""
 
     def __init__(self) -> None:
         self.ours, theirs = open_terminal()

@@ -30,7 +30,7 @@ def read(name: str) -> bytes:
 
 
 def file_in_memory(name: str, content: bytes) -> str:
-    """Return the path of a new file that is not on a disk, and that nobody can change."""
+    """Return the path of a new file in memory (memfd_create(2)), sealed against changes."""
     try:
         descriptor = os.memfd_create(name, os.MFD_CLOEXEC | NOEXEC_SEAL)
     except OSError:
