@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -152,11 +153,23 @@ def lab(tmp_path: Path, netns: NamespaceFactory, kokofast: RunKokofast) -> Itera
 def state(*names: str) -> str:
     """All that ``ip`` shows of these namespaces, to be compared byte for byte.
 
-    But for "tentative", which the kernel takes away by itself after a second or two.
+    But for "tentative", which the kernel takes away by itself after a second or two. A carrier that has come or gone
+    it acts on up to a second later (net/core/link_watch.c): that is waited for.
     """
     shown = "link show\naddress show\nroute show\n"
-    texts = [f"{name}:\n{ip(name, '-d', '-batch', '-', input=shown)}" for name in names]
-    return "\n".join(texts).replace(" tentative", "")
+    patience = time.monotonic() + 3
+    while True:
+        text = "\n".join(f"{name}:\n{ip(name, '-d', '-batch', '-', input=shown)}" for name in names)
+        if time.monotonic() > patience or not any(map(_is_pending, re.findall(r"<([A-Z0-9,_-]+)> mtu", text))):
+            return text.replace(" tentative", "")
+        time.sleep(0.01)
+
+
+def _is_pending(flags: str) -> bool:
+    """Whether an interface that is up shows a carrier and none, or neither: ip(8) makes NO-CARRIER of what the kernel
+    has acted on, LOWER_UP is the carrier itself."""
+    found = flags.split(",")
+    return "UP" in found and ("LOWER_UP" in found) is ("NO-CARRIER" in found)
 
 
 def are_unique(*names: str) -> bool:
