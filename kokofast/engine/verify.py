@@ -33,8 +33,8 @@ WINDOW = 512
 CLOSING_WINDOWS = 3
 INSIST_WINDOW = 2048  # where frames take their time, and windows would wait one after the other
 SENT_AT_ONCE = 64  # probes, until the sockets are read
-# Bytes of buffers that frames may take until the sockets are read: less than a socket has without rights
-# (net.core.rmem_max, 208 KiB, and that twice).
+# Bytes of buffers that frames may take until their socket is read: less than it has without rights (net.core.rmem_max,
+# 208 KiB, and that twice).
 UNREAD_BYTES = 128 << 10
 OVERHEAD = 1 << 10  # of a buffer: the kernel's structures
 POLL_SECONDS = 0.002  # at first
@@ -127,14 +127,14 @@ class _Run:
     def _send_once(self, window: Sequence[Probe]) -> None:
         """Send each probe, and read what has arrived before the sockets are full."""
         with _Window(self, window) as here:
-            touched: set[int] = set()
-            sent = 0
+            unread: dict[int, int] = {}
             for probe in window:
-                touched |= probe.namespaces()
-                sent += here.send(probe)
-                if sent > UNREAD_BYTES:
-                    here.receive(touched)
-                    touched, sent = set(), 0
+                sent = here.send(probe)
+                for ns in probe.namespaces():
+                    unread[ns] = unread.get(ns, 0) + sent
+                    if unread[ns] > UNREAD_BYTES:
+                        here.receive((ns,))
+                        unread[ns] = 0
             here.receive(here.sockets)
 
     async def _insist(self, window: Sequence[Probe]) -> None:

@@ -58,14 +58,16 @@ class Probe:
         interval: Seconds between two tries.
         wait: Seconds that the answer takes at most, after the last try.
         is_clean: Whether nothing on its way impairs.
+        answers_late: Whether the kernel may still be at work on what answers it.
     """
 
-    __slots__ = ("interval", "is_clean", "refusal", "sender", "tries", "wait")
+    __slots__ = ("answers_late", "interval", "is_clean", "refusal", "sender", "tries", "wait")
 
     def __init__(self, sender: Port) -> None:
         self.sender = sender
         self.refusal: OSError | None = None
         self.is_clean = True
+        self.answers_late = False
         self.tries, self.interval, self.wait = CLEAN_TRIES, INTERVAL, SETTLE
 
     def is_done(self) -> bool:
@@ -86,14 +88,11 @@ class Probe:
 
     def plan(self) -> None:
         """Set how often to try, and how long to wait, by what the ways impair, and whether they carry yet."""
-        if any(port.impairment is not NONE for hops in self.ways() for port in hops):
+        ports = [port for hops in self.ways() for port in hops]
+        if any([port.impairment is not NONE for port in ports]):
             self._plan_impaired()
-        if self.may_be_early():
+        if self.answers_late or any([port.settling for port in ports]):
             self.tries += math.ceil(SETTLING / self.interval)
-
-    def may_be_early(self) -> bool:
-        """Return whether the kernel may still be at work on what carries or answers it."""
-        return any(port.settling for hops in self.ways() for port in hops)
 
     def _plan_impaired(self) -> None:
         delay = sending = loss = 0.0
@@ -179,6 +178,9 @@ class Question(Probe):
         self.family, self.address = address
         self.hops = hops
         self.is_answered = False
+        # The kernel joins the multicast group of a new IPv6 address, to which requests are sent, in a work queue of all
+        # namespaces: addrconf_dad_begin(), net/ipv6/addrconf.c. Nothing shows whether it has.
+        self.answers_late = self.family == AF_INET6
 
     def is_done(self) -> bool:
         """Return whether the answer has arrived."""
@@ -191,14 +193,6 @@ class Question(Probe):
     def pending(self, nonce: bytes) -> Iterable[bytes]:
         """Return the request."""
         yield question(self.family, self.address, self.sender.mac, self.owner.mac)
-
-    def may_be_early(self) -> bool:
-        """Return whether the answer may take its time.
-
-        The kernel joins the multicast group of a new IPv6 address, to which requests are sent, in a work queue of all
-        namespaces: addrconf_dad_begin(), net/ipv6/addrconf.c. Nothing shows whether it has.
-        """
-        return self.family == AF_INET6 or super().may_be_early()
 
     def ways(self) -> Iterable[Sequence[Port]]:
         """Return the interfaces that send: there and back."""
