@@ -51,6 +51,7 @@ NEEDS = (
     Need("containernetworking-plugins", "/usr/lib/cni/ptp", "containerd gives its pods a network with these"),
     Need("busybox-static", "busybox", "the one file of the containers' image: no registry is asked"),
     Need("podman", "podman", "podman nodes: the tests start its Docker-compatible service"),
+    Need("openssh-server", "/usr/sbin/sshd", "Ansible reaches the simulated hosts of tests/hosts by SSH"),
     Need("user-mode-linux", "linux.uml", "another kernel, as a process: the guest that tests/vm boots"),
     Need("zsh", "zsh", "completes a command line by the script that kokofast prints"),
     Need("fish", "fish", "completes one, too"),
@@ -85,7 +86,8 @@ def interpreter(choice: str | None) -> tuple[str, Path]:
 
 # What starts container engines and guests, makes thousands of namespaces, or runs the commands of the documents.
 MACHINE = (
-    *("tests/bench", "tests/faults", "tests/kernel", "tests/packages", "tests/runtimes", "tests/vm"),
+    *("tests/bench", "tests/faults", "tests/hosts", "tests/kernel", "tests/packages", "tests/runtimes"),
+    "tests/vm",
     "tests/test_docs.py",
 )
 # For the others a directory of named namespaces of their own: ip(8) takes longer, the more namespaces there are.

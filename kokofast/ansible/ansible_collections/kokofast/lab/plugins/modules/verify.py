@@ -1,0 +1,94 @@
+#!/usr/bin/python
+"""The module kokofast.lab.verify."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: verify
+short_description: Check whether the links of this host carry
+description:
+  - Runs C(kokofast verify), which sends frames over each link and compares the links with a topology.
+  - Fails when a link does.
+options:
+  src:
+    description: The file of the topology, on the host.
+    type: path
+  content:
+    description: The topology itself, as text or as data.
+    type: raw
+  lab:
+    description: The lab. With a topology its name; alone, the lab as it is. By default all labs.
+    type: str
+    aliases: [name]
+  timeout:
+    description: How many seconds to wait for a frame at most.
+    type: float
+extends_documentation_fragment: kokofast.lab.command
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing.
+  diff_mode:
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Check all links of a lab
+  kokofast.lab.verify:
+    lab: fabric
+  become: true
+"""
+
+RETURN = r"""
+links:
+  description: Each link with its state and its problems; see C(kokofast schema verify).
+  returned: when they could be looked at
+  type: list
+  elements: dict
+msg:
+  description: What failed, a line each.
+  returned: failure
+  type: str
+rc:
+  description: The exit code of C(kokofast).
+  returned: failure
+  type: int
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kokofast.lab.plugins.module_utils import command
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **command.SOURCE,
+            "lab": {"type": "str", "aliases": ["name"]},
+            "timeout": {"type": "float"},
+            **command.OPTIONS,
+        },
+        mutually_exclusive=[("src", "content")],
+        supports_check_mode=True,
+    )
+    lab, timeout = module.params["lab"], module.params["timeout"]
+    arguments, text = ["verify", "--format=json"], None
+    if module.params["src"] is not None or module.params["content"] is not None:
+        file, text = command.source(module)
+        arguments += [file] if lab is None else [file, f"--name={lab}"]
+    elif lab is not None:
+        arguments.append(lab)
+    if timeout is not None:
+        arguments.append(f"--timeout={timeout:g}")
+    code, found, messages = command.run(module, arguments, text)
+    if not isinstance(found, dict):
+        command.fail(module, messages.strip() or f"kokofast ended with exit code {code}", code=code)
+    links = found["links"]
+    if not found["ok"]:
+        bad = [f"{link['link']}: {one['message']}" for link in links for one in link["problems"]]
+        command.fail(module, "\n".join([*command.told_by(found), *bad]) or messages.strip(), code=code, links=links)
+    command.leave(module, False, links=links)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Hosts of an underlay on this machine: ``with Underlay(3) as underlay`` has three, with sshd, and a controller.
+
+A host is a process in network, mount and pid namespaces of its own, with its own /run: named namespaces and locks of
+one are not seen by another. All are on one bridge, in a namespace of its own. They share this machine's files. The end
+leaves nothing: the namespaces end with their processes, the keys with their folder. Nothing here knows of pytest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+SSHD = "/usr/sbin/sshd"
+SECONDS = 30.0  # for the start of a host, which takes 0.1
+MTU = 1500
+
+# What every part of the underlay begins with: a /run of its own, then it waits for its cable.
+START = (
+    "mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock /run/sshd && ip link set lo up && "
+    "echo ready && read -r _ && "
+)
+# A root whose password is locked with ! may not come in by a key either.
+UNLOCK = "sed 's/^root:[^:]*:/root:*:/' /etc/shadow >/run/shadow && mount --bind /run/shadow /etc/shadow && "
+# Without the numbers of interfaces and namespaces, which differ from run to run.
+LOOK = (
+    "{ $IP -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netnsid [0-9]*//; s/ state .*//'; "
+    "$IP -o address show | awk '{print $2, $4}'; } | sort; "
+)
+STATE = (
+    f"ls /run/netns; IP=ip; {LOOK} tc qdisc show | sort; "
+    f'for name in $(ls /run/netns); do echo "-- $name"; IP="ip -n $name"; {LOOK} done'
+)
+BRIDGE = "ip link add br0 type bridge && ip link set br0 up && echo made && exec sleep infinity"
+
+
+class Part:
+    """A process in namespaces of its own that other processes can enter."""
+
+    def __init__(self, script: str) -> None:
+        self._process = subprocess.Popen(
+            [
+                *("unshare", "--kill-child", "--net", "--mount", "--pid", "--fork", "--mount-proc"),
+                *("--propagation", "private", "--", "sh", "-e", "-c", START + script),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.expect("ready")
+
+    def expect(self, word: str) -> None:
+        """Wait for a line of the script's output."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if line.strip() != word:
+            raise RuntimeError(f"a part of the underlay says {line!r}, and ends with {self._process.poll()}")
+
+    def go_on(self) -> None:
+        """Let the script go on behind its start."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        """The process of unshare, which has the network and mount namespaces, but is outside of the pid namespace."""
+        return self._process.pid
+
+    def command(self, *command: str) -> list[str]:
+        """A command in these namespaces."""
+        child = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[0]
+        return ["nsenter", f"--target={child}", "--net", "--mount", "--pid", "--", *command]
+
+    def run(self, *command: str, timeout: float = 60) -> str:
+        """The output of a command here. Raises AssertionError unless it ends with 0."""
+        done = subprocess.run(self.command(*command), capture_output=True, text=True, timeout=timeout, check=False)
+        assert done.returncode == 0, f"{shlex.join(command)}: exit {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def close(self) -> None:
+        """End all processes in here."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+class Host(Part):
+    """A host: its name, its address, and a command `kokofast` of its own."""
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self.name = f"h{number}"
+        self.address = f"10.99.0.{number}"
+        self.command_file = folder / f"kokofast-{self.name}"
+        self.set_command()
+        options = {
+            "HostKey": folder / "host",
+            "AuthorizedKeysFile": folder / "key.pub",
+            "PidFile": "/run/sshd.pid",
+            "StrictModes": "no",
+            "UsePAM": "no",
+            "PermitRootLogin": "yes",
+            "MaxStartups": 100,
+            "Subsystem": "sftp internal-sftp",
+        }
+        told = shlex.join([*("-f", os.devnull), *(f"-o{name}={value}" for name, value in options.items())])
+        super().__init__(f"{UNLOCK}{SSHD} {told} && echo listens && exec sleep infinity 2>/dev/null")
+
+    def set_command(self, before: str = "") -> None:
+        """Make the host's command, with a shell script before it."""
+        fresh = self.command_file.with_suffix(".new")
+        fresh.write_text(f'#!/bin/sh\n{before}\nexec {shlex.quote(sys.executable)} -m kokofast "$@"\n')
+        fresh.chmod(0o755)
+        fresh.replace(self.command_file)
+
+    def kokofast(self, *arguments: str) -> str:
+        """The output of kokofast on this host."""
+        return self.run(str(self.command_file), *arguments)
+
+    def cut_off(self) -> None:
+        """Kill sshd, and its connections."""
+        self.run("pkill", "-KILL", "sshd")
+
+    def state(self) -> str:
+        """All interfaces with their addresses, qdiscs, and named namespaces."""
+        return self.run("sh", "-c", STATE)
+
+
+class Underlay:
+    """A bridge, hosts h1, h2, ... on it, and a controller that reaches them by SSH."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._stack = contextlib.ExitStack()
+        self.hosts: dict[str, Host] = {}
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kft-hosts-")))
+            for name in ("key", "host"):
+                keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)]
+                subprocess.run(keygen, check=True, timeout=SECONDS)
+            (self.folder / "known").write_text(f"* {(self.folder / 'host.pub').read_text()}")
+            self._bridge = Part(BRIDGE)
+            stack.callback(self._bridge.close)
+            self._bridge.go_on()
+            self._bridge.expect("made")
+            self.controller = Part("exec sleep infinity")
+            stack.callback(self.controller.close)
+            self._plug(self.controller, "c", "10.99.0.254")
+            self.controller.go_on()
+            for number in range(1, self._count + 1):
+                host = self.hosts[f"h{number}"] = Host(number, self.folder)
+                stack.callback(host.close)
+                self._plug(host, host.name, host.address)
+                host.go_on()
+                host.expect("listens")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _plug(self, part: Part, name: str, address: str) -> None:
+        """A cable from a part's eth0 to the bridge."""
+        enter = ["nsenter", f"--net=/proc/{self._bridge.pid}/ns/net", "--"]
+        size = ["mtu", str(MTU)]
+        add = ["ip", "link", "add", name, *size, "type", "veth", "peer", "name", "eth0", *size, "netns", str(part.pid)]
+        subprocess.run([*enter, *add], check=True, timeout=SECONDS)
+        subprocess.run([*enter, "ip", "link", "set", name, "master", "br0", "up"], check=True, timeout=SECONDS)
+        part.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+        part.run("ip", "link", "set", "eth0", "up")
+
+    def variables(self, host: Host) -> dict[str, Any]:
+        """What Ansible has to know to reach a host and to run kokofast there."""
+        options = (
+            f"-i {self.folder / 'key'} -o UserKnownHostsFile={self.folder / 'known'} -o HostKeyAlgorithms=ssh-ed25519"
+        )
+        return {
+            "ansible_user": "root",
+            "ansible_ssh_common_args": options,
+            "ansible_python_interpreter": sys.executable,
+            "ansible_remote_tmp": "/run/ansible",
+            "kokofast_executable": str(host.command_file),
+        }
+
+    def declared(self) -> dict[str, Any]:
+        """The hosts, as a topology file declares them."""
+        return {
+            host.name: {"address": host.address, "parent": "eth0", "vars": self.variables(host)}
+            for host in self.hosts.values()
+        }
