@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -15,39 +13,14 @@ import pytest
 import yaml
 
 import kokofast
-from tests import ROOT
+from tests.hosts.ansible import ABOVE, COLLECTION, here, run_ansible
 from tests.hosts.underlay import Host, Underlay
 
-ABOVE = ROOT / "kokofast" / "ansible"
-COLLECTION = ABOVE / "ansible_collections" / "kokofast" / "lab"
 MODULES = sorted(path.stem for path in (COLLECTION / "plugins" / "modules").glob("*.py"))
 PAIR = {"name": "pair", "defaults": {"create": True}, "links": [["a:e0:192.0.2.1/30", "b:e0:192.0.2.2/30"]]}
 WIDER = {**PAIR, "defaults": {"create": True, "mtu": 1400}}
 LONGER = {**WIDER, "links": [*WIDER["links"], ["b:e1", "c:e0"]]}
 WRONG = {**PAIR, "links": [{"endpoints": ["a:e0", "b:e0"], "mtuu": 1400}]}
-
-
-def ansible(program: str) -> str:
-    """A program of Ansible, beside the interpreter of the tests."""
-    return str(Path(sys.executable).with_name(program))
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """For Ansible: with the collection, and with a home that is removed."""
-    return {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(ABOVE),
-        "ANSIBLE_HOME": str(folder),
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_PIPELINING": "true",
-        "LC_ALL": "C.UTF-8",
-    }
-
-
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, env=environment(folder), cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def play(host: Host, folder: Path, tasks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -58,7 +31,7 @@ def play(host: Host, folder: Path, tasks: list[dict[str, Any]]) -> dict[str, dic
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "ignore_errors": True, "tasks": steps}
     (folder / "play.json").write_text(json.dumps([play]))
     python = f"ansible_python_interpreter={sys.executable}"
-    done = run(host.command(ansible("ansible-playbook"), "-e", python, str(folder / "play.json")), folder)
+    done = run_ansible(host.command, "ansible-playbook", "-e", python, str(folder / "play.json"), folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(zip((task["name"] for task in tasks), json.loads((folder / "answers").read_text()), strict=True))
 
@@ -124,7 +97,7 @@ def test_a_module_does_what_its_command_does(underlay: Underlay, tmp_path: Path)
 
 def test_each_module_is_documented(tmp_path: Path) -> None:
     names = [f"kokofast.lab.{name}" for name in MODULES]
-    done = run([ansible("ansible-doc"), "--json", "--type", "module", *names], tmp_path)
+    done = run_ansible(here, "ansible-doc", "--json", "--type", "module", *names, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
     assert list(told) == names
@@ -167,19 +140,21 @@ def arguments_of(name: str) -> dict[str, Any]:
 
 
 def test_the_role_and_the_playbooks_are_sound(tmp_path: Path) -> None:
-    done = run([ansible("ansible-doc"), "--json", "--type", "role", "kokofast.lab.install"], tmp_path)
+    done = run_ansible(here, "ansible-doc", "--json", "--type", "role", "kokofast.lab.install", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     (role,) = json.loads(done.stdout).values()
     options = role["entry_points"]["main"]["options"]
     defaults = yaml.safe_load((COLLECTION / "roles" / "install" / "defaults" / "main.yml").read_text())
     assert {name: option["default"] for name, option in options.items() if "default" in option} == defaults
     playbooks = [f"kokofast.lab.{path.stem}" for path in (COLLECTION / "playbooks").glob("*.yml")]
-    done = run([ansible("ansible-playbook"), "--syntax-check", *playbooks], tmp_path)
+    done = run_ansible(here, "ansible-playbook", "--syntax-check", *playbooks, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_collection_can_be_built(tmp_path: Path) -> None:
-    done = run([ansible("ansible-galaxy"), "collection", "build", str(COLLECTION), "--output-path", "built"], tmp_path)
+    done = run_ansible(
+        here, "ansible-galaxy", "collection", "build", str(COLLECTION), "--output-path", "built", folder=tmp_path
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (archive,) = (tmp_path / "built").iterdir()
     assert archive.name == f"kokofast-lab-{kokofast.__version__}.tar.gz"

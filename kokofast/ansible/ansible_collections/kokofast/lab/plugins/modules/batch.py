@@ -43,7 +43,7 @@ extends_documentation_fragment: kokofast.lab.command
 attributes:
   check_mode:
     support: full
-    description: Runs C(kokofast batch --dry-run).
+    description: Runs C(kokofast batch --dry-run). The steps of its plan are returned with C(diff) only.
   diff_mode:
     support: full
     description: Shows the steps of the plan, a line each.
@@ -135,7 +135,10 @@ def main() -> None:
     shown: dict[str, Any] = {}
     if module.check_mode or module._diff:
         planned = command.result_of(module, *command.run(module, [*arguments, "--dry-run"], text))
-        shown = {"diff": {"prepared": as_text(planned)}} if module._diff else {}
+        if module._diff:
+            shown = {"diff": {"prepared": as_text(planned)}}
+        else:
+            planned.pop("plan", None)  # thousands of steps, in each event of Ansible
         if module.check_mode:
             command.leave(
                 module,

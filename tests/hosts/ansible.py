@@ -1,0 +1,41 @@
+"""Runs the programs of Ansible, with our collection and with a home that is removed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests import ROOT
+
+ABOVE = ROOT / "kokofast" / "ansible"
+COLLECTION = ABOVE / "ansible_collections" / "kokofast" / "lab"
+
+
+def environment(home: Path) -> dict[str, str]:
+    """For Ansible, and for what starts it."""
+    return {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(ABOVE),
+        "ANSIBLE_HOME": str(home),
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_PIPELINING": "true",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def here(*command: str) -> list[str]:
+    """A command in the namespaces of the tests."""
+    return list(command)
+
+
+def run_ansible(
+    where: Callable[..., list[str]], program: str, *arguments: str, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that is installed beside the interpreter. where() says where: here, or Host.command."""
+    command = where(str(Path(sys.executable).with_name(program)), *arguments)
+    return subprocess.run(
+        command, env=environment(folder), cwd=folder, capture_output=True, text=True, timeout=240, check=False
+    )
