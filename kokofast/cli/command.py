@@ -56,9 +56,10 @@ def load_file(
 
     Raises CommandError.
     """
-    from kokofast.topology import load
 
     def read(data: bytes) -> Topology:
+        from kokofast.topology import load
+
         if keep_data is not None:
             keep_data.append(data)
         name = getattr(options, "name", None)

@@ -431,3 +431,20 @@ def test_a_full_disk_is_told_with_its_path() -> None:
         1,
         "kokofast: /dev/full: the output cannot be written: No space left on device\n",
     )
+
+
+@pytest.mark.parametrize("command", ["validate", "batch", "destroy", "verify"])
+def test_a_command_that_reads_a_file_imports_nothing_that_it_can_do_without(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "links.json"
+    file.write_text('{"links": [{"endpoints": ["r1:eth0", "not-there:eth0"]}, 7]}')
+    script = (
+        "import os, sys\n"
+        "end = os._exit\n"
+        "os._exit = lambda code: (print(*sys.modules, code, flush=True), end(code))\n"
+        "from kokofast.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, command, file], check=False, capture_output=True, text=True)
+    *modules, code = done.stdout.split()
+    assert (code, "msgspec" in modules) == ("2", True)
+    assert not {"typing_extensions", "inspect", "shutil", "trio"}.intersection(modules)
