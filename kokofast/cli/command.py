@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -171,12 +172,14 @@ def write_output(parts: Iterable[str], options: argparse.Namespace) -> None:
     from kokofast.host.files import write_whole
 
     try:
-        write_whole(path, parts, overwrite=options.force)
+        source = None if options.file == STDIN else options.file
+        write_whole(path, parts, overwrite=options.force, other_than=source)
     except FileExistsError:
         words = f"-o {clean(path)}: is there already; --force overwrites it"
         raise CommandError(INVALID, words) from None
     except OSError as error:
-        code = INVALID if isinstance(error, FileNotFoundError | NotADirectoryError) else FAILED
+        is_usage = isinstance(error, FileNotFoundError | NotADirectoryError) or error.errno == errno.EINVAL
+        code = INVALID if is_usage else FAILED
         raise CommandError(
             code, f"-o {clean(path)}: cannot be written: {error.strerror or os.strerror(error.errno or 0)}"
         ) from None

@@ -64,13 +64,7 @@ def open_to_write(path: str, *, other_than: str | None) -> IO[str]:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
     try:
         os.set_blocking(fd, True)
-        found = os.fstat(fd)
-        try:
-            other = os.fstat(0) if other_than is None else os.stat(other_than)
-        except OSError:  # there is none
-            other = None
-        if other is not None and stat.S_ISREG(found.st_mode) and os.path.samestat(found, other):
-            raise OSError(errno.EINVAL, "it is the file that the links are read from", path)
+        _refuse_source(os.fstat(fd), path, other_than)
         return open(fd, "w", encoding="utf-8", closefd=True)
     except BaseException:
         os.close(fd)
@@ -83,29 +77,93 @@ def clear(file: IO[str]) -> None:
         os.ftruncate(file.fileno(), 0)
 
 
-def write_whole(path: str, parts: Iterable[str], *, overwrite: bool) -> None:
-    """Write a text file that appears when it is whole. A link that is overwritten stays one: its goal is written.
+def write_whole(path: str, parts: Iterable[str], *, overwrite: bool, other_than: str | None) -> None:
+    """Write a text file that appears when it is whole, and leaves nothing when the program is killed before.
 
-    Raises OSError: FileExistsError unless overwrite; EINVAL for something that is no regular file.
+    A file that is overwritten keeps its mode and its owner. A link that is overwritten stays one: its goal is written.
+
+    Raises OSError: FileExistsError unless overwrite; EINVAL for something that is no regular file, and when it is the
+    same file as other_than (None: standard input).
     """
-    if overwrite:
-        path = os.path.realpath(path)
-    if os.path.lexists(path):  # before the work: link(2) decides
-        if not overwrite:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        if not os.path.isfile(path):
-            raise OSError(errno.EINVAL, "is not a regular file", path)
-    beside = f"{path}.{os.getpid()}.tmp"
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    old = _check_goal(path, overwrite, other_than)
+    goal = os.path.realpath(path) if overwrite else path
+    name = os.path.basename(goal)
+    folder = os.open(os.path.dirname(goal) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with open(fd, "w", encoding="utf-8") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            os.replace(beside, path)
-        else:
-            os.link(beside, path)
+        beside = f".kokofast-{os.urandom(8).hex()}"
+        fd, is_named = _open_beside(beside, folder)
+        try:
+            with open(fd, "w", encoding="utf-8", closefd=False) as file:
+                file.writelines(parts)
+            if old is not None:
+                _make_as(fd, old)
+            os.fsync(fd)
+            if not is_named:
+                # With a descriptor of a folder Python calls linkat(2), which follows this link.
+                os.link(f"/proc/self/fd/{fd}", beside if overwrite else name, dst_dir_fd=folder)
+            if overwrite:
+                os.replace(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+            elif is_named:
+                _name_new(beside, name, folder)
+        finally:
+            os.close(fd)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside, dir_fd=folder)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
+        os.close(folder)
+
+
+def _check_goal(path: str, overwrite: bool, other_than: str | None) -> os.stat_result | None:
+    """Return what is at the path of a file to write, None for nothing. Raises OSError, see write_whole()."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        if overwrite or not os.path.islink(path):
+            return None
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "is not a regular file; without -o it is printed", path)
+    if not overwrite:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    _refuse_source(found, path, other_than)
+    return found
+
+
+def _refuse_source(found: os.stat_result, path: str, other_than: str | None) -> None:
+    """Raise OSError if a regular file is the one that is read (None: standard input)."""
+    try:
+        other = os.fstat(0) if other_than is None else os.stat(other_than)
+    except OSError:  # there is none
+        return
+    if stat.S_ISREG(found.st_mode) and os.path.samestat(found, other):
+        raise OSError(errno.EINVAL, "it is the file that the links are read from", path)
+
+
+def _open_beside(name: str, folder: int) -> tuple[int, bool]:
+    """Make a file in a folder, without a name if its file system has such files. Return whether it has the name."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    try:
+        return os.open(".", flags | os.O_TMPFILE, 0o666, dir_fd=folder), False
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=folder), True
+
+
+def _make_as(fd: int, old: os.stat_result) -> None:
+    with contextlib.suppress(OSError):  # only root may, and not on every file system
+        os.fchown(fd, old.st_uid, old.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(fd, stat.S_IMODE(old.st_mode) & 0o777)
+
+
+def _name_new(beside: str, name: str, folder: int) -> None:
+    """Give a file another name, which must be free. Raises FileExistsError."""
+    try:
+        os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        # The file system has no second names, such as vfat: take the name, then replace what has it.
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder))
+        os.replace(beside, name, src_dir_fd=folder, dst_dir_fd=folder)

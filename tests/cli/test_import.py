@@ -70,11 +70,21 @@ def test_a_file_that_cannot_be_written(folder: Path, capfd: pytest.CaptureFixtur
         (["-o", "x.csv"], 2, "-o x.csv: give the name of a .json or .yaml file"),
         (["-o", "no/x.json"], 2, "-o no/x.json: cannot be written: No such file or directory"),
         (["-o", "lab.conf/x.json"], 2, "-o lab.conf/x.json: cannot be written: Not a directory"),
-        (["--force", "-o", "pipe.json"], 1, "-o pipe.json: cannot be written: is not a regular file"),
+        (["-o", "pipe.json"], 2, "-o pipe.json: cannot be written: is not a regular file; without -o it is printed"),
     ]:
         assert run(["import", "lab.conf", "-q", *arguments]) == code
         assert capfd.readouterr() == ("", f"kokofast: {words}\n")
     assert sorted(os.listdir()) == ["lab.conf", "odd.clab.yml", "pipe.json"]
+
+
+def test_the_file_that_is_read_is_not_overwritten(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "lab.json").write_text(TREE)
+    assert run(["import", "lab.json", "--force", "-o", "lab.json"]) == 2
+    words = "-o lab.json: cannot be written: it is the file that the links are read from"
+    assert capfd.readouterr() == ("", f"kokofast: {words}\n")
+    assert run(["graph", "lab.json", "--no-state", "--format", "dot", "--force", "-o", "lab.json"]) == 2
+    assert capfd.readouterr() == ("", f"kokofast: {words}\n")
+    assert (folder / "lab.json").read_text() == TREE
 
 
 @pytest.mark.parametrize("dump", [dump_json, dump_yaml])
