@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kokofast.drivers import LabLocked, run_all
 from kokofast.engine.result import DESTROYED, INVALID, PARTIAL, UNCHANGED, Failure, Result
-from kokofast.engine.rollback import HELD, tear_down
 from kokofast.engine.scene import hindered_notes, pair, scan
+from kokofast.engine.tear_down import HELD, tear_down
 from kokofast.host import namespaces as host
 from kokofast.host.limits import missing_capabilities
 from kokofast.host.lock import dismiss_keepers

@@ -8,7 +8,7 @@ from __future__ import annotations
 from kokofast.ends import ATTRIBUTES
 from kokofast.engine import elsewhere
 from kokofast.engine.result import Failure
-from kokofast.engine.rollback import tear_down
+from kokofast.engine.tear_down import tear_down
 from kokofast.ops import offload
 from kokofast.ops.dumps import look_into
 from kokofast.ops.foreign import find_foreign

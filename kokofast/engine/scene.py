@@ -15,6 +15,8 @@ from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.node_kinds import NODES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.host.kernel import Handle, Kernel
@@ -78,63 +80,100 @@ async def scan(
     With lab return only what belongs to it. With to_remove read only the marks of interfaces, and our mirror filters in
     namespaces that stay; otherwise all that inspect shows, but for what takes longer.
     """
-    paths = {host.HERE: "host"}
-    listed = host.list_named()
-    names = {host.named(name): name for name in listed}
-    paths.update(names)
-    expected = {host.HERE}  # where a failure to read is an error: here, and in the namespaces of the topology
-    if topology is not None:
-        for node in topology.nodes.values():
+    run = _Scan(kernel, lab)
+    paths = run.find(topology)
+    sights = await look(kernel, list(paths), driver, see=run.see(to_remove=to_remove), progress=progress)
+    for (path, title), sight in zip(paths.items(), sights, strict=True):
+        if isinstance(sight, OSError):
+            run.add_unreadable(path, title, sight)
+        else:
+            run.add(path, title, *sight)
+    run.end()
+    return run.scene
+
+
+class _Scan:
+    """Looks for what is of a lab, or of any (None)."""
+
+    def __init__(self, kernel: Kernel, lab: str | None) -> None:
+        self.scene = Scene(Survey())
+        self._kernel = kernel
+        self._lab = lab
+        self._boot = kernel.boot_id()
+        self._listed: dict[str, bool] = {}  # names of namespaces, as list_named()
+        self._names: dict[str, str] = {}  # by path
+        self._expected = {host.HERE}  # where a failure to read is an error: here, and in the namespaces of the topology
+        self._known: set[tuple[int, int]] = set()  # namespaces that cannot be read, though something of ours is in them
+
+    def find(self, topology: Topology | None) -> dict[str, str]:
+        """Return the paths of the namespaces, each with a title."""
+        paths = {host.HERE: "host"}
+        self._listed = host.list_named()
+        self._names = {host.named(name): name for name in self._listed}
+        paths.update(self._names)
+        for node in topology.nodes.values() if topology is not None else ():
             # A running container has processes, whose namespaces are read below, without asking its daemon.
             if not NODES[node.kind].daemon:
                 paths.setdefault(path := local.path_of(node), node.name)
-                expected.add(path)
-    processes = dict(host.list_processes())
-    paths.update({host.of_process(pid): f"pid:{pid}" for pid in processes})
-    survey = Survey()
-    scene = Scene(survey)
-    boot = kernel.boot_id()
-    patience = Patience(MARKS if to_remove else LINKS)
-    scene.inhabited = set(processes.values())
+                self._expected.add(path)
+        processes = dict(host.list_processes())
+        paths.update({host.of_process(pid): f"pid:{pid}" for pid in processes})
+        self.scene.inhabited = set(processes.values())
+        return paths
 
-    def goes(namespace: Namespace, path: str) -> bool:
+    def see(self, *, to_remove: bool) -> Callable[[Kernel, Handle], Namespace]:
+        """Return what reads a namespace."""
+        patience = Patience(MARKS if to_remove else LINKS)
+        if not to_remove:
+            return partial(observe, mirrors=BESIDE_OURS, patience=patience)
+
+        def see_marks(kernel: Kernel, handle: Handle) -> Namespace:
+            return observe_marks(kernel, handle, lambda namespace: self._goes(namespace, handle.path), patience)
+
+        return see_marks
+
+    def _goes(self, namespace: Namespace, path: str) -> bool:
         # The condition of destroy().
         owner = lab_of_namespace(namespace)
-        has_name = path in names and not listed[names[path]]
-        return has_name and namespace.identity not in scene.inhabited and owner is not None and lab in (None, owner)
+        return self._has_own_name(path) and namespace.identity not in self.scene.inhabited and self._is_asked(owner)
 
-    def see_marks(kernel: Kernel, handle: Handle) -> Namespace:
-        return observe_marks(kernel, handle, lambda namespace: goes(namespace, handle.path), patience)
+    def _is_asked(self, owner: str | None) -> bool:
+        return owner is not None and self._lab in (None, owner)
 
-    see = see_marks if to_remove else partial(observe, mirrors=BESIDE_OURS, patience=patience)
-    known: set[tuple[int, int]] = set()
-    sights = await look(kernel, list(paths), driver, see=see, progress=progress)
-    for (path, title), sight in zip(paths.items(), sights, strict=True):
-        if isinstance(sight, OSError):
-            claim = host.claimed(path) if path in names else None
-            owner = lab_of_alias(claim) if claim is not None else None
-            owner = owner if owner is not None and claim == namespace_alias(owner) else None
-            if owner is not None and lab in (None, owner):
-                scene.claims[names[path]] = owner
-            elif isinstance(sight, HinderedError):
-                there = sight.namespace.identity
-                scene.hindered.setdefault(there, (title, sight))
-                if path in expected or _has_marks(sight.namespace, boot, lab):
-                    known.add(there)
-            elif claim is None and sight.errno not in (_GONE if path in names else _NOT_FOR_US):
-                scene.unseen[title] = sight
-            continue
-        number = survey.add(*sight)
-        if survey.handles[number] is not sight[0]:
-            kernel.forget(sight[0])  # the same namespace: a second descriptor would only keep it alive
+    def _has_own_name(self, path: str) -> bool:
+        return path in self._names and not self._listed[self._names[path]]
+
+    def add(self, path: str, title: str, handle: Handle, namespace: Namespace) -> None:
+        """Add a namespace that was read."""
+        scene = self.scene
+        number = scene.survey.add(handle, namespace)
+        if scene.survey.handles[number] is not handle:
+            self._kernel.forget(handle)  # the same namespace: a second descriptor would only keep it alive
         scene.titles.setdefault(number, title)
-        if path in names and not listed[names[path]]:
-            name = names[path]
+        if self._has_own_name(path):
+            name = self._names[path]
             if scene.names.setdefault(number, name) != name:
                 scene.other_names[name] = number
-    scene.unseen.update(scene.hindered.pop(there) for there in known)
-    _find_ours(scene, boot, lab)
-    return scene
+
+    def add_unreadable(self, path: str, title: str, error: OSError) -> None:
+        """Add a namespace that cannot be read."""
+        scene, names = self.scene, self._names
+        claim = host.claimed(path) if path in names else None
+        owner = lab_of_alias(claim) if claim is not None else None
+        if owner is not None and claim == namespace_alias(owner) and self._is_asked(owner):
+            scene.claims[names[path]] = owner
+        elif isinstance(error, HinderedError):
+            there = error.namespace.identity
+            scene.hindered.setdefault(there, (title, error))
+            if path in self._expected or _has_marks(error.namespace, self._boot, self._lab):
+                self._known.add(there)
+        elif claim is None and error.errno not in (_GONE if path in names else _NOT_FOR_US):
+            scene.unseen[title] = error
+
+    def end(self) -> None:
+        """Find what is ours in what was read."""
+        self.scene.unseen.update(self.scene.hindered.pop(there) for there in self._known)
+        _find_ours(self.scene, self._boot, self._lab)
 
 
 def _find_ours(scene: Scene, boot: str, lab: str | None) -> None:

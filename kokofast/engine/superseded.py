@@ -76,7 +76,7 @@ class Superseded:
     async def delete(self, executor: Executor, driver: Driver, result: Result, progress: Progress | None = None) -> int:
         """Delete the links, and return how many are gone. What cannot be deleted is an error of the result."""
         from kokofast.engine.result import PARTIAL, Failure  # few runs delete any
-        from kokofast.engine.rollback import tear_down
+        from kokofast.engine.tear_down import tear_down
 
         with driver.shielded(), result.stage("delete"):
             kept = self._remove_mirrors(executor)

@@ -557,7 +557,7 @@ async def test_destroy_and_inspect_inline(make_kernel: KernelFactory) -> None:  
 async def test_a_signal_in_between_leaves_the_rest_to_the_next_destroy(
     make_kernel: KernelFactory,  # noqa: F811
 ) -> None:
-    from kokofast.engine.rollback import REMOVE_CHUNK
+    from kokofast.engine.tear_down import REMOVE_CHUNK
 
     kernel = make_kernel()
     await apply(chain(REMOVE_CHUNK + 20), kernel=kernel)

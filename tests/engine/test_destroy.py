@@ -636,7 +636,7 @@ async def test_a_link_that_is_moved_on_and_on_is_not_counted_as_removed(
         move(kernel, "e0", b, d)
         return found
 
-    for module in ("destroy", "rollback"):
+    for module in ("destroy", "tear_down"):
         monkeypatch.setattr(f"kokofast.engine.{module}.scan", look_and_move)
     result = await destroy("lab", kernel=kernel)
     assert result.status == "partial"
@@ -670,7 +670,7 @@ async def test_no_second_look_where_all_was_found(make_kernel: KernelFactory, mo
         {"endpoints": [f"{a}:{b}", f"{b}:{a}"]} for a, b in itertools.combinations("abcdef", 2)
     ]
     await apply_and_count(kernel, lab(links))
-    monkeypatch.setattr("kokofast.engine.rollback.scan", None)
+    monkeypatch.setattr("kokofast.engine.tear_down.scan", None)
     result = await destroy("lab", kernel=kernel)
     assert result.links == {"removed": 15, "failed": 0}
 

@@ -22,7 +22,7 @@ import pytest
 from kokofast.cli.batch import exit_code
 from kokofast.cli.command import PARTIAL
 from kokofast.drivers.inline import InlineDriver, drive
-from kokofast.engine import rollback
+from kokofast.engine import tear_down
 from kokofast.engine.result import Result
 from kokofast.host.kernel import LinuxKernel
 from kokofast.host.watch import Watch
@@ -101,8 +101,8 @@ def faults_of(point: Point, *, refusals: tuple[str, ...] = _REFUSALS) -> list[Fa
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deletions in the same order every time, so that a number means the same call in each run."""
-    monkeypatch.setattr(rollback, "DELETE_WORKERS", 1)
-    monkeypatch.setattr(rollback, "REMOVE_WORKERS", 1)
+    monkeypatch.setattr(tear_down, "DELETE_WORKERS", 1)
+    monkeypatch.setattr(tear_down, "REMOVE_WORKERS", 1)
 
     def wait(self: Watch, found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         # How often it is asked depends on RCU: long enough afterwards once is enough, and the same in each run.
