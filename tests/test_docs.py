@@ -317,6 +317,26 @@ def test_the_alternative_name_shown_is_found(tmp_path: Path) -> None:
     assert "altname uplink-to-r1-in-the-other-rack" in done.stdout
 
 
+def test_the_split_shown(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "hosts.md").read_text(encoding="utf-8")
+    assert re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0] in (ROOT / "examples/two-hosts.yaml").read_text("utf-8")
+    os.symlink(ROOT / "examples", tmp_path / "examples")
+    kokofast = f'kokofast() {{ {sys.executable} -m kokofast "$@"; }}\n'
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    done = subprocess.run(
+        ["sh", "-e", "-c", kokofast + script],
+        cwd=tmp_path,
+        env=env,
+        timeout=60,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for shown in re.findall(r"```text\n(.*?)```", text, re.DOTALL):
+        assert shown in done.stdout
+
+
 @pytest.mark.usefixtures("requires_root")
 def test_the_shapes_shown(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "generate.md").read_text(encoding="utf-8")

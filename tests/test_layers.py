@@ -26,6 +26,7 @@ ARROWS = {
     "verification": {"kinds", "wire"},
     "graph": {"registry", "kinds", "ends", "topology"},
     "plan": {"kinds", "ends", "topology"},
+    "splitting": {"kinds", "plan", "timeline", "topology"},
     "watching": {"plan", "topology", "wire"},
     "wire": set(),
     "host": {"wire"},
@@ -64,6 +65,7 @@ PURE = {
     "kinds",
     "ends",
     "plan",
+    "splitting",
     "watching",
     "wire",
 }

@@ -10,6 +10,7 @@ from kokofast.host.limits import missing_capabilities
 from kokofast.importers import RUNTIMES
 from kokofast.topology.loader import importer_of
 from kokofast.topology.model import Topology
+from kokofast.topology.problems import TopologyError
 from kokofast.topology.values import check_lab_name, quote
 
 
@@ -21,10 +22,19 @@ def need(capabilities: tuple[str, ...], function: str) -> None:
 
 
 def check_topology(topology: Topology) -> Topology:
-    """Return the topology. Raises TypeError, and ValueError when its name cannot be a lab's."""
+    """Return the topology.
+
+    Raises TypeError, ValueError when its name cannot be a lab's, and TopologyError when it is for many hosts.
+    """
     if not isinstance(topology, Topology):
         raise TypeError(f"not a topology but a {type(topology).__name__}: kokofast.load() reads one from a file")
     check_lab_name(topology.name)
+    if topology.hosts:
+        from kokofast.topology.hosts import unsplit
+
+        problem = unsplit(topology)
+        if problem is not None:
+            raise TopologyError([problem])
     return topology
 
 

@@ -66,15 +66,28 @@ def load_file(
         name = getattr(options, "name", None)
         topology = load(data, filename=options.file, name=name, create=create, **importing(options))
         check_imported(topology, options)
+        _refuse_whole(topology, options)
         return topology
 
     return read_file_by(options, read, keep_problems)
 
 
+def _refuse_whole(topology: Topology, options: argparse.Namespace) -> None:
+    """Refuse a file for many hosts where a machine's own is needed. Raises CommandError."""
+    if topology.hosts and options.command != "validate" and not getattr(options, "no_state", False):
+        from kokofast.topology.hosts import unsplit
+
+        problem = unsplit(topology, clean(options.file))
+        if problem is not None:
+            raise CommandError(INVALID, *topology.in_order([problem]))
+
+
 def read_file_by(
-    options: argparse.Namespace, read: Callable[[bytes], Topology], keep_problems: list[Problem] | None = None
+    options: argparse.Namespace,
+    read: Callable[[bytes], Topology],
+    keep_problems: list[Problem] | None = None,
 ) -> Topology:
-    """Return what read() makes of the bytes of the file. Raises CommandError. See load_file()."""
+    """Return what read() makes of the bytes of options.file. Raises CommandError. See load_file()."""
     _import_msgspec()
     from kokofast.host.files import read_file
     from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError

@@ -200,6 +200,8 @@ def _schema(options: argparse.Namespace) -> int:
         from kokofast.cli.result_schema import schema_of_doctor as schema
     elif options.of == "verify":
         from kokofast.cli.result_schema import schema_of_verify as schema
+    elif options.of == "split":
+        from kokofast.cli.result_schema import schema_of_split as schema
     else:
         from kokofast.topology import schema
     print_json(schema())
@@ -262,6 +264,12 @@ def _import(options: argparse.Namespace) -> int:
     return import_file(options)
 
 
+def _split(options: argparse.Namespace) -> int:
+    from kokofast.cli.split import split
+
+    return split(options)
+
+
 def _play(options: argparse.Namespace) -> int:
     from kokofast.cli.play import play
 
@@ -280,6 +288,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "watch": _watch,
     "inspect": _inspect,
     "play": _play,
+    "split": _split,
     "validate": _validate,
     "schema": _schema,
     "generate": _generate,

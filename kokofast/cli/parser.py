@@ -85,6 +85,12 @@ def build_parser() -> argparse.ArgumentParser:
         "draw FILE with the states of its links, or what is there of LAB, as SVG, HTML, DOT, Mermaid or for draw.io",
         _fill_graph,
     )
+    add_command(
+        commands,
+        "split",
+        "write a file for each host of FILE, a lab that is on many: its nodes and links; touch nothing else",
+        _fill_split,
+    )
     _add_shell(commands)
     return parser
 
@@ -253,10 +259,11 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     schema.add_argument(
         "of",
         nargs="?",
-        choices=("file", "result", "events", "timeline", "played", "doctor", "verify"),
+        choices=("file", "result", "events", "timeline", "played", "doctor", "verify", "split"),
         default="file",
         help="file: links.json (the default); result: what --format json prints; events: what watch prints; "
-        "timeline: a line that play reads; played: a line that play prints; doctor, verify: what these print as JSON",
+        "timeline: a line that play reads; played: a line that play prints; doctor, verify, split: what these print as "
+        "JSON",
     )
 
 
@@ -315,6 +322,18 @@ def _fill_graph(graph: Parser) -> None:
     graph.add_argument("--name", metavar="LAB", help="with FILE: the lab's name (default: its name entry, or its stem)")
     _add_importing(graph)
     graph.add_argument("-q", "--quiet", action="store_true", help="print no notes")
+
+
+def _fill_split(split: Parser) -> None:
+    split.add_argument("file", metavar="FILE", help=FILE_HELP)
+    split.add_argument(
+        "-o", "--output", metavar="DIR", required=True, help="the folder for the files, each HOST.json; made if missing"
+    )
+    split.add_argument("--hosts", metavar="FILE", help="a file with 'hosts' (and 'between'), if FILE has none")
+    split.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
+    split.add_argument("--create", action="store_true", help="each file says to make namespaces that are missing")
+    _add_importing(split)
+    _add_output(split)
 
 
 def _add_shell(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

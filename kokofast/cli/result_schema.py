@@ -194,6 +194,36 @@ def schema_of_verify() -> dict[str, Any]:
     }
 
 
+def schema_of_split() -> dict[str, Any]:
+    """Return the schema of what split prints."""
+    file = {"type": "string", "description": "the host's file"}
+    inside = {
+        "type": "integer",
+        "minimum": 0,
+        "description": "links of its file; of a bridge and its ports each is one",
+    }
+    between = {"type": "integer", "minimum": 0, "description": "those of them that lead to other hosts"}
+    host = _object({"file": file, "nodes": TEXTS, "links": inside, "between": between})
+    link = _object(
+        {
+            "link": {"type": "string", "description": "its ends, node:interface--node:interface"},
+            "hosts": {"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2},
+            "type": {"type": "string", "description": "what it is on both hosts"},
+            "mtu": COUNT,
+        },
+        {"vni": COUNT, "id": COUNT},
+    )
+    found = _object(
+        {
+            "lab": TEXT,
+            "hosts": {"type": "object", "additionalProperties": host},
+            "between": {"type": "array", "items": link},
+        },
+        {"notes": TEXTS},
+    )
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "What kokofast split prints", **found}
+
+
 def schema() -> dict[str, Any]:
     """Return the schema."""
     found = _object(

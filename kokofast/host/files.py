@@ -91,12 +91,12 @@ def write_whole(path: str, parts: Iterable[str], *, overwrite: bool, other_than:
     folder = os.open(os.path.dirname(goal) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         beside = f".kokofast-{os.urandom(8).hex()}"
-        fd, is_named = _open_beside(beside, folder)
+        fd, is_named = open_beside(beside, folder)
         try:
             with open(fd, "w", encoding="utf-8", closefd=False) as file:
                 file.writelines(parts)
             if old is not None:
-                _make_as(fd, old)
+                make_as(fd, old)
             os.fsync(fd)
             if not is_named:
                 # With a descriptor of a folder Python calls linkat(2), which follows this link.
@@ -139,7 +139,7 @@ def _refuse_source(found: os.stat_result, path: str, other_than: str | None) -> 
         raise OSError(errno.EINVAL, "it is the file that the links are read from", path)
 
 
-def _open_beside(name: str, folder: int) -> tuple[int, bool]:
+def open_beside(name: str, folder: int) -> tuple[int, bool]:
     """Make a file in a folder, without a name if its file system has such files. Return whether it has the name."""
     flags = os.O_WRONLY | os.O_CLOEXEC
     try:
@@ -150,7 +150,8 @@ def _open_beside(name: str, folder: int) -> tuple[int, bool]:
     return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=folder), True
 
 
-def _make_as(fd: int, old: os.stat_result) -> None:
+def make_as(fd: int, old: os.stat_result) -> None:
+    """Give a file the owner and the mode of the one whose place it takes, as far as that is allowed."""
     with contextlib.suppress(OSError):  # only root may, and not on every file system
         os.fchown(fd, old.st_uid, old.st_gid)
     with contextlib.suppress(OSError):

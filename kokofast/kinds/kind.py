@@ -54,6 +54,38 @@ class Rivalry:
         self.of = of
 
 
+class Between:
+    """How links of a kind connect two hosts: one on each, on the interfaces between them.
+
+    Args:
+        number: The field that tells such links apart, the same on both hosts; "" for none.
+        lowest: The first number that is chosen by itself.
+        remote: The field for the other host's address; "" for none.
+        local: The field for the own host's address; "" for none.
+        own: Further fields that the file may give.
+        neutral: The values of fields that have no default, for files whose defaults have others.
+    """
+
+    __slots__ = ("local", "lowest", "neutral", "number", "own", "remote")
+
+    def __init__(
+        self,
+        *,
+        number: str = "",
+        lowest: int = 0,
+        remote: str = "",
+        local: str = "",
+        own: tuple[str, ...] = (),
+        neutral: Mapping[str, object] | None = None,
+    ) -> None:
+        self.number = number
+        self.lowest = lowest
+        self.remote = remote
+        self.local = local
+        self.own = own
+        self.neutral: Mapping[str, object] = neutral if neutral is not None else {}
+
+
 def no_limit(link: Link, code: int) -> str:
     """Return "": none of its errnos means a limit."""
     return ""
@@ -97,10 +129,12 @@ class Kind:
         names: Attribute -> field, where the names differ.
         several: Fields that may be a list, which is then set and compared as the property of its end with that name.
         numbers: Field -> word -> the kernel's number, of each field that is a choice.
+        between: How it connects two hosts; None if it does not.
     """
 
     __slots__ = (
         "alone",
+        "between",
         "cause",
         "contradiction",
         "create",
@@ -147,6 +181,7 @@ class Kind:
         names: Mapping[str, str] | None = None,
         several: tuple[str, ...] = (),
         numbers: Mapping[str, Mapping[str, int]] | None = None,
+        between: Between | None = None,
     ) -> None:
         self.name = name
         self.ends = ends
@@ -167,6 +202,7 @@ class Kind:
         self.cause = cause
         self.module = module or name
         self.several = several
+        self.between = between
         self.numbers: Mapping[str, Mapping[str, int]] = numbers if numbers is not None else {}
         self.names: Mapping[str, str] = names if names is not None else {}
 

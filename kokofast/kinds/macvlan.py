@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.kinds.fields import Field
-from kokofast.kinds.kind import ETHERNET_MTU, PARENT, Kind, Rivalry
+from kokofast.kinds.kind import ETHERNET_MTU, PARENT, Between, Kind, Rivalry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,4 +94,5 @@ KIND = Kind(
     cause=cause,
     limit=limit,
     numbers={"mode": MODES},
+    between=Between(own=("mode",)),
 )

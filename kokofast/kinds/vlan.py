@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.kinds.fields import Field
-from kokofast.kinds.kind import ETHERNET_MTU, PARENT, Kind, Rivalry
+from kokofast.kinds.kind import ETHERNET_MTU, PARENT, Between, Kind, Rivalry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,4 +63,5 @@ KIND = Kind(
     tag=("id", "protocol"),
     limit=limit,
     numbers={"protocol": PROTOCOLS},
+    between=Between(number="id", lowest=2, own=("protocol",)),  # 1 is what switches use by default
 )

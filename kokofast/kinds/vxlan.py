@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.kinds.fields import Field
-from kokofast.kinds.kind import ETHERNET_MTU, NAMESPACE, PARENT, Kind, Rivalry
+from kokofast.kinds.kind import ETHERNET_MTU, NAMESPACE, PARENT, Between, Kind, Rivalry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,4 +148,12 @@ KIND = Kind(
     names=NAMES,
     tag=("id", "port"),
     several=("remote",),
+    between=Between(
+        number="vni",
+        lowest=1,
+        remote="remote",
+        local="local",
+        own=("port", "ttl", "learning"),
+        neutral={"ttl": 0},
+    ),
 )

@@ -5,9 +5,9 @@ The fast path of a link is one msgspec.convert() and its ends; diagnose.py is us
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,7 +20,7 @@ from kokofast.topology.document import Document, describe
 from kokofast.topology.given import Given
 from kokofast.topology.locations import At, LinePlaces, Origins, Places
 from kokofast.topology.model import AF_INET6, CALLER, End, Link, Node, Routing, Topology
-from kokofast.topology.nodes import Identity, Nodes, identity
+from kokofast.topology.nodes import Nodes, identity
 from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.routes import check_routes
 from kokofast.topology.rules import Rule
@@ -36,6 +36,9 @@ from kokofast.topology.shapes import (
 from kokofast.topology.stacks import find_loops, may_have_loops
 from kokofast.topology.subnets import Subnet, give_addresses
 
+if TYPE_CHECKING:
+    from kokofast.topology.model import Between, Hosts
+
 
 def _quiet(path: str, message: str) -> None:
     """Ignore a problem."""
@@ -44,9 +47,9 @@ def _quiet(path: str, message: str) -> None:
 def build(document: Document, name: str, create: bool, problems: list[Problem]) -> Topology:
     """Return the topology. Raises TopologyError with problems and all that are found here."""
     topology: Topology | None = None
-    expand_segments(document, name, problems)
+    segments = expand_segments(document, name, problems)
     try:
-        topology = _Builder(document, name, create, problems).topology()
+        topology = _Builder(document, name, create, problems).topology(segments)
     except TopologyError as error:  # there are too many
         raise TopologyError(document.in_order(error.problems)) from None
     topology.in_order = document.in_order
@@ -58,11 +61,11 @@ def build(document: Document, name: str, create: bool, problems: list[Problem]) 
     return topology
 
 
-def check_mirrors(links: Sequence[Link], identities: dict[str, Identity]) -> list[Problem]:
+def check_mirrors(links: Sequence[Link], identities: Mapping[str, Hashable]) -> list[Problem]:
     """Return a problem for each loop of mirrors."""
     from kokofast.topology.copies import Flows, add_links, addresses_of  # needed for mirrors only
 
-    flows = Flows({identities[name]: name for name in reversed(identities)})
+    flows = Flows({identities[name]: name for name in reversed(list(identities))})
     add_links(flows, links, identities)
     return list(flows.loops(addresses_of(links, identities)))
 
@@ -120,7 +123,17 @@ class _Builder:
         self._problems = problems
         self._defaults = self._check_defaults(document.defaults)
         self._given_by_defaults: dict[str, tuple[Shape, Given, Given]] = {}
-        self.nodes = Nodes(document, create or self._defaults.get("create") is True, problems)
+        self._placing = document.placing
+        self._hosts: Hosts | None = None
+        if document.has_hosts() or document.between is not None:
+            from kokofast.topology.hosts import read_hosts  # most labs are on one machine
+
+            self._hosts = read_hosts(document, problems)
+        hosts = self._hosts.hosts.keys() if self._hosts is not None else None
+        if isinstance(document.hosts, dict):  # also those that are wrong: nodes are not to blame
+            hosts = document.hosts.keys()
+        self.nodes = Nodes(document, create or self._defaults.get("create") is True, problems, hosts)
+        self._between: dict[Link, Between] = {}  # of links with their own
         self.ends = EndBuilder(name, self.nodes, self._places, self._note)
         self._default_subnets = self._default_values(SUBNET_RULES)
         self._subnets: dict[Link, Given] = {}  # of links with their own
@@ -131,13 +144,14 @@ class _Builder:
         self.ends.places = places
         self.nodes.report_to(problems)
 
-    def topology(self) -> Topology:
+    def topology(self, segments: Sequence[str] = ()) -> Topology:
+        """Return the topology; segments are the nodes of their bridges."""
         default_kind = KINDS.get(str(self._defaults.get("type", DEFAULT_KIND)))
         if default_kind is not None:
             self._kind_defaults(default_kind)  # reports invalid defaults even when no link uses them
         links = [link for index, raw in enumerate(self._links) if (link := self.link(index, raw)) is not None]
         self._give_addresses(links)
-        identities = {CALLER: identity(Node(CALLER, "host", "")), **self.nodes.identity}
+        identities = self._identities(links, segments)
         check_links(links, identities, self._note)
         check_ipv6(self.nodes.table.values(), links, identities, self._note)
         if may_have_loops(links):
@@ -147,7 +161,44 @@ class _Builder:
             self._problems += check_mirrors(links, identities)
         if len(links) == len(self._links):  # otherwise a route may use an end that does not exist
             check_routes(self.nodes.table.values(), links, identities, self._note)
-        return Topology(self._name, self.nodes.table, tuple(links), self._routing())
+        topology = Topology(self._name, self.nodes.table, tuple(links), self._routing())
+        if self._hosts is not None:
+            self._add_hosts(topology, self._hosts)
+        return topology
+
+    def _identities(self, links: Sequence[Link], segments: Sequence[str]) -> dict[str, Hashable]:
+        """Return the identity of each node, and of CALLER; on many hosts after each node has one."""
+        if self._hosts is None:
+            return {CALLER: identity(Node(CALLER, "host", "")), **self.nodes.identity}
+        from kokofast.topology.hosts import check_hosts, give_hosts, namespaces_on
+
+        give_hosts(self.nodes, links, self._hosts, segments, self._placing)
+        identities = namespaces_on(self.nodes, links, self._hosts)
+        check_hosts(self.nodes, links, self._hosts, self._note)
+        return identities
+
+    def _add_hosts(self, topology: Topology, given: Hosts) -> None:
+        from kokofast.topology.hosts import between_of
+
+        common, own = between_of(given, None, given.between_at, _quiet), self._between
+        topology.hosts = given.hosts
+        if common is not None:
+            topology.between = lambda link: own.get(link, common)
+
+    def _own_between(self, link: Link, raw: object, at: At) -> None:
+        """Take what a link says of itself for the case that it is between hosts."""
+        from kokofast.topology.hosts import between_of, parse_between
+
+        def report(path: str, message: str) -> None:
+            self._note(at(f"between{path}"), message)
+
+        own = parse_between(raw, report)
+        if self._hosts is None:
+            report("", "is for links between hosts, and the file has no 'hosts'")
+        elif own is not None:
+            between = between_of(self._hosts, own, lambda path: at(f"between{path}"), report)
+            if between is not None:
+                self._between[link] = between
 
     def _routing(self) -> Routing | None:
         raw = self._routing_given
@@ -263,6 +314,8 @@ class _Builder:
         link = Link(kind.name, made, options=values, place=at(""), places=Origins(origins) if origins else None)
         if len(raw) > 1 and not of_kind.subnets.keys().isdisjoint(raw):
             self._subnets[link] = self._default_subnets.overridden(record, source, of_kind.subnets, at, self._note)
+        if "between" in source:
+            self._own_between(link, source["between"], at)
         return link
 
     def _check_macs(self, kind: Kind, ends: Sequence[End]) -> None:

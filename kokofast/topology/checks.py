@@ -41,6 +41,8 @@ def check_links(links: Iterable[Link], namespaces: Mapping[str, Hashable], repor
         node, ifname = link.parent or (link.ends[0].node, "")
         scope, key, sort = kind.rivalry.of(link)
         home = namespaces.get(node)
+        if home is None:  # on a host that is not chosen yet
+            continue
         where: Hashable = (home, key) if scope == NAMESPACE else (home, ifname, key)
         other, others = first.setdefault(where, (link, sort))
         if other is link:
@@ -89,12 +91,14 @@ def check_ipv6(
 
 
 def _check_ends(link: Link, report: Report) -> None:
+    told: set[str] = set()  # places that are of both ends
     for end in link.ends:
         for name, value in end.properties.items():
             wrong = ENDS[name].contradiction(end, value)
             if wrong is not None:
                 place = end.where(wrong[0])
-                if end is link.ends[0] or place != link.ends[0].where(wrong[0]):  # otherwise it was reported before
+                if place not in told:
+                    told.add(place)
                     report(place, wrong[1])
         if end.mtu is not None and end.mtu < IPV6_MIN_MTU:
             for address in end.addresses:

@@ -33,7 +33,15 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Literal, TypeAlias, Unpack
 
-    from kokofast.topology.fields import DefaultFields, EndFields, LinkFields, NodeFields, Routing
+    from kokofast.topology.fields import (
+        BetweenFields,
+        DefaultFields,
+        EndFields,
+        HostFields,
+        LinkFields,
+        NodeFields,
+        Routing,
+    )
 
     Made: TypeAlias = tuple[CodeType, int]  # the caller's code, and where in it
 
@@ -129,6 +137,8 @@ class Topology(model.Topology):
         nodes: Nodes; or what a file has for them, by name. Others are named network namespaces.
         defaults: Fields for all links and ends.
         routing: Routes for all nodes: "shortest-path".
+        hosts: The machines of a lab that is on many, by name; each is to be split off (docs/hosts.md).
+        between: How links between hosts are made.
         create: Make missing network namespaces.
 
     Raises:
@@ -148,6 +158,8 @@ class Topology(model.Topology):
         *,
         defaults: DefaultFields | None = None,
         routing: Literal["shortest-path"] | Routing | None = None,
+        hosts: Mapping[str, HostFields] | None = None,
+        between: str | BetweenFields | None = None,
         create: bool = False,
     ) -> None:
         problems = Problems()
@@ -167,6 +179,7 @@ class Topology(model.Topology):
             else:
                 document.defaults = _plain(defaults)
             document.routing = _plain(routing)
+            document.hosts, document.between = _plain(hosts), _plain(between)
             document.name, document.name_given = _plain(name), True
             lab = lab_name(document, "", "", None, "", problems)
             _take(self, build(document, lab, create, problems))

@@ -60,16 +60,18 @@ def fits(value: object, rule: Rule, path: str, report: Report) -> bool:
         return True
     if rule.nested is not None and isinstance(value, dict) and rule.field.type != "routes":
         repair(value, rule.nested, "it", path, report)
-    elif rule.nested is not None and isinstance(value, list):
+    elif isinstance(value, list) and rule.field.type == "routes":
+        assert rule.nested is not None
         for index, item in enumerate(value):
             if isinstance(item, dict):
                 repair(item, rule.nested, "it", f"{path}[{index}]", report)
             else:
                 report(f"{path}[{index}]", f"must be an object, not {describe(item)}")
-    elif isinstance(value, dict) and rule.field.type == "sysctls":
+    elif isinstance(value, dict) and rule.field.type in ("sysctls", "tags"):
+        is_tags = rule.field.type == "tags"
         for key, item in value.items():
-            if isinstance(item, bool) or not isinstance(item, int | str):
-                report(path + step(key), f"must be a number or text, not {describe(item)}")
+            if isinstance(item, bool) or not isinstance(item, str if is_tags else int | str):
+                report(path + step(key), f"must be {'' if is_tags else 'a number or '}text, not {describe(item)}")
     elif isinstance(value, list) and rule.field.type in ("addresses", "ips", "texts"):
         what = "text" if rule.field.type == "texts" else "an address in text"
         for index, item in enumerate(value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kokofast.topology.locations import Places, TreePlaces, below
 from kokofast.topology.order import in_tree_order
@@ -12,9 +12,20 @@ from kokofast.topology.problems import Problem, TopologyError, step, unknown
 from kokofast.topology.shapes import FILE_KEYS, SCHEMA_KEY
 from kokofast.topology.values import quote
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from kokofast.topology.model import Hosts, Link, Node
+
+    # Gives hosts to the nodes (by name) of these links. The last are nodes that need not be on one host, though they
+    # are one namespace on each.
+    Placing = Callable[[Mapping[str, Node], Sequence[Link], Collection[str]], None]
+
 # The format is 6 deep. Without a limit a file of a million "[" would become as many nested lists.
 DEPTH_MAX = 32
 LINKS_MAX = 1_000_000
+
+NO_LINKS = "has no 'links'"
 
 # The longest number of ours is a u64. int() takes quadratic time on longer ones.
 NUMBER_DIGITS = 20
@@ -52,6 +63,12 @@ class Document:
         self.defaults: object = None
         self.nodes: object = None
         self.routing: object = None
+        self.hosts: object = None
+        self.between: object = None
+        self.part: object = None
+        # What a run of split brings along.
+        self.given_hosts: Hosts | None = None
+        self.placing: Placing | None = None
         # Nodes whose problems the reader has reported.
         self.broken: set[str] = set()
         self.node_at: Callable[[str, str], str] = tree_node_at
@@ -62,9 +79,20 @@ class Document:
         self.name_place = ""
         self.notes: list[Problem] = []
 
+    def has_hosts(self) -> bool:
+        """Whether the lab is on many machines."""
+        return self.hosts is not None or self.given_hosts is not None
+
     def tree(self, lab: str) -> dict[str, object]:
         """Return what a JSON file of these links would have."""
-        given = {"name": lab, "defaults": self.defaults, "routing": self.routing, "nodes": self.nodes}
+        given = {
+            "name": lab,
+            "hosts": self.hosts,
+            "between": self.between,
+            "defaults": self.defaults,
+            "routing": self.routing,
+            "nodes": self.nodes,
+        }
         return {**{key: value for key, value in given.items() if value}, "links": self.links}
 
 
@@ -135,9 +163,12 @@ def from_tree(
             problems.append(Problem(f"$.{key}", f"must be an object, not {describe(tree[key])}"))
         else:
             setattr(document, key, tree.get(key))
-    document.routing = tree.get("routing")
-    if "routing" in tree and document.routing is None:
-        problems.append(Problem("$.routing", "must not be null; leave it out"))
+    for key in ("routing", "hosts", "between", "part"):
+        setattr(document, key, tree.get(key))
+        if key in tree and tree[key] is None:
+            problems.append(Problem(f"$.{key}", "must not be null; leave it out"))
+    if document.part is not None and not isinstance(document.part, dict):
+        problems.append(Problem("$.part", f"must be an object, not {describe(document.part)}"))
     document.name = tree.get("name")
     document.name_given = "name" in tree
     links = tree.get("links")
@@ -146,7 +177,7 @@ def from_tree(
     elif "links" in tree:
         problems.append(Problem("$.links", f"must be a list, not {describe(links)}"))
     else:
-        problems.append(Problem("$", "has no 'links'"))
+        problems.append(Problem("$", NO_LINKS))
     return document
 
 

@@ -87,10 +87,24 @@ class _Options(TypedDict, total=False):
     group_fwd_mask: int
 
 
+class BetweenFields(TypedDict, total=False):
+    """How links between hosts are made."""
+
+    type: str
+    vni: int | str
+    port: int
+    ttl: int
+    learning: bool
+    id: int | str
+    protocol: str
+    mode: str
+
+
 class LinkFields(EndFields, _Options, total=False):
     """The fields of a link beside its endpoints."""
 
     bridge: str
+    between: str | BetweenFields
 
 
 class DefaultFields(EndFields, _Options, total=False):
@@ -105,7 +119,7 @@ class NodeFields(TypedDict, total=False):
     netns: str
     path: str
     pid: int
-    host: Literal[True]
+    host: Literal[True] | str
     docker: str
     podman: str
     cri: str
@@ -115,3 +129,13 @@ class NodeFields(TypedDict, total=False):
     routes: Sequence[Route]
     sysctls: Mapping[str, int | str]
     ipv6: bool
+    tags: Mapping[str, str]
+
+
+class HostFields(TypedDict):
+    """A machine of a lab that is on many."""
+
+    address: str
+    parent: str
+    mtu: NotRequired[int]
+    vars: NotRequired[Mapping[str, object]]

@@ -12,18 +12,21 @@ from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.topology import segments
 from kokofast.topology.routes import SHORTEST_PATH
-from kokofast.topology.rules import Rule, make_rule
+from kokofast.topology.rules import Rule, make_rule, record
 from kokofast.topology.shapes import (
     DEFAULT_KIND,
     NODE_KINDS,
     SCHEMA_KEY,
+    HostRecord,
     NodeRecord,
     RoutingRecord,
+    between_rules,
     default_rules,
     shape,
 )
 from kokofast.topology.values import LAB_NAME_BYTES
 
+HOST = "host"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -43,10 +46,12 @@ def schema() -> dict[str, Any]:
         forbid_unknown_fields=True,
     )
     _, definitions = msgspec.json.schema_components(
-        [*records, NodeRecord, Defaults, RoutingRecord], ref_template="#/$defs/{name}"
+        [*records, NodeRecord, HostRecord, record("Between", between_rules()), Defaults, RoutingRecord],
+        ref_template="#/$defs/{name}",
     )
     # msgspec cannot express exactly one kind, and links of different types.
-    definitions["Node"]["oneOf"] = [{"required": [kind]} for kind in NODE_KINDS]
+    definitions["Node"]["oneOf"] = _node_kinds()
+    definitions[_default_record()]["properties"][segments.BETWEEN] = _either_type(definitions)
     ends = definitions[_default_record()]["properties"]["endpoints"]  # a link may be the list of its ends
     definitions["Segment"] = _segment(definitions)
     names = [*(record.__name__ for record in records), "Segment"]
@@ -61,6 +66,9 @@ def schema() -> dict[str, Any]:
                 "pattern": rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LAB_NAME_BYTES - 1}}}$",
                 "description": "the lab's name; the file's stem when absent",
             },
+            "part": {"type": "object", "description": "of what the file is a part: written by split"},
+            "hosts": {"type": "object", "additionalProperties": {"$ref": "#/$defs/Host"}, "minProperties": 1},
+            "between": _either_type(definitions),
             "defaults": {"$ref": "#/$defs/Defaults"},
             "routing": {"anyOf": [{"const": SHORTEST_PATH}, {"$ref": "#/$defs/RoutingRecord"}]},
             "nodes": {"type": "object", "additionalProperties": {"$ref": "#/$defs/Node"}},
@@ -78,13 +86,26 @@ def schema() -> dict[str, Any]:
     }
 
 
+def _node_kinds() -> list[dict[str, Any]]:
+    """Return a schema for each kind that a node may be; one with a host alone is a netns node."""
+    place = {"properties": {HOST: {"type": "string"}}}
+    own = {"properties": {HOST: {"const": True}}, "required": [HOST]}
+    kinds = [{"required": [kind]} for kind in NODE_KINDS if kind != HOST]
+    return [own, *({**kind, **place} for kind in kinds), {"required": [HOST], **place, "not": {"anyOf": kinds}}]
+
+
+def _either_type(definitions: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [definitions["Between"]["properties"]["type"], {"$ref": "#/$defs/Between"}]}
+
+
 def _segment(definitions: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a link that topology.segments expands: a bridge's, with any number of veth ends."""
     bridge = definitions[shape(KINDS[segments.KIND]).link_record.__name__]
     veth = definitions[_default_record()]["properties"]
     end = veth["endpoints"]["prefixItems"][0]
     at = {"type": "string", "description": "node:interface of the bridge; in a namespace that the lab makes by default"}
-    more = {segments.ENDS: {"type": "array", "items": end, "maxItems": segments.PORTS_MAX}, segments.AT: at}
+    between = {segments.BETWEEN: veth[segments.BETWEEN]}
+    more = between | {segments.ENDS: {"type": "array", "items": end, "maxItems": segments.PORTS_MAX}, segments.AT: at}
     of_ends = {key: veth[key] for key in shape(KINDS[DEFAULT_KIND]).shared}
     properties = of_ends | {key: value for key, value in bridge["properties"].items() if key != "endpoint"} | more
     return {**bridge, "title": "Segment", "properties": properties, "required": [segments.ENDS]}
@@ -100,8 +121,8 @@ def _demands() -> dict[str, dict[str, Any]]:
     demands: dict[str, dict[str, Any]] = {
         key: {"items": {"if": _typed({"enum": kinds}), "then": {"required": [key]}}} for key, kinds in needed.items()
     }
-    record = f"#/$defs/{_default_record()}"
-    demands["type"] = {"items": {"if": {"not": _typed({})}, "then": {"$ref": record}}}
+    default = f"#/$defs/{_default_record()}"
+    demands["type"] = {"items": {"if": {"not": _typed({})}, "then": {"$ref": default}}}
     return demands
 
 

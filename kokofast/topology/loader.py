@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from kokofast.topology.build import build
 from kokofast.topology.collector import collector_paused
-from kokofast.topology.document import LINKS_MAX, Document, Locate, describe, refuse_too_many
-from kokofast.topology.model import Topology
+from kokofast.topology.document import LINKS_MAX, NO_LINKS, Document, Locate, describe, refuse_too_many
+from kokofast.topology.model import Hosts, Topology
 from kokofast.topology.problems import Problem, Problems, TopologyError, unknown
 from kokofast.topology.read_json import looks_like_lines, read_json, read_json_lines
 from kokofast.topology.values import check_lab_name, quote
 
 if TYPE_CHECKING:
     from kokofast.importers.importer import Options
+    from kokofast.topology.document import Placing
 
 FORMATS = ("json", "jsonl", "yaml", "csv")
 EXTENSIONS = {
@@ -73,6 +74,75 @@ def load_with_tree(
     options: Options | None = None,
 ) -> tuple[Topology, dict[str, object]]:
     """Do as load(), and also return the topology as a file of ours would have it."""
+    with collector_paused():
+        document, lab, problems = read_document(data, filename, format, name, name_option, options)
+        tree = document.tree(lab)
+        return build(document, lab, create, problems), tree
+
+
+def load_to_split(
+    data: bytes,
+    *,
+    filename: str,
+    format: str | None = None,
+    name: str | None = None,
+    create: bool = False,
+    options: Options | None = None,
+    hosts: Hosts | None = None,
+    placing: Placing | None = None,
+) -> tuple[Topology, Document]:
+    """Do as load(), and also return what the topology was built of.
+
+    Args:
+        data: The bytes of the file.
+        filename: As of load(), as are format, name, create and options.
+        format: See there.
+        name: See there.
+        create: See there.
+        options: See there.
+        hosts: The hosts of the lab, if the file does not have them.
+        placing: Gives hosts to the nodes without one.
+    """
+    with collector_paused():
+        document, lab, problems = read_document(data, filename, format, name, options=options)
+        document.given_hosts, document.placing = hosts, placing
+        return build(document, lab, create, problems), document
+
+
+def load_hosts(data: bytes, *, filename: str) -> Hosts:
+    """Read a file that has hosts, and between, alone. Raises TopologyError with all its problems."""
+    from kokofast.topology.hosts import read_hosts
+
+    title = {STDIN: "stdin"}.get(filename, quote(filename)[1:-1] if not filename.isprintable() else filename)
+    text = _decode(data, title)
+    problems: list[Problem] = Problems()
+    format = _guess(text, filename)
+    if format not in ("json", "yaml"):
+        raise TopologyError([Problem(title, "hosts are in JSON or YAML")])
+    document = _read(text, format, title, problems)
+    for key in ("links", "nodes", "defaults", "routing", "part"):
+        if getattr(document, key):
+            problems.append(Problem(f"$.{key}", "does not belong to a file of hosts: it has 'hosts' and 'between'"))
+    problems[:] = [problem for problem in problems if problem.message != NO_LINKS]
+    if document.hosts is None:
+        problems.append(Problem("$", "has no 'hosts'"))
+    found = read_hosts(document, problems)
+    if problems or found is None:
+        raise TopologyError(document.in_order(problems))
+    for host in found.hosts.values():
+        host.place = f"{title} {host.place}"
+    return Hosts(found.hosts, found.between, lambda path: f"{title} {found.between_at(path)}")
+
+
+def read_document(
+    data: bytes,
+    filename: str,
+    format: str | None = None,
+    name: str | None = None,
+    name_option: str = "--name",
+    options: Options | None = None,
+) -> tuple[Document, str, list[Problem]]:
+    """Read a file, and return its parts, the lab's name and the problems by now. See load()."""
     importer = importer_of(format)
     title = quote(filename)[1:-1] if not filename.isprintable() else filename
     title = {STDIN: "stdin", TEXT: "text"}.get(filename, title)
@@ -92,8 +162,7 @@ def load_with_tree(
         if len(document.links) > LINKS_MAX:
             raise refuse_too_many(title)
         lab = lab_name(document, filename, title, name, name_option, problems)
-        tree = document.tree(lab)
-        return build(document, lab, create, problems), tree
+        return document, lab, problems
 
 
 def _decode(data: bytes, title: str) -> str:

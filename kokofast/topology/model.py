@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kokofast.topology.problems import Problem
 
 _NOTHING: Mapping[str, object] = {}
+_NO_TAGS: Mapping[str, str] = {}
 
 AF_INET = 2
 AF_INET6 = 10
@@ -98,10 +99,24 @@ class Node:
 
     kind is one of netns, path, pid, host, docker, podman, cri. target is a name, a path, a pid in decimal, a container;
     empty for host. place is its declaration in the file, or its first use. addresses are those of its loopback, sysctls
-    are values by the path below /proc/sys/net, also those that ipv6 stands for.
+    are values by the path below /proc/sys/net, also those that ipv6 stands for. host is the name of the host that it is
+    on, None in a file without hosts, and before it has a place. tags are the user's own words for it.
     """
 
-    __slots__ = ("addresses", "create", "ipv6", "kind", "name", "place", "routes", "socket", "sysctls", "target")
+    __slots__ = (
+        "addresses",
+        "create",
+        "host",
+        "ipv6",
+        "kind",
+        "name",
+        "place",
+        "routes",
+        "socket",
+        "sysctls",
+        "tags",
+        "target",
+    )
 
     def __init__(
         self,
@@ -115,6 +130,8 @@ class Node:
         routes: tuple[Route, ...] = (),
         sysctls: Mapping[str, str] | None = None,
         ipv6: bool | None = None,
+        host: str | None = None,
+        tags: Mapping[str, str] = _NO_TAGS,
         place: str = "",
     ) -> None:
         self.name = name
@@ -126,6 +143,8 @@ class Node:
         self.routes = routes
         self.sysctls: Mapping[str, str] = sysctls if sysctls is not None else {}
         self.ipv6 = ipv6
+        self.host = host
+        self.tags = tags
         self.place = place
 
     def __repr__(self) -> str:
@@ -269,15 +288,72 @@ class Link:
         return f"Link({self.kind} {self.title()})"
 
 
+class Host:
+    """A machine of a lab that is on many.
+
+    address is that of the underlay, parent the interface that has it, mtu what this carries in bytes. variables are the
+    user's, for Ansible.
+    """
+
+    __slots__ = ("address", "mtu", "name", "parent", "place", "variables")
+
+    def __init__(
+        self, name: str, address: Address, parent: str, mtu: int, variables: Mapping[str, object], place: str
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.parent = parent
+        self.mtu = mtu
+        self.variables = variables
+        self.place = place
+
+    def __repr__(self) -> str:
+        return f"Host({self.name!r}, {self.address.text})"
+
+
+class Between:
+    """How a link between hosts is made: the kind of the two links that it becomes, and options of both.
+
+    numbers are the lowest and the highest that may tell it from others; None for a kind without. place is where the
+    file says so.
+    """
+
+    __slots__ = ("kind", "numbers", "options", "place")
+
+    def __init__(self, kind: str, numbers: tuple[int, int] | None, options: Mapping[str, object], place: str) -> None:
+        self.kind = kind
+        self.numbers = numbers
+        self.options = options
+        self.place = place
+
+
+class Hosts:
+    """The hosts of a file, and what it says of links between them.
+
+    hosts are by name, in the order of the file. between has the fields of that name, each as its rule has made it, and
+    between_at() returns the place of a path in it.
+    """
+
+    __slots__ = ("between", "between_at", "hosts")
+
+    def __init__(
+        self, hosts: Mapping[str, Host], between: Mapping[str, object], between_at: Callable[[str], str]
+    ) -> None:
+        self.hosts = hosts
+        self.between = between
+        self.between_at = between_at
+
+
 class Topology:
     """A lab: its name, its nodes by name (declared or only used), its links in the order of the file.
 
     routing is for routes along shortest paths. in_order sorts problems into the order of the file, and sets their
     positions. defaults are those of the file, as they are written there, for links that are added later. Of a file of
-    another program imported is its format, and notes have what of it could not be kept.
+    another program imported is its format, and notes have what of it could not be kept. A lab that is on many machines
+    has hosts, and for each link how it is made between them.
     """
 
-    __slots__ = ("defaults", "imported", "in_order", "links", "name", "nodes", "notes", "routing")
+    __slots__ = ("between", "defaults", "hosts", "imported", "in_order", "links", "name", "nodes", "notes", "routing")
 
     def __init__(
         self, name: str, nodes: Mapping[str, Node], links: tuple[Link, ...], routing: Routing | None = None
@@ -290,6 +366,8 @@ class Topology:
         self.in_order: Callable[[Iterable[Problem]], list[Problem]] = list
         self.imported = ""
         self.notes: tuple[Problem, ...] = ()
+        self.hosts: Mapping[str, Host] = {}
+        self.between: Callable[[Link], Between] | None = None
 
     def part(self, nodes: Mapping[str, Node], links: tuple[Link, ...]) -> Topology:
         """Return the lab with only these nodes and links."""

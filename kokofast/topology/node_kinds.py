@@ -16,6 +16,7 @@ class NodeKind:
         daemon: The module of kokofast.endpoints that asks the daemon; "" for kinds that endpoints.local resolves.
         is_process: Whether the target is a process, with which the node is gone for good.
         is_file: Whether the namespace is at a file that comes and goes in a directory.
+        is_own: Whether it is the namespace of the caller: a machine has one.
         is_named: Whether the target is the name of a namespace (ip-netns(8)), which batch can make.
         in_sandbox: Whether a sandbox can have it. All others belong to the machine.
         stem: What end names that the file does not give begin with; "" for the lab's name.
@@ -29,6 +30,7 @@ class NodeKind:
         "in_sandbox",
         "is_file",
         "is_named",
+        "is_own",
         "is_process",
         "letter",
         "name",
@@ -46,6 +48,7 @@ class NodeKind:
         is_process: bool = False,
         is_file: bool = False,
         is_named: bool = False,
+        is_own: bool = False,
         in_sandbox: bool = False,
         stem: str = "eth",
         first: int = 1,  # existing namespaces mostly have an eth0
@@ -58,6 +61,7 @@ class NodeKind:
         self.is_process = is_process
         self.is_file = is_file
         self.is_named = is_named
+        self.is_own = is_own
         self.in_sandbox = in_sandbox
         self.stem = stem
         self.first = first
@@ -86,7 +90,14 @@ _ALL = (
         is_process=True,
     ),
     # The machine has an eth0 and the ends of other labs.
-    NodeKind(Field("host", "true", "the namespace of the caller"), letter="c", in_sandbox=True, stem="", first=0),
+    NodeKind(
+        Field("host", "host", "true: the namespace of the caller; a text: the host that the node is on"),
+        letter="c",
+        is_own=True,
+        in_sandbox=True,
+        stem="",
+        first=0,
+    ),
     NodeKind(Field("docker", "container", "a container of Docker"), letter="d", word="CONTAINER", daemon="docker"),
     NodeKind(Field("podman", "container", "a container of Podman"), daemon="docker"),
     NodeKind(

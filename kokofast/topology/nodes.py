@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from kokofast.topology.diagnose import repair
 from kokofast.topology.document import Document, describe
 from kokofast.topology.model import Node
 from kokofast.topology.node_kinds import CONTAINER_KINDS, NODES
-from kokofast.topology.problems import Problem
+from kokofast.topology.problems import Problem, unknown
 from kokofast.topology.rules import INVALID
 from kokofast.topology.shapes import NODE_KINDS, NODE_RULES, NodeRecord
 from kokofast.topology.sysctls import DISABLE_IPV6, name_of
@@ -24,21 +24,25 @@ NETNS_FOLDERS = ("/run/netns/", "/var/run/netns/")
 
 # Not used without a declaration: it could mean the caller's namespace, or one of that name.
 CALLER = "host"
+NAMED = "netns"
 CALLER_HINT = """\
 for the caller's namespace: "nodes": {"host": {"host": true}}, in CSV host:; \
 for one of that name: {"host": {"netns": "host"}}, in CSV netns:host"""
 
-Identity = tuple[str, str, str | None]
+Identity = tuple[str, str, str | None, str | None]
 
 
 class Nodes:
     """The nodes of one file; use() adds those that are not declared."""
 
-    def __init__(self, document: Document, create: bool, problems: list[Problem]) -> None:
+    def __init__(
+        self, document: Document, create: bool, problems: list[Problem], hosts: Collection[str] | None = None
+    ) -> None:
         self.table: dict[str, Node] = {}
         # Two nodes may be one namespace: an interface belongs to an identity, not to a name.
         self.identity: dict[str, Identity] = {}
         self._create = create
+        self._hosts = hosts
         self._problems = problems
         self._broken = set(document.broken)
         declared = document.nodes if isinstance(document.nodes, dict) else {}
@@ -58,6 +62,9 @@ class Nodes:
         try:
             if not name:
                 raise ValueError("the node name is empty")
+            if self._hosts is not None and name in self._hosts:
+                own = f'{{"{name}": {{"host": true}}}}'
+                raise ValueError(f"{name} is a host; for its own namespace declare the node: {own}")
             check_netns_name(name)
             kind, colon, _ = name.partition(":")
             if colon and kind in NODE_KINDS:
@@ -99,7 +106,10 @@ class Nodes:
         return node
 
     def _build(self, name: str, raw: dict[str, object], report: Callable[[str, str], None]) -> Node | None:
-        kinds = [key for key in NODE_KINDS if key in raw]
+        kinds = [key for key in NODE_KINDS if key in raw and not (key == CALLER and isinstance(raw[key], str))]
+        if not kinds and CALLER in raw:
+            kinds = [NAMED]
+            raw = raw | {NAMED: name}
         if len(kinds) != 1:
             has = " and ".join(kinds) or "none"
             report("", f"a node has exactly one of {', '.join(NODE_KINDS)}; this one has {has}")
@@ -111,7 +121,7 @@ class Nodes:
         values: dict[str, object] = {}
         for key, rule in NODE_RULES.items():
             value = getattr(record, key)
-            if value is UNSET:
+            if value is UNSET or (isinstance(value, str) and key == CALLER):
                 continue
             values[key] = rule.parse(value, partial(_report_key, report, key)) if rule.parse else value
         if len(kinds) != 1:
@@ -125,10 +135,10 @@ class Nodes:
             report("socket", f"a {kind} node has no socket; {', '.join(CONTAINER_KINDS)} nodes do")
         create = bool(values.get("create", self._create)) if NODES[kind].is_named else False
         socket = values.get("socket")
-        target = "" if NODES[kind].field.type == "true" else str(values.get(kind, ""))
+        target = "" if kind == CALLER else str(values.get(kind, ""))
         more: dict[str, Any] = {
             key: values[key]
-            for key in ("addresses", "routes", "sysctls", "ipv6")
+            for key in ("addresses", "routes", "sysctls", "ipv6", "tags")
             if values.get(key, INVALID) is not INVALID
         }
         if "ipv6" in more:
@@ -138,7 +148,28 @@ class Nodes:
                 if given[path] != switched[path]:
                     report("ipv6", f"the node's sysctls set {name_of(path)} to {given[path]}; leave one of the two out")
             more["sysctls"] = switched | given
-        return Node(name, kind, target, create=create, socket=None if socket is None else str(socket), **more)
+        host = self._host_of(name, kind, raw.get(CALLER), report)
+        return Node(
+            name, kind, target, create=create, socket=None if socket is None else str(socket), host=host, **more
+        )
+
+    def _host_of(self, name: str, kind: str, given: object, report: Callable[[str, str], None]) -> str | None:
+        """Return the host of a node, and report one that is not there."""
+        hosts = self._hosts
+        if hosts is None:
+            if isinstance(given, str):
+                report(CALLER, "the file has no 'hosts'; add them, or leave this out")
+            return None
+        if kind == CALLER:
+            if name not in hosts and hosts:
+                words = f"true is the own namespace of a host, so the node has the name of one: {', '.join(hosts)}"
+                report(CALLER, words)
+            return name
+        if name in hosts:
+            report("", f'{name} is a host as well: only its own namespace ({{"host": true}}) can have that name')
+        if isinstance(given, str) and given not in hosts and hosts:
+            report(CALLER, unknown("host", given, hosts))
+        return given if isinstance(given, str) else None
 
 
 def _report_key(report: Callable[[str, str], None], key: str, path: str, message: str) -> None:
@@ -146,9 +177,9 @@ def _report_key(report: Callable[[str, str], None], key: str, path: str, message
 
 
 def identity(node: Node) -> Identity:
-    """Return the identity of the node's namespace, as far as the file shows it."""
+    """Return the identity of the node's namespace, as far as the file shows it, with the host that it is on."""
     if node.kind == "path":
         for folder in NETNS_FOLDERS:
             if node.target.startswith(folder):
-                return "netns", node.target.removeprefix(folder), None
-    return node.kind, node.target, node.socket
+                return NAMED, node.target.removeprefix(folder), None, node.host
+    return node.kind, node.target, node.socket, node.host

@@ -18,6 +18,7 @@ from kokofast.ends.offload import OFFLOADS
 from kokofast.kinds.fields import Field
 from kokofast.topology import units, values
 from kokofast.topology.model import AF_INET, AF_INET6, Address, Mirror, Route
+from kokofast.topology.problems import step
 from kokofast.topology.routes import make_route, parse_gateway, parse_goal
 from kokofast.topology.subnets import parse_subnet
 from kokofast.topology.sysctls import parse_sysctls
@@ -223,6 +224,28 @@ def _text(expects: str, parse: Parse | None, **schema: object) -> Callable[[Fiel
     return lambda field: Rule(field, annotation, expects, parse)
 
 
+def _tags(given: dict[str, str], report: Report) -> object:
+    found = {key: one(_parse_text)(text, partial(_report_below, report, step(key))) for key, text in given.items()}
+    return INVALID if INVALID in found.values() else found
+
+
+def _range(field: Field) -> Rule:
+    """Return a type for a whole number, or for the first and the last one of a range in text."""
+    low, high = field.minimum or 0, field.maximum or 0
+
+    def parse(given: int | str, report: Report) -> object:
+        first, dash, last = str(given).partition("-")
+        texts = (first, last if dash else first)
+        if all(text.isascii() and text.isdigit() and len(text) <= 10 for text in texts):
+            numbers = int(texts[0]), int(texts[1])
+            if low <= numbers[0] <= numbers[1] <= high:
+                return numbers
+        report("", f'must be a number from {low} to {high}, or a range such as "{low}-{high}", not {given!r:.40}')
+        return INVALID
+
+    return Rule(field, int | str, f'a whole number, or a range such as "{low}-{high}"', parse)
+
+
 # The types of kinds.fields.Field.
 TYPES: dict[str, Callable[[Field], Rule]] = {
     "int": _int,
@@ -251,6 +274,7 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
     "sysctls": lambda field: Rule(
         field, dict[str, int | str], 'an object such as {"net.ipv4.ip_forward": 1}', _parse_sysctls
     ),
+    "range": _range,
     "mirror": _mirror,
     "offload": _offload,
     "time": _text('a time in text, such as "20ms"', one(units.parse_time), examples=["20ms"]),
@@ -263,7 +287,14 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
     ),
     "path": _text("an absolute path", one(values.check_path), pattern="^/"),
     "socket": _text("the absolute path of a socket", one(values.check_socket)),
-    "true": lambda field: Rule(field, Annotated[bool, Meta(extra_json_schema={"const": True})], "true"),
+    # The namespace of the caller; or the host of a node that is something else.
+    "host": lambda field: Rule(
+        field,
+        Annotated[bool, Meta(extra_json_schema={"const": True})] | Annotated[str, Meta(min_length=1)],
+        "true, or the name of a host",
+    ),
+    "tags": lambda field: Rule(field, dict[str, str], "an object of texts", _tags),
+    "variables": lambda field: Rule(field, dict[str, Any], "an object"),
 }
 
 

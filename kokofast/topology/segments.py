@@ -24,6 +24,7 @@ KIND = "bridge"
 PORTS_MAX = 1023  # BR_MAX_PORTS in net/bridge/br_private.h; number 0 is no port
 ENDS = "endpoints"
 AT = "bridge"
+BETWEEN = "between"
 NAME_BYTES = 10  # of a bridge that the file names: its ports are NAMEp0 to NAMEp1022, 15 bytes
 # Of the link's fields, those of the bridge. The others are those of the veths.
 OF_BRIDGE = frozenset(("type", AT, *(field.name for field in KINDS[KIND].fields)))
@@ -37,38 +38,49 @@ def namespace_of(lab: str) -> str:
     return f"{lab}-segments"
 
 
+def node_of(lab: str, bridge: str, *, is_apart: bool) -> str:
+    """Return the node of a bridge. On many hosts each is apart, as they need not be on the same one."""
+    return f"{namespace_of(lab)}-{bridge}" if is_apart else namespace_of(lab)
+
+
 def is_segment(raw: object, by_default: bool) -> bool:
     """Whether a link of the file is a segment. by_default: whether links without a type are of type bridge."""
     return isinstance(raw, dict) and ENDS in raw and (raw["type"] == KIND if "type" in raw else by_default)
 
 
-def expand(document: Document, lab: str, problems: list[Problem]) -> None:
-    """Replace the segments of a document by the links that they consist of."""
+def expand(document: Document, lab: str, problems: list[Problem]) -> list[str]:
+    """Replace the segments of a document by the links that they consist of; return the nodes of their bridges."""
     by_default = isinstance(document.defaults, dict) and document.defaults.get("type") == KIND
     if not any(is_segment(raw, by_default) for raw in document.links):
-        return
+        return []
     links: list[object] = []
     numbers: list[int] = []
     ends: list[int | None] = []  # of each link: which end of the segment, BRIDGE, or None for a link of the file
     count = 0
+    is_apart = document.has_hosts()
+    nodes: dict[str, None] = {}
     for index, raw in enumerate(document.links):
         if not isinstance(raw, dict) or not is_segment(raw, by_default):
             links.append(raw)
             numbers.append(index)
             ends.append(None)
             continue
-        parts = list(_parts(raw, lab, f"br{count}", document.places, index, problems))
+        name = f"br{count}"
+        node = node_of(lab, name, is_apart=is_apart)
+        parts = list(_parts(raw, node, name, document.places, index, problems))
         count += 1
+        if AT not in raw:
+            nodes[node] = None
         links += parts
         numbers += [index] * len(parts)
         ends += range(BRIDGE, len(parts) + BRIDGE)
-    if count and any(AT not in raw for raw in document.links if isinstance(raw, dict) and is_segment(raw, by_default)):
-        _declare(document, namespace_of(lab), problems)
+    _declare(document, nodes, namespace_of(lab), problems)
     document.links, document.places = links, _SegmentPlaces(document.places, numbers, ends)
+    return list(nodes)
 
 
 def _parts(
-    raw: dict[str, object], lab: str, name: str, places: Places, index: int, problems: list[Problem]
+    raw: dict[str, object], node: str, name: str, places: Places, index: int, problems: list[Problem]
 ) -> Iterable[object]:
     """Yield the bridge of a segment, and a veth for each end; nothing after a problem."""
     given = raw[ENDS]
@@ -82,14 +94,13 @@ def _parts(
         words = f"a bridge has at most {PORTS_MAX:,} ports, not {len(given):,}; connect two segments by a veth"
         problems.append(Problem(places.at(index, ENDS), words))
         return
-    node = namespace_of(lab)
     if AT in raw:
         try:
             node, name = _split(raw[AT])
         except ValueError as error:
             problems.append(Problem(places.at(index, AT), str(error)))
             return
-    known = shape(KINDS["veth"]).shared.keys() | OF_BRIDGE | {ENDS}
+    known = shape(KINDS["veth"]).shared.keys() | OF_BRIDGE | {ENDS, BETWEEN}
     if wrong := [key for key in raw if key not in known]:
         problems.extend(Problem(places.at(index, join("", key)), unknown("key", key, known)) for key in wrong)
         return
@@ -115,13 +126,19 @@ def _split(bridge: object) -> tuple[str, str]:
     return node, ifname
 
 
-def _declare(document: Document, name: str, problems: list[Problem]) -> None:
+def _declare(document: Document, names: Iterable[str], namespace: str, problems: list[Problem]) -> None:
     nodes = document.nodes if isinstance(document.nodes, dict) else {}
-    if name in nodes:
-        words = f"the bridges of this lab's segments are in a namespace of that name: rename the node, or give '{AT}'"
-        problems.append(Problem(document.node_at(name, ""), words))
-        return
-    document.nodes = {**nodes, name: {"netns": name, "create": True}}
+    made: dict[str, object] = {}
+    for name in names:
+        made[name] = {"netns": namespace, "create": True}
+        if name in nodes:
+            words = (
+                f"the bridges of this lab's segments are in a namespace of that name: rename the node, or give '{AT}'"
+            )
+            problems.append(Problem(document.node_at(name, ""), words))
+            return
+    if made:
+        document.nodes = {**nodes, **made}
 
 
 class _SegmentPlaces:

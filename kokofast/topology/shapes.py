@@ -20,7 +20,7 @@ from kokofast.topology.rules import Rule, make_rule, record, table
 
 DEFAULT_KIND = "veth"
 COST_MAX = 65535  # of OSPF as well
-FILE_KEYS = ("name", "defaults", "routing", "nodes", "links")
+FILE_KEYS = ("name", "part", "hosts", "between", "defaults", "routing", "nodes", "links")
 SCHEMA_KEY = "$schema"  # for editors, ignored by us
 
 
@@ -57,6 +57,15 @@ SUBNET_RULES = table(
 )
 
 
+PAIR = 2
+# topology.hosts checks what it has, by between_rules(), which need all link kinds.
+BETWEEN = Rule(
+    Field("between", "", "how this link is made if it is between hosts"),
+    str | dict[str, Any],
+    'a type such as "vlan", or an object with "type"',
+)
+
+
 class Shape:
     """The rules of links of one kind in the file, and the structs made of them."""
 
@@ -65,7 +74,7 @@ class Shape:
         self.ends_key = "endpoints" if kind.ends == 2 else "endpoint"
         self.shared = table(*shared_fields(kind))
         self.options = table(*kind.fields)
-        self.subnets = SUBNET_RULES if kind.ends == 2 else {}
+        self.subnets = SUBNET_RULES if kind.ends == PAIR else {}
         self.end = table(*IDENTITY) | self.shared
         title = kind.name.capitalize()
         self.end_record = record(f"{title}Endpoint", self.end)
@@ -76,7 +85,8 @@ class Shape:
         type_rule = make_rule(
             Field("type", "choice", f"the link's kind ({DEFAULT_KIND} by default)", choices=(kind.name,))
         )
-        self.link = {self.ends_key: ends_rule, "type": type_rule} | self.shared | self.subnets | self.options
+        between = {"between": BETWEEN} if kind.ends == PAIR else {}
+        self.link = {self.ends_key: ends_rule, "type": type_rule} | self.shared | self.subnets | between | self.options
         # A required option may come from defaults: the builder checks that, the struct cannot.
         optional = {key: _optional(rule) for key, rule in self.options.items()}
         self.link_record = record(f"{title}Link", self.link | optional)
@@ -101,6 +111,7 @@ NODE_RULES = NODE_KINDS | table(
     Field("routes", "routes", "routes of the node"),
     Field("sysctls", "sysctls", "values of sysctls below net."),
     Field("ipv6", "bool", "false: switch IPv6 off in the node's namespace"),
+    Field("tags", "tags", "words of your own, by which split may keep nodes together"),
 )
 NodeRecord = record("Node", NODE_RULES)
 
@@ -123,8 +134,30 @@ def _routing(field: Field) -> Rule:
 
 ROUTING = _routing(Field("routing", "routing", "routes along shortest paths for all nodes"))
 
-FILE_KEYS = ("name", "defaults", "routing", "nodes", "links")
-SCHEMA_KEY = "$schema"  # for editors, ignored by us
+HOST_MTU = (256, 65535)
+HOST_RULES = table(
+    Field("address", "ip", "the host's address in the underlay, IPv4 or IPv6", required=True),
+    Field("parent", "ifname", "the host's interface in the underlay", required=True),
+    Field("mtu", "int", "MTU of the underlay (1500 by default)", minimum=HOST_MTU[0], maximum=HOST_MTU[1]),
+    Field("vars", "variables", "variables for Ansible's inventory"),
+)
+HostRecord = record("Host", HOST_RULES)
+
+
+@cache
+def between_rules() -> dict[str, Rule]:
+    """Return the rules of what makes links between hosts: those of all kinds that can, and their type."""
+    kinds = {name: kind.between for name, kind in KINDS.items() if kind.between is not None}
+    fields = [Field("type", "choice", "what a link between hosts becomes on each", choices=tuple(kinds))]
+    for name, between in kinds.items():
+        for field in KINDS[name].fields:
+            if field.name == between.number:
+                doc = f"which {field.name} a link may get: one number, or a range"
+                low, high = max(field.minimum or 0, between.lowest), field.maximum
+                fields.append(Field(field.name, "range", doc, minimum=low, maximum=high))
+            elif field.name in between.own:
+                fields.append(field)
+    return table(*fields)
 
 
 def default_rules() -> dict[str, list[Rule]]:

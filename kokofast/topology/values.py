@@ -12,6 +12,7 @@ IFNAME_BYTES = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
 NETNS_NAME_BYTES = 255  # NAME_MAX: ip-netns keeps the name as a file of /run/netns
 NODE_NAME_BYTES = 255  # as NETNS_NAME_BYTES: an undeclared node is the namespace of that name
 PATH_BYTES = 4095  # PATH_MAX - 1
+HOST_NAME_BYTES = 100
 LAB_NAME_BYTES = 64  # leaves room for a link's title in IFLA_IFALIAS (255 bytes)
 PREFIX_BYTES = 200  # leaves room for the rest of a node's name in NODE_NAME_BYTES
 CONTAINER_BYTES = 255
@@ -104,6 +105,16 @@ def check_lab_name(name: str) -> str:
     if not _is_plain(name, LAB_NAME_BYTES):
         raise ValueError(
             f"{quote(name)} cannot be the lab's name: 1 to {LAB_NAME_BYTES} letters, digits, '.', '_' or '-', "
+            "a letter or digit first"
+        )
+    return name
+
+
+def check_host_name(name: str) -> str:
+    """Return a host's name if it is short and plain: its part is a file of that name."""
+    if not _is_plain(name, HOST_NAME_BYTES):
+        raise ValueError(
+            f"{quote(name)} cannot be a host's name: 1 to {HOST_NAME_BYTES} letters, digits, '.', '_' or '-', "
             "a letter or digit first"
         )
     return name

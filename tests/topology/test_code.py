@@ -16,8 +16,8 @@ from kokofast import Endpoint, Link, Node, Topology, TopologyError
 from kokofast.kinds import KINDS
 from kokofast.topology import fields, load, model
 from kokofast.topology.rules import Rule
-from kokofast.topology.segments import AT
-from kokofast.topology.shapes import NODE_RULES, ROUTING, default_rules, shape
+from kokofast.topology.segments import AT, BETWEEN
+from kokofast.topology.shapes import HOST_RULES, NODE_RULES, ROUTING, between_rules, default_rules, shape
 
 
 def problems_of(make: Callable[[], object]) -> list[str]:
@@ -226,7 +226,10 @@ HINTS: dict[str, object] = {
     "ips": str | Sequence[str],
     "routes": Sequence[fields.Route],
     "sysctls": Mapping[str, int | str],
-    "true": Literal[True],
+    "host": Literal[True] | str,
+    "tags": Mapping[str, str],
+    "range": int | str,
+    "variables": Mapping[str, object],
 }
 
 
@@ -242,9 +245,11 @@ def test_the_types_have_the_fields_of_the_schema() -> None:
         ends |= of_kind.shared
         links |= {"type": of_kind.link["type"]} | of_kind.subnets | of_kind.options
     assert get_type_hints(fields.EndFields) == wanted(ends)
-    assert get_type_hints(fields.LinkFields) == wanted(ends | links) | {AT: str}
+    assert get_type_hints(fields.LinkFields) == wanted(ends | links) | {AT: str, BETWEEN: str | fields.BetweenFields}
     assert get_type_hints(fields.DefaultFields) == wanted({key: rules[0] for key, rules in default_rules().items()})
     assert get_type_hints(fields.NodeFields) == wanted(NODE_RULES)
+    assert get_type_hints(fields.BetweenFields) == wanted(between_rules())
+    assert get_type_hints(fields.HostFields) == wanted(HOST_RULES)
     for record, rule in (
         (fields.Mirror, ends["mirror"]),
         (fields.Offload, ends["offload"]),

@@ -51,6 +51,20 @@ GOOD: list[Any] = [
     {"defaults": {"type": "bridge"}, "links": [{"endpoints": ["a", "b", "c"]}]},
     generate("chain", links=3),
     {
+        "hosts": {
+            "h1": {"address": "192.0.2.1", "parent": "eth0"},
+            "h2": {"address": "2001:db8::2", "parent": "eth0", "mtu": 9000, "vars": {"ansible_port": 2222, "x": [1.5]}},
+        },
+        "between": {"vni": "5-9", "port": 8472},
+        "part": {"host": "h1", "lab": "x"},
+        "nodes": {"a": {"host": "h1"}, "b": {"docker": "b", "host": "h2", "tags": {"rack": "1"}}, "h1": {"host": True}},
+        "links": [
+            {"endpoints": ["a", "b"], "between": "vlan"},
+            {"endpoints": ["a", "b"], "between": {"type": "vlan", "id": 5}},
+            {"type": "bridge", "endpoints": ["a", "b"], "between": {"vni": "7"}},
+        ],
+    },
+    {
         "name": "fabric1",
         "defaults": {"mtu": 9000, "create": True, "type": "veth", "queues": "auto", "mac": "02:00:00:00:00:01"},
         "nodes": {

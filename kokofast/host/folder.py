@@ -1,0 +1,99 @@
+"""Write several files of one folder together."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from kokofast.host.files import make_as, open_beside
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+HEAD = 4096  # bytes of a file that is_ours() gets
+
+
+class Folder:
+    """A folder with files of ours: they are written when all of them are whole.
+
+    Args:
+        path: The folder, which is made if it is not there.
+        is_ours: Whether a file, by its name and the text that it begins with, may be replaced and removed.
+
+    Raises OSError.
+    """
+
+    def __init__(self, path: str, is_ours: Callable[[str, str], bool]) -> None:
+        self._is_ours = is_ours
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)
+
+    def write(self, files: Mapping[str, Iterable[str]]) -> None:
+        """Write files by their names; none is touched before all are whole.
+
+        A file that is replaced keeps its mode and its owner.
+
+        Raises OSError: FileExistsError with the name of one that is there and not ours.
+        """
+        old: dict[str, os.stat_result] = {}
+        for name in files:
+            found = self._found(name)
+            if found is not None:
+                if not self.owns(name):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+                old[name] = found
+        beside: dict[str, str] = {}
+        with contextlib.ExitStack() as stack:
+            whole: list[tuple[str, int, bool]] = []
+            for name, parts in files.items():
+                beside[name] = f".kokofast-{os.urandom(8).hex()}"
+                stack.callback(self.remove, beside[name])
+                fd, is_named = open_beside(beside[name], self._fd)
+                stack.callback(os.close, fd)
+                with open(fd, "w", encoding="utf-8", closefd=False) as file:
+                    file.writelines(parts)
+                if name in old:
+                    make_as(fd, old[name])
+                os.fsync(fd)
+                whole.append((name, fd, is_named))
+            for name, fd, is_named in whole:
+                if not is_named:
+                    os.link(f"/proc/self/fd/{fd}", beside[name], dst_dir_fd=self._fd)
+            for name in files:
+                os.rename(beside[name], name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            os.fsync(self._fd)
+
+    def names(self) -> list[str]:
+        """Return the names of what is in it."""
+        return sorted(os.listdir(self._fd))
+
+    def owns(self, name: str) -> bool:
+        """Return whether there is a regular file of this name, and it is ours."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, dir_fd=self._fd)
+        except OSError:
+            return False
+        with open(fd, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return False
+            return self._is_ours(name, (file.read(HEAD) or b"").decode("utf-8", "replace"))
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._fd)
+
+    def _found(self, name: str) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
