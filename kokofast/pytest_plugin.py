@@ -45,8 +45,9 @@ def lab(request: pytest.FixtureRequest, make_lab: Callable[[], Sandbox]) -> Sand
     """
     lab = make_lab()
     for marker in reversed(list(request.node.iter_markers("lab"))):
-        source, *others = marker.args
-        lab.up(_beside(request, source), *others, **marker.kwargs)
+        if len(marker.args) != 1:
+            raise TypeError(f"the marker lab takes one lab, not {len(marker.args)}: several labs are several markers")
+        lab.up(_beside(request, marker.args[0]), **marker.kwargs)
     if hasattr(request, "param"):
         lab.up(_beside(request, request.param))
     return lab

@@ -98,7 +98,7 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             from kokofast.topology.problems import unknown
 
-            what = "command" if isinstance(action, _Commands) else "value"
+            what = str(action.metavar).lower() if isinstance(action, _Commands) else "value"
             raise argparse.ArgumentError(action, unknown(what, str(value), action.choices))
 
     def error(self, message: str) -> NoReturn:

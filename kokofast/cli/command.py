@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 OK, FAILED, INVALID, PARTIAL, CHANGES = 0, 1, 2, 3, 4
 STDIN = "-"
 
+IN_SANDBOX = "'batch FILE --sandbox' works without them, in namespaces of its own"
+
 # The commands that print a result, and the counts of links and namespaces when nothing was touched.
 WITH_RESULT: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "batch": ({"total": 0, "created": 0, "updated": 0, "unchanged": 0, "failed": 0}, {"created": 0}),
@@ -271,14 +273,13 @@ def _is_lab_name(text: str) -> bool:
         return False
 
 
-def need_capabilities(*, looks_only: bool = False, sends_only: bool = False) -> None:
-    """Raise CommandError when capabilities are missing."""
+def need_capabilities(*, looks_only: bool = False, sends_only: bool = False, otherwise: str = IN_SANDBOX) -> None:
+    """Raise CommandError when capabilities are missing; otherwise is what works without them."""
     from kokofast.host.limits import TO_LOOK, TO_SEND, TO_WIRE, missing_capabilities
 
     missing = missing_capabilities(TO_LOOK if looks_only else TO_SEND if sends_only else TO_WIRE)
     if missing:
-        sandbox = "" if os.geteuid() == 0 else "; 'batch FILE --sandbox' works without them, in namespaces of its own"
-        raise CommandError(FAILED, lacking(missing) + sandbox)
+        raise CommandError(FAILED, lacking(missing) + ("" if os.geteuid() == 0 else f"; {otherwise}"))
 
 
 def finish(result: Result, options: argparse.Namespace, code: int) -> int:

@@ -29,15 +29,27 @@ def doctor(options: argparse.Namespace) -> int:
         findings = diagnose(examine(topology, sandbox=options.sandbox), needs)
     except ResolveError as error:
         raise CommandError(INVALID, str(error)) from None
-    lacking = [finding for finding in findings if finding.needed and finding.state == "missing"]
+    lacking = lacking_of(findings)
     if options.format == "json":
         print_json({"ok": not lacking, "findings": [_as_dict(finding) for finding in findings]})
     else:
         _print_table(findings)
-        title = needs.title or "a lab"
-        names = ", ".join(finding.check for finding in lacking)
-        print_line(f"missing for {title}: {names}" if lacking else f"nothing that {title} needs is missing")
+        print_line(summary(findings, needs.title))
     return FAILED if lacking else OK
+
+
+def lacking_of(findings: Sequence[Finding]) -> list[Finding]:
+    """Return what is missing and needed."""
+    return [finding for finding in findings if finding.needed and finding.state == "missing"]
+
+
+def summary(findings: Sequence[Finding], title: str) -> str:
+    """Return the last line; title is that of the file, "" for none."""
+    if lacking := lacking_of(findings):
+        return f"missing for {title or 'every lab'}: {', '.join(finding.check for finding in lacking)}"
+    others = [finding.check for finding in findings if finding.state == "missing"]
+    some = f"; labs that use {', '.join(others)} do not come up" if others and not title else ""
+    return f"nothing that {title or 'every lab'} needs is missing{some}"
 
 
 def _as_dict(finding: Finding) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.cli.command import (
     FAILED,
+    IN_SANDBOX,
     INVALID,
     OK,
     STDIN,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from kokofast.graph.format import Format
     from kokofast.graph.model import Graph
 
+WITHOUT_STATES = "--no-state draws the file without them, and without the states of its links"
+
 
 def graph(options: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
@@ -38,7 +41,8 @@ def graph(options: argparse.Namespace) -> int:
         drawn = graph_of_file(source)
     else:
         assert source is not None
-        need_capabilities(looks_only=True)
+        is_file = not isinstance(source, str)
+        need_capabilities(looks_only=True, otherwise=WITHOUT_STATES if is_file else IN_SANDBOX)
         from kokofast.engine.graph import graph_of
         from kokofast.engine.inspect import see
 

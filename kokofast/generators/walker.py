@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from kokofast.generators.orbits import LIGHT, Constellation, Station, Vector, check_range, elevation
-from kokofast.generators.wiring import DEFAULT_SUBNET, endpoint, pairs_of
+from kokofast.generators.wiring import DEFAULT_SUBNET, argument, endpoint, pairs_of
 from kokofast.topology.units import format_time, parse_rate
 from kokofast.topology.values import check_netns_name, quote
 
@@ -60,7 +60,7 @@ class Walker:
         self.elevation_min = elevation_min
         self._fields: dict[str, Any] = {}
         if rate is not None:
-            parse_rate(rate)
+            argument("rate", parse_rate, rate)
             self._fields["rate"] = rate
         self._nodes = [f"s{p}-{s}" for p in range(constellation.planes) for s in range(constellation.per_plane)]
         names = {*self._nodes}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeVar
 
 from kokofast.generators.shape import REQUIRED, Edge, Shape
 from kokofast.generators.shapes import SHAPES
@@ -12,7 +12,9 @@ from kokofast.topology.document import LINKS_MAX
 from kokofast.topology.problems import unknown
 from kokofast.topology.subnets import addresses_of_pair, parse_subnet
 from kokofast.topology.units import parse_rate, parse_time
-from kokofast.topology.values import check_prefix
+from kokofast.topology.values import check_prefix, quote
+
+T = TypeVar("T")
 
 DEFAULT_SUBNET = "10.0.0.0/8"
 
@@ -38,7 +40,7 @@ def generate(
 
     Raises:
         ValueError: A value makes no sense, or the subnet is too small.
-        TypeError: A size is missing, or not one of the shape.
+        TypeError: A size is missing, or not one of the shape, or a value has another type.
     """
     topology = generate_lazily(shape, subnet=subnet, delay=delay, rate=rate, prefix=prefix, **sizes)
     return {**topology, "links": list(topology["links"])}
@@ -48,22 +50,31 @@ def generate_lazily(
     shape: str, *, subnet: str | None, delay: str | None, rate: str | None, prefix: str, **sizes: int
 ) -> dict[str, Any]:
     """Make a topology whose links come from an iterator. All arguments are checked at once; see generate()."""
-    if shape not in SHAPES:
+    if argument("shape", str, shape) not in SHAPES:
         raise ValueError(unknown("shape", shape, SHAPES))
     found = SHAPES[shape]
     sizes = _checked(shape, found, sizes)
     links = found.count(**sizes)
     check_links(links)
-    check_prefix(prefix)
+    argument("prefix", check_prefix, prefix)
     addresses = pairs_of(links, subnet)
     topology: dict[str, Any] = {"name": shape}
     if defaults := {name: text for name, text in (("delay", delay), ("rate", rate)) if text is not None}:
-        if delay is not None:
-            parse_time(delay)
-        if rate is not None:
-            parse_rate(rate)
+        for name, parse in (("delay", parse_time), ("rate", parse_rate)):
+            if name in defaults:
+                argument(name, parse, defaults[name])
         topology["defaults"] = defaults
     return {**topology, "links": _links(found.edges(**sizes), addresses, prefix)}
+
+
+def argument(name: str, parse: Callable[[str], T], value: object) -> T:
+    """Return what parse() makes of a text; its errors, and those of another type, name the argument."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a text, not {quote(value)}")
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def check_links(links: int) -> None:
@@ -118,7 +129,7 @@ def pairs_of(links: int, subnet: str | None) -> Iterator[tuple[str | None, str |
     """Return the addresses of the two ends of each link, None for no subnet. Raises ValueError when it is too small."""
     if subnet is None:
         return repeat((None, None), links)
-    network = parse_subnet(subnet)
+    network = argument("subnet", parse_subnet, subnet)
     if links > network.pairs:
         raise ValueError(f"{links} links need {links} times two addresses, {subnet} has them for {network.pairs}")
     pairs = (addresses_of_pair(network.family, network.first + number) for number in range(links))

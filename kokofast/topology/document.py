@@ -151,7 +151,8 @@ def from_tree(
         document.links, document.places = tree, TreePlaces("$")
         return document
     if not isinstance(tree, dict):
-        problems.append(Problem("$", f"must be an object with 'links', or a list of links, not {describe(tree)}"))
+        cure = "; a list of edges is read with --from edges" if isinstance(tree, str) and " " in tree else ""
+        problems.append(Problem("$", f"must be an object with 'links', or a list of links, not {describe(tree)}{cure}"))
         return document
     if not isinstance(tree.get(SCHEMA_KEY, ""), str):
         problems.append(Problem("$" + step(SCHEMA_KEY), f"must be text, not {describe(tree[SCHEMA_KEY])}"))

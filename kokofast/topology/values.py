@@ -38,8 +38,8 @@ _known_ifnames: set[str] = set()
 def quote(value: object) -> str:
     """Return a value of the user for a message: control characters escaped, cut if long."""
     if isinstance(value, str) and len(value) > QUOTED_CHARACTERS:
-        return ascii(value[:QUOTED_CHARACTERS]) + "..."
-    return ascii(value)
+        return repr(value[:QUOTED_CHARACTERS]) + "..."
+    return repr(value)
 
 
 def printable(text: str) -> str:

@@ -65,6 +65,19 @@ def test_what_is_refused(arguments: list[str], message: str, folder: Path, capfd
     assert sorted(path.name for path in folder.iterdir()) == ["two.json"]
 
 
+@pytest.mark.parametrize(
+    ("source", "otherwise"),
+    [("two.json", "; --no-state draws the file without them"), ("two", "; 'batch FILE --sandbox'")],
+)
+def test_without_rights_it_says_what_needs_none(
+    source: str, otherwise: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("kokofast.host.limits.missing_capabilities", lambda _: ["CAP_SYS_ADMIN"])
+    assert run(["graph", source]) == 1
+    assert otherwise in capfd.readouterr().err
+
+
 def test_another_picture_is_written_over_the_old_one(folder: Path) -> None:
     (folder / "x.svg").write_text("old")
     assert run(["graph", "two.json", "--no-state", "-o", "x.svg", "--force"]) == 0

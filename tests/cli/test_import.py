@@ -87,6 +87,24 @@ def test_the_file_that_is_read_is_not_overwritten(folder: Path, capfd: pytest.Ca
     assert (folder / "lab.json").read_text() == TREE
 
 
+def test_names_in_notes_and_errors_are_readable(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "x.el").write_text("Zürich Wien\n")
+    assert run(["import", "x.el"]) == 0
+    assert "'Zürich' is Zurich" in capfd.readouterr().err
+    (folder / "x.json").write_text('{"links": [["Zürich:ä/ä", "b"], ["\\u202ea", "b"]]}')
+    assert run(["import", "x.json"]) == 2
+    printed = capfd.readouterr().err
+    assert "the interface name 'ä/ä' has a slash" in printed
+    assert r"'\u202ea' has a control character" in printed
+
+
+def test_a_list_of_edges_without_a_name_that_says_so(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "x.net").write_text("a b 10ms\nb c\n")
+    assert run(["import", "x.net"]) == 2
+    assert "; a list of edges is read with --from edges\n" in capfd.readouterr().err
+    assert run(["import", "x.net", "--from", "edges"]) == 0
+
+
 @pytest.mark.parametrize("dump", [dump_json, dump_yaml])
 def test_what_is_written_is_read_as_the_same(folder: Path, capfd: pytest.CaptureFixture[str], dump: object) -> None:
     ending = "json" if dump is dump_json else "yaml"

@@ -34,6 +34,7 @@ from tests.conftest import RunKokofast
         (["--format", "json", "batch", "x"], "kokofast", "the option --format goes behind the command"),
         (["--quiet", "batch", "x"], "kokofast", "the option --quiet goes behind the command"),
         (["inspekt", "--all"], "kokofast", "unknown command 'inspekt'"),
+        (["generate", "rng", "--nodes", "3"], "kokofast generate", "unknown shape 'rng'; did you mean 'ring'?"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else "",
 )

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from kokofast.cli.doctor import summary
 from kokofast.doctor.checks import CHECKS, diagnose
 from kokofast.doctor.facts import Daemon, Facts, Finding
 from kokofast.doctor.needs import Needs, needs_of
@@ -185,3 +186,24 @@ def test_what_a_file_needs() -> None:
 
 def test_each_check_says_what_it_does() -> None:
     assert all(check.__doc__ for check in CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("facts", "title", "line"),
+    [
+        (FOUND, "", "nothing that every lab needs is missing"),
+        (
+            without("netem", "vlan"),
+            "",
+            "nothing that every lab needs is missing; labs that use vlan, netem do not come up",
+        ),
+        (without("netem", "vlan"), "x.json", "nothing that x.json needs is missing"),
+        (
+            dataclasses.replace(FOUND, capabilities=frozenset()),
+            "",
+            "missing for every lab: CAP_NET_ADMIN, CAP_SYS_ADMIN",
+        ),
+    ],
+)
+def test_the_last_line(facts: Facts, title: str, line: str) -> None:
+    assert summary(diagnose(facts, Needs(title)), title) == line

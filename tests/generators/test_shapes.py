@@ -144,9 +144,10 @@ def test_a_seed_gives_the_same_graph_on_every_version(shape: str, sizes: dict[st
         ("mesh", {"nodes": 5000}, "12497500 links are more than a file may have, 1000000"),
         ("tree", {"depth": 999_999_999}, "more links than a file may have"),
         ("star", {"spokes": 4, "subnet": "10.0.0.0/30"}, "has them for 2"),
-        ("ring", {"nodes": 3, "delay": "5 parsec"}, "parsec"),
-        ("ring", {"nodes": 3, "rate": "fast"}, "fast"),
-        ("ring", {"nodes": 3, "prefix": "a:b"}, "'a:b' cannot begin the names of nodes"),
+        ("ring", {"nodes": 3, "delay": "5 parsec"}, "^delay: '5 parsec' is not a time"),
+        ("ring", {"nodes": 3, "rate": "fast"}, "^rate: 'fast' is not a rate"),
+        ("ring", {"nodes": 3, "subnet": "x"}, "^subnet: 'x' is not an IPv4 or IPv6 address"),
+        ("ring", {"nodes": 3, "prefix": "a:b"}, "^prefix: 'a:b' cannot begin the names of nodes"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_a_line_is_made(shape: str, options: dict[str, Any], words: str) -> None:
@@ -156,7 +157,15 @@ def test_what_makes_no_sense_is_refused_before_a_line_is_made(shape: str, option
 
 @pytest.mark.parametrize(
     ("sizes", "words"),
-    [({}, "needs a size 'nodes'"), ({"nodes": 3, "k": 1}, "unknown size 'k'"), ({"nodes": "3"}, "is a whole number")],
+    [
+        ({}, "needs a size 'nodes'"),
+        ({"nodes": 3, "k": 1}, "unknown size 'k'"),
+        ({"nodes": "3"}, "is a whole number"),
+        ({"nodes": 3, "delay": 5}, "^delay is a text, not 5"),
+        ({"nodes": 3, "rate": 1.5}, "^rate is a text, not 1.5"),
+        ({"nodes": 3, "subnet": ("10.0.0.0/8",)}, "^subnet is a text, not"),
+        ({"nodes": 3, "prefix": None}, "^prefix is a text, not None"),
+    ],
 )
 def test_wrong_arguments_of_the_library(sizes: dict[str, Any], words: str) -> None:
     with pytest.raises(TypeError, match=words):

@@ -213,6 +213,13 @@ def test_begins_with_nothing(lab):
     assert lab.inspect() == []
 
 
+@pytest.mark.parametrize("arguments", [(), ([["a", "b"]], "two")])
+def test_a_marker_with_other_arguments(arguments, request):
+    request.node.add_marker(pytest.mark.lab(*arguments))
+    with pytest.raises(TypeError, match=f"the marker lab takes one lab, not {len(arguments)}: several labs are"):
+        request.getfixturevalue("lab")
+
+
 @pytest.mark.lab("pair.yaml")
 @pytest.mark.lab({"links": [["a:x", "c:x"]]}, name="two")
 def test_marker(lab):
@@ -250,7 +257,7 @@ def test_the_fixtures_of_pytest(who: str, tmp_path: Path) -> None:
     before = namespaces()
     pytest_run = [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-p", "no:cacheprovider", str(tmp_path)]
     done = run([*WHO[who], "env", "PYTHONDONTWRITEBYTECODE=1", *pytest_run])
-    assert "1 failed, 8 passed" in done.stdout, done.stdout + done.stderr
+    assert "1 failed, 10 passed" in done.stdout, done.stdout + done.stderr
     assert "ZeroDivisionError" in done.stdout
     assert namespaces() == before
 
