@@ -13,9 +13,11 @@ from kokofast.ops import offload
 from kokofast.ops.dumps import look_into
 from kokofast.ops.foreign import find_foreign
 from kokofast.ops.link_local import settings_of
+from kokofast.plan.observed import lower_of
+from kokofast.plan.obstacles import report_obstacles
 from kokofast.plan.ownership import cookie_of, is_marked
 from kokofast.plan.planner import make_plan
-from kokofast.plan.replacement import Replacement, lower_of
+from kokofast.plan.replacement import Replacement
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.problems import Problem
 from kokofast.wire.link import ADDR_GEN_MODE_NONE
@@ -58,6 +60,7 @@ def plan_replacing(
         if not plan.conflicts:
             break
     found.finish()
+    report_obstacles(found)
     _find_foreign(found, survey, kernel)
     found.settle(plan)
     survey.replacement = found

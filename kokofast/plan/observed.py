@@ -173,3 +173,10 @@ class Namespace:
                 self._by_cookie.setdefault(mirror.cookie[:-1], []).append(mirror)
             self._indexed = self.mirrors
         return self._by_cookie.get(cookie[:-1], [])
+
+
+def lower_of(interface: Interface) -> int:
+    """Return the ifindex of the peer or parent. Tunnels have it in their data."""
+    found = interface.data.get("link", interface.peer)
+    assert isinstance(found, int)
+    return found

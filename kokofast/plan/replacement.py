@@ -11,9 +11,9 @@ from copy import copy
 from kokofast.ends import ATTRIBUTES
 from kokofast.kinds import KINDS
 from kokofast.plan.node_change import Router, device_in
-from kokofast.plan.observed import Namespace
+from kokofast.plan.observed import Namespace, lower_of
 from kokofast.plan.operations import IfRef
-from kokofast.plan.ownership import ALIAS_PREFIX, cookie_of, lab_of
+from kokofast.plan.ownership import ALIAS_PREFIX, lab_of
 from kokofast.plan.plan import CREATE, REPLACE, Situation
 from kokofast.topology.model import AF_INET
 from kokofast.topology.problems import Problem
@@ -67,6 +67,9 @@ class Replacement:
         routers: The same of namespaces that are not in the file.
         without_link_local: (namespace, ifindex) of interfaces for which the kernel makes no link-local address.
         titles: Of namespaces that are not in the file.
+        in_file: The links of the file, by their interfaces.
+        gone: By namespace the numbers and names of what is deleted.
+        asides: By (namespace, ifindex) what gives its name away.
     """
 
     def __init__(self, topology: Topology, situation: Situation, has_nsid: Callable[[int, int, int], bool]) -> None:
@@ -79,13 +82,13 @@ class Replacement:
         self.without_link_local: set[tuple[int, int]] = set()
         self.titles: dict[int, str] = {number: name for name, number in reversed([*situation.places.items()])}
         self._has_nsid = has_nsid
-        self._asides = {(aside.ns, aside.ifindex): aside for aside in situation.leaving}
+        self.asides = {(aside.ns, aside.ifindex): aside for aside in situation.leaving}
         self._by_place: dict[Place, OldLink] = {}
         self._seen: set[int] = set()  # the ids of what is deleted, as the situation has it
-        self._gone: dict[int, dict[int, str]] = {}  # by namespace the numbers and names of what is deleted
+        self.gone: dict[int, dict[int, str]] = {}
         self._groups: dict[int, set[int]] = {}  # links of the file that stay, or are taken back, together
         self._wheres: dict[int, str] = {}
-        self._in_file = {
+        self.in_file = {
             (situation.places[end.node], end.ifname): number
             for number, link in enumerate(topology.links)
             for end in link.ends
@@ -119,15 +122,15 @@ class Replacement:
             lower_of(interface)
             for old in self.old
             for _, interface in old.ends
-            if len(old.ends) < KINDS[interface.kind].ends or (_is_stacked(interface) and old.parent is None)
+            if len(old.ends) < KINDS[interface.kind].ends or (is_stacked(interface) and old.parent is None)
         }
         return wanted, {interface.ifindex for old in self.old for _, interface in old.ends}
 
     def _add(self, place: Place, number: int) -> None:
         namespace = self.situation.observed[place[0]]
         interface = namespace.interfaces.get(place[1]) if namespace is not None else None
-        if interface is not None and interface.ifindex in self._gone.get(place[0], ()):
-            place = place[0], self._gone[place[0]][interface.ifindex]
+        if interface is not None and interface.ifindex in self.gone.get(place[0], ()):
+            place = place[0], self.gone[place[0]][interface.ifindex]
         if place in self._by_place:
             self._join(self._by_place[place].link, number)
             return
@@ -148,17 +151,17 @@ class Replacement:
         self.old.append(old)
         for ns, item in ends:
             self._by_place[ns, item.ifname] = old
-            self._gone.setdefault(ns, {})[item.ifindex] = item.ifname
-            self._join(number, self._in_file.get((ns, item.ifname), number))
+            self.gone.setdefault(ns, {})[item.ifindex] = item.ifname
+            self._join(number, self.in_file.get((ns, item.ifname), number))
         for ns, item in ends:
             for there, child in self.children_of(ns, item):
-                is_known = (there, child.ifname) in self._in_file or (there, child.ifindex) in self.situation.going
-                if is_known and self._is_ours(there, child):
+                is_known = (there, child.ifname) in self.in_file or (there, child.ifindex) in self.situation.going
+                if is_known and self.is_ours(there, child):
                     self._add((there, child.ifname), number)
 
     def _before(self, ns: int, interface: Interface) -> Interface:
         """Return the interface as it is, though the situation may have it by another name."""
-        aside = self._asides.get((ns, interface.ifindex))
+        aside = self.asides.get((ns, interface.ifindex))
         return interface if aside is None else aside.interface
 
     def _join(self, one: int, other: int) -> None:
@@ -212,7 +215,8 @@ class Replacement:
             return here == there and interface.peer_nsid is None
         return self._has_nsid(here, there, interface.peer_nsid)
 
-    def _is_ours(self, ns: int, interface: Interface) -> bool:
+    def is_ours(self, ns: int, interface: Interface) -> bool:
+        """Whether the interface is of this lab."""
         namespace, lab = self.situation.observed[ns], self.topology.name
         return namespace is not None and lab_of(interface, namespace, self.situation.boot, lab) == lab
 
@@ -240,73 +244,15 @@ class Replacement:
         self.problems.append(Problem(self.where(old), f"{title} is not replaced: {fact}; {cure}"))
 
     def finish(self) -> None:
-        """Sort the links, and report what prevents their replacement."""
+        """Sort the links: parents before those on them. Call it when all are added."""
         for old in self.old:
             parent = self.situation.find(old.parent) if old.parent is not None else None
             if old.parent is not None and parent is not None:  # one that is replaced keeps its name
-                name = self._gone.get(old.parent.ns, {}).get(parent.ifindex, parent.ifname)
+                name = self.gone.get(old.parent.ns, {}).get(parent.ifindex, parent.ifname)
                 old.parent = IfRef(old.parent.ns, name)
         for old in self.old:
             old.depth = self._depth_of(old)
         self.old.sort(key=lambda old: old.depth)
-        cookies = self._known_cookies()
-        for old in self.old:
-            first = old.ends[0]
-            kind = KINDS[first[1].kind]
-            if len(old.ends) < kind.ends:
-                self.report(old, *first, "its other end is in no namespace that can be found", "destroy the lab first")
-            elif _is_stacked(first[1]) and old.parent is None:
-                self.report(old, *first, "its parent is in no namespace that can be found", "destroy the lab first")
-            for ns, interface in old.ends:
-                self._report_dependents(old, ns, interface)
-                self._report_losses(old, ns, interface)
-                self._report_mirrors(old, ns, interface, cookies)
-
-    def _report_dependents(self, old: OldLink, ns: int, interface: Interface) -> None:
-        for there, child in self.children_of(ns, interface):
-            if child.ifindex not in self._gone.get(there, ()):
-                title = self.title(there, child.ifname)
-                if self._is_ours(there, child):
-                    fact, cure = f"{title} of a link that has left the file is on it", "give --prune, too"
-                else:
-                    fact, cure = f"{title}, which is not of this lab, is on it", "delete that first"
-                self.report(old, ns, interface, fact, cure)
-        for port in self.ports_of(ns, interface):
-            if port.ifindex in self._gone.get(ns, ()) or (ns, port.ifindex) in self.situation.going:
-                continue
-            if self._property(ns, port.ifname, "master") == interface.ifname:
-                continue
-            title = self.title(ns, port.ifname)
-            cure = f"take it out first (ip link set {port.ifname} nomaster)"
-            self.report(old, ns, interface, f"{title}, to which the file gives no such master, is a port of it", cure)
-
-    def _report_losses(self, old: OldLink, ns: int, interface: Interface) -> None:
-        """Report a master and alternative names that the file does not give an end, and that would be lost."""
-        if (ns, interface.ifname) not in self._in_file:
-            return
-        if interface.master and self._property(ns, interface.ifname, "master") is None:
-            fact = "it has a master that the file does not give it"
-            cure = f"give it one, or take it out first (ip link set {interface.ifname} nomaster)"
-            self.report(old, ns, interface, fact, cure)
-        if interface.altnames and self._property(ns, interface.ifname, "altnames") is None:
-            fact = f"it has the alternative name {interface.altnames[0]}, which the file does not give it"
-            self.report(old, ns, interface, fact, "give it altnames, or remove that first (ip link property del)")
-
-    def _report_mirrors(self, old: OldLink, ns: int, interface: Interface, cookies: set[bytes]) -> None:
-        namespace = self.situation.observed[ns]
-        for mirror in namespace.mirrors if namespace is not None else ():
-            if mirror.cookie[:-1] in cookies or self._goes(ns, mirror.target):
-                continue
-            if mirror.ifname == interface.ifname:
-                fact = "a filter that is not of a link in this file copies its traffic"
-                self.report(old, ns, interface, fact, "remove that first (tc filter)")
-            elif mirror.target == interface.ifindex:
-                fact = f"a filter of {mirror.ifname} that is not of a link in this file copies traffic to it"
-                self.report(old, ns, interface, fact, "remove that first (tc filter)")
-
-    def _goes(self, ns: int, index: int) -> bool:
-        """Whether an interface leaves the file, and keeps its name until then."""
-        return (ns, index) in self.situation.going and (ns, index) not in self._asides
 
     def _depth_of(self, old: OldLink) -> int:
         depth = 0
@@ -315,29 +261,13 @@ class Replacement:
             depth += 1
         return depth
 
-    def _known_cookies(self) -> set[bytes]:
-        aliases = {interface.alias for old in self.old for _, interface in old.ends}
-        for ns, ifname in self._in_file:
-            namespace = self.situation.observed[ns]
-            found = namespace.interfaces.get(ifname) if namespace is not None else None
-            if found is not None and found.alias:
-                aliases.add(found.alias)
-        return {cookie_of(self.topology.name, alias)[:-1] for alias in aliases}
-
-    def _property(self, ns: int, ifname: str, name: str) -> object:
-        number = self._in_file.get((ns, ifname))
-        for end in self.topology.links[number].ends if number is not None else ():
-            if (self.situation.places[end.node], end.ifname) == (ns, ifname):
-                return end.properties.get(name)
-        return None
-
     def indexes(self) -> dict[int, set[int]]:
         """Return, by namespace, the numbers of the replaced interfaces."""
-        return {ns: set(gone) for ns, gone in self._gone.items()}
+        return {ns: set(gone) for ns, gone in self.gone.items()}
 
     def mirrors(self) -> Iterable[tuple[int, MirrorFilter]]:
         """Yield (namespace, filter) of the mirrors that are on a replaced interface, or copy to one."""
-        for ns, indexes in self._gone.items():
+        for ns, indexes in self.gone.items():
             namespace = self.situation.observed[ns]
             for mirror in namespace.mirrors if namespace is not None else ():
                 if mirror.target in indexes or (ns, mirror.ifname) in self._by_place:
@@ -352,17 +282,17 @@ class Replacement:
             ns: [
                 pair
                 for pair in pairs
-                if id(pair[1]) not in self._seen and lower_of(pair[1]) not in self._gone.get(ns, ())
+                if id(pair[1]) not in self._seen and lower_of(pair[1]) not in self.gone.get(ns, ())
             ]
             for ns, pairs in before.elsewhere.items()
         }
-        after.leaving = [one for one in before.leaving if one.ifindex not in self._gone.get(one.ns, ())]
+        after.leaving = [one for one in before.leaving if one.ifindex not in self.gone.get(one.ns, ())]
         after.going = before.going
         after.routers = {ns: self.router_without(ns, router) for ns, router in before.routers.items()}
         return after
 
     def _namespace_without(self, ns: int, namespace: Namespace | None) -> Namespace | None:
-        indexes = self._gone.get(ns)
+        indexes = self.gone.get(ns)
         if namespace is None or not indexes:
             return namespace
         there: dict[str, Interface] = {}
@@ -380,7 +310,7 @@ class Replacement:
 
     def router_without(self, ns: int, router: Router) -> Router:
         """Return the routes and sysctls of a namespace without the replaced interfaces."""
-        names = set(self._gone.get(ns, {}).values())
+        names = set(self.gone.get(ns, {}).values())
         if not names:
             return router
         routes = {goal: hops for goal, old in router.routes.items() if (hops := _hops_left(goal, old, names))}
@@ -427,14 +357,8 @@ class Replacement:
         return "--".join(self.title(ns, interface.ifname) for ns, interface in old.ends)
 
 
-def lower_of(interface: Interface) -> int:
-    """Return the ifindex of the peer or parent. Tunnels have it in their data."""
-    found = interface.data.get("link", interface.peer)
-    assert isinstance(found, int)
-    return found
-
-
-def _is_stacked(interface: Interface) -> bool:
+def is_stacked(interface: Interface) -> bool:
+    """Whether it is on another interface, and no end of a pair."""
     return KINDS[interface.kind].ends == 1 and lower_of(interface) != 0
 
 
