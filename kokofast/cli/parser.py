@@ -330,6 +330,17 @@ def _fill_split(split: Parser) -> None:
         "-o", "--output", metavar="DIR", required=True, help="the folder for the files, each HOST.json; made if missing"
     )
     split.add_argument("--hosts", metavar="FILE", help="a file with 'hosts' (and 'between'), if FILE has none")
+    split.add_argument(
+        "--place",
+        nargs="?",
+        const="",
+        metavar="N|NAMES",
+        help="choose the hosts of nodes that have none: as much on each, few links between them; on N hosts, or on "
+        "those named (h1,h2), else on all",
+    )
+    split.add_argument(
+        "--place-by", metavar="TAG", help="place so that nodes with the same value of this tag are on one host"
+    )
     split.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
     split.add_argument("--create", action="store_true", help="each file says to make namespaces that are missing")
     _add_importing(split)

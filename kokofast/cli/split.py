@@ -47,11 +47,15 @@ def read(options: argparse.Namespace) -> Split:
     """Read the file, and split it. Raises CommandError."""
     from kokofast.splitting.split import split as split_whole
     from kokofast.topology.loader import load_to_split
-    from kokofast.topology.problems import TopologyError
 
     if options.file == options.hosts == STDIN:
         raise CommandError(INVALID, "FILE and --hosts cannot both be read from standard input")
     hosts = _read_hosts(options)
+    placing = None
+    if options.place is not None or options.place_by is not None:
+        from kokofast.splitting.place import Placer
+
+        placing = Placer(options.place or "", options.place_by or "")
     splits: list[Split] = []
 
     def load(data: bytes) -> Topology:
@@ -61,6 +65,7 @@ def read(options: argparse.Namespace) -> Split:
             name=options.name,
             create=options.create,
             hosts=hosts,
+            placing=placing,
             **importing(options),
         )
         check_imported(topology, options)
@@ -69,8 +74,10 @@ def read(options: argparse.Namespace) -> Split:
 
     try:
         read_file_by(options, load)
-    except TopologyError as error:
-        raise CommandError(INVALID, *error.problems) from None
+    except ImportError as error:
+        if error.name != "pymetis":
+            raise
+        raise CommandError(FAILED, "--place needs METIS: pip install 'kokofast[hosts]'") from None
     return splits[0]
 
 
@@ -181,5 +188,5 @@ def _print_table(found: Split, folder: str) -> None:
         for name, part in found.parts.items()
     ]
     print_table(("HOST", "NODES", "LINKS INSIDE", "BETWEEN", "FILE"), rows)
-    total, between = len(found.topology.links), len(found.joints)
-    print_line(f"{count(total, 'link')}, of which {between:,} between {count(len(found.parts), 'host')}")
+    links, used = len(found.topology.links), sum(map(bool, nodes.values()))
+    print_line(f"{count(links, 'link')}, of which {len(found.joints):,} between {count(used, 'host')}")

@@ -172,7 +172,8 @@ class _Builder:
             return {CALLER: identity(Node(CALLER, "host", "")), **self.nodes.identity}
         from kokofast.topology.hosts import check_hosts, give_hosts, namespaces_on
 
-        give_hosts(self.nodes, links, self._hosts, segments, self._placing)
+        placing = None if self._problems else self._placing  # what is wrong is not placed
+        give_hosts(self.nodes, links, self._hosts, segments, placing)
         identities = namespaces_on(self.nodes, links, self._hosts)
         check_hosts(self.nodes, links, self._hosts, self._note)
         return identities

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from kokofast.topology.model import Hosts, Link, Node
 
-    # Gives hosts to the nodes (by name) of these links. The last are nodes that need not be on one host, though they
-    # are one namespace on each.
-    Placing = Callable[[Mapping[str, Node], Sequence[Link], Collection[str]], None]
+    # Gives hosts to the nodes (by name) of these links. Then there are nodes that need not be on one host, though they
+    # are one namespace on each; and the names of all hosts.
+    Placing = Callable[[Mapping[str, Node], Sequence[Link], Collection[str], Collection[str]], None]
 
 # The format is 6 deep. Without a limit a file of a million "[" would become as many nested lists.
 DEPTH_MAX = 32

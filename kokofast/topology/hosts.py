@@ -178,7 +178,7 @@ def give_hosts(
 ) -> None:
     """Give a host to the nodes without one: by placing, and to segments that of most of their ends."""
     if placing is not None:
-        placing(nodes.table, links, apart)
+        placing(nodes.table, links, apart, given.hosts)
     votes: dict[str, dict[str, int]] = {name: {} for name in apart if nodes.table[name].host is None}
     for link in links if votes else ():
         for end, other in zip(link.ends, link.ends[::-1], strict=True):

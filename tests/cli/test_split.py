@@ -191,6 +191,20 @@ def test_parents_of_a_whole_lab_are_drawn(capsys: pytest.CaptureFixture[str]) ->
     assert "eth0" in capsys.readouterr().out
 
 
+def test_what_generate_prints_is_placed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    written("hosts.json", {"hosts": HOSTS})
+    assert run(["generate", "torus", "--rows", "6", "--columns", "6"]) == 0
+    Path("torus.json").write_text(capsys.readouterr().out)
+    assert run(["split", "torus.json", "--hosts", "hosts.json", "--place", "-o", "parts"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("72 links, of which ")
+    assert sum(len(load(Path(f"parts/{name}.json").read_bytes(), filename=name).nodes) for name in HOSTS) == 36
+    assert run(["split", "torus.json", "--hosts", "hosts.json", "-o", "parts"]) == 2
+    assert "r0-0, r0-1, r1-0, r0-2, r1-1 and 31 more have no host" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "pymetis", None)
+    assert run(["split", "torus.json", "--hosts", "hosts.json", "--place", "-o", "parts"]) == 1
+    assert capsys.readouterr().err == "kokofast: --place needs METIS: pip install 'kokofast[hosts]'\n"
+
+
 def test_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     read, write = os.pipe()
     os.write(write, json.dumps(LAB).encode())
