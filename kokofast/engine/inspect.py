@@ -167,7 +167,7 @@ async def inspect(
     scene = await scan(kernel, driver, lab=lab, progress=progress)
     _read_link_local(scene, kernel)
     found = links_of(scene)
-    _add_fields(found, scene, kernel)
+    add_fields(found, scene, kernel)
     if nodes is not None:
         nodes += _nodes(scene, kernel)
     if unseen is not None:
@@ -301,7 +301,8 @@ def _end(scene: Scene, owned: OwnedInterface) -> SeenEnd:
     return end
 
 
-def _add_fields(links: list[SeenLink], scene: Scene, kernel: Kernel) -> None:
+def add_fields(links: list[SeenLink], scene: Scene, kernel: Kernel) -> None:
+    """Add the fields of their kinds to links with one end, with the names of their parents."""
     parents = _Parents(links, scene, kernel)
     for link in links:
         kind = KINDS.get(link.kind)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.ends import present
 from kokofast.ends.shaping import NS, U32_MAX
-from kokofast.engine.inspect import links_of
+from kokofast.engine.inspect import add_fields, links_of
 from kokofast.engine.scene import hindered_notes, scan
 from kokofast.verification.ports import NONE, CheckedLink, Finding, Impairment, Port
 
@@ -52,10 +52,14 @@ async def wires_of_labs(lab: str | None, driver: Driver, kernel: Kernel, progres
     found = Wires(scene.survey, scene.titles)
     found.unseen = scene.unseen
     found.notes = hindered_notes(scene, f"the lab {lab}" if lab is not None else "any lab")
-    for link in links_of(scene):
+    links = links_of(scene)
+    if any(len(link.ends) == 1 for link in links):  # most labs have none, and it takes a look at all namespaces
+        add_fields(links, scene, kernel)
+    for link in links:
         ports = [_port(end.ns, str(end), end.interface, end.mirrors) for end in link.ends]
         title = " -- ".join(map(str, link.ends))
         wire = CheckedLink(link.lab, link.kind, title, ports)
+        wire.place(link.fields)
         if len(ports) == 1 and link.kind == "veth":
             wire.problems.append(Finding("missing", f"the other end of {title} was not found"))
         found.wires.append(wire)
@@ -132,6 +136,7 @@ def _wire(topology: Topology, link: Link, survey: Survey) -> CheckedLink:
             continue
         ports.append(_port(number, f"{end.node}:{end.ifname}", interface, _mirrors(end), is_to_be_up=end.up))
     wire = CheckedLink(topology.name, link.kind, " -- ".join(f"{end.node}:{end.ifname}" for end in link.ends), ports)
+    wire.place(link.options)
     if missing:
         text = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there: run batch"
         wire.problems.append(Finding("missing", text))
@@ -153,6 +158,7 @@ def _port(
         mac=interface.mac,
         mtu=interface.mtu,
         up=interface.up,
+        lower_up=interface.lower_up,
         is_to_be_up=is_to_be_up,
         settling=interface.settling,
         master=interface.master,

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from kokofast.kinds.fields import Field
     from kokofast.topology.model import Link
 
+    Meeting = tuple[tuple[object, ...], str | None]  # where, and who: see Kind
     # (the link, the attributes common to every kind for each of its ends, the ifindex of its parent, a typed
     # reference, or None) -> the attributes of one RTM_NEWLINK
     CreateFunction = Callable[[Link, tuple[dict[str, object], ...], object], Mapping[str, object]]
@@ -96,6 +97,11 @@ def never(data: Mapping[str, object]) -> bool:
     return False
 
 
+def nowhere(fields: Mapping[str, object]) -> Meeting | None:
+    """Return None: nothing tells which other interfaces of the machine it reaches."""
+    return None
+
+
 def no_cause(link: Link, code: int) -> str:
     """Return "": the kernel's errors need no explanation."""
     return ""
@@ -123,6 +129,8 @@ class Kind:
         tag: The attributes of data that tell its packets on the parent from others; empty when they are the parent's
             own packets.
         reaches_siblings: (data) -> whether its packets reach other interfaces on its parent.
+        meeting: (fields of an interface) -> where it meets others of the machine that it reaches, and who it is there:
+            None for one of many, else another one with the same text would be in its place. None where it meets nobody.
         alone: (data) -> whether it tolerates no other interface on its parent.
         cause: (link, errno) -> why the kernel may have refused to create it; "" where the kernel says so itself.
         module: The kernel module of the driver; its name by default.
@@ -142,6 +150,7 @@ class Kind:
         "fields",
         "follows_ports",
         "limit",
+        "meeting",
         "module",
         "mtu",
         "name",
@@ -175,6 +184,7 @@ class Kind:
         shares_parent: bool = False,
         tag: tuple[str, ...] = (),
         reaches_siblings: Callable[[Mapping[str, object]], bool] = never,
+        meeting: Callable[[Mapping[str, object]], Meeting | None] = nowhere,
         alone: Callable[[Mapping[str, object]], bool] = never,
         cause: Callable[[Link, int], str] = no_cause,
         module: str = "",
@@ -198,6 +208,7 @@ class Kind:
         self.shares_parent = shares_parent
         self.tag = tag
         self.reaches_siblings = reaches_siblings
+        self.meeting = meeting
         self.alone = alone
         self.cause = cause
         self.module = module or name

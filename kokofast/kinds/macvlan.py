@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kokofast.kinds.kind import Meeting
     from kokofast.topology.model import Link
 
 # enum macvlan_mode in include/uapi/linux/if_link.h
@@ -64,6 +65,11 @@ def cause(link: Link, code: int) -> str:
     }.get(code, "")
 
 
+def meeting(fields: Mapping[str, object]) -> Meeting | None:
+    """Those in bridge mode on one parent hand frames to each other: macvlan_queue_xmit()."""
+    return ((fields["parent"],), None) if fields.get("mode") == "bridge" and fields.get("parent") else None
+
+
 def limit(link: Link, code: int) -> str:
     """Explain EADDRINUSE of macvlan_open()."""
     if code != errno.EADDRINUSE:
@@ -90,6 +96,7 @@ KIND = Kind(
     own_mac=own_mac,
     shares_parent=True,
     reaches_siblings=reaches_siblings,
+    meeting=meeting,
     alone=alone,
     cause=cause,
     limit=limit,

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kokofast.kinds.kind import Meeting
     from kokofast.topology.model import Address, Link
 
 PORT = 4789  # IANA's; the kernel's own default, 8472, is from before there was one
@@ -114,6 +115,15 @@ def contradiction(link: Link) -> tuple[str, str] | None:
     return None
 
 
+def meeting(fields: Mapping[str, object]) -> Meeting | None:
+    """Two tunnels are each other's other end if each is the remote of the other, by the same vni and port."""
+    local, remote = fields.get("local"), fields.get("remote")
+    if local is None or remote is None or isinstance(remote, list | tuple):
+        return None
+    ours, theirs = (str(getattr(one, "text", one)) for one in (local, remote))  # of a file they are of class Address
+    return (fields.get("vni"), fields.get("port"), *sorted((ours, theirs))), ours
+
+
 def _is_group(address: Address) -> bool:
     packed = address.packed
     return packed[0] >> 4 == 0xE if len(packed) == 4 else packed[0] == 0xFF
@@ -145,6 +155,7 @@ KIND = Kind(
     limit=limit,
     contradiction=contradiction,
     rivalry=RIVALRY,
+    meeting=meeting,
     names=NAMES,
     tag=("id", "port"),
     several=("remote",),

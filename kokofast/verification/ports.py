@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from kokofast.kinds import KINDS
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from kokofast.kinds.kind import Meeting
 
 
 class Impairment(NamedTuple):
@@ -44,6 +48,7 @@ class Port:
         ns: The number of its namespace.
         title: As messages have it: "r1:eth0".
         up: Whether it is set up.
+        lower_up: Whether what it is on is up: its peer or its parent.
         is_to_be_up: False if the file has it down.
         settling: Whether it drops what it sends now, and will not soon.
         master: The ifindex of the bridge that it is a port of; 0 for none.
@@ -57,6 +62,7 @@ class Port:
         "ifname",
         "impairment",
         "is_to_be_up",
+        "lower_up",
         "mac",
         "master",
         "mirrors",
@@ -77,6 +83,7 @@ class Port:
         mac: bytes = b"",
         mtu: int = 1500,
         up: bool = True,
+        lower_up: bool = True,
         is_to_be_up: bool = True,
         settling: bool = False,
         master: int = 0,
@@ -91,6 +98,7 @@ class Port:
         self.mac = mac
         self.mtu = mtu
         self.up = up
+        self.lower_up = lower_up
         self.is_to_be_up = is_to_be_up
         self.settling = settling
         self.master = master
@@ -110,9 +118,11 @@ class CheckedLink:
         notes: What could not be checked, and why.
         ports (list[Port]): Those of its ends that are there.
         is_checked (bool): Whether anything was sent over it.
+        meeting: Where its only end meets others that it reaches: see Kind.
+        parent (str): The interface that its only end is on; "" for none.
     """
 
-    __slots__ = ("is_checked", "kind", "lab", "notes", "ports", "problems", "title")
+    __slots__ = ("is_checked", "kind", "lab", "meeting", "notes", "parent", "ports", "problems", "title")
 
     def __init__(self, lab: str, kind: str, title: str, ports: list[Port]) -> None:
         self.lab = lab
@@ -122,11 +132,19 @@ class CheckedLink:
         self.problems: list[Finding] = []
         self.notes: list[str] = []
         self.is_checked = False
+        self.meeting: Meeting | None = None
+        self.parent = ""
 
     @property
     def state(self) -> str:
         """Return "failed", "ok", or "unchecked" if only the state of its ends was looked at."""
         return "failed" if self.problems else "ok" if self.is_checked else "unchecked"
+
+    def place(self, fields: Mapping[str, object]) -> None:
+        """Note what its fields say of what it is on, and of whom it meets there."""
+        kind = KINDS.get(self.kind)
+        self.parent = str(fields.get("parent") or "")
+        self.meeting = kind.meeting(fields) if kind is not None else None
 
     def __repr__(self) -> str:
         return f"<CheckedLink {self.kind} of {self.lab!r}: {self.title}: {self.state}>"

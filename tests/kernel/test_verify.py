@@ -226,6 +226,32 @@ def test_the_ends_of_a_lan_reach_each_other(lab: Lab, count: int) -> None:
     ]
 
 
+def test_links_with_one_end(lab: Lab) -> None:
+    a, b, up, far = lab.node("a"), lab.node("b"), lab.node("up"), lab.node("far")
+    tunnel = {"type": "vxlan", "vni": 5}
+    lab.write(
+        [
+            {"endpoints": [f"{up}:eth0:192.0.2.1/24", f"{far}:eth0:192.0.2.2/24"]},
+            {"type": "macvlan", "endpoint": f"{a}:m:10.0.0.1/24", "parent": f"{up}:eth0", "mode": "bridge"},
+            {"type": "macvlan", "endpoint": f"{b}:m:10.0.0.2/24", "parent": f"{up}:eth0", "mode": "bridge"},
+            {"type": "macvlan", "endpoint": f"{b}:alone", "parent": f"{far}:eth0", "mode": "bridge"},
+            {**tunnel, "endpoint": f"{a}:v", "parent": f"{up}:eth0", "local": "192.0.2.1", "remote": "192.0.2.2"},
+            {**tunnel, "endpoint": f"{b}:v", "parent": f"{far}:eth0", "local": "192.0.2.2", "remote": "192.0.2.1"},
+        ]
+    )
+    lab.batch()
+    for source in (lab.name, lab.file):
+        found = verify(lab, source)
+        assert problems(found) == {}
+        assert [link["link"] for link in found["links"] if link["state"] == "unchecked"] == [f"{b}:alone"]
+    ip(far, "link", "set", "eth0", "down")
+    for source in (lab.name, lab.file):
+        lost = problems(verify(lab, source))
+        assert lost[f"{b}:alone"] == [f"down: {b}:alone has no carrier: its parent {far}:eth0 is down, or has none"]
+        assert lost[f"{a}:v"] == [f"carry: frames from {a}:v do not arrive at {b}:v"]
+        assert lost[f"{a}:m"] == [f"down: {a}:m has no carrier: its parent {up}:eth0 is down, or has none"]
+
+
 def test_a_low_rate_is_waited_for(lab: Lab) -> None:
     a, b = lab.node("a"), lab.node("b")
     lab.write([{"endpoints": [f"{a}:x:10.0.0.1/24", f"{b}:x:10.0.0.2/24"], "rate": "64kbit"}])

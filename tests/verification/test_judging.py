@@ -123,6 +123,74 @@ def test_a_link_with_one_end_is_not_checked() -> None:
     assert link.state == "unchecked"
 
 
+def single(kind: str, number: int, fields: dict[str, object], **more: object) -> CheckedLink:
+    link = CheckedLink("lab", kind, f"n{number}:m", [port(number, "m", **more)])
+    link.place(fields)
+    return link
+
+
+def test_an_end_without_a_carrier_does_not_work() -> None:
+    link = single("macvlan", 0, {"parent": "up:eth0", "mode": "bridge"}, lower_up=False)
+    assert probes_for([link]) == []
+    assert link.problems == [Finding("down", "n0:m has no carrier: its parent up:eth0 is down, or has none")]
+    assert link.notes == []
+
+
+def test_an_end_that_is_not_there_was_not_looked_at() -> None:
+    link = CheckedLink("lab", "macvlan", "n0:m", [])
+    assert probes_for([link]) == []
+    assert link.notes == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_macvlans_on_a_parent_send_around_a_ring(count: int) -> None:
+    links = [single("macvlan", number, {"parent": "up:eth0", "mode": "bridge"}) for number in range(count)]
+    others = [
+        single("macvlan", 7, {"parent": "up:eth1", "mode": "bridge"}),
+        single("macvlan", 8, {"parent": "up:eth0", "mode": "vepa"}),
+        single("macvlan", 9, {"parent": None, "mode": "bridge"}),
+    ]
+    ways = [(shot.sender.ns, shot.paths[0].receiver.ns) for shot in shots_of([*links, *others])]
+    assert ways == ([(number, (number + 1) % count) for number in range(count)] if count > 1 else [])
+    state = "ok" if count > 1 else "unchecked"
+    assert [link.state for link in [*links, *others]] == [state] * count + ["unchecked"] * 3
+
+
+def tunnel(number: int, local: str, remote: object, vni: int = 5, **more: object) -> CheckedLink:
+    return single("vxlan", number, {"vni": vni, "port": 4789, "local": local, "remote": remote}, **more)
+
+
+@pytest.mark.parametrize(
+    ("tunnels", "is_checked"),
+    [
+        ([tunnel(0, "192.0.2.1", "192.0.2.2"), tunnel(1, "192.0.2.2", "192.0.2.1")], True),
+        ([tunnel(0, "192.0.2.1", "192.0.2.2"), tunnel(1, "192.0.2.2", "192.0.2.1", 6)], False),
+        ([tunnel(0, "192.0.2.1", "192.0.2.2"), tunnel(1, "192.0.2.2", "192.0.2.3")], False),
+        ([tunnel(0, "192.0.2.1", "192.0.2.2"), tunnel(1, "192.0.2.2", ["192.0.2.1", "192.0.2.3"])], False),
+        # Two networks with the same addresses: who is whose other end?
+        ([tunnel(0, "192.0.2.1", "192.0.2.2"), *[tunnel(n, "192.0.2.2", "192.0.2.1") for n in (1, 2)]], False),
+        (
+            [
+                tunnel(0, "192.0.2.1", "192.0.2.2"),
+                tunnel(1, "192.0.2.2", "192.0.2.1", impairment=Impairment(delay=1.0)),
+            ],
+            False,
+        ),
+    ],
+)
+def test_tunnels_to_each_other(tunnels: list[CheckedLink], is_checked: bool) -> None:
+    ways = [(shot.sender.ns, shot.paths[0].receiver.ns) for shot in shots_of(tunnels)]
+    assert ways == ([(0, 1), (1, 0)] if is_checked else [])
+    assert {link.state for link in tunnels} == {"ok" if is_checked else "unchecked"}
+
+
+def test_addresses_of_macvlans_are_asked_for() -> None:
+    fields: dict[str, object] = {"parent": "up:eth0", "mode": "bridge"}
+    links = [single("macvlan", n, fields, addresses=[(2, bytes([10, 0, 0, n]), 24)]) for n in (1, 2)]
+    questions = [probe for probe in probes_for(links) if isinstance(probe, Question)]
+    assert [(one.sender.ns, one.owner.ns) for one in questions] == [(1, 2), (2, 1)]
+
+
 def first_of(impairment: Impairment) -> Shot:
     return shots_of([wire(port(0, "a", impairment=impairment), port(1, "b"))])[0]
 
