@@ -195,7 +195,7 @@ def test_the_topology_of_macvlans_can_be_made(tmp_path: Path) -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "running.md").read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "lan.yaml").write_text(text, encoding="utf-8")
     parent = "ip link add eth0 type veth peer name wire\nip link set eth0 up\nip link set wire up\n"
-    ping = "ip netns exec r1 ping -c 1 -W 5 192.0.2.10\n"
+    ping = "ip netns exec r1 ping -c 1 -w 5 192.0.2.10\n"
     done = private(f"{parent}kokofast batch lan.yaml\n{ping}kokofast destroy lan.yaml", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 links created, 1 namespace created" in done.stdout
@@ -223,7 +223,7 @@ def test_the_segment_shown(tmp_path: Path) -> None:
     (shown,) = re.findall(r"```text\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)
     (tmp_path / "office.yaml").write_text(example, encoding="utf-8")
     (command,) = re.findall(r"`(kokofast batch office.yaml [^`]*)`", text)
-    ping = "ip netns exec pc1 ping -c 1 -W 5 192.0.2.3"
+    ping = "ip netns exec pc1 ping -c 1 -w 5 192.0.2.3"
     done = private(f"{command}\nkokofast batch office.yaml\n{ping}\nkokofast destroy office.yaml", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(shown)
@@ -240,7 +240,7 @@ def example_below(heading: str, file: Path) -> str:
 def test_the_ports_shown_reach_each_other(tmp_path: Path) -> None:
     text = example_below("Ports", tmp_path / "lan.yaml")
     (command,) = re.findall(r"`(kokofast batch lan.yaml)`", text)
-    ping = "ip netns exec r1 ping -c 1 -W 5 192.0.2.2"
+    ping = "ip netns exec r1 ping -c 1 -w 5 192.0.2.2"
     done = private(f"{command}\n{ping}\n{command}\nkokofast destroy lan.yaml", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 links created" in done.stdout
@@ -251,7 +251,7 @@ def test_the_ports_shown_reach_each_other(tmp_path: Path) -> None:
 def test_the_mesh_of_vxlans_shown(tmp_path: Path) -> None:
     text = example_below("vxlan", tmp_path / "mesh.yaml")
     (command,) = re.findall(r"`(kokofast batch mesh.yaml)`", text)
-    pings = "\n".join(f"ip netns exec a ping -c 1 -W 5 -M do -s 1422 10.0.0.{number}" for number in (2, 3))
+    pings = "\n".join(f"ip netns exec a ping -c 1 -w 5 -M do -s 1422 10.0.0.{number}" for number in (2, 3))
     done = private(f"{command}\n{pings}\n{command}\nkokofast destroy mesh.yaml", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "mesh: unchanged, 6 links unchanged" in done.stdout

@@ -183,8 +183,8 @@ def answers(namespace: str, address: str) -> bool:
 
 
 def ping(namespace: str, address: str) -> None:
-    """One packet there and back."""
-    done = run(["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "5", address])
+    """A packet there and back, within five seconds: one a second until it is answered, as ping(8) does with -w."""
+    done = run(["ip", "netns", "exec", namespace, "ping", "-c", "1", "-w", "5", address])
     assert done.returncode == 0, done.stdout + done.stderr
 
 

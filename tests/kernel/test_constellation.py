@@ -56,7 +56,7 @@ def test_the_constellation_shown_is_made_and_played(tmp_path: Path) -> None:
                 )  # tc shows five digits
         satellite, end, address = handover["endpoints"][1].split(":")
         assert delay(satellite, end) == pytest.approx(milliseconds(handover), abs=0.5)
-        shell(f"ip netns exec lima ping -c 1 -W 5 {address.partition('/')[0]}")
+        shell(f"ip netns exec lima ping -c 1 -w 5 {address.partition('/')[0]}")
         (former,) = epochs[167]["remove"]
         satellite, end = former["endpoints"][1].split(":")
         assert run(["ip", "-n", satellite, "link", "show", end]).returncode != 0

@@ -36,7 +36,7 @@ MACVLAN_MODES = ("private", "vepa", "bridge", "passthru", "source")
 
 def big_ping(namespace: str, address: str) -> None:
     """A packet of 1,400 bytes there and back that nobody may cut in pieces."""
-    command = ["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "5", "-M", "do", "-s", "1372", address]
+    command = ["ip", "netns", "exec", namespace, "ping", "-c", "1", "-w", "5", "-M", "do", "-s", "1372", address]
     done = run(command)
     assert done.returncode == 0, done.stdout + done.stderr
 

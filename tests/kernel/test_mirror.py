@@ -528,7 +528,7 @@ def test_a_mirror_into_a_tunnel_leaves_the_link_that_it_watches_whole(lab: Lab, 
     assert (links(a)["eth0"]["mtu"], links(b)["eth0"]["mtu"]) == (1450, 1450)
     # As large as the sender's MTU lets it be; "do not fragment".
     for namespace, address in ((a, "10.9.0.2"), (b, "10.9.0.1")):
-        done = run(["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "5", "-M", "do", "-s", "1422", address])
+        done = run(["ip", "netns", "exec", namespace, "ping", "-c", "1", "-w", "5", "-M", "do", "-s", "1422", address])
         assert done.returncode == 0, done.stdout + done.stderr
     assert lab.batch()["status"] == "unchanged"
     lab.destroy()

@@ -111,7 +111,7 @@ def test_pairs_of_200_nodes_and_245_links(lab: Lab) -> None:
     assert lab.batch()["links"]["created"] == 245
     for _ in range(200):
         one, two = chance.sample(range(200), 2)
-        done = run(["ip", "netns", "exec", names[one], "ping", "-I", f"10.255.0.{one}", "-c", "1", "-W", "5",
+        done = run(["ip", "netns", "exec", names[one], "ping", "-I", f"10.255.0.{one}", "-c", "1", "-w", "5",
                     f"10.255.0.{two}"])  # fmt: skip
         assert done.returncode == 0, f"{one} to {two}: {done.stdout}{done.stderr}"
 

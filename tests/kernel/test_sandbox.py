@@ -55,7 +55,7 @@ def test_the_sandbox_runs_a_command_and_is_gone(kokofast: RunKokofast, who: str,
 
 
 def test_packets_pass_in_the_sandbox(kokofast: RunKokofast) -> None:
-    command = ["ip", "netns", "exec", "r0", "ping", "-c", "1", "-W", "5", "10.0.0.1"]
+    command = ["ip", "netns", "exec", "r0", "ping", "-c", "1", "-w", "5", "10.0.0.1"]
     done = kokofast("batch", "-", "--sandbox", "--", *command, input=CHAIN)
     assert done.returncode == 0, done.stdout + done.stderr
 
