@@ -172,6 +172,10 @@ def _inspect(options: argparse.Namespace) -> int:
             for name, lab in unlinked(found, namespaces).items()
         ]
         print_json([*(link.as_dict() for link in found), *bare, *(node.as_dict() for node in nodes)])
+    elif options.format == "labs":
+        labs = {*(link.lab for link in found), *namespaces.values(), *(node.lab for node in nodes)}
+        for lab in sorted(labs):
+            print_line(lab)
     elif options.lab is None or found or namespaces or nodes:
         print_links(found, namespaces, nodes)
     print_unseen(seen.notes, seen.unseen)

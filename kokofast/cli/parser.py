@@ -208,7 +208,12 @@ def _add_runtime_timeout(parser: argparse.ArgumentParser) -> None:
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     inspect = add_command(commands, "inspect", "show the links that are there, read from the kernel")
     inspect.add_argument("lab", metavar="LAB", nargs="?", help="only this lab")
-    inspect.add_argument("--format", choices=("table", "json"), default="table", help="how the links are printed")
+    inspect.add_argument(
+        "--format",
+        choices=("table", "json", "labs"),
+        default="table",
+        help="how the links are printed; labs: only the names of the labs",
+    )
 
 
 def _fill_play(play: Parser) -> None:

@@ -62,6 +62,25 @@ kokofast \-n ns1,link1,192.168.1.1/24 \-n ns2,link2,192.168.1.2/24
 }
 
 
+# The names of the labs that are there: nothing without rights. Labs have plain names, which no shell expands.
+LABS = "kokofast inspect --format labs 2>/dev/null"
+FUNCTIONS = {
+    "bash": f"""\
+_kokofast_labs() {{ compgen -W "$({LABS})" -- "$1"; }}
+_kokofast_sources() {{ _shtab_compgen_files "$1"; _kokofast_labs "$1"; }}""",
+    "zsh": f"""\
+_kokofast_labs() {{ compadd -- ${{(f)"$({LABS})"}} }}
+_kokofast_sources() {{ _alternative 'files:file:_files' 'labs:lab:_kokofast_labs' }}""",
+}
+IN_FISH = f"({LABS})"
+COMPLETE_LAB = {"bash": "_kokofast_labs", "zsh": "_kokofast_labs", "fish": IN_FISH}
+COMPLETE_SOURCE = {
+    "bash": "_kokofast_sources",
+    "zsh": "_kokofast_sources",
+    "fish": f"{IN_FISH} (__fish_complete_path (commandline -ct))",
+}
+
+
 def completion(shell: str) -> str:
     """Return the script that completes kokofast's command line in bash, zsh or fish. Raises CommandError."""
     try:
@@ -72,9 +91,10 @@ def completion(shell: str) -> str:
         raise _missing("completion", "shtab in a newer version")
     parser = whole_parser()
     for action in _actions(parser):
-        if action.metavar in ("FILE", "FILE|LAB", "TIMELINE"):
-            action.complete = shtab.FILE  # type: ignore[attr-defined]
-    return str(shtab.complete(parser, shell)).rstrip("\n")
+        ways = {"FILE": shtab.FILE, "TIMELINE": shtab.FILE, "LAB": COMPLETE_LAB, "FILE|LAB": COMPLETE_SOURCE}
+        if action.metavar in ways:
+            action.complete = ways[action.metavar]  # type: ignore[attr-defined]
+    return str(shtab.complete(parser, shell, preamble=FUNCTIONS.get(shell, ""))).rstrip("\n")
 
 
 def manual() -> str:

@@ -17,13 +17,16 @@ from kokofast.cli.parser import build_parser
 from kokofast.cli.shell import _actions, completion, manual
 from tests.conftest import RunKokofast
 
-# What is typed, and what Tab makes of it in a folder with nothing but links.json.
+# What is typed, and what Tab makes of it in a folder with links.json, where the lab office is there.
 COMPLETED = [
     ("kokofast bat", "kokofast batch"),
     ("kokofast batch --rep", "kokofast batch --replace"),
     ("kokofast batch lin", "kokofast batch links.json"),
     ("kokofast batch --trace lin", "kokofast batch --trace links.json"),
     ("kokofast verify lin", "kokofast verify links.json"),
+    ("kokofast verify off", "kokofast verify office"),
+    ("kokofast inspect off", "kokofast inspect office"),
+    ("kokofast destroy --name off", "kokofast destroy --name office"),
     ("kokofast graph links.json -o lin", "kokofast graph links.json -o links.json"),
     ("kokofast destroy --format j", "kokofast destroy --format json"),
     ("kokofast generate wal", "kokofast generate walker"),
@@ -68,12 +71,15 @@ SHELLS = {"bash": (["bash"], BASH), "zsh": (["zsh", "-f"], ZSH), "fish": (["fish
 def test_tab_completes(shell: str, tmp_path: Path) -> None:
     (tmp_path / "links.json").write_text("[]")
     (tmp_path / ("_kokofast" if shell == "zsh" else "script")).write_text(completion(shell) + "\n")
+    # What is there is no part of this: a program of that name prints a lab.
+    (tmp_path / "kokofast").write_text('#!/bin/sh\n[ "$*" = "inspect --format labs" ] && echo office && echo other\n')
+    (tmp_path / "kokofast").chmod(0o755)
     command, functions = SHELLS[shell]
     calls = "\n".join(f"complete_line {shlex.join(pair)}" for pair in COMPLETED)
     done = subprocess.run(
         [*command, "-c", f"{functions}\n{calls}"],
         cwd=tmp_path,
-        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+        env={"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kokofast.plan.ownership import group_of
 from tests.conftest import RunKokofast, ip
 from tests.kernel.conftest import Lab, until
 
@@ -252,3 +253,15 @@ def test_inspect_takes_no_file(lab: Lab) -> None:
         done = lab.kokofast("inspect", name)
         assert (done.returncode, "inspect takes the name of a lab, not a file" in done.stderr) == (2, True)
     assert "not a file" not in lab.kokofast("inspect", "nosuch").stderr
+
+
+def test_the_names_of_labs_are_safe_for_shells(lab: Lab) -> None:
+    a, _ = lab.chain(1)
+    lab.batch("--create")
+    ip(a, "link", "add", "evil0", "type", "veth", "peer", "name", "evil1")
+    for name in ("$(touch x)", "two words"):
+        ip(a, "link", "set", "evil0", "alias", f"kokofast:{name}:a:b", "group", str(group_of(name)))
+        names = lab.kokofast("inspect", "--format", "labs").stdout.splitlines()
+        assert lab.name in names
+        assert not any(character in name for name in names for character in "$ ()")
+    assert lab.kokofast("inspect", lab.name, "--format", "labs").stdout == f"{lab.name}\n"
