@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from kokofast.cli.command import (
     load_file,
     need_capabilities,
 )
-from kokofast.cli.output import clean, print_error, sentence_of, wait_printer
+from kokofast.cli.output import WRITING, OutputError, clean, lose_output, print_error, sentence_of, wait_printer
 from kokofast.cli.progress import Bar
 from kokofast.cli.signals import HeldSignals, end_at_next_signal
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import IO
 
+    from kokofast.engine.confirmation import Confirmation
     from kokofast.engine.result import Result
     from kokofast.engine.trace import Trace
     from kokofast.topology.model import Topology
@@ -59,9 +61,14 @@ def batch(options: argparse.Namespace) -> int:
     trace_file = _open_trace(options)  # before the sandbox, which has other mounts
     if options.sandbox:
         _enter_sandbox()
-    interrupted = _carry_out(topology, problems, result, options)
-    if result.namespaces.get("created") and not options.sandbox and result.status in ("applied", "partial"):
-        _note_private_names(result)
+    confirmation = _confirmation(topology.name, options)
+    try:
+        interrupted = _carry_out(topology, problems, result, options, confirmation)
+        if result.namespaces.get("created") and not options.sandbox and result.status in ("applied", "partial"):
+            _note_private_names(result)
+    finally:
+        if confirmation is not None:
+            confirmation.answer(result)
     code = finish(result, options, exit_code(result, options, interrupted=interrupted))
     end_at_next_signal()
     if (
@@ -73,7 +80,33 @@ def batch(options: argparse.Namespace) -> int:
     return _run_inside(options.exec) if code == OK and options.exec else code
 
 
-def _carry_out(topology: Topology, problems: list[Problem], result: Result, options: argparse.Namespace) -> bool:
+def _confirmation(lab: str, options: argparse.Namespace) -> Confirmation | None:
+    """Return the wait that --confirm-within asks for."""
+    if options.confirm_within is None:
+        return None
+    from kokofast.engine.confirmation import Confirmation, plain, waiting
+
+    def tell(seconds: float) -> None:
+        if options.format == "json":
+            import json
+
+            with WRITING:  # one line, so that a program reads it while the batch waits
+                sys.stdout.write(json.dumps(waiting(lab, seconds)) + "\n")
+                sys.stdout.flush()
+        elif not options.quiet:
+            how = f"without 'kokofast confirm {lab}' within {plain(seconds)} s all is taken back"
+            print_error(f"kokofast: {lab}: made, and not yet kept; {how}")
+
+    return Confirmation(lab, options.confirm_within, tell)
+
+
+def _carry_out(
+    topology: Topology,
+    problems: list[Problem],
+    result: Result,
+    options: argparse.Namespace,
+    confirmation: Confirmation | None,
+) -> bool:
     """Fill the result in; return whether a signal stopped the run."""
     from kokofast.drivers import Stopped
     from kokofast.drivers.inline import drive
@@ -114,11 +147,16 @@ def _carry_out(topology: Topology, problems: list[Problem], result: Result, opti
                 result=result,
                 problems=problems,
                 waits=waits,
+                confirmation=confirmation,
             )
             drive(run)
     except Stopped:
         _note_interruption(result, signals.name)
         return True
+    except OutputError as lost:
+        # Nobody has learnt that it waits.
+        result.errors.append(Failure("", f"the output cannot be written: {lost.error.strerror}"))
+        lose_output("nothing was kept, as the line before the result cannot be written", lost.error)
     except (LoopError, OSError, KernelError, MemoryError, ImportError) as error:
         # The machine failed: still report what was done.
         result.errors.append(Failure("", sentence_of(error)))

@@ -27,6 +27,7 @@ IN_SANDBOX = "'batch FILE --sandbox' works without them, in namespaces of its ow
 WITH_RESULT: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "batch": ({"total": 0, "created": 0, "updated": 0, "unchanged": 0, "failed": 0}, {"created": 0}),
     "destroy": ({"removed": 0, "failed": 0}, {"removed": 0, "failed": 0}),
+    "confirm": ({"total": 0}, {}),
 }
 
 

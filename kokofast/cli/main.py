@@ -63,6 +63,8 @@ def _run(argv: Sequence[str]) -> int:
         for name in ("prune", "replace"):
             if getattr(options, name, False) and getattr(options, "sandbox", False):
                 raise CommandError(INVALID, f"--{name} is for labs that stay: a --sandbox begins with nothing")
+        if getattr(options, "confirm_within", None) is not None:
+            _check_confirmation(options)
         if command is not None and (not command or options.dry_run):
             raise CommandError(INVALID, "-- needs a command behind it, and links to be made (no --dry-run) before it")
         return _COMMANDS[options.command](options)
@@ -75,6 +77,17 @@ def _run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _tell(CommandError(FAILED, "interrupted"), options)
         return FAILED
+
+
+def _check_confirmation(options: argparse.Namespace) -> None:
+    """Raise CommandError for options that do not go with --confirm-within."""
+    for name, why in (
+        ("dry_run", "there is nothing to confirm"),
+        ("keep_going", "either all is kept, or all is taken back"),
+        ("sandbox", "it is for labs that stay: a --sandbox ends with the command in it"),
+    ):
+        if getattr(options, name):
+            raise CommandError(INVALID, f"--confirm-within does not go with --{name.replace('_', '-')}: {why}")
 
 
 def _tell(error: CommandError, options: argparse.Namespace) -> None:
@@ -102,6 +115,12 @@ def _split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
         return arguments, None
     at = arguments.index("--")
     return arguments[:at], arguments[at + 1 :]
+
+
+def _confirm(options: argparse.Namespace) -> int:
+    from kokofast.cli.confirm import confirm
+
+    return confirm(options)
 
 
 def _destroy(options: argparse.Namespace) -> int:
@@ -194,6 +213,8 @@ def _validate(options: argparse.Namespace) -> int:
 def _schema(options: argparse.Namespace) -> int:
     if options.of == "result":
         from kokofast.cli.result_schema import schema
+    elif options.of == "waiting":
+        from kokofast.cli.result_schema import schema_of_waiting as schema
     elif options.of == "events":
         from kokofast.watching.events import schema
     elif options.of == "timeline":
@@ -288,6 +309,7 @@ def _watch(options: argparse.Namespace) -> int:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "batch": batch,
+    "confirm": _confirm,
     "destroy": _destroy,
     "watch": _watch,
     "inspect": _inspect,

@@ -55,6 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     # Without prog argparse makes a formatter, which imports shutil and all its compressors.
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog=parser.prog)
     _add_batch(commands)
+    add_command(
+        commands, "confirm", "keep what a batch with --confirm-within has made of LAB, and waits for", _fill_confirm
+    )
     _add_destroy(commands)
     _add_watch(commands)
     _add_inspect(commands)
@@ -142,6 +145,12 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="delete links of the lab that cannot be changed in place, and make them again",
     )
+    batch.add_argument(
+        "--confirm-within",
+        type=seconds,
+        metavar="SECONDS",
+        help="when all is made, wait so long for 'kokofast confirm LAB'; without it take everything back (exit 1)",
+    )
     batch.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
     batch.add_argument(
         "--keep-going",
@@ -158,6 +167,13 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-- CMD... is run in them when the links are up, and its exit code returned",
     )
     _add_output(batch)
+
+
+def _fill_confirm(confirm: Parser) -> None:
+    confirm.add_argument("lab", metavar="LAB", help="the lab of the batch that waits")
+    confirm.add_argument("--revert", action="store_true", help="do not keep it: have the batch take everything back")
+    confirm.add_argument("--dry-run", action="store_true", help="only say whether a batch waits, and how long it will")
+    _add_output(confirm)
 
 
 def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -264,9 +280,10 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     schema.add_argument(
         "of",
         nargs="?",
-        choices=("file", "result", "events", "timeline", "played", "doctor", "verify", "split"),
+        choices=("file", "result", "waiting", "events", "timeline", "played", "doctor", "verify", "split"),
         default="file",
-        help="file: links.json (the default); result: what --format json prints; events: what watch prints; "
+        help="file: links.json (the default); result: what --format json prints; "
+        "waiting: what batch --confirm-within prints before it; events: what watch prints; "
         "timeline: a line that play reads; played: a line that play prints; doctor, verify, split: what these print as "
         "JSON",
     )

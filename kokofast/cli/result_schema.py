@@ -154,6 +154,16 @@ def schema_of_played() -> dict[str, Any]:
     }
 
 
+def schema_of_waiting() -> dict[str, Any]:
+    """Return the schema of the line that a batch prints when it waits to be confirmed."""
+    seconds = {"type": "number", "minimum": 0, "description": "for how long it waits"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A batch that waits to be confirmed",
+        **_object({"event": {"const": "waiting"}, "lab": TEXT, "seconds": seconds}),
+    }
+
+
 def schema_of_doctor() -> dict[str, Any]:
     """Return the schema of what doctor prints."""
     needed = {"type": "boolean", "description": "whether the file, or any lab, needs it"}

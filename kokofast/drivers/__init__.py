@@ -33,6 +33,12 @@ if TYPE_CHECKING:
         async def sleep(self, seconds: float) -> None:
             """Wait."""
 
+        async def wait_readable(self, fd: int, seconds: float) -> None:
+            """Wait until the descriptor can be read, for so many seconds at most; it may return before."""
+
+        def now(self) -> float:
+            """Return the time in seconds since some moment; it never goes back."""
+
         def is_stopped(self) -> bool:
             """Whether the run should stop; for work that waits, in any thread."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from kokofast.drivers import Stop, Stopped
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 LARGE = 16  # items; a larger chunk may take a megabyte
+LONGEST_WAIT = 86400.0  # seconds; poll(2) takes 24 days at most
 
 
 class InlineDriver:
@@ -48,6 +50,23 @@ class InlineDriver:
         time.sleep(seconds)  # noqa: ASYNC251 - there is no event loop
         self._check()
 
+    async def wait_readable(self, fd: int, seconds: float) -> None:
+        """See Driver."""
+        from select import POLLIN, poll  # few runs wait
+
+        self._check()
+        wake = _Wake()
+        waiting = poll()
+        waiting.register(fd, POLLIN)
+        waiting.register(wake.fd, POLLIN)
+        with self._stop.calling(wake):
+            waiting.poll(min(seconds, LONGEST_WAIT) * 1000)
+        self._check()
+
+    def now(self) -> float:
+        """See Driver."""
+        return time.monotonic()
+
     def is_stopped(self) -> bool:
         """See Driver."""
         return not self._shields and self._stop.came()
@@ -67,6 +86,20 @@ class InlineDriver:
         from kokofast.endpoints.containers import Containers
 
         return Containers(nodes, timeout, AsyncioHere(self._stop))
+
+
+class _Wake:
+    # A descriptor that can be read once this is called. It stays open for as long as another thread may call it.
+    __slots__ = ("fd",)
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def __call__(self) -> None:
+        os.eventfd_write(self.fd, 1)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
 
 
 class _Shield:

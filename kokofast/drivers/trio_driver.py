@@ -38,6 +38,15 @@ class TrioDriver:
         """See Driver."""
         await trio.sleep(seconds)
 
+    async def wait_readable(self, fd: int, seconds: float) -> None:
+        """See Driver."""
+        with trio.move_on_after(seconds):
+            await trio.lowlevel.wait_readable(fd)
+
+    def now(self) -> float:
+        """See Driver."""
+        return trio.current_time()
+
     def is_stopped(self) -> bool:
         """See Driver."""
         return is_cancelled()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from kokofast.drivers import Driver
+    from kokofast.engine.confirmation import Confirmation
     from kokofast.engine.prune import LeftOver
     from kokofast.engine.result_types import Progress
     from kokofast.engine.snapshot import Survey
@@ -62,6 +63,7 @@ async def apply(
     problems: Sequence[Problem] = (),
     waits: Callable[[], object] | None = None,
     observer: Observer | None = None,
+    confirmation: Confirmation | None = None,
 ) -> Result:
     """Make the kernel match the topology and return what was done.
 
@@ -85,6 +87,7 @@ async def apply(
         problems: Found when reading the file: apply nothing, but add the problems of the valid part on this machine.
         waits: Called once, when another run has held the lock for half a second.
         observer: Follows the run.
+        confirmation: Waited for before anything is done that cannot be taken back. Needs the lock; not with keep_going.
     """
     run = Run(topology, driver, kernel, result if result is not None else Result(topology.name, UNCHANGED))
     run.keep_going, run.dry_run, run.create_only, run.jobs = keep_going, dry_run, create_only, jobs
@@ -96,7 +99,14 @@ async def apply(
     async with LabLocked(driver, topology.name, needed=needed, waits=waits) as notes:
         if observer is not None:
             observer.begin()
-        await run.go(notes, is_alone=needed and not notes)
+        if needed and confirmation is not None:
+            confirmation.open(notes)
+            run.confirmation = confirmation
+        try:
+            await run.go(notes, is_alone=needed and not notes)
+        finally:
+            if run.confirmation is not None:
+                run.confirmation.close()
     return run.result
 
 
@@ -121,6 +131,10 @@ class Planned:
         self.missing: list[Problem] = []
         self.lost: dict[str, int] = {}
 
+    def removes(self) -> bool:
+        """Whether something is to be deleted when all else has succeeded."""
+        return bool(self.left_over) or self.superseded is not None
+
 
 class Run:
     """A run of batch: survey, plan, apply, prune. Its attributes are the options of apply(), and the survey."""
@@ -135,6 +149,7 @@ class Run:
     progress: Progress | None = None
     problems: Sequence[Problem] = ()
     observer: Observer | None = None
+    confirmation: Confirmation | None = None
     survey: Survey
 
     def __init__(self, topology: Topology, driver: Driver, kernel: Kernel, result: Result) -> None:
@@ -179,12 +194,21 @@ class Run:
             result.notes += notes
             load(plan.operations)
             applied = Applied(planned.topology, plan, self._executor(), survey.replacement)
-            run = PlanRun(applied, result, self.driver, self.keep_going, self.jobs, self.progress)
+            run = PlanRun(applied, result, self.driver, self.keep_going, self.jobs, self.progress, self.confirmation)
             await run.go()
+        elif self.confirmation is not None and planned.removes() and not plan.problems:
+            await self._confirm_removal()
         if self.observer is not None:
             self.observer.see(survey, plan, applied)
         await self._settle(planned, applied)
         return applied
+
+    async def _confirm_removal(self) -> None:
+        """Wait before something is deleted, where nothing has been made."""
+        assert self.confirmation is not None
+        refusal = await self.confirmation.wait(self.driver, self.result)
+        if refusal is not None:
+            self.result.status, self.result.errors = ROLLED_BACK, [refusal]
 
     def _report(self, stage: str, done: int) -> None:
         """Report that a stage of one step begins, or is done."""
@@ -306,7 +330,7 @@ class Run:
         """
         if self.result.status != ROLLED_BACK:
             return False
-        from kokofast.engine.confirm import lost_to
+        from kokofast.engine.recheck import lost_to
 
         labs = lost_to(applied)
         if not labs:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kokofast.drivers import Driver
+    from kokofast.engine.confirmation import Confirmation
     from kokofast.engine.result import Failure, Result
     from kokofast.engine.result_types import Progress
     from kokofast.ops.executor import OperationError
@@ -22,7 +23,10 @@ FEW_OPERATIONS = 1000
 
 
 class PlanRun:
-    """Carries out a plan. Takes back everything if an operation fails; with keep_going, only the links that fail."""
+    """Carries out a plan. Takes back everything if an operation fails; with keep_going, only the links that fail.
+
+    With a confirmation it takes back everything, too, if that is refused.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class PlanRun:
         keep_going: bool = False,
         jobs: int | None = None,
         progress: Progress | None = None,
+        confirmation: Confirmation | None = None,
     ) -> None:
         self.applied = applied
         self.result = result
@@ -39,6 +44,7 @@ class PlanRun:
         self.keep_going = keep_going
         self.jobs = jobs
         self.progress = progress
+        self.confirmation = confirmation
 
     async def go(self) -> None:
         """Carry out the plan and fill in the result."""
@@ -57,7 +63,10 @@ class PlanRun:
                     if start < stop and (self.keep_going or not applied.failures):
                         await self.driver.carry_out(self._queue(workers, start, stop))
                 if not refusals and (self.keep_going or not applied.failures):
-                    _confirm(applied)
+                    _recheck(applied)
+            if self.confirmation is not None and not refusals and not applied.failures:
+                refusal = await self.confirmation.wait(self.driver, result)
+                refusals = [refusal] if refusal is not None else []
             applied.spend_reserve()  # the imports below need memory and descriptors
             failed = self._name_failures() if applied.failures else set()
         except BaseException:
@@ -135,7 +144,7 @@ class PlanRun:
 
 def _lost_with(applied: Applied, failed: set[int]) -> set[int]:
     """Return the other links that cannot stay without the failed ones."""
-    from kokofast.engine.confirm import dependents_of
+    from kokofast.engine.recheck import dependents_of
 
     lost = dependents_of(applied, failed)
     while (replacement := applied.replacement) is not None:
@@ -147,14 +156,14 @@ def _lost_with(applied: Applied, failed: set[int]) -> set[int]:
     return lost
 
 
-def _confirm(applied: Applied) -> None:
+def _recheck(applied: Applied) -> None:
     """Count operations as failed whose namespace or parent has been replaced."""
     kernel = applied.executor.kernel
     has_parents = any(link.parent is not None for link in applied.topology.links)
     if has_parents or any(handle and kernel.misled(handle) for handle in applied.executor.handles):
-        from kokofast.engine.confirm import confirm_namespaces  # rarely needed
+        from kokofast.engine.recheck import recheck_namespaces  # rarely needed
 
-        confirm_namespaces(applied)
+        recheck_namespaces(applied)
 
 
 def _count_failed(applied: Applied, result: Result) -> None:

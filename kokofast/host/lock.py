@@ -13,6 +13,7 @@ LOCK_DIR = "/run/kokofast"
 ALL = ".all.lock"  # held by every run, shared; exclusively while all labs are removed. Never removed
 SUFFIX = ".lock"
 KEEPER_SUFFIX = ".watch"
+CONFIRM_SUFFIX = ".confirm"  # a socket, see host.confirmation
 
 
 def is_locked(lab: str) -> bool:
@@ -174,4 +175,5 @@ def _leads_to(path: str, fd: int) -> bool:
 
 
 def _left_over() -> list[str]:
-    return [f"{LOCK_DIR}/{name}" for name in os.listdir(LOCK_DIR) if name.endswith(SUFFIX) and name != ALL]
+    suffixes = (SUFFIX, CONFIRM_SUFFIX)
+    return [f"{LOCK_DIR}/{name}" for name in os.listdir(LOCK_DIR) if name.endswith(suffixes) and name != ALL]

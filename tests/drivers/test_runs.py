@@ -245,7 +245,7 @@ async def test_what_cannot_be_taken_back_is_told(machine: Callable[[], FakeKerne
     assert any(line.startswith("link ") for line in result.left)
 
 
-@pytest.mark.parametrize("fails", ["kokofast.engine.carry_out._confirm", "kokofast.engine.failures.failures_of"])
+@pytest.mark.parametrize("fails", ["kokofast.engine.carry_out._recheck", "kokofast.engine.failures.failures_of"])
 async def test_all_is_taken_back_where_the_last_look_or_the_words_for_it_fail(
     make_kernel: KernelFactory,  # noqa: F811
     run: Run,
@@ -260,7 +260,7 @@ async def test_all_is_taken_back_where_the_last_look_or_the_words_for_it_fail(
 
     monkeypatch.setattr(fails, fail)
     kernel.refuse[3] = errno.EPERM
-    if fails.endswith("_confirm"):
+    if fails.endswith("_recheck"):
         kernel.refuse.clear()
     result = Result("lab", UNCHANGED)
     with pytest.raises(OSError, match="Too many"):

@@ -141,7 +141,7 @@ async def test_an_mtu_that_cannot_be_given_back_keeps_no_filter(lab: Lab, monkey
         applied.failures[0] = OSError(errno.ESTALE, "another one")
 
     monkeypatch.setattr("kokofast.ops.mirror.set_mtu", set_once)
-    monkeypatch.setattr("kokofast.engine.carry_out._confirm", fail_all)
+    monkeypatch.setattr("kokofast.engine.carry_out._recheck", fail_all)
     result = await apply(load(file))
     assert mtus[:2] == [1400, 1500], result.errors
     assert result.status == "partial"

@@ -117,7 +117,7 @@ def test_a_rollback_that_breaks_off_is_told(
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("kokofast.engine.carry_out._confirm", fail)
+    monkeypatch.setattr("kokofast.engine.carry_out._recheck", fail)
     monkeypatch.setattr("kokofast.engine.rollback.tear_down", fail)
     assert koko(["-n", f"{a},k0", "-n", f"{b},k0"]) == 3
     assert "'kokofast destroy --name koko' removes what is left" in capfd.readouterr().err

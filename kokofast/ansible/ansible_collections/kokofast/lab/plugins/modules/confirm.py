@@ -74,6 +74,8 @@ def main() -> None:
     arguments = ["confirm", module.params["lab"], "--format=json"]
     if module.params["revert"]:
         arguments.append("--revert")
+    if module.check_mode:
+        arguments.append("--dry-run")
     result = command.result_of(module, *command.run(module, arguments))
     command.leave(module, not module.params["revert"], result=result)
 

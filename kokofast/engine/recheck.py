@@ -1,4 +1,4 @@
-"""Confirm, after the work, that namespaces and parents are still the same."""
+"""Look again, after the work, whether namespaces and parents are still the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kokofast.ops.journal import Applied
 
 
-def confirm_namespaces(applied: Applied) -> None:
+def recheck_namespaces(applied: Applied) -> None:
     """Count operations as failed whose namespace has ended, or is no longer what its path leads to.
 
     That is the first operation of each such link, and the creation of the namespace. The namespaces were held open, so
