@@ -353,6 +353,11 @@ def _fill_split(split: Parser) -> None:
     )
     split.add_argument("--hosts", metavar="FILE", help="a file with 'hosts' (and 'between'), if FILE has none")
     split.add_argument(
+        "--timeline",
+        metavar="TIMELINE",
+        help="also split a timeline of play: each host gets HOST.timeline.jsonl, for its own links",
+    )
+    split.add_argument(
         "--place",
         nargs="?",
         const="",

@@ -213,7 +213,7 @@ def schema_of_split() -> dict[str, Any]:
         "description": "links of its file; of a bridge and its ports each is one",
     }
     between = {"type": "integer", "minimum": 0, "description": "those of them that lead to other hosts"}
-    host = _object({"file": file, "nodes": TEXTS, "links": inside, "between": between})
+    host = _object({"file": file, "nodes": TEXTS, "links": inside, "between": between}, {"timeline": TEXT})
     link = _object(
         {
             "link": {"type": "string", "description": "its ends, node:interface--node:interface"},

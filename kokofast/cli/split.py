@@ -20,19 +20,19 @@ from kokofast.cli.output import clean, count, print_error, print_json, print_lin
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Collection, Iterable, Mapping
 
     from kokofast.host.folder import Folder
     from kokofast.splitting.joints import Joint
     from kokofast.splitting.split import Split
     from kokofast.topology.model import Hosts, Topology
 
-ENDING = ".json"
-
 
 def split(options: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     found = read(options)
-    notes = write(found, options)
+    timelines = _split_timeline(found, options) if options.timeline is not None else {}
+    notes = write(found, timelines, options)
     if options.format == "json":
         print_json(as_dict(found, options.output, notes))
         return OK
@@ -48,8 +48,8 @@ def read(options: argparse.Namespace) -> Split:
     from kokofast.splitting.split import split as split_whole
     from kokofast.topology.loader import load_to_split
 
-    if options.file == options.hosts == STDIN:
-        raise CommandError(INVALID, "FILE and --hosts cannot both be read from standard input")
+    if [options.file, options.hosts, options.timeline].count(STDIN) > 1:
+        raise CommandError(INVALID, "only one of FILE, --hosts and --timeline can be read from standard input")
     hosts = _read_hosts(options)
     placing = None
     if options.place is not None or options.place_by is not None:
@@ -97,41 +97,93 @@ def _read_hosts(options: argparse.Namespace) -> Hosts | None:
         raise CommandError(INVALID, *error.problems) from None
 
 
-def write(found: Split, options: argparse.Namespace) -> list[str]:
+def _split_timeline(found: Split, options: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the lines of each host's timeline. Raises CommandError with all problems."""
+    import json
+
+    from kokofast.cli.timelines import epochs_in
+    from kokofast.splitting.timeline import SplitTimeline
+    from kokofast.topology.problems import PROBLEMS_MAX, Problem, TopologyError
+
+    lines: dict[str, list[str]] = {host: [] for host in found.parts}
+    splits = SplitTimeline(found)
+    problems: list[Problem] = []
+    last: float | None = None
+    latest: dict[str, float | None] = {}
+    for epoch in epochs_in(options.timeline):
+        if isinstance(epoch, TopologyError):
+            problems += epoch.problems
+            continue
+        last = epoch.at
+        try:
+            for host, line in splits.split(epoch).items():
+                lines[host].append(json.dumps(line) + "\n")
+                latest[host] = last
+        except TopologyError as error:
+            problems += error.problems
+        if len(problems) >= PROBLEMS_MAX:
+            break
+    if problems:
+        raise CommandError(INVALID, *problems)
+    for part in found.parts.values():
+        part.has_timeline = True
+        if latest.get(part.host, -1) != last:  # all end, and begin again, at the same time
+            lines[part.host].append(json.dumps({"at": last}) + "\n")
+    return lines
+
+
+def write(found: Split, timelines: Mapping[str, Iterable[str]], options: argparse.Namespace) -> list[str]:
     """Write the parts, and remove those of hosts that are gone; return notes on what was left. Raises CommandError."""
     from kokofast.host.folder import Folder
-    from kokofast.splitting.part import is_part_of
+    from kokofast.splitting.part import file_of, timeline_of
     from kokofast.topology.write import dump_json
 
-    lab = found.topology.name
-
-    def is_ours(name: str, head: str) -> bool:
-        return is_part_of(head, name.removesuffix(ENDING), lab)
-
-    files = {name + ENDING: (line + "\n" for line in dump_json(part.tree())) for name, part in found.parts.items()}
+    files: dict[str, Iterable[str]] = {}
+    for host, part in found.parts.items():
+        files[file_of(host)] = (line + "\n" for line in dump_json(part.tree()))
+        if host in timelines:
+            files[timeline_of(host)] = timelines[host]
     where = f"-o {clean(options.output)}"
     try:
-        with closing(Folder(options.output, is_ours)) as folder:
+        with closing(Folder(options.output, lambda name, head: name in former)) as folder:
+            former = _former(folder, found.topology.name)
             folder.write(files)
-            return _tidy(folder, files.keys(), where)
+            return _tidy(folder, files.keys(), former, where)
     except FileExistsError as error:
-        words = f"{clean(str(error.filename))} is there, and is no part of the lab {lab}; give another folder"
-        raise CommandError(INVALID, f"{where}: {words}") from None
+        words = f"{clean(str(error.filename))} is there, and is no part of the lab {found.topology.name}"
+        raise CommandError(INVALID, f"{where}: {words}; give another folder") from None
     except OSError as error:
         code = INVALID if isinstance(error, FileNotFoundError | NotADirectoryError) else FAILED
         words = error.strerror or os.strerror(error.errno or 0)
         raise CommandError(code, f"{where}: cannot be written: {words}") from None
 
 
-def _tidy(folder: Folder, written: object, where: str) -> list[str]:
-    """Remove the parts of hosts that the lab is not on any more; return notes on other files."""
+def _former(folder: Folder, lab: str) -> set[str]:
+    """Return the names of the files that an earlier split of the lab wrote. A timeline is known by its part."""
+    from kokofast.splitting.part import ENDING, file_of, is_part_of, timeline_of
+
+    found: set[str] = set()
+    for name in folder.names():
+        host = name.removesuffix(ENDING)
+        head = folder.head(name) if name == file_of(host) else None
+        if head is not None and is_part_of(head, host, lab):
+            found.add(name)
+            if is_part_of(head, host, lab, with_timeline=True):
+                found.add(timeline_of(host))
+    return found
+
+
+def _tidy(folder: Folder, written: Collection[str], former: Collection[str], where: str) -> list[str]:
+    """Remove what an earlier split wrote and this one did not; return notes on that, and on files of others."""
+    from kokofast.splitting.part import ENDINGS
+
     notes: list[str] = []
     for name in folder.names():
-        if not name.endswith(ENDING) or name in written:  # type: ignore[operator]
+        if name in written or not name.endswith(ENDINGS):
             continue
-        if folder.owns(name):
+        if name in former and folder.owns(name):
             folder.remove(name)
-            notes.append(f"{where}: {clean(name)} is removed: no such host has a part any more")
+            notes.append(f"{where}: {clean(name)} is removed: the lab has no such part any more")
         else:
             notes.append(f"{where}: {clean(name)} is no part of this lab, and is left as it is")
     return notes
@@ -139,12 +191,15 @@ def _tidy(folder: Folder, written: object, where: str) -> list[str]:
 
 def as_dict(found: Split, folder: str, notes: list[str]) -> dict[str, object]:
     """Return the JSON object; ``kokofast schema split``."""
+    from kokofast.splitting.part import file_of, timeline_of
+
     hosts = {
         name: {
-            "file": os.path.join(folder, name + ENDING),
+            "file": os.path.join(folder, file_of(name)),
             "nodes": nodes,
             "links": len(part.links),
             "between": part.between,
+            **({"timeline": os.path.join(folder, timeline_of(name))} if part.has_timeline else {}),
         }
         for (name, part), nodes in zip(found.parts.items(), _nodes_of(found).values(), strict=True)
     }
@@ -176,6 +231,8 @@ def _joint(joint: Joint) -> dict[str, object]:
 
 
 def _print_table(found: Split, folder: str) -> None:
+    from kokofast.splitting.part import file_of
+
     nodes = _nodes_of(found)
     rows = [
         (
@@ -183,7 +240,7 @@ def _print_table(found: Split, folder: str) -> None:
             f"{len(nodes[name]):,}",
             f"{len(part.links) - part.between:,}",
             f"{part.between:,}",
-            os.path.join(folder, name + ENDING),
+            os.path.join(folder, file_of(name)),
         )
         for name, part in found.parts.items()
     ]

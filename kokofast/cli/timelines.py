@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LINE_BYTES_MAX = 64 << 20
 POLL_SECONDS = 0.05
 CHUNK = 1 << 16
+NO_EPOCH = "there is no epoch in it"
 
 
 def is_stored(path: str) -> bool:
@@ -87,6 +88,19 @@ def _epoch(reader: Reader, data: bytes, place: str) -> Epoch:
     return reader.read(text, place)
 
 
+def epochs_in(path: str) -> Iterator[Epoch | TopologyError]:
+    """Yield the epochs of a timeline, or what is wrong with them. Raises CommandError."""
+    reader, count = Reader(), 0
+    for data, place in Texts(path):
+        count += 1
+        try:
+            yield _epoch(reader, data, place)
+        except TopologyError as error:
+            yield error
+    if not count:
+        yield TopologyError([Problem(Texts(path).title, NO_EPOCH)])
+
+
 class Check:
     """A look at a whole timeline before it is played: each epoch on the lab as the ones before leave it.
 
@@ -117,7 +131,7 @@ class Check:
             if options.dry_run:
                 self._note(epoch)
         if not self.epochs:
-            problems.append(Problem(Texts(options.timeline).title, "there is no epoch in it"))
+            problems.append(Problem(Texts(options.timeline).title, NO_EPOCH))
         if problems:
             raise CommandError(INVALID, *problems)
         if not plays:

@@ -77,15 +77,20 @@ class Folder:
 
     def owns(self, name: str) -> bool:
         """Return whether there is a regular file of this name, and it is ours."""
+        head = self.head(name)
+        return head is not None and self._is_ours(name, head)
+
+    def head(self, name: str) -> str | None:
+        """Return the text that a regular file begins with; None if there is none of this name."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             fd = os.open(name, flags, dir_fd=self._fd)
         except OSError:
-            return False
+            return None
         with open(fd, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return False
-            return self._is_ours(name, (file.read(HEAD) or b"").decode("utf-8", "replace"))
+                return None
+            return (file.read(HEAD) or b"").decode("utf-8", "replace")
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kokofast.splitting.joints import Joint
-    from kokofast.topology.document import Document
-    from kokofast.topology.model import End, Link, Topology
+    from kokofast.topology.locations import At
+    from kokofast.topology.model import End, Link
 
 ENDS = "endpoints"
 END = "endpoint"
@@ -27,14 +27,12 @@ OPEN = frozenset((*SUBNET_RULES, BETWEEN))  # what a part has no use for: it has
 
 
 class Entries:
-    """Makes the entries of links. document is what the topology was built of, so their links have the same numbers."""
+    """Makes the entries of links. defaults are those of the file; a raw link is one as the file has it."""
 
-    def __init__(self, topology: Topology, document: Document, problems: list[Problem]) -> None:
-        self._raw = document.links
-        self._places = document.places
+    def __init__(self, defaults: Mapping[str, object], problems: list[Problem]) -> None:
         self._problems = problems
-        self._defaults = topology.defaults
-        self._has_subnets = not SUBNET_RULES.keys().isdisjoint(topology.defaults)
+        self._defaults = defaults
+        self._has_subnets = not SUBNET_RULES.keys().isdisjoint(defaults)
         self._shared = shape(KINDS[DEFAULT_KIND]).shared
         self._names = frozenset(field.name for field in IDENTITY)
 
@@ -43,9 +41,8 @@ class Entries:
         defaults = {key: value for key, value in self._defaults.items() if key not in SUBNET_RULES}
         return {"defaults": defaults} if defaults else {}
 
-    def inside(self, number: int, link: Link, mtu: int | None) -> object:
+    def inside(self, raw: Any, link: Link, mtu: int | None) -> object:
         """Return the entry of a link whose ends are on one host; mtu is what all of its LAN can carry."""
-        raw: Any = self._raw[number]
         is_list = isinstance(raw, list)
         has_subnets = self._has_subnets or (not is_list and not SUBNET_RULES.keys().isdisjoint(raw))
         lacks_mtu = mtu is not None and all(end.mtu is None for end in link.ends)
@@ -61,14 +58,13 @@ class Entries:
             entry = {key: entry.get(key, value) for key, value in raw.items() if key not in OPEN}
         return {**entry, MTU: mtu} if lacks_mtu else entry
 
-    def across(self, number: int, link: Link, position: int, joint: Joint, mtu: int | None) -> object:
-        """Return the entry of a link between hosts, for the host of one of its ends."""
-        raw: Any = self._raw[number]
+    def across(self, raw: Any, at: At, link: Link, position: int, joint: Joint, mtu: int | None) -> object:
+        """Return the entry of a link between hosts, for the host of one of its ends; at() has the places in it."""
         is_list = isinstance(raw, list)
         has_subnets = self._has_subnets or (not is_list and not SUBNET_RULES.keys().isdisjoint(raw))
         given, end = (raw if is_list else raw[ENDS])[position], link.ends[position]
         fields = {} if is_list else {key: value for key, value in raw.items() if key in self._shared}
-        self._check(number, position, fields, given, joint)
+        self._check(at, position, fields, given, joint)
         entry = {
             "type": joint.between.kind,
             END: self._end(given, end, has_subnets),
@@ -94,16 +90,18 @@ class Entries:
         addresses = ",".join(address.text for address in end.addresses) if has_subnets else ""
         return f"{name}:{addresses}" if addresses else name
 
-    def _check(self, number: int, position: int, fields: Mapping[str, object], end: object, joint: Joint) -> None:
+    def _check(self, at: At, position: int, fields: Mapping[str, object], end: object, joint: Joint) -> None:
         """Report fields that only a link within a host can have."""
         allowed = shape(KINDS[joint.between.kind]).shared
         paths = [name for name in fields if name not in allowed and position == 0]
         if isinstance(end, dict):
             wrong = [name for name in end if name not in allowed and name not in self._names]
             paths += [f"{ENDS}[{position}].{name}" for name in wrong]
-        one, other = (host.name for host in joint.hosts)
-        for path in paths:
-            name = path.rpartition(".")[2]
-            words = f"the link is between {one} and {other}, and a {joint.between.kind} link has no '{name}'"
-            cure = "leave it out, or put both nodes on one host"
-            self._problems.append(Problem(self._places.at(number, path), f"{words}; {cure}"))
+        self._problems += [Problem(at(path), misfit(joint, path.rpartition(".")[2])) for path in paths]
+
+
+def misfit(joint: Joint, name: str) -> str:
+    """Return what is wrong with a field that only a link within a host can have."""
+    one, other = (host.name for host in joint.hosts)
+    words = f"the link is between {one} and {other}, and a {joint.between.kind} link has no '{name}'"
+    return f"{words}; leave it out, or put both nodes on one host"

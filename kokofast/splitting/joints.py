@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kokofast.kinds import KINDS
-from kokofast.splitting.numbers import Wish, choose
+from kokofast.splitting.numbers import Numbers, Wish
 from kokofast.topology.checks import IPV6_MIN_MTU
 from kokofast.topology.model import AF_INET6, Link
 from kokofast.topology.problems import Problem
@@ -62,10 +62,10 @@ class Joint:
 
 def joints_of(topology: Topology, problems: list[Problem]) -> dict[int, Joint]:
     """Return the links between hosts, by their number in the topology. Every node has a host."""
-    hosts, between = topology.hosts, topology.between
+    hosts, underlay = topology.hosts, topology.underlay
     host_of = {name: node.host for name, node in topology.nodes.items()}
     joints: dict[int, Joint] = {}
-    assert between is not None
+    assert underlay is not None
     for number, link in enumerate(topology.links):
         if len(link.ends) == 1:
             continue
@@ -73,14 +73,13 @@ def joints_of(topology: Topology, problems: list[Problem]) -> dict[int, Joint]:
         assert one is not None
         assert other is not None
         if one != other:
-            joints[number] = Joint(link, (hosts[one], hosts[other]), between(link))
+            joints[number] = Joint(link, (hosts[one], hosts[other]), underlay.between(link))
     for joint in joints.values():
-        problems += _check(joint)
-    _choose_numbers(topology, joints.values(), problems)
+        problems += check(joint)
     return joints
 
 
-def _check(joint: Joint) -> Iterable[Problem]:
+def check(joint: Joint) -> Iterable[Problem]:
     """Yield what is wrong with a joint: addresses of two families, MTUs that do not fit."""
     one, other = joint.hosts
     kind = KINDS[joint.between.kind]
@@ -103,21 +102,35 @@ def name_of(joint: Joint, lab: str) -> str:
     return "--".join([lab, *sorted(f"{end.node}:{end.ifname}" for end in joint.link.ends)])
 
 
-def _choose_numbers(topology: Topology, joints: Iterable[Joint], problems: list[Problem]) -> None:
-    """Give each joint its number, by kind: one that no other joint has, and no link that the file itself has."""
-    of_kind: dict[str, dict[Wish, Joint]] = {}
-    for joint in joints:
-        if joint.between.numbers is not None:
-            wish = Wish(name_of(joint, topology.name), *joint.between.numbers)
-            of_kind.setdefault(joint.between.kind, {})[wish] = joint
-    for kind, wishes in of_kind.items():
-        field = next(iter(wishes.values())).way.number
-        taken = {link.options.get(field): link for link in topology.links if link.kind == kind}
-        for wish in choose(wishes, [number for number in taken if isinstance(number, int)]):
-            if problem := _lacking(wish, wishes, taken, field):
-                problems.append(problem)
-        for wish, joint in wishes.items():
-            joint.number = wish.number
+class Numbering:
+    """The numbers of the joints of a lab: none is that of another joint, or of a link that the file itself has."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._numbers: dict[str, Numbers] = {}  # by kind
+
+    def give(self, joints: Iterable[Joint], problems: list[Problem]) -> None:
+        """Give each joint its number, and add problems of those for which none is left."""
+        of_kind: dict[str, dict[Wish, Joint]] = {}
+        for joint in joints:
+            if joint.between.numbers is not None:
+                wish = Wish(name_of(joint, self._topology.name), *joint.between.numbers)
+                of_kind.setdefault(joint.between.kind, {})[wish] = joint
+        for kind, wishes in of_kind.items():
+            field = next(iter(wishes.values())).way.number
+            taken = {link.options.get(field): link for link in self._topology.links if link.kind == kind}
+            if kind not in self._numbers:
+                self._numbers[kind] = Numbers(number for number in taken if isinstance(number, int))
+            for wish in self._numbers[kind].give(wishes):
+                if problem := _lacking(wish, wishes, taken, field):
+                    problems.append(problem)
+            for wish, joint in wishes.items():
+                joint.number = wish.number
+
+    def release(self, joint: Joint) -> None:
+        """Take the number of a joint back, for others."""
+        if joint.number is not None:
+            self._numbers[joint.between.kind].release(joint.number)
 
 
 def _lacking(wish: Wish, wishes: Mapping[Wish, Joint], taken: Mapping[object, Link], field: str) -> Problem | None:
@@ -125,11 +138,10 @@ def _lacking(wish: Wish, wishes: Mapping[Wish, Joint], taken: Mapping[object, Li
     joint = wishes[wish]
     place = joint.between.place
     if wish.lowest == wish.highest:
-        other = taken.get(wish.lowest) or next(
-            one.link for that, one in wishes.items() if that.number == wish.lowest and one is not joint
-        )
-        words = f"{field} {wish.lowest} is that of {other.title()} at {other.place} as well; give each its own"
-        return Problem(place, words)
+        others = (one.link for that, one in wishes.items() if that.number == wish.lowest and one is not joint)
+        other = taken.get(wish.lowest) or next(others, None)
+        whose = f"that of {other.title()} at {other.place} as well" if other is not None else "taken at this time"
+        return Problem(place, f"{field} {wish.lowest} is {whose}; give each link its own")
     rest = [one for one in wishes if one.number is None and (one.lowest, one.highest) == (wish.lowest, wish.highest)]
     if rest[0] is not wish:
         return None

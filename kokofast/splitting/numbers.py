@@ -38,21 +38,30 @@ class Wish:
             yield self.lowest + (first + step) % size
 
 
-def choose(wishes: Iterable[Wish], taken: Iterable[int]) -> list[Wish]:
-    """Give each wish a number that no other one has, and that is not taken; return those for which none is left.
+class Numbers:
+    """The numbers of one kind of links; taken are those of others."""
 
-    Wishes for one certain number come first.
-    """
-    used = set(taken)
-    free: dict[tuple[int, int], bool] = {}
-    left: list[Wish] = []
-    for wish in sorted(wishes, key=lambda one: (one.highest - one.lowest > 0, next(one.candidates()), one.name)):
-        span = wish.lowest, wish.highest
-        if free.get(span, True):
-            wish.number = next((number for number in wish.candidates() if number not in used), None)
-        if wish.number is None:
-            free[span] = False
-            left.append(wish)
-        else:
-            used.add(wish.number)
-    return left
+    def __init__(self, taken: Iterable[int]) -> None:
+        self._used = set(taken)
+
+    def give(self, wishes: Iterable[Wish]) -> list[Wish]:
+        """Give each wish a number that no other one has; return those for which none is left.
+
+        Wishes for one certain number come first.
+        """
+        full: set[tuple[int, int]] = set()
+        left: list[Wish] = []
+        for wish in sorted(wishes, key=lambda one: (one.highest - one.lowest > 0, next(one.candidates()), one.name)):
+            span = wish.lowest, wish.highest
+            if span not in full:
+                wish.number = next((number for number in wish.candidates() if number not in self._used), None)
+            if wish.number is None:
+                full.add(span)
+                left.append(wish)
+            else:
+                self._used.add(wish.number)
+        return left
+
+    def release(self, number: int) -> None:
+        """Take a number back."""
+        self._used.discard(number)

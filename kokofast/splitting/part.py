@@ -6,6 +6,9 @@ import json
 from typing import Any
 
 MARK = "part"  # the key by which a file is known as a part
+ENDING = ".json"
+ENDING_OF_TIMELINE = ".timeline.jsonl"
+ENDINGS = (ENDING, ENDING_OF_TIMELINE)
 
 
 class Part:
@@ -18,9 +21,10 @@ class Part:
         nodes: What it has for each node, by name.
         links: What it has for each link.
         between: How many of the links lead to other hosts.
+        has_timeline: Whether there is a timeline for them.
     """
 
-    __slots__ = ("between", "host", "lab", "links", "nodes", "top")
+    __slots__ = ("between", "has_timeline", "host", "lab", "links", "nodes", "top")
 
     def __init__(self, host: str, lab: str, top: dict[str, object]) -> None:
         self.host = host
@@ -29,15 +33,35 @@ class Part:
         self.nodes: dict[str, dict[str, Any]] = {}
         self.links: list[object] = []
         self.between = 0
+        self.has_timeline = False
 
     def tree(self) -> dict[str, Any]:
         """Return what the file has."""
         nodes = {"nodes": self.nodes} if self.nodes else {}
-        mark = {"host": self.host, "lab": self.lab}
-        return {MARK: mark, "name": self.lab, **self.top, **nodes, "links": self.links}
+        return {
+            MARK: _mark(self.host, self.lab, self.has_timeline),
+            "name": self.lab,
+            **self.top,
+            **nodes,
+            "links": self.links,
+        }
 
 
-def is_part_of(head: str, host: str, lab: str) -> bool:
-    """Return whether a file that begins with this text is the part of a lab for a host."""
-    mark = json.dumps({"host": host, "lab": lab})
-    return head.startswith(f'{{\n  "{MARK}": {mark},\n')
+def file_of(host: str) -> str:
+    """Return the name of a host's file."""
+    return host + ENDING
+
+
+def timeline_of(host: str) -> str:
+    """Return the name of the file with a host's timeline."""
+    return host + ENDING_OF_TIMELINE
+
+
+def _mark(host: str, lab: str, has_timeline: bool) -> dict[str, str]:
+    return {"host": host, "lab": lab, **({"timeline": timeline_of(host)} if has_timeline else {})}
+
+
+def is_part_of(head: str, host: str, lab: str, *, with_timeline: bool = False) -> bool:
+    """Return whether a file that begins with this text is the part of a lab for a host, and has a timeline."""
+    marks = [_mark(host, lab, True), *([] if with_timeline else [_mark(host, lab, False)])]
+    return any(head.startswith(f'{{\n  "{MARK}": {json.dumps(mark)},\n') for mark in marks)

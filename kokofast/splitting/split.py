@@ -6,10 +6,11 @@ addresses, routes. All of it is checked already.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kokofast.splitting.entries import Entries
-from kokofast.splitting.joints import Joint, joints_of
+from kokofast.splitting.joints import Joint, Numbering, joints_of
 from kokofast.splitting.part import Part
 from kokofast.splitting.routes import NAMED, add_routes
 from kokofast.topology.hosts import without_host
@@ -36,14 +37,18 @@ class Split:
         topology: The whole.
         parts: By the name of the host.
         joints: The links between hosts, by their number in the topology.
+        numbering: Has given them their numbers.
     """
 
-    __slots__ = ("joints", "parts", "topology")
+    __slots__ = ("joints", "numbering", "parts", "topology")
 
-    def __init__(self, topology: Topology, parts: Mapping[str, Part], joints: Mapping[int, Joint]) -> None:
+    def __init__(
+        self, topology: Topology, parts: Mapping[str, Part], joints: Mapping[int, Joint], numbering: Numbering
+    ) -> None:
         self.topology = topology
         self.parts = parts
         self.joints = joints
+        self.numbering = numbering
 
 
 def split(topology: Topology, document: Document) -> Split:
@@ -56,14 +61,16 @@ def split(topology: Topology, document: Document) -> Split:
         raise TopologyError(document.in_order([lost]))
     problems: list[Problem] = []
     joints = joints_of(topology, problems)
-    entries = Entries(topology, document, problems)
+    numbering = Numbering(topology)
+    numbering.give(joints.values(), problems)
+    entries = Entries(topology.defaults, problems)
     parts = {name: Part(name, topology.name, entries.top()) for name in topology.hosts}
     _add_nodes(topology, document, parts)
-    _add_links(topology, parts, joints, entries)
+    _add_links(topology, document, parts, joints, entries)
     add_routes(topology, parts, problems)
     if problems:
         raise TopologyError(document.in_order(problems))
-    return Split(topology, parts, joints)
+    return Split(topology, parts, joints, numbering)
 
 
 def _add_nodes(topology: Topology, document: Document, parts: Mapping[str, Part]) -> None:
@@ -78,18 +85,22 @@ def _add_nodes(topology: Topology, document: Document, parts: Mapping[str, Part]
         parts[host].nodes[name] = node
 
 
-def _add_links(topology: Topology, parts: Mapping[str, Part], joints: Mapping[int, Joint], entries: Entries) -> None:
+def _add_links(
+    topology: Topology, document: Document, parts: Mapping[str, Part], joints: Mapping[int, Joint], entries: Entries
+) -> None:
     lans = _lans(topology.links, joints)
+    places = document.places
     for number, link in enumerate(topology.links):
         mtu = min((lans[bridge] for bridge in _bridges_of(link) if bridge in lans), default=None) if lans else None
         joint = joints.get(number)
         if joint is None:
             host = topology.nodes[link.ends[0].node].host
             assert host is not None
-            parts[host].links.append(entries.inside(number, link, mtu))
+            parts[host].links.append(entries.inside(document.links[number], link, mtu))
             continue
         for position, one in enumerate(joint.hosts):
-            parts[one.name].links.append(entries.across(number, link, position, joint, mtu))
+            entry = entries.across(document.links[number], partial(places.at, number), link, position, joint, mtu)
+            parts[one.name].links.append(entry)
             parts[one.name].between += 1
 
 

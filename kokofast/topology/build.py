@@ -37,7 +37,7 @@ from kokofast.topology.stacks import find_loops, may_have_loops
 from kokofast.topology.subnets import Subnet, give_addresses
 
 if TYPE_CHECKING:
-    from kokofast.topology.model import Between, Hosts
+    from kokofast.topology.model import Hosts
 
 
 def _quiet(path: str, message: str) -> None:
@@ -79,6 +79,7 @@ class LinkBuilder:
     def __init__(self, topology: Topology) -> None:
         document = Document([], LinePlaces("", ()))
         document.defaults = {key: value for key, value in topology.defaults.items() if key not in SUBNET_RULES}
+        document.given_hosts = topology.underlay
         self._builder = _Builder(document, topology.name, False, [])
         self.nodes = self._builder.nodes
         for node in topology.nodes.values():
@@ -133,7 +134,6 @@ class _Builder:
         if isinstance(document.hosts, dict):  # also those that are wrong: nodes are not to blame
             hosts = document.hosts.keys()
         self.nodes = Nodes(document, create or self._defaults.get("create") is True, problems, hosts)
-        self._between: dict[Link, Between] = {}  # of links with their own
         self.ends = EndBuilder(name, self.nodes, self._places, self._note)
         self._default_subnets = self._default_values(SUBNET_RULES)
         self._subnets: dict[Link, Given] = {}  # of links with their own
@@ -181,10 +181,8 @@ class _Builder:
     def _add_hosts(self, topology: Topology, given: Hosts) -> None:
         from kokofast.topology.hosts import between_of
 
-        common, own = between_of(given, None, given.between_at, _quiet), self._between
-        topology.hosts = given.hosts
-        if common is not None:
-            topology.between = lambda link: own.get(link, common)
+        given.usual = between_of(given, None, given.at, _quiet)
+        topology.hosts, topology.underlay = given.hosts, given
 
     def _own_between(self, link: Link, raw: object, at: At) -> None:
         """Take what a link says of itself for the case that it is between hosts."""
@@ -199,7 +197,7 @@ class _Builder:
         elif own is not None:
             between = between_of(self._hosts, own, lambda path: at(f"between{path}"), report)
             if between is not None:
-                self._between[link] = between
+                self._hosts.own[link] = between
 
     def _routing(self) -> Routing | None:
         raw = self._routing_given

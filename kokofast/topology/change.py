@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from kokofast.topology.live import LiveTopology
     from kokofast.topology.locations import At
 
+    # An end: its link, by what identifies it and as it is before the change, and its position.
+    Named = tuple[Key, Link, int]
+
 CHANGES = ("set", "add", "remove")
 NAMING = ("endpoints", "endpoint", "select")
 # What an existing interface keeps.
@@ -107,12 +110,15 @@ def _has_parent(link: Link) -> bool:
     return link.options.get("parent") is not None
 
 
-def make_change(live: LiveTopology, changes: Mapping[str, object], at: At) -> Delta:
+def make_change(
+    live: LiveTopology, changes: Mapping[str, object], at: At, named: dict[str, list[Named]] | None = None
+) -> Delta:
     """Make the changes and return what they do. Raises TopologyError with all problems, and changes nothing then.
 
-    changes has "set", "add" and "remove"; at() returns the place of a path in it. Removals come first.
+    changes has "set", "add" and "remove"; at() returns the place of a path in it. Removals come first. named gets, for
+    the path of each entry, the ends that it is about.
     """
-    change = _Change(live, at)
+    change = _Change(live, at, named)
     try:
         change.make(changes)
     except BaseException:  # also what is no problem of the change: a program may go on after a TypeError
@@ -125,9 +131,10 @@ def make_change(live: LiveTopology, changes: Mapping[str, object], at: At) -> De
 class _Change:
     """A change that is being made, entry by entry. With problems its delta is undone."""
 
-    def __init__(self, live: LiveTopology, at: At) -> None:
+    def __init__(self, live: LiveTopology, at: At, named: dict[str, list[Named]] | None) -> None:
         self.live = live
         self.at = at
+        self.named = named
         self.delta = Delta()
         self.problems: list[Problem] = []
 
@@ -162,6 +169,7 @@ class _Change:
             self.report(self.at(path), f"must be an object that names links, not {describe(entry)}")
             return
         found = self._named(entry, path)
+        self._note_named(path, found)
         for key in entry:
             if key not in NAMING:
                 self.report(self.at(path + step(str(key))), unknown("key", str(key), NAMING))
@@ -191,6 +199,7 @@ class _Change:
             return
         key = self.live.key_of(link)
         self.live.put(key, link)
+        self._note_named(path, [(key, position) for position in range(len(link.ends))])
         self.delta.note(key, None, link)
 
     def set(self, entry: object, path: str) -> None:
@@ -199,6 +208,7 @@ class _Change:
             self.report(self.at(path), f"must be an object, not {describe(entry)}")
             return
         found = self._named(entry, path)
+        self._note_named(path, found)
         given = [key for key in entry if key not in NAMING]
         if not given:
             self.report(self.at(path), "sets nothing: give a field, such as rate")
@@ -241,6 +251,10 @@ class _Change:
                 report = partial(self._report_below, where)
                 fields.set(key, self.live.parse(rules[key], entry[key], report), (self.at, where))
         return fields if len(self.problems) == before else None
+
+    def _note_named(self, path: str, found: Sequence[tuple[Key, int]]) -> None:
+        if self.named is not None:
+            self.named[path] = [(key, self.live.links[key], position) for key, position in found]
 
     def _named(self, entry: Mapping[str, object], path: str) -> list[tuple[Key, int]]:
         """Return the ends (link, position) that an entry names, or report why there are none."""

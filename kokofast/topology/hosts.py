@@ -11,7 +11,7 @@ from msgspec import UNSET
 from kokofast.kinds import KINDS
 from kokofast.topology.diagnose import repair
 from kokofast.topology.document import InvalidNumber, describe
-from kokofast.topology.model import CALLER, Between, Host, Hosts
+from kokofast.topology.model import CALLER, Between, Host, Hosts, Node
 from kokofast.topology.node_kinds import NODES
 from kokofast.topology.nodes import identity
 from kokofast.topology.problems import Problem, step
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 
     from kokofast.topology.document import Document, Placing
-    from kokofast.topology.model import Link, Node, Topology
+    from kokofast.topology.model import Link, Topology
     from kokofast.topology.nodes import Nodes
     from kokofast.topology.rules import Report, Rule
 
@@ -53,7 +53,7 @@ def read_hosts(document: Document, problems: list[Problem]) -> Hosts | None:
     if document.between is not None:
         between = parse_between(document.between, lambda path, text: report(f"{root}between{path}", text)) or {}
     given = Hosts(hosts, between, lambda path: f"{root}between{path}")
-    between_of(given, None, given.between_at, lambda path, text: report(f"{root}between{path}", text))
+    between_of(given, None, given.at, lambda path, text: report(f"{root}between{path}", text))
     return given
 
 
@@ -151,7 +151,7 @@ def between_of(
 ) -> Between | None:
     """Return how a link is made that says own of itself (None: nothing); None after a report of (path, sentence)."""
     default = next(name for name, kind in KINDS.items() if kind.between is not None)
-    common = given.between
+    common = given.fields
     name = str((own or {}).get(TYPE, common.get(TYPE, default)))
     kind, way = KINDS[name], KINDS[name].between
     assert way is not None
@@ -205,7 +205,7 @@ def namespaces_on(nodes: Nodes, links: Sequence[Link], given: Hosts) -> dict[str
         host = nodes.table[link.ends[0].node].host
         if link.parent is not None and link.parent[0] == CALLER and host is not None:
             link.parent = host, link.parent[1]
-    own: dict[str, Hashable] = {name: ("host", "", None, name) for name in given.hosts}
+    own: dict[str, Hashable] = {name: identity(Node(name, "host", "", host=name)) for name in given.hosts}
     return {CALLER: None, **own, **nodes.identity}
 
 

@@ -178,8 +178,9 @@ class LiveTopology:
         self._identities[node.name] = identity(node)
 
     def identities(self) -> dict[str, Identity]:
-        """Return the identity of each node, and of the caller's namespace."""
-        return {CALLER: identity(Node(CALLER, "host", "")), **self._identities}
+        """Return the identity of each node, and of the caller's namespace; of a lab on many hosts of each of those."""
+        own = {name: identity(Node(name, "host", "", host=name)) for name in self._base.hosts}
+        return {CALLER: identity(Node(CALLER, "host", "")), **own, **self._identities}
 
     def taken_by(self, link: Link) -> Key | None:
         """Return another link that has an interface of this one."""

@@ -131,7 +131,7 @@ def load_hosts(data: bytes, *, filename: str) -> Hosts:
         raise TopologyError(document.in_order(problems))
     for host in found.hosts.values():
         host.place = f"{title} {host.place}"
-    return Hosts(found.hosts, found.between, lambda path: f"{title} {found.between_at(path)}")
+    return Hosts(found.hosts, found.fields, lambda path: f"{title} {found.at(path)}")
 
 
 def read_document(

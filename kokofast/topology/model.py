@@ -330,18 +330,24 @@ class Between:
 class Hosts:
     """The hosts of a file, and what it says of links between them.
 
-    hosts are by name, in the order of the file. between has the fields of that name, each as its rule has made it, and
-    between_at() returns the place of a path in it.
+    hosts are by name, in the order of the file. fields are those of between, each as its rule has made it, and at()
+    returns the place of a path in it. usual is how links are made that do not say it themselves, own has the others.
     """
 
-    __slots__ = ("between", "between_at", "hosts")
+    __slots__ = ("at", "fields", "hosts", "own", "usual")
 
-    def __init__(
-        self, hosts: Mapping[str, Host], between: Mapping[str, object], between_at: Callable[[str], str]
-    ) -> None:
+    def __init__(self, hosts: Mapping[str, Host], fields: Mapping[str, object], at: Callable[[str], str]) -> None:
         self.hosts = hosts
-        self.between = between
-        self.between_at = between_at
+        self.fields = fields
+        self.at = at
+        self.usual: Between | None = None
+        self.own: dict[Link, Between] = {}
+
+    def between(self, link: Link) -> Between:
+        """Return how a link between hosts is made."""
+        found = self.own.get(link, self.usual)
+        assert found is not None
+        return found
 
 
 class Topology:
@@ -350,10 +356,21 @@ class Topology:
     routing is for routes along shortest paths. in_order sorts problems into the order of the file, and sets their
     positions. defaults are those of the file, as they are written there, for links that are added later. Of a file of
     another program imported is its format, and notes have what of it could not be kept. A lab that is on many machines
-    has hosts, and for each link how it is made between them.
+    has hosts, and an underlay: how links between them are made.
     """
 
-    __slots__ = ("between", "defaults", "hosts", "imported", "in_order", "links", "name", "nodes", "notes", "routing")
+    __slots__ = (
+        "defaults",
+        "hosts",
+        "imported",
+        "in_order",
+        "links",
+        "name",
+        "nodes",
+        "notes",
+        "routing",
+        "underlay",
+    )
 
     def __init__(
         self, name: str, nodes: Mapping[str, Node], links: tuple[Link, ...], routing: Routing | None = None
@@ -367,12 +384,13 @@ class Topology:
         self.imported = ""
         self.notes: tuple[Problem, ...] = ()
         self.hosts: Mapping[str, Host] = {}
-        self.between: Callable[[Link], Between] | None = None
+        self.underlay: Hosts | None = None
 
     def part(self, nodes: Mapping[str, Node], links: tuple[Link, ...]) -> Topology:
         """Return the lab with only these nodes and links."""
         part = Topology(self.name, nodes, links, self.routing)
         part.in_order, part.defaults = self.in_order, self.defaults
+        part.hosts, part.underlay = self.hosts, self.underlay
         return part
 
     def __repr__(self) -> str:

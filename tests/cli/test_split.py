@@ -96,7 +96,7 @@ def test_hosts_and_names_from_elsewhere(capsys: pytest.CaptureFixture[str]) -> N
         (["bare.json"], "the file has no hosts"),
         (["bare.json", "--hosts", "none.json"], "none.json: No such file or directory"),
         (["bare.json", "--hosts", "bare.json"], "$.links: does not belong to a file of hosts"),
-        (["-", "--hosts", "-"], "cannot both be read from standard input"),
+        (["-", "--hosts", "-"], "only one of FILE, --hosts and --timeline can be read from standard input"),
     ):
         assert run(["split", *arguments, "-o", "q"]) == 2
         assert words in capsys.readouterr().err.replace("'", "")
@@ -114,7 +114,7 @@ def test_a_host_that_is_gone_loses_its_file(capsys: pytest.CaptureFixture[str]) 
     alone = {**LAB, "hosts": {"h2": HOSTS["h2"]}, "nodes": {name: {"host": "h2"} for name in "abc"}}
     assert run(["split", written("alone.json", alone), "-o", "parts"]) == 0
     assert capsys.readouterr().err.splitlines() == [
-        "kokofast: note: -o parts: h1.json is removed: no such host has a part any more",
+        "kokofast: note: -o parts: h1.json is removed: the lab has no such part any more",
         *(
             f"kokofast: note: -o parts: {name} is no part of this lab, and is left as it is"
             for name in ("h6.json", "h7.json", "h8.json", "h9.json", "notes.json")
@@ -219,3 +219,69 @@ def test_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         os.close(read)
     assert sys.stdin is not None
     assert "2 links" in capsys.readouterr().out
+
+
+TIMELINE = [
+    {"at": 1, "set": [{"endpoints": ["b:y", "c:y"], "rate": "1mbit"}]},
+    {"at": 2, "set": [{"endpoints": ["a:x", "b:x"], "rate": "1mbit"}], "run": {"node": "c", "command": ["true"]}},
+    {"at": 3, "remove": [["a:x", "b:x"]]},
+]
+
+
+def timeline(*epochs: object) -> str:
+    Path("t.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
+    return "t.jsonl"
+
+
+def test_a_timeline_is_split_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["split", "lab.json", "-o", "parts", "--timeline", timeline(*TIMELINE)]
+    assert run([*arguments, "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    Draft202012Validator(schema_of_split()).validate(found)
+    assert found["hosts"]["h2"]["timeline"] == "parts/h2.timeline.jsonl"
+    assert Path("parts/h1.timeline.jsonl").read_text().splitlines() == [
+        '{"at": 1.0, "set": [{"endpoint": "b:y", "rate": "1mbit"}]}',
+        '{"at": 2.0, "set": [{"endpoints": ["a:x", "b:x"], "rate": "1mbit"}]}',
+        '{"at": 3.0, "remove": [{"endpoints": ["a:x", "b:x"]}]}',
+    ]
+    assert Path("parts/h2.timeline.jsonl").read_text().splitlines() == [
+        '{"at": 1.0, "set": [{"endpoint": "c:y", "rate": "1mbit"}]}',
+        '{"at": 2.0, "run": [{"node": "c", "command": ["true"]}]}',
+        '{"at": 3.0}',
+    ]
+    for host in HOSTS:
+        assert run(["play", f"parts/{host}.json", f"parts/{host}.timeline.jsonl", "--dry-run"]) == 0
+    assert run([*arguments, "-q"]) == 0  # over those of before
+    capsys.readouterr()
+    Path("parts/h3.timeline.jsonl").write_text("")
+    assert run(["split", "lab.json", "-o", "parts"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "kokofast: note: -o parts: h1.timeline.jsonl is removed: the lab has no such part any more",
+        "kokofast: note: -o parts: h2.timeline.jsonl is removed: the lab has no such part any more",
+        "kokofast: note: -o parts: h3.timeline.jsonl is no part of this lab, and is left as it is",
+    ]
+    assert sorted(os.listdir("parts")) == ["h1.json", "h2.json", "h3.timeline.jsonl"]
+    Path("parts/h1.timeline.jsonl").write_text("of the user")
+    assert run(arguments) == 2
+    assert "h1.timeline.jsonl is there, and is no part of the lab lab" in capsys.readouterr().err
+    assert Path("parts/h1.timeline.jsonl").read_text() == "of the user"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "words"),
+    [
+        ([], ["t.jsonl: there is no epoch in it"]),
+        (
+            [{"at": 1, "set": [{"endpoint": "q:x", "rate": "1mbit"}]}, {"at": 0}, {"at": 2, "remove": [["a", "c"]]}],
+            [
+                "t.jsonl:1 set[0].endpoint: there is no link 'q:x' at this time",
+                "t.jsonl:2 at: is before that of the epoch before, t.jsonl:1",
+                "t.jsonl:3 remove[0].endpoints: there is no link between 'a' and 'c' at this time",
+            ],
+        ),
+    ],
+)
+def test_all_mistakes_of_a_timeline(epochs: list[object], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["split", "lab.json", "-o", "parts", "--timeline", timeline(*epochs)]) == 2
+    assert capsys.readouterr().err.splitlines() == [f"kokofast: {line}" for line in words]
+    assert not Path("parts").exists()

@@ -336,7 +336,7 @@ X = ["a:x", "c:x"]
                 {"endpoints": ["a:x", "c:x"], "between": {"vni": 7}},
                 {"endpoints": ["a:y", "c:y"], "between": {"vni": 7}},
             ),
-            ["$.links[1].between: vni 7 is that of a:x--c:x at $.links[0] as well; give each its own"],
+            ["$.links[1].between: vni 7 is that of a:x--c:x at $.links[0] as well; give each link its own"],
         ),
         (
             lab(X, nodes=NODES | {"h1": {"netns": "x"}}),
