@@ -7,6 +7,7 @@
     result = await kokofast.apply(topology)         make the kernel match it, all or nothing
     links = await kokofast.inspect(topology.name)   what is there, read from the kernel
     links = await kokofast.verify(topology.name)    does every link carry frames? each with its problems
+    picture = await kokofast.draw(topology)         a picture with the states of its links: svg, html, dot, mmd, drawio
     await kokofast.destroy(topology)                remove what carries the lab's mark
     async with kokofast.deployed(topology): ...     all of it around a block
     async with kokofast.session(topology) as lab:   keep it open: await lab.apply(changes)
@@ -50,6 +51,7 @@ __all__ = [
     "apply",
     "deployed",
     "destroy",
+    "draw",
     "generate",
     "inspect",
     "load",
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
         apply,
         deployed,
         destroy,
+        draw,
         generate,
         inspect,
         load,

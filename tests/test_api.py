@@ -130,6 +130,12 @@ async def called(_name: str, **options: Any) -> None:
         ("verify", {"patience": 0}, ValueError, "^patience is a number of seconds above 0, not 0"),
         ("verify", {"runtime_timeout": "1"}, TypeError, "^runtime_timeout is a number of seconds"),
         ("verify", {"unseen": []}, TypeError, "^unseen is a dict or None"),
+        ("verify", {"errors": {}}, TypeError, "^errors is a list or None"),
+        ("draw", {"source": None}, TypeError, "takes a topology or the name of a lab"),
+        ("draw", {"source": "a/b"}, ValueError, "cannot be the lab's name"),
+        ("draw", {"source": "lab1", "format": "png"}, ValueError, "unknown format 'png'; .*svg"),
+        ("draw", {"source": "lab1", "states": False}, ValueError, "^states=False is for topologies"),
+        ("draw", {"source": "lab1", "states": 1}, TypeError, "^states is"),
         ("deployed", {"dry_run": True}, TypeError, "takes no dry_run"),
         ("deployed", {"nosuch": True}, TypeError, "nosuch"),
     ],
@@ -139,9 +145,13 @@ async def test_an_argument_is_checked_as_the_command_line_checks_it(
 ) -> None:
     """Also before anybody asks for rights."""
     monkeypatch.setattr(checks, "missing_capabilities", lambda _: ["CAP_SYS_ADMIN"])
-    first = {"load": {"path": "/nowhere.json"}, "inspect": {}, "verify": {}, "destroy": {"lab": "lab1"}}.get(
-        call, {"topology": LAB}
-    )
+    first = {
+        "load": {"path": "/nowhere.json"},
+        "inspect": {},
+        "verify": {},
+        "draw": {},
+        "destroy": {"lab": "lab1"},
+    }.get(call, {"topology": LAB})
     with pytest.raises(kind, match=said):
         await called(call, **{**first, **options})
 
@@ -190,7 +200,7 @@ async def test_destroy_takes_a_topology(monkeypatch: pytest.MonkeyPatch) -> None
     assert seen == [("lab1", topology), ("lab1", topology), ("other", topology), (None, None)]
 
 
-@pytest.mark.parametrize("name", ["apply", "destroy", "inspect", "verify"])
+@pytest.mark.parametrize("name", ["apply", "destroy", "draw", "inspect", "verify"])
 def test_outside_of_trio_the_error_says_how_to_call(name: str) -> None:
     function: Callable[..., Any] = getattr(kokofast, name)
     with pytest.raises(RuntimeError, match=rf"asyncio\.to_thread\(trio\.run, kokofast\.{name}"):
@@ -204,6 +214,7 @@ def test_rights_that_are_missing_are_an_exception(monkeypatch: pytest.MonkeyPatc
         (kokofast.destroy, "lab1"),
         (kokofast.inspect, None),
         (kokofast.verify, None),
+        (kokofast.draw, "lab1"),
     ]
     for function, argument in calls:
         with pytest.raises(PermissionError, match="CAP_SYS_ADMIN"):

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 # kokofast.__all__, in the order of the page.
 LIBRARY = {
     "Topologies": ("load", "loads", "generate", "Topology", "Link", "Node", "Endpoint"),
-    "What is done with them": ("apply", "destroy", "inspect", "verify", "deployed", "session", "Session", "watch"),
+    "What is done with them": (
+        "apply",
+        "destroy",
+        "inspect",
+        "verify",
+        "draw",
+        "deployed",
+        "session",
+        "Session",
+        "watch",
+    ),
     "Without an event loop": ("sync",),
     "Sandboxes": ("sandbox", "Sandbox", "Process"),
     "What comes back": ("Result", "Status", "Failure", "Step", "Progress", "SeenLink", "CheckedLink", "Event"),

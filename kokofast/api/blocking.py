@@ -50,6 +50,7 @@ def _blocking(function: Callable[P, Awaitable[T]]) -> Callable[P, T]:
 
 apply = _blocking(api.apply)
 destroy = _blocking(api.destroy)
+draw = _blocking(api.draw)
 inspect = _blocking(api.inspect)
 verify = _blocking(api.verify)
 watch = _blocking(api.watch)

@@ -22,7 +22,6 @@ from kokofast.graph import FORMATS
 if TYPE_CHECKING:
     import argparse
 
-    from kokofast.graph.format import Format
     from kokofast.graph.model import Graph
 
 WITHOUT_STATES = "--no-state draws the file without them, and without the states of its links"
@@ -57,34 +56,33 @@ def graph(options: argparse.Namespace) -> int:
     return code
 
 
-def _format(options: argparse.Namespace) -> Format:
+def _format(options: argparse.Namespace) -> str:
     """Return the format that --format says, or the ending of the file."""
     if options.format is not None:
-        return FORMATS[options.format]
+        return str(options.format)
     if options.output == STDIN:
-        return FORMATS["svg"]
+        return "svg"
     ending = options.output.rpartition(".")[2].lower()
     for name, format in FORMATS.items():
         if ending in (name, *format.endings):
-            return format
+            return name
     endings = ", ".join(f".{name}" for name in FORMATS)
     raise CommandError(
         INVALID, f"-o {clean(options.output)}: give a file that ends in {endings}, or say the format by --format"
     )
 
 
-def _draw(drawn: Graph, format: Format, options: argparse.Namespace) -> None:
-    places: list[tuple[float, float]] = []
-    if format.has_places:
-        from kokofast.graph.layout import places_of
+def _draw(drawn: Graph, format: str, options: argparse.Namespace) -> None:
+    from kokofast.graph.picture import picture
 
-        try:
-            places = places_of(drawn)
-        except ImportError:
-            raise CommandError(FAILED, "graph needs igraph: pip install 'kokofast[graph]'") from None
-    if format.edges_max and len(drawn.edges) > format.edges_max and not options.quiet:
+    most = FORMATS[format].edges_max
+    if most and len(drawn.edges) > most and not options.quiet:
         print_error(
-            f"kokofast: note: what shows this format draws at most {format.edges_max:,} links unless its maxEdges is "
-            f"higher, and there are {len(drawn.edges):,}; svg and html have no limit"
+            f"kokofast: note: what shows this format draws at most {most:,} links unless its maxEdges is higher, and "
+            f"there are {len(drawn.edges):,}; svg and html have no limit"
         )
-    write_output(format.write(drawn, places), options)
+    try:
+        parts = picture(drawn, format)
+    except ImportError as error:
+        raise CommandError(FAILED, str(error)) from None
+    write_output(parts, options)

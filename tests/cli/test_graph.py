@@ -87,7 +87,10 @@ def test_another_picture_is_written_over_the_old_one(folder: Path) -> None:
 def test_the_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "igraph", None)
     assert run(["graph", "two.json", "--no-state"]) == 1
-    assert capfd.readouterr() == ("", "kokofast: graph needs igraph: pip install 'kokofast[graph]'\n")
+    assert capfd.readouterr() == (
+        "",
+        "kokofast: svg needs igraph: pip install 'kokofast[graph]'; the formats dot and mmd do without\n",
+    )
     for format in ("dot", "mmd"):  # what shows these lays them out
         assert run(["graph", "two.json", "--no-state", "--format", format]) == 0
 

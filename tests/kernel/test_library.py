@@ -194,12 +194,25 @@ def test_a_lab_from_code_without_an_event_loop(netns: NamespaceFactory) -> None:
         assert links(a)["eth0"]["mtu"] == 9000
         assert [link.state for link in kokofast.sync.verify(name)] == ["ok"]
         ip(b, "link", "set", "eth0", "mtu", "1500")
+        ip(b, "link", "set", "eth0", "down")
+        assert f'"{a}:eth0 -- {b}:eth0\\nveth, down' in kokofast.sync.draw(name, format="dot")
+        assert kokofast.sync.draw(topology).startswith("<svg ")
+        assert "veth, not looked at" in kokofast.sync.draw(topology, format="dot", states=False)
+        ip(b, "link", "set", "eth0", "up")
         (checked,) = kokofast.sync.verify(topology, patience=1.0)
         assert [problem.check for problem in checked.problems] == ["different", "mtu"]
         ip(b, "link", "set", "eth0", "mtu", "9000")
         again = kokofast.sync.apply(topology, dry_run=True)
         assert again.status == "unchanged"
     assert present([a, b]) == 0
+
+
+def test_a_node_that_is_missing_and_has_no_link(netns: NamespaceFactory) -> None:
+    name, gone = netns.reserve("lab"), netns.reserve("gone")
+    errors: list[kokofast.Failure] = []
+    topology = kokofast.Topology(name, links=[], nodes=[kokofast.Node(gone, netns=gone)])
+    assert kokofast.sync.verify(topology, errors=errors) == []
+    assert [f"there is no network namespace '{gone}'" in error.message for error in errors] == [True]
 
 
 def test_a_refusal_of_the_kernel_names_the_line_of_the_link(lab: Lab) -> None:

@@ -213,6 +213,16 @@ def test_begins_with_nothing(lab):
     assert lab.inspect() == []
 
 
+def test_verify(lab):
+    lab.up(PAIR, name="pair")
+    assert [link.state for link in lab.verify("pair")] == ["ok"]
+    lab.run("a", ["ip", "link", "set", "eth0", "down"], check=True)
+    for source in (None, "pair", kokofast.loads(PAIR, name="pair")):
+        assert [[one.check for one in link.problems] for link in lab.verify(source)] == [["down"]]
+    with pytest.raises(ValueError, match="^patience is"):
+        lab.verify(patience=0)
+
+
 @pytest.mark.parametrize("arguments", [(), ([["a", "b"]], "two")])
 def test_a_marker_with_other_arguments(arguments, request):
     request.node.add_marker(pytest.mark.lab(*arguments))
@@ -257,7 +267,7 @@ def test_the_fixtures_of_pytest(who: str, tmp_path: Path) -> None:
     before = namespaces()
     pytest_run = [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-p", "no:cacheprovider", str(tmp_path)]
     done = run([*WHO[who], "env", "PYTHONDONTWRITEBYTECODE=1", *pytest_run])
-    assert "1 failed, 10 passed" in done.stdout, done.stdout + done.stderr
+    assert "1 failed, 11 passed" in done.stdout, done.stdout + done.stderr
     assert "ZeroDivisionError" in done.stdout
     assert namespaces() == before
 

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kokofast.api.calls import check_applied
-from kokofast.api.checks import check_lab, check_topology
+from kokofast.api.checks import check_lab, check_timeout, check_topology
 from kokofast.api.loading import load, loads
 from kokofast.api.sandboxes import channel
 from kokofast.api.sandboxes.helper import HELPER
 from kokofast.api.sandboxes.process import Process, memory
 from kokofast.engine.result import INVALID, Result, failure_of
+from kokofast.engine.verify import DEFAULT_PATIENCE
 from kokofast.host.namespaces import NETNS_DIR
 from kokofast.host.sandbox import SandboxError
 from kokofast.topology import Problem, model
@@ -26,6 +27,7 @@ from kokofast.topology.values import check_netns_name, quote
 
 if TYPE_CHECKING:
     from kokofast.engine.inspect import SeenLink
+    from kokofast.verification.ports import CheckedLink
 
 LAB = "lab"
 
@@ -143,6 +145,18 @@ class Sandbox:
     def inspect(self, lab: str | None = None) -> list[SeenLink]:
         """Return the links of one lab of the sandbox, or of all. Raises TypeError and RuntimeError as apply()."""
         links: list[SeenLink] = self._ask("inspect", check_lab(lab))
+        return links
+
+    def verify(
+        self, source: model.Topology | str | None = None, *, patience: float = DEFAULT_PATIENCE
+    ) -> list[CheckedLink]:
+        """Send frames over links of the sandbox, both ways, and return the links, each with what is wrong with it.
+
+        source and patience are those of kokofast.verify(). Raises TypeError, ValueError and RuntimeError as apply().
+        """
+        given = _sent(check_topology(source)) if isinstance(source, model.Topology) else check_lab(source)
+        check_timeout(patience, "patience")
+        links: list[CheckedLink] = self._ask("verify", given, patience=patience)
         return links
 
     def run(

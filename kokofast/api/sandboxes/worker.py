@@ -16,6 +16,8 @@ from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine.apply import apply
 from kokofast.engine.destroy import destroy
 from kokofast.engine.inspect import inspect
+from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
+from kokofast.engine.verify import verify
 from kokofast.host import libc
 from kokofast.host.kernel import kernel_for
 from kokofast.host.sandbox import SandboxError, enter
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from kokofast.engine.inspect import SeenLink
     from kokofast.engine.result import Result
     from kokofast.topology.model import Topology
+    from kokofast.verification.ports import CheckedLink
 
 NO_NODE, NO_COMMAND, ENDED = "no node", "no command", "ended"
 
@@ -89,7 +92,17 @@ def _inspect(lab: str | None) -> list[SeenLink]:
         return drive(inspect(lab, InlineDriver(), kernel))
 
 
-JOBS: dict[str, Callable[..., object]] = {"apply": _apply, "destroy": _destroy, "inspect": _inspect}
+def _verify(source: Topology | str | None, **options: Any) -> list[CheckedLink]:
+    with closing(kernel_for(0)) as kernel:
+        return drive(verify(source, InlineDriver(), kernel, runtime_timeout=DEFAULT_RUNTIME_TIMEOUT, **options)).wires
+
+
+JOBS: dict[str, Callable[..., object]] = {
+    "apply": _apply,
+    "destroy": _destroy,
+    "inspect": _inspect,
+    "verify": _verify,
+}
 
 
 def _run(
