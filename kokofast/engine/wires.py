@@ -59,7 +59,8 @@ async def wires_of_labs(lab: str | None, driver: Driver, kernel: Kernel, progres
         ports = [_port(end.ns, str(end), end.interface, end.mirrors) for end in link.ends]
         title = " -- ".join(map(str, link.ends))
         wire = CheckedLink(link.lab, link.kind, title, ports)
-        wire.place(link.fields)
+        if len(ports) == 1:
+            ports[0].place(link.kind, link.fields)
         if len(ports) == 1 and link.kind == "veth":
             wire.problems.append(Finding("missing", f"the other end of {title} was not found"))
         found.wires.append(wire)
@@ -136,7 +137,8 @@ def _wire(topology: Topology, link: Link, survey: Survey) -> CheckedLink:
             continue
         ports.append(_port(number, f"{end.node}:{end.ifname}", interface, _mirrors(end), is_to_be_up=end.up))
     wire = CheckedLink(topology.name, link.kind, " -- ".join(f"{end.node}:{end.ifname}" for end in link.ends), ports)
-    wire.place(link.options)
+    if len(link.ends) == 1 and ports:
+        ports[0].place(link.kind, link.options)
     if missing:
         text = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there: run batch"
         wire.problems.append(Finding("missing", text))

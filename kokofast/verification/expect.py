@@ -80,16 +80,16 @@ class _Expected:
     def _add_single(self, wire: CheckedLink, port: Port) -> None:
         """Note with whom the end of a link with one end can exchange frames that stay on the machine."""
         if not port.lower_up:
-            what = f"its parent {wire.parent}" if wire.parent else "what it is on"
+            what = f"its parent {port.parent}" if port.parent else "what it is on"
             wire.problems.append(Finding("down", f"{port.title} has no carrier: {what} is down, or has none"))
-        elif wire.meeting is not None and len(port.mac) == MAC_BYTES:
-            self.meetings.setdefault((wire.lab, wire.kind, wire.meeting[0]), []).append((wire, port))
+        elif port.meeting is not None and len(port.mac) == MAC_BYTES:
+            self.meetings.setdefault((wire.lab, wire.kind, port.meeting[0]), []).append((wire, port))
         else:
             wire.notes.append(STATE_ONLY)
 
     def add_meeting(self, found: Sequence[tuple[CheckedLink, Port]]) -> None:
         """Have each end that meets others send to the next one, and the last to the first."""
-        known = [wire.meeting[1] for wire, _ in found if wire.meeting is not None and wire.meeting[1] is not None]
+        known = [port.meeting[1] for _, port in found if port.meeting is not None and port.meeting[1] is not None]
         if len(found) < 2 or len(known) != len(set(known)) or (known and self._is_impaired):
             for wire, _ in found:
                 wire.notes.append(STATE_ONLY)

@@ -54,6 +54,8 @@ class Port:
         master: The ifindex of the bridge that it is a port of; 0 for none.
         mirrors: (interface, direction) of what is copied to it.
         addresses: (family, address, prefix length).
+        parent: The interface that it is on, if it is the only end of its link; "" for none.
+        meeting: Where it meets others that it reaches then: see Kind.
     """
 
     __slots__ = (
@@ -65,9 +67,11 @@ class Port:
         "lower_up",
         "mac",
         "master",
+        "meeting",
         "mirrors",
         "mtu",
         "ns",
+        "parent",
         "settling",
         "title",
         "up",
@@ -105,6 +109,14 @@ class Port:
         self.mirrors = mirrors
         self.addresses = addresses
         self.impairment = impairment
+        self.parent = ""
+        self.meeting: Meeting | None = None
+
+    def place(self, kind: str, fields: Mapping[str, object]) -> None:
+        """Note what the fields of a link say of its only end: what it is on, and whom it meets there."""
+        found = KINDS.get(kind)
+        self.parent = str(fields.get("parent") or "")
+        self.meeting = found.meeting(fields) if found is not None else None
 
 
 class CheckedLink:
@@ -118,11 +130,9 @@ class CheckedLink:
         notes: What could not be checked, and why.
         ports (list[Port]): Those of its ends that are there.
         is_checked (bool): Whether anything was sent over it.
-        meeting: Where its only end meets others that it reaches: see Kind.
-        parent (str): The interface that its only end is on; "" for none.
     """
 
-    __slots__ = ("is_checked", "kind", "lab", "meeting", "notes", "parent", "ports", "problems", "title")
+    __slots__ = ("is_checked", "kind", "lab", "notes", "ports", "problems", "title")
 
     def __init__(self, lab: str, kind: str, title: str, ports: list[Port]) -> None:
         self.lab = lab
@@ -132,19 +142,11 @@ class CheckedLink:
         self.problems: list[Finding] = []
         self.notes: list[str] = []
         self.is_checked = False
-        self.meeting: Meeting | None = None
-        self.parent = ""
 
     @property
     def state(self) -> str:
         """Return "failed", "ok", or "unchecked" if only the state of its ends was looked at."""
         return "failed" if self.problems else "ok" if self.is_checked else "unchecked"
-
-    def place(self, fields: Mapping[str, object]) -> None:
-        """Note what its fields say of what it is on, and of whom it meets there."""
-        kind = KINDS.get(self.kind)
-        self.parent = str(fields.get("parent") or "")
-        self.meeting = kind.meeting(fields) if kind is not None else None
 
     def __repr__(self) -> str:
         return f"<CheckedLink {self.kind} of {self.lab!r}: {self.title}: {self.state}>"

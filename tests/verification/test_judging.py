@@ -125,7 +125,7 @@ def test_a_link_with_one_end_is_not_checked() -> None:
 
 def single(kind: str, number: int, fields: dict[str, object], **more: object) -> CheckedLink:
     link = CheckedLink("lab", kind, f"n{number}:m", [port(number, "m", **more)])
-    link.place(fields)
+    link.ports[0].place(kind, fields)
     return link
 
 
