@@ -29,6 +29,8 @@ WITH_RESULT: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "destroy": ({"removed": 0, "failed": 0}, {"removed": 0, "failed": 0}),
     "confirm": ({"total": 0}, {}),
 }
+# The commands whose answer has "ok", and what else it lists.
+WITH_ANSWER = {"verify": "links", "doctor": "findings"}
 
 
 class CommandError(Exception):

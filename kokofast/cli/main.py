@@ -14,6 +14,7 @@ from kokofast.cli.command import (
     INVALID,
     OK,
     PARTIAL,
+    WITH_ANSWER,
     WITH_RESULT,
     CommandError,
     check_lab,
@@ -107,6 +108,9 @@ def _tell(error: CommandError, options: argparse.Namespace) -> None:
         result = Result("", status)
         result.links, result.namespaces, result.errors = dict(links), dict(namespaces), errors
         print_json(result.as_dict())
+    elif options.command in WITH_ANSWER and options.format == "json":
+        told = [error.as_dict() for error in errors]
+        print_json({"ok": False, WITH_ANSWER[options.command]: [], "errors": told})
 
 
 def _split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:

@@ -175,7 +175,10 @@ def schema_of_doctor() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What kokofast doctor prints",
-        **_object({"ok": ok, "findings": {"type": "array", "items": finding}}),
+        **_object(
+            {"ok": ok, "findings": {"type": "array", "items": finding}},
+            {"errors": {"type": "array", "items": ERROR, "description": "why the machine could not be looked at"}},
+        ),
     }
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from kokofast.cli.main import run
 from kokofast.cli.output import FOLDED, print_errors
+from kokofast.cli.result_schema import schema_of_doctor, schema_of_verify
 from kokofast.engine.result import Failure
 from kokofast.host.sandbox import SandboxError
 
@@ -87,6 +89,37 @@ def test_json_stays_json_where_the_machine_refuses(
         assert (result["links"], result["namespaces"]) == EMPTY[command]
         (error,) = result["errors"]
         assert errors == f"kokofast: {error['message']}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["verify", "/missing.json"], 2, "No such file or directory"),
+        (["verify", "{}/bad.json"], 2, "must be a list, not 5"),
+        (["verify", "a b"], 2, "'a b' cannot be the lab's name"),
+        (["verify", "lab"], 1, "this needs "),
+        (["doctor", "/missing.json"], 2, "No such file or directory"),
+        (["doctor", "{}/bad.json"], 2, "must be a list, not 5"),
+    ],
+)
+def test_an_answer_in_json_stays_one(
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "bad.json").write_text('{"links": 5}')
+    monkeypatch.setattr("kokofast.host.limits.missing_capabilities", lambda *_: ["CAP_NET_RAW"])
+    assert run([part.format(tmp_path) for part in [*arguments, "--format", "json"]]) == code
+    output, errors = capfd.readouterr()
+    answer = json.loads(output)
+    schema = schema_of_verify() if arguments[0] == "verify" else schema_of_doctor()
+    Draft202012Validator(schema).validate(answer)
+    (error,) = answer["errors"]
+    assert (answer["ok"], error["message"].startswith(message)) == (False, True)
+    assert error["message"] in errors
 
 
 def test_without_json_standard_output_is_empty(capfd: pytest.CaptureFixture[str]) -> None:
