@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import NoReturn
 
-from bench import figures, labs, live, measure, report, scale
+from bench import figures, hosts, labs, live, measure, report, scale
 from bench.contender import FLOOR, OURS, PHASES, ROOT, UP
 from bench.contenders import UP_THREADS, Floor, compile_floor, contenders
 from bench.peers.golang import Go
@@ -62,6 +62,7 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     held("--scale", action="store_true", help="measure up to 20,000 links, namespaces included")
     held("--labs", action="store_true", help="measure rates, routes and LANs, and compare them with their limits")
     held("--live", action="store_true", help="change all links of a constellation each second, and see how late it is")
+    held("--hosts", action="store_true", help="deploy a lab on up to 10 simulated hosts, by Ansible and SSH")
     add("--divide", type=int, default=1, metavar="N", help="with one of these: smaller sizes, only to see that it runs")
     add("--json", type=Path, metavar="FILE", help="write all measurements to FILE")
     add("--plots", type=Path, metavar="DIRECTORY", help="write pictures (needs matplotlib)")
@@ -74,9 +75,9 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
         options.repeat = 1 if options.scale else 5
     if options.repeat < 1 or min(options.links) < 1 or options.divide < 1:
         parser.error("--repeat, --links and --divide must be at least 1")
-    is_held = options.figures or options.scale or options.labs or options.live
+    is_held = options.figures or options.scale or options.labs or options.live or options.hosts
     if options.divide > 1 and not is_held:
-        parser.error("--divide goes with --figures, --scale, --labs or --live")
+        parser.error("--divide goes with --figures, --scale, --labs, --live or --hosts")
     if options.plots and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plots needs matplotlib: pip install '.[bench]'")
     if options.patience is None:
@@ -128,15 +129,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     with TemporaryDirectory(prefix=prefix) as temporary:
         # As pip leaves an installed package; in a checkout, PYTHONDONTWRITEBYTECODE may forbid the first run to.
         compileall.compile_dir(ROOT / "kokofast", quiet=2)
+        played: list[live.Line] = []
+        deployed: list[hosts.Line] = []
         if options.live:
-            played = list(live.measure(prefix, results, Path(temporary), options.divide))
+            played += live.measure(prefix, results, Path(temporary), options.divide)
+        elif options.hosts:
+            deployed += hosts.measure(results, Path(temporary), options.divide)
         else:
             compare(options, prefix, results, Path(temporary))
-            played = []
     results.machine["load_after"] = os.getloadavg()[0]
     if options.divide > 1:
         results.note(f"all sizes are divided by {options.divide}: these are not the figures")
-    print(live.report(results, played) if options.live else report.markdown(results))
+    if options.hosts:
+        print(hosts.report(results, deployed))
+    else:
+        print(live.report(results, played) if options.live else report.markdown(results))
     found = list(figures.figures(results, options.divide)) if options.figures else []
     found += live.figures(played)
     found += labs.figures(results) if options.labs else []
@@ -150,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         [{**one._asdict(), "met": one.met} for one in found],
         [one._asdict() for one in lines],
         [one._asdict() for one in played],
+        [one._asdict() for one in deployed],
     )
     if options.json:
         options.json.write_text(json.dumps(document, indent=2) + "\n")

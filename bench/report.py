@@ -213,8 +213,9 @@ def as_json(
     figures: Sequence[Mapping[str, Any]] = (),
     scale: Sequence[Mapping[str, Any]] = (),
     live: Sequence[Mapping[str, Any]] = (),
+    hosts: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return the rows of the table, the figures, the scale, what was live, and every measurement, for programs."""
+    """Return the rows of the table, the figures, what is beside them, and every measurement, for programs."""
     return {
         "machine": results.machine,
         "rows": [dataclasses.asdict(row) for row in rows(results)],
@@ -222,6 +223,7 @@ def as_json(
         "figures": figures,
         "scale": scale,
         "live": live,
+        "hosts": hosts,
         "measurements": [
             {"scenario": scenario, "links": size, "phase": phase, "contender": contender, **dataclasses.asdict(one)}
             for (scenario, size, phase, contender), taken in results.measurements.items()

@@ -25,6 +25,7 @@ ARROWS = {
     "doctor": {"kinds", "ends", "topology"},
     "verification": {"kinds", "wire"},
     "graph": {"registry", "kinds", "ends", "topology"},
+    "hosts": {"engine", "topology"},
     "plan": {"kinds", "ends", "topology"},
     "splitting": {"kinds", "plan", "timeline", "topology"},
     "watching": {"plan", "topology", "wire"},

@@ -227,6 +227,8 @@ def _schema(options: argparse.Namespace) -> int:
         from kokofast.cli.result_schema import schema_of_played as schema
     elif options.of == "doctor":
         from kokofast.cli.result_schema import schema_of_doctor as schema
+    elif options.of == "hosts":
+        from kokofast.cli.result_schema import schema_of_hosts as schema
     elif options.of == "verify":
         from kokofast.cli.result_schema import schema_of_verify as schema
     elif options.of == "split":
@@ -266,6 +268,12 @@ def _graph(options: argparse.Namespace) -> int:
     from kokofast.cli.graph import graph
 
     return graph(options)
+
+
+def _hosts(options: argparse.Namespace) -> int:
+    from kokofast.cli.hosts import hosts
+
+    return hosts(options)
 
 
 def _completion(options: argparse.Namespace) -> int:
@@ -326,6 +334,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "doctor": _doctor,
     "verify": _verify,
     "graph": _graph,
+    "hosts": _hosts,
     "completion": _completion,
     "man": _man,
 }

@@ -235,20 +235,21 @@ def print_result(result: Result, format: str, quiet: bool) -> None:
 
 def summary(result: Result) -> str:
     """Return ``fabric1: applied, 2 links created``."""
-    done = (
-        {"created": "to create", "updated": "to update", "removed": "to remove", "replaced": "to replace"}
-        if result.planned
-        else {}
-    )
-    told = (("link", result.links), ("namespace", result.namespaces))
-    counts = [
+    title = f"{result.lab}: " if result.lab else ""
+    counts = counts_of(result.links, result.namespaces, is_plan=bool(result.planned))
+    return f"{title}{', '.join([result.status, *counts])}"
+
+
+def counts_of(links: Mapping[str, int], namespaces: Mapping[str, int], *, is_plan: bool) -> list[str]:
+    """Return ``["2 links created", "1 namespace created"]``, of a plan ``["2 links to create", ...]``."""
+    planned = {"created": "to create", "updated": "to update", "removed": "to remove", "replaced": "to replace"}
+    done = planned if is_plan else {}
+    return [
         f"{count(number, noun)} {done.get(what, what)}"
-        for noun, counted in told
+        for noun, counted in (("link", links), ("namespace", namespaces))
         for what, number in counted.items()
         if number and what != "total"
     ]
-    title = f"{result.lab}: " if result.lab else ""
-    return f"{title}{', '.join([result.status, *counts])}"
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         "write a file for each host of FILE, a lab that is on many: its nodes and links; touch nothing else",
         _fill_split,
     )
+    add_command(commands, "hosts", "wire a file on many hosts by Ansible: on all of them, or on none", _fill_hosts)
     _add_shell(commands)
     return parser
 
@@ -280,12 +281,12 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     schema.add_argument(
         "of",
         nargs="?",
-        choices=("file", "result", "waiting", "events", "timeline", "played", "doctor", "verify", "split"),
+        choices=("file", "result", "waiting", "events", "timeline", "played", "doctor", "verify", "split", "hosts"),
         default="file",
         help="file: links.json (the default); result: what --format json prints; "
         "waiting: what batch --confirm-within prints before it; events: what watch prints; "
-        "timeline: a line that play reads; played: a line that play prints; doctor, verify, split: what these print as "
-        "JSON",
+        "timeline: a line that play reads; played: a line that play prints; doctor, verify, split, hosts: what these "
+        "print as JSON",
     )
 
 
@@ -293,6 +294,12 @@ def _fill_generate(generate: Parser) -> None:
     from kokofast.cli.shape_options import add_shapes
 
     add_shapes(generate)
+
+
+def _fill_hosts(hosts: Parser) -> None:
+    from kokofast.cli.hosts_options import add_actions
+
+    add_actions(hosts, FILE_HELP, _add_importing)
 
 
 def _fill_import(parser: Parser) -> None:

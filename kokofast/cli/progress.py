@@ -27,7 +27,7 @@ INTERVAL = 0.1  # seconds between two drawings
 PATIENCE = 1.0
 ERASE = "\r\x1b[K"
 COLUMNS = 80  # of a terminal that does not know its size
-UNITS = {"survey": "namespaces", "verify": "checks"}
+UNITS = {"survey": "namespaces", "verify": "checks", "check": "hosts", "wire": "hosts", "keep": "hosts"}
 FORMAT = "{desc}: {percentage:3.0f}%|{bar}|"
 BAR_COLUMNS = 16  # with the percentage: with less room there are no numbers
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from kokofast.ends import ENDS
 from kokofast.engine.result_types import Status
+from kokofast.hosts.outcome import HostStatus
 from kokofast.verification.ports import CHECKS
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ ENDPOINT = _object(
     {"node": TEXT, "interface": TEXT, "addresses": TEXTS},
     {field.name: ANY for found in ENDS.values() if not found.is_of_kind for field in found.all_fields()},
 )
+COUNTS_OF_LINKS = _counts("total", "created", "updated", "unchanged", "removed", "replaced", "failed")
+COUNTS_OF_NAMESPACES = _counts("created", "removed", "failed")
+STAGES = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}}
 CREATED = {"const": "create"}
 STEPS = {
     "namespace": _object({"action": {"enum": ["create", "delete"]}, "kind": {"const": "namespace"}, "name": TEXT}),
@@ -100,8 +104,11 @@ STEPS = {
         doc="a field of an interface. before is null for a new address, after is null for a removed one",
     ),
 }
-
-
+PLAN = {
+    "type": "array",
+    "items": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in STEPS]},
+    "description": "of a dry run: what would be done",
+}
 SECONDS = {"type": "number", "minimum": 0}
 COUNTS_OF_EPOCH = _counts("created", "updated", "removed")
 EPOCH = _object(
@@ -237,25 +244,56 @@ def schema_of_split() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "What kokofast split prints", **found}
 
 
+def schema_of_hosts() -> dict[str, Any]:
+    """Return the schema of what hosts prints."""
+    host = _object(
+        {"status": {"enum": list(get_args(HostStatus))}},
+        {
+            "links": COUNTS_OF_LINKS,
+            "namespaces": COUNTS_OF_NAMESPACES,
+            "seconds": STAGES,
+            "left": TEXTS,
+            "notes": TEXTS,
+            "plan": PLAN,
+        },
+        doc="how it ended on a host; what kokofast printed there last",
+    )
+    error = _object(
+        {"source": SOURCE, "message": TEXT, "errno": {"type": ["integer", "null"]}},
+        {"position": TEXT, "host": {"type": "string", "description": "absent: it is about none, or about all"}},
+    )
+    found = _object(
+        {
+            "lab": TEXT,
+            "status": {"enum": list(get_args(Status))},
+            "hosts": {"type": "object", "additionalProperties": host},
+            "errors": {"type": "array", "items": error},
+            "seconds": STAGES,
+        }
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What kokofast hosts prints",
+        **found,
+        "$defs": STEPS,
+    }
+
+
 def schema() -> dict[str, Any]:
     """Return the schema."""
     found = _object(
         {
             "lab": TEXT,
             "status": {"enum": list(get_args(Status))},
-            "links": _counts("total", "created", "updated", "unchanged", "removed", "replaced", "failed"),
-            "namespaces": _counts("created", "removed", "failed"),
-            "seconds": {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+            "links": COUNTS_OF_LINKS,
+            "namespaces": COUNTS_OF_NAMESPACES,
+            "seconds": STAGES,
             "errors": {"type": "array", "items": ERROR},
         },
         {
             "workers": COUNT,
             "left": TEXTS,
-            "plan": {
-                "type": "array",
-                "items": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in STEPS]},
-                "description": "of a dry run: what would be done",
-            },
+            "plan": PLAN,
             "notes": TEXTS,
         },
     )

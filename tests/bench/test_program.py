@@ -163,7 +163,7 @@ def test_a_line_of_the_scale_has_all_phases(results: Results) -> None:
         (["--scenario", "ring"], "unknown scenario ring; there are chain, chain-create"),
         (["--phase", "down"], "unknown phase down; there are up, change, unchanged, destroy"),
         (["--repeat", "0"], "must be at least 1"),
-        (["--divide", "10"], "--divide goes with --figures, --scale, --labs or --live"),
+        (["--divide", "10"], "--divide goes with --figures, --scale, --labs, --live or --hosts"),
         (["--figures", "--scale"], "not allowed with argument --figures"),
         (["--labs", "--scale"], "not allowed with argument --labs"),
     ],

@@ -22,6 +22,7 @@ def environment(home: Path) -> dict[str, str]:
         "ANSIBLE_HOME": str(home),
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_TIMEOUT": "60",  # of ssh, on a busy machine
         "LC_ALL": "C.UTF-8",
     }
 

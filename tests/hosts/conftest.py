@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hosts.underlay import Underlay
+from bench.underlay import Underlay
 
 
 @pytest.fixture(scope="module")

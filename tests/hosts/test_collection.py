@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 import kokofast
+from bench.underlay import Host, Underlay
 from tests.hosts.ansible import ABOVE, COLLECTION, here, run_ansible
-from tests.hosts.underlay import Host, Underlay
 
 MODULES = sorted(path.stem for path in (COLLECTION / "plugins" / "modules").glob("*.py"))
 PAIR = {"name": "pair", "defaults": {"create": True}, "links": [["a:e0:192.0.2.1/30", "b:e0:192.0.2.2/30"]]}

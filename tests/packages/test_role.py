@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.underlay import Underlay
 from tests.hosts.ansible import run_ansible
-from tests.hosts.underlay import Underlay
 from tests.packages.bundle import PYTHON
 
 PLACES = {"kokofast_folder": "/run/opt/kokofast", "kokofast_link": "/run/kokofast-here", "kokofast_python": PYTHON}

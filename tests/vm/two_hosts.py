@@ -14,7 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
+
+from bench.underlay import UNLOCK, sshd
 
 LAB = "two-hosts"
 MTU = 1500  # of the cable
@@ -22,6 +25,9 @@ PATIENCE = 20  # seconds, for a first ping: neighbours have to be found
 IPV4_HEADERS = 28  # IPv4 and ICMP: what ping's -s does not count
 BATCH = 200
 
+# For Ansible: keys, and what says where kokofast is.
+FOLDER = Path("/run/kft-hosts")
+PORT = 2222
 # A shell script -> how it ended. One at a time for each host.
 RunScript = Callable[[str], subprocess.CompletedProcess[str]]
 
@@ -224,6 +230,53 @@ def many_vxlans(pair: Pair) -> str:
     return f"{BATCH} links, {len(chosen)} of them pinged"
 
 
+def hosts_by_ansible(pair: Pair) -> str:
+    """A file of both hosts, wired by `hosts deploy` on one of them, which reaches the other by SSH."""
+    keygen = "ssh-keygen -q -t ed25519 -N '' -f"
+    own = pair.left.run(f"mkdir -m 700 {FOLDER}\n{keygen} {FOLDER}/key\ncat {FOLDER}/key.pub")
+    others = pair.right.run(f"mkdir -m 700 {FOLDER}\n{keygen} {FOLDER}/host\ncat {FOLDER}/host.pub")
+    pair.both(
+        lambda host, _: (
+            f"cat >{FOLDER}/kokofast <<'END'\n#!/bin/sh\nexec {host.kokofast} \"$@\"\nEND\nchmod +x {FOLDER}/kokofast\n"
+        )
+    )
+    serve = shlex.quote(f"{UNLOCK} exec {shlex.join(sshd(FOLDER, PORT))}")
+    pair.right.run(
+        f"echo '{own.strip()}' >{FOLDER}/key.pub\nmkdir -p /run/sshd\n"
+        f"unshare --mount --propagation private -- sh -ec {serve}\n"
+    )
+    known = f"-i {FOLDER}/key -o UserKnownHostsFile={FOLDER}/known -o HostKeyAlgorithms=ssh-ed25519"
+    common = {"kokofast_executable": f"{FOLDER}/kokofast", "ansible_python_interpreter": "/usr/bin/python3"}
+    ways: dict[Host, dict[str, object]] = {
+        pair.left: {"ansible_connection": "local"},
+        pair.right: {"ansible_user": "root", "ansible_port": PORT, "ansible_ssh_common_args": known},
+    }
+    text = json.dumps(
+        {
+            "name": LAB,
+            "defaults": {"create": True},
+            "hosts": {
+                host.name: {"address": host.ipv4, "parent": host.uplink, "vars": {**common, **way}}
+                for host, way in ways.items()
+            },
+            "nodes": {"kft-a": {"host": pair.left.name}, "kft-b": {"host": pair.right.name}},
+            "links": [["kft-a:x0:198.51.100.1/24", "kft-b:x0:198.51.100.2/24"]],
+        }
+    )
+    kokofast = f"{pair.left.kokofast} hosts"
+    try:
+        pair.left.run(
+            f"echo '[{pair.right.ipv4}]:{PORT} {others.strip()}' >{FOLDER}/known\n"
+            f"cat >{FOLDER}/both.json <<'END'\n{text}\nEND\n{kokofast} deploy {FOLDER}/both.json\n"
+        )
+        pair.left.run(pair.left.ping("kft-a", "198.51.100.2"))
+        pair.left.run(f"{kokofast} deploy {FOLDER}/both.json | grep unchanged\n{kokofast} destroy {FOLDER}/both.json\n")
+    finally:
+        pair.right.run("kill $(cat /run/kft-sshd.pid)\nrm -f /run/shadow\n")
+        pair.both(lambda *_: f"rm -r {FOLDER}\n")
+    return "deployed, pinged, unchanged, destroyed"
+
+
 def koko_flags(pair: Pair) -> str:
     """The same by koko's command line, and deleted by it on both sides."""
     names = {pair.left: "kft-a", pair.right: "kft-b"}
@@ -253,6 +306,7 @@ SCENARIOS: tuple[tuple[str, Callable[[Pair], str]], ...] = (
     ("mirror over vxlan", mirror_over_vxlan),
     (f"batch of {BATCH} vxlan links", many_vxlans),
     ("vxlan by koko's flags", koko_flags),
+    ("both by Ansible", hosts_by_ansible),
 )
 
 

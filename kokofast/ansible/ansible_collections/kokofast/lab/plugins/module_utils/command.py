@@ -46,17 +46,31 @@ def named(module: AnsibleModule) -> list[str]:
 def run(module: AnsibleModule, arguments: list[str], text: str | None = None) -> tuple[int, Any, str]:
     """Run kokofast; return its exit code, what it printed as JSON (None: nothing that is JSON), and its messages."""
     code, out, messages = module.run_command([find(module), *arguments], data=text, use_unsafe_shell=False)
+    result = parse(module, out)
+    return code, result, plain(messages if result is not None or messages else out)
+
+
+def parse(module: AnsibleModule, out: str) -> Any:
+    """Return what kokofast printed as JSON, None if it is not; with --diff the plan, too, which may be long."""
     try:
-        return code, json.loads(out), messages
+        result = json.loads(out)
     except ValueError:
-        return code, None, messages or out
+        return None
+    if isinstance(result, dict) and not module._diff:
+        result.pop("plan", None)
+    return result
+
+
+def plain(messages: str) -> str:
+    """Return messages without the name of the program before each."""
+    return "\n".join(line.removeprefix("kokofast: ") for line in messages.strip().splitlines())
 
 
 def result_of(module: AnsibleModule, code: int, result: Any, messages: str) -> dict[str, Any]:
     """Return the result object of batch, destroy or confirm. Ends the module when there is none, or when it failed."""
     if not isinstance(result, dict) or code not in (0, 4):
         told = told_by(result) if isinstance(result, dict) else []
-        message = "\n".join(told) or messages.strip() or f"kokofast ended with exit code {code}"
+        message = "\n".join(told) or messages or f"kokofast ended with exit code {code}"
         fail(module, message, code, **({"result": result} if isinstance(result, dict) else {}))
     return result
 
@@ -94,5 +108,5 @@ def links_of(module: AnsibleModule, lab: str | None) -> list[dict[str, Any]]:
     code, found, messages = run(module, ["inspect", "--format=json", *([lab] if lab is not None else [])])
     nothing = code == 1 and found == [] and lab is not None and f"nothing of the lab {lab} is there" in messages
     if not isinstance(found, list) or (code != 0 and not nothing):
-        fail(module, messages.strip() or f"kokofast ended with exit code {code}", code=code)
+        fail(module, messages or f"kokofast ended with exit code {code}", code=code)
     return found

@@ -137,8 +137,6 @@ def main() -> None:
         planned = command.result_of(module, *command.run(module, [*arguments, "--dry-run"], text))
         if module._diff:
             shown = {"diff": {"prepared": as_text(planned)}}
-        else:
-            planned.pop("plan", None)  # thousands of steps, in each event of Ansible
         if module.check_mode:
             command.leave(
                 module,
@@ -178,11 +176,7 @@ def begin(module: AnsibleModule, arguments: list[str], text: str | None, shown: 
             else:
                 rest = contents(printed)
             time.sleep(POLL)
-        try:
-            result = json.loads(rest)
-        except ValueError:
-            result = None
-        return command.result_of(module, code, result, contents(messages))
+        return command.result_of(module, code, command.parse(module, rest), command.plain(contents(messages)))
 
 
 def contents(file: IO[str]) -> str:

@@ -82,11 +82,11 @@ def main() -> None:
         arguments.append(f"--timeout={timeout:g}")
     code, found, messages = command.run(module, arguments, text)
     if not isinstance(found, dict):
-        command.fail(module, messages.strip() or f"kokofast ended with exit code {code}", code=code)
+        command.fail(module, messages or f"kokofast ended with exit code {code}", code=code)
     links = found["links"]
     if not found["ok"]:
         bad = [f"{link['link']}: {one['message']}" for link in links for one in link["problems"]]
-        command.fail(module, "\n".join([*command.told_by(found), *bad]) or messages.strip(), code=code, links=links)
+        command.fail(module, "\n".join([*command.told_by(found), *bad]) or messages, code=code, links=links)
     command.leave(module, False, links=links)
 
 

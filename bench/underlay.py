@@ -26,7 +26,9 @@ START = (
     "echo ready && read -r _ && "
 )
 # A root whose password is locked with ! may not come in by a key either.
-UNLOCK = "sed 's/^root:[^:]*:/root:*:/' /etc/shadow >/run/shadow && mount --bind /run/shadow /etc/shadow && "
+UNLOCK = (
+    "sed 's/^root:[^:]*:/root:*:/' /etc/shadow >/run/shadow && mount --bind /run/shadow /etc/shadow && echo made &&"
+)
 # Without the numbers of interfaces and namespaces, which differ from run to run.
 LOOK = (
     "{ $IP -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netnsid [0-9]*//; s/ state .*//'; "
@@ -37,6 +39,22 @@ STATE = (
     f'for name in $(ls /run/netns); do echo "-- $name"; IP="ip -n $name"; {LOOK} done'
 )
 BRIDGE = "ip link add br0 type bridge && ip link set br0 up && echo made && exec sleep infinity"
+
+
+def sshd(folder: Path, port: int = 22) -> list[str]:
+    """Return the command of an sshd whose key is `host` in a folder, and which lets `key.pub` in there in as root."""
+    options = {
+        "Port": port,
+        "HostKey": folder / "host",
+        "AuthorizedKeysFile": folder / "key.pub",
+        "PidFile": "/run/kft-sshd.pid",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "PermitRootLogin": "yes",
+        "MaxStartups": 100,
+        "Subsystem": "sftp internal-sftp",
+    }
+    return [SSHD, "-f", os.devnull, *(f"-o{name}={value}" for name, value in options.items())]
 
 
 class Part:
@@ -73,12 +91,12 @@ class Part:
         return self._process.pid
 
     def command(self, *command: str) -> list[str]:
-        """A command in these namespaces."""
+        """Return a command that runs in these namespaces."""
         child = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[0]
         return ["nsenter", f"--target={child}", "--net", "--mount", "--pid", "--", *command]
 
     def run(self, *command: str, timeout: float = 60) -> str:
-        """The output of a command here. Raises AssertionError unless it ends with 0."""
+        """Return the output of a command here. Raises AssertionError unless it ends with 0."""
         done = subprocess.run(self.command(*command), capture_output=True, text=True, timeout=timeout, check=False)
         assert done.returncode == 0, f"{shlex.join(command)}: exit {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -100,18 +118,12 @@ class Host(Part):
         self.address = f"10.99.0.{number}"
         self.command_file = folder / f"kokofast-{self.name}"
         self.set_command()
-        options = {
-            "HostKey": folder / "host",
-            "AuthorizedKeysFile": folder / "key.pub",
-            "PidFile": "/run/sshd.pid",
-            "StrictModes": "no",
-            "UsePAM": "no",
-            "PermitRootLogin": "yes",
-            "MaxStartups": 100,
-            "Subsystem": "sftp internal-sftp",
-        }
-        told = shlex.join([*("-f", os.devnull), *(f"-o{name}={value}" for name, value in options.items())])
-        super().__init__(f"{UNLOCK}{SSHD} {told} && echo listens && exec sleep infinity 2>/dev/null")
+        self._sshd = sshd(folder)
+        super().__init__(f"{UNLOCK} exec sleep infinity")
+
+    def listen(self) -> None:
+        """Start sshd."""
+        self.run(*self._sshd)
 
     def set_command(self, before: str = "") -> None:
         """Make the host's command, with a shell script before it."""
@@ -121,7 +133,7 @@ class Host(Part):
         fresh.replace(self.command_file)
 
     def kokofast(self, *arguments: str) -> str:
-        """The output of kokofast on this host."""
+        """Return the output of kokofast on this host."""
         return self.run(str(self.command_file), *arguments)
 
     def cut_off(self) -> None:
@@ -129,7 +141,7 @@ class Host(Part):
         self.run("pkill", "-KILL", "sshd")
 
     def state(self) -> str:
-        """All interfaces with their addresses, qdiscs, and named namespaces."""
+        """Return all interfaces with their addresses, qdiscs, and named namespaces."""
         return self.run("sh", "-c", STATE)
 
 
@@ -161,7 +173,8 @@ class Underlay:
                 stack.callback(host.close)
                 self._plug(host, host.name, host.address)
                 host.go_on()
-                host.expect("listens")
+                host.expect("made")
+                host.listen()
             self._stack = stack.pop_all()
         return self
 
@@ -169,7 +182,7 @@ class Underlay:
         self._stack.close()
 
     def _plug(self, part: Part, name: str, address: str) -> None:
-        """A cable from a part's eth0 to the bridge."""
+        """Lay a cable from a part's eth0 to the bridge."""
         enter = ["nsenter", f"--net=/proc/{self._bridge.pid}/ns/net", "--"]
         size = ["mtu", str(MTU)]
         add = ["ip", "link", "add", name, *size, "type", "veth", "peer", "name", "eth0", *size, "netns", str(part.pid)]
@@ -179,7 +192,7 @@ class Underlay:
         part.run("ip", "link", "set", "eth0", "up")
 
     def variables(self, host: Host) -> dict[str, Any]:
-        """What Ansible has to know to reach a host and to run kokofast there."""
+        """Return what Ansible has to know to reach a host and to run kokofast there."""
         options = (
             f"-i {self.folder / 'key'} -o UserKnownHostsFile={self.folder / 'known'} -o HostKeyAlgorithms=ssh-ed25519"
         )
@@ -192,7 +205,7 @@ class Underlay:
         }
 
     def declared(self) -> dict[str, Any]:
-        """The hosts, as a topology file declares them."""
+        """Return the hosts, as a topology file declares them."""
         return {
             host.name: {"address": host.address, "parent": "eth0", "vars": self.variables(host)}
             for host in self.hosts.values()

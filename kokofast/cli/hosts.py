@@ -1,0 +1,225 @@
+"""hosts deploy, hosts destroy: a lab on many hosts, by Ansible."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kokofast.cli.command import (
+    CHANGES,
+    FAILED,
+    INVALID,
+    OK,
+    PARTIAL,
+    CommandError,
+    check_lab,
+    failures_of,
+    is_file,
+)
+from kokofast.cli.output import count, counts_of, print_error, print_errors, print_json, print_line
+from kokofast.cli.progress import Bar
+from kokofast.cli.split import read, write
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from kokofast.hosts.ansible import Answer, Play
+    from kokofast.hosts.outcome import HostError, HostOutcome, Outcomes
+    from kokofast.hosts.places import Location
+    from kokofast.splitting.split import Split
+
+# Tasks of the playbooks and what their time counts as. Others install.
+STAGES = {
+    "Check": "check",
+    "Wire": "wire",
+    "Are all wired?": "wire",
+    "Still wait": "wait",
+    "Do all wait?": "wait",
+    "Keep": "keep",
+    "Take back": "rollback",
+    "Nothing was kept": "rollback",
+    "Not kept": "keep",
+    "Remove": "delete",
+}
+CODES = {"invalid": INVALID, "rolled_back": FAILED, "partial": PARTIAL}
+
+
+def hosts(options: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    try:
+        return _COMMANDS[options.action](options)
+    except CommandError as error:
+        if options.format == "json":  # for errors, too: a program parses it
+            status = "invalid" if error.code == INVALID else "rolled_back"
+            _print_as_json("", status, {}, [failure.as_dict() for failure in failures_of(error)], {})
+        raise
+
+
+def _deploy(options: argparse.Namespace) -> int:
+    from kokofast.hosts.ansible import Play
+    from kokofast.hosts.inventory import inventory
+    from kokofast.hosts.outcome import Outcomes
+
+    began = time.perf_counter()
+    whole = read(options)
+    topology = whole.topology
+    with tempfile.TemporaryDirectory(prefix="kokofast-") as name:
+        folder = Path(name)
+        options.output = str(folder / "parts")
+        write(whole, options)
+        outcomes = Outcomes(topology.hosts, options.patience)
+        run = Run(options, outcomes, began)
+        run.end_stage("split")
+        variables = {
+            "kokofast_lab": topology.name,
+            "kokofast_parts": options.output,
+            "kokofast_prune": options.prune,
+            "kokofast_replace": options.replace,
+            "kokofast_confirm_within": options.patience,
+        }
+        if options.install is not None:
+            variables["kokofast_wheels"] = os.path.abspath(options.install)
+        flags = ("--check", "--diff") if options.dry_run else ()
+        run.play(Play("deploy", folder, inventory(topology.hosts.values()), variables, flags))
+        for error in outcomes.errors():
+            error.relocate(find(error, whole))
+    rest = (
+        f"a host on which something was made takes it back within {options.patience:g} s; "
+        f"'kokofast confirm {topology.name} --revert' there does it at once"
+    )
+    return run.finish(topology.name, rest)
+
+
+def _destroy(options: argparse.Namespace) -> int:
+    from kokofast.hosts.ansible import Play
+    from kokofast.hosts.inventory import inventory
+    from kokofast.hosts.outcome import Outcomes
+
+    began = time.perf_counter()
+    topology = None
+    if is_file(options.source):
+        options.file = options.source
+        topology = read(options).topology
+        lab = topology.name
+    else:
+        lab = check_lab(options.source) or ""
+    if (topology is None) != (options.inventory is not None):
+        raise CommandError(INVALID, "give a FILE, which has the hosts; or LAB, and with --inventory where it is")
+    run = Run(options, Outcomes(topology.hosts if topology is not None else ()), began)
+    found = inventory(topology.hosts.values()) if topology is not None else os.path.abspath(options.inventory)
+    with tempfile.TemporaryDirectory(prefix="kokofast-") as name:
+        variables = {"kokofast_lab": lab, "kokofast_force": options.force}
+        run.play(Play("destroy", Path(name), found, variables))
+    return run.finish(lab, "run destroy again to remove the rest")
+
+
+def find(error: HostError, whole: Split) -> Location | None:
+    """Return where in the user's file is what a host calls wrong; None if that is no place of its part."""
+    from kokofast.hosts.places import locate
+
+    if not error.source:
+        return None
+    return locate(error.source, whole.parts[error.host].tree(), whole.topology)
+
+
+_COMMANDS = {"deploy": _deploy, "destroy": _destroy}
+
+
+class Run:
+    """A playbook that is played, and what is printed of it."""
+
+    def __init__(self, options: argparse.Namespace, outcomes: Outcomes, began: float) -> None:
+        self._options = options
+        self._outcomes = outcomes
+        self._seconds: dict[str, float] = {}
+        self._last = began
+        self._was_interrupted = False
+
+    def end_stage(self, name: str) -> None:
+        """Add the time since the last stage to this one."""
+        now = time.perf_counter()
+        self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+    def play(self, this: Play) -> None:
+        """Play it. Raises CommandError if Ansible did not get as far as to a host."""
+        from kokofast.hosts.ansible import AnsibleError, play
+
+        stage, last, asked = "start", "start", 0
+        with Bar(self._options.quiet or self._options.format == "json", {}) as progress:
+
+            def begin(task: str) -> None:
+                nonlocal stage, last, asked
+                last = stage if asked else last  # a task that was skipped everywhere has no time of its own
+                self.end_stage(last)
+                stage, asked = STAGES.get(task, "install"), 0
+
+            def take(answer: Answer) -> None:
+                nonlocal asked
+                self._outcomes.take(answer)
+                asked += 1
+                if progress is not None:
+                    progress(stage, asked, len(self._outcomes.hosts))
+
+            try:
+                self._was_interrupted = play(this, begin, take)
+            except AnsibleError as error:
+                raise CommandError(FAILED, str(error)) from None
+        self.end_stage(stage if asked else last)
+
+    def finish(self, lab: str, rest: str) -> int:
+        """Print what came of it; return the exit code. rest is for the user after an interruption."""
+        options, outcomes = self._options, self._outcomes
+        status = outcomes.status()
+        print_errors([error.as_failure() for error in outcomes.errors()])
+        if self._was_interrupted:
+            print_error(f"kokofast: interrupted; {rest}")
+        for outcome in outcomes.hosts.values():
+            for text in outcome.result.get("left", ()):
+                print_error(f"kokofast: {outcome.host}: could not be taken back: {text}")
+        if options.format == "json":
+            errors = [error.as_dict() for error in outcomes.errors()]
+            _print_as_json(lab, status, outcomes.hosts, errors, self._seconds)
+        elif not options.quiet:
+            self._print_as_text(lab, status)
+        if getattr(options, "exit_code", False) and status == "planned":
+            return CHANGES
+        return CODES.get(status, FAILED if self._was_interrupted else OK)
+
+    def _print_as_text(self, lab: str, status: str) -> None:
+        found = self._outcomes.hosts.values()
+        for outcome in found:
+            for step in outcome.steps:
+                print_line(f"{outcome.host}: {step}")
+        for outcome in found:
+            counts = counts_of(
+                outcome.result.get("links", {}),
+                outcome.result.get("namespaces", {}),
+                is_plan=outcome.status == "planned",
+            )
+            print_line(f"{outcome.host}: {', '.join([outcome.status, *counts])}")
+        print_line(f"{lab}: {status}, {count(len(found), 'host')} in {sum(self._seconds.values()):.2f} s")
+
+
+def _print_as_json(
+    lab: str,
+    status: str,
+    outcomes: Mapping[str, HostOutcome],
+    errors: Sequence[dict[str, object]],
+    seconds: Mapping[str, float],
+) -> None:
+    print_json(
+        {
+            "lab": lab,
+            "status": status,
+            "hosts": {name: outcome.as_dict() for name, outcome in outcomes.items()},
+            "errors": list(errors),
+            "seconds": {
+                stage: round(value, 6) for stage, value in [*seconds.items(), ("total", sum(seconds.values()))]
+            },
+        }
+    )

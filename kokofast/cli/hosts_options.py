@@ -1,0 +1,71 @@
+"""The options of hosts deploy and hosts destroy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kokofast.cli.arguments import add_command, seconds
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+CONFIRM_WITHIN = 120.0  # seconds: the slowest host has to be wired by then
+
+
+def add_actions(
+    hosts: argparse.ArgumentParser, file_help: str, add_importing: Callable[[argparse.ArgumentParser], None]
+) -> None:
+    """Add what hosts does. add_importing adds the options for files of other programs."""
+    actions = hosts.add_subparsers(dest="action", metavar="ACTION", required=True, prog=hosts.prog)
+    _add_deploy(add_command(actions, "deploy", "wire FILE on its hosts: on all of them, or on none"), file_help)
+    _add_destroy(add_command(actions, "destroy", "remove a lab from its hosts"))
+    for action in actions.choices.values():
+        action.add_argument("--hosts", metavar="FILE", help="a file with 'hosts' (and 'between'), if FILE has none")
+        action.add_argument("--name", metavar="LAB", help="the lab's name (default: that of FILE, or its stem)")
+        add_importing(action)
+        action.add_argument("--format", choices=("table", "json"), default="table", help="how the result is printed")
+        action.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, and no progress")
+
+
+def _add_deploy(deploy: argparse.ArgumentParser, file_help: str) -> None:
+    deploy.add_argument("file", metavar="FILE", help=file_help)
+    deploy.add_argument("--create", action="store_true", help="make network namespaces that are missing")
+    deploy.add_argument("--dry-run", action="store_true", help="ask all hosts what would be done, and touch nothing")
+    deploy.add_argument(
+        "--prune",
+        action="store_true",
+        help="when all else has succeeded, remove links and namespaces of the lab that are not in FILE any more",
+    )
+    deploy.add_argument(
+        "--replace",
+        action="store_true",
+        help="delete links of the lab that cannot be changed in place, and make them again",
+    )
+    deploy.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
+    deploy.add_argument(
+        "--confirm-within",
+        dest="patience",
+        type=seconds,
+        default=CONFIRM_WITHIN,
+        metavar="SECONDS",
+        help="after this time a host that hears nothing more takes all back by itself; the slowest host has to be "
+        f"wired within it ({CONFIRM_WITHIN:g})",
+    )
+    deploy.add_argument(
+        "--install",
+        metavar="FOLDER",
+        help="first install kokofast on the hosts, from a folder of wheels (pip wheel -w FOLDER kokofast)",
+    )
+
+
+def _add_destroy(destroy: argparse.ArgumentParser) -> None:
+    what = "a file, whose hosts are asked; or, with --inventory, the name of a lab"
+    destroy.add_argument("source", metavar="FILE|LAB", help=what)
+    destroy.set_defaults(create=False)
+    destroy.add_argument("--inventory", metavar="INVENTORY", help="with LAB: the hosts, as an inventory of Ansible")
+    destroy.add_argument(
+        "--force",
+        action="store_true",
+        help="also delete links of other labs that are in a namespace of this lab, or on its links",
+    )

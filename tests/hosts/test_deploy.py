@@ -1,0 +1,248 @@
+"""A lab on three hosts, by the command line: wired, changed, destroyed; and what three failures leave."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from bench.underlay import Host, Underlay
+from kokofast.cli.result_schema import schema_of_hosts
+from tests.hosts.ansible import environment
+
+LAB = "three"
+NODES = 6  # of each host, in a chain; the last of a host is linked to the first of the next one
+CONFIRM_WITHIN = 60.0  # seconds: a deployment takes less, on a busy machine, too
+SOON = 8.0  # where a host is to take all back by itself
+SLOWLY = 'case "$*" in *--confirm-within*) sleep 2;; esac'
+PATIENCE = 60.0
+
+
+def name(host: str, number: int) -> str:
+    return f"{host}n{number}"
+
+
+@pytest.fixture(scope="module")
+def topology(underlay: Underlay) -> dict[str, Any]:
+    """A ring of chains, one for each host."""
+    hosts = list(underlay.hosts)
+    links: list[dict[str, Any]] = []
+    for index, host in enumerate(hosts):
+        after = hosts[(index + 1) % len(hosts)]
+        chain = [name(host, number) for number in range(NODES)] + [name(after, 0)]
+        for number, (left, right) in enumerate(itertools.pairwise(chain)):
+            network = f"10.{index}.{number}"
+            links.append({"endpoints": [f"{left}:right:{network}.1/24", f"{right}:left:{network}.2/24"]})
+    nodes = {
+        name(host, number): {"netns": name(host, number), "host": host} for host in hosts for number in range(NODES)
+    }
+    return {
+        "name": LAB,
+        "hosts": underlay.declared(),
+        "defaults": {"create": True},
+        "nodes": nodes,
+        "links": links,
+    }
+
+
+class Controller:
+    """The controller, and what it runs."""
+
+    def __init__(self, underlay: Underlay, folder: Path) -> None:
+        self.underlay = underlay
+        self._folder = folder
+
+    def start(self, action: str, topology: dict[str, Any], *options: str) -> subprocess.Popen[str]:
+        file = self._folder / "three.json"
+        file.write_text(json.dumps(topology))
+        command = [sys.executable, "-m", "kokofast", "hosts", action, str(file), "--format=json", *options]
+        return subprocess.Popen(
+            self.underlay.controller.command(*command),
+            env=environment(self._folder),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def deploy(self, topology: dict[str, Any], *options: str) -> tuple[int, dict[str, Any], str]:
+        """The exit code, the JSON object, and the messages."""
+        return self.end(self.start("deploy", topology, f"--confirm-within={CONFIRM_WITHIN:g}", *options))
+
+    def end(self, process: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
+        out, messages = process.communicate(timeout=240)
+        assert out, messages
+        found = json.loads(out)
+        jsonschema.validate(found, schema_of_hosts())
+        return process.returncode, found, messages
+
+    def destroy(self, topology: dict[str, Any]) -> tuple[int, dict[str, Any], str]:
+        return self.end(self.start("destroy", topology))
+
+
+@pytest.fixture
+def controller(underlay: Underlay, tmp_path: Path) -> Iterator[Controller]:
+    """The controller. After a test the hosts are as they were before."""
+    before = states(underlay)
+    yield Controller(underlay, tmp_path)
+    for host in underlay.hosts.values():
+        host.set_command()
+        host.kokofast("destroy", "--name", LAB)
+    assert states(underlay) == before
+
+
+def states(underlay: Underlay) -> dict[str, str]:
+    return {host.name: host.state() for host in underlay.hosts.values()}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_wired(host: Host) -> bool:
+    """Whether all links of a host are up, as seen while its batch waits."""
+    return host.run("sh", "-c", "ls /run/netns | wc -l").strip() == str(NODES) and "right" in host.run(
+        "ip", "-n", name(host.name, NODES - 1), "link"
+    )
+
+
+def ping(host: Host, node: str, address: str) -> None:
+    host.run("ip", "netns", "exec", node, "ping", "-c", "1", "-w", "20", address)
+
+
+def test_a_lab_is_wired_changed_and_destroyed(controller: Controller, topology: dict[str, Any]) -> None:
+    before = states(controller.underlay)
+    code, found, messages = controller.deploy(topology)
+    assert (code, found["status"], found["errors"]) == (0, "applied", []), messages
+    assert {host: one["status"] for host, one in found["hosts"].items()} == dict.fromkeys(("h1", "h2", "h3"), "applied")
+    # From the last node of a host to the first of the next one, over the underlay.
+    for index, host in enumerate(controller.underlay.hosts.values()):
+        ping(host, name(host.name, NODES - 1), f"10.{index}.{NODES - 1}.2")
+    wired = states(controller.underlay)
+
+    changed = copy.deepcopy(topology)
+    changed["links"][NODES + 2]["mtu"] = 1300  # of h2, inside
+    code, found, messages = controller.deploy(changed, "--dry-run", "--exit-code")
+    assert (code, found["status"]) == (4, "planned"), messages
+    assert states(controller.underlay) == wired
+    code, found, messages = controller.deploy(changed)
+    assert (code, found["status"]) == (0, "applied"), messages
+    assert {host: one["status"] for host, one in found["hosts"].items()} == {
+        "h1": "unchanged",
+        "h2": "applied",
+        "h3": "unchanged",
+    }
+    assert found["hosts"]["h2"]["links"]["updated"] == 1
+    now = states(controller.underlay)
+    assert [host for host in now if now[host] != wired[host]] == ["h2"]
+    assert now["h2"].replace("mtu 1300", "mtu 1500") == wired["h2"]
+
+    code, found, messages = controller.destroy(topology)
+    assert (code, found["status"]) == (0, "destroyed"), messages
+    assert states(controller.underlay) == before
+
+
+def test_with_a_host_that_cannot_be_reached_nothing_is_touched(
+    controller: Controller, topology: dict[str, Any]
+) -> None:
+    before = states(controller.underlay)
+    controller.underlay.hosts["h2"].cut_off()
+    try:
+        code, found, messages = controller.deploy(topology)
+    finally:
+        controller.underlay.hosts["h2"].listen()
+    assert (code, found["status"]) == (1, "rolled_back"), messages
+    assert found["hosts"]["h2"]["status"] == "unreachable"
+    assert "kokofast: on h2: cannot be reached: ssh: connect to host 10.99.0.2 port 22: Connection refused" in messages
+    assert states(controller.underlay) == before
+
+
+@contextmanager
+def taken(host: Host, node: str, ifname: str) -> Iterator[None]:
+    """A namespace of somebody else, with an interface of that name."""
+    host.run("ip", "netns", "add", node)
+    host.run("ip", "-n", node, "link", "add", ifname, "type", "bridge")
+    try:
+        yield
+    finally:
+        host.run("ip", "netns", "delete", node)
+
+
+def test_with_a_host_that_refuses_nothing_is_touched(controller: Controller, topology: dict[str, Any]) -> None:
+    host = controller.underlay.hosts["h2"]
+    with taken(host, name("h2", 3), "left"):
+        before = states(controller.underlay)
+        code, found, messages = controller.deploy(topology)
+        assert (code, found["status"]) == (2, "invalid"), messages
+        assert states(controller.underlay) == before
+    (error,) = found["errors"]
+    link = NODES + 2
+    assert (error["host"], error["source"]) == ("h2", f"$.links[{link}]")
+    assert error["message"].startswith("h2n2:right -- h2n3:left: ")
+    assert (
+        f"three.json:1:{error['position'].rpartition(':')[2]} $.links[{link}]: on h2: h2n2:right -- h2n3:" in messages
+    )
+
+
+def test_a_host_that_fails_while_it_is_wired_takes_back_all(controller: Controller, topology: dict[str, Any]) -> None:
+    before = states(controller.underlay)
+    host, node = controller.underlay.hosts["h2"], name("h2", 3)
+    # Between the check and the run somebody takes a name.
+    take = f"ip netns add {node} && ip -n {node} link add left type bridge"
+    host.set_command(f'case "$*" in *--confirm-within*) {take};; esac')
+    code, found, messages = controller.deploy(topology)
+    host.run("ip", "netns", "delete", node)
+    assert code != 0, messages
+    assert {name: one["status"] for name, one in found["hosts"].items() if name != "h2"} == {
+        "h1": "rolled_back",
+        "h3": "rolled_back",
+    }
+    (error,) = found["errors"]
+    assert (error["host"], error["source"]) == ("h2", f"$.links[{NODES + 2}]")
+    assert states(controller.underlay) == before
+
+
+def test_a_host_that_is_lost_in_the_midst_takes_back_all(controller: Controller, topology: dict[str, Any]) -> None:
+    before = states(controller.underlay)
+    lost, slow = controller.underlay.hosts["h2"], controller.underlay.hosts["h3"]
+    slow.set_command(SLOWLY)
+    process = controller.start("deploy", topology, f"--confirm-within={SOON:g}")
+    until(lambda: is_wired(lost))
+    lost.cut_off()
+    code, found, messages = controller.end(process)
+    assert (code, found["status"]) == (1, "rolled_back"), messages
+    assert [error["host"] for error in found["errors"]] == ["h2"]
+    assert f"taken back within {SOON:g} s, by the host itself" in messages
+    now = states(controller.underlay)
+    assert [now[host] == before[host] for host in ("h1", "h3")] == [True, True]
+    until(lambda: lost.state() == before["h2"])
+    lost.listen()
+    slow.set_command()
+    code, found, messages = controller.deploy(topology)
+    assert (code, found["status"]) == (0, "applied"), messages
+
+
+def test_without_the_controller_each_host_takes_back_all(controller: Controller, topology: dict[str, Any]) -> None:
+    before = states(controller.underlay)
+    controller.underlay.hosts["h3"].set_command(SLOWLY)
+    process = controller.start("deploy", topology, f"--confirm-within={SOON:g}")
+    until(lambda: is_wired(controller.underlay.hosts["h1"]))
+    # All processes of the controller but its first one.
+    subprocess.run(controller.underlay.controller.command("sh", "-c", "kill -KILL -1"), check=False)
+    process.communicate(timeout=60)
+    until(lambda: states(controller.underlay) == before)
+    controller.underlay.hosts["h3"].set_command()
+    code, found, messages = controller.deploy(topology)
+    assert (code, found["status"]) == (0, "applied"), messages
