@@ -19,9 +19,9 @@ from kokofast.cli.command import (
     failures_of,
     is_file,
 )
-from kokofast.cli.output import count, counts_of, print_error, print_errors, print_json, print_line
+from kokofast.cli.output import clean, count, counts_of, print_error, print_errors, print_json, print_line
 from kokofast.cli.progress import Bar
-from kokofast.cli.split import read, write
+from kokofast.cli.split import read, read_whole, write
 
 if TYPE_CHECKING:
     import argparse
@@ -65,12 +65,16 @@ def _deploy(options: argparse.Namespace) -> int:
     from kokofast.hosts.outcome import Outcomes
 
     began = time.perf_counter()
+    if options.install is not None and options.dry_run:
+        raise CommandError(INVALID, "--install changes hosts, and goes without --dry-run")
+    if options.install is not None and not os.path.isdir(options.install):
+        raise CommandError(INVALID, f"--install {clean(options.install)}: is no folder; pip wheel makes one")
     whole = read(options)
     topology = whole.topology
     with tempfile.TemporaryDirectory(prefix="kokofast-") as name:
         folder = Path(name)
         options.output = str(folder / "parts")
-        write(whole, options)
+        write(whole, {}, options)
         outcomes = Outcomes(topology.hosts, options.patience)
         run = Run(options, outcomes, began)
         run.end_stage("split")
@@ -103,10 +107,12 @@ def _destroy(options: argparse.Namespace) -> int:
     topology = None
     if is_file(options.source):
         options.file = options.source
-        topology = read(options).topology
+        topology = read_whole(options)
         lab = topology.name
     else:
         lab = check_lab(options.source) or ""
+    if topology is not None and not topology.hosts:
+        raise CommandError(INVALID, "the file has no 'hosts': give a file that has them with --hosts")
     if (topology is None) != (options.inventory is not None):
         raise CommandError(INVALID, "give a FILE, which has the hosts; or LAB, and with --inventory where it is")
     run = Run(options, Outcomes(topology.hosts if topology is not None else ()), began)

@@ -8,24 +8,23 @@ from kokofast.cli.arguments import add_command, seconds
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
 CONFIRM_WITHIN = 120.0  # seconds: the slowest host has to be wired by then
 
 
 def add_actions(
-    hosts: argparse.ArgumentParser, file_help: str, add_importing: Callable[[argparse.ArgumentParser], None]
-) -> None:
-    """Add what hosts does. add_importing adds the options for files of other programs."""
+    hosts: argparse.ArgumentParser, file_help: str
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Add what hosts does; return the parsers of deploy and destroy, for the options that other commands have, too."""
     actions = hosts.add_subparsers(dest="action", metavar="ACTION", required=True, prog=hosts.prog)
-    _add_deploy(add_command(actions, "deploy", "wire FILE on its hosts: on all of them, or on none"), file_help)
-    _add_destroy(add_command(actions, "destroy", "remove a lab from its hosts"))
-    for action in actions.choices.values():
-        action.add_argument("--hosts", metavar="FILE", help="a file with 'hosts' (and 'between'), if FILE has none")
+    deploy = add_command(actions, "deploy", "wire FILE on its hosts: on all of them, or on none")
+    _add_deploy(deploy, file_help)
+    destroy = add_command(actions, "destroy", "remove a lab from its hosts")
+    _add_destroy(destroy)
+    for action in (deploy, destroy):
         action.add_argument("--name", metavar="LAB", help="the lab's name (default: that of FILE, or its stem)")
-        add_importing(action)
-        action.add_argument("--format", choices=("table", "json"), default="table", help="how the result is printed")
-        action.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, and no progress")
+        action.set_defaults(timeline=None)
+    return deploy, destroy
 
 
 def _add_deploy(deploy: argparse.ArgumentParser, file_help: str) -> None:
@@ -62,7 +61,8 @@ def _add_deploy(deploy: argparse.ArgumentParser, file_help: str) -> None:
 def _add_destroy(destroy: argparse.ArgumentParser) -> None:
     what = "a file, whose hosts are asked; or, with --inventory, the name of a lab"
     destroy.add_argument("source", metavar="FILE|LAB", help=what)
-    destroy.set_defaults(create=False)
+    destroy.set_defaults(create=False, place=None, place_by=None)
+    destroy.add_argument("--hosts", metavar="FILE", help="a file with 'hosts', if FILE has none")
     destroy.add_argument("--inventory", metavar="INVENTORY", help="with LAB: the hosts, as an inventory of Ansible")
     destroy.add_argument(
         "--force",

@@ -299,7 +299,11 @@ def _fill_generate(generate: Parser) -> None:
 def _fill_hosts(hosts: Parser) -> None:
     from kokofast.cli.hosts_options import add_actions
 
-    add_actions(hosts, FILE_HELP, _add_importing)
+    deploy, destroy = add_actions(hosts, FILE_HELP)
+    _add_splitting(deploy)
+    for action in (deploy, destroy):
+        _add_importing(action)
+        _add_output(action)
 
 
 def _fill_import(parser: Parser) -> None:
@@ -353,18 +357,10 @@ def _fill_graph(graph: Parser) -> None:
     graph.add_argument("-q", "--quiet", action="store_true", help="print no notes")
 
 
-def _fill_split(split: Parser) -> None:
-    split.add_argument("file", metavar="FILE", help=FILE_HELP)
-    split.add_argument(
-        "-o", "--output", metavar="DIR", required=True, help="the folder for the files, each HOST.json; made if missing"
-    )
-    split.add_argument("--hosts", metavar="FILE", help="a file with 'hosts' (and 'between'), if FILE has none")
-    split.add_argument(
-        "--timeline",
-        metavar="TIMELINE",
-        help="also split a timeline of play: each host gets HOST.timeline.jsonl, for its own links",
-    )
-    split.add_argument(
+def _add_splitting(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which host a node is on."""
+    parser.add_argument("--hosts", metavar="FILE", help="a file with 'hosts' (and 'between'), if FILE has none")
+    parser.add_argument(
         "--place",
         nargs="?",
         const="",
@@ -372,11 +368,24 @@ def _fill_split(split: Parser) -> None:
         help="choose the hosts of nodes that have none: as much on each, few links between them; on N hosts, or on "
         "those named (h1,h2), else on all",
     )
-    split.add_argument(
+    parser.add_argument(
         "--place-by", metavar="TAG", help="place so that nodes with the same value of this tag are on one host"
     )
+
+
+def _fill_split(split: Parser) -> None:
+    split.add_argument("file", metavar="FILE", help=FILE_HELP)
+    split.add_argument(
+        "-o", "--output", metavar="DIR", required=True, help="the folder for the files, each HOST.json; made if missing"
+    )
     split.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
+    split.add_argument(
+        "--timeline",
+        metavar="TIMELINE",
+        help="also split a timeline of play: each host gets HOST.timeline.jsonl, for its own links",
+    )
     split.add_argument("--create", action="store_true", help="each file says to make namespaces that are missing")
+    _add_splitting(split)
     _add_importing(split)
     _add_output(split)
 

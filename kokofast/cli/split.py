@@ -20,11 +20,12 @@ from kokofast.cli.output import clean, count, print_error, print_json, print_lin
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from kokofast.host.folder import Folder
     from kokofast.splitting.joints import Joint
     from kokofast.splitting.split import Split
+    from kokofast.topology.document import Document
     from kokofast.topology.model import Hosts, Topology
 
 
@@ -46,6 +47,14 @@ def split(options: argparse.Namespace) -> int:
 def read(options: argparse.Namespace) -> Split:
     """Read the file, and split it. Raises CommandError."""
     from kokofast.splitting.split import split as split_whole
+
+    splits: list[Split] = []
+    read_whole(options, lambda topology, document: splits.append(split_whole(topology, document)))
+    return splits[0]
+
+
+def read_whole(options: argparse.Namespace, use: Callable[[Topology, Document], object] = lambda *_: None) -> Topology:
+    """Read the file. use() may raise TopologyError. Raises CommandError."""
     from kokofast.topology.loader import load_to_split
 
     if [options.file, options.hosts, options.timeline].count(STDIN) > 1:
@@ -56,7 +65,6 @@ def read(options: argparse.Namespace) -> Split:
         from kokofast.splitting.place import Placer
 
         placing = Placer(options.place or "", options.place_by or "")
-    splits: list[Split] = []
 
     def load(data: bytes) -> Topology:
         topology, document = load_to_split(
@@ -69,16 +77,15 @@ def read(options: argparse.Namespace) -> Split:
             **importing(options),
         )
         check_imported(topology, options)
-        splits.append(split_whole(topology, document))
+        use(topology, document)
         return topology
 
     try:
-        read_file_by(options, load)
+        return read_file_by(options, load)
     except ImportError as error:
         if error.name != "pymetis":
             raise
         raise CommandError(FAILED, "--place needs METIS: pip install 'kokofast[hosts]'") from None
-    return splits[0]
 
 
 def _read_hosts(options: argparse.Namespace) -> Hosts | None:

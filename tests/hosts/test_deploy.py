@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 import subprocess
 import sys
 import time
@@ -15,9 +16,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from bench.underlay import Host, Underlay
+from kokofast import __version__
 from kokofast.cli.result_schema import schema_of_hosts
+from tests import ROOT
 from tests.hosts.ansible import environment
 
 LAB = "three"
@@ -134,9 +138,6 @@ def test_a_lab_is_wired_changed_and_destroyed(controller: Controller, topology: 
 
     changed = copy.deepcopy(topology)
     changed["links"][NODES + 2]["mtu"] = 1300  # of h2, inside
-    code, found, messages = controller.deploy(changed, "--dry-run", "--exit-code")
-    assert (code, found["status"]) == (4, "planned"), messages
-    assert states(controller.underlay) == wired
     code, found, messages = controller.deploy(changed)
     assert (code, found["status"]) == (0, "applied"), messages
     assert {host: one["status"] for host, one in found["hosts"].items()} == {
@@ -246,3 +247,39 @@ def test_without_the_controller_each_host_takes_back_all(controller: Controller,
     controller.underlay.hosts["h3"].set_command()
     code, found, messages = controller.deploy(topology)
     assert (code, found["status"]) == (0, "applied"), messages
+
+
+DOCUMENT = (ROOT / "docs" / "hosts.md").read_text("utf-8").partition("\n## Deploy\n")[2]
+TIME = re.compile(r" in \d+\.\d\d s$", re.MULTILINE)
+
+
+def test_the_commands_shown(controller: Controller, tmp_path: Path) -> None:
+    hosts = list(controller.underlay.hosts)
+    chain = [f"r{number}" for number in range(6)]
+    links = [list(pair) for pair in itertools.pairwise([*chain, chain[0]])]
+    nodes = {name: {"host": hosts[number // 2]} for number, name in enumerate(chain)}
+    top = {"hosts": controller.underlay.declared(), "defaults": {"create": True}, "nodes": nodes}
+    (tmp_path / "fabric.yaml").write_text(yaml.safe_dump({**top, "links": links}))
+    script, collection = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
+    bin = Path(sys.executable).parent
+    done = subprocess.run(
+        controller.underlay.controller.command("sh", "-exc", f"cd {tmp_path}\nPATH={bin}:$PATH\n{script}"),
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    planned, applied, unchanged, destroyed = re.split(r"^fabric: .*\n", done.stdout, flags=re.MULTILINE)[:4]
+    assert "h1: + veth r0:eth0--r1:eth0" in planned
+    assert planned.endswith("h3: planned, 3 links to create, 2 namespaces to create\n")
+    (shown,) = re.findall(r"```text\n(h1: applied.*?)```", DOCUMENT, re.DOTALL)
+    assert TIME.sub("", shown) in TIME.sub("", done.stdout)
+    assert applied in shown
+    assert unchanged == "".join(f"{host}: unchanged, 3 links unchanged\n" for host in hosts)
+    assert destroyed == "".join(f"{host}: destroyed, 3 links removed, 2 namespaces removed\n" for host in hosts)
+    script = f"cd {tmp_path}\nPATH={bin}:$PATH\n{collection}ls collection\n"
+    done = subprocess.run(["sh", "-ec", script], env=environment(tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"\nkokofast-lab-{__version__}.tar.gz\n")
