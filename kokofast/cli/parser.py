@@ -280,6 +280,7 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     schema = add_command(commands, "schema", "print the JSON Schema of a file that kokofast reads or prints")
     schema.add_argument(
         "of",
+        metavar="KIND",
         nargs="?",
         choices=("file", "result", "waiting", "events", "timeline", "played", "doctor", "verify", "split", "hosts"),
         default="file",
