@@ -64,10 +64,11 @@ class Between:
         remote: The field for the other host's address; "" for none.
         local: The field for the own host's address; "" for none.
         own: Further fields that the file may give.
+        choices: Of fields that may not have all their values there.
         neutral: The values of fields that have no default, for files whose defaults have others.
     """
 
-    __slots__ = ("local", "lowest", "neutral", "number", "own", "remote")
+    __slots__ = ("choices", "local", "lowest", "neutral", "number", "own", "remote")
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Between:
         remote: str = "",
         local: str = "",
         own: tuple[str, ...] = (),
+        choices: Mapping[str, tuple[str, ...]] | None = None,
         neutral: Mapping[str, object] | None = None,
     ) -> None:
         self.number = number
@@ -84,6 +86,7 @@ class Between:
         self.remote = remote
         self.local = local
         self.own = own
+        self.choices: Mapping[str, tuple[str, ...]] = choices if choices is not None else {}
         self.neutral: Mapping[str, object] = neutral if neutral is not None else {}
 
 

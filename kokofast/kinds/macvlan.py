@@ -101,5 +101,6 @@ KIND = Kind(
     cause=cause,
     limit=limit,
     numbers={"mode": MODES},
-    between=Between(own=("mode",)),
+    # passthru is for one link alone, source for a list of addresses that the file cannot give.
+    between=Between(own=("mode",), choices={"mode": ("bridge", "private", "vepa")}),
 )

@@ -5,7 +5,7 @@ The fast path of a link is one msgspec.convert() and its ends; diagnose.py is us
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from kokofast.topology.shapes import (
 )
 from kokofast.topology.stacks import find_loops, may_have_loops
 from kokofast.topology.subnets import Subnet, give_addresses
+from kokofast.topology.values import is_host_name
 
 if TYPE_CHECKING:
     from kokofast.topology.model import Hosts
@@ -130,9 +131,9 @@ class _Builder:
             from kokofast.topology.hosts import read_hosts  # most labs are on one machine
 
             self._hosts = read_hosts(document, problems)
-        hosts = self._hosts.hosts.keys() if self._hosts is not None else None
+        hosts: Collection[str] | None = self._hosts.hosts if self._hosts is not None else None
         if isinstance(document.hosts, dict):  # also those that are wrong: nodes are not to blame
-            hosts = document.hosts.keys()
+            hosts = [name for name in document.hosts if is_host_name(name)]
         self.nodes = Nodes(document, create or self._defaults.get("create") is True, problems, hosts)
         self.ends = EndBuilder(name, self.nodes, self._places, self._note)
         self._default_subnets = self._default_values(SUBNET_RULES)

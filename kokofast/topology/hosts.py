@@ -202,8 +202,8 @@ def namespaces_on(nodes: Nodes, links: Sequence[Link], given: Hosts) -> dict[str
     CALLER, of links whose node has no host yet, has None.
     """
     for link in links:
-        host = nodes.table[link.ends[0].node].host
-        if link.parent is not None and link.parent[0] == CALLER and host is not None:
+        host = nodes.table[link.ends[0].node].host or ""
+        if link.parent is not None and link.parent[0] == CALLER and host in given.hosts:
             link.parent = host, link.parent[1]
     own: dict[str, Hashable] = {name: identity(Node(name, "host", "", host=name)) for name in given.hosts}
     return {CALLER: None, **own, **nodes.identity}

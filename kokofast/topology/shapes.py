@@ -155,6 +155,8 @@ def between_rules() -> dict[str, Rule]:
                 doc = f"which {field.name} a link may get: one number, or a range"
                 low, high = max(field.minimum or 0, between.lowest), field.maximum
                 fields.append(Field(field.name, "range", doc, minimum=low, maximum=high))
+            elif field.name in between.choices:
+                fields.append(Field(field.name, field.type, field.doc, choices=between.choices[field.name]))
             elif field.name in between.own:
                 fields.append(field)
     return table(*fields)

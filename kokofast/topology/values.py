@@ -110,9 +110,14 @@ def check_lab_name(name: str) -> str:
     return name
 
 
+def is_host_name(name: str) -> bool:
+    """Return whether a host can have this name: short and plain, as its part is a file of that name."""
+    return _is_plain(name, HOST_NAME_BYTES)
+
+
 def check_host_name(name: str) -> str:
-    """Return a host's name if it is short and plain: its part is a file of that name."""
-    if not _is_plain(name, HOST_NAME_BYTES):
+    """Return the name if a host can have it."""
+    if not is_host_name(name):
         raise ValueError(
             f"{quote(name)} cannot be a host's name: 1 to {HOST_NAME_BYTES} letters, digits, '.', '_' or '-', "
             "a letter or digit first"

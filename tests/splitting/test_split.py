@@ -386,6 +386,11 @@ X = ["a:x", "c:x"]
         ]),
         (lab(between={"vni": "9-5"}), ["$.between.vni: must be a number from 1 to 16777215, or a range such as \"1-16777215\", not '9-5'"]),
         (lab(between={"type": "vlan", "vni": 5}), ["$.between.vni: a vlan link has no 'vni'"]),
+        (lab(between={"type": "macvlan", "mode": "passthru"}), ["$.between.mode: must be one of bridge, private, vepa, not 'passthru'"]),
+        (lab(hosts={"\x1f": H1}, nodes={"a": {"host": "h1"}}), [
+            "$.hosts['\\x1f']: '\\x1f' cannot be a host's name: 1 to 100 letters, digits, '.', '_' or '-', a letter or digit first",
+        ]),
+        (lab({"type": "vlan", "endpoint": {"node": "a", "mirror": {"from": "x"}}, "id": 7, "parent": "eth0"}, hosts={}), ["$.hosts: must have at least one host"]),
         (lab(between="veth"), ["$.between: must be one of vxlan, vlan, macvlan, not 'veth'"]),
         (lab(between=7), ["$.between: must be a type such as \"vlan\", or an object with \"type\", not 7"]),
         (lab({"endpoints": X, "between": {"mode": "bridge"}}), ["$.links[0].between.mode: a vxlan link has no 'mode'"]),
