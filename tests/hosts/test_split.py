@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from bench.underlay import Host, Underlay
 from kokofast.cli.main import run
-from tests.hosts.underlay import Host, Underlay
 
 PATIENCE = 10.0
 LAB: dict[str, Any] = {
