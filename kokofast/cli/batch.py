@@ -16,6 +16,7 @@ from kokofast.cli.command import (
     WITH_RESULT,
     CommandError,
     finish,
+    is_silent,
     load_file,
     need_capabilities,
 )
@@ -128,7 +129,7 @@ def _carry_out(
         with (
             closing(kernel_for(len(topology.nodes))) as kernel,
             signals,
-            Bar(options.quiet or options.format == "json", {"apply": links}) as progress,
+            Bar(is_silent(options), {"apply": links}) as progress,
         ):
             kernel.waits = waits = wait_printer(topology.name, options.quiet)
             driver = WarmupDriver(signals) if result.trace is None else WarmupDriver(signals, result.trace.around)

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from kokofast.cli.output import WRITING, OutputError, clean, lacking, lose_output, print_error, print_result, summary
+from kokofast.cli.progress import Task
 
 if TYPE_CHECKING:
     import argparse
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 OK, FAILED, INVALID, PARTIAL, CHANGES = 0, 1, 2, 3, 4
 STDIN = "-"
+LARGE_FILE = 1 << 20  # bytes; a file of less is read in half a second
 
 IN_SANDBOX = "'batch FILE --sandbox' works without them, in namespaces of its own"
 
@@ -98,7 +100,11 @@ def read_file_by(
     from kokofast.topology import FILE_BYTES_MAX, Problem, TopologyError
 
     try:
-        return read(read_file(None if options.file == STDIN else options.file, FILE_BYTES_MAX))
+        data = read_file(None if options.file == STDIN else options.file, FILE_BYTES_MAX)
+        if len(data) < LARGE_FILE:
+            return read(data)
+        with Task(f"reading {_title(options)}, {len(data) >> 20} MiB", silent=is_silent(options)):
+            return read(data)
     except OSError as error:
         sentence = error.strerror or str(error)
         if isinstance(error, FileNotFoundError):
@@ -128,6 +134,15 @@ def _import_msgspec() -> None:
             del sys.modules["typing_extensions"]
 
 
+def _title(options: argparse.Namespace) -> str:
+    return "stdin" if options.file == STDIN else clean(options.file)
+
+
+def is_silent(options: argparse.Namespace) -> bool:
+    """Return whether no line of progress is wanted."""
+    return bool(getattr(options, "quiet", False)) or getattr(options, "format", None) == "json"
+
+
 def importing(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of load() for a file of another program."""
     found: dict[str, Any] = {}
@@ -153,7 +168,7 @@ def check_imported(topology: Topology, options: argparse.Namespace) -> None:
         return
     if options.command == "destroy" or getattr(options, "quiet", False):
         return
-    print_error(f"kokofast: {'stdin' if options.file == STDIN else clean(options.file)}: read as {topology.imported}")
+    print_error(f"kokofast: {_title(options)}: read as {topology.imported}")
     for note in topology.notes:
         print_error(f"kokofast: note: {note}")
 

@@ -17,6 +17,7 @@ from kokofast.cli.command import (
 )
 from kokofast.cli.looking import look, print_unseen
 from kokofast.cli.output import clean, print_error
+from kokofast.cli.progress import Task
 from kokofast.graph import FORMATS
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from kokofast.graph.model import Graph
 
+MANY = 1000  # links; fewer are placed in half a second
 WITHOUT_STATES = "--no-state draws the file without them, and without the states of its links"
 
 
@@ -82,7 +84,8 @@ def _draw(drawn: Graph, format: str, options: argparse.Namespace) -> None:
             f"there are {len(drawn.edges):,}; svg and html have no limit"
         )
     try:
-        parts = picture(drawn, format)
+        with Task(f"placing {len(drawn.vertices):,} nodes", silent=options.quiet or len(drawn.edges) < MANY):
+            parts = picture(drawn, format)
     except ImportError as error:
         raise CommandError(FAILED, str(error)) from None
     write_output(parts, options)

@@ -20,6 +20,7 @@ from kokofast.cli.command import (
     check_lab,
     failures_of,
     finish,
+    is_silent,
     load_file,
     need_capabilities,
 )
@@ -150,7 +151,7 @@ def _destroy(options: argparse.Namespace) -> int:
         with (
             closing(kernel_for(count_named())) as kernel,
             signals,
-            Bar(options.quiet or options.format == "json", links) as progress,
+            Bar(is_silent(options), links) as progress,
         ):
             run = destroy(
                 lab,

@@ -180,6 +180,22 @@ class Bar:
         return text
 
 
+class Task:
+    """A block with a line that says what is done in it, where nothing tells how much of it is done."""
+
+    def __init__(self, text: str, *, silent: bool) -> None:
+        self._text = text
+        self._is_shown = not silent and has_terminal()
+
+    def __enter__(self) -> None:
+        if self._is_shown:
+            LINE.show(lambda columns: fit(self._text, columns))
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_shown:
+            LINE.close()
+
+
 class State:
     """A block with a line that says what a command is about, for as long as it runs.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kokofast.cli.command import FAILED, OK, CommandError, load_source, need_capabilities
+from kokofast.cli.command import FAILED, OK, CommandError, is_silent, load_source, need_capabilities
 from kokofast.cli.looking import look, print_unseen
 from kokofast.cli.output import count, print_errors, print_json, print_line, print_table
 from kokofast.cli.progress import Bar
@@ -24,7 +24,7 @@ def verify(options: argparse.Namespace) -> int:
 
     source = load_source(options)
     need_capabilities(sends_only=True)
-    with Bar(options.quiet or options.format == "json", {}) as progress:
+    with Bar(is_silent(options), {}) as progress:
         found = look(
             lambda driver, kernel: run(
                 source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import threading
@@ -12,7 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from kokofast.cli import output, progress
+from kokofast.cli.command import read_file_by
 from kokofast.cli.progress import LINE, Bar, State, fit
+from kokofast.topology.model import Topology
 from tests.terminals import open_terminal, read_until, resize, screen
 
 END = b"\0"  # the kernel passes on what is written a moment later
@@ -53,6 +56,21 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     LINE.render = None
     os.close(made.ours)
     made.file.close()
+
+
+@pytest.mark.parametrize(("size", "quiet"), [(1 << 20, False), (1 << 20, True), (1000, False)])
+def test_a_large_file_has_a_line_while_it_is_read(terminal: Terminal, tmp_path: Path, size: int, quiet: bool) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "links.json").write_bytes(b" " * size)
+    seen: list[str] = []
+
+    def read(data: bytes) -> Topology:
+        seen.extend(terminal.lines())
+        return Topology("lab", {}, ())
+
+    read_file_by(argparse.Namespace(file="links.json", quiet=quiet), read)
+    assert seen == ["reading links.json, 1 MiB" if size > 1000 and not quiet else ""]
+    assert terminal.lines() == [""]
 
 
 def test_a_short_run_shows_nothing_and_imports_no_tqdm(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
