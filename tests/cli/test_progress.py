@@ -59,7 +59,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 
 
 @pytest.mark.parametrize(("size", "quiet"), [(1 << 20, False), (1 << 20, True), (1000, False)])
-def test_a_large_file_has_a_line_while_it_is_read(terminal: Terminal, tmp_path: Path, size: int, quiet: bool) -> None:
+def test_a_large_file_has_a_line_while_it_is_read(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, quiet: bool
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "links.json").write_bytes(b" " * size)
     seen: list[str] = []
