@@ -19,6 +19,7 @@ class NodeNames:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._next: dict[str, int] = {}  # by what the name begins with: the first number that may be free
 
     def name(self, label: str, key: str) -> str:
         """Return a free name for a node. A label that is taken gets the node's key behind it."""
@@ -27,10 +28,11 @@ class NodeNames:
         name = plain or (unique if unique[:1].isalpha() else f"n{unique}")
         if name in self._taken and unique:
             name = f"{name}-{unique}"
-        stem, number = name, 2
+        stem, number = name, self._next.get(name, 2)
         while name in self._taken:
             name = f"{stem}-{number}"
             number += 1
+            self._next[stem] = number
         self._taken.add(name)
         return name
 

@@ -14,6 +14,7 @@ from kokofast.importers.gml import read_gml
 from kokofast.importers.graph import Graph
 from kokofast.importers.graphml import read_graphml
 from kokofast.importers.importer import Imported, Options
+from kokofast.importers.node_names import NodeNames
 from kokofast.importers.nodelink import TITLE, edges_key, read_node_link
 from kokofast.importers.table import header_of, read_table
 from kokofast.topology.loader import load
@@ -210,3 +211,18 @@ def test_an_epoch_of_netsatbench() -> None:
     assert [note.message for note in topology.notes] == [
         "is not done: kokofast play does what the epochs of a timeline say"
     ]
+
+
+def test_labels_that_begin_alike_are_named_in_few_steps() -> None:
+    class Counting(set[str]):
+        asked = 0
+
+        def __contains__(self, name: object) -> bool:
+            self.asked += 1
+            return super().__contains__(name)
+
+    names = NodeNames()
+    names._taken = taken = Counting()
+    made = [names.name(label, label) for label in (f"{'é' * 100}{number}" for number in range(300))]
+    assert len(set(made)) == 300
+    assert taken.asked < 5 * 300
