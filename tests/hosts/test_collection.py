@@ -95,6 +95,49 @@ def test_a_module_does_what_its_command_does(underlay: Underlay, tmp_path: Path)
     assert host.state() == before
 
 
+def test_a_batch_waits_in_the_background_until_it_is_confirmed(underlay: Underlay, tmp_path: Path) -> None:
+    host = underlay.hosts["h1"]
+    before = host.state()
+
+    def task(name: str, module: str, **arguments: Any) -> dict[str, Any]:
+        return {"name": name, f"kokofast.lab.{module}": {"executable": str(host.command_file), **arguments}}
+
+    got = play(
+        host,
+        tmp_path,
+        [
+            task("made", "batch", content=PAIR, confirm_within=60),
+            {**task("waits", "confirm", lab="pair"), "check_mode": True},
+            {**task("not that long", "confirm", lab="pair", at_least=90), "check_mode": True},
+            task("taken back", "confirm", lab="pair", revert=True),
+            task("nothing left", "inspect", lab="pair"),
+            task("refused", "batch", content=WRONG, confirm_within=60),
+            task("made again", "batch", content=PAIR, confirm_within=60),
+            task("kept", "confirm", lab="pair"),
+            task("all is there", "batch", content=PAIR, confirm_within=60),
+            task("gone", "destroy", lab="pair"),
+        ],
+    )
+    assert {name: one["waiting"] for name, one in got.items() if "waiting" in one} == {
+        "made": True,
+        "waits": True,
+        "taken back": False,
+        "made again": True,
+        "kept": False,
+        "all is there": False,
+    }
+    assert 30 < got["waits"]["seconds"] < got["made"]["seconds"] == 60
+    assert got["taken back"]["result"]["status"] == "rolled_back"
+    assert got["nothing left"]["links"] == []
+    assert got["kept"]["result"]["status"] == "applied"
+    assert got["all is there"]["result"]["status"] == "unchanged"
+    errors = {name: one["msg"] for name, one in got.items() if one.get("failed")}
+    assert errors.keys() == {"not that long", "refused"}
+    assert errors["not that long"].endswith(" s only, not for 90 s")
+    assert "unknown key 'mtuu'" in errors["refused"]
+    assert host.state() == before
+
+
 def test_each_module_is_documented(tmp_path: Path) -> None:
     names = [f"kokofast.lab.{name}" for name in MODULES]
     done = run_ansible(here, "ansible-doc", "--json", "--type", "module", *names, folder=tmp_path)
