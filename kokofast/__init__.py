@@ -5,6 +5,7 @@
     topology = kokofast.loads(kokofast.generate("ring", nodes=8))   a shape, as `kokofast generate` prints it
     topology = kokofast.Topology("lab", links=[kokofast.Link("a:eth0", "b:eth0", mtu=9000)])
     result = await kokofast.apply(topology)         make the kernel match it, all or nothing
+    await kokofast.apply(topology, confirm_within=60)   taken back unless another program does kokofast.confirm("lab")
     links = await kokofast.inspect(topology.name)   what is there, read from the kernel
     links = await kokofast.verify(topology.name)    does every link carry frames? each with its problems
     picture = await kokofast.draw(topology)         a picture with the states of its links: svg, html, dot, mmd, drawio
@@ -49,6 +50,7 @@ __all__ = [
     "TopologyError",
     "__version__",
     "apply",
+    "confirm",
     "deployed",
     "destroy",
     "draw",
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
         Topology,
         TopologyError,
         apply,
+        confirm,
         deployed,
         destroy,
         draw,

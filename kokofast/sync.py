@@ -7,6 +7,6 @@ and is raised afterwards. From asyncio: ``await asyncio.to_thread(kokofast.sync.
 
 from __future__ import annotations
 
-from kokofast.api.blocking import apply, deployed, destroy, draw, inspect, session, verify, watch
+from kokofast.api.blocking import apply, confirm, deployed, destroy, draw, inspect, session, verify, watch
 
-__all__ = ["apply", "deployed", "destroy", "draw", "inspect", "session", "verify", "watch"]
+__all__ = ["apply", "confirm", "deployed", "destroy", "draw", "inspect", "session", "verify", "watch"]

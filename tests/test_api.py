@@ -121,6 +121,14 @@ async def called(_name: str, **options: Any) -> None:
         ("load", {"path": 5}, TypeError, "not int"),
         ("load", {"path": b"x.json"}, TypeError, "not bytes"),
         ("apply", {"result": {}}, TypeError, "^result is a Result or None, not {}"),
+        ("apply", {"confirm_within": 0}, ValueError, "^confirm_within is a number of seconds above 0, not 0"),
+        ("apply", {"confirm_within": "1"}, TypeError, "^confirm_within is a number of seconds"),
+        ("apply", {"confirm_within": 1, "dry_run": True}, ValueError, "does not go with dry_run$"),
+        ("apply", {"confirm_within": 1, "keep_going": True}, ValueError, "does not go with keep_going$"),
+        ("apply", {"waiting": 1}, TypeError, "^waiting is a function of the seconds or None, not 1"),
+        ("confirm", {"lab": None}, TypeError, "a lab's name is a string, not NoneType"),
+        ("confirm", {"lab": "../x"}, ValueError, "cannot be the lab's name"),
+        ("confirm", {"lab": "x", "revert": 1}, TypeError, "^revert is True or False, not 1"),
         ("destroy", {"topology": "x.json"}, TypeError, "^topology is a Topology or None, not 'x.json'"),
         ("inspect", {"lab": 3}, TypeError, "a lab's name is a string"),
         ("inspect", {"unseen": []}, TypeError, "^unseen is a dict or None"),
@@ -151,6 +159,7 @@ async def test_an_argument_is_checked_as_the_command_line_checks_it(
         "verify": {},
         "draw": {},
         "destroy": {"lab": "lab1"},
+        "confirm": {},
     }.get(call, {"topology": LAB})
     with pytest.raises(kind, match=said):
         await called(call, **{**first, **options})
@@ -172,8 +181,11 @@ def test_every_argument_is_checked() -> None:
         "unseen",
         "namespaces",
         "options",
+        "confirm_within",
+        "waiting",
+        "revert",
     }
-    for name in ("load", "apply", "destroy", "inspect", "deployed"):
+    for name in ("load", "apply", "confirm", "destroy", "inspect", "deployed"):
         assert set(inspect.signature(getattr(kokofast, name)).parameters) <= known
 
 

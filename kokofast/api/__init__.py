@@ -14,6 +14,7 @@ import trio
 from kokofast.api.calls import (
     ApplyError,
     DestroyError,
+    answering,
     check_applied,
     check_block_options,
     check_destroyed,
@@ -21,6 +22,7 @@ from kokofast.api.calls import (
     public,
 )
 from kokofast.api.checks import (
+    check_confirmation,
     check_flags,
     check_jobs,
     check_lab,
@@ -29,6 +31,7 @@ from kokofast.api.checks import (
     check_timeout,
     check_topology,
     need,
+    need_lab,
 )
 from kokofast.api.loading import load, loads
 from kokofast.api.sandboxes.client import Sandbox, sandbox
@@ -39,9 +42,10 @@ from kokofast.engine import apply as _apply
 from kokofast.engine import destroy as _destroy
 from kokofast.engine import inspect as _inspect
 from kokofast.engine import verify as _verify
+from kokofast.engine.confirmation import confirm as _confirm
 from kokofast.engine.graph import graph_of
 from kokofast.engine.inspect import SeenLink
-from kokofast.engine.result import Failure, Result
+from kokofast.engine.result import UNCHANGED, Failure, Result
 from kokofast.engine.result_types import Progress, Status
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.generators.wiring import generate
@@ -85,6 +89,7 @@ __all__ = [
     "Topology",
     "TopologyError",
     "apply",
+    "confirm",
     "deployed",
     "destroy",
     "draw",
@@ -111,6 +116,8 @@ async def apply(
     runtime_timeout: float = DEFAULT_RUNTIME_TIMEOUT,
     progress: Progress | None = None,
     result: Result | None = None,
+    confirm_within: float | None = None,
+    waiting: Callable[[float], object] | None = None,
 ) -> Result:
     """Make the kernel match the topology and return what was done.
 
@@ -127,10 +134,13 @@ async def apply(
         runtime_timeout: Seconds that a container daemon may be silent (10).
         progress: Called with (stage, done, total).
         result: Filled in and returned, so that a caller who cancels the run still has it.
+        confirm_within: When all is made, wait so many seconds for confirm(). Without it take everything back.
+        waiting: Called with the seconds when the run waits for confirm(). What it raises ends the run.
 
     Raises:
         TypeError: An argument has another type.
-        ValueError: A number is out of its range, or the topology's name cannot be a lab's.
+        ValueError: A number is out of its range, the topology's name cannot be a lab's, or confirm_within is given with
+            keep_going or dry_run.
         PermissionError: Capabilities are missing.
         OSError: The machine fails, such as for want of memory or descriptors.
         RuntimeError: Called outside of trio.
@@ -140,8 +150,13 @@ async def apply(
     check_jobs(jobs)
     check_timeout(runtime_timeout)
     check_outputs(progress, result=(result, Result))
+    check_confirmation(confirm_within, waiting, keep_going=keep_going, dry_run=dry_run)
     need(TO_LOOK if dry_run else TO_WIRE, "apply")
-    with closing(LinuxKernel()) as kernel:
+    result = result if result is not None else Result(topology.name, UNCHANGED)
+    with (
+        answering(topology.name, confirm_within, waiting, result) as confirmation,
+        closing(LinuxKernel()) as kernel,
+    ):
         return await _apply.apply(
             topology,
             TrioDriver(),
@@ -154,7 +169,27 @@ async def apply(
             runtime_timeout=runtime_timeout,
             progress=progress,
             result=result,
+            confirmation=confirmation,
         )
+
+
+@public
+async def confirm(lab: str, *, revert: bool = False) -> Result:
+    """Tell the run of apply() or batch that waits for it to keep what it has made; return its result.
+
+    Args:
+        lab: The name of the lab.
+        revert: Have it take everything back instead.
+
+    Raises:
+        TypeError: An argument has another type.
+        ValueError: It cannot be a lab's name.
+        ProcessLookupError: No run of the lab waits to be confirmed.
+        ConnectionResetError: The run has ended without a result, as after a kill.
+        PermissionError: Another user runs it.
+    """
+    check_flags(revert=revert)
+    return await _confirm(need_lab(lab), TrioDriver(), revert=revert)
 
 
 @public

@@ -49,6 +49,7 @@ def _blocking(function: Callable[P, Awaitable[T]]) -> Callable[P, T]:
 
 
 apply = _blocking(api.apply)
+confirm = _blocking(api.confirm)
 destroy = _blocking(api.destroy)
 draw = _blocking(api.draw)
 inspect = _blocking(api.inspect)

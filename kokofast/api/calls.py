@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import trio
 
 from kokofast.drivers.warmup import leaves
+from kokofast.engine.confirmation import Confirmation
 from kokofast.engine.result import APPLIED, PARTIAL, UNCHANGED
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from kokofast.engine.result import Result
 
@@ -63,6 +65,23 @@ def note_left(result: Result, error: BaseException) -> None:
     """Add what is left of the lab to the exception of the block that used it."""
     if result.errors:
         error.add_note(f"the lab {result.lab} is not destroyed: {DestroyError(result)}")
+
+
+@contextmanager
+def answering(
+    lab: str, seconds: float | None, waiting: Callable[[float], object] | None, result: Result
+) -> Iterator[Confirmation | None]:
+    """Yield the wait of a run, None without seconds. At the end of the block those who have asked get the result."""
+    if seconds is None:
+        yield None
+        return
+    confirmation = Confirmation(lab, seconds, waiting if waiting is not None else lambda _: None)
+    try:
+        yield confirmation
+    except BaseException as error:
+        confirmation.answer(result, f"ended by {type(error).__name__}")
+        raise
+    confirmation.answer(result)
 
 
 def public(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:

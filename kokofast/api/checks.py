@@ -40,9 +40,14 @@ def check_topology(topology: Topology) -> Topology:
 
 def check_lab(name: object) -> str | None:
     """Return the name of a lab. Raises TypeError and ValueError."""
-    if name is not None and not isinstance(name, str):
+    return None if name is None else need_lab(name)
+
+
+def need_lab(name: object) -> str:
+    """Return the name of a lab. Raises TypeError, also for None, and ValueError."""
+    if not isinstance(name, str):
         raise TypeError(f"a lab's name is a string, not {type(name).__name__}")
-    return None if name is None else check_lab_name(name)
+    return check_lab_name(name)
 
 
 def check_path(path: str | os.PathLike[str]) -> str:
@@ -76,6 +81,18 @@ def check_timeout(seconds: object, name: str = "runtime_timeout") -> None:
         raise TypeError(f"{name} is a number of seconds, not {quote(seconds)}")
     if not 0 < seconds < math.inf:  # nan is neither
         raise ValueError(f"{name} is a number of seconds above 0, not {seconds}")
+
+
+def check_confirmation(seconds: object, waiting: object, **others: bool) -> None:
+    """Raise TypeError or ValueError unless apply() can wait to be confirmed, or need not."""
+    if waiting is not None and not callable(waiting):
+        raise TypeError(f"waiting is a function of the seconds or None, not {quote(waiting)}")
+    if seconds is None:
+        return
+    check_timeout(seconds, "confirm_within")
+    for name, is_given in others.items():
+        if is_given:
+            raise ValueError(f"confirm_within does not go with {name}")
 
 
 def check_outputs(progress: object, **outputs: tuple[object, type]) -> None:

@@ -318,7 +318,13 @@ class Run:
             left_over.tell(result)
         elif left_over and result.status in (APPLIED, UNCHANGED):
             with self.driver.shielded(), result.stage("delete"):
-                await left_over.remove(self.kernel, self.driver, result, self.progress)
+                if self.confirmation is not None:
+                    args = self.topology, self.kernel, self.driver, self.progress
+                    result.errors = await left_over.newcomers(*args)
+                if result.errors:
+                    result.status = PARTIAL
+                else:
+                    await left_over.remove(self.kernel, self.driver, result, self.progress)
         elif left_over and result.status == PARTIAL:
             result.notes.append(STAYS)
         left_over.forget(self.kernel)

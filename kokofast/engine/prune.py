@@ -16,6 +16,7 @@ from kokofast.topology.problems import Problem
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kokofast.drivers import Driver
+    from kokofast.engine.result import Failure
     from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import OwnedInterface, Scene
     from kokofast.engine.snapshot import Survey
@@ -69,11 +70,27 @@ class LeftOver:
         elif self and result.status == UNCHANGED:
             result.status = APPLIED
 
+    async def newcomers(
+        self, topology: Topology, kernel: Kernel, driver: Driver, progress: Progress | None
+    ) -> list[Failure]:
+        """Look again, after a wait, for links of other labs that would go with these; return an error for each lab."""
+        scene = await scan(kernel, driver, lab=self.lab, topology=topology, to_remove=True, progress=progress)
+        before, now = (
+            [handle.identity if handle is not None else None for handle in one.survey.handles]
+            for one in (self.scene, scene)
+        )
+        links = {(before[owned.ns], owned.interface.ifindex) for owned in self.scene.interfaces}
+        namespaces = {before[number] for number in self.scene.namespaces}
+        scene.interfaces = [owned for owned in scene.interfaces if (now[owned.ns], owned.interface.ifindex) in links]
+        scene.namespaces = {number: lab for number, lab in scene.namespaces.items() if now[number] in namespaces}
+        try:
+            return await _find_bystanders(scene, kernel, self.lab, driver)
+        finally:
+            _forget(scene, kernel)
+
     def forget(self, kernel: Kernel) -> None:
         """Close the namespaces that were opened for the search."""
-        for handle in self.scene.survey.handles:
-            if handle is not None:
-                kernel.forget(handle)
+        _forget(self.scene, kernel)
 
     def _namespaces(self) -> list[str]:
         names = self.scene.names
@@ -118,12 +135,22 @@ async def find_left_over(
     left_over = LeftOver(scene, topology.name)
     gone = {(numbers[owned.ns], owned.interface.ifname) for owned in scene.interfaces}
     left_over.problems = _needed(topology, survey, gone) if gone else []
-    if left_over and scene.others:
-        found = await find_bystanders(
-            scene, pair(scene.others), kernel, topology.name, driver, cure="batch without --prune"
-        )
+    if left_over:
+        found = await _find_bystanders(scene, kernel, topology.name, driver)
         left_over.problems += [Problem(failure.source, failure.message) for failure in found]
     return left_over
+
+
+async def _find_bystanders(scene: Scene, kernel: Kernel, lab: str, driver: Driver) -> list[Failure]:
+    if not scene.others:
+        return []
+    return await find_bystanders(scene, pair(scene.others), kernel, lab, driver, cure="batch without --prune")
+
+
+def _forget(scene: Scene, kernel: Kernel) -> None:
+    for handle in scene.survey.handles:
+        if handle is not None:
+            kernel.forget(handle)
 
 
 def _needed(topology: Topology, survey: Survey, gone: set[tuple[int | None, str]]) -> list[Problem]:

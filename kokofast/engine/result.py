@@ -108,7 +108,7 @@ class Result:
             "status": self.status,
             "links": self.links,
             "namespaces": self.namespaces,
-            "seconds": {**rounded, "total": round(sum(self.seconds.values()), 6)},
+            "seconds": {**rounded, "total": round(sum(rounded.values()), 6)},
             "errors": [error.as_dict() for error in self.errors],
         }
         if self.workers is not None:

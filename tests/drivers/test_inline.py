@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Sequence
@@ -163,3 +164,40 @@ def test_a_signal_that_comes_as_the_event_loop_ends_is_noted() -> None:
         with stop.calling(end):
             stop.on_signal(signal.SIGTERM)
         assert stop.came()
+
+
+def test_it_waits_for_a_descriptor_a_time_or_a_signal() -> None:
+    stop = Stop()
+    driver = InlineDriver(stop)
+    read, write = os.pipe()
+    try:
+        start = driver.now()
+        drive(driver.wait_readable(read, 0.02))
+        assert driver.now() - start >= 0.02
+        os.write(write, b"x")
+        drive(driver.wait_readable(read, 1e9))  # more than poll(2) takes
+        os.read(read, 1)
+        with driver.shielded():
+            stop.on_signal(signal.SIGTERM)
+            drive(driver.wait_readable(read, 3600))  # returns, as it may, and raises nothing
+        with pytest.raises(Stopped):
+            drive(driver.wait_readable(read, 3600))
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_a_signal_wakes_who_waits_for_a_descriptor() -> None:
+    stop = Stop()
+    before = len(os.listdir("/proc/self/fd"))
+    read, write = os.pipe()
+    try:
+        thread = threading.Timer(0.05, stop.on_signal, args=[signal.SIGTERM])
+        thread.start()
+        with pytest.raises(Stopped):
+            drive(InlineDriver(stop).wait_readable(read, 3600))
+        thread.join()
+    finally:
+        os.close(read)
+        os.close(write)
+    assert len(os.listdir("/proc/self/fd")) == before

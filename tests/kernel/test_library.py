@@ -224,3 +224,50 @@ def test_a_refusal_of_the_kernel_names_the_line_of_the_link(lab: Lab) -> None:
     (error,) = result.errors
     assert error.source.startswith("links[0]")
     assert error.position.startswith(f"{__file__}:")
+
+
+def test_a_run_of_the_library_waits_to_be_confirmed(lab: Lab) -> None:
+    lab.chain(2)
+    topology = topology_of(lab, create=True)
+    results: list[Any] = []
+
+    async def ask(*, revert: bool) -> None:
+        results.append(await kokofast.confirm(lab.name, revert=revert))
+
+    async def both(*, revert: bool) -> None:
+        async with trio.open_nursery() as nursery:
+            waiting = partial(nursery.start_soon, partial(ask, revert=revert))
+            results.append(await kokofast.apply(topology, confirm_within=300, waiting=lambda _: waiting()))
+
+    for revert, status in ((True, "rolled_back"), (False, "applied")):
+        trio.run(partial(both, revert=revert))
+        assert [result.as_dict() for result in results] == [results[0].as_dict()] * 2
+        assert results[0].status == status
+        results.clear()
+        assert bool(lab.inspect()) is not revert
+    with pytest.raises(ProcessLookupError, match=r"no batch of the lab .* waits"):
+        kokofast.sync.confirm(lab.name)
+
+
+def test_who_has_asked_learns_that_the_caller_has_cancelled_the_run(lab: Lab) -> None:
+    lab.chain(2)
+    topology = topology_of(lab, create=True)
+    results: list[Any] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                # Heard with the end of the run only: it was cancelled before it could read.
+                scope.cancel()
+                results.append(await kokofast.confirm(lab.name))
+
+            with trio.CancelScope() as scope:
+                await kokofast.apply(topology, confirm_within=300, waiting=lambda _: nursery.start_soon(ask))
+
+    trio.run(main)
+    (result,) = results
+    assert result.status in ("rolled_back", "applied")
+    assert bool(lab.inspect()) is (result.status == "applied")
+    if result.status == "rolled_back":
+        assert [error.message for error in result.errors] == ["ended by Cancelled"]
