@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from kokofast.plan.node_change import NodeChange, Router, device_in
 from kokofast.plan.operations import ConfigureNode, IfRef, SetSysctls
 from kokofast.plan.ownership import is_marked
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from kokofast.plan.plan import Plan, Situation
     from kokofast.plan.planned_state import Prospect
-    from kokofast.plan.shortest_paths import Ends, Goal, Routes
+    from kokofast.plan.shortest_paths import Ends, Goal, Hop, Routes
     from kokofast.topology.model import End, Link, Node, Topology
 
 LOOPBACK = "lo"
@@ -190,11 +192,14 @@ class NodePlanner:
             for index, route in enumerate(node.routes):
                 family, packed, prefixlen = route.goal.key()
                 goal = family, packed, prefixlen, route.metric or DEFAULT_METRIC[family]
-                try:
-                    end = end_of(route, self.ends.get(ns, ()))
-                except ValueError:  # its link was left out, because a node is missing
+                hops: list[Hop] = []
+                for one in route.each():
+                    with contextlib.suppress(ValueError):  # its link was left out, because a node is missing
+                        end = end_of(one, self.ends.get(ns, ()))
+                        hops.append((end.ifname, one.via.packed if one.via is not None else b""))
+                if not hops:
                     continue
-                routes[goal] = ((end.ifname, route.via.packed if route.via is not None else b""),)
+                routes[goal] = tuple(hops)
                 places[goal] = f"{node.place}.routes[{index}]"
         return routes, places
 

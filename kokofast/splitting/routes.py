@@ -29,10 +29,6 @@ def add_routes(topology: Topology, parts: Mapping[str, Part], problems: list[Pro
     routing = topology.routing
     if routing is None:
         return
-    if routing.multipath:
-        words = "a route of a part has one hop: leave multipath out of a lab that is on several hosts"
-        problems.append(Problem(ROUTING, words))
-        return
     numbers: dict[Hashable, int] = {}
     places = {name: numbers.setdefault(identity(node), len(numbers)) for name, node in topology.nodes.items()}
     nodes: dict[int, list[Node]] = {}
@@ -41,7 +37,7 @@ def add_routes(topology: Topology, parts: Mapping[str, Part], problems: list[Pro
     _, links = lans_of(topology, places)
     loopbacks = {ns: [one for node in those for one in node.addresses] for ns, those in nodes.items()}
     try:
-        paths = Paths(links, loopbacks)
+        paths = Paths(links, loopbacks, multipath=routing.multipath)
     except TooManyRoutesError:
         words = f"there would be more than {ROUTES_MAX:,} routes, one from each node to each network; make the lab"
         problems.append(Problem(ROUTING, f"{words} smaller, or give the nodes routes of their own"))
@@ -61,7 +57,7 @@ def add_routes(topology: Topology, parts: Mapping[str, Part], problems: list[Pro
             raw[SYSCTLS] = raw.get(SYSCTLS, {}) | sysctls
 
 
-def _entries(routes: Routes, nodes: Iterable[Node]) -> Iterator[dict[str, str]]:
+def _entries(routes: Routes, nodes: Iterable[Node]) -> Iterator[dict[str, object]]:
     """Yield the routes as a file has them, but for those to which the file has one of its own."""
     own = {
         (*route.goal.key(), route.metric or DEFAULT_METRIC[route.goal.family])
@@ -70,8 +66,9 @@ def _entries(routes: Routes, nodes: Iterable[Node]) -> Iterator[dict[str, str]]:
     }
     for goal, hops in routes.items():
         if goal not in own:
-            ifname, packed = hops[0]
-            yield {"to": name_of(goal), "via": text_of(packed, len(packed) * 8), "dev": ifname}
+            texts = [text_of(packed, len(packed) * 8) for _, packed in hops]
+            one = {"via": texts[0], "dev": hops[0][0]} if len(texts) == 1 else {"via": texts}
+            yield {"to": name_of(goal), **one}
 
 
 def _forwarding(families: Iterable[int], nodes: Iterable[Node]) -> dict[str, int]:

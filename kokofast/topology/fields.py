@@ -24,7 +24,7 @@ class Route(TypedDict):
     """A route of a node."""
 
     to: str
-    via: NotRequired[str]
+    via: NotRequired[str | Sequence[str]]
     dev: NotRequired[str]
     metric: NotRequired[int]
 

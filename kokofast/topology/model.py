@@ -73,16 +73,29 @@ class Route:
     """One route of a node.
 
     goal is the network that it leads to, via the address of the neighbour on the way, dev the name of the end that
-    packets leave by; one of these two may be None. Without a metric it has the kernel's.
+    packets leave by; one of these two may be None. Without a metric it has the kernel's. others are further neighbours,
+    of which the kernel takes one for each flow.
     """
 
-    __slots__ = ("dev", "goal", "metric", "via")
+    __slots__ = ("dev", "goal", "metric", "others", "via")
 
-    def __init__(self, goal: Address, via: Address | None, dev: str | None, metric: int | None) -> None:
+    def __init__(
+        self,
+        goal: Address,
+        via: Address | None,
+        dev: str | None,
+        metric: int | None,
+        others: tuple[Address, ...] = (),
+    ) -> None:
         self.goal = goal
         self.via = via
         self.dev = dev
         self.metric = metric
+        self.others = others
+
+    def each(self) -> tuple[Route, ...]:
+        """Return a route for each neighbour."""
+        return (self, *(Route(self.goal, other, self.dev, self.metric) for other in self.others))
 
 
 class Routing:

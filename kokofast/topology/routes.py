@@ -40,7 +40,12 @@ def parse_gateway(text: str) -> Address:
 
 def make_route(values: Mapping[str, Any]) -> Route:
     """Make a route of these fields, each of which is right. Raises ValueError where they do not go together."""
-    goal, via, dev, metric = (values[name] for name in ("to", "via", "dev", "metric"))
+    goal, given, dev, metric = (values[name] for name in ("to", "via", "dev", "metric"))
+    via, *others = given if isinstance(given, tuple) else (given,)
+    if others and dev is not None:
+        raise ValueError("a route by several neighbours has no 'dev': each of them is on a network of the node")
+    if any(one.family != via.family for one in others):
+        raise ValueError("the neighbours are not all IPv4, nor all IPv6")
     if via is None and dev is None:
         raise ValueError("a route needs 'via', a neighbour's address, or 'dev', an interface")
     if goal is None:
@@ -49,9 +54,10 @@ def make_route(values: Mapping[str, Any]) -> Route:
         goal = Address(via.family, bytes(len(via.packed)), 0, DEFAULT)
     if via is not None and via.family != goal.family:
         raise ValueError(f"{quote(via.text)} is not of the family of {quote(goal.text)}")
-    if via is not None and is_link_local(via) and dev is None:
-        raise ValueError(f"the link-local address {quote(via.text)} is on every link; say which by 'dev'")
-    return Route(goal, via, dev, metric)
+    for one in (via, *others):
+        if one is not None and is_link_local(one) and dev is None:
+            raise ValueError(f"the link-local address {quote(one.text)} is on every link; say which by 'dev'")
+    return Route(goal, via, dev, metric, tuple(others))
 
 
 def text_of(packed: bytes, prefixlen: int, *, whole: bool = False) -> str:
@@ -106,7 +112,8 @@ def check_routes(
         for index, route in enumerate(node.routes):
             place = f"{node.place}.routes[{index}]"
             try:
-                end_of(route, ends.get(namespace, ()))
+                for one in route.each():
+                    end_of(one, ends.get(namespace, ()))
                 _refuse_own_network(route, ends.get(namespace, ()))
             except ValueError as error:
                 report(place, str(error))

@@ -107,6 +107,21 @@ def _parse_ips(given: str | list[str], report: Report) -> object:
     return INVALID if len(found) < len(given) or b"" in found else tuple(found.values())
 
 
+def _parse_gateways(given: str | list[str], report: Report) -> object:
+    if isinstance(given, str):
+        return one(parse_gateway)(given, report)
+    if not 0 < len(given) <= values.REMOTES_MAX:
+        report("", f"a list has 1 to {values.REMOTES_MAX:,} addresses, not {len(given):,}")
+        return INVALID
+    found: dict[bytes, object] = {}
+    for index, text in enumerate(given):
+        address = one(parse_gateway)(text, partial(_report_below, report, f"[{index}]"))
+        if isinstance(address, Address) and address.packed in found:
+            report(f"[{index}]", f"the address {values.quote(text)} is given twice")
+        found[address.packed if isinstance(address, Address) else b""] = address
+    return INVALID if len(found) < len(given) or b"" in found else tuple(found.values())
+
+
 def _report_below(report: Report, at: str, path: str, message: str) -> None:
     report(at + path, message)
 
@@ -184,7 +199,7 @@ def _offload(field: Field) -> Rule:
 def _routes(field: Field) -> Rule:
     nested = table(
         Field("to", "goal", "default, a network, or an address", required=True),
-        Field("via", "gateway", "the neighbour's address"),
+        Field("via", "gateways", "the neighbour's address; or a list of those of several, one for each flow"),
         Field("dev", "ifname", "the end that packets leave by"),
         Field("metric", "int", "of several routes to one network the lowest counts", minimum=0, maximum=values.U32_MAX),
     )
@@ -270,6 +285,7 @@ TYPES: dict[str, Callable[[Field], Rule]] = {
     "queues": _queues,
     "goal": _text('"default" or a network in text', one(parse_goal), examples=["default", "10.0.0.0/8"]),
     "gateway": _text("an IP address in text", one(parse_gateway), examples=["10.0.0.1"]),
+    "gateways": lambda field: Rule(field, str | list[str], "an IP address in text, or a list of them", _parse_gateways),
     "routes": _routes,
     "sysctls": lambda field: Rule(
         field, dict[str, int | str], 'an object such as {"net.ipv4.ip_forward": 1}', _parse_sysctls

@@ -198,6 +198,25 @@ def test_costs_and_several_hops(lab: Lab) -> None:
     assert lab.batch()["status"] == "unchanged"
 
 
+def test_a_route_by_several_neighbours(lab: Lab) -> None:
+    a, b, c = (lab.node(name) for name in "abc")
+    links = [[f"{a}:x:10.77.0.0/31", f"{b}:x:10.77.0.1/31"], [f"{a}:y:10.77.0.2/31", f"{c}:y:10.77.0.3/31"]]
+    goal = "192.0.2.0/24"
+    for via, shown in (
+        (["10.77.0.1", "10.77.0.3"], "10.77.0.1 x 10.77.0.3 y"),
+        (["10.77.0.3"], "10.77.0.3 y"),
+        ("10.77.0.1", "10.77.0.1 x"),
+        (["10.77.0.3", "10.77.0.1"], "10.77.0.3 y 10.77.0.1 x"),
+    ):
+        lab.write(links, nodes={a: {"netns": a, "routes": [{"to": goal, "via": via}]}})
+        assert lab.batch()["status"] == "applied"
+        assert routes(a) == {goal: shown}
+        assert lab.batch()["status"] == "unchanged"
+    lab.write(links)
+    lab.batch()
+    assert routes(a) == {}
+
+
 def answers(namespace: str, address: str) -> bool:
     return run(["ip", "netns", "exec", namespace, "ping", "-c", "1", "-W", "1", address]).returncode == 0
 

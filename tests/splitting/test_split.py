@@ -20,7 +20,7 @@ from kokofast.topology.model import Address, End, Link, Topology
 H1 = {"address": "192.0.2.1", "parent": "eth0"}
 H2 = {"address": "192.0.2.2", "parent": "ens3"}
 HOSTS = {"h1": H1, "h2": H2}
-NODES = {"a": {"host": "h1"}, "b": {"host": "h1"}, "c": {"host": "h2"}, "d": {"host": "h2"}}
+NODES: dict[str, dict[str, Any]] = {"a": {"host": "h1"}, "b": {"host": "h1"}, "c": {"host": "h2"}, "d": {"host": "h2"}}
 
 
 def split_tree(tree: object) -> tuple[Topology, Split]:
@@ -271,6 +271,17 @@ def test_routes_are_those_of_the_whole() -> None:
     assert all("routing" not in part.tree() for part in found.parts.values())
 
 
+def test_routes_by_several_neighbours() -> None:
+    links = [["a", "b"], ["a", "c"], ["b", "d"], ["c", "d"]]
+    tree = lab(*links, defaults={"subnet": "10.0.0.0/24"}, routing={"mode": "shortest-path", "multipath": True})
+    tree["nodes"] = {**NODES, "d": {"host": "h2", "addresses": ["10.255.0.4"]}}
+    _, found = split_tree(tree)
+    routes = found.parts["h1"].nodes["a"]["routes"]
+    assert {"to": "10.255.0.4", "via": ["10.0.0.1", "10.0.0.3"]} in routes
+    assert {"to": "10.0.0.4/31", "via": "10.0.0.1", "dev": "eth0"} in routes
+    parts_of(found)
+
+
 X = ["a:x", "c:x"]
 
 
@@ -366,10 +377,6 @@ X = ["a:x", "c:x"]
         (
             lab({"type": "vlan", "endpoint": "a:v", "parent": "c:x", "id": 1}, ["c:x", "d:x"]),
             ["$.links[0].parent: the parent is on the host h2, and a on h1: both have to be on one"],
-        ),
-        (
-            lab(X, routing={"mode": "shortest-path", "multipath": True}),
-            ["$.routing: a route of a part has one hop: leave multipath out of a lab that is on several hosts"],
         ),
         (lab(hosts={}), ["$.hosts: must have at least one host"]),
         (lab(hosts=[]), ["$.hosts: must be an object, not a list"]),

@@ -188,6 +188,25 @@ def test_data_that_contain_themselves() -> None:
         assert problems_of(make) == ["data: nested too deeply, or contains itself"]
 
 
+def test_hosts_written_in_code() -> None:
+    topology = Topology(
+        "lab",
+        links=[Link("a:x", "b:x"), Link("a:y", "b:y", between="macvlan")],
+        nodes=[Node("a", host="h1"), Node("b", docker="web", host="h2", tags={"rack": "1"})],
+        hosts={"h1": {"address": "192.0.2.1", "parent": "eth0"}, "h2": {"address": "192.0.2.2", "parent": "eth1"}},
+        between={"type": "vlan", "id": "5-9"},
+    )
+    assert [(node.host, node.kind, dict(node.tags)) for node in topology.nodes.values()] == [
+        ("h1", "netns", {}),
+        ("h2", "docker", {"rack": "1"}),
+    ]
+    assert topology.underlay is not None
+    assert [topology.underlay.between(link).kind for link in topology.links] == ["vlan", "macvlan"]
+    assert problems_of(lambda: Topology("lab", nodes=[Node("a", host="h1")])) == [
+        "nodes['a'].host: the file has no 'hosts'; add them, or leave this out"
+    ]
+
+
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3),
     lambda inner: (
@@ -224,6 +243,7 @@ HINTS: dict[str, object] = {
     "mirror": fields.Mirror,
     "offload": bool | fields.Offload,
     "ips": str | Sequence[str],
+    "gateways": str | Sequence[str],
     "routes": Sequence[fields.Route],
     "sysctls": Mapping[str, int | str],
     "host": Literal[True] | str,

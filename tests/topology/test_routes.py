@@ -101,6 +101,18 @@ WRONG: list[Any] = [
           f"{ROUTE}.via: '10.0.0.1/31' has a prefix length; a neighbour's address has none"], id="texts"),
     case({"routes": [{"to": "default", "via": "::"}]}, [f"{ROUTE}.via: '::' is no neighbour's address"], id="unspecified"),
     case({"routes": [{"to": "::/0", "via": "10.0.0.1"}]}, [f"{ROUTE}: '10.0.0.1' is not of the family of '::/0'"], id="families"),
+    case({"routes": [{"to": "default", "via": []}]}, [f"{ROUTE}.via: a list has 1 to 1,024 addresses, not 0"], id="no neighbours"),
+    case({"routes": [{"to": "default", "via": ["10.0.0.1", "x", "10.0.0.1"]}]},
+         [f"{ROUTE}.via[1]: 'x' is not an IPv4 or IPv6 address, such as 10.0.0.1/24 or 2001:db8::1/64",
+          f"{ROUTE}.via[2]: the address '10.0.0.1' is given twice"], id="neighbours"),
+    case({"routes": [{"to": "default", "via": ["10.0.0.1", "10.0.0.9"]}]},
+         [f"{ROUTE}: '10.0.0.9' is in no network of the node's ends (eth0 10.0.0.0/31, eth0 2001:db8::/127)"], id="one out of reach"),
+    case({"routes": [{"to": "default", "via": ["10.0.0.1", "2001:db8::1"]}]},
+         [f"{ROUTE}: the neighbours are not all IPv4, nor all IPv6"], id="neighbours of two families"),
+    case({"routes": [{"to": "default", "via": ["10.0.0.1", "10.0.0.2"], "dev": "eth0"}]},
+         [f"{ROUTE}: a route by several neighbours has no 'dev': each of them is on a network of the node"], id="neighbours and dev"),
+    case({"routes": [{"to": "::/0", "via": ["fe80::1", "fe80::2"]}]},
+         [f"{ROUTE}: the link-local address 'fe80::1' is on every link; say which by 'dev'"], id="link-local neighbours"),
     case({"routes": [{"to": "::/0", "via": "fe80::1"}]},
          [f"{ROUTE}: the link-local address 'fe80::1' is on every link; say which by 'dev'"], id="link-local"),
     case({"routes": [{"to": "default", "via": "10.0.0.1", "metric": -1}]},
@@ -204,7 +216,7 @@ def test_what_is_no_sysctl(name: str) -> None:
         parse_sysctl(name)
 
 
-@pytest.mark.parametrize(("node", "expected"), [*WRONG[:4], WRONG[11], WRONG[18]])
+@pytest.mark.parametrize(("node", "expected"), [*WRONG[:4], WRONG[17], WRONG[24]])
 def test_the_schema_refuses_the_same(node: dict[str, Any], expected: list[str]) -> None:
     validator = Draft202012Validator(schema())
     assert not validator.is_valid(document(node))
