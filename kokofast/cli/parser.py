@@ -318,6 +318,7 @@ def _fill_import(parser: Parser) -> None:
 
 def _fill_doctor(doctor: Parser) -> None:
     doctor.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
+    _add_importing(doctor)
     doctor.add_argument("--create", action="store_true", help="as of batch: namespaces that are missing are to be made")
     doctor.add_argument("--sandbox", action="store_true", help="as of batch: all is to be done in a sandbox")
     doctor.add_argument("--format", choices=("table", "json"), default="table", help="how the answer is printed")

@@ -107,6 +107,20 @@ def test_a_daemon_that_is_not_there(kokofast: RunKokofast, tmp_path: Path) -> No
     assert (finding["state"], finding["fact"]) == ("missing", f"{tmp_path}/none.sock: No such file or directory")
 
 
+def test_the_options_for_files_of_other_programs(
+    kokofast: RunKokofast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    fabric = str(ROOT / "examples" / "fabric.clab.yml")
+    for arguments, needed in (((), False), (("--runtime", "docker"), True)):
+        answered = kokofast("doctor", fabric, "--format", "json", *arguments)
+        found = [one["needed"] for name, one in findings_of(answered.stdout).items() if "docker" in name]
+        assert any(found) == needed, answered.stdout
+        assert answered.returncode == needed
+    (tmp_path / "x.net").write_text("a b\n")
+    assert kokofast("doctor", str(tmp_path / "x.net"), "--from", "edges").returncode == 0
+
+
 def test_a_lowered_limit_on_namespaces(tmp_path: Path) -> None:
     file = chain(tmp_path / "links.json")
     code, answered = inside("echo 10 > /proc/sys/user/max_net_namespaces &&", file)
