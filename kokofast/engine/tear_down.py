@@ -39,7 +39,8 @@ WATCH_ALL = 64
 
 HELD = "it lives on while something holds it: a process, an open file or socket, another mount of it"
 
-_MOVED = "it was moved to another namespace during its deletion, twice"
+LOOKS_FOR_MOVED = 3  # of which the last one only finds out
+_MOVED = "it was moved to another namespace during its deletion, again and again"
 _UNWATCHED = OSError(errno.ENOSPC, "the kernel cannot say whether the namespace lives on")
 
 
@@ -179,18 +180,36 @@ class _Teardown:
     async def _delete_moved(self, ends: Sequence[OwnedEnd]) -> None:
         """Look everywhere for links that were not in their namespaces any more, and delete those that were moved.
 
-        A moved interface keeps its mark, and its random ifindex (see ops.ifindex).
+        A moved interface keeps its mark, and its random ifindex (see ops.ifindex). One that is missed again was moved
+        on, or has ended with the namespace of its peer: only another look can tell.
         """
-        executor, done = self.executor, self.done
-        links, labs = {end.link for end in ends}, {end.lab for end in ends}
-        scene = await scan(executor.kernel, self.driver, lab=labs.pop() if len(labs) == 1 else None, to_remove=True)
-        again = Executor(executor.kernel, scene.survey.handles, scene.survey.observed, is_alone=executor.is_alone)
-        found = _find_moved(executor, ends, again, scene)
-        deleted = TornDown()
-        await _delete_links(again, plan_teardown(found, {})[0], deleted, self)
-        _forget(again, range(len(again.handles)))
-        moved = {end.link for end in found} - deleted.links
-        done.failed_links |= dict.fromkeys(moved, OSError(errno.EBUSY, _MOVED)) | deleted.failed_links
+        for look in range(LOOKS_FOR_MOVED):
+            scene = await self._look_for(ends)
+            again = Executor(
+                self.executor.kernel, scene.survey.handles, scene.survey.observed, is_alone=self.executor.is_alone
+            )
+            found = _find_moved(self.executor, ends, again, scene)
+            deleted = TornDown()
+            if look < LOOKS_FOR_MOVED - 1:
+                await _delete_links(again, plan_teardown(found, {})[0], deleted, self)
+            else:
+                deleted.failed_links = {end.link: OSError(errno.EBUSY, _MOVED) for end in found}
+            _forget(again, range(len(again.handles)))
+            missed = deleted.missed - deleted.settled()
+            self._count_moved({end.link for end in ends} - missed, deleted, scene)
+            ends = [end for end in ends if end.link in missed]
+            if not ends:
+                break
+
+    async def _look_for(self, ends: Sequence[OwnedEnd]) -> Scene:
+        labs = {end.lab for end in ends}
+        lab = labs.pop() if len(labs) == 1 else None
+        return await scan(self.executor.kernel, self.driver, lab=lab, to_remove=True)
+
+    def _count_moved(self, links: set[int], deleted: TornDown, scene: Scene) -> None:
+        """Note what became of links that were looked for."""
+        done = self.done
+        done.failed_links |= deleted.failed_links
         for unseen in scene.unseen.values():  # the link may be in there
             done.failed_links |= dict.fromkeys(links - done.failed_links.keys() - deleted.links, unseen)
         done.links |= links - done.failed_links.keys()

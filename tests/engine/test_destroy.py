@@ -626,7 +626,7 @@ async def test_a_link_that_is_moved_on_and_on_is_not_counted_as_removed(
 ) -> None:
     kernel = make_kernel("a", "b", "c", "d")
     await apply_and_count(kernel, lab([{"endpoints": ["a:e0", "b:e0"]}]))
-    steps = iter([("a", "b", "c", "d"), ("c", "d", "a", "b")])
+    steps = itertools.cycle([("a", "b", "c", "d"), ("c", "d", "a", "b")])
     look = scene.scan
 
     async def look_and_move(*arguments: object, **options: object) -> Scene:
@@ -644,6 +644,35 @@ async def test_a_link_that_is_moved_on_and_on_is_not_counted_as_removed(
     (error,) = result.errors
     assert "it was moved to another namespace during its deletion" in error.message
     assert kernel.links_of("a") == kernel.links_of("b") == ["e0"]
+
+
+async def test_a_link_that_was_moved_and_then_ended_by_itself_is_gone(
+    make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the namespace of one end is removed, and the kernel ends both ends meanwhile."""
+    kernel = make_kernel("a", "b", "c", "d")
+    await apply_and_count(kernel, lab([{"endpoints": ["a:e0", "b:e0"]}]))
+    look = scene.scan
+    looks = 0
+
+    async def look_and_act(*arguments: object, **options: object) -> Scene:
+        nonlocal looks
+        looks += 1
+        found = await look(*arguments, **options)  # type: ignore[arg-type]
+        if looks == 1:
+            move(kernel, "e0", "a", "c")
+            move(kernel, "e0", "b", "d")
+        elif looks == 2:
+            for name in "cd":
+                link = kernel[name].by_name("e0")
+                assert link is not None
+                del kernel[name].links[link.index]
+        return found
+
+    for module in ("destroy", "tear_down"):
+        monkeypatch.setattr(f"kokofast.engine.{module}.scan", look_and_act)
+    result = await destroy("lab", kernel=kernel)
+    assert (result.links, result.errors, looks) == ({"removed": 1, "failed": 0}, [], 3)
 
 
 async def test_a_link_that_somebody_deleted_since_the_look_is_gone(

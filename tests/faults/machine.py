@@ -116,9 +116,10 @@ def dump(namespaces: Iterable[str], prefix: Sequence[str] = ()) -> Dump:
 
 def _stays(what: str, entry: Entry) -> bool:
     """Whether it is there until someone takes it away: not what a bridge learned, nor what the kernel adds when an
-    interface has a carrier for the first time."""
+    interface has a carrier for the first time, nor the groups of IPv6, which follow from the addresses by a work queue
+    (mld_work in net/ipv6/mcast.c)."""
     if what == "fdb":
-        return bool(entry.get("state") == "permanent")
+        return entry.get("state") == "permanent" and not entry["mac"].startswith("33:33:")
     return not (what == "route" and entry["dst"] == "ff00::/8" and entry.get("protocol") == "kernel")
 
 
