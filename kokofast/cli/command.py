@@ -179,8 +179,9 @@ def load_source(options: argparse.Namespace) -> Topology | str | None:
     if options.source is not None and is_file(options.source):
         return load_file(options)
     lab = check_lab(options.source)
-    if options.name or options.importer or options.runtime:
-        raise CommandError(INVALID, "--name, --from and --runtime go with a FILE")
+    if options.name or options.importer or options.runtime or options.distance_delay:
+        lab_given = f", and {lab} is the name of a lab" if lab is not None else ""
+        raise CommandError(INVALID, f"--name, --from, --runtime and --distance-delay go with a FILE{lab_given}")
     return lab
 
 

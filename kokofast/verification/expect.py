@@ -26,11 +26,14 @@ STATE_ONLY = "only the state of its end was checked"
 
 def probes_for(wires: Sequence[CheckedLink]) -> list[Probe]:
     """Return the probes for links; add what is wrong with their ends, and what cannot be checked, to the links."""
-    expected = _Expected(any(port.impairment != NONE for wire in wires for port in wire.ports))
+    expected = _Expected()
     for wire in wires:
         expected.add_wire(wire)
-    for found in expected.meetings.values():
-        expected.add_meeting(found)
+    if expected.meetings:
+        # The way of a tunnel between its ends is not known: it may be slower, and lose more, than they do.
+        impaired = any(port.impairment != NONE for wire in wires for port in wire.ports)
+        for found in expected.meetings.values():
+            expected.add_meeting(found, impaired=impaired)
     for wire in wires:
         if wire.ports and _is_bridge(wire) and wire.ports[0].up:
             expected.add_lan(wire)
@@ -47,9 +50,7 @@ def _is_bridge(wire: CheckedLink) -> bool:
 
 
 class _Expected:
-    def __init__(self, is_impaired: bool) -> None:
-        # Somewhere: the way of a tunnel between its ends is not known, and may be slower, or lose more, than they do.
-        self._is_impaired = is_impaired
+    def __init__(self) -> None:
         self.probes: list[Probe] = []
         self.shots: dict[Place, Shot] = {}  # of pairs, by the sender
         self.far: dict[Place, Port] = {}  # the other ends of pairs
@@ -87,10 +88,13 @@ class _Expected:
         else:
             wire.notes.append(STATE_ONLY)
 
-    def add_meeting(self, found: Sequence[tuple[CheckedLink, Port]]) -> None:
-        """Have each end that meets others send to the next one, and the last to the first."""
+    def add_meeting(self, found: Sequence[tuple[CheckedLink, Port]], *, impaired: bool) -> None:
+        """Have each end that meets others send to the next one, and the last to the first.
+
+        Two ends that are each other's only ones do not, if something impairs the lab.
+        """
         known = [port.meeting[1] for _, port in found if port.meeting is not None and port.meeting[1] is not None]
-        if len(found) < 2 or len(known) != len(set(known)) or (known and self._is_impaired):
+        if len(found) < 2 or len(known) != len(set(known)) or (known and impaired):
             for wire, _ in found:
                 wire.notes.append(STATE_ONLY)
             return

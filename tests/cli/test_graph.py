@@ -51,7 +51,8 @@ def test_files_of_other_programs_are_drawn(capfd: pytest.CaptureFixture[str]) ->
     ("arguments", "message"),
     [
         (["two", "--no-state"], "--no-state goes with a FILE, and two is the name of a lab"),
-        (["two", "--name", "x"], "--name, --from and --runtime go with a FILE"),
+        (["two", "--name", "x"], "--runtime and --distance-delay go with a FILE, and two is the name of a lab"),
+        (["two", "--distance-delay"], "--runtime and --distance-delay go with a FILE, and two is the name of a lab"),
         (["two.json", "--no-state", "-o", "x.png"], "-o x.png: give a file that ends in .svg, .html, .dot, .mmd, "),
         (["two.json", "--no-state", "-o", "two.json", "--format", "svg"], "-o two.json: is there already; --force "),
         (["two.json", "--no-state", "-o", "no/x.svg"], "-o no/x.svg: cannot be written: No such file or directory"),
