@@ -20,11 +20,11 @@ from kokofast.topology.shapes import HOST_RULES, HostRecord, between_rules
 from kokofast.topology.values import check_host_name, quote, refuse_special
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
     from kokofast.topology.document import Document, Placing
     from kokofast.topology.model import Link, Topology
-    from kokofast.topology.nodes import Nodes
+    from kokofast.topology.nodes import Identity, Nodes
     from kokofast.topology.rules import Report, Rule
 
 HOST_MTU = 1500  # of Ethernet, unless the file says another one
@@ -196,17 +196,27 @@ def give_hosts(
             nodes.identity[name] = identity(node)
 
 
+def own_names(hosts: Iterable[str], nodes: Mapping[str, Node]) -> dict[str, str]:
+    """Return the name of each host's own namespace, also where no node is declared for it."""
+    return {name: name if name not in nodes or NODES[nodes[name].kind].is_own else f"{name} (host)" for name in hosts}
+
+
 def namespaces_on(nodes: Nodes, links: Sequence[Link], given: Hosts) -> dict[str, Hashable]:
     """Return the identity of each node and of each host's own namespace; parents become those of their link's host.
 
     CALLER, of links whose node has no host yet, has None.
     """
+    names = own_names(given.hosts, nodes.table)
     for link in links:
         host = nodes.table[link.ends[0].node].host or ""
         if link.parent is not None and link.parent[0] == CALLER and host in given.hosts:
-            link.parent = host, link.parent[1]
-    own: dict[str, Hashable] = {name: identity(Node(name, "host", "", host=name)) for name in given.hosts}
-    return {CALLER: None, **own, **nodes.identity}
+            link.parent = names[host], link.parent[1]
+    return {CALLER: None, **own_namespaces(names), **nodes.identity}
+
+
+def own_namespaces(names: Mapping[str, str]) -> dict[str, Identity]:
+    """Return the identity of each host's own namespace, by what own_names() calls it."""
+    return {name: identity(Node(host, "host", "", host=host)) for host, name in names.items()}
 
 
 def check_hosts(nodes: Nodes, links: Sequence[Link], given: Hosts, report: Report) -> None:

@@ -179,7 +179,11 @@ class LiveTopology:
 
     def identities(self) -> dict[str, Identity]:
         """Return the identity of each node, and of the caller's namespace; of a lab on many hosts of each of those."""
-        own = {name: identity(Node(name, "host", "", host=name)) for name in self._base.hosts}
+        own: dict[str, Identity] = {}
+        if self._base.hosts:
+            from kokofast.topology.hosts import own_names, own_namespaces
+
+            own = own_namespaces(own_names(self._base.hosts, self.nodes))
         return {CALLER: identity(Node(CALLER, "host", "")), **own, **self._identities}
 
     def taken_by(self, link: Link) -> Key | None:

@@ -63,8 +63,8 @@ class Nodes:
             if not name:
                 raise ValueError("the node name is empty")
             if self._hosts is not None and name in self._hosts:
-                own = f'{{"{name}": {{"host": true}}}}'
-                raise ValueError(f"{name} is a host; for its own namespace declare the node: {own}")
+                own, other = f'{{"{name}": {{"host": true}}}}', f'{{"{name}": {{"netns": "{name}"}}}}'
+                raise ValueError(f"{name} is a host; declare the node: {own} for its own namespace, else {other}")
             check_netns_name(name)
             kind, colon, _ = name.partition(":")
             if colon and kind in NODE_KINDS:
@@ -165,8 +165,6 @@ class Nodes:
                 words = f"true is the own namespace of a host, so the node has the name of one: {', '.join(hosts)}"
                 report(CALLER, words)
             return name
-        if name in hosts:
-            report("", f'{name} is a host as well: only its own namespace ({{"host": true}}) can have that name')
         if isinstance(given, str) and given not in hosts and hosts:
             report(CALLER, unknown("host", given, hosts))
         return given if isinstance(given, str) else None

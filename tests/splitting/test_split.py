@@ -215,6 +215,19 @@ def test_the_own_namespace_of_a_host() -> None:
     assert whole.parts["h2"].nodes["h2"] == {"host": True}
 
 
+def test_a_node_may_have_the_name_of_a_host() -> None:
+    nodes = NODES | {"h1": {"netns": "h1", "host": "h2"}}
+    mirror = {
+        "type": "vlan",
+        "endpoint": {"node": "a", "interface": "v", "mirror": {"from": "x"}},
+        "parent": "eth7",
+        "id": 7,
+    }
+    found = trees(["a:x", "h1:x"], mirror, nodes=nodes)
+    assert found["h1"][1] == mirror
+    assert len(found["h2"]) == 1
+
+
 def test_what_excludes_each_other_on_one_host_only() -> None:
     def vlan(node: str) -> dict[str, object]:
         return {"type": "vlan", "endpoint": f"{node}:v", "parent": "eth0", "id": 10}
@@ -350,14 +363,10 @@ X = ["a:x", "c:x"]
             ["$.links[1].between: vni 7 is that of a:x--c:x at $.links[0] as well; give each link its own"],
         ),
         (
-            lab(X, nodes=NODES | {"h1": {"netns": "x"}}),
-            ["$.nodes.h1: h1 is a host as well: only its own namespace ({\"host\": true}) can have that name"],
-        ),
-        (
             lab(["a:x", "h1:x"]),
             [
-                "$.links[0][1]: h1 is a host; for its own namespace declare the node: "
-                '{"h1": {"host": true}}'
+                "$.links[0][1]: h1 is a host; declare the node: "
+                '{"h1": {"host": true}} for its own namespace, else {"h1": {"netns": "h1"}}'
             ],
         ),
         (
