@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 CHUNK = 1 << 20
+OPEN_FILES = "/proc/self/fd"
 
 
 def read_file(path: str | None, limit: int, *, waits: bool = True) -> bytes:
@@ -100,7 +101,7 @@ def write_whole(path: str, parts: Iterable[str], *, overwrite: bool, other_than:
             os.fsync(fd)
             if not is_named:
                 # With a descriptor of a folder Python calls linkat(2), which follows this link.
-                os.link(f"/proc/self/fd/{fd}", beside if overwrite else name, dst_dir_fd=folder)
+                os.link(f"{OPEN_FILES}/{fd}", beside if overwrite else name, dst_dir_fd=folder)
             if overwrite:
                 os.replace(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
             elif is_named:
@@ -142,11 +143,12 @@ def _refuse_source(found: os.stat_result, path: str, other_than: str | None) -> 
 def open_beside(name: str, folder: int) -> tuple[int, bool]:
     """Make a file in a folder, without a name if its file system has such files. Return whether it has the name."""
     flags = os.O_WRONLY | os.O_CLOEXEC
-    try:
-        return os.open(".", flags | os.O_TMPFILE, 0o666, dir_fd=folder), False
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-            raise
+    if os.path.isdir(OPEN_FILES):  # where /proc is not mounted, such a file cannot be given a name
+        try:
+            return os.open(".", flags | os.O_TMPFILE, 0o666, dir_fd=folder), False
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
     return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=folder), True
 
 

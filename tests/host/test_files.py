@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kokofast.host import files
 from kokofast.host.files import write_whole
 
 if TYPE_CHECKING:
@@ -47,12 +48,14 @@ def _without_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refuse)
 
 
-@pytest.fixture(params=["ext4", "without nameless files", "without hard links"])
+@pytest.fixture(params=["ext4", "without nameless files", "without hard links", "without /proc"])
 def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "without nameless files":
         _without_nameless(monkeypatch)
     elif request.param == "without hard links":
         _without_links(monkeypatch)
+    elif request.param == "without /proc":
+        monkeypatch.setattr(files, "OPEN_FILES", "/nowhere")
 
 
 @pytest.mark.usefixtures("file_system")
