@@ -32,6 +32,7 @@ from kokofast.api.checks import (
     check_topology,
     need,
     need_lab,
+    refuse_whole,
 )
 from kokofast.api.loading import load, loads
 from kokofast.api.sandboxes.client import Sandbox, sandbox
@@ -221,6 +222,8 @@ async def destroy(
     if (name is None) != all_labs:
         raise ValueError("kokofast.destroy() takes a lab's name, its topology, or all_labs=True")
     lab = check_lab(name)
+    if topology is not None:
+        refuse_whole(topology)
     need(TO_WIRE, "destroy")
     with closing(LinuxKernel()) as kernel:
         return await _destroy.destroy(

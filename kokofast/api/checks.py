@@ -29,13 +29,18 @@ def check_topology(topology: Topology) -> Topology:
     if not isinstance(topology, Topology):
         raise TypeError(f"not a topology but a {type(topology).__name__}: kokofast.load() reads one from a file")
     check_lab_name(topology.name)
+    refuse_whole(topology)
+    return topology
+
+
+def refuse_whole(topology: Topology) -> None:
+    """Raise TopologyError for a topology of many hosts: each needs its part."""
     if topology.hosts:
         from kokofast.topology.hosts import unsplit
 
         problem = unsplit(topology)
         if problem is not None:
             raise TopologyError([problem])
-    return topology
 
 
 def check_lab(name: object) -> str | None:

@@ -91,7 +91,13 @@ def completion(shell: str) -> str:
         raise _missing("completion", "shtab in a newer version")
     parser = whole_parser()
     for action in _actions(parser):
-        ways = {"FILE": shtab.FILE, "TIMELINE": shtab.FILE, "LAB": COMPLETE_LAB, "FILE|LAB": COMPLETE_SOURCE}
+        ways = {
+            "FILE": shtab.FILE,
+            "TIMELINE": shtab.FILE,
+            "DIR": shtab.DIRECTORY,
+            "LAB": COMPLETE_LAB,
+            "FILE|LAB": COMPLETE_SOURCE,
+        }
         if action.metavar in ways:
             action.complete = ways[action.metavar]  # type: ignore[attr-defined]
     return str(shtab.complete(parser, shell, preamble=FUNCTIONS.get(shell, ""))).rstrip("\n")

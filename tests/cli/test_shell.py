@@ -32,6 +32,7 @@ COMPLETED = [
     ("kokofast generate wal", "kokofast generate walker"),
     ("kokofast generate walker --plan", "kokofast generate walker --planes"),  # options that are added late
     ("kokofast play --unt", "kokofast play --until"),
+    ("kokofast split --timel", "kokofast split --timeline"),
 ]
 
 BASH = """

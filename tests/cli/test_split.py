@@ -165,7 +165,16 @@ def test_nothing_is_left_of_a_write_that_fails(
 
 @pytest.mark.parametrize(
     "command",
-    [["batch"], ["batch", "--dry-run"], ["destroy"], ["watch", "--once"], ["verify"], ["graph"], ["doctor"]],
+    [
+        ["batch"],
+        ["batch", "--dry-run"],
+        ["destroy"],
+        ["watch", "--once"],
+        ["verify"],
+        ["graph"],
+        ["doctor"],
+        ["play", "t.jsonl"],
+    ],
     ids=" ".join,
 )
 def test_a_whole_lab_is_refused_where_a_part_is_meant(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,8 +190,9 @@ def test_a_whole_lab_is_valid_and_can_be_drawn(capsys: pytest.CaptureFixture[str
 
 def test_the_library_refuses_a_whole_lab() -> None:
     topology = library.load("lab.json")
-    with pytest.raises(TopologyError, match="split it first"):
-        library.sync.apply(topology)
+    for function in (library.sync.apply, library.sync.destroy, library.sync.verify):
+        with pytest.raises(TopologyError, match="split it first"):
+            function(topology)
 
 
 def test_parents_of_a_whole_lab_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
