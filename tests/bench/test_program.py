@@ -181,7 +181,7 @@ def commands(document: str) -> list[argparse.Namespace]:
 
 
 @pytest.mark.parametrize(
-    ("document", "number"), [("bench/README.md", 6), ("README.md", 1), ("docs/notes/performance.md", 1)]
+    ("document", "number"), [("bench/README.md", 7), ("README.md", 1), ("docs/notes/performance.md", 1)]
 )
 def test_the_commands_of_a_document_are_understood(document: str, number: int) -> None:
     assert len(commands(document)) == number
