@@ -7,13 +7,30 @@ import errno
 import os
 import stat
 
-from kokofast.host.files import make_as, open_beside
+from kokofast.host.files import OPEN_FILES, make_as, open_beside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+OPEN_MAX = 200  # files without a name, which a kill leaves nothing of; further ones have one at once
 HEAD = 4096  # bytes of a file that is_ours() gets
+
+
+class _Whole:
+    """A file that is written: its name to be, the one that it has beside that, and its descriptor until it has one."""
+
+    def __init__(self, name: str, beside: str, folder: int, fd: int | None) -> None:
+        self.name = name
+        self.beside = beside
+        self._folder = folder
+        self._fd = fd
+
+    def give_name(self) -> None:
+        """Give it the name beside, if it has none."""
+        if self._fd is not None:
+            os.link(f"{OPEN_FILES}/{self._fd}", self.beside, dst_dir_fd=self._folder)
+            self._fd = None
 
 
 class Folder:
@@ -28,6 +45,7 @@ class Folder:
 
     def __init__(self, path: str, is_ours: Callable[[str, str], bool]) -> None:
         self._is_ours = is_ours
+        self._open = 0  # files without a name
         with contextlib.suppress(FileExistsError):
             os.mkdir(path)
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -50,26 +68,35 @@ class Folder:
                 if not self.owns(name):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
                 old[name] = found
-        beside: dict[str, str] = {}
         with contextlib.ExitStack() as stack:
-            whole: list[tuple[str, int, bool]] = []
-            for name, parts in files.items():
-                beside[name] = f".kokofast-{os.urandom(8).hex()}"
-                stack.callback(self.remove, beside[name])
-                fd, is_named = open_beside(beside[name], self._fd)
-                stack.callback(os.close, fd)
-                with open(fd, "w", encoding="utf-8", closefd=False) as file:
-                    file.writelines(parts)
-                if name in old:
-                    make_as(fd, old[name])
-                os.fsync(fd)
-                whole.append((name, fd, is_named))
-            for name, fd, is_named in whole:
-                if not is_named:
-                    os.link(f"/proc/self/fd/{fd}", beside[name], dst_dir_fd=self._fd)
-            for name in files:
-                os.rename(beside[name], name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            whole = [self._write_beside(name, parts, old.get(name), stack) for name, parts in files.items()]
+            for one in whole:
+                one.give_name()
+            for one in whole:
+                os.rename(one.beside, one.name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             os.fsync(self._fd)
+
+    def _write_beside(
+        self, name: str, parts: Iterable[str], old: os.stat_result | None, stack: contextlib.ExitStack
+    ) -> _Whole:
+        """Write a file under another name, or none; the end of the stack closes and removes it."""
+        beside = f".kokofast-{os.urandom(8).hex()}"
+        stack.callback(self.remove, beside)
+        fd, is_named = open_beside(beside, self._fd)
+        whole = _Whole(name, beside, self._fd, None if is_named else fd)
+        with contextlib.ExitStack() as mine:
+            mine.callback(os.close, fd)
+            with open(fd, "w", encoding="utf-8", closefd=False) as file:
+                file.writelines(parts)
+            if old is not None:
+                make_as(fd, old)
+            os.fsync(fd)
+            if is_named or self._open >= OPEN_MAX:
+                whole.give_name()
+            else:
+                self._open += 1
+                stack.push(mine.pop_all())
+        return whole
 
     def names(self) -> list[str]:
         """Return the names of what is in it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,22 @@ def test_no_file_of_others_is_overwritten(text: str, capsys: pytest.CaptureFixtu
 def test_a_folder_that_cannot_be(where: str, code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["split", "lab.json", "-o", where]) == code
     assert f"-o {where}: cannot be written: {words}" in capsys.readouterr().err
+
+
+def test_more_hosts_than_files_may_be_open() -> None:
+    number = 300
+    hosts = {f"h{one}": {"address": f"10.0.{one >> 8}.{one & 255}", "parent": "eth0"} for one in range(1, number + 1)}
+    nodes = {f"n{one}": {"host": f"h{one}"} for one in range(1, number + 1)}
+    links = [[f"n{one}", f"n{one % number + 1}"] for one in range(1, number + 1)]
+    written("many.json", {"name": "many", "hosts": hosts, "nodes": nodes, "links": links})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        for _ in range(2):
+            assert run(["split", "many.json", "-o", "parts", "-q"]) == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(os.listdir("parts")) == number
 
 
 def test_nothing_is_left_of_a_write_that_fails(
