@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kokofast.kinds import KINDS
 from kokofast.topology.problems import Problem
+from kokofast.topology.segments import BETWEEN, ENDS
 from kokofast.topology.shapes import DEFAULT_KIND, IDENTITY, SUBNET_RULES, shape
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from kokofast.topology.locations import At
     from kokofast.topology.model import End, Link
 
-ENDS = "endpoints"
 END = "endpoint"
-BETWEEN = "between"
 ADDRESSES = "addresses"
 MTU = "mtu"
 OPEN = frozenset((*SUBNET_RULES, BETWEEN))  # what a part has no use for: it has the outcome

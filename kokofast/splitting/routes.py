@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kokofast.plan.nodes import ROUTING, lans_of, name_of
 from kokofast.plan.shortest_paths import DEFAULT_METRIC, ROUTES_MAX, Paths, TooManyRoutesError
-from kokofast.topology.nodes import identity
+from kokofast.topology.nodes import NAMED, identity
 from kokofast.topology.problems import Problem
 from kokofast.topology.routes import text_of
 from kokofast.topology.sysctls import FORWARDING
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kokofast.splitting.part import Part
     from kokofast.topology.model import Node, Topology
 
-NAMED = "netns"
 ROUTES = "routes"
 SYSCTLS = "sysctls"
 
