@@ -22,6 +22,7 @@ LIBRARY = {
     "Topologies": ("load", "loads", "generate", "Topology", "Link", "Node", "Endpoint"),
     "What is done with them": (
         "apply",
+        "confirm",
         "destroy",
         "inspect",
         "verify",
