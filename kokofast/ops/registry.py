@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 # In the order of undoing.
 MODULES: dict[type[object], str] = {
     CreateLink: "create_link",  # finds the links to delete, after all undoing
-    ConfigureNode: "configure_node",
     AddMirror: "mirror",
     RemoveMirror: "mirror",
     ConfigureEnd: "configure_end",
+    ConfigureNode: "configure_node",  # its routes need the addresses of the ends, and these up
     MakeNamespace: "make_namespace",
     SetSysctls: "set_sysctls",
     SetAside: "set_aside",

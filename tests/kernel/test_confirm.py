@@ -424,3 +424,44 @@ def test_in_a_sandbox(lab: Lab, kokofast: RunKokofast, tmp_path: Path) -> None:
     done = kokofast("batch", str(outer), "--sandbox", "--", shell, "-c", script)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("inner: applied, 1 link created") == 2
+
+
+def test_each_change_of_a_link_is_taken_back(lab: Lab, start: Start) -> None:
+    """Also those that come last, as only a refusal of the confirmation comes after them."""
+    a, b = lab.node("a"), lab.node("b")
+    ends: list[dict[str, object]] = [
+        {"node": a, "interface": "e0", "addresses": ["10.0.0.1/24", "10.0.1.1/24", "2001:db8::1/64"], "mtu": 9000},
+        {"node": b, "interface": "e0", "addresses": ["10.0.0.2/24", "2001:db8::2/64"], "altnames": ["uplink"]},
+    ]
+    plain = {"endpoints": [f"{a}:e1:10.1.0.1/24", f"{b}:e1:10.1.0.2/24"]}
+    tap = {"endpoints": [{"node": a, "interface": "tap", "mirror": {"from": "e1", "direction": "both"}}, f"{b}:tap"]}
+    routes = [{"to": "10.7.0.0/16", "via": "10.0.0.2"}, {"to": "2001:db8:7::/48", "via": "2001:db8::2"}]
+    node = {"netns": a, "routes": routes, "addresses": ["10.255.0.1/32"], "sysctls": {"net.ipv4.ip_forward": 1}}
+    lab.write([{"endpoints": ends}, plain, tap], nodes={a: node})
+    lab.batch()
+    ip(a, "route", "add", "10.9.0.0/16", "via", "10.1.0.2")  # of the user
+    until(lambda: "tentative" not in ip(a, "address", "show") + ip(b, "address", "show"), "no address is tentative")
+
+    def seen() -> list[str]:
+        more = [ip(name, "-6", "route", "show") + ip(name, "neigh", "show", "nud", "permanent") for name in (a, b)]
+        mirrors = run(["tc", "-n", a, "filter", "show", "dev", "e1", "ingress"]).stdout
+        forwarding = run(["ip", "netns", "exec", a, "sysctl", "net.ipv4.ip_forward"]).stdout
+        # The kernel's own routes have another order after an interface was down.
+        return sorted("\n".join([state(a, b), *more, mirrors, forwarding]).splitlines())
+
+    before = seen()
+    down = [{"node": a, "interface": "e0", "up": False}, {"node": b, "interface": "e0", "mac": "02:00:00:00:00:09"}]
+    bare = {"endpoints": [f"{a}:e1:10.1.0.1/24", {"node": b, "interface": "e1", "txqlen": 7}]}
+    changes: list[dict[str, Any]] = [
+        {"links": [{"endpoints": down}, bare, tap]},
+        {"links": [{"endpoints": down, "mtu": 1400}, bare, tap | {"endpoints": [f"{a}:tap", f"{b}:tap"]}]},
+        {"links": [{"endpoints": [{**ends[0], "addresses": ["10.0.0.1/24"], "mtu": 1300}, ends[1]]}, plain]},
+        {"links": [{"endpoints": ends}, plain, tap], "nodes": {a: {"netns": a, "routes": routes[:1]}}},
+    ]
+    for changed in changes:
+        lab.write(**changed)
+        waiting = Waiting(lab, start)
+        assert seen() != before
+        assert confirm(lab, "--revert").returncode == 0
+        assert "left" not in waiting.end()[1]
+        assert seen() == before
