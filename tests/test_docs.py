@@ -567,6 +567,20 @@ def test_the_files_for_the_shell_are_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("requires_root")
+def test_the_recipe_to_confirm_works(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "running.md").read_text("utf-8").partition("## Taken back unless confirmed")[2]
+    script = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)[0]
+    (tmp_path / "links.json").write_text('{"defaults": {"create": true}, "links": [["a", "b"]]}', encoding="utf-8")
+    done = private(f"{script}kokofast destroy links.json", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, *results, destroyed = done.stdout.splitlines()
+    assert [line.partition(" in ")[0] for line in results] == [
+        "links: applied, 1 link created, 2 namespaces created"
+    ] * 2
+    assert destroyed.startswith("links: destroyed, 1 link removed")
+
+
+@pytest.mark.usefixtures("requires_root")
 def test_the_answer_of_doctor_shown(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "doctor.md").read_text("utf-8")
     (script,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)

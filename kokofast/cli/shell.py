@@ -24,7 +24,7 @@ SECTIONS = {
 Named network namespaces, as of ip\-netns(8).
 .TP
 .I /run/kokofast
-A lock for each lab on which a run works.""",
+A lock for each lab on which a run works, and a socket for each that waits to be confirmed.""",
     "environment": r"""
 .TP
 .B KOKOFAST_DEBUG

@@ -99,8 +99,6 @@ def main() -> None:
         command.leave(module, True, waiting=True, lab=event["lab"], seconds=event["seconds"])
     if module.params["revert"]:
         arguments.append("--revert")
-    if module.check_mode:
-        arguments.append("--dry-run")
     result = command.result_of(module, *command.run(module, arguments))
     command.leave(module, True, result=result, lab=result["lab"], waiting=False)
 
