@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from kokofast.ends import properties_in
 from kokofast.topology.given import Given
-from kokofast.topology.locations import Origins
+from kokofast.topology.locations import Origins, PlacesWithin
 from kokofast.topology.model import End
 from kokofast.topology.names import Names
 from kokofast.topology.rules import INVALID, one, parse_addresses
@@ -85,9 +85,7 @@ class EndBuilder:
         if isinstance(record, str):
             return self._short_end(index, path, place, record, given)
 
-        def at(below: str) -> str:
-            return places.at(index, f"{path}.{below}")
-
+        at = PlacesWithin(places, index, path)
         given = given.overridden(record, source, of_kind.end, at, self._report)
         # Rename them as in the model.
         node, ifname = given.values.pop("node"), given.values.pop("interface", None)

@@ -46,6 +46,24 @@ class Origins(Mapping[str, str]):
         return len(self.found)
 
 
+class PlacesWithin:
+    """The places of what is within a part of a link, by its path there.
+
+    A topology keeps one for each end that is an object, and a closure would take six times the memory.
+    """
+
+    __slots__ = ("_index", "_path", "_places")
+
+    def __init__(self, places: Places, index: int, path: str) -> None:
+        self._places = places
+        self._index = index
+        self._path = path
+
+    def __call__(self, path: str) -> str:
+        """Return the place of what is at a path there."""
+        return self._places.at(self._index, f"{self._path}.{path}")
+
+
 class TreePlaces:
     """JSON and YAML: ``$.links[3].mtu``, or ``$[3].mtu`` in a bare list."""
 
