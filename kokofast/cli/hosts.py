@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kokofast.cli.command import (
     CHANGES,
@@ -19,9 +21,21 @@ from kokofast.cli.command import (
     failures_of,
     is_file,
 )
-from kokofast.cli.output import clean, count, counts_of, print_error, print_errors, print_json, print_line
+from kokofast.cli.output import (
+    WRITING,
+    OutputError,
+    clean,
+    count,
+    counts_of,
+    lose_output,
+    print_error,
+    print_errors,
+    print_json,
+    print_line,
+)
 from kokofast.cli.progress import Bar
 from kokofast.cli.split import read, read_whole, write
+from kokofast.engine.result import Failure
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +45,7 @@ if TYPE_CHECKING:
     from kokofast.hosts.outcome import HostError, HostOutcome, Outcomes
     from kokofast.hosts.places import Location
     from kokofast.splitting.split import Split
+    from kokofast.topology.model import Topology
 
 # Tasks of the playbooks and what their time counts as. Others install.
 STAGES = {
@@ -61,7 +76,6 @@ def hosts(options: argparse.Namespace) -> int:
 
 def _deploy(options: argparse.Namespace) -> int:
     from kokofast.hosts.ansible import Play
-    from kokofast.hosts.inventory import inventory
     from kokofast.hosts.outcome import Outcomes
 
     began = time.perf_counter()
@@ -88,7 +102,7 @@ def _deploy(options: argparse.Namespace) -> int:
         if options.install is not None:
             variables["kokofast_wheels"] = os.path.abspath(options.install)
         flags = ("--check", "--diff") if options.dry_run else ()
-        run.play(Play("deploy", folder, inventory(topology.hosts.values()), variables, flags))
+        run.play(Play("deploy", folder, inventory_of(topology), variables, flags))
         for error in outcomes.errors():
             error.relocate(find(error, whole))
     rest = (
@@ -100,7 +114,6 @@ def _deploy(options: argparse.Namespace) -> int:
 
 def _destroy(options: argparse.Namespace) -> int:
     from kokofast.hosts.ansible import Play
-    from kokofast.hosts.inventory import inventory
     from kokofast.hosts.outcome import Outcomes
 
     began = time.perf_counter()
@@ -116,11 +129,24 @@ def _destroy(options: argparse.Namespace) -> int:
     if (topology is None) != (options.inventory is not None):
         raise CommandError(INVALID, "give a FILE, which has the hosts; or LAB, and with --inventory where it is")
     run = Run(options, Outcomes(topology.hosts if topology is not None else ()), began)
-    found = inventory(topology.hosts.values()) if topology is not None else os.path.abspath(options.inventory)
+    if topology is None and not os.path.exists(options.inventory):
+        raise CommandError(INVALID, f"--inventory {clean(options.inventory)}: No such file or directory")
+    found = inventory_of(topology) if topology is not None else os.path.abspath(options.inventory)
     with tempfile.TemporaryDirectory(prefix="kokofast-") as name:
         variables = {"kokofast_lab": lab, "kokofast_force": options.force}
         run.play(Play("destroy", Path(name), found, variables))
     return run.finish(lab, "run destroy again to remove the rest")
+
+
+def inventory_of(topology: Topology) -> dict[str, Any]:
+    """Return the inventory of a file's hosts. Raises CommandError."""
+    from kokofast.hosts.inventory import inventory
+    from kokofast.topology.problems import TopologyError
+
+    try:
+        return inventory(topology.hosts.values())
+    except TopologyError as error:
+        raise CommandError(INVALID, *topology.in_order(error.problems)) from None
 
 
 def find(error: HostError, whole: Split) -> Location | None:
@@ -135,6 +161,27 @@ def find(error: HostError, whole: Split) -> Location | None:
 _COMMANDS = {"deploy": _deploy, "destroy": _destroy}
 
 
+class Caught:
+    """A block in which signals are noted, each but those that were ignored before."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Caught:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _take(self, number: int, _: object) -> None:
+        self.names.append(signal.Signals(number).name)
+
+
 class Run:
     """A playbook that is played, and what is printed of it."""
 
@@ -143,7 +190,7 @@ class Run:
         self._outcomes = outcomes
         self._seconds: dict[str, float] = {}
         self._last = began
-        self._was_interrupted = False
+        self._signals: list[str] = []
 
     def end_stage(self, name: str) -> None:
         """Add the time since the last stage to this one."""
@@ -172,29 +219,42 @@ class Run:
                     progress(stage, asked, len(self._outcomes.hosts))
 
             try:
-                self._was_interrupted = play(this, begin, take)
+                with Caught() as caught:
+                    play(this, begin, take, lambda: bool(caught.names))
             except AnsibleError as error:
                 raise CommandError(FAILED, str(error)) from None
+            self._signals = caught.names
         self.end_stage(stage if asked else last)
 
     def finish(self, lab: str, rest: str) -> int:
         """Print what came of it; return the exit code. rest is for the user after an interruption."""
         options, outcomes = self._options, self._outcomes
-        status = outcomes.status()
-        print_errors([error.as_failure() for error in outcomes.errors()])
-        if self._was_interrupted:
-            print_error(f"kokofast: interrupted; {rest}")
+        status, errors = outcomes.status(), [error.as_dict() for error in outcomes.errors()]
+        failures = [error.as_failure() for error in outcomes.errors()]
+        if self._signals:
+            status = status if status in ("partial", "applied", "destroyed") else "rolled_back"
+            failures.append(Failure("", f"interrupted by {self._signals[0]}; {rest}"))
+            errors.append(failures[-1].as_dict())
+        print_errors(failures)
         for outcome in outcomes.hosts.values():
             for text in outcome.result.get("left", ()):
                 print_error(f"kokofast: {outcome.host}: could not be taken back: {text}")
-        if options.format == "json":
-            errors = [error.as_dict() for error in outcomes.errors()]
-            _print_as_json(lab, status, outcomes.hosts, errors, self._seconds)
-        elif not options.quiet:
-            self._print_as_text(lab, status)
+        try:
+            if options.format == "json":
+                _print_as_json(lab, status, outcomes.hosts, errors, self._seconds)
+            elif not options.quiet:
+                self._print_as_text(lab, status)
+            with WRITING:
+                sys.stdout.flush()
+        except OutputError as lost:
+            stays = (
+                f"what was done stays ({lab}: {status}), but " if status in ("applied", "partial", "destroyed") else ""
+            )
+            lose_output(f"{stays}the result cannot be written", lost.error)
+            return PARTIAL if stays else CODES.get(status, FAILED)
         if getattr(options, "exit_code", False) and status == "planned":
             return CHANGES
-        return CODES.get(status, FAILED if self._was_interrupted else OK)
+        return CODES.get(status, FAILED if self._signals else OK)
 
     def _print_as_text(self, lab: str, status: str) -> None:
         found = self._outcomes.hosts.values()

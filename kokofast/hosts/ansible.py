@@ -23,7 +23,9 @@ FORKS_MAX = 50  # hosts that are asked at a time; each is a process of some 50 M
 KEEPALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 ENDED = {"runner_on_ok": "ok", "runner_on_failed": "failed", "runner_on_unreachable": "unreachable"}
 CURE = "pip install 'kokofast[hosts]'"
-TAIL = 20  # lines of Ansible's output that are kept for an error
+PATIENCE = 1  # seconds until is_cancelled() is called again, when Ansible says nothing
+ERROR = "[ERROR]: "
+TAIL = 3  # lines of Ansible's output, where none is an error
 
 
 class AnsibleError(Exception):
@@ -57,8 +59,13 @@ class Play(NamedTuple):
     options: tuple[str, ...] = ()
 
 
-def play(this: Play, on_task: Callable[[str], None], on_answer: Callable[[Answer], None]) -> bool:
-    """Play a playbook; return whether a signal ended it. Calls on_task at the begin of each task.
+def play(
+    this: Play,
+    on_task: Callable[[str], None],
+    on_answer: Callable[[Answer], None],
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Play a playbook. Calls on_task at the begin of each task, and ends Ansible when is_cancelled() returns True.
 
     Raises AnsibleError when Ansible did not get as far as to a host.
     """
@@ -93,14 +100,20 @@ def play(this: Play, on_task: Callable[[str], None], on_answer: Callable[[Answer
         cmdline=shlex.join([*this.options, f"--extra-vars=@{variables}"]),
         forks=forks,
         event_handler=take,
+        cancel_callback=is_cancelled,
+        settings={"pexpect_timeout": PATIENCE},
         quiet=True,
     )
-    if ran.status == "canceled":
-        return True
-    if ran.rc != 0 and not answers:
-        said = ran.stdout.read().strip().splitlines()[-TAIL:]
-        raise AnsibleError("\n".join([f"{PROGRAM} ended with exit code {ran.rc}:", *said]))
-    return False
+    if ran.rc != 0 and not answers and ran.status != "canceled":
+        with ran.stdout as output:
+            raise AnsibleError(f"{PROGRAM} ended with exit code {ran.rc}: {_cause(output.read())}")
+
+
+def _cause(output: str) -> str:
+    """Return the errors in Ansible's output, or its end."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
+    return "; ".join(errors or lines[-TAIL:])
 
 
 def _line(variable: tuple[str, Any]) -> str:

@@ -55,7 +55,7 @@ class HostError:
 
     def __init__(self, host: str, message: str, source: str = "", errno: int | None = None) -> None:
         self.host = host
-        self.message = message
+        self.message = " ".join(message.split())
         self.source = source
         self.errno = errno
         self.position = ""

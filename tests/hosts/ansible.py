@@ -24,6 +24,7 @@ def environment(home: Path) -> dict[str, str]:
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_TIMEOUT": "60",  # of ssh, on a busy machine
         "LC_ALL": "C.UTF-8",
+        "TMPDIR": str(home),  # what is killed leaves its folder
     }
 
 

@@ -235,6 +235,22 @@ def test_a_host_that_is_lost_in_the_midst_takes_back_all(controller: Controller,
     assert (code, found["status"]) == (0, "applied"), messages
 
 
+def test_a_signal_ends_a_deployment(controller: Controller, topology: dict[str, Any]) -> None:
+    before = states(controller.underlay)
+    slow = controller.underlay.hosts["h2"]
+    slow.set_command('case "$*" in *--dry-run*) touch /run/asked; sleep 5;; esac')
+    process = controller.start("deploy", topology)
+    until(lambda: "asked" in slow.run("ls", "/run"))
+    controller.underlay.controller.run("pkill", "-TERM", "--full", "kokofast hosts deploy")  # in its pid namespace
+    code, found, messages = controller.end(process)
+    assert (code, found["status"]) == (1, "rolled_back"), messages
+    assert found["hosts"]["h2"]["status"] == "unasked"
+    assert (
+        "kokofast: interrupted by SIGTERM; a host on which something was made takes it back within 120 s; " in messages
+    )
+    assert states(controller.underlay) == before
+
+
 def test_without_the_controller_each_host_takes_back_all(controller: Controller, topology: dict[str, Any]) -> None:
     before = states(controller.underlay)
     controller.underlay.hosts["h3"].set_command(SLOWLY)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kokofast.hosts.ansible import Answer
+from kokofast.hosts.ansible import AnsibleError, Answer, Play, play
 from kokofast.hosts.inventory import inventory
 from kokofast.hosts.outcome import CHECK, KEEP, REMOVE, REVERT, WAIT, WIRE, Outcomes
 from kokofast.hosts.places import locate
 from kokofast.topology import load
 from kokofast.topology.loader import load_hosts
+from kokofast.topology.problems import TopologyError
 
 WAITS = {"waiting": True, "lab": "x"}
 LOST = {"msg": "Failed to connect to the host via ssh: ssh: connect to host 10.0.0.2 port 22: Connection refused"}
@@ -150,3 +153,36 @@ def test_the_inventory_becomes_root_unless_it_logs_in_as_root(monkeypatch: pytes
     }
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert inventory(hosts)["all"]["hosts"]["a"] == {"ansible_host": "10.0.0.1"}
+
+
+def test_a_host_with_the_name_of_a_group_is_refused() -> None:
+    text = '{"hosts": {"all": {"address": "10.0.0.1", "parent": "eth0"}}}'
+    hosts = load_hosts(text.encode(), filename="hosts.json").hosts
+    with pytest.raises(
+        TopologyError, match=r"^hosts\.json \$\.hosts\.all: 'all' is the name of a group in Ansible; give"
+    ):
+        inventory(hosts.values())
+
+
+@pytest.mark.parametrize(("lacks", "message"), [("library", "ansible-runner"), ("program", "ansible-playbook")])
+def test_without_ansible_the_cure_is_told(
+    lacks: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lacks == "library":
+        monkeypatch.setitem(sys.modules, "ansible_runner", None)
+    else:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+        monkeypatch.setenv("PATH", str(tmp_path))
+    this = Play("destroy", tmp_path, {"all": {"hosts": {}}}, {})
+    with pytest.raises(AnsibleError, match=rf"^hosts need {message}: pip install 'kokofast\[hosts\]'$"):
+        play(this, print, print)
+
+
+def test_names_of_the_user_are_no_templates(tmp_path: Path) -> None:
+    text = "{{ lookup('pipe', 'touch here') }}"
+    (tmp_path / "hosts.json").write_text("")
+    with pytest.raises(AnsibleError):  # there is no such playbook
+        play(
+            Play("none", tmp_path, {"all": {"hosts": {}}}, {"kokofast_lab": text, "kokofast_force": True}), print, print
+        )
+    assert (tmp_path / "variables.yml").read_text() == f'kokofast_lab: !unsafe "{text}"\nkokofast_force: true\n'

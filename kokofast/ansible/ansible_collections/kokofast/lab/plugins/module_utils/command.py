@@ -24,8 +24,8 @@ def find(module: AnsibleModule) -> str:
     if path is None:
         fail(
             module,
-            f"{name} is not on this host: install it, for example by the role kokofast.lab.install, or say with "
-            "'executable' where it is",
+            f"{name} is not on this host: install it, for example by the role kokofast.lab.install ('hosts deploy "
+            "--install'), or say where it is ('executable'; for our playbooks the variable kokofast_executable)",
         )
     return str(path)
 
