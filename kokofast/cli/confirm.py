@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kokofast.cli.batch import exit_code
 from kokofast.cli.command import FAILED, INVALID, OK, PARTIAL, CommandError, check_lab, finish
 from kokofast.cli.output import print_error, print_json, print_line
+from kokofast.cli.signals import HeldSignals
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +20,7 @@ def confirm(options: argparse.Namespace) -> int:
 
     With --revert that is 0 when all was taken back.
     """
+    from kokofast.drivers import Stopped
     from kokofast.drivers.inline import InlineDriver, drive
     from kokofast.engine.confirmation import confirm as ask
     from kokofast.engine.confirmation import look
@@ -27,10 +29,14 @@ def confirm(options: argparse.Namespace) -> int:
 
     lab = check_lab(options.lab)
     assert lab is not None
+    signals = HeldSignals()
     try:
-        if options.dry_run:
-            return _print_waiting(drive(look(lab, InlineDriver())), options)
-        result = drive(ask(lab, InlineDriver(), revert=options.revert))
+        with signals:
+            driver = InlineDriver(signals)
+            if options.dry_run:
+                event = drive(look(lab, driver))
+            else:
+                result = drive(ask(lab, driver, revert=options.revert))
     except ProcessLookupError as error:
         hint = "; one works on it: try again when it says that it waits" if is_locked(lab) else ""
         raise CommandError(INVALID, f"{error.strerror}{hint}") from None
@@ -38,9 +44,12 @@ def confirm(options: argparse.Namespace) -> int:
         raise CommandError(FAILED, f"{error.strerror}; run it as the user who runs the batch, root mostly") from None
     except ConnectionResetError as error:
         raise CommandError(PARTIAL, str(error.strerror)) from None
-    except KeyboardInterrupt:
-        word = "take it back" if options.revert else "keep it"
-        raise CommandError(PARTIAL, f"interrupted; the batch was told to {word}, and goes on") from None
+    except Stopped:
+        word = "take all back" if options.revert else "keep all"
+        told = "" if options.dry_run else f"; the batch was told to {word}, and goes on"
+        raise CommandError(PARTIAL, f"interrupted by {signals.name}{told}") from None
+    if options.dry_run:
+        return _print_waiting(event, options)
     code = exit_code(result, options, interrupted=False)
     if options.revert and code == FAILED and result.status == ROLLED_BACK:
         if options.format != "json":

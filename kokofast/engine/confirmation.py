@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure, Result
-from kokofast.host.confirmation import KEEP, LOOK, REVERT, Inlet, connect
+from kokofast.host.confirmation import KEEP, LOOK, REVERT, Inlet, connect, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +45,8 @@ class Confirmation:
         try:
             self._inlet = Inlet(self.lab)
         except OSError as error:
-            raise OSError(error.errno, f"this run could not be confirmed: {_reason(error)}") from error
+            words = f"this run could not be confirmed: {path_of(self.lab)}: {_reason(error)}"
+            raise OSError(error.errno, words) from error
 
     async def wait(self, driver: Driver, result: Result) -> Failure | None:
         """Wait; return why nothing is to be kept, None if it is."""

@@ -34,7 +34,7 @@ class Inlet:
     def __init__(self, lab: str) -> None:
         """Make the socket, in the place of one that a killed run has left. Raises OSError."""
         self._clients: dict[int, _Client] = {}
-        self._path = _path_of(lab)
+        self._path = path_of(lab)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._epoll = select.epoll()
         try:
@@ -60,8 +60,14 @@ class Inlet:
     def receive(self) -> Iterator[tuple[int, str]]:
         """Yield (client, word) of those who have said one. Others than the known words end the connection.
 
-        Raises OSError when a client cannot be accepted, for want of descriptors or memory.
+        Raises OSError at the end when a client cannot be accepted, for want of descriptors or memory.
         """
+        # First, so that the word of one that has just come is heard before the time is over.
+        refusal = None
+        try:
+            self._accept()
+        except OSError as error:
+            refusal = error
         ready = {fd for fd, _ in self._epoll.poll(0)}
         for fd in ready & self._clients.keys():
             client = self._clients[fd]
@@ -73,8 +79,8 @@ class Inlet:
                 self._epoll.unregister(fd)
                 client.has_asked = True
                 yield fd, word
-        if self._listener.fileno() in ready:
-            self._accept()
+        if refusal is not None:
+            raise refusal
 
     def _accept(self) -> None:
         while True:
@@ -159,14 +165,15 @@ def connect(lab: str) -> socket.socket:
     """Return a connection to the run of the lab that waits. Raises OSError: ENOENT or ECONNREFUSED if none does."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        connection.connect(_path_of(lab))
+        connection.connect(path_of(lab))
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _path_of(lab: str) -> str:
+def path_of(lab: str) -> str:
+    """Return the path of the socket."""
     # 107 bytes are the most that an address takes; a lab's name has 64 at most.
     return f"{lock.LOCK_DIR}/{lab}{lock.CONFIRM_SUFFIX}"
 

@@ -265,6 +265,21 @@ async def test_who_only_looks_decides_nothing(make_kernel: KernelFactory, clock:
         await look("lab", TrioDriver())
 
 
+async def test_a_word_that_was_said_before_the_time_is_over_counts(
+    make_kernel: KernelFactory, mock_clock: MockClock
+) -> None:
+    """Also where the run could not hear it until then."""
+    kernel = make_kernel("a", "b")
+    with closing(socket.socket(socket.AF_UNIX)) as client:
+
+        def told(_: float) -> None:
+            client.connect(f"{lock.LOCK_DIR}/lab{lock.CONFIRM_SUFFIX}")
+            client.sendall(b"keep\n")
+            mock_clock.jump(61)
+
+        assert (await run(kernel, lab(AB), {}, told)).status == "applied"
+
+
 async def test_without_the_lock_nothing_is_begun(
     make_kernel: KernelFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -293,7 +308,7 @@ async def test_what_is_in_the_way_of_the_socket(make_kernel: KernelFactory, cloc
     assert other.exists()
     os.mkdir(path)
     before = kernel.state()
-    with pytest.raises(OSError, match="this run could not be confirmed: Is a directory"):
+    with pytest.raises(OSError, match=r"this run could not be confirmed: .*/lab\.confirm: Is a directory"):
         await run(kernel, lab(AB), {})
     assert kernel.state() == before
 

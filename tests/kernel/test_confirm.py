@@ -202,6 +202,23 @@ def test_a_client_that_is_killed_has_said_its_word(lab: Lab, start: Start) -> No
     assert waiting.end()[1]["status"] == "applied"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_client_that_is_interrupted_says_that_the_batch_goes_on(
+    lab: Lab, start: Start, number: signal.Signals
+) -> None:
+    pair(lab)
+    waiting = Waiting(lab, start)
+    waiting.process.send_signal(signal.SIGSTOP)
+    client = start(*COMMAND, "confirm", lab.name, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(lambda: askers(lab) == 1 or client.poll() is not None, "it has asked")
+    client.send_signal(number)
+    output, errors = client.communicate(timeout=60)
+    assert (client.returncode, output) == (3, "")
+    assert errors == f"kokofast: interrupted by {number.name}; the batch was told to keep all, and goes on\n"
+    waiting.process.send_signal(signal.SIGCONT)
+    assert waiting.end()[1]["status"] == "applied"
+
+
 def askers(lab: Lab) -> int:
     """How many have connected and are not accepted yet."""
     sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
