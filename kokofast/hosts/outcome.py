@@ -106,7 +106,7 @@ class HostOutcome:
         if answer.state == "unreachable":
             self._lose(answer, confirm_within)
         elif answer.state == "failed" and answer.task == WAIT:
-            why = f"its {confirm_within:g} s were nearly over before the last host was wired"
+            why = f"its {confirm_within:g} seconds were nearly over before the last host was wired"
             self.errors.append(HostError(self.host, f"{why}; give more by --confirm-within"))
         elif answer.state == "failed" and answer.task == REVERT and "result" not in answer.found:
             self.status = "rolled_back"  # it waits no more: it has done so by itself

@@ -65,7 +65,7 @@ REVERTED: Told = (REVERT, "a", "ok", result("rolled_back", "not confirmed"))
         (
             [*WIRED, (WAIT, "b", "failed", {"msg": "5 s"}), REVERTED, (REVERT, "b", "failed", {"msg": "none waits"})],
             *("rolled_back", "rolled_back", "rolled_back"),
-            "its 60 s were nearly over before the last host was wired; give more by --confirm-within",
+            "its 60 seconds were nearly over before the last host was wired; give more by --confirm-within",
         ),
         (
             [*WAITED, (KEEP, "a", "ok", result("applied")), (KEEP, "b", "failed", {"msg": "too late"})],
