@@ -31,7 +31,7 @@ KEEP_ADDRESSES = "ipv6/conf/{}/keep_addr_on_down"
 DISABLE_IPV6 = "ipv6/conf/{}/disable_ipv6"
 
 # The sysctl does not exist, or /proc/sys is read-only: leave it.
-_NO_SYSCTL = (errno.ENOENT, errno.EROFS, errno.EACCES, errno.EPERM)
+NO_SYSCTL = (errno.ENOENT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def execute(executor: Executor, operations: Sequence[ConfigureEnd]) -> list[OperationError | None]:
@@ -188,7 +188,7 @@ def _guard(executor: Executor, handle: Handle, reference: IfRef, path: str) -> N
     try:
         _set(executor, handle, reference, path, "1")
     except OSError as error:
-        if error.errno not in _NO_SYSCTL:
+        if error.errno not in NO_SYSCTL:
             raise
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.ends import ENDS
+from kokofast.ops.configure_end import KEEP_ADDRESSES, NO_SYSCTL
 from kokofast.ops.dumps import look_at
 from kokofast.ops.journal import twice
 from kokofast.plan.ownership import APART
@@ -65,7 +66,7 @@ def _set_aside(
     up = [operation for operation in chosen if _is_busy(results[operation])]
     if up:
         executor.state(_Lowered).operations.update(up)
-        executor.kernel.send(handle, [_up(operation, False) for operation in up])
+        _set_down(executor, handle, up)
         results.update(_rename(executor, handle, up))
     named = [operation for operation in chosen if operation.altnames and results[operation] is None]
     for operation in named:
@@ -86,6 +87,26 @@ def _rename(
         for operation in operations
     ]
     return dict(zip(operations, executor.kernel.send(handle, requests), strict=True)) if requests else {}
+
+
+def _set_down(executor: Executor, handle: Handle, operations: Sequence[SetAside]) -> None:
+    """Set interfaces down. Their IPv6 addresses stay, in case that they get their names back.
+
+    Raises OSError.
+    """
+    before: dict[str, str] = {}
+    for operation in operations:
+        path = KEEP_ADDRESSES.format(operation.ifname)
+        try:
+            before[path] = executor.kernel.write_sysctl(handle, path, "1")
+        except OSError as error:
+            if error.errno not in NO_SYSCTL:
+                raise
+    try:
+        executor.kernel.send(handle, [_up(operation, False) for operation in operations])
+    finally:
+        for path, value in before.items():
+            executor.kernel.write_sysctl(handle, path, value)
 
 
 def _is_busy(answer: OperationError | None) -> bool:

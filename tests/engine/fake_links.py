@@ -169,6 +169,7 @@ class FakeLinks:
         self.kinds = KINDS
         self._loopback = LOOPBACK_KIND
         self.lacks: set[str] = set()
+        self.renames_what_is_up = True  # since Linux 6.2
         self._macs = 0
         self.stacked: list[tuple[FakeNamespace, FakeLink]] = []  # those that have a parent
         self.created: Callable[[FakeNamespace, FakeLink], None] | None = None
@@ -308,6 +309,7 @@ class FakeLinks:
         link.group = attributes.get("group", link.group)
         if attributes.get("ifname", link.name) != link.name:
             check(namespace.by_name(attributes["ifname"]) is None, errno.EEXIST)
+            check(self.renames_what_is_up or not link.up, errno.EBUSY)
             link.name = attributes["ifname"]
         link.alias = attributes.get("ifalias", link.alias)
         link.broadcast = attributes.get("broadcast", link.broadcast)

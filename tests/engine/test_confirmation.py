@@ -134,6 +134,20 @@ async def test_what_is_not_confirmed_is_as_before(case: Case, clock: MockClock, 
     assert [one.as_dict() for one in answer.results] == ([result.as_dict()] if how == "revert" else [])
 
 
+async def test_an_interface_that_was_set_down_to_be_renamed_has_its_addresses_again(
+    make_kernel: KernelFactory, clock: MockClock
+) -> None:
+    """Kernels before 6.2 rename only what is down, and what goes down loses its IPv6 addresses."""
+    kernel = make_kernel("a", "b")
+    kernel.rtnl.renames_what_is_up = False
+    there: Links = [{"endpoints": ["a:e0:2001:db8::1/64", "b:e0:2001:db8::2/64"]}]
+    assert (await apply(lab(there), kernel=kernel)).status == "applied"
+    before = kernel.state()
+    result = await run(kernel, lab(AC), {"prune": True}, lambda _: None)
+    assert (result.status, result.left) == ("rolled_back", [])
+    assert kernel.state() == before
+
+
 async def test_a_cancelled_wait_takes_all_back(case: Case, clock: MockClock) -> None:
     kernel, topology, options = case
     before = kernel.state()

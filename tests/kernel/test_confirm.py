@@ -194,7 +194,7 @@ def test_a_client_that_is_killed_has_said_its_word(lab: Lab, start: Start) -> No
     # It cannot go on to its end while the batch stands still.
     waiting.process.send_signal(signal.SIGSTOP)
     client = start(*COMMAND, "confirm", lab.name, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    until(lambda: askers(lab) == 1 or client.poll() is not None, "it has asked")
+    until(lambda: client.poll() is not None or waits_for_its_answer(client, lab), "it has asked")
     assert client.poll() is None
     client.kill()
     client.communicate()
@@ -210,13 +210,21 @@ def test_a_client_that_is_interrupted_says_that_the_batch_goes_on(
     waiting = Waiting(lab, start)
     waiting.process.send_signal(signal.SIGSTOP)
     client = start(*COMMAND, "confirm", lab.name, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    until(lambda: askers(lab) == 1 or client.poll() is not None, "it has asked")
+    until(lambda: client.poll() is not None or waits_for_its_answer(client, lab), "it has asked")
     client.send_signal(number)
     output, errors = client.communicate(timeout=60)
     assert (client.returncode, output) == (3, "")
     assert errors == f"kokofast: interrupted by {number.name}; the batch was told to keep all, and goes on\n"
     waiting.process.send_signal(signal.SIGCONT)
     assert waiting.end()[1]["status"] == "applied"
+
+
+def waits_for_its_answer(client: subprocess.Popen[str], lab: Lab) -> bool:
+    """Whether it has connected, and sleeps: in between it says its word, for which it never has to wait."""
+    states = [
+        path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{client.pid}/task").glob("*/stat")
+    ]
+    return askers(lab) == 1 and set(states) == {"S"}
 
 
 def askers(lab: Lab) -> int:
