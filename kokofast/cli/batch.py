@@ -155,7 +155,7 @@ def _carry_out(
         _note_interruption(result, signals.name)
         return True
     except OutputError as lost:
-        # Nobody has learnt that it waits.
+        # The event was not written, so no one would confirm.
         result.errors.append(Failure("", f"the output cannot be written: {lost.error.strerror}"))
         lose_output("nothing was kept, as the line before the result cannot be written", lost.error)
     except (LoopError, OSError, KernelError, MemoryError, ImportError) as error:

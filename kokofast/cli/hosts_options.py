@@ -9,7 +9,7 @@ from kokofast.cli.arguments import add_command, seconds
 if TYPE_CHECKING:
     import argparse
 
-CONFIRM_WITHIN = 120.0  # seconds: the slowest host has to be wired by then
+CONFIRM_WITHIN = 120.0  # seconds from the first host's links to the confirmation
 
 
 def add_actions(

@@ -84,7 +84,7 @@ class Confirmation:
         return None
 
     def close(self) -> None:
-        """Let nobody confirm any more; before the lab's lock is released."""
+        """Remove the socket. Call it before the lab's lock is released: the next run makes its own there."""
         if self._inlet is not None:
             self._inlet.remove()
 

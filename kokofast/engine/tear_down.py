@@ -261,7 +261,7 @@ class _Teardown:
         executor, lab, kernel = self.executor, self.lab, self.executor.kernel
         handles = [executor.handle(operation.ns) for operation in chosen]
         with kernel.using(handles):  # opens closed ones again, all at once
-            # Also check before removing the name: a kill in between would leave links where nobody finds them.
+            # Check before the name is removed, too: after a kill in between, no command would find the links.
             used = [None if lab is None else used_by_others(executor, one, lab, self._patience) for one in handles]
             asked = [
                 handle

@@ -7,6 +7,7 @@ names, which takes 0.2 ms, and are deleted when everything else has succeeded. U
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
 
 from kokofast.ends import ENDS
 from kokofast.ops.configure_end import KEEP_ADDRESSES, NO_SYSCTL
@@ -19,7 +20,7 @@ from kokofast.wire.message import KernelError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kokofast.host.kernel import Handle
     from kokofast.ops.executor import Executor, OperationError
@@ -95,18 +96,26 @@ def _set_down(executor: Executor, handle: Handle, operations: Sequence[SetAside]
     Raises OSError.
     """
     before: dict[str, str] = {}
-    for operation in operations:
-        path = KEEP_ADDRESSES.format(operation.ifname)
-        try:
-            before[path] = executor.kernel.write_sysctl(handle, path, "1")
-        except OSError as error:
-            if error.errno not in NO_SYSCTL:
-                raise
     try:
+        for operation in operations:
+            path = KEEP_ADDRESSES.format(operation.ifname)
+            with _without_sysctl():
+                before[path] = executor.kernel.write_sysctl(handle, path, "1")
         executor.kernel.send(handle, [_up(operation, False) for operation in operations])
     finally:
         for path, value in before.items():
-            executor.kernel.write_sysctl(handle, path, value)
+            with _without_sysctl():
+                executor.kernel.write_sysctl(handle, path, value)
+
+
+@contextmanager
+def _without_sysctl() -> Iterator[None]:
+    """Go on where an interface has no such sysctl, as without IPv6, or is gone."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SYSCTL:
+            raise
 
 
 def _is_busy(answer: OperationError | None) -> bool:
@@ -134,17 +143,20 @@ def _give_back(executor: Executor, operation: SetAside) -> OperationError | None
     try:
         with executor.kernel.using([handle]):
             found = look_at(executor.kernel, handle, operation.ifindex)
-            if found is None or found.group != operation.group | APART or found.ifname == operation.ifname:
-                return None  # gone, or never renamed
+            if found is None or found.group not in (operation.group, operation.group | APART):
+                return None  # gone
             names = ENDS["altnames"].requests(operation.ifindex, operation.altnames, ())
             for answer in executor.kernel.send(handle, names) if names else ():
                 if answer is not None and answer.errno != errno.EEXIST:  # not all had gone
                     return answer
-            back = {"ifname": operation.ifname, "group": operation.group}
-            requests = [Request(RTM_SETLINK, {"index": operation.ifindex}, back)]
+            # A refused renaming leaves the group set, which comes before it in do_setlink().
+            back: dict[str, int | str] = {"group": operation.group} if found.group != operation.group else {}
+            if found.ifname != operation.ifname:  # the same name would be refused, too, while it is up
+                back["ifname"] = operation.ifname
+            requests = [Request(RTM_SETLINK, {"index": operation.ifindex}, back)] if back else []
             if operation in executor.state(_Lowered).operations:
                 requests.append(_up(operation, True))
-            return next(filter(None, executor.kernel.send(handle, requests)), None)
+            return next(filter(None, executor.kernel.send(handle, requests)), None) if requests else None
     except OSError as error:
         return error
 

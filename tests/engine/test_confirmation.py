@@ -148,6 +148,27 @@ async def test_an_interface_that_was_set_down_to_be_renamed_has_its_addresses_ag
     assert kernel.state() == before
 
 
+async def test_an_interface_that_could_not_be_renamed_is_up_again(make_kernel: KernelFactory) -> None:
+    """Whichever request is refused, on a kernel that renames only what is down."""
+    there: Links = [{"endpoints": ["a:e0:2001:db8::1/64", "b:e0:2001:db8::2/64"]}]
+    lowered = 0
+    for number in range(1, 100):
+        kernel = make_kernel("a", "b")
+        kernel.rtnl.renames_what_is_up = False
+        assert (await apply(lab(there), kernel=kernel)).status == "applied"
+        before = kernel.state()
+        kernel.count_from_here()
+        kernel.refuse[number] = errno.EPERM
+        result = await apply(lab(AC), kernel=kernel, prune=True)
+        if kernel.refuse:
+            break
+        if result.status == "rolled_back":
+            assert kernel.state() == before, number
+            lowered += any(path.endswith("keep_addr_on_down") for path, _ in kernel.sysctls)
+    assert kernel.refuse
+    assert lowered > 1
+
+
 async def test_a_cancelled_wait_takes_all_back(case: Case, clock: MockClock) -> None:
     kernel, topology, options = case
     before = kernel.state()
