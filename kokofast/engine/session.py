@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kokofast.drivers import POLL_SECONDS, LabLocked, run_all
+from kokofast.drivers import LabLocked
 from kokofast.ends import IN_PLACE
 from kokofast.engine.apply import Run
 from kokofast.engine.carry_out import PlanRun
 from kokofast.engine.groundwork import is_to_do, needed_by, plan_of, see_for
+from kokofast.engine.held_namespaces import HeldNamespaces
 from kokofast.engine.result import APPLIED, INVALID, UNCHANGED, Failure, Result
-from kokofast.engine.snapshot import LOOK_CHUNK, Survey
+from kokofast.engine.snapshot import Survey
 from kokofast.engine.superseded import Superseded, is_needed
-from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT, survey_nodes
-from kokofast.ops.dumps import look_into
+from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.ops.executor import Executor
 from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load, note
@@ -29,25 +28,20 @@ from kokofast.topology.delta import is_same_link
 from kokofast.topology.live import LiveTopology
 from kokofast.topology.model import Link, Node
 from kokofast.topology.problems import Problem
-from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
-    from kokofast.host.kernel import Handle, Kernel
-    from kokofast.ops.dumps import Sight
-    from kokofast.plan.observed import Namespace
+    from kokofast.host.kernel import Kernel
     from kokofast.topology.delta import Delta
     from kokofast.topology.locations import At
     from kokofast.topology.model import Topology
 
-END_POLLS = 40  # two seconds: the kernel ends a namespace within a tenth of one, if nothing else holds it
-
 
 class Prepared:
-    """A change whose plan is made. problems say why it cannot be carried out."""
+    """A change whose plan is made. With the status "invalid" of ``result`` it cannot be carried out."""
 
     def __init__(self, delta: Delta, result: Result) -> None:
         self.delta = delta
@@ -97,8 +91,7 @@ class Session:
         self._runtime_timeout = runtime_timeout
         self._is_alone = False
         self.has_ended = False  # the lab's lock is free
-        self._survey: Survey
-        self._stale: set[int] = set()  # namespaces to look at before they are used again
+        self._held: HeldNamespaces
         self._has_mirrors = self._is_stacked = False
 
     async def __aenter__(self) -> Session:
@@ -123,13 +116,21 @@ class Session:
         await run.go(notes, is_alone=self._is_alone)
         if result.status not in (APPLIED, UNCHANGED):
             return
-        self._survey = run.survey
-        self._stale = set(range(len(self._survey.handles))) if result.status == APPLIED else set()
+        self._held = HeldNamespaces(
+            self.live,
+            self._driver,
+            self._kernel,
+            see_for(self._topology),
+            run.survey,
+            runtime_timeout=self._runtime_timeout,
+        )
         self._learn(self._topology.links)
         self._is_stacked |= self._topology.routing is not None or any(
             node.addresses or node.routes or node.sysctls for node in self._topology.nodes.values()
         )
-        await self._look(self._stale)
+        if result.status == APPLIED:
+            self._held.stale.update(range(len(run.survey.handles)))
+            await self._held.look(self._held.stale)
 
     async def apply(self, changes: Mapping[str, object], at: At) -> Result:
         """Carry out a change, all or nothing. Raises TopologyError when the topology cannot have it."""
@@ -159,11 +160,11 @@ class Session:
                 await PlanRun(applied, result, self._driver, jobs=self._jobs).go()
         except BaseException:
             self.live.undo(prepared.delta)
-            self._stale.update(prepared.numbers)
+            self._held.stale.update(prepared.numbers)
             raise
         if applied is not None and applied.failures:
             self.live.undo(prepared.delta)
-            self._stale.update(prepared.numbers)
+            self._held.stale.update(prepared.numbers)
             return result
         self._keep(prepared)
         if prepared.superseded.ends:
@@ -174,7 +175,7 @@ class Session:
         """Start a command in the namespace of a node; return its pid. Raises OSError."""
         from kokofast.host.commands import start
 
-        handle = self._survey.handles[self._survey.places[node]]
+        handle = self._held.handle_of(node)
         if handle is None:
             raise OSError(errno.ENOENT, "its node has no namespace")
         with self._kernel.using([handle]):
@@ -199,7 +200,8 @@ class Session:
         in_place = delta.only_sets(IN_PLACE)
         whole = self._has_mirrors or (self._is_stacked and not in_place)
         topology = live.whole() if whole else live.part(_bare(self._nodes_of(links, gone)), links)
-        survey = await self._part(nodes_of(topology), prepared, look=not in_place, result=result)
+        survey, prepared.numbers = await self._held.part(nodes_of(topology), look=not in_place)
+        prepared.part = survey
         if survey.problems:
             result.status, result.errors = INVALID, _failures(survey.problems)
             return
@@ -243,110 +245,6 @@ class Session:
                 if end.properties and not end.properties.keys() <= IN_PLACE:
                     self._is_stacked = True
 
-    async def _part(self, nodes: Mapping[str, Node], prepared: Prepared, *, look: bool, result: Result) -> Survey:
-        """Return the survey of some nodes, after a look at their namespaces where that is needed."""
-        survey = self._survey
-        ended = {name for name, number in survey.places.items() if name in nodes and self._is_misled(number)}
-        await self._let_go(ended)
-        await self._resolve({name: node for name, node in nodes.items() if name in ended or name not in survey.places})
-        numbers = sorted({survey.places[name] for name in nodes if name in survey.places})
-        await self._look(numbers if look else self._stale.intersection(numbers))
-        await self._lose_peers(ended, numbers)
-        part = Survey()
-        part.problems = survey.problems
-        survey.problems = []
-        new = {number: place for place, number in enumerate(numbers)}
-        part.places = {name: new[survey.places[name]] for name in nodes if name in survey.places}
-        part.handles = [survey.handles[number] for number in numbers]
-        part.observed = [survey.observed[number] for number in numbers]
-        prepared.part, prepared.numbers = part, numbers
-        return part
-
-    def _is_misled(self, number: int) -> bool:
-        handle = self._survey.handles[number]
-        return number in self._stale and handle is not None and self._kernel.misled(handle) is not None
-
-    async def _let_go(self, names: Set[str]) -> None:
-        """Close the namespaces of nodes that were replaced, so that the kernel can end them."""
-        chosen = {self._survey.places[name] for name in names}
-
-        def execute(handles: Sequence[Handle]) -> list[None]:
-            for handle in handles:
-                with suppress(OSError, KernelError):  # we do not hold it, or cannot see its end
-                    with self._kernel.using([handle], to_ask=False):
-                        self._kernel.watch([handle])
-                    self._kernel.forget(handle)
-            self._kernel.outlived([handle for handle in handles if self._kernel.watches(handle)])
-            return [None] * len(handles)
-
-        handles = [handle for number in sorted(chosen) if (handle := self._survey.handles[number]) is not None]
-        await run_all(self._driver, handles, execute, workers=1, chunk=LOOK_CHUNK, report=lambda *_: None)
-
-    async def _lose_peers(self, names: Set[str], numbers: Collection[int]) -> None:
-        """Look into namespaces until links from there to the nodes that were replaced are gone.
-
-        The kernel ends the links of a namespace some time after the namespace.
-        """
-        survey = self._survey
-        places = [
-            (survey.places[end.node], end.ifname)
-            for link in (self.live.links.values() if names else ())
-            if not names.isdisjoint(end.node for end in link.ends)
-            for end in link.ends
-            if end.node not in names and survey.places.get(end.node) in numbers
-        ]
-        for _ in range(END_POLLS):
-            left = {number for number, ifname in places if _has(survey.observed[number], ifname)}
-            if not left:
-                break
-            await self._driver.sleep(POLL_SECONDS)
-            await self._look(left)
-
-    async def _resolve(self, nodes: Mapping[str, Node]) -> None:
-        """Look into the namespaces of nodes that are new, or whose namespace was replaced."""
-        if not nodes:
-            return
-        see = see_for(self._topology)
-        found = await survey_nodes(
-            self._driver,
-            self._kernel,
-            nodes,
-            see,
-            Result(self.live.name, UNCHANGED),
-            runtime_timeout=self._runtime_timeout,
-        )
-        survey = self._survey
-        known = {handle.identity: number for number, handle in enumerate(survey.handles) if handle is not None}
-        for name, number in found.places.items():
-            handle, observed = found.handles[number], found.observed[number]
-            place = known.get(handle.identity) if handle is not None else None
-            if place is None:
-                place = len(survey.handles)
-                survey.handles.append(handle)
-                survey.observed.append(observed)
-                if handle is not None:
-                    known[handle.identity] = place
-            survey.places[name] = place
-        survey.problems += found.problems
-
-    async def _look(self, numbers: Iterable[int]) -> None:
-        """Look into namespaces again. One that has ended keeps what was seen, and its use then fails."""
-        survey = self._survey
-        chosen = [number for number in numbers if survey.handles[number] is not None]
-        see = see_for(self._topology)
-
-        def execute(handles: Sequence[Handle]) -> list[Sight]:
-            return [look_into(self._kernel, handle, see) for handle in handles]
-
-        def report(place: int, sight: Sight) -> None:
-            if not isinstance(sight, OSError):
-                survey.observed[chosen[place]] = sight[1]
-                self._stale.discard(chosen[place])
-
-        handles = [handle for number in chosen if (handle := survey.handles[number]) is not None]
-        chunk = max(min(LOOK_CHUNK, self._kernel.capacity), 1)
-        await run_all(self._driver, handles, execute, workers=1, chunk=chunk, report=report)
-
     def _leaving(self, prepared: Prepared, gone: Sequence[tuple[Link, str]], links: Sequence[Link]) -> list[Problem]:
         """Find the interfaces of removed links, and set aside those whose names are needed."""
         part, lab = prepared.part, self.live.name
@@ -373,14 +271,14 @@ class Session:
 
     def _keep(self, prepared: Prepared) -> None:
         """Remember what is in the namespaces after a change."""
-        applied, survey = prepared.applied, self._survey
+        applied = prepared.applied
         for place, number in enumerate(prepared.numbers):
-            survey.handles[number] = prepared.part.handles[place]
+            self._held.survey.handles[number] = prepared.part.handles[place]
         if prepared.superseded.ends:
-            self._stale.update(prepared.numbers)
+            self._held.stale.update(prepared.numbers)
         if applied is not None:
             unknown = note(applied.plan.operations, prepared.part.observed)
-            self._stale.update(prepared.numbers[ns] for operation in unknown for ns in operation.namespaces)
+            self._held.stale.update(prepared.numbers[ns] for operation in unknown for ns in operation.namespaces)
 
     async def _delete(self, prepared: Prepared) -> None:
         """Delete the removed links. One that cannot be deleted is an error; the rest of the change stays."""
@@ -392,10 +290,6 @@ class Session:
         )
         result.status = APPLIED
         result.links["removed"] = await prepared.superseded.delete(executor, self._driver, result)
-
-
-def _has(namespace: Namespace | None, ifname: str) -> bool:
-    return namespace is not None and ifname in namespace.interfaces
 
 
 def _bare(nodes: Mapping[str, Node]) -> dict[str, Node]:
