@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from kokofast.verification.ports import NONE
-from kokofast.wire.probe import AF_INET6, ETHERNET_HEADER, SMALL, frame, question
+from kokofast.wire.probe import ETHERNET_HEADER, SMALL, frame, question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 SHORT, FULL = 1, 2  # bits: the sizes of frames
 
 # Seconds. The kernel hands a frame over inside send(2), or soon after on a busy machine.
-SETTLE = 0.3
+SETTLE = 0.5
 INTERVAL = 0.1  # between two tries
 CLEAN_TRIES = 3
 # How unlikely it is that a link fails because all tries were lost.
 UNLIKELY = 1e-6
 MOST_TRIES = 200
 SHORT_INTERVAL = 0.01
-# Seconds until an interface sends whose carrier is there, or a new IPv6 address answers.
-# The kernel takes one, and more on a busy machine.
+# Seconds until an interface sends whose carrier is there, or the kernel answers for an address.
+# It takes one, and more on a busy machine.
 SETTLING = 3.0
 
 
@@ -58,16 +58,16 @@ class Probe:
         interval: Seconds between two tries.
         wait: Seconds that the answer takes at most, after the last try.
         is_clean: Whether nothing on its way impairs.
-        answers_late: Whether the kernel may still be at work on what answers it.
+        may_be_late: Whether the kernel may still be at work on what answers it. Nothing shows whether it is.
     """
 
-    __slots__ = ("answers_late", "interval", "is_clean", "refusal", "sender", "tries", "wait")
+    __slots__ = ("interval", "is_clean", "may_be_late", "refusal", "sender", "tries", "wait")
 
     def __init__(self, sender: Port) -> None:
         self.sender = sender
         self.refusal: OSError | None = None
         self.is_clean = True
-        self.answers_late = False
+        self.may_be_late = False
         self.tries, self.interval, self.wait = CLEAN_TRIES, INTERVAL, SETTLE
 
     def is_done(self) -> bool:
@@ -91,7 +91,7 @@ class Probe:
         ports = [port for hops in self.ways() for port in hops]
         if any([port.impairment is not NONE for port in ports]):
             self._plan_impaired()
-        if self.answers_late or any([port.settling for port in ports]):
+        if self.may_be_late or any([port.settling for port in ports]):
             self.tries += math.ceil(SETTLING / self.interval)
 
     def _plan_impaired(self) -> None:
@@ -178,9 +178,10 @@ class Question(Probe):
         self.family, self.address = address
         self.hops = hops
         self.is_answered = False
-        # The kernel joins the multicast group of a new IPv6 address, to which requests are sent, in a work queue of all
-        # namespaces: addrconf_dad_begin(), net/ipv6/addrconf.c. Nothing shows whether it has.
-        self.answers_late = self.family == AF_INET6
+        # For a new IPv6 address the kernel joins the multicast group to which requests are sent, in a work queue of all
+        # namespaces: addrconf_dad_begin(), net/ipv6/addrconf.c. Answers are made by softirqs, which a busy machine puts
+        # off. Who does not answer is rare where frames arrive: the wait costs little.
+        self.may_be_late = True
 
     def is_done(self) -> bool:
         """Return whether the answer has arrived."""
