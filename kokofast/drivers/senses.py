@@ -31,7 +31,7 @@ RECONNECT_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0)
 
 
 class TrioSenses:
-    """See engine.watch.Senses. file is the topology's, None for standard input."""
+    """See watching.senses.Senses. file is the topology's, None for standard input."""
 
     def __init__(self, listener: Listener, file: str | None = None) -> None:
         self._listener = listener

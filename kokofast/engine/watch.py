@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from kokofast.drivers.warmup import leaves
 from kokofast.engine.apply import apply
 from kokofast.engine.result import INVALID, Result
+from kokofast.engine.watched_nodes import WatchedNodes
 from kokofast.ops.registry import home_of
 from kokofast.topology import TopologyError
-from kokofast.topology.node_kinds import NODES
 from kokofast.watching.events import Event
 from kokofast.watching.judge import Judge
 from kokofast.watching.part import Parts
@@ -18,8 +18,8 @@ from kokofast.watching.patience import Patience
 from kokofast.wire.message import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, Protocol
+    from collections.abc import Callable
+    from typing import Any
 
     from kokofast.drivers import Driver
     from kokofast.engine.snapshot import Survey
@@ -29,32 +29,7 @@ if TYPE_CHECKING:
     from kokofast.plan.plan import Plan
     from kokofast.plan.step import Step
     from kokofast.topology.model import Topology
-    from kokofast.watching.news import News
-
-    class Senses(Protocol):
-        """Where a watch learns of changes."""
-
-        def now(self) -> float:
-            """Return the time in seconds."""
-
-        async def wait(self, seconds: float | None) -> bool:
-            """Wait until there is news, or for this many seconds; return whether there is news."""
-
-        def take(self) -> News:
-            """Return the news, and forget it."""
-
-        def follow(self, topology: Topology) -> None:
-            """Watch the nodes of this topology from now on."""
-
-        def attend(self, places: Mapping[str, tuple[str, tuple[int, int]]]) -> None:
-            """Watch these namespaces of nodes: (path, identity) by the node's name."""
-
-        def number_of(self, identity: tuple[int, int]) -> int | None:
-            """Return the nsid by which notifications call a namespace."""
-
-        def appeared(self, nodes: Iterable[str]) -> set[str]:
-            """Return which of these missing nodes may have a namespace now."""
-
+    from kokofast.watching.senses import Senses
 
 GATHER_SECONDS = 0.05
 POLL_SECONDS = 1.0  # for missing nodes whose arrival no event shows
@@ -129,16 +104,14 @@ class Watch:
         self._parts = Parts(topology)
         self._judge = Judge(topology)
         self._numbers = {link.title(): number for number, link in enumerate(topology.links)}
-        self._places: dict[str, tuple[str, tuple[int, int]]] = {}
-        self.waiting: dict[str, str] = {}
-        self._gone: set[str] = set()  # pid nodes whose process has ended
+        self._nodes = WatchedNodes(topology, self._senses, self._judge, self._say)
         self._patience.begin_anew()
         self._senses.follow(topology)
 
     @property
     def is_whole(self) -> bool:
         """Whether all is as the file says."""
-        return not self.waiting and not self._gone and not self._patience.left_alone()
+        return not self._nodes.waiting and not self._nodes.gone and not self._patience.left_alone()
 
     async def run(self, *, once: float | None = None) -> None:
         """Keep the lab until the run is stopped; or, with once, until it is whole, for this many seconds at most.
@@ -151,7 +124,7 @@ class Watch:
             "watching",
             links=len(self._topology.links),
             nodes=len(self._topology.nodes),
-            waiting=len(self.waiting) + len(self._gone),
+            waiting=len(self._nodes.waiting) + len(self._nodes.gone),
         )
         while end is None or (not self.is_whole and self._senses.now() < end):
             if await self._senses.wait(self._time_to_wait(end)):
@@ -170,7 +143,7 @@ class Watch:
 
     def _time_to_wait(self, end: float | None) -> float | None:
         now = self._senses.now()
-        ends = [end, self._patience.next_end(), now + POLL_SECONDS if self.waiting else None]
+        ends = [end, self._patience.next_end(), now + POLL_SECONDS if self._nodes.waiting else None]
         times = [one - now for one in ends if one is not None]
         return max(min(times), 0.0) if times else None
 
@@ -200,10 +173,8 @@ class Watch:
             nodes.add(change.node)
         for node in news.ended:
             nodes.add(node)
-            self._places.pop(node, None)  # it is in no namespace until a run finds it in one
-            if NODES[self._topology.nodes[node].kind].is_process:
-                self._give_up(node, "process {} has ended")
-        nodes |= self._senses.appeared(self.waiting)
+            self._nodes.end(node)
+        nodes |= self._senses.appeared(self._nodes.waiting)
         renewed = nodes - {change.node for change in changes if change.ifname}
         self._patience.forgive_failures(link.title() for link in self._parts.links_of(renewed))
         for thing in self._patience.end_pauses(self._senses.now()):
@@ -215,13 +186,6 @@ class Watch:
             else:
                 nodes.add(self._topology.links[number].ends[0].node)
         return None if everything else nodes
-
-    def _give_up(self, name: str, why: str) -> None:
-        """Leave a node alone whose process is not there: the number may be another process's soon."""
-        if name not in self._gone:
-            self._gone.add(name)
-            message = f"{why.format(self._topology.nodes[name].target)}: the node is gone until the file is read again"
-            self._say("waiting", node=name, message=message)
 
     def reload(self) -> bool:
         """Read the file again; return whether it has changed."""
@@ -249,8 +213,8 @@ class Watch:
         without = self._left_out()
         for _ in range(ATTEMPTS):
             part = self._parts.all(without) if nodes is None else self._parts.of_nodes(nodes, without)
-            if self._gone:
-                part = _without_nodes(part, self._gone)
+            if self._nodes.gone:
+                part = _without_nodes(part, self._nodes.gone)
             if not part.nodes:
                 return
             result, observer = await self._apply(part)
@@ -306,7 +270,7 @@ class Watch:
         """Take note of what a run found and did, and report it."""
         if observer.survey is None or observer.plan is None:
             return
-        self._note_nodes(observer.survey, result)
+        self._nodes.note(observer.survey, result)
         changed = any(result.links.get(count) for count in ("created", "updated", "removed", "failed"))
         if observer.applied is not None:
             self._note_work(observer.applied, tells=not everything)
@@ -318,46 +282,6 @@ class Watch:
         if everything:
             for note in result.notes if not self._prune else ():
                 self._say("note", message=note)
-
-    def _note_nodes(self, survey: Survey, result: Result) -> None:
-        reasons = {problem.place: problem.message for problem in survey.problems}
-        missing = set(survey.unresolved)
-        messages = {error.source: error.message for error in result.errors}
-        for name in missing:
-            node = self._topology.nodes.get(name)
-            if node is not None and NODES[node.kind].is_process and not self._senses.appeared([name]):
-                self._give_up(name, "there is no process {}")
-                continue
-            place = node.place if node is not None else ""
-            message = reasons.get(place) or messages.get(place) or "it is not there"
-            message = message.removeprefix(f"node {name}: ")
-            if name not in self.waiting:
-                self._say("waiting", node=name, message=message)
-            self.waiting[name] = message
-        for name, number in survey.places.items():
-            if self.waiting.pop(name, None) is not None:
-                self._say("found", node=name)
-            handle = survey.handles[number]
-            if handle is not None:
-                self._places[name] = survey.paths[name], handle.identity
-        self._learn(survey)
-        self._senses.attend(self._places)
-
-    def _learn(self, survey: Survey) -> None:
-        """Update the judge: which namespaces the nodes are in, and which interfaces these have."""
-        nodes: dict[int, list[str]] = {}
-        for name, (_, identity) in self._places.items():
-            number = self._senses.number_of(identity)
-            if number is not None:
-                nodes.setdefault(number, []).append(name)
-        for handle, namespace in zip(survey.handles, survey.observed, strict=True):
-            number = self._senses.number_of(handle.identity) if handle is not None else None
-            if number is not None:
-                interfaces = namespace.interfaces.values() if namespace is not None else ()
-                names = {interface.ifindex: interface.ifname for interface in interfaces}
-                self._judge.learn(number, nodes.pop(number, ()), names)
-        for number, names_of_nodes in nodes.items():
-            self._judge.learn(number, names_of_nodes, {})
 
     def _note_work(self, applied: Applied, *, tells: bool) -> None:
         """Report what was done, and take note of repairs and refusals."""
@@ -372,7 +296,7 @@ class Watch:
                 continue
             if operation.link is not None:
                 link = applied.topology.links[operation.link]
-                repaired[link.title()] = tuple(self._places.get(end.node) for end in link.ends)
+                repaired[link.title()] = tuple(self._nodes.places.get(end.node) for end in link.ends)
             if tells and len(steps) < TOLD_MAX and (step := home_of(operation).describe(applied.plan, operation)):
                 steps.setdefault(str(step), []).append(step)
         for text, (step, *_) in steps.items():

@@ -87,7 +87,7 @@ def read_of_library(file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
         return True
 
     monkeypatch.setattr("kokofast.engine.keep.keep_lab", keep)
-    monkeypatch.setattr("kokofast.api.need", lambda *_: None)
+    monkeypatch.setattr("kokofast.api.keeping.need", lambda *_: None)
     trio.run(partial(kokofast.watch, file, report=print))
     return reads[0]
 
