@@ -55,6 +55,23 @@ def moment(text: str) -> float:
     return _plain(text, "a number of seconds from 0", zero=True)
 
 
+def instant(text: str) -> float:
+    """Parse a moment, in seconds since the epoch or in ISO 8601 with a zone; return it in seconds since the epoch."""
+    from datetime import datetime
+
+    plain = text.isascii() and text.replace(".", "", 1).isdecimal() and len(text) <= 24
+    try:
+        found = datetime.fromtimestamp(float(text)).astimezone() if plain else datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        found = None
+    if found is None:
+        words = "is not a moment such as 2026-01-31T12:00:00Z, or in seconds since the epoch"
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} {words}")
+    if found.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} has no zone: add Z for UTC, or one such as +02:00")
+    return float(text) if plain else found.timestamp()
+
+
 _Commands = argparse._SubParsersAction
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from kokofast import __version__
-from kokofast.cli.arguments import Parser, add_command, factor, moment, positive, seconds
+from kokofast.cli.arguments import Parser, add_command, factor, instant, moment, positive, seconds
 from kokofast.graph import NAMES as PICTURES
 from kokofast.importers import NAMES as IMPORTERS
 from kokofast.importers import RUNTIMES
@@ -252,6 +252,13 @@ def _fill_play(play: Parser) -> None:
         help="begin at this time of the timeline; earlier epochs are done at once",
     )
     play.add_argument("--until", type=moment, metavar="SECONDS", help="end at this time of the timeline")
+    play.add_argument(
+        "--start-at",
+        type=instant,
+        metavar="TIME",
+        help="bring the lab up, then wait: the timeline begins at this moment of the machine's clock, in ISO 8601 with "
+        "a zone or in seconds since the epoch",
+    )
     play.add_argument("--loop", action="store_true", help="start again at the end, with the lab as FILE has it")
     play.add_argument("--dry-run", action="store_true", help="check the whole timeline, print it, and touch nothing")
     play.add_argument(

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 
 PAUSE_SECONDS = 0.05  # between two looks for signals
+# So long before --start-at the machine's clock, which may be set while we wait, is read for the last time. What is left
+# is waited for by one that is never set: the first epoch is prepared meanwhile.
+LAST_LOOK = 10.0
 COUNTED = ("created", "updated", "removed")
 
 
@@ -63,6 +66,8 @@ def play(options: argparse.Namespace) -> int:
     check: Check | None = None
     if is_live and options.loop:
         raise CommandError(INVALID, "--loop is for a file or a folder: standard input cannot be read again")
+    if is_live and options.start_at is not None:
+        raise CommandError(INVALID, "--start-at is for a file or a folder: lines of standard input come when they come")
     if not is_live:
         if not options.dry_run and os.path.exists(options.timeline) and not is_stored(options.timeline):
             why = "can be read only once: write it to a file, or give - to play what is written to standard input"
@@ -73,6 +78,8 @@ def play(options: argparse.Namespace) -> int:
                 print_json_line(line)
             return OK
         check.forget()
+    if options.start_at is not None and (late := time.time() - options.start_at) > 0:
+        raise CommandError(INVALID, f"--start-at was {late:.1f} s ago: give a moment that is to come, or leave it out")
     need_capabilities()
     return _Play(topology, options, check).run()
 
@@ -166,17 +173,35 @@ class _Play:
             while True:
                 source = Live(driver) if self._check is None else Stored(options.timeline, self._check.epochs)
                 player = self._player(session, driver, source)
-                start = time.monotonic() if not self._round else self._next_start
+                start = self._next_start if self._round else await self._first_start(driver)
+                began = began if self._round else start
                 well = await player.play(start) and well
                 if not options.loop or (not well and options.on_error == "stop"):
                     break
                 assert isinstance(source, Stored)
                 await self._begin_again(session, driver, source, start)
         finally:
-            self._tell_summary(time.monotonic() - began)
+            self._tell_summary(max(time.monotonic() - began, 0.0))
         if self._is_partial or (not well and options.on_error == "continue"):
             return PARTIAL
         return OK if well else FAILED
+
+    async def _first_start(self, driver: Driver) -> float:
+        """Wait until shortly before the timeline begins; return when that is, by time.monotonic()."""
+        options = self._options
+        if options.start_at is None:
+            return time.monotonic()
+        left: float = options.start_at - time.time()
+        if left > 0 and not options.quiet:
+            print_error(f"kokofast: {self._topology.name}: up; the timeline begins in {left:.1f} s")
+        while left > LAST_LOOK:
+            self._wait(options.start - left * options.speed, options.start)
+            await driver.sleep(PAUSE_SECONDS)
+            left = options.start_at - time.time()
+        if left < 0:
+            words = f"the lab was up {-left:.1f} s after --start-at; give a later moment, the lab stays up for it"
+            raise OSError(errno.ETIME, words)
+        return time.monotonic() + left
 
     def _player(self, session: Session, driver: Driver, source: Live | Stored) -> Player:
         options = self._options

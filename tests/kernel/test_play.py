@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,44 @@ def test_a_timeline_that_can_be_read_only_once_is_refused(theatre: Theatre, tmp_
     assert lines == []
     assert errors.startswith(f"kokofast: {fifo}: can be read only once: write it to a file, or give - to play what")
     assert theatre.lab.inspect() == []
+
+
+def test_it_starts_at_a_moment_when_the_lab_is_up(theatre: Theatre) -> None:
+    timeline = theatre.write({"at": 0, **theatre.sky("20mbit")}, {"at": 0.2, **theatre.sky("30mbit")})
+    moment = time.time() + 10
+    command = [*COMMAND, "play", theatre.lab.file, timeline, f"--start-at={moment:.6f}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(f"kokofast: {theatre.lab.name}: up; the timeline begins in ")
+    assert rate(theatre.ground, "sky") != 2_500_000
+    output, _ = process.communicate(timeout=60)
+    assert time.time() >= moment + 0.2
+    assert [line["status"] for line in lines_of(output)[:-1]] == ["applied"] * 2
+    assert lines_of(output)[0]["begun"] >= 0
+    assert process.returncode == 0
+
+
+def test_a_signal_ends_the_wait_for_the_start(theatre: Theatre) -> None:
+    timeline = theatre.write({"at": 0, **theatre.sky("20mbit")})
+    command = [*COMMAND, "play", theatre.lab.file, timeline, "--start-at=2999-01-01T00:00:00Z"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert ": up; " in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    assert errors == "kokofast: interrupted by SIGTERM; the lab is as the last epoch left it\n"
+    assert (lines_of(output)[0]["summary"]["epochs"], process.returncode) == (0, 1)
+    assert rate(theatre.ground, "sky") != 2_500_000
+
+
+def test_a_start_that_is_over_is_refused(theatre: Theatre) -> None:
+    timeline = theatre.write({"at": 0, **theatre.sky("20mbit")})
+    lines, errors = theatre.play(timeline, f"--start-at={time.time() - 3:.6f}", code=2)
+    assert lines == []
+    assert errors.startswith("kokofast: --start-at was ")
+    assert theatre.lab.inspect() == []
+    _, errors = theatre.play("-", "--start-at=2999-01-01T00:00:00Z", code=2)
+    assert errors.startswith("kokofast: --start-at is for a file or a folder")
 
 
 def test_an_end_before_the_first_epoch_is_refused(theatre: Theatre) -> None:
