@@ -25,6 +25,7 @@ from bench import figures, hosts, labs, live, measure, report, scale
 from bench.contender import FLOOR, OURS, PHASES, ROOT, UP
 from bench.contenders import UP_THREADS, Floor, compile_floor, contenders
 from bench.peers.golang import Go
+from bench.peers.koko import Koko
 from bench.plot import plot
 from bench.runner import Block, Runner, say
 from bench.scenario import SCENARIOS, Chain, Single
@@ -173,8 +174,10 @@ def compare(options: argparse.Namespace, prefix: str, results: report.Results, d
     if options.scale or options.figures:
         measure.allow_open_files(FILES_A_LINK * max(block.links for block in blocks))
     floor = compile_floor(directory)
-    go = Go.compile(directory) if any(name.startswith("go-") for one in blocks for name in one.phases) else None
-    everyone = contenders(floor, go)
+    names = {name for one in blocks for name in one.phases}
+    go = Go.compile(directory) if any(name.startswith("go-") for name in names) else None
+    koko = Koko.compile(directory) if names & {"koko", "koko-8"} else None
+    everyone = contenders(floor, go, koko)
     # The first run fills file caches and loads kernel modules. Its time counts for no contender.
     warm_up = Runner(directory, report.Results({}), 1, quiet=True)
     warm_up.in_turns(Chain(prefix, WARM_UP_LINKS), [everyone[OURS], everyone[FLOOR]])

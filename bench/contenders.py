@@ -196,12 +196,13 @@ class PythonPass(Contender):
     destroy = up
 
 
-def contenders(floor: Path | None = None, go: Path | None = None) -> dict[str, Contender]:
+def contenders(floor: Path | None = None, go: Path | None = None, koko: Path | None = None) -> dict[str, Contender]:
     """Return all contenders by name, present on this machine or not.
 
     Args:
         floor: The compiled floor.c.
         go: The compiled links.go.
+        koko: The compiled koko; None: the one in the PATH.
     """
     every: list[Contender] = [
         Floor(floor),
@@ -213,8 +214,8 @@ def contenders(floor: Path | None = None, go: Path | None = None) -> dict[str, C
         Pyroute2(),
         IpBatch(),
         Ip(),
-        Koko(1),
-        Koko(8),
+        Koko(1, koko),
+        Koko(8, koko),
         PythonPass(),
     ]
     return {one.name: one for one in every}

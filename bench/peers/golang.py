@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.contender import Contender, plain, write
@@ -45,17 +46,26 @@ class Go(Contender):
     @staticmethod
     def compile(directory: Path) -> Path | None:
         """Compile links.go into the directory; None when this machine cannot. It fetches nothing."""
-        if shutil.which("go") is None or not LIBRARY.is_dir():
-            return None
-        binary = directory / "links-go"
-        settings = {
-            "GO111MODULE": "off",
-            "GOPATH": str(GOPATH),
-            "GOFLAGS": "",
-            "CGO_ENABLED": "0",
-            "GOTOOLCHAIN": "local",
-        }
-        done = subprocess.run(
-            ["go", "build", "-o", str(binary), str(SOURCE)], check=False, env={**os.environ, **settings}, cwd=directory
-        )
-        return binary if done.returncode == 0 else None
+        return build(str(SOURCE), directory / "links-go", [GOPATH]) if LIBRARY.is_dir() else None
+
+
+def build(source: str, binary: Path, gopath: Sequence[Path]) -> Path | None:
+    """Compile a Go program, without modules and so without a network; None when this machine cannot.
+
+    Args:
+        source: A file, or the import path of a package.
+        binary: The program to write.
+        gopath: Where packages are looked for.
+    """
+    if shutil.which("go") is None:
+        return None
+    settings = {
+        "GO111MODULE": "off",
+        "GOPATH": os.pathsep.join(map(str, gopath)),
+        "GOFLAGS": "",
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+    }
+    command = ["go", "build", "-o", str(binary), source]
+    done = subprocess.run(command, check=False, env={**os.environ, **settings}, cwd=binary.parent)
+    return binary if done.returncode == 0 else None

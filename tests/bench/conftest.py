@@ -22,7 +22,7 @@ PREFIX = f"kfbt{os.getpid()}-"
 Fresh = Callable[[str], Scenario]
 
 
-def _lacking(what: str) -> None:
+def lacking(what: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what}, and CI=true allows no skipping for lack of it")
     pytest.skip(what)
@@ -31,7 +31,7 @@ def _lacking(what: str) -> None:
 @pytest.fixture(scope="session")
 def floor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which(os.environ.get("CC", "cc")) is None and shutil.which("gcc") is None:
-        _lacking("no C compiler here, and the floor is written in C")
+        lacking("no C compiler here, and the floor is written in C")
     compiled = compile_floor(tmp_path_factory.mktemp("floor"))
     assert compiled is not None, "floor.c does not compile"
     return compiled
@@ -40,7 +40,7 @@ def floor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def go(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("go") is None or not LIBRARY.is_dir():
-        _lacking("no Go, or not its netlink library, here")
+        lacking("no Go, or not its netlink library, here")
     compiled = Go.compile(tmp_path_factory.mktemp("go"))
     assert compiled is not None, "links.go does not compile"
     return compiled
@@ -69,7 +69,7 @@ def fresh(requires_root: None) -> Iterator[Fresh]:
             else:
                 scenario = kind(PREFIX, 1 if name == "single" else LINKS)
             if missing := scenario.absent():
-                _lacking(missing)
+                lacking(missing)
             stack.enter_context(scenario.setting())
             stack.enter_context(scenario.fresh())
             return scenario

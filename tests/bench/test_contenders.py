@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,10 +15,11 @@ import pytest
 from bench.contender import CHANGE, DESTROY, PHASES, ROOT, UNCHANGED, UP, Contender
 from bench.contenders import Kokofast, PythonPass, contenders
 from bench.measure import ContenderFailed, run
+from bench.peers.koko import Koko
 from bench.report import Results
 from bench.runner import Runner
 from bench.scenario import SCENARIOS, Chain, Scenario
-from tests.bench.conftest import LINKS, PREFIX, Fresh
+from tests.bench.conftest import LINKS, PREFIX, Fresh, lacking
 
 Everyone = Callable[[str], Contender]
 # Other parts of the same code, or of the same program, are tried by another one.
@@ -81,6 +83,34 @@ def test_koko_makes_and_removes_a_scenario(
     everyone: Everyone, fresh: Fresh, tmp_path: Path, koko: None, contender: str, name: str
 ) -> None:
     bring_up_and_destroy(everyone(contender), fresh(name), tmp_path)
+
+
+def test_koko_is_compiled_from_sources_in_the_gopath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("go") is None:
+        lacking("no Go here")
+    monkeypatch.setenv("GOPATH", str(tmp_path))
+    assert Koko.compile(tmp_path) is None  # no sources there
+    sources = {
+        "github.com/redhat-nfvpe/koko/koko.go": """package main
+import docker "github.com/moby/moby/client"
+func main() { println(docker.Name) }
+""",
+        # The name by which koko imports it is not that of Debian, and Go refuses another.
+        "github.com/docker/docker/client/client.go": """package client // import "github.com/docker/docker/client"
+const Name = "a client"
+""",
+    }
+    for name, text in sources.items():
+        file = tmp_path / "src" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    binary = Koko.compile(tmp_path)
+    assert binary is not None
+    assert subprocess.run([binary], capture_output=True, text=True, check=True).stderr == "a client\n"
+    assert "moby" in (tmp_path / "src" / "github.com/redhat-nfvpe/koko/koko.go").read_text()  # the user's is left alone
+    koko = Koko(1, binary)
+    assert koko.missing() is None
+    assert str(binary) in koko.up(SCENARIOS["single"](PREFIX, 1), tmp_path)
 
 
 def test_links_of_containers(everyone: Everyone, fresh: Fresh, tmp_path: Path, koko: None) -> None:
@@ -167,7 +197,8 @@ def test_who_takes_no_part_is_named_with_the_reason(
     runner.in_turns(Chain(PREFIX, 100), slow)
     assert results.notes == [
         "ip, chain 100: left out: one run would take about 6 s (--patience 2)",
-        "koko: absent: no koko in the PATH (go install github.com/redhat-nfvpe/koko@latest)",
+        "koko: absent: no koko in the PATH, and its sources are not in the GOPATH "
+        "(bench/README.md says how to get them)",
         "go-8: absent: no Go, or not its netlink library, here (apt-get install golang-go "
         "golang-github-vishvananda-netlink-dev)",
         "python-pass does not do chain",
