@@ -244,6 +244,7 @@ class _Window:
             probe.refusal = error
         else:
             probe.refusal = None
+        probe.is_new = False
         return sent
 
     def receive(self, namespaces: Iterable[int]) -> None:
@@ -284,7 +285,7 @@ def windows(probes: Iterable[Probe], size: int) -> Iterator[list[Probe]]:
     inside: set[int] = set()
     for probe in probes:
         needed = probe.namespaces()
-        if found and len(inside | needed) > size:
+        if found and len(inside) + len(needed - inside) > size:
             yield found
             found, inside = [], set()
         found.append(probe)

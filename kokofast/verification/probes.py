@@ -55,18 +55,19 @@ class Probe:
         sender: The interface.
         refusal: Why the kernel has not sent it.
         tries: How often to send it.
+        is_new: Whether it was not sent yet.
         interval: Seconds between two tries.
         wait: Seconds that the answer takes at most, after the last try.
         is_clean: Whether nothing on its way impairs.
         may_be_late: Whether the kernel may still be at work on what answers it. Nothing shows whether it is.
     """
 
-    __slots__ = ("interval", "is_clean", "may_be_late", "refusal", "sender", "tries", "wait")
+    __slots__ = ("interval", "is_clean", "is_new", "may_be_late", "refusal", "sender", "tries", "wait")
 
     def __init__(self, sender: Port) -> None:
         self.sender = sender
         self.refusal: OSError | None = None
-        self.is_clean = True
+        self.is_clean = self.is_new = True
         self.may_be_late = False
         self.tries, self.interval, self.wait = CLEAN_TRIES, INTERVAL, SETTLE
 
@@ -116,7 +117,7 @@ class Probe:
 
 
 class Shot(Probe):
-    """A frame in two sizes.
+    """A frame in two sizes. The small one is sent when the other has not arrived: it arrives wherever that does.
 
     Attributes:
         destination: A MAC address.
@@ -147,6 +148,8 @@ class Shot(Probe):
         missing = 0
         for path in self.paths:
             missing |= ~path.arrived
+        if self.is_new:
+            missing &= FULL
         for size, length in ((SHORT, SMALL), (FULL, self.sender.mtu + ETHERNET_HEADER)):
             if missing & size:
                 yield frame(self.number << 2 | size, nonce, self.sender.mac, self.destination, length)
@@ -159,7 +162,7 @@ class Shot(Probe):
         """Note where a frame has arrived."""
         for path in self.paths:
             if path.receiver.ns == ns and path.receiver.ifname == ifname:
-                path.arrived |= size
+                path.arrived |= SHORT | size
                 return
         self.strays.add((ns, ifname))
 
