@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -29,15 +30,14 @@ START = (
 UNLOCK = (
     "sed 's/^root:[^:]*:/root:*:/' /etc/shadow >/run/shadow && mount --bind /run/shadow /etc/shadow && echo made &&"
 )
-# Without the numbers of interfaces and namespaces, which differ from run to run.
-LOOK = (
-    "{ $IP -o link show | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netnsid [0-9]*//; s/ state .*//'; "
-    "$IP -o address show | awk '{print $2, $4}'; } | sort; "
-)
+# One process for each namespace: there may be a thousand.
+LOOK = r"printf 'link show\naddress show\n' >/run/kft-look; ip -o -b /run/kft-look; "
 STATE = (
-    f"ls /run/netns; IP=ip; {LOOK} tc qdisc show | sort; "
-    f'for name in $(ls /run/netns); do echo "-- $name"; IP="ip -n $name"; {LOOK} done'
+    f"{LOOK} tc qdisc show; ls /run/netns; "
+    'for name in $(ls /run/netns); do echo "-- $name"; ip -o -n "$name" -b /run/kft-look; done'
 )
+# What differs from run to run: numbers of interfaces and namespaces, MAC addresses, how long an address is valid.
+NUMBERS = re.compile(r"^\d+: |@if\d+|link-netnsid \d+| scope .*| state .*", re.MULTILINE)
 BRIDGE = "ip link add br0 type bridge && ip link set br0 up && echo made && exec sleep infinity"
 
 
@@ -142,7 +142,13 @@ class Host(Part):
 
     def state(self) -> str:
         """Return all interfaces with their addresses, qdiscs, and named namespaces."""
-        return self.run("sh", "-c", STATE)
+        return picture(self.run("sh", "-c", STATE, timeout=600))
+
+
+def picture(output: str) -> str:
+    """Return what STATE prints, the lines of each namespace in order, without what differs from run to run."""
+    parts = NUMBERS.sub("", output).split("-- ")
+    return "-- ".join("\n".join([*part.splitlines()[:1], *sorted(part.splitlines()[1:])]) + "\n" for part in parts)
 
 
 class Underlay:

@@ -39,7 +39,8 @@ def _link(source: str, part: Mapping[str, Any], topology: Topology) -> tuple[str
     if match is None or int(match[1]) >= len(part["links"]):
         return None
     link = part["links"][int(match[1])]
-    ends = set(map(_end, link["endpoints"] if "endpoints" in link else [link["endpoint"]]))
+    given = link if isinstance(link, list) else link["endpoints"] if "endpoints" in link else [link["endpoint"]]
+    ends = set(map(_end, given))
     for one in topology.links:
         if ends & {(end.node, end.ifname) for end in one.ends}:
             return one.place, _title(one)

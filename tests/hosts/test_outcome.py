@@ -108,9 +108,14 @@ nodes:
 links:
   - endpoints: ["r1:e0", "r2:e0"]
   - endpoints: ["r1:e1", "r3:e0"]
+  - ["r1:e2", "r4:e0"]
 """
 PART = {
-    "links": [{"type": "vxlan", "endpoint": "r1:e1:10.0.0.1/31"}, {"endpoints": [{"node": "r1", "interface": "e0"}]}]
+    "links": [
+        {"type": "vxlan", "endpoint": "r1:e1:10.0.0.1/31"},
+        {"endpoints": [{"node": "r1", "interface": "e0"}]},
+        ["r1:e2:10.0.1.1/31", "r4:e0:10.0.1.0/31"],
+    ]
 }
 
 
@@ -119,6 +124,7 @@ PART = {
     [
         ("$.links[0].mtu", ("$.links[1]", "all.yaml:5:5", "r1:e1 -- r3:e0")),
         ("$.links[1]", ("$.links[0]", "all.yaml:4:5", "r1:e0 -- r2:e0")),
+        ("$.links[2][1]", ("$.links[2]", "all.yaml:6:5", "r1:e2 -- r4:e0")),
         ("$.nodes.r1", ("$.nodes.r1", "all.yaml:2:3", "r1")),
         ("$.links[7]", None),
         ("$.nodes.r9", None),
