@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kokofast.drivers import Driver
     from kokofast.engine.result_types import Progress
     from kokofast.engine.scene import Scene
+    from kokofast.engine.tear_down import TornDown
     from kokofast.host.kernel import Kernel
     from kokofast.ops.executor import OperationError
     from kokofast.topology.model import Topology
@@ -136,26 +137,32 @@ async def remove_scene(
     what = f"the lab {result.lab}" if result.lab else "any lab"
     result.notes += hindered_notes(scene, what)
     result.notes += [f"namespace {name} has lost its name and its links, but {HELD}" for name in sorted(done.held)]
-    titles = {end.link: scene.titles[end.ns] for end in ends}
-    result.errors = [
-        Failure(titles[link], f"a link cannot be deleted: {refusal}", refusal.errno)
-        for link, refusal in sorted(done.failed_links.items())
-    ]
-    result.errors += [
-        Failure(name, f"the namespace cannot be removed: {refusal}", refusal.errno)
-        for name, refusal in sorted(failed_namespaces.items())
-    ]
-    result.errors += [
-        Failure(title, f"the namespace cannot be looked into: {error.strerror or error}", error.errno)
-        for title, error in scene.unseen.items()
-    ]
-    result.errors += mirror_errors + node_errors
+    result.errors = [*_refusals(scene, done, failed_namespaces), *mirror_errors, *node_errors]
     if result.errors:
         result.status = PARTIAL
     elif removed or done.links or mirrored or marked:
         result.status = DESTROYED
     else:
         result.notes.append(f"nothing of {what} was found")
+
+
+def _refusals(scene: Scene, done: TornDown, failed_namespaces: Mapping[str, OSError | OperationError]) -> list[Failure]:
+    """Return an error for each link and namespace that is left, and for each namespace that could not be read."""
+    titles = {end.link: scene.titles[end.ns] for end in scene.ends()}
+    return [
+        *(
+            Failure(titles[link], f"a link cannot be deleted: {refusal}", refusal.errno)
+            for link, refusal in sorted(done.failed_links.items())
+        ),
+        *(
+            Failure(name, f"the namespace cannot be removed: {refusal}", refusal.errno)
+            for name, refusal in sorted(failed_namespaces.items())
+        ),
+        *(
+            Failure(title, f"the namespace cannot be looked into: {error.strerror or error}", error.errno)
+            for title, error in scene.unseen.items()
+        ),
+    ]
 
 
 def _remove_other_names(scene: Scene, kernel: Kernel) -> dict[str, OperationError]:

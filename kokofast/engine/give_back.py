@@ -15,7 +15,7 @@ from kokofast.plan.link_operations import attributes_of
 from kokofast.plan.node_change import NodeChange
 from kokofast.plan.operations import AddMirror, Change, ConfigureNode, CreateLink, IfRef, Setting
 from kokofast.plan.ownership import BROADCAST, group_of, number_of
-from kokofast.plan.replacement import OF_PORTS
+from kokofast.plan.remainder import OF_PORTS, lost_routes, lost_sysctls
 from kokofast.topology.model import End
 
 if TYPE_CHECKING:
@@ -166,13 +166,13 @@ class _GivingBack:
             yield Setting("master", IfRef(ns, self.names[ns][index]), 0)
 
     def _mtu_of_ports(self, ns: int, item: Interface) -> int:
-        return min((port.mtu for port in self.found.ports_of(ns, item)), default=1500)
+        return min((port.mtu for port in self.found.relations.ports_of(ns, item)), default=1500)
 
     def _give_ports_back(self, lost: Sequence[OldLink], now: Mapping[int, Namespace]) -> None:
         for old in lost:
             for ns, item in old.ends:
                 there = {one.ifindex: one for one in now[ns].interfaces.values()}
-                for port in self.found.ports_of(ns, item):
+                for port in self.found.relations.ports_of(ns, item):
                     # It may have given its name away, and not have it again.
                     if port.ifindex in there and not self.found.is_replaced(ns, port.ifname):
                         settings = [one for one in self._settings(ns, port) if ATTRIBUTES[one.name] in OF_PORTS]
@@ -194,14 +194,14 @@ class _GivingBack:
                 self.left.append(f"the mirror of {self.found.title(ns, one.ifname)}: {refusal}")
 
     def _give_node_back(self, ns: int) -> None:
-        lost, left = self.found.lost_routes(ns)
+        lost, left = lost_routes(self.found, ns)
         title = self.found.titles[ns]
         if lost:
             operation = ConfigureNode(ns, title, self.lab, NodeChange(add_routes=left, remove_routes=lost))
             refusal = twice(lambda: configure_node.set_back(self.executor, operation))
             if refusal is not None:
                 self.left.append(f"{title}: {refusal}")
-        for path, value in self.found.lost_sysctls(ns).items():
+        for path, value in lost_sysctls(self.found, ns).items():
             handle = self.executor.handle(ns)
             try:
                 with self.executor.kernel.using([handle]):

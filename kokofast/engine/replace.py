@@ -17,6 +17,7 @@ from kokofast.plan.observed import lower_of
 from kokofast.plan.obstacles import report_obstacles
 from kokofast.plan.ownership import cookie_of, is_marked
 from kokofast.plan.planner import make_plan
+from kokofast.plan.remainder import without
 from kokofast.plan.replacement import Replacement
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.problems import Problem
@@ -55,7 +56,7 @@ def plan_replacing(
     for _ in range(ATTEMPTS):
         conflicts += plan.conflicts
         found = _find(conflicts, topology, situation, survey, kernel, see, titles)
-        after = found.without()
+        after = without(found)
         plan = make_plan(topology, after)
         if not plan.conflicts:
             break

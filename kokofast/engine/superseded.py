@@ -191,11 +191,11 @@ def _at(survey: Survey, ns: int, ifname: str) -> Interface | None:
 
 def _renamed(namespace: Namespace | None, interface: Interface, aside: SetAside) -> Namespace:
     """Return what is in a namespace after an interface was set aside."""
+    from copy import copy  # few runs set an interface aside
+
     assert namespace is not None
     interfaces = {aside.other_name if name == aside.ifname else name: one for name, one in namespace.interfaces.items()}
-    other = Interface.__new__(Interface)
-    for slot in Interface.__slots__:
-        setattr(other, slot, getattr(interface, slot))
+    other = copy(interface)
     other.ifname, other.group = aside.other_name, aside.group | APART
     other.more = {key: value for key, value in other.more.items() if key != ATTRIBUTES["altnames"]}
     interfaces[aside.other_name] = other

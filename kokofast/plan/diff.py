@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kokofast.topology.model import Address, End, Link
 
     Step = tuple[Change, Change]
+    Pairs = dict[str, tuple[object, object]]  # attribute -> (wanted, present)
 
 IPV6_MIN_MTU = 1280  # include/uapi/linux/in6.h: an interface with less has no IPv6
 
@@ -214,22 +215,7 @@ def difference(
         follows: The MTU that its parent gives it if the file has none.
         carries: Whether the plan creates a link with this interface as its parent.
     """
-    pairs: dict[str, tuple[object, object]] = {"ifalias": (alias, interface.alias)}
-    pairs_last: dict[str, tuple[object, object]] = {}
-    pairs_final: dict[str, tuple[object, object]] = {}
-    if end.mac is not None:
-        # An interface that is down has no neighbours, and forms its link-local address when it comes up.
-        (pairs_last if interface.up else pairs)["address"] = end.mac, interface.mac
-    mtu = _mtu_of(end, most, follows)
-    if mtu is not None:
-        # New links get their MTU from their parent.
-        (pairs_final if mtu < interface.mtu and not carries else pairs)["mtu"] = mtu, interface.mtu
-    if end.txqlen is not None:
-        pairs["txqlen"] = end.txqlen, interface.txqlen
-    if end.dad is False and any(address not in interface.addresses for address in end.addresses if _is_own(address)):
-        pairs["af_spec"] = NO_LINK_LOCAL["af_spec"], {"inet6": {"addr_gen_mode": 0}}
-    if not interface.alias:  # its broadcast address may still be our mark
-        pairs["broadcast"] = BROADCAST, interface.broadcast
+    pairs, pairs_last, pairs_final = _attributes(end, interface, alias, _mtu_of(end, most, follows), carries)
     now, before = _wanted(pairs)
     final, before_final = _wanted(pairs_final)
     goes_up, goes_down = end.up and not interface.up, interface.up and not end.up
@@ -256,7 +242,29 @@ def difference(
     )
 
 
-def _wanted(pairs: Mapping[str, tuple[object, object]]) -> tuple[dict[str, object], dict[str, object]]:
+def _attributes(
+    end: End, interface: Interface, alias: str, mtu: int | None, carries: bool
+) -> tuple[Pairs, Pairs, Pairs]:
+    """Return the attributes in the file, and what they are now, by the stage in which they would change."""
+    pairs: Pairs = {"ifalias": (alias, interface.alias)}
+    pairs_last: Pairs = {}
+    pairs_final: Pairs = {}
+    if end.mac is not None:
+        # An interface that is down has no neighbours, and forms its link-local address when it comes up.
+        (pairs_last if interface.up else pairs)["address"] = end.mac, interface.mac
+    if mtu is not None:
+        # New links get their MTU from their parent.
+        (pairs_final if mtu < interface.mtu and not carries else pairs)["mtu"] = mtu, interface.mtu
+    if end.txqlen is not None:
+        pairs["txqlen"] = end.txqlen, interface.txqlen
+    if end.dad is False and any(address not in interface.addresses for address in end.addresses if _is_own(address)):
+        pairs["af_spec"] = NO_LINK_LOCAL["af_spec"], {"inet6": {"addr_gen_mode": 0}}
+    if not interface.alias:  # its broadcast address may still be our mark
+        pairs["broadcast"] = BROADCAST, interface.broadcast
+    return pairs, pairs_last, pairs_final
+
+
+def _wanted(pairs: Pairs) -> tuple[dict[str, object], dict[str, object]]:
     """Split the pairs (wanted, present) that differ into wanted values and present ones."""
     wanted = {name: value for name, (value, now) in pairs.items() if value != now}
     return wanted, {name: pairs[name][1] for name in wanted}

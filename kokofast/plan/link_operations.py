@@ -8,7 +8,7 @@ from kokofast.plan.diff import CURE, NO_LINK_LOCAL, destructive_changes, differe
 from kokofast.plan.left_over import names_of
 from kokofast.plan.operations import Change, ConfigureEnd, CreateLink, IfRef, MarkRef, NsRef
 from kokofast.plan.ownership import BROADCAST, group_of, number_of, own_link_local
-from kokofast.plan.plan import UNCHANGED, UPDATE, Conflict
+from kokofast.plan.plan import UPDATE, Conflict
 from kokofast.plan.planned_state import PlannedEnd
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
@@ -236,7 +236,7 @@ class LinkOperations:
         own = own_link_local(self.situation.boot, alias, f"{end.node}:{end.ifname}")
         if end.dad is not False and (interface is None or own not in interface.addresses):
             return end
-        return end.with_addresses((*end.addresses, own))
+        return end.with_values({"addresses": (*end.addresses, own)})
 
     def note_by_route(self) -> None:
         """Note the new tunnels whose MTU is a guess, as no parent limits it."""
@@ -248,51 +248,6 @@ class LinkOperations:
             f"the mtu of {link.title()}{more} is {DEFAULT_MTU}, as it has no parent: the way to its remote has to "
             f"carry packets of {needed} bytes; give mtu otherwise"
         )
-
-    def add_last(self) -> None:
-        """Add the operations that cannot be undone, after all that may fail."""
-        self.plan.last = len(self.plan.operations)
-        for mirror, after in self.prospect.mirrors_last:
-            self.plan.add(mirror, after)
-        for operation in self.last:
-            self.plan.add(operation)
-        self.plan.final = len(self.plan.operations)
-        for peer in self.prospect.lowered_peers.values():
-            lower = Change({"mtu": self.prospect.cap_of(peer.reference)})
-            undo = Change({"mtu": peer.interface.mtu}) if peer.interface is not None else None
-            self.plan.add(ConfigureEnd(peer.number, peer.position, peer.reference, lower, undo))
-        if self.prospect.mirrors_last:
-            self._follow_lowered_parents()
-        for operation in self.final:
-            change = operation.change
-            room = self.prospect.cap_of(operation.interface)
-            if room is not None and "mtu" in change.attributes:  # a mirror lowers it before
-                mtu = min(room, change.attributes["mtu"])  # type: ignore[call-overload]
-                change = Change(
-                    {**change.attributes, "mtu": mtu}, change.up, change.add, change.remove, change.properties
-                )
-            self.plan.add(ConfigureEnd(operation.link, operation.end, operation.interface, change, operation.undo))
-
-    def _follow_lowered_parents(self) -> None:
-        """Lower the links that get their MTU from a parent which a mirror lowers."""
-        for planned in self.prospect.ends:  # parents first
-            parent = self.situation.parent_of(planned.link)
-            room = None if parent is None else self.prospect.cap_of(parent)
-            before = self.prospect.mtu_of(planned.reference)
-            if room is None or before is None or planned.link.ends[planned.position].mtu is not None:
-                continue
-            kind = KINDS[planned.link.kind]
-            overhead = kind.overhead(planned.link)
-            mtu = max(room - overhead, kind.mtu[0])
-            if mtu < before:
-                self.prospect.lowers(planned.reference, mtu)
-                if not overhead:  # the kernel lowers it with its parent
-                    continue
-                undo = None if planned.interface is None else Change({"mtu": planned.interface.mtu})
-                change = Change({"mtu": mtu})
-                self.final.append(ConfigureEnd(planned.number, planned.position, planned.reference, change, undo))
-                if self.plan.actions[planned.number] == UNCHANGED:
-                    self.plan.actions[planned.number] = UPDATE
 
 
 def _steps_of(found: Difference | None, settings: Sequence[Setting], end: End, interface: Interface) -> Sequence[Step]:

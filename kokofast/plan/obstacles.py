@@ -39,7 +39,7 @@ class _Obstacles:
 
     def _report_children(self, old: OldLink, ns: int, interface: Interface) -> None:
         found = self._replacement
-        for there, child in found.children_of(ns, interface):
+        for there, child in found.relations.children_of(ns, interface):
             if child.ifindex not in found.gone.get(there, ()):
                 title = found.title(there, child.ifname)
                 if found.is_ours(there, child):
@@ -50,7 +50,7 @@ class _Obstacles:
 
     def _report_ports(self, old: OldLink, ns: int, interface: Interface) -> None:
         found = self._replacement
-        for port in found.ports_of(ns, interface):
+        for port in found.relations.ports_of(ns, interface):
             if port.ifindex in found.gone.get(ns, ()) or (ns, port.ifindex) in found.situation.going:
                 continue
             if self._property(ns, port.ifname, "master") == interface.ifname:

@@ -51,7 +51,11 @@ def make_plan(topology: Topology, situation: Situation) -> Plan:
         plan_mirrors(plan, prospect, topology)
     if nodes is not None:
         nodes.add(prospect)
-    operations.add_last()
+    plan.last = plan.final = len(plan.operations)
+    if has_mirrors or operations.last or operations.final:
+        from kokofast.plan.last_stages import add_last  # a new lab without mirrors has none
+
+        add_last(plan, situation, prospect, operations.last, operations.final)
     if plan.problems:
         plan.rest, plan.operations, plan.after = plan.operations, [], []
     return plan

@@ -6,33 +6,25 @@ after a rollback.
 
 from __future__ import annotations
 
-from copy import copy
-
-from kokofast.ends import ATTRIBUTES
 from kokofast.kinds import KINDS
-from kokofast.plan.node_change import Router, device_in
-from kokofast.plan.observed import Namespace, lower_of
+from kokofast.plan.node_change import Router
+from kokofast.plan.observed import lower_of
 from kokofast.plan.operations import IfRef
 from kokofast.plan.ownership import ALIAS_PREFIX, lab_of
 from kokofast.plan.plan import CREATE, REPLACE, Situation
-from kokofast.topology.model import AF_INET
+from kokofast.plan.relations import Relations
 from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from kokofast.plan.observed import Interface, MirrorFilter
     from kokofast.plan.plan import Conflict, Plan
-    from kokofast.plan.shortest_paths import Goal, Hop, Routes
     from kokofast.plan.step import FieldChange
     from kokofast.topology.model import Topology
 
     Place = tuple[int, str]  # namespace, interface
-
-
-# The attributes that a port loses with its bridge.
-OF_PORTS = ("master", ATTRIBUTES["lacp"])
 
 
 class OldLink:
@@ -64,10 +56,12 @@ class Replacement:
         problems: Why they cannot be replaced: then nothing may be touched.
         changes: By the numbers of links in the file what differs.
         situation: What was there before.
+        relations: Of its interfaces.
         routers: The same of namespaces that are not in the file.
         without_link_local: (namespace, ifindex) of interfaces for which the kernel makes no link-local address.
         titles: Of namespaces that are not in the file.
         in_file: The links of the file, by their interfaces.
+        seen: The ids of the objects that stand for what is deleted in the situation.
         gone: By namespace the numbers and names of what is deleted.
         asides: By (namespace, ifindex) what gives its name away.
     """
@@ -81,10 +75,10 @@ class Replacement:
         self.routers: dict[int, Router] = {}
         self.without_link_local: set[tuple[int, int]] = set()
         self.titles: dict[int, str] = {number: name for name, number in reversed([*situation.places.items()])}
-        self._has_nsid = has_nsid
+        self.relations = Relations(situation.observed, has_nsid)
         self.asides = {(aside.ns, aside.ifindex): aside for aside in situation.leaving}
         self._by_place: dict[Place, OldLink] = {}
-        self._seen: set[int] = set()  # the ids of what is deleted, as the situation has it
+        self.seen: set[int] = set()
         self.gone: dict[int, dict[int, str]] = {}
         self._groups: dict[int, set[int]] = {}  # links of the file that stay, or are taken back, together
         self._wheres: dict[int, str] = {}
@@ -93,19 +87,6 @@ class Replacement:
             for number, link in enumerate(topology.links)
             for end in link.ends
         }
-        self.index()
-
-    def index(self) -> None:
-        """Index the interfaces of all namespaces by their numbers, and by those of their peers, parents and masters."""
-        self._by_index: dict[int, list[tuple[int, Interface]]] = {}
-        self._by_lower: dict[int, list[tuple[int, Interface]]] = {}
-        self._by_master: dict[Place | tuple[int, int], list[Interface]] = {}
-        for ns, namespace in enumerate(self.situation.observed):
-            for interface in namespace.interfaces.values() if namespace is not None else ():
-                self._by_index.setdefault(interface.ifindex, []).append((ns, interface))
-                self._by_lower.setdefault(lower_of(interface), []).append((ns, interface))
-                if interface.master:
-                    self._by_master.setdefault((ns, interface.master), []).append(interface)
 
     def add(self, conflicts: Iterable[Conflict]) -> None:
         """Add the links in the way, with all that is on them."""
@@ -139,11 +120,11 @@ class Replacement:
         ends: tuple[tuple[int, Interface], ...] = ((place[0], interface),)
         parent = None
         if KINDS[interface.kind].ends == 2:
-            ends = (*ends, *self._peer_of(*ends[0]))
+            ends = (*ends, *self.relations.peer_of(*ends[0]))
         else:
-            parent = self._parent_of(*ends[0])
+            parent = self.relations.parent_of(*ends[0])
         is_leaving = all((ns, item.ifindex) in self.situation.going for ns, item in ends)
-        self._seen.update(id(item) for _, item in ends)
+        self.seen.update(id(item) for _, item in ends)
         # What is deleted first need not give its name away.
         ends = tuple((ns, self._before(ns, item)) for ns, item in ends)
         old = OldLink(ends, parent, number)
@@ -154,7 +135,7 @@ class Replacement:
             self.gone.setdefault(ns, {})[item.ifindex] = item.ifname
             self._join(number, self.in_file.get((ns, item.ifname), number))
         for ns, item in ends:
-            for there, child in self.children_of(ns, item):
+            for there, child in self.relations.children_of(ns, item):
                 is_known = (there, child.ifname) in self.in_file or (there, child.ifindex) in self.situation.going
                 if is_known and self.is_ours(there, child):
                     self._add((there, child.ifname), number)
@@ -175,45 +156,6 @@ class Replacement:
     def links_of(self, old: OldLink) -> set[int]:
         """Return the links of the file that stay, or are taken back, together with the replacement of a link."""
         return self._groups[old.link]
-
-    def _peer_of(self, ns: int, interface: Interface) -> tuple[tuple[int, Interface], ...]:
-        found = [
-            (there, item)
-            for there, item in self._by_index.get(interface.peer, ())
-            if item.peer == interface.ifindex
-            and item.kind == interface.kind
-            and item is not interface
-            and self._refers_to(ns, interface, there)
-            and self._refers_to(there, item, ns)
-        ]
-        return (found[0],) if len(found) == 1 else ()
-
-    def _parent_of(self, ns: int, interface: Interface) -> IfRef | None:
-        found = [
-            IfRef(there, item.ifname)
-            for there, item in self._by_index.get(lower_of(interface), ())
-            if self._refers_to(ns, interface, there)
-        ]
-        return found[0] if len(found) == 1 else None
-
-    def children_of(self, ns: int, interface: Interface) -> list[tuple[int, Interface]]:
-        """Return the interfaces that are on another one, and are deleted with it."""
-        return [
-            (there, item)
-            for there, item in self._by_lower.get(interface.ifindex, ())
-            if item.kind not in KINDS or KINDS[item.kind].ends == 1
-            if item is not interface and self._refers_to(there, item, ns)
-        ]
-
-    def ports_of(self, ns: int, interface: Interface) -> list[Interface]:
-        """Return the interfaces that have another one as their master."""
-        return self._by_master.get((ns, interface.ifindex), [])
-
-    def _refers_to(self, here: int, interface: Interface, there: int) -> bool:
-        """Whether the peer or parent of an interface is in a namespace, as far as that is known."""
-        if here == there or interface.peer_nsid is None:
-            return here == there and interface.peer_nsid is None
-        return self._has_nsid(here, there, interface.peer_nsid)
 
     def is_ours(self, ns: int, interface: Interface) -> bool:
         """Whether the interface is of this lab."""
@@ -273,70 +215,6 @@ class Replacement:
                 if mirror.target in indexes or (ns, mirror.ifname) in self._by_place:
                     yield ns, mirror
 
-    def without(self) -> Situation:
-        """Return what is in the namespaces without the replaced links."""
-        before = self.situation
-        observed = [self._namespace_without(ns, item) for ns, item in enumerate(before.observed)]
-        after = Situation(before.places, observed, before.boot, before.nsids)
-        after.elsewhere = {
-            ns: [
-                pair
-                for pair in pairs
-                if id(pair[1]) not in self._seen and lower_of(pair[1]) not in self.gone.get(ns, ())
-            ]
-            for ns, pairs in before.elsewhere.items()
-        }
-        after.leaving = [one for one in before.leaving if one.ifindex not in self.gone.get(one.ns, ())]
-        after.going = before.going
-        after.routers = {ns: self.router_without(ns, router) for ns, router in before.routers.items()}
-        return after
-
-    def _namespace_without(self, ns: int, namespace: Namespace | None) -> Namespace | None:
-        indexes = self.gone.get(ns)
-        if namespace is None or not indexes:
-            return namespace
-        there: dict[str, Interface] = {}
-        for name, interface in namespace.interfaces.items():
-            if interface.ifindex in indexes:
-                continue
-            if interface.master in indexes:
-                interface = copy(interface)
-                interface.more = {key: value for key, value in interface.more.items() if key not in OF_PORTS}
-            there[name] = interface
-        mirrors = tuple(
-            one for one in namespace.mirrors if one.target not in indexes and (ns, one.ifname) not in self._by_place
-        )
-        return Namespace(namespace.identity, there, namespace.loopback_alias, mirrors)
-
-    def router_without(self, ns: int, router: Router) -> Router:
-        """Return the routes and sysctls of a namespace without the replaced interfaces."""
-        names = set(self.gone.get(ns, {}).values())
-        if not names:
-            return router
-        routes = {goal: hops for goal, old in router.routes.items() if (hops := _hops_left(goal, old, names))}
-        sysctls = {path: value for path, value in router.sysctls.items() if names.isdisjoint(path.split("/"))}
-
-        def read_strangers() -> Mapping[Goal, str]:
-            # The kernel's own, and those of daemons: others are in the way.
-            return {goal: words for goal, words in router.strangers.items() if device_in(words) not in names}
-
-        found = Router(router.addresses, routes, read_strangers, sysctls)
-        found.ipv6 = [name for name in router.ipv6 if name not in names]
-        return found
-
-    def lost_routes(self, ns: int) -> tuple[Routes, Routes]:
-        """Return the routes of a namespace that are deleted or changed, and what is left of the changed ones."""
-        router = self.routers.get(ns) or self.situation.routers.get(ns) or Router()
-        left = self.router_without(ns, router).routes
-        lost = {goal: hops for goal, hops in router.routes.items() if left.get(goal) != hops}
-        return lost, {goal: left[goal] for goal in lost if goal in left}
-
-    def lost_sysctls(self, ns: int) -> Mapping[str, str]:
-        """Return the sysctls of replaced interfaces in a namespace, as far as the file has them."""
-        router = self.situation.routers.get(ns) or Router()
-        left = self.router_without(ns, router).sysctls
-        return {path: value for path, value in router.sysctls.items() if path not in left}
-
     def settle(self, plan: Plan) -> None:
         """Add the replacement to the plan that was made without the links."""
         plan.problems += self.problems
@@ -360,9 +238,3 @@ class Replacement:
 def is_stacked(interface: Interface) -> bool:
     """Whether it is on another interface, and no end of a pair."""
     return KINDS[interface.kind].ends == 1 and lower_of(interface) != 0
-
-
-def _hops_left(goal: Goal, hops: tuple[Hop, ...], names: set[str]) -> tuple[Hop, ...]:
-    left = tuple(hop for hop in hops if hop[0] not in names)
-    # With one of its interfaces the kernel deletes all of an IPv4 route (fib_sync_down_dev()), of IPv6 that hop only.
-    return left if left == hops or goal[0] != AF_INET else ()

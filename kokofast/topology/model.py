@@ -223,30 +223,11 @@ class End:
         self.place = place
         self.places = places
 
-    def with_addresses(self, addresses: tuple[Address, ...]) -> End:
-        """Return a copy of the end with other addresses."""
-        return self.with_values({"addresses": addresses})
-
     def with_values(self, values: Mapping[str, object]) -> End:
         """Return a copy of the end with other values of these attributes."""
-        other = End(
-            self.node,
-            self.ifname,
-            addresses=self.addresses,
-            mac=self.mac,
-            mtu=self.mtu,
-            txqlen=self.txqlen,
-            queues=self.queues,
-            up=self.up,
-            dad=self.dad,
-            cost=self.cost,
-            mirror=self.mirror,
-            properties=self.properties,
-            place=self.place,
-            places=self.places,
-        )
-        for name, value in values.items():
-            setattr(other, name, value)
+        other = End.__new__(End)
+        for name in End.__slots__:
+            setattr(other, name, values[name] if name in values else getattr(self, name))
         return other
 
     def where(self, field: str) -> str:

@@ -38,14 +38,9 @@ if TYPE_CHECKING:
         def decode(self, type: int, flags: int, body: memoryview) -> tuple[Any, ...]:
             """Decode a message."""
 
-        def row_of(self, message: Message) -> tuple[Any, ...]:
-            """Return the row of a message that was decoded."""
 
-
-NLMSG_NOOP = 1
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
-NLMSG_OVERRUN = 4
 GENERIC = 0xF0  # types from here on are not of rtnetlink, which ends far below: see ethtool.py
 
 NLM_F_REQUEST = 0x01

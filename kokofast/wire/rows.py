@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kokofast.wire.attributes import Buffer
-    from kokofast.wire.message import Message
 
     Row = tuple[Any, ...]
 
@@ -68,11 +67,6 @@ class Rows:
         if not flags & NLM_F_DUMP_INTR:
             self._learn(flags, body)
         return (*fields.values(), *map(values.get, self.names))
-
-    def row_of(self, message: Message) -> Row:
-        """Return the row of a message that was decoded."""
-        header, _ = format_of(self.type)
-        return (*(message.header.get(name, 0) for name in header.fields), *map(message.attributes.get, self.names))
 
     def _learn(self, flags: int, body: memoryview) -> None:
         header, table = format_of(self.type)

@@ -25,6 +25,7 @@ from kokofast.wire.tc import RTM_GETQDISC, RTM_GETTFILTER
 from tests.engine.fake_filters import CHANGES
 from tests.engine.fake_frames import FakeFrames
 from tests.engine.fake_links import FakeLink, FakeLinks, FakeNamespace, Identity
+from tests.wire.decoded import row_of
 
 if TYPE_CHECKING:
     from kokofast.host.kernel import Trace
@@ -452,7 +453,7 @@ def _number(request: Request, name: str) -> int:
 def _as_asked(request: Request, message: Message) -> Any:
     """The message without what the request does not want decoded, or its row."""
     if request.rows is not None:
-        return request.rows.row_of(message)
+        return row_of(request.rows, message)
     if request.where is not None and not request.where(message.header):
         message.attributes = {}
     if request.only is not None:

@@ -10,6 +10,7 @@ from kokofast.host.netlink import UnreadableError
 from kokofast.ops.dumps import ADDRESS_PROTOCOL, ADDRESSES, LINKS, Patience
 from kokofast.wire.addr import AF_INET6, IFA_F_PERMANENT, IFA_F_TENTATIVE, RT_SCOPE_LINK, RTM_NEWADDR
 from kokofast.wire.message import Message
+from tests.wire.decoded import row_of
 
 KERNEL_LL = b"\x03"
 
@@ -20,8 +21,7 @@ Row = Any  # a tuple
 def address(last: int, index: int = 2, *, scope: int = 0, proto: bytes = ADDRESS_PROTOCOL, flags: int = 0) -> Row:
     header = {"family": AF_INET6, "prefixlen": 64, "flags": 0, "scope": scope, "index": index}
     attributes = {"address": bytes(15) + bytes((last,)), "flags": IFA_F_PERMANENT | flags, "proto": proto}
-    assert ADDRESSES.rows is not None
-    return ADDRESSES.rows.row_of(Message(RTM_NEWADDR, 0, 0, 0, header, attributes))
+    return row_of(ADDRESSES.rows, Message(RTM_NEWADDR, 0, 0, 0, header, attributes))
 
 
 def link_local(last: int, *, flags: int = 0, proto: bytes = KERNEL_LL) -> Row:

@@ -14,6 +14,7 @@ from kokofast.wire.attributes import DecodeError, encode
 from kokofast.wire.message import NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSGHDR, split, unpack
 from kokofast.wire.route import ROUTE, RTM_NEWROUTE, RTMSG
 from kokofast.wire.rows import MAX_FORMATS, Rows
+from tests.wire.decoded import row_of
 
 NAMES = ("dst", "gateway", "multipath", "oif", "priority")
 SEQ = 7
@@ -38,7 +39,7 @@ def read(rows: Rows, data: bytes, seq: int = SEQ) -> list[Any]:
 
 def one_by_one(rows: Rows, data: bytes, seq: int = SEQ) -> list[Any]:
     return [
-        rows.row_of(unpack(type, flags, number, pid, body))
+        row_of(rows, unpack(type, flags, number, pid, body))
         for type, flags, number, pid, body in split(data)
         if number == seq and type != NLMSG_DONE
     ]
