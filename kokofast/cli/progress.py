@@ -7,7 +7,6 @@ module by way of output.py, so it imports little.
 from __future__ import annotations
 
 import _thread
-import math
 import os
 import stat
 import sys
@@ -154,7 +153,7 @@ class Bar:
         # A stage that reports nothing more, as the plan does, is to be seen at once.
         if now >= self._next or (is_new and LINE.render is not None):
             LINE.show(self._render)
-            self._next = now + INTERVAL if LINE.render is not None else math.inf
+            self._next = now + INTERVAL if LINE.render is not None else float("inf")
 
     def _render(self, columns: int) -> str:
         if self._total <= 1:

@@ -152,9 +152,9 @@ def need_room() -> None:
 def missing_capabilities(needed: tuple[str, ...] = TO_WIRE) -> list[str]:
     """Return those of these capabilities that the process does not have; capabilities(7)."""
     try:
-        status = open("/proc/self/status", encoding="ascii", errors="replace")  # noqa: SIM115
+        status = open("/proc/self/status", "rb")  # noqa: SIM115
     except FileNotFoundError:
         raise OSError(errno.ENOENT, "there is no /proc here; mount it: mount -t proc proc /proc") from None
     with status:
-        effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
+        effective = next((int(line.split()[1], 16) for line in status if line.startswith(b"CapEff:")), 0)
     return [name for name in needed if not effective >> CAPABILITIES[name] & 1]

@@ -7,7 +7,7 @@ a message, as long as they have the same headers and attributes of the same leng
 from __future__ import annotations
 
 import struct
-from operator import itemgetter
+from _operator import itemgetter  # the C module: operator itself is a hundredth of a single link
 
 from kokofast.wire.attributes import BYTES, NLA_TYPE_MASK, DecodeError
 from kokofast.wire.decode import decode, walk

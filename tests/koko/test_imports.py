@@ -14,6 +14,7 @@ HEAVY = frozenset(
         *("trio", "asyncio", "aiohttp", "aiodocker", "grpc", "msgspec", "yaml"),
         *("typing", "dataclasses", "collections", "contextlib", "functools", "enum", "re", "inspect"),
         *("argparse", "logging", "json", "pathlib", "subprocess", "tempfile", "traceback"),
+        *("ctypes", "types", "operator", "math", "encodings.ascii"),
         *("threading", "socket", "selectors", "signal", "hashlib", "_hashlib", "ipaddress", "importlib.util"),
     }
 )
