@@ -26,8 +26,10 @@ START = (
     "mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock /run/sshd && ip link set lo up && "
     "echo ready && read -r _ && "
 )
-# A root whose password is locked with ! may not come in by a key either.
+# A root whose password is locked with ! may not come in by a key either. And bash reads ~/.bashrc for sshd: what this
+# machine's root has there takes time, and may leave locks when the host is killed.
 UNLOCK = (
+    "{ [ ! -e ~/.bashrc ] || mount --bind /dev/null ~/.bashrc; } && "
     "sed 's/^root:[^:]*:/root:*:/' /etc/shadow >/run/shadow && mount --bind /run/shadow /etc/shadow && echo made &&"
 )
 # One process for each namespace: there may be a thousand.
@@ -205,6 +207,8 @@ class Underlay:
         return {
             "ansible_user": "root",
             "ansible_ssh_common_args": options,
+            # In ~/.ansible it would meet the connections of another underlay: all have the same addresses.
+            "ansible_control_path_dir": str(self.folder / "cp"),
             "ansible_python_interpreter": sys.executable,
             "ansible_remote_tmp": "/run/ansible",
             "kokofast_executable": str(host.command_file),
