@@ -36,7 +36,10 @@ def sentence_of(error: BaseException) -> str:
 
 
 def wait_printer(lab: str | None, quiet: bool) -> Callable[..., None] | None:
-    """Return what to call while another run holds the lock of the lab (None: of any lab), or with another reason."""
+    """Return a function that prints what the run waits for; None with quiet.
+
+    By default that is another run, which holds the lock of the lab (None: of any lab).
+    """
     what = f"works on the lab {lab}, or on all labs" if lab else "is at work"
     default = f"another run {what}; waiting until it ends"
     return None if quiet else lambda text=default: print_error(f"kokofast: {text}")
@@ -73,7 +76,7 @@ class _Writing:
         self._hidden: Hidden | None = None
 
     def __enter__(self) -> None:
-        # Without a line another thread must not have to wait until standard output takes what is written to it.
+        # Hide the line of progress. Without a line take no lock: other threads would wait for it while stdout blocks.
         self._hidden = Hidden() if LINE.render is not None else None
         if self._hidden is not None:
             self._hidden.__enter__()
@@ -91,7 +94,7 @@ WRITING = _Writing()
 def prepare_streams() -> None:
     """Make the standard streams writable, even when we were started with closed ones."""
     for fd in range(3):
-        # The next file or socket would get the number of a closed one, and the output.
+        # Otherwise the next file or socket gets the number of a closed stream, and our output.
         try:
             os.fstat(fd)
         except OSError:
@@ -165,8 +168,8 @@ def print_error(text: str) -> None:
 def print_errors(errors: Sequence[Failure], fold: bool = True, whole: str = "--format json lists them all") -> None:
     """Print errors to standard error.
 
-    Print one line for many errors with the same message. Of errors that differ in names and numbers only (2,000 missing
-    namespaces) print FOLDED and the number of others, if fold is set. whole says where they are listed.
+    Many errors with the same message become one line. With fold, of many errors that differ only in names and numbers
+    (2,000 missing namespaces) print FOLDED, and the number of the others; whole says where those are listed.
     """
     same: dict[str, list[Failure]] = {}
     for error in errors:
@@ -306,7 +309,7 @@ def _text_of(value: object) -> str:
 def _details(link: SeenLink) -> str:
     """Return the fields of the link kind that differ from the kernel's defaults, and what the ends have.
 
-    What both ends have alike is shown once.
+    What is the same at both ends is shown once.
     """
     from kokofast.kinds import KINDS
 

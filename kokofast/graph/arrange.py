@@ -1,4 +1,4 @@
-"""Places of what has a known shape: chains and rings in rows, and the ends of a tree around what they hang on."""
+"""Lay out graphs of a known shape: chains and rings in rows, and leaves around the vertex that they are linked to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECTOR = 0.7 * math.pi  # the directions away from the neighbours
 
 
 def in_rows(count: int, stretch: float) -> list[Point]:
-    """Return the places of a chain, alternately to the right and to the left. stretch is the width of a column."""
+    """Return the places of a chain, in rows alternately to the right and to the left. stretch is a column's width."""
     width = max(math.ceil(math.sqrt(count * ASPECT / stretch)), min(count, 8))
     places = []
     for number in range(count):
@@ -25,11 +25,11 @@ def in_rows(count: int, stretch: float) -> list[Point]:
 
 
 def in_closed_rows(count: int) -> list[Point]:
-    """Return the places of a long ring: rows as of a chain, and a column on the left that leads back to the first."""
+    """Return the places of a long ring: rows like a chain's, and a column on the left that leads back to the first."""
     rows = 2 * math.ceil(math.sqrt(count / ASPECT) / 2)
     width = math.ceil(count / rows)
     lacking = width * rows - count
-    # The last two rows end, and begin, earlier, where the places are more than the vertices.
+    # If there are more places than vertices, the last two rows are shorter on the right.
     ends = [width] * (rows - 2) + [width - lacking // 2, width - (lacking - lacking // 2)]
     places: list[Point] = [(0.0, 0.0)]
     for row, end in enumerate(ends):
@@ -51,11 +51,13 @@ def rings_of(leaves: int, sector: float) -> list[int]:
 def with_leaves(
     core: Mapping[int, Point], neighbours: Mapping[int, Sequence[int]], leaves: Mapping[int, Sequence[int]]
 ) -> dict[int, Point]:
-    """Return the places of a graph whose core is laid out: its leaves are around their vertices, away from the others.
+    """Add the leaves to a graph whose core is laid out: around their vertices, on the side away from its neighbours.
+
+    Returns the places of all vertices.
 
     Args:
         core: The places of the core.
-        neighbours: Those of each vertex of the core, in it.
+        neighbours: The neighbours in the core of each of its vertices.
         leaves: The leaves of each vertex of the core that has some.
     """
     alone = len(core) == 1

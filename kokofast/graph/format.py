@@ -1,4 +1,4 @@
-"""What each format of a picture has."""
+"""The interface of a picture format to the rest of the package."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Format:
 
     Args:
         write: Yields the lines of a file, given the graph and the places of its vertices.
-        has_places: Whether the format needs the places: without them it is drawn by the program that shows it.
-        endings: Of file names, beside the name of the format.
-        edges_max: How many links the programs that show it draw, by default; 0 for any number.
+        has_places: Whether a file has the places. If not, the program that shows it lays the graph out.
+        endings: Endings of file names for this format, beside its own name.
+        edges_max: How many links the programs for this format draw by default; 0 for any number.
     """
 
     __slots__ = ("edges_max", "endings", "has_places", "write")

@@ -23,7 +23,7 @@ TO_SEND = ("CAP_NET_RAW", "CAP_SYS_ADMIN")
 # Needed for notifications of other network namespaces: NETLINK_LISTEN_ALL_NSID, netlink(7).
 TO_WATCH = ("CAP_NET_BROADCAST", *TO_WIRE)
 
-# Descriptors for the standard streams, the event loop, the user's file and imports.
+# Descriptors that namespaces do not get: for the standard streams, the event loop, the user's file and imports.
 RESERVED = 64
 
 # Bytes of memory that must be free before more work is begun: a chunk of work takes a megabyte.
@@ -40,7 +40,7 @@ _MEMORY = ((resource.RLIMIT_AS, "address space", "-v"), (resource.RLIMIT_DATA, "
 
 
 def explained(error: OSError, call: str = "open") -> OSError:
-    """Return the error, with the limit that caused it and how to raise that, where there is one."""
+    """Return the error. If a limit caused it, the text names the limit and says how to raise it."""
     hint = ""
     if error.errno == errno.EMFILE:
         hint = f"the limit on open files is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}; raise it: ulimit -Hn"
@@ -120,9 +120,9 @@ def keep_files(count: int) -> list[int]:
 
 
 def no_room(size: int) -> str | None:
-    """Say why the process cannot have this many more bytes, as the end of a sentence; None if it can.
+    """Return why the process cannot get this many more bytes, as the end of a sentence; None if it can.
 
-    0 is the stack of a thread. The memory is only mapped, never touched.
+    A size of 0 stands for the stack of a thread. The bytes are mapped to find out, and never touched.
     """
     import mmap  # not needed by koko's command line
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def add_last(
     plan: Plan, situation: Situation, prospect: Prospect, last: Sequence[ConfigureEnd], final: list[ConfigureEnd]
 ) -> None:
-    """Add the operations of the last two stages to the plan, after all others: last may be refused, final not."""
+    """Add the operations of the last two stages to the plan, after all others.
+
+    The kernel may refuse the changes in last, and does not refuse those in final.
+    """
     plan.last = len(plan.operations)
     for mirror, after in prospect.mirrors_last:
         plan.add(mirror, after)

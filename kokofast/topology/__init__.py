@@ -1,7 +1,7 @@
 """The topology file: bytes -> Topology. Pure: no sockets, no system calls, no event loop.
 
 load() reads a file, schema() describes the format, the dump functions write it. The names below are imported at their
-first use: koko's command line imports the model and values of this package, but not msgspec.
+first use, because they need msgspec: koko's command line uses only the model and the values of this package.
 """
 
 from __future__ import annotations

@@ -7,15 +7,15 @@ from kokofast.wire.link import RTM_DELLINK, RTM_NEWLINK
 from kokofast.wire.message import split
 from kokofast.wire.netns import RTM_DELNSID, RTM_NEWNSID
 
-# Messages: more than the interfaces of a large lab. Anybody in a namespace can cause them.
+# Notifications: more than a large lab has interfaces. A limit, as any program in a namespace can cause more.
 KEPT_MAX = 200_000
 
 
 class Kept:
-    """The last notification of each thing, in the order in which they came.
+    """The last notification of each interface, address and so on, in the order of arrival.
 
-    Of an interface that comes and goes a thousand times only the last state matters. is_lost: more came than are kept,
-    or than the kernel could deliver.
+    If an interface comes and goes a thousand times, only its last state matters. is_lost: some notifications are lost,
+    as more came than are kept, or than the kernel could queue.
     """
 
     def __init__(self) -> None:
@@ -26,14 +26,14 @@ class Kept:
         return self.is_lost or bool(self._kept)
 
     def add(self, nsid: int | None, datagram: bytes) -> None:
-        """Add what came from a namespace, by its nsid; None is our own."""
+        """Add a datagram from the namespace with this nsid; None is our own."""
         try:
             for type, flags, _, _, body in split(datagram):
                 if nsid is None:
                     if type != RTM_DELNSID:
                         continue
                 elif type in (RTM_NEWNSID, RTM_DELNSID):
-                    continue  # the numbers that other namespaces give
+                    continue  # of the nsids there, which are not ours
                 raw = bytes(body)
                 # An interface is identified by its family and number, anything else by its content.
                 key = (nsid, raw[:1], raw[4:8]) if type in (RTM_NEWLINK, RTM_DELLINK) else (nsid, type, raw)
@@ -45,7 +45,7 @@ class Kept:
             self.lose()
 
     def lose(self) -> None:
-        """Forget everything: all has to be looked at."""
+        """Drop all notifications: the caller has to look at everything."""
         self.is_lost = True
         self._kept.clear()
 
@@ -66,7 +66,7 @@ class News:
         ended: Nodes whose process has ended.
         file: Whether the file may have changed.
         everything: Whether to look at everything.
-        daemons: What became of daemons: the title, and why it cannot be used ("": it can again).
+        daemons: (title, why it cannot be used) of daemons that were lost; "" for one that is back.
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,8 @@ RT_TABLE_MAIN = 254
 RT_TABLE_LOCAL = 255
 
 RTPROT_KERNEL = 2
-# "K", as of our addresses (IFA_PROTO). Neither rtnetlink.h nor iproute2's rt_protos has it.
+# "K", which marks our routes as it marks our addresses (IFA_PROTO). rtnetlink.h and iproute2's rt_protos give this
+# number to no other program.
 RTPROT_KOKOFAST = 0x4B
 
 RTN_UNICAST = 1
@@ -54,7 +55,7 @@ NEXTHOP = Table("next hop", {"gateway": Attr(5, BYTES)})
 
 
 def pack_goal(packed: bytes) -> bytes:
-    """Encode RTA_DST, as attributes.encode() does, which takes longer: there is one for each route."""
+    """Encode RTA_DST as attributes.encode() does, but faster: each route has one."""
     return NLATTR.pack(NLATTR.size + len(packed), ROUTE.rows["dst"].type) + packed
 
 
@@ -62,7 +63,7 @@ def pack_hops(hops: Iterable[tuple[int, bytes]]) -> bytes:
     """Encode RTA_MULTIPATH: the next hops of a route, all of the same weight.
 
     Args:
-        hops: (ifindex, gateway) each; an empty gateway is none.
+        hops: (ifindex, gateway) of each; a hop without a gateway has an empty one.
     """
     parts: list[bytes] = []
     for ifindex, gateway in hops:
@@ -72,7 +73,7 @@ def pack_hops(hops: Iterable[tuple[int, bytes]]) -> bytes:
 
 
 def unpack_hops(data: Buffer) -> list[tuple[int, bytes]]:
-    """Decode RTA_MULTIPATH to (ifindex, gateway) each; the gateway of a hop without one is empty.
+    """Decode RTA_MULTIPATH to a list of (ifindex, gateway); a hop without a gateway has an empty one.
 
     Raises:
         DecodeError: The bytes are no list of next hops.
