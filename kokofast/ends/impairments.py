@@ -5,8 +5,6 @@ Source: tc_modify_qdisc(), qdisc_change() and tc_get_qdisc() in net/sched/sch_ap
 
 from __future__ import annotations
 
-import errno
-
 from kokofast.ends.property import Property
 from kokofast.ends.shaping import CORRELATED, IMPAIRMENTS, U32_MAX, contradiction, shaper_for
 from kokofast.kinds.fields import Field
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from kokofast.topology.model import End, Link
 
     Value = Mapping[str, int]
-
-# What the kernel says of a kind of qdisc that it does not have.
-UNKNOWN_KIND = (errno.ENOENT, errno.EOPNOTSUPP)
 
 _DOCS = {
     "loss": "share of packets that are lost",
@@ -133,7 +128,9 @@ class Impairments(Property):
 
     def cure(self, request: Request, code: int) -> str:
         """Name the module that is missing."""
-        if "parent" not in request.header or code not in UNKNOWN_KIND or not request.flags & NLM_F_CREATE:
+        from kokofast.wire import tc
+
+        if "parent" not in request.header or code not in tc.UNKNOWN_KIND or not request.flags & NLM_F_CREATE:
             return ""
         return "the kernel module sch_{0} is missing (modprobe sch_{0})".format(request.attributes["kind"])
 

@@ -10,6 +10,7 @@ import errno
 
 from kokofast.ends.property import Property
 from kokofast.kinds.fields import Field
+from kokofast.kinds.kind import IPV6_MIN_MTU
 from kokofast.wire.addr import AF_INET6, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import ADDR_GEN_MODE_EUI64, ADDR_GEN_MODE_NONE, RTM_SETLINK
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_REPLACE, Request
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 KERNELS = b"\x03"  # IFAPROT_KERNEL_LL (Linux 5.18): what the kernel has made
 PREFIX, PREFIX_BITS = b"\xfe\x80" + bytes(6), 64
 MAC_BYTES = 6
-IPV6_MIN_MTU = 1280
 
 
 class LinkLocal:

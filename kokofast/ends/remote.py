@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from kokofast.ends.property import Property
 from kokofast.kinds.fields import Field
+from kokofast.wire.link import AF_BRIDGE
 from kokofast.wire.message import NLM_F_APPEND, NLM_F_CREATE, Request
 
 TYPE_CHECKING = False
@@ -43,7 +44,7 @@ class Remotes(Property):
         """Return a message for each host to add or remove."""
         from kokofast.wire import neigh  # few files have a list of remotes
 
-        header = {"family": neigh.AF_BRIDGE, "index": index, "state": neigh.NUD_PERMANENT, "flags": neigh.NTF_SELF}
+        header = {"family": AF_BRIDGE, "index": index, "state": neigh.NUD_PERMANENT, "flags": neigh.NTF_SELF}
         anything = bytes(6)
         added = [(neigh.RTM_NEWNEIGH, host, NLM_F_CREATE | NLM_F_APPEND) for host in new if host not in before]
         removed = [(neigh.RTM_DELNEIGH, host, 0) for host in before if host not in new]

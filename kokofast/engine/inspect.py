@@ -9,10 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kokofast.ends import ATTRIBUTES, ENDS, present
-from kokofast.ends.link_local import IPV6_MIN_MTU, MAC_BYTES, made_of
+from kokofast.ends.link_local import MAC_BYTES, made_of
 from kokofast.engine.names import name_ends
 from kokofast.engine.scene import hindered_notes, pair, scan
 from kokofast.kinds import KINDS
+from kokofast.kinds.kind import IPV6_MIN_MTU
 from kokofast.plan.ownership import cookie_of
 from kokofast.plan.properties import values_of
 from kokofast.wire.message import KernelError

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ops.dumps import ADDRESS_PROTOCOL, LOOPBACK_IFINDEX
+from kokofast.host.kernel import LOOPBACK_IFINDEX
+from kokofast.ops.dumps import ADDRESS_PROTOCOL
 from kokofast.ops.journal import ENDED, undo_on_nodes
 from kokofast.ops.routers import marked_addresses
 from kokofast.plan.node_change import NodeChange
-from kokofast.plan.nodes import LOOPBACK, ROUTING, name_of
+from kokofast.plan.nodes import ROUTING, name_of
 from kokofast.plan.operations import IfRef
-from kokofast.plan.ownership import address_mark, node_mark
+from kokofast.plan.ownership import LOOPBACK, address_mark, node_mark
 from kokofast.plan.shortest_paths import DEFAULT_METRIC
 from kokofast.topology.problems import Problem
 from kokofast.topology.routes import text_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from kokofast.ends import ATTRIBUTES, CLOSER
+from kokofast.host.kernel import LOOPBACK_IFINDEX
 from kokofast.host.netlink import TOO_FAST, UnreadableError
 from kokofast.plan.observed import NOTHING, Interface, Namespace
 from kokofast.plan.ownership import APART, is_our_group
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from kokofast.wire.message import Message
 
     Sight = tuple[Handle, Namespace] | OSError
-
-LOOPBACK_IFINDEX = 1
 
 # How often to look for a namespace under a name that another program is making or removing. That takes microseconds,
 # on a busy machine milliseconds.

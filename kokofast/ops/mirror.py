@@ -5,11 +5,11 @@ from __future__ import annotations
 import _thread
 import errno
 
+from kokofast.kinds.kind import IPV6_MIN_MTU
 from kokofast.ops.dumps import ADDRESSES, ALL_MIRRORS
 from kokofast.ops.journal import GONE, look, twice
 from kokofast.ops.mirror_filters import BareQdisc, add_mirror, remove_bare, remove_everywhere, remove_mirrors, set_mtu
 from kokofast.ops.traffic_control import TrafficControl
-from kokofast.plan.diff import IPV6_MIN_MTU
 from kokofast.wire.addr import AF_INET6, RT_SCOPE_LINK
 from kokofast.wire.link import RTM_GETLINK, RTM_SETLINK
 from kokofast.wire.message import KernelError, Request

@@ -12,7 +12,6 @@ import errno
 from kokofast.ops.traffic_control import (
     FIRST_PRIORITY,
     PARENTS,
-    UNKNOWN_KIND,
     Qdisc,
     TrafficControl,
     all_qdiscs,
@@ -239,7 +238,7 @@ def _make_with_filter(control: TrafficControl, target: int, direction: str, cook
             raise bare.refusal if is_gone else bare
         if refusal.errno == errno.EEXIST:
             return _other_qdisc(control, direction, cookie, refusal)
-        if refusal.errno not in UNKNOWN_KIND:
+        if refusal.errno not in tc.UNKNOWN_KIND:
             raise refusal
         if qdisc is candidates[-1]:
             raise _without(refusal, direction, beside_ingress=len(candidates) == 1)
@@ -259,7 +258,7 @@ def _without(refusal: KernelError, direction: str, *, beside_ingress: bool) -> K
 def _reason(refusals: Iterable[KernelError | None]) -> KernelError:
     # A classifier that the kernel lacks is not the reason if it refused the other one.
     given = [refusal for refusal in refusals if refusal is not None]
-    return next((refusal for refusal in given if refusal.errno not in UNKNOWN_KIND), given[0])
+    return next((refusal for refusal in given if refusal.errno not in tc.UNKNOWN_KIND), given[0])
 
 
 def _other_qdisc(control: TrafficControl, direction: str, cookie: bytes, refusal: KernelError) -> Qdisc:

@@ -6,7 +6,7 @@ import errno
 
 from kokofast.ends import ATTRIBUTES, ENDS
 from kokofast.kinds import KINDS
-from kokofast.plan.diff import IPV6_MIN_MTU
+from kokofast.kinds.kind import IPV6_MIN_MTU
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
 from kokofast.wire.message import KernelError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kokofast.wire import neigh
+from kokofast.wire.link import AF_BRIDGE
 from kokofast.wire.linkinfo import OWN_REMOTE
 from kokofast.wire.message import Request, at_second_attempt
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 UNUSUAL = ("port", "vni", "ifindex")
 ENTRIES = Request(
     neigh.RTM_GETNEIGH,
-    {"family": neigh.AF_BRIDGE},
+    {"family": AF_BRIDGE},
     only=frozenset(("dst", "lladdr", *UNUSUAL)),
     where=lambda header: bool(header["flags"] & neigh.NTF_SELF),
     # Learned entries come and go, so a dump may stay inconsistent.

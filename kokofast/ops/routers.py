@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from kokofast.ops.dumps import LOOPBACK_IFINDEX
+from kokofast.host.kernel import LOOPBACK_IFINDEX
 from kokofast.plan.node_change import Router
 from kokofast.plan.ownership import address_mark, lab_of
 from kokofast.plan.shortest_paths import DEFAULT_METRIC

@@ -35,8 +35,6 @@ _LAST_PRIORITY = 0xBFFF
 _QDISC_OF = 0xFFFF0000  # mask of the qdisc's handle in a filter's parent
 _U32_NODE = 0xFFF  # TC_U32_NODE: bits of a handle that are set for a filter, not for a hash table
 
-# The kernel has no such qdisc or classifier.
-UNKNOWN_KIND = (errno.ENOENT, errno.EOPNOTSUPP)
 _GONE = (errno.EINVAL, errno.ENODEV, errno.ENOENT)  # there is no such qdisc, or interface
 
 _KIND_ONLY = frozenset(("kind",))
@@ -174,7 +172,7 @@ class TrafficControl:
                     return
                 if refusal.errno == errno.EEXIST:  # someone else took the priority meanwhile
                     break
-                if refusal.errno not in UNKNOWN_KIND or kind == self._classifiers[-1]:
+                if refusal.errno not in tc.UNKNOWN_KIND or kind == self._classifiers[-1]:
                     priorities.release(priority)
                     raise refusal
         raise KernelError(errno.ENOSPC, "all filter priorities of the interface are taken")

@@ -11,7 +11,7 @@ from kokofast.host.generic import GenericSocket
 from kokofast.host.kernel import LOOPBACK_IFINDEX
 from kokofast.host.netlink import Socket
 from kokofast.kinds import KINDS
-from kokofast.ops.traffic_control import PARENTS, UNKNOWN_KIND, Qdisc, qdisc_request, shapes
+from kokofast.ops.traffic_control import PARENTS, Qdisc, qdisc_request, shapes
 from kokofast.wire import tc
 from kokofast.wire.link import RTM_NEWLINK
 from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, KernelError, Request
@@ -36,7 +36,7 @@ def try_all() -> dict[str, str]:
         for name in KINDS:
             found[name] = _refusal(kernel, _link(name), (errno.EOPNOTSUPP,))
         for request in _root_qdiscs():
-            found[str(request.attributes["kind"])] = _refusal(kernel, request, UNKNOWN_KIND)
+            found[str(request.attributes["kind"])] = _refusal(kernel, request, tc.UNKNOWN_KIND)
         found.update(_mirroring(kernel))
     finally:
         kernel.close()
@@ -63,7 +63,7 @@ def _mirroring(kernel: Socket) -> Iterator[tuple[str, str]]:
     for qdisc in _QDISCS:
         request = qdisc_request(tc.RTM_NEWQDISC, LOOPBACK_IFINDEX, qdisc)
         request.flags = NLM_F_CREATE | NLM_F_REPLACE
-        refusal = _refusal(kernel, request, UNKNOWN_KIND)
+        refusal = _refusal(kernel, request, tc.UNKNOWN_KIND)
         yield qdisc.kind, refusal
         if not refusal and not parent:
             parent = qdisc.handle | PARENTS[qdisc.kind]["egress"]
@@ -75,12 +75,12 @@ def _mirroring(kernel: Socket) -> Iterator[tuple[str, str]]:
         # Without options the classifier refuses it, if there is one.
         header = {**request.header, "info": tc.filter_info(priority)}
         bare = Request(request.type, header, {"kind": kind}, request.flags)
-        refusal = _refusal(kernel, bare, UNKNOWN_KIND)
+        refusal = _refusal(kernel, bare, tc.UNKNOWN_KIND)
         yield kind, refusal
         if not refusal:
             working.append(request)
     for request in working[:1]:
-        yield "mirred", _refusal(kernel, request, UNKNOWN_KIND)
+        yield "mirred", _refusal(kernel, request, tc.UNKNOWN_KIND)
 
 
 def _refusal(kernel: Socket, request: Request, unknown: tuple[int, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kokofast.ends import ATTRIBUTES, ENDS, present
 from kokofast.kinds import KINDS
+from kokofast.kinds.kind import IPV6_MIN_MTU
 from kokofast.plan.operations import Change
 from kokofast.plan.ownership import BROADCAST
 from kokofast.topology.model import AF_INET6
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     Step = tuple[Change, Change]
     Pairs = dict[str, tuple[object, object]]  # attribute -> (wanted, present)
-
-IPV6_MIN_MTU = 1280  # include/uapi/linux/in6.h: an interface with less has no IPv6
 
 # The attributes of an interface for which the kernel makes no link-local address by itself: addr_gen_mode none.
 NO_LINK_LOCAL: Mapping[str, object] = {"af_spec": {"inet6": {"addr_gen_mode": 1}}}

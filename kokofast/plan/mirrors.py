@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kokofast.kinds import KINDS
-from kokofast.plan.diff import IPV6_MIN_MTU, are_peers
+from kokofast.kinds.kind import IPV6_MIN_MTU
+from kokofast.plan.diff import are_peers
 from kokofast.plan.operations import AddMirror, IfRef, RemoveMirror
 from kokofast.plan.ownership import cookie_of, lab_of
 from kokofast.plan.plan import UNCHANGED, UPDATE

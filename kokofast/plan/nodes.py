@@ -6,7 +6,7 @@ import contextlib
 
 from kokofast.plan.node_change import NodeChange, Router, device_in
 from kokofast.plan.operations import ConfigureNode, IfRef, SetSysctls
-from kokofast.plan.ownership import is_marked
+from kokofast.plan.ownership import LOOPBACK, is_marked
 from kokofast.plan.shortest_paths import DEFAULT_METRIC, ROUTES_MAX, Paths, TooManyRoutesError, network_of
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from kokofast.plan.shortest_paths import Ends, Goal, Hop, Routes
     from kokofast.topology.model import End, Link, Node, Topology
 
-LOOPBACK = "lo"
 ROUTING = "$.routing"
 
 

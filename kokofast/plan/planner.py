@@ -5,7 +5,7 @@ from __future__ import annotations
 from kokofast.ends import ENDS
 from kokofast.plan.link_operations import LinkOperations
 from kokofast.plan.operations import IfRef, MakeNamespace
-from kokofast.plan.ownership import alias_of, group_of, namespace_alias
+from kokofast.plan.ownership import LOOPBACK, alias_of, group_of, namespace_alias
 from kokofast.plan.plan import CREATE, UNCHANGED, Plan, sets_nodes
 from kokofast.plan.planned_state import Prospect
 from kokofast.topology.problems import Problem
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from kokofast.plan.plan import Situation
     from kokofast.topology.model import End, Link, Topology
 
-LOOPBACK = "lo"
 CYCLE_SHOWN = 8  # links of a cycle that a message names
 
 

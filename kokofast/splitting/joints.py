@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kokofast.kinds import KINDS
+from kokofast.kinds.kind import IPV6_MIN_MTU
 from kokofast.splitting.numbers import Numbers, Wish
-from kokofast.topology.checks import IPV6_MIN_MTU
 from kokofast.topology.model import AF_INET6, Link
 from kokofast.topology.problems import Problem
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kokofast.kinds import KINDS
-from kokofast.splitting.entries import ADDRESSES, MTU, Entries, misfit
+from kokofast.splitting.entries import ADDRESSES, END, MTU, Entries, misfit
 from kokofast.splitting.joints import Joint, check
 from kokofast.topology.change import CHANGES, NAMING, make_change
 from kokofast.topology.live import LiveTopology
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     Line = dict[str, Any]
 
 SELECT = "select"
-END = "endpoint"
 # What decides on the routes of a lab.
 ROUTED = frozenset(("cost", "up", ADDRESSES))
 

@@ -6,11 +6,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
-from kokofast.kinds.kind import NAMESPACE
+from kokofast.kinds.kind import IPV6_MIN_MTU, NAMESPACE
 from kokofast.topology.model import AF_INET6, Link, Node
 from kokofast.topology.node_kinds import NODES
-
-IPV6_MIN_MTU = 1280  # include/uapi/linux/ipv6.h: an interface with less has no IPv6
 
 Report = Callable[[str, str], None]
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from kokofast.topology.model import End, Topology
 
-AF_BRIDGE = 7  # messages of a bridge's ports, not of the interfaces
 DELETED = "deleted"
 TC_ROOTS = (tc.TC_H_ROOT, tc.TC_H_CLSACT)
 
@@ -141,7 +140,7 @@ class Judge:
         message = unpack(type, 0, 0, 0, body, _LINK_FIELDS)
         attributes, index = message.attributes, message.header["index"]
         ifname = attributes.get("ifname", "")
-        if message.header["family"] == AF_BRIDGE:
+        if message.header["family"] == link.AF_BRIDGE:  # of a port, not of an interface
             if type == link.RTM_DELLINK:  # it left a bridge
                 for node in nodes:
                     if (node, ifname) in self._wanted and self._wanted[node, ifname][0].properties:

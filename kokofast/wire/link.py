@@ -19,7 +19,7 @@ RTM_DELLINKPROP = 109
 # All that have this header and the attributes of LINK.
 TYPES = (RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_NEWLINKPROP, RTM_DELLINKPROP)
 
-AF_BRIDGE = 7  # of a message about a port of a bridge
+AF_BRIDGE = 7  # of a message about a port of a bridge, or about an entry of a forwarding database
 IFF_UP = 0x1
 IFF_RUNNING = 0x40
 IFF_LOWER_UP = 0x10000

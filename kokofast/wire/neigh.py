@@ -12,7 +12,6 @@ RTM_NEWNEIGH = 28
 RTM_DELNEIGH = 29
 RTM_GETNEIGH = 30
 
-AF_BRIDGE = 7  # a forwarding database, no neighbours
 NUD_PERMANENT = 0x80
 NTF_SELF = 0x02  # that of the interface itself, not of the bridge that it is a port of
 

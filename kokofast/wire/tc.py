@@ -6,6 +6,7 @@ net/sched/sch_api.c, cls_api.c, cls_matchall.c, cls_u32.c, act_api.c, act_mirred
 
 from __future__ import annotations
 
+import errno
 import struct
 
 from kokofast.wire.attributes import BYTES, NEST, STRING, U32, Attr, Header, Table
@@ -29,6 +30,9 @@ TCA_EGRESS_REDIR = 1
 TCA_EGRESS_MIRROR = 2
 
 ETH_P_ALL = 0x0003
+
+# The kernel does not have the kind of a qdisc or classifier.
+UNKNOWN_KIND = (errno.ENOENT, errno.EOPNOTSUPP)
 
 TCMSG = Header("tcmsg", "B3xiIII", "family index handle parent info")
 

@@ -17,9 +17,17 @@ from typing import TYPE_CHECKING, Any
 from kokofast.host.kernel import Handle
 from kokofast.wire.addr import AF_INET, AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.ethtool import ETHTOOL
-from kokofast.wire.link import RTM_DELLINK, RTM_DELLINKPROP, RTM_GETLINK, RTM_NEWLINK, RTM_NEWLINKPROP, RTM_SETLINK
+from kokofast.wire.link import (
+    AF_BRIDGE,
+    RTM_DELLINK,
+    RTM_DELLINKPROP,
+    RTM_GETLINK,
+    RTM_NEWLINK,
+    RTM_NEWLINKPROP,
+    RTM_SETLINK,
+)
 from kokofast.wire.message import NLM_F_ECHO, KernelError, Message, Request
-from kokofast.wire.neigh import AF_BRIDGE, NTF_SELF, NUD_PERMANENT, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
+from kokofast.wire.neigh import NTF_SELF, NUD_PERMANENT, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from kokofast.wire.route import RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE
 from kokofast.wire.tc import RTM_GETQDISC, RTM_GETTFILTER
 from tests.engine.fake_filters import CHANGES

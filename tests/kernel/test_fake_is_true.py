@@ -23,7 +23,7 @@ from kokofast.ops.link_local import MODES
 from kokofast.ops.remotes import list_remotes
 from kokofast.wire import neigh, tc
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RT_SCOPE_LINK, RTM_DELADDR, RTM_NEWADDR
-from kokofast.wire.link import IFF_LOWER_UP, IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
+from kokofast.wire.link import AF_BRIDGE, IFF_LOWER_UP, IFF_UP, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
 from kokofast.wire.message import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -457,7 +457,7 @@ class Chance:
 
     def remote(self, number: int) -> Step:
         tunnels = [link.index for link in self.both.space(number).links.values() if link.kind == "vxlan"]
-        header = {"family": neigh.AF_BRIDGE, "state": neigh.NUD_PERMANENT, "flags": neigh.NTF_SELF}
+        header = {"family": AF_BRIDGE, "state": neigh.NUD_PERMANENT, "flags": neigh.NTF_SELF}
         header["index"] = self.random.choice(tunnels or [99])
         attributes = {"lladdr": bytes(6), "dst": self.random.choice((*IPV4, *IPV6))}
         if self.random.random() < 0.4:

@@ -14,7 +14,7 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from kokofast.wire import ethtool, neigh, tc
 from kokofast.wire.attributes import encode
-from kokofast.wire.link import RTM_NEWLINK
+from kokofast.wire.link import AF_BRIDGE, RTM_NEWLINK
 from kokofast.wire.message import (
     FORMATS,
     NLM_F_APPEND,
@@ -92,7 +92,7 @@ CASES: dict[str, Request] = {
     ),
     "newneigh_vxlan": Request(
         neigh.RTM_NEWNEIGH,
-        {"family": neigh.AF_BRIDGE, "index": 5, "state": neigh.NUD_PERMANENT, "flags": neigh.NTF_SELF},
+        {"family": AF_BRIDGE, "index": 5, "state": neigh.NUD_PERMANENT, "flags": neigh.NTF_SELF},
         {"dst": bytes((192, 0, 2, 2)), "lladdr": bytes(6)},
         NLM_F_CREATE | NLM_F_APPEND,
     ),
