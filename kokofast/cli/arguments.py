@@ -1,4 +1,4 @@
-"""What the parsers of commands have in common: their class, how a command is added, and types of values."""
+"""What the parsers of commands share: their class, how to add a command, types of values, and options."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import itertools
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kokofast.cli.output import clean
+from kokofast.importers import NAMES as IMPORTERS
+from kokofast.importers import RUNTIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+FILE_HELP = "links as .json, .jsonl, .yaml or .csv, or a file of another program; - reads standard input"
 
 
 def whole(text: str, lowest: int = 0) -> int:
@@ -162,3 +166,62 @@ def add_command(
         assert isinstance(parser, Parser)
         parser.fill = fill
     return parser
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a result is printed."""
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="how the result is printed")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, and no progress")
+
+
+def add_importing(parser: argparse.ArgumentParser) -> None:
+    """Add the options for files of other programs."""
+    parser.add_argument(
+        "--from",
+        dest="importer",
+        choices=IMPORTERS,
+        metavar="PROGRAM",
+        help="whose file FILE is, if it is not recognised",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="the nodes of a file of another program are containers of this engine, not network namespaces",
+    )
+    parser.add_argument(
+        "--distance-delay",
+        action="store_true",
+        help="give links of a graph the time that light takes in fibre between the nodes' latitudes and longitudes",
+    )
+
+
+def add_runtime_timeout(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the patience with container daemons."""
+    parser.add_argument(
+        "--runtime-timeout",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long a docker, podman or CRI daemon may be silent (default: 10)",
+    )
+
+
+def add_splitting(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which host a node is on."""
+    parser.add_argument("--hosts", metavar="FILE", help="a file with 'hosts' (and 'between'), if FILE has none")
+    parser.add_argument(
+        "--place",
+        nargs="?",
+        const="",
+        metavar="N|NAMES",
+        help="choose the hosts of nodes that have none: as much on each, few links between them; on N hosts, or on "
+        "those named (h1,h2), else on all",
+    )
+    parser.add_argument(
+        "--place-by", metavar="TAG", help="place so that nodes with the same value of this tag are on one host"
+    )
+
+
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the name of a lab from a file."""
+    parser.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")

@@ -6,10 +6,22 @@ import argparse
 import sys
 
 from kokofast import __version__
-from kokofast.cli.arguments import Parser, add_command, factor, instant, moment, positive, seconds
+from kokofast.cli.arguments import (
+    FILE_HELP,
+    Parser,
+    add_command,
+    add_importing,
+    add_name,
+    add_output,
+    add_runtime_timeout,
+    add_splitting,
+    factor,
+    instant,
+    moment,
+    positive,
+    seconds,
+)
 from kokofast.graph import NAMES as PICTURES
-from kokofast.importers import NAMES as IMPORTERS
-from kokofast.importers import RUNTIMES
 
 EXIT_CODES = """\
 exit codes: 0 done, or nothing to do
@@ -99,41 +111,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-FILE_HELP = "links as .json, .jsonl, .yaml or .csv, or a file of another program; - reads standard input"
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how the result is printed")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, and no progress")
-
-
-def _add_importing(parser: argparse.ArgumentParser) -> None:
-    """Add the options for files of other programs."""
-    parser.add_argument(
-        "--from",
-        dest="importer",
-        choices=IMPORTERS,
-        metavar="PROGRAM",
-        help="whose file FILE is, if it is not recognised",
-    )
-    parser.add_argument(
-        "--runtime",
-        choices=RUNTIMES,
-        help="the nodes of a file of another program are containers of this engine, not network namespaces",
-    )
-    parser.add_argument(
-        "--distance-delay",
-        action="store_true",
-        help="give links of a graph the time that light takes in fibre between the nodes' latitudes and longitudes",
-    )
-
-
 def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     does = "make what FILE lists: create what is missing, set what differs, leave what is right"
     batch = add_command(commands, "batch", does)
     batch.add_argument("file", metavar="FILE", help=FILE_HELP)
-    batch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
-    _add_importing(batch)
+    add_name(batch)
+    add_importing(batch)
     batch.add_argument("--create", action="store_true", help="make network namespaces that are missing")
     batch.add_argument("--dry-run", action="store_true", help="show what would be done and touch nothing")
     batch.add_argument(
@@ -160,21 +143,21 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     batch.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: chosen by measuring)")
     batch.add_argument("--trace", metavar="FILE", help="write a trace for chrome://tracing or ui.perfetto.dev")
-    _add_runtime_timeout(batch)
+    add_runtime_timeout(batch)
     batch.add_argument(
         "--sandbox",
         action="store_true",
         help="work without root, in new namespaces that end with the run; "
         "-- CMD... is run in them when the links are up, and its exit code returned",
     )
-    _add_output(batch)
+    add_output(batch)
 
 
 def _fill_confirm(confirm: Parser) -> None:
     confirm.add_argument("lab", metavar="LAB", help="the lab of the batch that waits")
     confirm.add_argument("--revert", action="store_true", help="do not keep it: have the batch take everything back")
     confirm.add_argument("--dry-run", action="store_true", help="only say whether a batch waits, and how long it will")
-    _add_output(confirm)
+    add_output(confirm)
 
 
 def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -183,7 +166,7 @@ def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     destroy.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
     destroy.add_argument("--name", metavar="LAB", help="the lab to remove (with FILE: in place of the file's own name)")
-    _add_importing(destroy)
+    add_importing(destroy)
     destroy.add_argument("--all", action="store_true", help="remove every lab of this machine")
     destroy.add_argument(
         "--force",
@@ -191,34 +174,24 @@ def _add_destroy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="also delete links of other labs that are in a namespace of this lab, or on its links",
     )
     destroy.add_argument("--jobs", type=positive, metavar="N", help="worker threads (default: 64)")
-    _add_output(destroy)
+    add_output(destroy)
 
 
 def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     does = "keep the links at what FILE says: after restarts of containers, changes by others, and edits of FILE"
     watch = add_command(commands, "watch", does)
     watch.add_argument("file", metavar="FILE", help=FILE_HELP)
-    watch.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
-    _add_importing(watch)
+    add_name(watch)
+    add_importing(watch)
     watch.add_argument("--create", action="store_true", help="make network namespaces that are missing")
     watch.add_argument("--prune", action="store_true", help="also remove the lab's links that are not in FILE any more")
     watch.add_argument("--once", action="store_true", help="exit as soon as all is as FILE says; exit 3 if it is not")
     watch.add_argument(
         "--wait", type=seconds, metavar="SECONDS", help="with --once: how long to wait for nodes that are not there yet"
     )
-    _add_runtime_timeout(watch)
+    add_runtime_timeout(watch)
     watch.add_argument(
         "--format", choices=("text", "json"), help="how events are printed (default: text on a terminal, else json)"
-    )
-
-
-def _add_runtime_timeout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--runtime-timeout",
-        type=seconds,
-        default=10.0,
-        metavar="SECONDS",
-        help="how long a docker, podman or CRI daemon may be silent (default: 10)",
     )
 
 
@@ -240,7 +213,7 @@ def _fill_play(play: Parser) -> None:
         metavar="TIMELINE",
         help="epochs as JSON lines, a folder of NetSatBench's epochs, or - for lines from standard input as they come",
     )
-    play.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
+    add_name(play)
     play.add_argument("--create", action="store_true", help="make network namespaces that are missing")
     play.add_argument("--speed", type=factor, default=1.0, metavar="N", help="play N times as fast (1)")
     play.add_argument(
@@ -274,7 +247,7 @@ def _fill_play(play: Parser) -> None:
         help="when play falls behind: skip to the newest state (the default), or do all epochs in order",
     )
     play.add_argument("--destroy", action="store_true", help="remove the lab at the end")
-    _add_runtime_timeout(play)
+    add_runtime_timeout(play)
     play.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress on standard error")
 
 
@@ -282,7 +255,7 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     validate = add_command(commands, "validate", "print the errors of FILE, if there are any; touch nothing")
     validate.add_argument("file", metavar="FILE", help=FILE_HELP)
     validate.add_argument("--name", metavar="LAB", help="the lab's name")
-    _add_importing(validate)
+    add_importing(validate)
     validate.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     schema = add_command(commands, "schema", "print the JSON Schema of a file that kokofast reads or prints")
     schema.add_argument(
@@ -308,10 +281,10 @@ def _fill_hosts(hosts: Parser) -> None:
     from kokofast.cli.hosts_options import add_actions
 
     deploy, destroy = add_actions(hosts, FILE_HELP)
-    _add_splitting(deploy)
+    add_splitting(deploy)
     for action in (deploy, destroy):
-        _add_importing(action)
-        _add_output(action)
+        add_importing(action)
+        add_output(action)
 
 
 def _fill_import(parser: Parser) -> None:
@@ -319,13 +292,13 @@ def _fill_import(parser: Parser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", default="-", help="write it to a new .json or .yaml file")
     parser.add_argument("--force", action="store_true", help="overwrite the file that -o names")
     parser.add_argument("--name", metavar="LAB", help="the lab's name")
-    _add_importing(parser)
+    add_importing(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print what cannot be kept")
 
 
 def _fill_doctor(doctor: Parser) -> None:
     doctor.add_argument("file", metavar="FILE", nargs="?", help=FILE_HELP)
-    _add_importing(doctor)
+    add_importing(doctor)
     doctor.add_argument("--create", action="store_true", help="as of batch: namespaces that are missing are to be made")
     doctor.add_argument("--sandbox", action="store_true", help="as of batch: all is to be done in a sandbox")
     doctor.add_argument("--format", choices=("table", "json"), default="table", help="how the answer is printed")
@@ -337,7 +310,7 @@ def _fill_verify(verify: Parser) -> None:
     verify.add_argument(
         "--name", metavar="LAB", help="with FILE: the lab's name (default: its name entry, or its stem)"
     )
-    _add_importing(verify)
+    add_importing(verify)
     verify.add_argument(
         "--timeout",
         type=seconds,
@@ -345,8 +318,8 @@ def _fill_verify(verify: Parser) -> None:
         metavar="SECONDS",
         help="how long to wait for a frame at most (10); without delays, losses and rates it takes no waiting",
     )
-    _add_runtime_timeout(verify)
-    _add_output(verify)
+    add_runtime_timeout(verify)
+    add_output(verify)
 
 
 def _fill_graph(graph: Parser) -> None:
@@ -362,24 +335,8 @@ def _fill_graph(graph: Parser) -> None:
     graph.add_argument("--format", choices=PICTURES, help="the format (default: by the ending of -o, else svg)")
     graph.add_argument("--no-state", action="store_true", help="draw FILE only: look at no kernel, which needs no root")
     graph.add_argument("--name", metavar="LAB", help="with FILE: the lab's name (default: its name entry, or its stem)")
-    _add_importing(graph)
+    add_importing(graph)
     graph.add_argument("-q", "--quiet", action="store_true", help="print no notes")
-
-
-def _add_splitting(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which host a node is on."""
-    parser.add_argument("--hosts", metavar="FILE", help="a file with 'hosts' (and 'between'), if FILE has none")
-    parser.add_argument(
-        "--place",
-        nargs="?",
-        const="",
-        metavar="N|NAMES",
-        help="choose the hosts of nodes that have none: as much on each, few links between them; on N hosts, or on "
-        "those named (h1,h2), else on all",
-    )
-    parser.add_argument(
-        "--place-by", metavar="TAG", help="place so that nodes with the same value of this tag are on one host"
-    )
 
 
 def _fill_split(split: Parser) -> None:
@@ -387,16 +344,16 @@ def _fill_split(split: Parser) -> None:
     split.add_argument(
         "-o", "--output", metavar="DIR", required=True, help="the folder for the files, each HOST.json; made if missing"
     )
-    split.add_argument("--name", metavar="LAB", help="the lab's name (default: the file's name entry, or its stem)")
+    add_name(split)
     split.add_argument(
         "--timeline",
         metavar="TIMELINE",
         help="also split a timeline of play: each host gets HOST.timeline.jsonl, for its own links",
     )
     split.add_argument("--create", action="store_true", help="each file says to make namespaces that are missing")
-    _add_splitting(split)
-    _add_importing(split)
-    _add_output(split)
+    add_splitting(split)
+    add_importing(split)
+    add_output(split)
 
 
 def _add_shell(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -13,14 +13,12 @@ from kokofast.engine.groundwork import is_to_do, needed_by, plan_of, see_for
 from kokofast.engine.held_namespaces import HeldNamespaces
 from kokofast.engine.result import APPLIED, INVALID, UNCHANGED, Failure, Result
 from kokofast.engine.snapshot import Survey
-from kokofast.engine.superseded import Superseded, is_needed
+from kokofast.engine.superseded import Superseded, supersede
 from kokofast.engine.survey import DEFAULT_RUNTIME_TIMEOUT
 from kokofast.ops.executor import Executor
 from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load, note
 from kokofast.plan.in_place import plan_in_place
-from kokofast.plan.left_over import names_in_file
-from kokofast.plan.ownership import alias_of, lab_of
 from kokofast.plan.plan import Situation, nodes_of
 from kokofast.topology.change import make_change
 from kokofast.topology.collector import collector_paused
@@ -205,7 +203,7 @@ class Session:
         if survey.problems:
             result.status, result.errors = INVALID, _failures(survey.problems)
             return
-        problems = self._leaving(prepared, gone, links)
+        problems = supersede(prepared.superseded, survey, live.name, self._kernel.boot_id(), gone, links)
         if whole:
             problems += _still_needed(topology, gone)
         plan = None
@@ -244,28 +242,6 @@ class Session:
                     self._has_mirrors = True
                 if end.properties and not end.properties.keys() <= IN_PLACE:
                     self._is_stacked = True
-
-    def _leaving(self, prepared: Prepared, gone: Sequence[tuple[Link, str]], links: Sequence[Link]) -> list[Problem]:
-        """Find the interfaces of removed links, and set aside those whose names are needed."""
-        part, lab = prepared.part, self.live.name
-        boot = self._kernel.boot_id()
-        needed = names_in_file(links, part.places)
-        problems: list[Problem] = []
-        for link, place in gone:
-            aliases = alias_of(lab, link), alias_of(lab, Link(link.kind, link.ends[::-1]))
-            prepared.superseded.titles.append(link.title())
-            for end in link.ends:
-                number = part.places[end.node]
-                namespace = part.observed[number]
-                interface = namespace.interfaces.get(end.ifname) if namespace is not None else None
-                if namespace is None or interface is None:  # it is gone already
-                    continue
-                if lab_of(interface, namespace, boot, lab) != lab or interface.alias not in aliases:
-                    problems.append(Problem(place, f"{end.node}:{end.ifname} is not of this link any more; it stays"))
-                    continue
-                in_the_way = is_needed(needed, number, interface)
-                prepared.superseded.add(part, number, interface, lab, is_needed=in_the_way, place=place)
-        return problems
 
     # Afterwards
 

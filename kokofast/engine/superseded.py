@@ -10,10 +10,11 @@ from kokofast.plan.operations import SetAside
 from kokofast.plan.ownership import ALIAS_PREFIX, APART, alias_of, cookie_owner, group_of, lab_of, owner_in
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.model import Link
+from kokofast.topology.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Sequence
 
     from kokofast.drivers import Driver
     from kokofast.engine.result import Result
@@ -115,6 +116,37 @@ class Superseded:
 def is_needed(needed: Container[tuple[int, str]], ns: int, interface: Interface) -> bool:
     """Whether one of the names of an interface is needed: names_in_file()."""
     return any((ns, name) in needed for name in (interface.ifname, *interface.altnames))
+
+
+def supersede(
+    found: Superseded,
+    survey: Survey,
+    lab: str,
+    boot: str,
+    gone: Sequence[tuple[Link, str]],
+    links: Sequence[Link],
+) -> list[Problem]:
+    """Add links that are removed, each with the place that says so. Those whose names the other links need give way.
+
+    Return a problem for each interface that is not of its link any more.
+    """
+    needed = names_in_file(links, survey.places)
+    problems: list[Problem] = []
+    for link, place in gone:
+        aliases = alias_of(lab, link), alias_of(lab, Link(link.kind, link.ends[::-1]))
+        found.titles.append(link.title())
+        for end in link.ends:
+            number = survey.places[end.node]
+            namespace = survey.observed[number]
+            interface = namespace.interfaces.get(end.ifname) if namespace is not None else None
+            if namespace is None or interface is None:  # it is gone already
+                continue
+            if lab_of(interface, namespace, boot, lab) != lab or interface.alias not in aliases:
+                problems.append(Problem(place, f"{end.node}:{end.ifname} is not of this link any more; it stays"))
+                continue
+            in_the_way = is_needed(needed, number, interface)
+            found.add(survey, number, interface, lab, is_needed=in_the_way, place=place)
+    return problems
 
 
 def find_superseded(topology: Topology, survey: Survey, boot: str, *, prune: bool) -> Superseded:

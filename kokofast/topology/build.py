@@ -6,7 +6,6 @@ The fast path of a link is one msgspec.convert() and its ends; diagnose.py is us
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,23 +14,21 @@ from kokofast.kinds import KINDS
 from kokofast.kinds.kind import Kind
 from kokofast.topology.build_ends import EndBuilder
 from kokofast.topology.checks import check_ipv6, check_links
+from kokofast.topology.defaults import Defaults
 from kokofast.topology.diagnose import fits, repair_link
 from kokofast.topology.document import Document, describe
 from kokofast.topology.given import Given
 from kokofast.topology.locations import At, LinePlaces, Origins, Places
 from kokofast.topology.model import AF_INET6, CALLER, End, Link, Node, Routing, Topology
 from kokofast.topology.nodes import Nodes, identity
-from kokofast.topology.problems import Problem, TopologyError, step, unknown
+from kokofast.topology.problems import Problem, TopologyError, unknown
 from kokofast.topology.routes import check_routes
-from kokofast.topology.rules import Rule
 from kokofast.topology.segments import expand as expand_segments
 from kokofast.topology.shapes import (
     DEFAULT_KIND,
     ROUTING,
     SUBNET_RULES,
     Shape,
-    default_rules,
-    shape,
 )
 from kokofast.topology.stacks import find_loops, may_have_loops
 from kokofast.topology.subnets import Subnet, give_addresses
@@ -39,10 +36,6 @@ from kokofast.topology.values import is_host_name
 
 if TYPE_CHECKING:
     from kokofast.topology.model import Hosts
-
-
-def _quiet(path: str, message: str) -> None:
-    """Ignore a problem."""
 
 
 def build(document: Document, name: str, create: bool, problems: list[Problem]) -> Topology:
@@ -123,8 +116,7 @@ class _Builder:
         self._links = document.links
         self._routing_given = document.routing
         self._problems = problems
-        self._defaults = self._check_defaults(document.defaults)
-        self._given_by_defaults: dict[str, tuple[Shape, Given, Given]] = {}
+        self._defaults = Defaults(document.defaults, f"{self._root}defaults", self._note)
         self._placing = document.placing
         self._hosts: Hosts | None = None
         if document.has_hosts() or document.between is not None:
@@ -134,9 +126,9 @@ class _Builder:
         hosts: Collection[str] | None = self._hosts.hosts if self._hosts is not None else None
         if isinstance(document.hosts, dict):  # also those that are wrong: nodes are not to blame
             hosts = [name for name in document.hosts if is_host_name(name)]
-        self.nodes = Nodes(document, create or self._defaults.get("create") is True, problems, hosts)
+        self.nodes = Nodes(document, create or self._defaults.values.get("create") is True, problems, hosts)
         self.ends = EndBuilder(name, self.nodes, self._places, self._note)
-        self._default_subnets = self._default_values(SUBNET_RULES)
+        self._default_subnets = self._defaults.given(SUBNET_RULES)
         self._subnets: dict[Link, Given] = {}  # of links with their own
 
     def begin(self, links: list[object], places: Places, problems: list[Problem]) -> None:
@@ -147,9 +139,9 @@ class _Builder:
 
     def topology(self, segments: Sequence[str] = ()) -> Topology:
         """Return the topology; segments are the nodes of their bridges."""
-        default_kind = KINDS.get(str(self._defaults.get("type", DEFAULT_KIND)))
+        default_kind = KINDS.get(str(self._defaults.values.get("type", DEFAULT_KIND)))
         if default_kind is not None:
-            self._kind_defaults(default_kind)  # reports invalid defaults even when no link uses them
+            self._defaults.of_kind(default_kind)  # reports invalid defaults even when no link uses them
         links = [link for index, raw in enumerate(self._links) if (link := self.link(index, raw)) is not None]
         self._give_addresses(links)
         identities = self._identities(links, segments)
@@ -182,7 +174,7 @@ class _Builder:
     def _add_hosts(self, topology: Topology, given: Hosts) -> None:
         from kokofast.topology.hosts import between_of
 
-        given.usual = between_of(given, None, given.at, _quiet)
+        given.usual = between_of(given, None, given.at, lambda *_: None)
         topology.hosts, topology.underlay = given.hosts, given
 
     def _own_between(self, link: Link, raw: object, at: At) -> None:
@@ -222,50 +214,6 @@ class _Builder:
 
         give_addresses(links, subnets_of, self._note)
 
-    # Defaults
-
-    def _check_defaults(self, raw: object) -> dict[str, object]:
-        """Return the defaults whose values some link kind can have, and report the others."""
-        good: dict[str, object] = {}
-        rules = default_rules() if raw else {}
-        for key, value in raw.items() if isinstance(raw, dict) else ():
-            place = f"{self._root}defaults{step(key)}"
-            if key not in rules:
-                self._note(place, unknown("key", key, rules))
-                continue
-            if not any(fits(value, rule, "", _quiet) for rule in rules[key]):
-                # Report it by the rule of the first kind that has the key.
-                fits(value, rules[key][0], "", partial(self._note_below, place))
-                continue
-            good[key] = value
-        return good
-
-    def _kind_defaults(self, kind: Kind) -> tuple[Shape, Given, Given]:
-        """Return the shape of a kind's links, and the defaults of its ends and of its options."""
-        found = self._given_by_defaults.get(kind.name)
-        if found is None:
-            of_kind = shape(kind)
-            ends = self._default_values(of_kind.shared)
-            options = self._default_values(of_kind.options)
-            found = self._given_by_defaults[kind.name] = (of_kind, ends, options)
-        return found
-
-    def _default_values(self, rules: Mapping[str, Rule]) -> Given:
-        given = Given({}, {})
-        for key, rule in rules.items():
-            if key not in self._defaults:
-                continue
-            value = self._defaults[key]
-
-            def report(path: str, message: str) -> None:
-                self._note(f"{self._root}defaults{path}", message)
-
-            if fits(value, rule, f".{key}", report):
-                given.take(
-                    rule, msgspec.convert(value, rule.annotation), f"{self._root}defaults.{{}}".format, self._note
-                )
-        return given
-
     # Links
 
     def link(self, index: int, raw: object) -> Link | None:
@@ -280,7 +228,7 @@ class _Builder:
         kind = self._kind(index, raw)
         if kind is None:
             return None
-        of_kind, ends, options = self._kind_defaults(kind)
+        of_kind, ends, options = self._defaults.of_kind(kind)
         places = self._places
 
         def at(path: str) -> str:
@@ -333,7 +281,7 @@ class _Builder:
             return None if repaired is None else (msgspec.convert(repaired, of_kind.link_record), repaired)
 
     def _kind(self, index: int, raw: Mapping[str, object]) -> Kind | None:
-        name = raw.get("type", self._defaults.get("type", DEFAULT_KIND))
+        name = raw.get("type", self._defaults.values.get("type", DEFAULT_KIND))
         kind = KINDS.get(name) if isinstance(name, str) else None
         if kind is None:
             what = unknown("link type", name, KINDS) if isinstance(name, str) else f"must be text, not {describe(name)}"
@@ -343,16 +291,13 @@ class _Builder:
     def _options(self, of_kind: Shape, given: Given, raw: Mapping[str, object], at: At) -> dict[str, Any]:
         """Return the fields of the link's kind: given, inherited or default values, or None."""
         for key, rule in of_kind.options.items():
-            if rule.field.required and key not in raw and key not in self._defaults:
+            if rule.field.required and key not in raw and key not in self._defaults.values:
                 self._note(at(""), f"{of_kind.kind.article} {of_kind.kind.name} link needs '{key}'")
             elif rule.field.type == "interface" and key in given.values:
                 node, colon, _ = given.values[key].rpartition(":")
                 if colon:
                     self.nodes.use(node, Origins(given.origins)[key])
         return {key: given.values.get(key, rule.field.default) for key, rule in of_kind.options.items()}
-
-    def _note_below(self, place: str, path: str, message: str) -> None:
-        self._note(place + path, message)
 
     def _note(self, place: str, message: str) -> None:
         self._problems.append(Problem(place, message))

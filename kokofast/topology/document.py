@@ -154,6 +154,12 @@ def from_tree(
         cure = "; a list of edges is read with --from edges" if isinstance(tree, str) and " " in tree else ""
         problems.append(Problem("$", f"must be an object with 'links', or a list of links, not {describe(tree)}{cure}"))
         return document
+    _take_parts(tree, document, problems)
+    return document
+
+
+def _take_parts(tree: dict[str, object], document: Document, problems: list[Problem]) -> None:
+    """Take the parts of the object that a file is, and report those that are missing, unknown, or of a wrong type."""
     if not isinstance(tree.get(SCHEMA_KEY, ""), str):
         problems.append(Problem("$" + step(SCHEMA_KEY), f"must be text, not {describe(tree[SCHEMA_KEY])}"))
     for key in tree:
@@ -179,7 +185,6 @@ def from_tree(
         problems.append(Problem("$.links", f"must be a list, not {describe(links)}"))
     else:
         problems.append(Problem("$", NO_LINKS))
-    return document
 
 
 def _has_our_links(tree: object) -> bool:
