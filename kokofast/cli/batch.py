@@ -110,47 +110,16 @@ def _carry_out(
 ) -> bool:
     """Fill the result in; return whether a signal stopped the run."""
     from kokofast.drivers import Stopped
-    from kokofast.drivers.inline import drive
-    from kokofast.drivers.warmup import LoopError, WarmupDriver
-    from kokofast.engine.apply import apply
+    from kokofast.drivers.warmup import LoopError
     from kokofast.engine.result import ROLLED_BACK, UNCHANGED, Failure
-    from kokofast.host.kernel import kernel_for
     from kokofast.wire.message import KernelError
 
     signals = HeldSignals(
         still="still ending what has begun and taking back what was made",
         rest=f"'kokofast destroy --name {topology.name}' removes what is left",
     )
-
-    def links() -> int:
-        return result.links["total"] - result.links["unchanged"]
-
     try:
-        with (
-            closing(kernel_for(len(topology.nodes))) as kernel,
-            signals,
-            Bar(is_silent(options), {"apply": links}) as progress,
-        ):
-            kernel.waits = waits = wait_printer(topology.name, options.quiet)
-            driver = WarmupDriver(signals) if result.trace is None else WarmupDriver(signals, result.trace.around)
-            run = apply(
-                topology,
-                driver,
-                kernel,
-                keep_going=options.keep_going,
-                dry_run=options.dry_run,
-                prune=options.prune,
-                replace=options.replace,
-                exclusive=not options.sandbox,
-                jobs=options.jobs,
-                runtime_timeout=options.runtime_timeout,
-                progress=progress,
-                result=result,
-                problems=problems,
-                waits=waits,
-                confirmation=confirmation,
-            )
-            drive(run)
+        _run(topology, problems, result, options, signals, confirmation)
     except Stopped:
         _note_interruption(result, signals.name)
         return True
@@ -164,6 +133,50 @@ def _carry_out(
         if result.status == UNCHANGED:
             result.status = ROLLED_BACK
     return False
+
+
+def _run(
+    topology: Topology,
+    problems: list[Problem],
+    result: Result,
+    options: argparse.Namespace,
+    signals: HeldSignals,
+    confirmation: Confirmation | None,
+) -> None:
+    """Run apply() with a line of progress. Signals stop it."""
+    from kokofast.drivers.inline import drive
+    from kokofast.drivers.warmup import WarmupDriver
+    from kokofast.engine.apply import apply
+    from kokofast.host.kernel import kernel_for
+
+    def links() -> int:
+        return result.links["total"] - result.links["unchanged"]
+
+    with (
+        closing(kernel_for(len(topology.nodes))) as kernel,
+        signals,
+        Bar(is_silent(options), {"apply": links}) as progress,
+    ):
+        kernel.waits = waits = wait_printer(topology.name, options.quiet)
+        driver = WarmupDriver(signals) if result.trace is None else WarmupDriver(signals, result.trace.around)
+        run = apply(
+            topology,
+            driver,
+            kernel,
+            keep_going=options.keep_going,
+            dry_run=options.dry_run,
+            prune=options.prune,
+            replace=options.replace,
+            exclusive=not options.sandbox,
+            jobs=options.jobs,
+            runtime_timeout=options.runtime_timeout,
+            progress=progress,
+            result=result,
+            problems=problems,
+            waits=waits,
+            confirmation=confirmation,
+        )
+        drive(run)
 
 
 def _note_interruption(result: Result, name: str) -> None:
