@@ -1,14 +1,13 @@
-"""hosts deploy, hosts destroy: a lab on many hosts, by Ansible."""
+"""hosts deploy, hosts destroy: a lab on many hosts, by Ansible; and how a playbook is played for all of hosts."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kokofast.cli.command import (
     CHANGES,
@@ -21,6 +20,7 @@ from kokofast.cli.command import (
     failures_of,
     is_file,
 )
+from kokofast.cli.hosts_player import Player, find, inventory_of
 from kokofast.cli.output import (
     WRITING,
     OutputError,
@@ -33,7 +33,6 @@ from kokofast.cli.output import (
     print_json,
     print_line,
 )
-from kokofast.cli.progress import Bar
 from kokofast.cli.split import read, read_whole, write
 from kokofast.engine.result import Failure
 
@@ -41,25 +40,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from kokofast.hosts.ansible import Answer, Play
-    from kokofast.hosts.outcome import HostError, HostOutcome, Outcomes
-    from kokofast.hosts.places import Location
-    from kokofast.splitting.split import Split
-    from kokofast.topology.model import Topology
+    from kokofast.hosts.outcome import HostOutcome, Outcomes
 
-# Tasks of the playbooks and what their time counts as. Others install.
-STAGES = {
-    "Check": "check",
-    "Wire": "wire",
-    "Are all wired?": "wire",
-    "Still wait": "wait",
-    "Do all wait?": "wait",
-    "Keep": "keep",
-    "Take back": "rollback",
-    "Nothing was kept": "rollback",
-    "Not kept": "keep",
-    "Remove": "delete",
-}
 CODES = {"invalid": INVALID, "rolled_back": FAILED, "partial": PARTIAL}
 
 
@@ -70,7 +52,7 @@ def hosts(options: argparse.Namespace) -> int:
     except CommandError as error:
         if options.format == "json":  # for errors, too: a program parses it
             status = "invalid" if error.code == INVALID else "rolled_back"
-            _print_as_json("", status, {}, [failure.as_dict() for failure in failures_of(error)], {})
+            _print_as_json("", status, {}, [failure.as_dict() for failure in failures_of(error)], {"total": 0.0})
         raise
 
 
@@ -138,102 +120,30 @@ def _destroy(options: argparse.Namespace) -> int:
     return run.finish(lab, "run destroy again to remove the rest")
 
 
-def inventory_of(topology: Topology) -> dict[str, Any]:
-    """Return the inventory of a file's hosts. Raises CommandError."""
-    from kokofast.hosts.inventory import inventory
-    from kokofast.topology.problems import TopologyError
+def _verify(options: argparse.Namespace) -> int:
+    from kokofast.cli.hosts_verify import verify
 
-    try:
-        return inventory(topology.hosts.values())
-    except TopologyError as error:
-        raise CommandError(INVALID, *topology.in_order(error.problems)) from None
+    return verify(options)
 
 
-def find(error: HostError, whole: Split) -> Location | None:
-    """Return where in the user's file is what a host calls wrong; None if that is no place of its part."""
-    from kokofast.hosts.places import locate
-
-    if not error.source:
-        return None
-    return locate(error.source, whole.parts[error.host].tree(), whole.topology)
+_COMMANDS = {"deploy": _deploy, "destroy": _destroy, "verify": _verify}
 
 
-_COMMANDS = {"deploy": _deploy, "destroy": _destroy}
-
-
-class Caught:
-    """A block in which signals are noted, each but those that were ignored before."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Caught:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
-
-    def _take(self, number: int, _: object) -> None:
-        self.names.append(signal.Signals(number).name)
-
-
-class Run:
-    """A playbook that is played, and what is printed of it."""
+class Run(Player):
+    """A playbook that changes hosts, and what is printed of it."""
 
     def __init__(self, options: argparse.Namespace, outcomes: Outcomes, began: float) -> None:
-        self._options = options
+        super().__init__(options, outcomes, began)
         self._outcomes = outcomes
-        self._seconds: dict[str, float] = {}
-        self._last = began
-        self._signals: list[str] = []
-
-    def end_stage(self, name: str) -> None:
-        """Add the time since the last stage to this one."""
-        now = time.perf_counter()
-        self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
-        self._last = now
-
-    def play(self, this: Play) -> None:
-        """Play it. Raises CommandError if Ansible did not get as far as to a host."""
-        from kokofast.hosts.ansible import AnsibleError, play
-
-        stage, last, asked = "start", "start", 0
-        with Bar(self._options.quiet or self._options.format == "json", {}) as progress:
-
-            def begin(task: str) -> None:
-                nonlocal stage, last, asked
-                last = stage if asked else last  # a task that was skipped everywhere has no time of its own
-                self.end_stage(last)
-                stage, asked = STAGES.get(task, "install"), 0
-
-            def take(answer: Answer) -> None:
-                nonlocal asked
-                self._outcomes.take(answer)
-                asked += 1
-                if progress is not None:
-                    progress(stage, asked, len(self._outcomes.hosts))
-
-            try:
-                with Caught() as caught:
-                    play(this, begin, take, lambda: bool(caught.names))
-            except AnsibleError as error:
-                raise CommandError(FAILED, str(error)) from None
-            self._signals = caught.names
-        self.end_stage(stage if asked else last)
 
     def finish(self, lab: str, rest: str) -> int:
         """Print what came of it; return the exit code. rest is for the user after an interruption."""
         options, outcomes = self._options, self._outcomes
         status, errors = outcomes.status(), [error.as_dict() for error in outcomes.errors()]
         failures = [error.as_failure() for error in outcomes.errors()]
-        if self._signals:
+        if self.signals:
             status = status if status in ("partial", "applied", "destroyed") else "rolled_back"
-            failures.append(Failure("", f"interrupted by {self._signals[0]}; {rest}"))
+            failures.append(Failure("", f"interrupted by {self.signals[0]}; {rest}"))
             errors.append(failures[-1].as_dict())
         print_errors(failures)
         for outcome in outcomes.hosts.values():
@@ -241,7 +151,7 @@ class Run:
                 print_error(f"kokofast: {outcome.host}: could not be taken back: {text}")
         try:
             if options.format == "json":
-                _print_as_json(lab, status, outcomes.hosts, errors, self._seconds)
+                _print_as_json(lab, status, outcomes.hosts, errors, self.seconds())
             elif not options.quiet:
                 self._print_as_text(lab, status)
             with WRITING:
@@ -254,7 +164,7 @@ class Run:
             return PARTIAL if stays else CODES.get(status, FAILED)
         if getattr(options, "exit_code", False) and status == "planned":
             return CHANGES
-        return CODES.get(status, FAILED if self._signals else OK)
+        return CODES.get(status, FAILED if self.signals else OK)
 
     def _print_as_text(self, lab: str, status: str) -> None:
         found = self._outcomes.hosts.values()
@@ -268,7 +178,7 @@ class Run:
                 is_plan=outcome.status == "planned",
             )
             print_line(f"{outcome.host}: {', '.join([outcome.status, *counts])}")
-        print_line(f"{lab}: {status}, {count(len(found), 'host')} in {sum(self._seconds.values()):.2f} s")
+        print_line(f"{lab}: {status}, {count(len(found), 'host')} in {self.seconds()['total']:.2f} s")
 
 
 def _print_as_json(
@@ -284,8 +194,6 @@ def _print_as_json(
             "status": status,
             "hosts": {name: outcome.as_dict() for name, outcome in outcomes.items()},
             "errors": list(errors),
-            "seconds": {
-                stage: round(value, 6) for stage, value in [*seconds.items(), ("total", sum(seconds.values()))]
-            },
+            "seconds": dict(seconds),
         }
     )

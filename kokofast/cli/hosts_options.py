@@ -1,4 +1,4 @@
-"""The options of hosts deploy and hosts destroy."""
+"""The options of hosts deploy, hosts destroy and hosts verify."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from kokofast.cli.arguments import add_command, seconds
 if TYPE_CHECKING:
     import argparse
 
+VERIFY_SECONDS = 10.0
 CONFIRM_WITHIN = 120.0  # seconds from the first host's links to the confirmation
 
 
-def add_actions(
-    hosts: argparse.ArgumentParser, file_help: str
-) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """Add what hosts does; return the parsers of deploy and destroy, for the options that other commands have, too."""
+def add_actions(hosts: argparse.ArgumentParser, file_help: str) -> dict[str, argparse.ArgumentParser]:
+    """Add what hosts does; return the parsers by name, for the options that other commands have, too."""
     actions = hosts.add_subparsers(dest="action", metavar="ACTION", required=True, prog=hosts.prog)
     deploy = add_command(actions, "deploy", "wire FILE on its hosts: on all of them, or on none")
     _add_deploy(deploy, file_help)
     destroy = add_command(actions, "destroy", "remove a lab from its hosts")
     _add_destroy(destroy)
-    for action in (deploy, destroy):
+    verify = add_command(actions, "verify", "check whether links carry, on all hosts and between them")
+    _add_verify(verify)
+    found = {"deploy": deploy, "destroy": destroy, "verify": verify}
+    for action in found.values():
         action.add_argument("--name", metavar="LAB", help="the lab's name (default: that of FILE, or its stem)")
         action.set_defaults(timeline=None)
-    return deploy, destroy
+    return found
 
 
 def _add_deploy(deploy: argparse.ArgumentParser, file_help: str) -> None:
@@ -63,9 +65,27 @@ def _add_destroy(destroy: argparse.ArgumentParser) -> None:
     destroy.add_argument("source", metavar="FILE|LAB", help=what)
     destroy.set_defaults(create=False, place=None, place_by=None)
     destroy.add_argument("--hosts", metavar="FILE", help="a file with 'hosts', if FILE has none")
-    destroy.add_argument("--inventory", metavar="INVENTORY", help="with LAB: the hosts, as an inventory of Ansible")
+    _add_inventory(destroy)
     destroy.add_argument(
         "--force",
         action="store_true",
         help="also delete links of other labs that are in a namespace of this lab, or on its links",
+    )
+
+
+def _add_inventory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--inventory", metavar="INVENTORY", help="with LAB: the hosts, as an inventory of Ansible")
+
+
+def _add_verify(verify: argparse.ArgumentParser) -> None:
+    what = "a file, whose hosts are asked; or, with --inventory, the name of a lab, whose hosts are checked alone"
+    verify.add_argument("source", metavar="FILE|LAB", help=what)
+    verify.set_defaults(create=False)
+    _add_inventory(verify)
+    verify.add_argument(
+        "--timeout",
+        type=seconds,
+        default=VERIFY_SECONDS,
+        metavar="SECONDS",
+        help=f"how long to wait for a frame at most ({VERIFY_SECONDS:g})",
     )

@@ -106,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
         "write a file for each host of FILE, a lab that is on many: its nodes and links; touch nothing else",
         _fill_split,
     )
-    add_command(commands, "hosts", "wire a file on many hosts by Ansible: on all of them, or on none", _fill_hosts)
+    add_command(commands, "hosts", "wire a file on many hosts by Ansible, on all or on none; verify it", _fill_hosts)
     _add_shell(commands)
     return parser
 
@@ -280,9 +280,10 @@ def _fill_generate(generate: Parser) -> None:
 def _fill_hosts(hosts: Parser) -> None:
     from kokofast.cli.hosts_options import add_actions
 
-    deploy, destroy = add_actions(hosts, FILE_HELP)
-    add_splitting(deploy)
-    for action in (deploy, destroy):
+    actions = add_actions(hosts, FILE_HELP)
+    for name in ("deploy", "verify"):
+        add_splitting(actions[name])
+    for action in actions.values():
         add_importing(action)
         add_output(action)
 
@@ -317,6 +318,12 @@ def _fill_verify(verify: Parser) -> None:
         default=10.0,
         metavar="SECONDS",
         help="how long to wait for a frame at most (10); without delays, losses and rates it takes no waiting",
+    )
+    verify.add_argument(
+        "--across",
+        metavar="FILE",
+        help="the links to other hosts, as 'hosts verify' gives it: frames are exchanged with those who verify there "
+        "at the same time",
     )
     add_runtime_timeout(verify)
     add_output(verify)

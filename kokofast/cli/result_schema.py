@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from kokofast.ends import ENDS
 from kokofast.engine.result_types import Status
+from kokofast.hosts.checks import CheckState
 from kokofast.hosts.outcome import HostStatus
 from kokofast.verification.ports import CHECKS
 
@@ -274,9 +275,39 @@ def schema_of_hosts() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What kokofast hosts prints",
-        **found,
+        "anyOf": [found, _checks(error)],
         "$defs": STEPS,
     }
+
+
+def _checks(error: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of what hosts verify prints; error is that of an error."""
+    counts = _counts("ok", "unchecked", "failed")
+    host = _object(
+        {"state": {"enum": list(get_args(CheckState))}},
+        {"links": counts | {"description": "how many; a link between hosts counts on both"}},
+    )
+    problem = _object({"host": TEXT, "check": {"enum": list(CHECKS)}, "message": TEXT})
+    link = _object(
+        {
+            "link": {"type": "string", "description": "its ends, as the file has them"},
+            "type": {"type": "string", "description": "what it is on its hosts"},
+            "source": SOURCE,
+            "problems": {"type": "array", "items": problem},
+        },
+        {"position": TEXT},
+    )
+    return _object(
+        {
+            "lab": TEXT,
+            "ok": {"type": "boolean", "description": "whether no link failed, and all hosts could be looked at"},
+            "hosts": {"type": "object", "additionalProperties": host},
+            "links": {"type": "array", "items": link, "description": "those that failed"},
+            "errors": {"type": "array", "items": error},
+            "seconds": STAGES,
+        },
+        doc="of hosts verify",
+    )
 
 
 def schema() -> dict[str, Any]:

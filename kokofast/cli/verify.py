@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kokofast.cli.command import FAILED, OK, CommandError, is_silent, load_source, need_capabilities
+from kokofast.cli.command import FAILED, INVALID, OK, CommandError, is_silent, load_source, need_capabilities
 from kokofast.cli.looking import look, print_unseen
-from kokofast.cli.output import count, print_errors, print_json, print_line, print_table
+from kokofast.cli.output import clean, count, print_errors, print_json, print_line, print_table
 from kokofast.cli.progress import Bar
 
 if TYPE_CHECKING:
     import argparse
 
     from kokofast.engine.wires import Wires
+    from kokofast.verification.crossing import Across
     from kokofast.verification.ports import CheckedLink
 
 ORDER = ("ok", "unchecked", "failed")  # what fails is next to the summary, at the end
@@ -23,6 +24,7 @@ def verify(options: argparse.Namespace) -> int:
     from kokofast.engine.verify import verify as run
 
     source = load_source(options)
+    across = _read_across(options.across) if options.across is not None else None
     need_capabilities(sends_only=True)
     with Bar(is_silent(options), {}) as progress:
         found = look(
@@ -32,6 +34,7 @@ def verify(options: argparse.Namespace) -> int:
                 kernel,
                 patience=options.timeout,
                 runtime_timeout=options.runtime_timeout,
+                across=across,
                 progress=progress,
             )
         )
@@ -45,6 +48,20 @@ def verify(options: argparse.Namespace) -> int:
     else:
         _print_table(found, quiet=options.quiet)
     return FAILED if failed else OK
+
+
+def _read_across(path: str) -> Across:
+    from kokofast.host.files import read_file
+    from kokofast.topology import FILE_BYTES_MAX
+    from kokofast.verification.crossing import read_across
+
+    where = f"--across {clean(path)}"
+    try:
+        return read_across(read_file(path, FILE_BYTES_MAX))
+    except OSError as error:
+        raise CommandError(INVALID, f"{where}: {error.strerror or error}") from None
+    except ValueError as error:  # JSON, or UTF-8, or what it has
+        raise CommandError(INVALID, f"{where}: {error}") from None
 
 
 def as_dict(found: Wires, *, ok: bool) -> dict[str, object]:

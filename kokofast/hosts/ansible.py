@@ -50,6 +50,7 @@ class Play(NamedTuple):
         inventory: As Ansible has it in YAML; or the path of one.
         variables: The playbook's.
         options: Of ansible-playbook.
+        forks: How many hosts are asked at a time; None: all, but no more than FORKS_MAX.
     """
 
     playbook: str
@@ -57,6 +58,7 @@ class Play(NamedTuple):
     inventory: Mapping[str, Any] | str
     variables: Mapping[str, Any]
     options: tuple[str, ...] = ()
+    forks: int | None = None
 
 
 def play(
@@ -87,7 +89,7 @@ def play(
 
     inventory, variables, forks = this.inventory, this.folder / "variables.yml", FORKS_MAX
     if not isinstance(inventory, str):
-        forks = min(len(inventory["all"]["hosts"]), FORKS_MAX)
+        forks = this.forks or min(len(inventory["all"]["hosts"]), FORKS_MAX)
         path = this.folder / "hosts.json"
         path.write_text(json.dumps(inventory), encoding="utf-8")
         inventory = str(path)

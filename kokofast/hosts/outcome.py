@@ -40,6 +40,11 @@ SSH = re.compile(r"(?:via|over) ssh: ")  # what Ansible says of it comes before,
 SUMMARIES = ("Nothing was kept", "Not kept")  # these fail on every host when something failed on one
 
 
+def why_lost(answer: Answer) -> str:
+    """Return why a host cannot be reached, as ssh says it if it does."""
+    return SSH.split(str(answer.found.get("msg", "")).strip())[-1]
+
+
 class HostError:
     """An error on a host.
 
@@ -120,8 +125,7 @@ class HostOutcome:
             self.status = self.result["status"]
 
     def _lose(self, answer: Answer, confirm_within: float) -> None:
-        why = SSH.split(str(answer.found.get("msg", "")).strip())[-1]
-        message = f"cannot be reached: {why}"
+        message = f"cannot be reached: {why_lost(answer)}"
         if answer.task in (WIRE, WAIT, REVERT):
             message += f"; what was made there is taken back within {confirm_within:g} s, by the host itself"
         elif answer.task == KEEP:

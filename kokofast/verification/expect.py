@@ -9,7 +9,7 @@ from kokofast.verification.ports import NONE, Finding
 from kokofast.verification.probes import Path, Question, Shot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from kokofast.verification.ports import CheckedLink, Port
     from kokofast.verification.probes import Probe
@@ -24,9 +24,12 @@ ALL_PAIRS = 64
 STATE_ONLY = "only the state of its end was checked"
 
 
-def probes_for(wires: Sequence[CheckedLink]) -> list[Probe]:
-    """Return the probes for links; add what is wrong with their ends, and what cannot be checked, to the links."""
-    expected = _Expected()
+def probes_for(wires: Sequence[CheckedLink], across: Container[str] = ()) -> list[Probe]:
+    """Return the probes for links; add what is wrong with their ends, and what cannot be checked, to the links.
+
+    across has the titles of links that are checked together with other hosts.
+    """
+    expected = _Expected(across)
     for wire in wires:
         expected.add_wire(wire)
     if expected.meetings:
@@ -50,7 +53,8 @@ def _is_bridge(wire: CheckedLink) -> bool:
 
 
 class _Expected:
-    def __init__(self) -> None:
+    def __init__(self, across: Container[str]) -> None:
+        self.across = across
         self.probes: list[Probe] = []
         self.shots: dict[Place, Shot] = {}  # of pairs, by the sender
         self.far: dict[Place, Port] = {}  # the other ends of pairs
@@ -86,6 +90,10 @@ class _Expected:
         elif port.meeting is not None and len(port.mac) == MAC_BYTES:
             self.meetings.setdefault((wire.lab, wire.kind, port.meeting[0]), []).append((wire, port))
         else:
+            self._leave(wire)
+
+    def _leave(self, wire: CheckedLink) -> None:
+        if wire.title not in self.across:
             wire.notes.append(STATE_ONLY)
 
     def add_meeting(self, found: Sequence[tuple[CheckedLink, Port]], *, impaired: bool) -> None:
@@ -96,7 +104,7 @@ class _Expected:
         known = [port.meeting[1] for _, port in found if port.meeting is not None and port.meeting[1] is not None]
         if len(found) < 2 or len(known) != len(set(known)) or (known and impaired):
             for wire, _ in found:
-                wire.notes.append(STATE_ONLY)
+                self._leave(wire)
             return
         for (wire, sender), (_, receiver) in zip(found, [*found[1:], found[0]], strict=True):
             wire.is_checked = True
@@ -117,7 +125,7 @@ class _Expected:
     def _ask(self, wire: CheckedLink, sender: Port, receiver: Port) -> None:
         """Ask for each address of a receiver that the sender can reach without a router."""
         for family, address, length in receiver.addresses:
-            if any(_are_on_link((family, address, length), other) for other in sender.addresses):
+            if any(are_on_link((family, address, length), other) for other in sender.addresses):
                 self.probes.append(Question(wire, sender, receiver, (family, address), (sender, receiver)))
 
     def _shoot(self, sender: Port, destination: bytes, paths: list[Path], *, in_lan: bool = False) -> Shot:
@@ -174,7 +182,7 @@ class _Expected:
                 shot.paths.append(Path(wire, receiver, (shot.sender, target), copied))
 
 
-def _are_on_link(first: tuple[int, bytes, int], second: tuple[int, bytes, int]) -> bool:
+def are_on_link(first: tuple[int, bytes, int], second: tuple[int, bytes, int]) -> bool:
     """Return whether each of two addresses is in the network of the other."""
     length = max(first[2], second[2])
     return first[0] == second[0] and _network(*first[:2], length) == _network(*second[:2], length)

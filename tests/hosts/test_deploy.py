@@ -287,13 +287,15 @@ def test_the_commands_shown(controller: Controller, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    planned, applied, unchanged, destroyed = re.split(r"^fabric: .*\n", done.stdout, flags=re.MULTILINE)[:4]
+    parts = re.split(r"^fabric: .*\n", done.stdout, flags=re.MULTILINE)
+    planned, applied, unchanged, verified, destroyed = parts[:5]
     assert "h1: + veth r0:eth0--r1:eth0" in planned
     assert planned.endswith("h3: planned, 3 links to create, 2 namespaces to create\n")
     (shown,) = re.findall(r"```text\n(h1: applied.*?)```", DOCUMENT, re.DOTALL)
     assert TIME.sub("", shown) in TIME.sub("", done.stdout)
     assert applied in shown
     assert unchanged == "".join(f"{host}: unchanged, 3 links unchanged\n" for host in hosts)
+    assert verified == "".join(f"{host}: 3 links: 3 ok\n" for host in hosts)
     assert destroyed == "".join(f"{host}: destroyed, 3 links removed, 2 namespaces removed\n" for host in hosts)
     script = f"cd {tmp_path}\nPATH={bin}:$PATH\n{collection}ls collection\n"
     done = subprocess.run(["sh", "-ec", script], env=environment(tmp_path), capture_output=True, text=True, check=False)
