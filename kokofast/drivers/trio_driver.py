@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from kokofast.drivers.inline import LARGE
 from kokofast.drivers.trio_threads import in_thread, is_cancelled
 from kokofast.host.limits import HEADROOM, need_room, no_room
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from kokofast.drivers.work_queue import WorkQueue
     from kokofast.endpoints.containers import Containers
     from kokofast.topology.model import Node
+
+# HEADROOM is enough for so many small chunks, each in a thread with a stack of a megabyte.
+SMALL_CHUNKS = 4
 
 
 class TrioDriver:
@@ -70,6 +74,7 @@ class _Pool:
     def __init__(self, queue: WorkQueue) -> None:
         self._queue = queue
         self._running = 0
+        self._unchecked = SMALL_CHUNKS  # small chunks since memory was checked; the first chunk is
         self._wake = trio.Condition()
 
     # A new task does not inherit the protection from KeyboardInterrupt that a caller may have.
@@ -86,9 +91,7 @@ class _Pool:
                 self._running += 1
             answers: Sequence[Any] = ()
             try:
-                if not queue.must_end:
-                    need_room()
-                if queue.must_end and no_room(HEADROOM) is not None:
+                if not self._has_room(numbers):
                     answers = queue.execute(numbers)
                 else:
                     answers = await in_thread(queue.execute, numbers, else_here=queue.must_end)
@@ -98,6 +101,19 @@ class _Pool:
                 queue.finish(numbers, answers)
             async with self._wake:
                 self._wake.notify_all()
+
+    def _has_room(self, numbers: Sequence[int]) -> bool:
+        """Whether there is enough memory for a chunk in another thread. Raises OSError for work that need not end."""
+        if not self._queue.must_end:
+            need_room()
+            return True
+        # Deletions are chunks of a few items by tens of threads, which wait for each other in the call that checks.
+        self._unchecked += 1
+        if len(numbers) >= LARGE or self._unchecked >= SMALL_CHUNKS:
+            if no_room(HEADROOM) is not None:
+                return False  # so the next chunk is checked, too
+            self._unchecked = 0
+        return True
 
     def _next(self) -> list[int]:
         # Spread a small plan over all workers.

@@ -262,3 +262,32 @@ async def test_memory_that_is_short_is_told_before_more_is_begun(monkeypatch: py
     with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="the limit is 1 MB")):
         await recorder.run([()] * 3)
     assert recorder.reported == [(0, True)]
+
+
+@pytest.mark.parametrize(("chunk", "most"), [(1, 8), (16, 2)])
+async def test_memory_is_asked_for_once_for_several_small_chunks(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, most: int
+) -> None:
+    asked: list[int] = []
+    threads: set[int] = set()
+    shortage: list[str | None] = [None]
+
+    def no_room(size: int) -> str | None:
+        asked.append(size)
+        return shortage[0]
+
+    def execute(chosen: Sequence[int]) -> Sequence[int]:
+        threads.add(_thread.get_ident())
+        return chosen
+
+    monkeypatch.setattr("kokofast.drivers.trio_driver.no_room", no_room)
+    await run_all(TrioDriver(), range(32), execute, workers=1, chunk=chunk, report=lambda *_: None)
+    assert len(asked) == most
+    assert _thread.get_ident() not in threads
+    # While memory is short all is done here, and each chunk asks again.
+    asked.clear()
+    threads.clear()
+    shortage[0] = ": the limit is 1 MB"
+    await run_all(TrioDriver(), range(32), execute, workers=1, chunk=chunk, report=lambda *_: None)
+    assert len(asked) == 32 // chunk
+    assert threads == {_thread.get_ident()}

@@ -546,6 +546,14 @@ async def test_who_is_stopped_leaves_no_link_in_what_has_lost_its_name(make_kern
     _assert_stopped_early_and_clean(kernel, held)
 
 
+async def test_who_is_stopped_sends_no_further_deletion_of_a_chunk(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel(*(f"n{number}" for number in range(21)))
+    await apply_and_count(kernel, chain(20))
+    with pytest.raises(Stopped):
+        drive(destroy("lab", kernel=kernel, driver=InlineDriver(StopWhen(lambda: bool(deletions(kernel))))))
+    assert len(deletions(kernel)) == 1
+
+
 async def test_so_does_a_run_without_an_event_loop(make_kernel: KernelFactory) -> None:
     kernel = make_kernel()
     await apply_and_count(kernel, chain(130))
