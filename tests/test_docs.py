@@ -532,7 +532,8 @@ def test_the_stable_names_are_documented() -> None:
 
 
 def test_the_unit_for_systemd_is_valid(tmp_path: Path) -> None:
-    text = (ROOT / "examples" / "kokofast-watch@.service").read_text("utf-8")
+    (file,) = ROOT.glob("kokofast/ansible/**/kokofast-watch@.service")
+    text = file.read_text("utf-8")
     (command,) = re.findall(r"ExecStart=(\S+) watch", text)
     program = shutil.which("systemd-analyze")
     if program is None:  # then at least its sections

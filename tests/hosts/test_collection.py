@@ -183,12 +183,13 @@ def arguments_of(name: str) -> dict[str, Any]:
 
 
 def test_the_role_and_the_playbooks_are_sound(tmp_path: Path) -> None:
-    done = run_ansible(here, "ansible-doc", "--json", "--type", "role", "kokofast.lab.install", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (role,) = json.loads(done.stdout).values()
-    options = role["entry_points"]["main"]["options"]
-    defaults = yaml.safe_load((COLLECTION / "roles" / "install" / "defaults" / "main.yml").read_text())
-    assert {name: option["default"] for name, option in options.items() if "default" in option} == defaults
+    for name in ("install", "watch"):
+        done = run_ansible(here, "ansible-doc", "--json", "--type", "role", f"kokofast.lab.{name}", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        (role,) = json.loads(done.stdout).values()
+        options = role["entry_points"]["main"]["options"]
+        defaults = yaml.safe_load((COLLECTION / "roles" / name / "defaults" / "main.yml").read_text())
+        assert {option: facts["default"] for option, facts in options.items() if "default" in facts} == defaults
     playbooks = [f"kokofast.lab.{path.stem}" for path in (COLLECTION / "playbooks").glob("*.yml")]
     done = run_ansible(here, "ansible-playbook", "--syntax-check", *playbooks, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
