@@ -11,7 +11,7 @@ from kokofast.engine.result import INVALID, Result
 from kokofast.engine.watched_nodes import WatchedNodes
 from kokofast.ops.registry import home_of
 from kokofast.topology import TopologyError
-from kokofast.watching.events import Event
+from kokofast.watching.events import COUNTS, Event
 from kokofast.watching.judge import Judge
 from kokofast.watching.part import Parts
 from kokofast.watching.patience import Patience
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 GATHER_SECONDS = 0.05
 POLL_SECONDS = 1.0  # for missing nodes whose arrival no event shows
 ATTEMPTS = 10  # runs, each without the links that have problems
-COUNTS = ("created", "updated", "unchanged", "failed", "removed")
 WAITS = "another run works on the lab, or on all labs; waiting until it ends"
 TOLD_MAX = 1000  # events about single steps of a run
 

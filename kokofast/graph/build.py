@@ -8,7 +8,7 @@ from kokofast.ends import ENDS
 from kokofast.graph.model import FAR, LAN, NODE, UNKNOWN, Details, Edge, Graph, Vertex
 from kokofast.kinds import KINDS
 from kokofast.topology.model import CALLER, Address, Link, Node, Topology
-from kokofast.topology.nodes import identity
+from kokofast.topology.nodes import CALLERS, HOST, identity
 from kokofast.topology.segments import KIND as BRIDGE
 from kokofast.topology.segments import namespace_of
 from kokofast.topology.units import as_in_file
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from kokofast.topology.model import End
 
-HOST = "host"  # the caller's namespace, where the file has no node for it
 REMOTES_SHOWN = 3
 UNSEEN = "?"  # the other end of a link that should have two
 
@@ -113,8 +112,7 @@ def graph_of_file(topology: Topology) -> Graph:
 
 def host_of(topology: Topology) -> str:
     """Return the node that is the caller's namespace."""
-    callers = identity(Node(CALLER, HOST, ""))
-    return next((node.name for node in topology.nodes.values() if identity(node) == callers), CALLER)
+    return next((node.name for node in topology.nodes.values() if identity(node) == CALLERS), CALLER)
 
 
 def build(lab: str, nodes: Mapping[str, Details], cables: Iterable[Cable], *, host: str = CALLER) -> Graph:
@@ -193,7 +191,7 @@ class _Builder:
         if cable.parent is not None:
             node, ifname = cable.parent
             if (node or self._host) == CALLER:
-                return self._vertex((FAR, f"{HOST}:{ifname}")), ""
+                return self._vertex((FAR, f"{HOST}:{ifname}")), ""  # the file has no node for the caller's namespace
             return self._vertex((NODE, node or self._host)), ifname
         # Each has a far side of its own: they are not connected with each other.
         kind = KINDS.get(cable.kind)

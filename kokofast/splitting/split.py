@@ -14,7 +14,7 @@ from kokofast.splitting.joints import Joint, Numbering, joints_of
 from kokofast.splitting.part import Part
 from kokofast.splitting.routes import add_routes
 from kokofast.topology.hosts import without_host
-from kokofast.topology.nodes import CALLER, NAMED
+from kokofast.topology.nodes import HOST, NAMED
 from kokofast.topology.problems import Problem, TopologyError
 from kokofast.topology.segments import KIND as BRIDGE
 from kokofast.topology.shapes import NODE_KINDS
@@ -78,7 +78,7 @@ def _add_nodes(topology: Topology, document: Document, parts: Mapping[str, Part]
     for name, raw in declared.items():
         host = topology.nodes[name].host
         assert host is not None
-        node = {key: value for key, value in raw.items() if key != CALLER or not isinstance(value, str)}
+        node = {key: value for key, value in raw.items() if key != HOST or not isinstance(value, str)}
         if NODE_KINDS.keys().isdisjoint(node):
             node = {NAMED: name, **node}
         parts[host].nodes[name] = node

@@ -19,8 +19,8 @@ from kokofast.topology.diagnose import fits, repair_link
 from kokofast.topology.document import Document, describe
 from kokofast.topology.given import Given
 from kokofast.topology.locations import At, LinePlaces, Origins, Places
-from kokofast.topology.model import AF_INET6, CALLER, End, Link, Node, Routing, Topology
-from kokofast.topology.nodes import Nodes, identity
+from kokofast.topology.model import AF_INET6, CALLER, End, Link, Routing, Topology
+from kokofast.topology.nodes import CALLERS, Nodes
 from kokofast.topology.problems import Problem, TopologyError, unknown
 from kokofast.topology.routes import check_routes
 from kokofast.topology.segments import expand as expand_segments
@@ -162,7 +162,7 @@ class _Builder:
     def _identities(self, links: Sequence[Link], segments: Sequence[str]) -> dict[str, Hashable]:
         """Return the identity of each node, and of CALLER; on many hosts after each node has one."""
         if self._hosts is None:
-            return {CALLER: identity(Node(CALLER, "host", "")), **self.nodes.identity}
+            return {CALLER: CALLERS, **self.nodes.identity}
         from kokofast.topology.hosts import check_hosts, give_hosts, namespaces_on
 
         placing = None if self._problems else self._placing  # what is wrong is not placed

@@ -11,7 +11,7 @@ import msgspec
 from kokofast.kinds import KINDS
 from kokofast.kinds.fields import Field
 from kokofast.topology import segments
-from kokofast.topology.nodes import CALLER
+from kokofast.topology.nodes import HOST
 from kokofast.topology.routes import SHORTEST_PATH
 from kokofast.topology.rules import Rule, make_rule, record
 from kokofast.topology.shapes import (
@@ -88,10 +88,10 @@ def schema() -> dict[str, Any]:
 
 def _node_kinds() -> list[dict[str, Any]]:
     """Return a schema for each kind that a node may be; one with a host alone is a netns node."""
-    place = {"properties": {CALLER: {"type": "string"}}}
-    own = {"properties": {CALLER: {"const": True}}, "required": [CALLER]}
-    kinds = [{"required": [kind]} for kind in NODE_KINDS if kind != CALLER]
-    return [own, *({**kind, **place} for kind in kinds), {"required": [CALLER], **place, "not": {"anyOf": kinds}}]
+    place = {"properties": {HOST: {"type": "string"}}}
+    own = {"properties": {HOST: {"const": True}}, "required": [HOST]}
+    kinds = [{"required": [kind]} for kind in NODE_KINDS if kind != HOST]
+    return [own, *({**kind, **place} for kind in kinds), {"required": [HOST], **place, "not": {"anyOf": kinds}}]
 
 
 def _either_type(definitions: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kokofast.topology.build import LinkBuilder
 from kokofast.topology.delta import Delta, differing
 from kokofast.topology.diagnose import fits
 from kokofast.topology.model import CALLER, Node, Topology
-from kokofast.topology.nodes import identity
+from kokofast.topology.nodes import CALLERS, identity
 from kokofast.topology.rules import INVALID
 from kokofast.topology.values import NODE_NAME_BYTES
 
@@ -184,7 +184,7 @@ class LiveTopology:
             from kokofast.topology.hosts import own_names, own_namespaces
 
             own = own_namespaces(own_names(self._base.hosts, self.nodes))
-        return {CALLER: identity(Node(CALLER, "host", "")), **own, **self._identities}
+        return {CALLER: CALLERS, **own, **self._identities}
 
     def taken_by(self, link: Link) -> Key | None:
         """Return another link that has an interface of this one."""

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from kokofast.topology.diagnose import repair
 from kokofast.topology.document import Document, describe
-from kokofast.topology.model import Node
+from kokofast.topology.model import CALLER, Node
 from kokofast.topology.node_kinds import CONTAINER_KINDS, NODES
 from kokofast.topology.problems import Problem, unknown
 from kokofast.topology.rules import INVALID
@@ -22,8 +22,9 @@ from kokofast.topology.values import check_netns_name, check_node_name
 # A path in these folders is a named namespace; ip-netns(8).
 NETNS_FOLDERS = ("/run/netns/", "/var/run/netns/")
 
-# Not used without a declaration: it could mean the caller's namespace, or one of that name.
-CALLER = "host"
+# The kind of a node that is the caller's namespace, and the key of a node's host. As the name of a node it has to be
+# declared: it could mean the caller's namespace, or one of that name.
+HOST = "host"
 NAMED = "netns"
 CALLER_HINT = """\
 for the caller's namespace: "nodes": {"host": {"host": true}}, in CSV host:; \
@@ -69,9 +70,9 @@ class Nodes:
             kind, colon, _ = name.partition(":")
             if colon and kind in NODE_KINDS:
                 raise ValueError(f'\'{kind}:\' is for CSV; declare the node: "nodes": {{"NAME": {{"{kind}": ...}}}}')
-            if name == CALLER:
+            if name == HOST:
                 # "host:eth0" is hardly meant as a namespace of that name.
-                raise ValueError(f"'{CALLER}' is not declared: {CALLER_HINT}")
+                raise ValueError(f"'{HOST}' is not declared: {CALLER_HINT}")
         except ValueError as error:
             self._problems.append(Problem(place, str(error)))
             return None
@@ -106,8 +107,8 @@ class Nodes:
         return node
 
     def _build(self, name: str, raw: dict[str, object], report: Callable[[str, str], None]) -> Node | None:
-        kinds = [key for key in NODE_KINDS if key in raw and not (key == CALLER and isinstance(raw[key], str))]
-        if not kinds and CALLER in raw:
+        kinds = [key for key in NODE_KINDS if key in raw and not (key == HOST and isinstance(raw[key], str))]
+        if not kinds and HOST in raw:
             kinds = [NAMED]
             raw = raw | {NAMED: name}
         if len(kinds) != 1:
@@ -121,7 +122,7 @@ class Nodes:
         values: dict[str, object] = {}
         for key, rule in NODE_RULES.items():
             value = getattr(record, key)
-            if value is UNSET or (isinstance(value, str) and key == CALLER):
+            if value is UNSET or (isinstance(value, str) and key == HOST):
                 continue
             values[key] = rule.parse(value, partial(_report_key, report, key)) if rule.parse else value
         if len(kinds) != 1:
@@ -135,7 +136,7 @@ class Nodes:
             report("socket", f"a {kind} node has no socket; {', '.join(CONTAINER_KINDS)} nodes do")
         create = bool(values.get("create", self._create)) if NODES[kind].is_named else False
         socket = values.get("socket")
-        target = "" if kind == CALLER else str(values.get(kind, ""))
+        target = "" if kind == HOST else str(values.get(kind, ""))
         more: dict[str, Any] = {
             key: values[key]
             for key in ("addresses", "routes", "sysctls", "ipv6", "tags")
@@ -148,7 +149,7 @@ class Nodes:
                 if given[path] != switched[path]:
                     report("ipv6", f"the node's sysctls set {name_of(path)} to {given[path]}; leave one of the two out")
             more["sysctls"] = switched | given
-        host = self._host_of(name, kind, raw.get(CALLER), report)
+        host = self._host_of(name, kind, raw.get(HOST), report)
         return Node(
             name, kind, target, create=create, socket=None if socket is None else str(socket), host=host, **more
         )
@@ -158,15 +159,15 @@ class Nodes:
         hosts = self._hosts
         if hosts is None:
             if isinstance(given, str):
-                report(CALLER, "the file has no 'hosts'; add them, or leave this out")
+                report(HOST, "the file has no 'hosts'; add them, or leave this out")
             return None
-        if kind == CALLER:
+        if kind == HOST:
             if name not in hosts and hosts:
                 words = f"true is the own namespace of a host, so the node has the name of one: {', '.join(hosts)}"
-                report(CALLER, words)
+                report(HOST, words)
             return name
         if isinstance(given, str) and given not in hosts and hosts:
-            report(CALLER, unknown("host", given, hosts))
+            report(HOST, unknown("host", given, hosts))
         return given if isinstance(given, str) else None
 
 
@@ -181,3 +182,7 @@ def identity(node: Node) -> Identity:
             if node.target.startswith(folder):
                 return NAMED, node.target.removeprefix(folder), None, node.host
     return node.kind, node.target, node.socket, node.host
+
+
+# Of the caller's namespace, which has a node only where the file declares one.
+CALLERS = identity(Node(CALLER, HOST, ""))

@@ -10,6 +10,8 @@ _NUMBER: dict[str, Any] = {"type": "number"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
 _ERRORS: dict[str, Any] = {"type": "array", "items": _TEXT}
 
+COUNTS = ("created", "updated", "unchanged", "failed", "removed")  # of links, in an event "applied"
+
 # Event -> its line for people, and its fields; those with a "?" may be missing.
 EVENTS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "watching": ("watching {links} links of {nodes} nodes", {"links": _COUNT, "nodes": _COUNT, "waiting": _COUNT}),
@@ -18,7 +20,7 @@ EVENTS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "applied": (
         "{created} links created, {updated} updated, {failed} failed in {seconds} s",
         {
-            **dict.fromkeys(("created", "updated", "unchanged", "failed", "removed"), _COUNT),
+            **dict.fromkeys(COUNTS, _COUNT),
             "seconds": _NUMBER,
             "everything": {"type": "boolean"},
         },
