@@ -53,7 +53,7 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     add = parser.add_argument
     add("--scenario", default="chain", metavar="LIST", help="separated by commas, or all (default: chain)")
     add("--links", type=int, nargs="+", default=[200, 2000], metavar="N", help="default: 200 2000")
-    add("--repeat", type=int, metavar="N", help="runs of each contender (default: 5; with --scale 1)")
+    add("--repeat", type=int, metavar="N", help="runs of each contender (default: 5; with --scale and --huge 1)")
     add("--contenders", default=",".join(DEFAULT), metavar="LIST", help="or all (default: %(default)s)")
     add("--phase", default="up,destroy", metavar="LIST", help=f"of {','.join(PHASES)} (default: %(default)s)")
     add("--patience", type=float, metavar="S", help="leave out runs that would take longer (default: 15 seconds)")
@@ -61,6 +61,7 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     held = parser.add_mutually_exclusive_group().add_argument
     held("--figures", action="store_true", help="measure what kokofast is held to, and compare it with its limits")
     held("--scale", action="store_true", help="measure up to 20,000 links, namespaces included")
+    held("--huge", action="store_true", help="measure 50,000 links, in a chain with its namespaces and between 50")
     held("--labs", action="store_true", help="measure rates, routes and LANs, and compare them with their limits")
     held("--live", action="store_true", help="change all links of a constellation each second, and see how late it is")
     held("--hosts", action="store_true", help="deploy a lab on up to 10 simulated hosts, by Ansible and SSH")
@@ -73,12 +74,12 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     options.scenario = listed(parser, "scenario", options.scenario, list(SCENARIOS))
     options.phase = listed(parser, "phase", options.phase, PHASES)
     if options.repeat is None:
-        options.repeat = 1 if options.scale else 5
+        options.repeat = 1 if options.scale or options.huge else 5
     if options.repeat < 1 or min(options.links) < 1 or options.divide < 1:
         parser.error("--repeat, --links and --divide must be at least 1")
-    is_held = options.figures or options.scale or options.labs or options.live or options.hosts
+    is_held = any((options.figures, options.scale, options.huge, options.labs, options.live, options.hosts))
     if options.divide > 1 and not is_held:
-        parser.error("--divide goes with --figures, --scale, --labs, --live or --hosts")
+        parser.error("--divide goes with --figures, --scale, --huge, --labs, --live or --hosts")
     if options.plots and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plots needs matplotlib: pip install '.[bench]'")
     if options.patience is None:
@@ -108,9 +109,14 @@ def best_floor_threads(floor: Path | None, directory: Path, prefix: str) -> int:
 
 def plan(options: argparse.Namespace) -> list[Block]:
     """Return every scenario and size that was asked for, with its contenders."""
-    if options.figures or options.scale or options.labs:
-        blocks = figures.BLOCKS if options.figures else scale.BLOCKS if options.scale else labs.BLOCKS
-        return [one._replace(links=max(1, one.links // options.divide)) for one in blocks]
+    for chosen, blocks in (
+        (options.figures, figures.BLOCKS),
+        (options.scale, scale.BLOCKS),
+        (options.huge, scale.HUGE_BLOCKS),
+        (options.labs, labs.BLOCKS),
+    ):
+        if chosen:
+            return [one._replace(links=max(1, one.links // options.divide)) for one in blocks]
     phases = dict.fromkeys(options.contenders, options.phase)
     return [
         Block(name, size, phases)
@@ -146,9 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print(live.report(results, played) if options.live else report.markdown(results))
     found = list(figures.figures(results, options.divide)) if options.figures else []
+    found += figures.huge(results, options.divide) if options.huge else []
     found += live.figures(played)
     found += labs.figures(results) if options.labs else []
-    lines = list(scale.lines(results)) if options.scale else []
+    lines = list(scale.lines(results)) if options.scale or options.huge else []
     if found:
         print(f"\n{figures.markdown(found)}")
     if lines:
@@ -171,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def compare(options: argparse.Namespace, prefix: str, results: report.Results, directory: Path) -> None:
     """Let the contenders make, find and destroy links."""
     blocks = plan(options)
-    if options.scale or options.figures:
+    if options.scale or options.huge or options.figures:
         measure.allow_open_files(FILES_A_LINK * max(block.links for block in blocks))
     floor = compile_floor(directory)
     names = {name for one in blocks for name in one.phases}

@@ -27,7 +27,7 @@ BLOCKS = (
     Block("chain-create", 2_000, {FLOOR: _BOTH, OURS: _BOTH}),
     Block("star", 2_000, {FLOOR: _BOTH, BY_GROUP: _BOTH, OURS: _BOTH}),
     *(Block(name, 10_000, {OURS: _UP}, runs=FEW_RUNS) for name in ("star", "star-no-link-local", "star-no-ipv6")),
-    Block("chain-create", HUGE, {OURS: _UP}, runs=FEW_RUNS),
+    *(Block(name, HUGE, {OURS: _UP}, runs=FEW_RUNS) for name in ("chain-create", "mesh")),
 )
 
 
@@ -91,9 +91,16 @@ def figures(results: Results, divide: int = 1) -> Iterator[Figure]:
     ):
         yield one(results, f"star of 10,000 links{words}, namespaces there", limit, scenario, max(1, 10_000 // divide))
     yield growth(results, [max(1, size // divide) for size in GROWTH])
-    for size, limit, scenario in ((10_000, 120.0, "chain"), (HUGE, 450.0, "chain-create")):
-        yield memory(results, f"peak memory, {size:,} links in a chain", limit, scenario, max(1, size // divide))
+    yield memory(results, "peak memory, 10,000 links in a chain", 120.0, "chain", max(1, 10_000 // divide))
+    yield from huge(results, divide)
     yield ratio("one link by koko's flags / `python -c pass` of the same interpreter", 2.2, "single", 1, NOTHING)
+
+
+def huge(results: Results, divide: int = 1) -> Iterator[Figure]:
+    """Yield the figures of tens of thousands of links."""
+    for scenario, words in (("chain-create", "in a chain, with its namespaces"), ("mesh", "between 50 namespaces")):
+        text = f"peak memory, {HUGE:,} links {words}"
+        yield memory(results, text, 450.0, scenario, max(1, HUGE // divide))
 
 
 def one(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from bench.contender import DESTROY, FLOOR, OURS, UNCHANGED, UP
 from bench.contenders import FEW_FILES
+from bench.figures import HUGE
 from bench.report import Results, mib, rows, seconds
 from bench.runner import Block
 
@@ -18,6 +19,8 @@ BLOCKS = (
     Block("star-create", 10_000, {OURS: PHASES}),
     Block("chain-star-create", 20_000, {OURS: PHASES, LIMITED: PHASES}),
 )
+
+HUGE_BLOCKS = tuple(Block(name, HUGE, {OURS: PHASES}) for name in ("chain-create", "mesh"))
 
 
 class Line(NamedTuple):

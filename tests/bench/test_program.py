@@ -72,7 +72,7 @@ def test_the_figures_come_from_one_command(
     assert "all sizes are divided by 1000: these are not the figures" in result["notes"]
     found = result["figures"]
     assert [one["limit"] for one in found] == [
-        *(1.6, 1.05, 0.95, 0.95, 1.4, 1.2, 0.25, 0.7, 1.8, 0.5, 60.0, 30.0, 12.0, 0.05, 120.0, 450.0, 2.2)
+        *(1.6, 1.05, 0.95, 0.95, 1.4, 1.2, 0.25, 0.7, 1.8, 0.5, 60.0, 30.0, 12.0, 0.05, 120.0, 450.0, 450.0, 2.2)
     ]
     assert all(one["measured"] is not None for one in found)
     assert capsys.readouterr().out.count("| met |") + sum(not one["met"] for one in found) == len(found)
@@ -106,6 +106,22 @@ def test_the_scale_comes_from_one_command(
     assert {one.name for one in (tmp_path / "plots").iterdir()} == {
         *("stages-up.svg", "stages-unchanged.svg", "stages-destroy.svg")
     }
+
+
+def test_fifty_thousand_links_come_from_one_command(
+    requires_root: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "result.json"
+    assert program.main(["--huge", "--divide", "1000", "--floor-threads", "1", "--json", str(file)]) == 0
+    document = json.loads(file.read_text())
+    found = document["scale"]
+    assert [(one["scenario"], one["links"], one["contender"]) for one in found] == [
+        ("chain-create", 50, "kokofast"),
+        ("mesh", 50, "kokofast"),
+    ]
+    assert all(one["up"] and one["unchanged"] and one["destroy"] and one["peak_kib"] for one in found)
+    assert [(one["limit"], one["unit"], one["met"]) for one in document["figures"]] == [(450.0, "MB", True)] * 2
+    assert capsys.readouterr().out.count("| met |") == 2
 
 
 def test_the_figures_of_labs_come_from_one_command(
@@ -163,7 +179,7 @@ def test_a_line_of_the_scale_has_all_phases(results: Results) -> None:
         (["--scenario", "ring"], "unknown scenario ring; there are chain, chain-create"),
         (["--phase", "down"], "unknown phase down; there are up, change, unchanged, destroy"),
         (["--repeat", "0"], "must be at least 1"),
-        (["--divide", "10"], "--divide goes with --figures, --scale, --labs, --live or --hosts"),
+        (["--divide", "10"], "--divide goes with --figures, --scale, --huge, --labs, --live or --hosts"),
         (["--figures", "--scale"], "not allowed with argument --figures"),
         (["--labs", "--scale"], "not allowed with argument --labs"),
     ],
@@ -181,7 +197,7 @@ def commands(document: str) -> list[argparse.Namespace]:
 
 
 @pytest.mark.parametrize(
-    ("document", "number"), [("bench/README.md", 7), ("README.md", 1), ("docs/notes/performance.md", 1)]
+    ("document", "number"), [("bench/README.md", 8), ("README.md", 1), ("docs/notes/performance.md", 1)]
 )
 def test_the_commands_of_a_document_are_understood(document: str, number: int) -> None:
     assert len(commands(document)) == number
@@ -265,7 +281,7 @@ def test_a_figure_is_met_missed_or_not_measured(results: Results) -> None:
     for contender, seconds in (("floor", 1.0), ("kokofast", 1.3)):
         results.add("chain", 10_000, "up", contender, Measurement(seconds, 0, 160 * 1024, False))
     found = list(figures.figures(results))
-    assert [one.met for one in found] == [False] * 4 + [True] + [False] * 12
+    assert [one.met for one in found] == [False] * 4 + [True] + [False] * 13
     table = figures.markdown(found).splitlines()[2:]
     assert table[1].endswith("| 1.05 | - | **not measured** | go-8 was not measured |")
     assert table[4].endswith("| 1.4 | 1.3 | met | 1.300 s / 1.000 s |")
