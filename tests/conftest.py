@@ -17,10 +17,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import settings
 
 from tests.faults.counts import pytest_addoption, pytest_terminal_summary  # noqa: F401
 from tests.vm.marker import IN_GUEST, pytest_collection_modifyitems  # noqa: F401
 from tests.vm.warm import Warm
+
+# No test measures time: on a busy machine an example may take any time.
+settings.register_profile("kokofast", deadline=None)
+settings.load_profile("kokofast")
 
 # A shell starts background jobs with SIGINT ignored, and what we start would inherit that: the tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kokofast.cli.command import CommandError
@@ -30,7 +30,6 @@ def epochs_of(pieces: Iterator[bytes]) -> list[object]:
     return found
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 99), max_size=6), st.lists(st.integers(1, 40), min_size=1), st.booleans())
 def test_lines_are_the_same_in_any_pieces(times: list[int], sizes: list[int], ends: bool) -> None:
     times.sort()

@@ -735,9 +735,7 @@ KEYS = ("name", "links", "nodes", "defaults")
     st.dictionaries(st.sampled_from(KEYS) | TEXTS, TREES, max_size=4) | st.lists(TREES, max_size=3),
     st.sampled_from(FORMATS),
 )
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_trees_of_evil_text(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, counts: Counter[str], tree: object, extension: str
 ) -> None:

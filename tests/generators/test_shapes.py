@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kokofast.generators.shape import REQUIRED
@@ -79,7 +79,6 @@ def sized(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return shape, sizes
 
 
-@settings(deadline=None)
 @given(sized())
 def test_each_size_makes_a_graph_or_is_refused(drawn: tuple[str, dict[str, Any]]) -> None:
     shape, sizes = drawn

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kokofast.generators.orbits import EARTH_RADIUS, LIGHT, Constellation, Station, elevation
@@ -127,7 +127,6 @@ def test_the_last_plane_of_a_delta_meets_the_first_as_the_others_meet(
 
 
 @given(walkers())
-@settings(deadline=None)
 def test_what_is_generated_is_loaded(walker: Walker) -> None:
     topology = load("\n".join(dump_json(walker.topology())).encode(), filename="w.json", create=True)
     count = walker.constellation.planes * walker.constellation.per_plane + len(walker.stations)
@@ -138,7 +137,6 @@ def test_what_is_generated_is_loaded(walker: Walker) -> None:
 
 
 @given(walkers(), st.floats(1, 600))
-@settings(deadline=None)
 def test_the_timeline_leads_from_each_state_to_the_next(walker: Walker, step: float) -> None:
     links = walker.links(0)
     epochs = list(walker.timeline(5 * step + step / 2, step))
@@ -154,7 +152,6 @@ def test_the_timeline_leads_from_each_state_to_the_next(walker: Walker, step: fl
 
 
 @given(walkers(), st.floats(1, 600))
-@settings(deadline=None)
 def test_a_session_takes_the_timeline(walker: Walker, step: float) -> None:
     text = "\n".join(dump_json(walker.topology()))
     live = LiveTopology(load(text.encode(), filename="w.json", create=True))
@@ -169,7 +166,6 @@ def test_a_session_takes_the_timeline(walker: Walker, step: float) -> None:
 
 
 @given(walkers(), st.floats(0, 1e5))
-@settings(deadline=None)
 def test_stations_have_the_nearest_satellite_that_they_see(walker: Walker, at: float) -> None:
     places = walker.constellation.positions(at)
     links = {a: (b, link) for (a, b), link in walker.links(at).items()}
@@ -186,7 +182,6 @@ def test_stations_have_the_nearest_satellite_that_they_see(walker: Walker, at: f
 
 
 @given(walkers(), st.floats(0, 1e5))
-@settings(deadline=None)
 def test_light_between_satellites_does_not_cross_the_earth(walker: Walker, at: float) -> None:
     places = walker.constellation.positions(at)
     names = [f"s{p}-{s}" for p in range(walker.constellation.planes) for s in range(walker.constellation.per_plane)]

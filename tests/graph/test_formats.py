@@ -94,7 +94,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 any_graph = given(graphs())
-some = settings(max_examples=40, deadline=None)
+some = settings(max_examples=40)
 
 
 @some

@@ -114,7 +114,7 @@ def test_the_names_of_a_small_graph_all_have_room() -> None:
     assert all(room.take(box, point) for box, point in zip(boxes, points, strict=True))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_graph_has_a_place_for_each_vertex(data: st.DataObject) -> None:
     count = data.draw(st.integers(0, 30))

@@ -66,7 +66,7 @@ def check(text: str, filename: str, importer: str | None) -> None:
 
 
 @pytest.mark.parametrize("importer", IMPORTERS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_any_text(importer: str, data: st.DataObject) -> None:
     text = data.draw(texts(WORDS.get(importer, [])))
@@ -130,7 +130,7 @@ LABS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(LABS, TREES, st.sampled_from([None, "docker"]))
 def test_any_tree_of_containerlab(topology: object, other: object, runtime: str | None) -> None:
     tree = {"name": other, "topology": topology, "prefix": other}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kokofast.ends.impairments import RootQdisc
@@ -66,7 +66,6 @@ ROOTS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(FIELDS, FIELDS, ROOTS, ROOTS)
 def test_both_decide_alike(
     first: dict[str, object], second: dict[str, object], one: RootQdisc | None, other: RootQdisc | None

@@ -152,7 +152,7 @@ def needed(ends: Sequence[OwnedEnd], removable: Mapping[int, str]) -> set[int]:
 
 
 @given(labs())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_all_goes_and_nothing_else(lab: tuple[list[OwnedEnd], dict[int, str]]) -> None:
     ends, removable = lab
     deletions, removals = plan_teardown(ends, removable)
@@ -175,7 +175,7 @@ def test_all_goes_and_nothing_else(lab: tuple[list[OwnedEnd], dict[int, str]]) -
 
 
 @given(labs())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_never_more_requests_than_links(lab: tuple[list[OwnedEnd], dict[int, str]]) -> None:
     ends, removable = lab
     deletions, _ = plan_teardown(ends, removable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kokofast.timeline.epoch import Epoch
@@ -117,7 +117,6 @@ JSON = st.recursive(
 KEYS = st.sampled_from(["at", "time", "set", "add", "remove", "run", "links-add", "links-del", "links-update", "x"])
 
 
-@settings(deadline=None)
 @given(st.lists(st.dictionaries(KEYS, JSON, max_size=5), max_size=3), st.booleans())
 def test_whatever_is_written_is_an_epoch_or_a_problem_at_its_line(values: list[object], is_live: bool) -> None:
     reader = Reader(is_live=is_live)
@@ -125,7 +124,6 @@ def test_whatever_is_written_is_an_epoch_or_a_problem_at_its_line(values: list[o
         assert all(place.startswith(f"t.jsonl:{number}") for place in outcome(reader, json.dumps(value), number))
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_whatever_the_text_is(text: str) -> None:
     assert all(place.startswith("t.jsonl:1") for place in outcome(Reader(), text, 1))

@@ -49,7 +49,7 @@ def test_rows(rows: list[list[str]]) -> None:
 
 
 @given(st.text("-:?[]{}&*!|>'\"%@`#, \na1~", max_size=30))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_yaml_text(text: str) -> None:
     must_answer(text.encode(), "links.yaml")
 

@@ -253,7 +253,7 @@ ENTRIES = st.one_of(
 EPOCHS = st.fixed_dictionaries({}, optional={name: st.lists(ENTRIES, max_size=2) for name in ("set", "add", "remove")})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(EPOCHS, max_size=6))
 def test_several_changes_are_one_change_and_can_be_undone(epochs: list[dict[str, Any]]) -> None:
     live = LiveTopology(topology())

@@ -129,7 +129,7 @@ def mappings(draw: st.DrawFn, table: Table, depth: int = 3) -> dict[Any, Any]:
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 @given(data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_decode_undoes_encode(table: Table, data: st.DataObject) -> None:
     values = data.draw(mappings(table))
     raw = encode(table, values)
@@ -142,7 +142,7 @@ def test_decode_undoes_encode(table: Table, data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_every_attribute_can_be_found_by_its_offset(data: st.DataObject) -> None:
     values = data.draw(mappings(OUTER))
     raw = encode(OUTER, values)
@@ -171,7 +171,7 @@ any_bytes = st.one_of(st.binary(max_size=300), mutated(), mutated().map(lambda d
 
 
 @given(any_bytes, st.sampled_from(TABLES))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_decode_raises_nothing_else(data: bytes, table: Table) -> None:
     LAYOUTS.clear()
     try:
@@ -197,7 +197,7 @@ def texts(values: object) -> list[str]:
 
 
 @given(any_bytes)
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_split_and_unpack_raise_nothing_else(data: bytes) -> None:
     try:
         for type, flags, seq, pid, body in split(data):
@@ -207,7 +207,7 @@ def test_split_and_unpack_raise_nothing_else(data: bytes) -> None:
 
 
 @given(any_bytes, st.integers(0, 0xFFFF), st.booleans())
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_unpack_ack_raises_nothing_else(data: bytes, flags: int, echoes: bool) -> None:
     try:
         ack = unpack_ack(flags, 1, data, echoes=echoes)
@@ -218,7 +218,7 @@ def test_unpack_ack_raises_nothing_else(data: bytes, flags: int, echoes: bool) -
 
 
 @given(any_bytes, st.sampled_from(TABLES), st.one_of(st.integers(-40, 400), st.integers()))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_path_at_never_raises(data: bytes, table: Table, offset: int) -> None:
     assert all(isinstance(name, str) for name in path_at(table, data, offset))
 

@@ -65,7 +65,7 @@ def routes(draw: st.DrawFn) -> bytes:
 
 
 @given(st.lists(routes(), max_size=12), st.lists(routes(), max_size=12))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_rows_are_the_messages(first: list[bytes], second: list[bytes]) -> None:
     rows = Rows(RTM_NEWROUTE, *NAMES)
     done = NLMSGHDR.pack(NLMSGHDR.size + 4, NLMSG_DONE, NLM_F_MULTI, SEQ, 0) + bytes(4)
@@ -74,7 +74,7 @@ def test_rows_are_the_messages(first: list[bytes], second: list[bytes]) -> None:
 
 
 @given(st.lists(routes(), min_size=1, max_size=4), st.data())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_damaged_bytes_are_read_the_same_or_refused_the_same(parts: list[bytes], data: st.DataObject) -> None:
     rows = Rows(RTM_NEWROUTE, *NAMES)
     whole = b"".join(parts)
