@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kokofast.ends.shaping import ETHERNET_MTU, shaper_for
+from kokofast.ends.shaping import shaper_for
+from kokofast.kinds.kind import DEFAULT_MTU
 from kokofast.topology.model import AF_INET, AF_INET6
 from kokofast.topology.node_kinds import NODES
 
@@ -73,7 +74,7 @@ def needs_of(topology: Topology, title: str, *, sandbox: bool = False) -> Needs:
 def _of_end(end: End) -> Iterator[str]:
     impairments = end.properties.get("impairments")
     if isinstance(impairments, dict):
-        shaper = shaper_for(impairments, end.mtu or ETHERNET_MTU)
+        shaper = shaper_for(impairments, end.mtu or DEFAULT_MTU)
         if shaper is not None:
             yield shaper.kind
     if "offload" in end.properties:

@@ -18,6 +18,8 @@ what is larger than its burst.
 
 from __future__ import annotations
 
+from kokofast.kinds.kind import DEFAULT_MTU
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +31,6 @@ TICK_NS = 64  # in which struct tc_netem_qopt and struct tc_tbf_qopt have their 
 JITTER_MAX = 0x7FFFFFFF  # ns; netem_change() makes a larger one this
 
 ETHERNET_HEADER = 14
-ETHERNET_MTU = 1500
 MIN_PACKETS = 1000
 QUEUE_NS = 50 * 10**6
 UNSHAPED_RATE = 10**10 // 8
@@ -135,7 +136,7 @@ def _shaper_for(wanted: Mapping[str, int], mtu: int) -> Shaper | None:
     if not asked:
         return None
     rate = wanted.get("rate", 0)
-    frame = max(mtu, ETHERNET_MTU) + ETHERNET_HEADER
+    frame = max(mtu, DEFAULT_MTU) + ETHERNET_HEADER
     burst = max(min(_sent(rate, BURST_NS), BURST_BYTES), _sent(rate, SHORT_BURST_NS), MIN_BURST_FRAMES * frame)
     if asked == {"rate"} and _ticks(burst, rate) <= U32_MAX:
         limit = burst + max(_sent(rate, QUEUE_NS), MIN_QUEUE_FRAMES * frame)
@@ -145,7 +146,7 @@ def _shaper_for(wanted: Mapping[str, int], mtu: int) -> Shaper | None:
     if not numbers["limit"]:
         late = numbers["delay"] + numbers["jitter"]
         queued = _sent(rate, late + QUEUE_NS) if rate else _sent(UNSHAPED_RATE, late)
-        numbers["limit"] = min(max(-(-queued // (ETHERNET_MTU + ETHERNET_HEADER)), MIN_PACKETS), U32_MAX)
+        numbers["limit"] = min(max(-(-queued // (DEFAULT_MTU + ETHERNET_HEADER)), MIN_PACKETS), U32_MAX)
     return Shaper("netem", numbers)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kokofast.ends import ATTRIBUTES, ENDS, present
 from kokofast.ends.offload import USUAL
 from kokofast.kinds import KINDS
+from kokofast.kinds.kind import DEFAULT_MTU
 from kokofast.ops import configure_end, configure_node, create_link, mirror
 from kokofast.ops.journal import GONE, look, twice
 from kokofast.plan.diff import NO_LINK_LOCAL
@@ -166,7 +167,7 @@ class _GivingBack:
             yield Setting("master", IfRef(ns, self.names[ns][index]), 0)
 
     def _mtu_of_ports(self, ns: int, item: Interface) -> int:
-        return min((port.mtu for port in self.found.relations.ports_of(ns, item)), default=1500)
+        return min((port.mtu for port in self.found.relations.ports_of(ns, item)), default=DEFAULT_MTU)
 
     def _give_ports_back(self, lost: Sequence[OldLink], now: Mapping[int, Namespace]) -> None:
         for old in lost:

@@ -32,6 +32,7 @@ def no_contradiction(link: Link) -> tuple[str, str] | None:
 
 # ETH_MIN_MTU and ETH_MAX_MTU in include/uapi/linux/if_ether.h: the limits that most drivers set, in bytes.
 ETHERNET_MTU = (68, 65535)
+DEFAULT_MTU = 1500  # ETH_DATA_LEN, what ether_setup() gives
 IPV6_MIN_MTU = 1280  # include/uapi/linux/ipv6.h: an interface with less has no IPv6
 
 # Scopes of a Rivalry: links of one parent, or links whose parents are in one namespace.

@@ -6,11 +6,12 @@ import errno
 import socket
 from typing import TYPE_CHECKING
 
-from kokofast.ends.shaping import ETHERNET_MTU, shaper_for
+from kokofast.ends.shaping import shaper_for
 from kokofast.host.generic import GenericSocket
 from kokofast.host.kernel import LOOPBACK_IFINDEX
 from kokofast.host.netlink import Socket
 from kokofast.kinds import KINDS
+from kokofast.kinds.kind import DEFAULT_MTU
 from kokofast.ops.traffic_control import PARENTS, Qdisc, qdisc_request, shapes
 from kokofast.wire import tc
 from kokofast.wire.link import RTM_NEWLINK
@@ -51,7 +52,7 @@ def _link(kind: str) -> Request:
 
 def _root_qdiscs() -> Iterator[Request]:
     for number, wanted in enumerate(_SHAPED, 1):
-        shaper = shaper_for(wanted, ETHERNET_MTU)
+        shaper = shaper_for(wanted, DEFAULT_MTU)
         assert shaper is not None
         header = {"index": LOOPBACK_IFINDEX, "handle": number << 16, "parent": tc.TC_H_ROOT}
         yield Request(tc.RTM_NEWQDISC, header, shaper.attributes(), NLM_F_CREATE | NLM_F_REPLACE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kokofast.ends import ENDS
 from kokofast.kinds import KINDS
+from kokofast.kinds.kind import DEFAULT_MTU
 from kokofast.plan.diff import CURE, NO_LINK_LOCAL, destructive_changes, difference, is_up_to_date
 from kokofast.plan.left_over import names_of
 from kokofast.plan.operations import Change, ConfigureEnd, CreateLink, IfRef, MarkRef, NsRef
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from kokofast.plan.planned_state import Prospect
     from kokofast.plan.properties import Properties
     from kokofast.topology.model import End, Link, Topology
-
-DEFAULT_MTU = 1500  # ETH_DATA_LEN, what ether_setup() gives
 
 
 class LinkOperations:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from kokofast.kinds import KINDS
+from kokofast.kinds.kind import DEFAULT_MTU
 from kokofast.topology.diagnose import repair
 from kokofast.topology.document import InvalidNumber, describe
 from kokofast.topology.model import CALLER, Between, Host, Hosts, Node
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from kokofast.topology.nodes import Identity, Nodes
     from kokofast.topology.rules import Report, Rule
 
-HOST_MTU = 1500  # of Ethernet, unless the file says another one
 TYPE = "type"
 SHOWN = 5  # nodes that a message names
 
@@ -104,7 +104,7 @@ def _parse_host(name: str, raw: object, report: Report, at: Callable[[str], str]
         return None
     variables = _plain(found.get("vars", {}))
     assert isinstance(variables, dict)
-    return Host(name, found["address"], found["parent"], found.get("mtu", HOST_MTU), variables, at(step(name)))
+    return Host(name, found["address"], found["parent"], found.get("mtu", DEFAULT_MTU), variables, at(step(name)))
 
 
 def _report_at(report: Report, at: Callable[[str], str], below: str, path: str, message: str) -> None:
