@@ -84,7 +84,8 @@ class HostLab:
         running = self.start(action, whole=whole)
         ran = running.end()
         if ran.code != 0:
-            raise ContenderFailed(f"{running}: exit {ran.code}: {ran.messages[-2000:]}")
+            failed = ran.found.get("links", [])[:2]  # of verify
+            raise ContenderFailed(f"{running}: exit {ran.code}: {ran.messages[-2000:]}{failed or ''}")
         return ran
 
     def pictures(self) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 The hosts are simulated on this machine, and share its processors. Each has a chain of namespaces; as many of its links
 as INSIDE stay on it, BETWEEN more lead to the next host. No time counts before the end state was verified: the number
-of links on each host, and a ping over links between hosts; that a change of one link changes nothing else on any host;
-and that nothing is left in the end. With the most hosts three failures of one host follow.
+of links on each host, a ping over links between hosts, and `hosts verify` of all links; that a change of one link
+changes nothing else on any host; and that nothing is left in the end. With the most hosts three failures of one host
+follow.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from bench.underlay import Underlay
 SIZES = (2, 5, 10)  # hosts
 INSIDE, BETWEEN = 900, 100  # links of each host
 STEPS = ("split", "start", "check", "wire", "wait", "keep")  # as hosts deploy tells them
+AFTER = ("again", "change", "verify", "destroy")
 
 
 class Line(NamedTuple):
@@ -37,9 +39,7 @@ class Line(NamedTuple):
     between: int
     steps: dict[str, float]
     deploy: float
-    again: float
-    change: float
-    destroy: float
+    after: dict[str, float]
     alone: float
     load_before: float
 
@@ -63,6 +63,7 @@ def _measure(count: int, inside: int, between: int, directory: Path, results: Re
         before = lab.pictures()
         deployed = lab.run("deploy")
         lab.verify()
+        verify = lab.run("verify").seconds
         again = lab.run("deploy").seconds
         change = _change(lab)
         destroy = lab.run("destroy").seconds
@@ -72,7 +73,8 @@ def _measure(count: int, inside: int, between: int, directory: Path, results: Re
                 results.note(f"{count} hosts, {links:,} links: {one}")
     alone = _alone(lab.whole, directory)
     steps = {step: deployed.found["seconds"].get(step, 0.0) for step in STEPS}
-    return Line(count, links, between * count, steps, deployed.seconds, again, change, destroy, alone, float(load))
+    after = dict(zip(AFTER, (again, change, verify, destroy), strict=True))
+    return Line(count, links, between * count, steps, deployed.seconds, after, alone, float(load))
 
 
 def _change(lab: HostLab) -> float:
@@ -111,11 +113,11 @@ def report(results: Results, lines: Sequence[Line]) -> str:
 def markdown(lines: Sequence[Line]) -> str:
     """Return the lines as a Markdown table."""
     table = [
-        f"| hosts | links | between hosts | {' | '.join(STEPS)} | deploy | again | change | destroy | `batch` alone |",
-        f"|{'--:|' * (len(STEPS) + 8)}",
+        f"| hosts | links | between hosts | {' | '.join((*STEPS, 'deploy', *AFTER))} | `batch` alone |",
+        f"|{'--:|' * (len(STEPS) + len(AFTER) + 5)}",
     ]
     for one in lines:
-        times = (*one.steps.values(), one.deploy, one.again, one.change, one.destroy, one.alone)
+        times = (*one.steps.values(), one.deploy, *one.after.values(), one.alone)
         cells = [f"{one.hosts}", f"{one.links:,}", f"{one.between:,}", *(f"{value:.1f} s" for value in times)]
         table.append(f"| {' | '.join(cells)} |")
     return "\n".join(table)

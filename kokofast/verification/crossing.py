@@ -198,7 +198,7 @@ class Crossing(Probe):
         if self.refusal is not None and not (self.is_done() or self.arrived == BOTH):
             add(Finding("carry", f"nothing can be sent by {here}: {self.refusal.strerror or self.refusal}"))
         elif not self.is_greeted:
-            add(Finding("carry", f"frames from {far} do not arrive at {here}, within {patience:g} s"))
+            add(Finding("carry", f"frames from {far} do not arrive at {here}, within {patience:.0f} s"))
         elif not self.arrived & SHORT:
             add(Finding("carry", f"broadcasts from {far} arrive at {here}, and no answer to frames from {here} does"))
         elif not self.arrived & FULL:

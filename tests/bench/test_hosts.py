@@ -30,10 +30,11 @@ def test_the_lab_has_as_many_links_as_the_report_says() -> None:
 
 def test_the_table_has_a_column_for_each_step() -> None:
     steps = dict.fromkeys(hosts.STEPS, 1.0)
-    header, rule, line = hosts.markdown([Line(10, 10_000, 1_000, steps, 6.5, 2.0, 2.5, 3.0, 4.0, 0.5)]).splitlines()
+    after = dict(zip(hosts.AFTER, (2.0, 2.5, 2.75, 3.0), strict=True))
+    header, rule, line = hosts.markdown([Line(10, 10_000, 1_000, steps, 6.5, after, 4.0, 0.5)]).splitlines()
     assert header.count("|") == rule.count("|") == line.count("|")
     assert line.startswith("| 10 | 10,000 | 1,000 | 1.0 s | ")
-    assert line.endswith("| 6.5 s | 2.0 s | 2.5 s | 3.0 s | 4.0 s |")
+    assert line.endswith("| 6.5 s | 2.0 s | 2.5 s | 2.8 s | 3.0 s | 4.0 s |")
 
 
 OUTPUT = """\

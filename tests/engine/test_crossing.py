@@ -1,0 +1,97 @@
+"""verify over links to other hosts on the fake kernel, where no other host answers: how long it waits, and for whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from kokofast.drivers import Stop
+from kokofast.drivers.inline import InlineDriver, drive
+from kokofast.engine.crossing import FEW_DESCRIPTORS, WINDOW
+from kokofast.engine.verify import verify
+from kokofast.engine.wires import Wires
+from kokofast.topology.model import Topology
+from kokofast.verification.crossing import Across, Far
+from kokofast.verification.expect import STATE_ONLY
+from tests.engine.conftest import KernelFactory
+from tests.engine.fake import FakeKernel
+from tests.engine.labs import lab, wire
+from tests.runs import apply
+
+NONCE = bytes(16)
+WITHIN = 20.0
+
+
+async def tunnels(kernel: FakeKernel, count: int) -> Topology:
+    """Make vxlans in n0, n1 and so on."""
+    wire(kernel, "a", "b")
+    common = {"type": "vxlan", "parent": "a:up0", "remote": "192.0.2.9"}
+    topology = lab([{**common, "endpoint": f"n{number}:t0", "vni": number + 1} for number in range(count)])
+    result = await apply(topology, kernel=kernel)
+    assert result.status == "applied"
+    return topology
+
+
+class Timeless(InlineDriver):
+    """A driver whose time passes while it sleeps only."""
+
+    seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def checked(kernel: FakeKernel, topology: Topology, numbers: dict[str, int]) -> tuple[Wires, float]:
+    """What was found, and after how many seconds."""
+    links = {end: Far(number, 0, f"m{number}:t0 on h2", "h2") for end, number in numbers.items()}
+    across = Across(NONCE, WITHIN, links)
+    driver = Timeless(Stop())
+    found = drive(verify(topology, driver, kernel, runtime_timeout=1.0, across=across))
+    return found, driver.seconds
+
+
+async def test_a_host_that_is_not_heard_is_waited_for(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    topology = await tunnels(kernel, 2)
+    found, seconds = checked(kernel, topology, {"n0:t0": 0})
+    assert WITHIN <= seconds < WITHIN + 1
+    one, other = found.wires
+    assert [problem.message for problem in one.problems] == [
+        "frames from m0:t0 on h2 do not arrive at n0:t0, within 20 s"
+    ]
+    assert one.notes == []
+    assert (other.state, other.notes) == ("unchecked", [STATE_ONLY])
+    assert all(frames.is_closed for frames in kernel.frames)
+
+
+async def test_all_hosts_wait_for_a_turn_until_the_same_time(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    topology = await tunnels(kernel, 2)
+    # Another host may be kept by the turns before, for as long as these may take.
+    found, seconds = checked(kernel, topology, {"n0:t0": WINDOW, "n1:t0": 2 * WINDOW})
+    assert 3 * WITHIN <= seconds < 3 * WITHIN + 1
+    assert [wire.state for wire in found.wires] == ["failed", "failed"]
+
+
+async def test_an_end_that_is_down_sends_nothing(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    topology = await tunnels(kernel, 1)
+    link = kernel["n0"].by_name("t0")
+    assert link is not None
+    link.up = False
+    found, seconds = checked(kernel, topology, {"n0:t0": 0})
+    assert seconds < 1
+    assert {problem.check for problem in found.wires[0].problems} == {"down"}
+
+
+@pytest.mark.parametrize("budget", [7, 1000])
+async def test_few_descriptors_are_said(make_kernel: KernelFactory, budget: int) -> None:
+    kernel = make_kernel("a", "b", budget=budget)
+    topology = await tunnels(kernel, 5)
+    found, _ = checked(kernel, topology, {f"n{number}:t0": number for number in range(5)})
+    few = sum(FEW_DESCRIPTORS in wire.notes for wire in found.wires)
+    assert few == (3 if budget == 7 else 0)
+    assert sum(bool(wire.problems) for wire in found.wires) == 5 - few
+    assert all(len(frames.sockets) <= max(budget * 2 // 5, 2) for frames in kernel.frames)
