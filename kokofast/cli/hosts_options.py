@@ -1,4 +1,4 @@
-"""The options of hosts deploy, hosts destroy and hosts verify."""
+"""The options of hosts deploy, destroy, play and verify."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import argparse
 
 VERIFY_SECONDS = 10.0
+LEASE = 60.0  # seconds that a host plays on without a word from us
 CONFIRM_WITHIN = 120.0  # seconds from the first host's links to the confirmation
 
 
@@ -22,10 +23,12 @@ def add_actions(hosts: argparse.ArgumentParser, file_help: str) -> dict[str, arg
     _add_destroy(destroy)
     verify = add_command(actions, "verify", "check whether links carry, on all hosts and between them")
     _add_verify(verify)
-    found = {"deploy": deploy, "destroy": destroy, "verify": verify}
+    play = add_command(actions, "play", "wire FILE on its hosts, and change its links on all of them as TIMELINE says")
+    found = {"deploy": deploy, "destroy": destroy, "play": play, "verify": verify}
     for action in found.values():
         action.add_argument("--name", metavar="LAB", help="the lab's name (default: that of FILE, or its stem)")
         action.set_defaults(timeline=None)
+    _add_play(play, file_help)
     return found
 
 
@@ -44,7 +47,16 @@ def _add_deploy(deploy: argparse.ArgumentParser, file_help: str) -> None:
         help="delete links of the lab that cannot be changed in place, and make them again",
     )
     deploy.add_argument("--exit-code", action="store_true", help="with --dry-run: exit 4 when there is something to do")
+    _add_confirm_within(deploy)
     deploy.add_argument(
+        "--install",
+        metavar="FOLDER",
+        help="first install kokofast on the hosts, from a folder of wheels (pip wheel -w FOLDER kokofast)",
+    )
+
+
+def _add_confirm_within(action: argparse.ArgumentParser) -> None:
+    action.add_argument(
         "--confirm-within",
         dest="patience",
         type=seconds,
@@ -53,11 +65,32 @@ def _add_deploy(deploy: argparse.ArgumentParser, file_help: str) -> None:
         help="after this time a host that hears nothing more takes all back by itself; the slowest host has to be "
         f"wired within it ({CONFIRM_WITHIN:g})",
     )
-    deploy.add_argument(
-        "--install",
-        metavar="FOLDER",
-        help="first install kokofast on the hosts, from a folder of wheels (pip wheel -w FOLDER kokofast)",
+
+
+def _add_play(play: argparse.ArgumentParser, file_help: str) -> None:
+    play.add_argument("file", metavar="FILE", help=file_help)
+    play.add_argument("timeline", metavar="TIMELINE", help="epochs as JSON lines, or a folder of NetSatBench's epochs")
+    play.add_argument("--create", action="store_true", help="make network namespaces that are missing")
+    play.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the timeline, ask all hosts what would be wired, measure their clocks, and touch nothing",
     )
+    _add_confirm_within(play)
+    play.add_argument(
+        "--lead",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long before its beginning the hosts get the timeline (default: by how long they took to check FILE)",
+    )
+    play.add_argument(
+        "--lease",
+        type=seconds,
+        default=LEASE,
+        metavar="SECONDS",
+        help=f"after this time a host that hears nothing more ends by itself, and is given up ({LEASE:g})",
+    )
+    play.set_defaults(exit_code=False)
 
 
 def _add_destroy(destroy: argparse.ArgumentParser) -> None:

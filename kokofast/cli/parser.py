@@ -215,6 +215,21 @@ def _fill_play(play: Parser) -> None:
     )
     add_name(play)
     play.add_argument("--create", action="store_true", help="make network namespaces that are missing")
+    play.add_argument(
+        "--start-at",
+        type=instant,
+        metavar="TIME",
+        help="bring the lab up, then wait: the timeline begins at this moment of the machine's clock, in ISO 8601 with "
+        "a zone or in seconds since the epoch",
+    )
+    play.add_argument("--dry-run", action="store_true", help="check the whole timeline, print it, and touch nothing")
+    _add_playing(play)
+    add_runtime_timeout(play)
+    play.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress on standard error")
+
+
+def _add_playing(play: argparse.ArgumentParser) -> None:
+    """Add the options that say how a timeline is played."""
     play.add_argument("--speed", type=factor, default=1.0, metavar="N", help="play N times as fast (1)")
     play.add_argument(
         "--from",
@@ -225,15 +240,7 @@ def _fill_play(play: Parser) -> None:
         help="begin at this time of the timeline; earlier epochs are done at once",
     )
     play.add_argument("--until", type=moment, metavar="SECONDS", help="end at this time of the timeline")
-    play.add_argument(
-        "--start-at",
-        type=instant,
-        metavar="TIME",
-        help="bring the lab up, then wait: the timeline begins at this moment of the machine's clock, in ISO 8601 with "
-        "a zone or in seconds since the epoch",
-    )
     play.add_argument("--loop", action="store_true", help="start again at the end, with the lab as FILE has it")
-    play.add_argument("--dry-run", action="store_true", help="check the whole timeline, print it, and touch nothing")
     play.add_argument(
         "--on-error",
         choices=("stop", "continue"),
@@ -247,8 +254,6 @@ def _fill_play(play: Parser) -> None:
         help="when play falls behind: skip to the newest state (the default), or do all epochs in order",
     )
     play.add_argument("--destroy", action="store_true", help="remove the lab at the end")
-    add_runtime_timeout(play)
-    play.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress on standard error")
 
 
 def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -281,11 +286,13 @@ def _fill_hosts(hosts: Parser) -> None:
     from kokofast.cli.hosts_options import add_actions
 
     actions = add_actions(hosts, FILE_HELP)
-    for name in ("deploy", "verify"):
+    for name in ("deploy", "play", "verify"):
         add_splitting(actions[name])
-    for action in actions.values():
-        add_importing(action)
+    for name, action in actions.items():
+        if name != "play":  # its --from is a time
+            add_importing(action)
         add_output(action)
+    _add_playing(actions["play"])
 
 
 def _fill_import(parser: Parser) -> None:

@@ -8,6 +8,7 @@ from kokofast.ends import ENDS
 from kokofast.engine.result_types import Status
 from kokofast.hosts.checks import CheckState
 from kokofast.hosts.outcome import HostStatus
+from kokofast.hosts.playing import PlayStatus
 from kokofast.verification.ports import CHECKS
 
 if TYPE_CHECKING:
@@ -245,6 +246,20 @@ def schema_of_split() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "What kokofast split prints", **found}
 
 
+def _measured(what: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of what is measured before a play and after it."""
+    return _object({}, {"begin": what, "end": what}, doc="before the play, and after it")
+
+
+def _play_of_host() -> dict[str, Any]:
+    clock = _object({"offset": {"type": "number"}, "error": SECONDS}, doc="by how many seconds it is ahead of ours")
+    return _object(
+        {"status": {"enum": list(get_args(PlayStatus))}, "clock": _measured(clock)},
+        {"code": {"type": "integer"}, "summary": SUMMARY["properties"]["summary"]},
+        doc="of hosts play: how it ended there",
+    )
+
+
 def schema_of_hosts() -> dict[str, Any]:
     """Return the schema of what hosts prints."""
     host = _object(
@@ -256,6 +271,7 @@ def schema_of_hosts() -> dict[str, Any]:
             "left": TEXTS,
             "notes": TEXTS,
             "plan": PLAN,
+            "play": _play_of_host(),
         },
         doc="how it ended on a host; what kokofast printed there last",
     )
@@ -266,11 +282,12 @@ def schema_of_hosts() -> dict[str, Any]:
     found = _object(
         {
             "lab": TEXT,
-            "status": {"enum": list(get_args(Status))},
+            "status": {"enum": list(dict.fromkeys((*get_args(Status), *get_args(PlayStatus))))},
             "hosts": {"type": "object", "additionalProperties": host},
             "errors": {"type": "array", "items": error},
             "seconds": STAGES,
-        }
+        },
+        {"clocks": _object({"apart": _measured(SECONDS), "within": SECONDS}, doc="of hosts play, in seconds")},
     )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

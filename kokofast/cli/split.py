@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kokofast.host.folder import Folder
     from kokofast.splitting.joints import Joint
     from kokofast.splitting.split import Split
+    from kokofast.timeline.epoch import Epoch
     from kokofast.topology.document import Document
     from kokofast.topology.model import Hosts, Topology
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def split(options: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     found = read(options)
-    timelines = _split_timeline(found, options) if options.timeline is not None else {}
+    timelines = split_timeline(found, options) if options.timeline is not None else {}
     notes = write(found, timelines, options)
     if options.format == "json":
         print_json(as_dict(found, options.output, notes))
@@ -104,8 +105,16 @@ def _read_hosts(options: argparse.Namespace) -> Hosts | None:
         raise CommandError(INVALID, *error.problems) from None
 
 
-def _split_timeline(found: Split, options: argparse.Namespace) -> dict[str, list[str]]:
-    """Return the lines of each host's timeline. Raises CommandError with all problems."""
+def split_timeline(
+    found: Split,
+    options: argparse.Namespace,
+    note: Callable[[str, Epoch, Mapping[str, list[str]]], object] | None = None,
+) -> dict[str, list[str]]:
+    """Return the lines of each host's timeline. Raises CommandError with all problems.
+
+    With note() all hosts get the first epoch, if only its time, and note(host, epoch, places of entries) is called for
+    each line.
+    """
     import json
 
     from kokofast.cli.timelines import epochs_in
@@ -121,11 +130,16 @@ def _split_timeline(found: Split, options: argparse.Namespace) -> dict[str, list
         if isinstance(epoch, TopologyError):
             problems += epoch.problems
             continue
-        last = epoch.at
+        is_first, last = last is None, epoch.at
         try:
-            for host, line in splits.split(epoch).items():
+            parts = splits.split(epoch)
+            if is_first and note is not None:
+                parts = {host: parts.get(host, {"at": last}) for host in lines}
+            for host, line in parts.items():
                 lines[host].append(json.dumps(line) + "\n")
                 latest[host] = last
+                if note is not None:
+                    note(host, epoch, splits.places.get(host, {}))
         except TopologyError as error:
             problems += error.problems
         if len(problems) >= PROBLEMS_MAX:

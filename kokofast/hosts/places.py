@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kokofast.topology.model import Link, Topology
 
 LINK = re.compile(r"\$\.links\[(\d+)\]")
+EPOCH = re.compile(r"\S*timeline\.jsonl:(\d+)(?: (\w+)\[(\d+)\](.*))?\Z")
 NODE = re.compile(r"\$\.nodes\.([\w-]+)")
 
 
@@ -63,3 +64,26 @@ def _node(source: str, topology: Topology) -> tuple[str, str] | None:
     match = NODE.match(source)
     node = topology.nodes.get(match[1]) if match else None
     return None if node is None else (node.place, node.name)
+
+
+class TimelinePlaces:
+    """Where in the user's timeline are the lines and entries of the timelines of hosts."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[tuple[str, Mapping[str, list[str]]]]] = {}
+
+    def note(self, host: str, place: str, places: Mapping[str, list[str]]) -> None:
+        """Take the next line of a host: the place of its epoch, and for each list in it the places of its entries."""
+        self._lines.setdefault(host, []).append((place, places))
+
+    def locate(self, host: str, source: str) -> str | None:
+        """Return the place of what a host calls ``.../timeline.jsonl:7 set[3].mtu``; None if it has none."""
+        match = EPOCH.match(source)
+        lines = self._lines.get(host, [])
+        if match is None or not 0 < int(match[1]) <= len(lines):
+            return None
+        place, entries = lines[int(match[1]) - 1]
+        if match[2] is None:
+            return place
+        found = entries.get(match[2], [])
+        return f"{found[int(match[3])]}{match[4]}" if int(match[3]) < len(found) else place

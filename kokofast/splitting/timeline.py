@@ -43,6 +43,8 @@ class SplitTimeline:
         self._joints: dict[Key, Joint] = {self._live.key_of(links[at]): joint for at, joint in whole.joints.items()}
         self._problems: list[Problem] = []
         self._entries = Entries(whole.topology.defaults, self._problems)
+        # Of the last epoch: host -> list of its line -> the place of each entry in the user's timeline.
+        self.places: dict[str, dict[str, list[str]]] = {}
 
     def split(self, epoch: Epoch) -> dict[str, Line]:
         """Return what changes on each host. Raises TopologyError with all problems."""
@@ -50,6 +52,7 @@ class SplitTimeline:
         named: dict[str, list[Named]] = {}
         make_change(self._live, epoch.changes, epoch.where, named)
         lines: dict[str, Line] = {}
+        self.places = {}
         removed: list[Joint] = []
         for name in ("remove", "set", "add"):
             for number, entry in enumerate(epoch.changes.get(name, ())):
@@ -62,6 +65,7 @@ class SplitTimeline:
                     found = self._shared(entry, named[path], epoch, path, is_removal=name == "remove")
                 for host, mine in found:
                     lines.setdefault(host, {}).setdefault(name, []).append(mine)
+                    self.places.setdefault(host, {}).setdefault(name, []).append(epoch.where(path))
             if name == "remove":
                 gone = {key: None for path, those in named.items() if path.startswith(name) for key, _, _ in those}
                 removed = [self._joints.pop(key) for key in gone if key in self._joints]
@@ -165,3 +169,4 @@ class SplitTimeline:
             elif node.host is not None:
                 run = {"node": command.node, "command": list(command.arguments)}
                 lines.setdefault(node.host, {}).setdefault("run", []).append(run)
+                self.places.setdefault(node.host, {}).setdefault("run", []).append(command.place)

@@ -1,0 +1,173 @@
+"""A command that goes on in the background for as long as a controller wants it: it has a lease that is to be renewed.
+
+A process of ours watches over the command. When the lease is not renewed in time, when it is told to stop, or when it
+dies itself, the command gets SIGTERM. What the command prints is kept in a folder until the controller has read it.
+When no controller is left to read it, the folder is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+FOLDER = "/run/kokofast-jobs"
+NAME = re.compile(r"[0-9a-f]{8,64}\Z")
+POLL = 0.1  # seconds
+READ_MAX = 1 << 20  # bytes of output at a time
+TAIL = 1 << 14  # bytes of messages
+_PR_SET_PDEATHSIG = 1
+OUTPUT, MESSAGES, LEASE, STOP, CODE = "output", "messages", "lease", "stop", "code"
+
+
+class Look(NamedTuple):
+    """What a job has come to: whole lines of its output since an offset, the next offset, its exit code at its end."""
+
+    lines: list[str]
+    offset: int
+    code: int | None
+    messages: str
+
+
+class Job:
+    """A job of a name, which is chosen by the controller. files are the names of what it is given. Raises OSError."""
+
+    def __init__(self, name: str, files: Sequence[str], above: str = FOLDER) -> None:
+        if not NAME.match(name):
+            raise ValueError(f"{name[:80]!r} is no name of a job: 8 to 64 hexadecimal digits")
+        self._above = above
+        self._folder = os.path.join(above, name)
+        self._files = (OUTPUT, MESSAGES, LEASE, STOP, CODE, f"{CODE}.new", *files)
+
+    def start(self, command: Callable[[str], Sequence[str]], files: Mapping[str, str], lease: float) -> None:
+        """Start a command, which is made of the folder with these files. It ends unless renew() is called in time."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._above, 0o700)
+        found = os.lstat(self._above)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise PermissionError(f"{self._above} is not a folder of our own")
+        os.mkdir(self._folder, 0o700)
+        for name, text in {**files, OUTPUT: "", MESSAGES: "", LEASE: ""}.items():
+            with open(self._path(name), "x", encoding="utf-8") as file:
+                file.write(text)
+        arguments = list(command(self._folder))
+        if os.fork() == 0:
+            try:
+                os.setsid()
+                if os.fork() == 0:
+                    _forget_descriptors()
+                    self._supervise(arguments, lease)
+            finally:
+                os._exit(0)  # nothing of the module's is to be cleaned up twice
+        os.wait()
+
+    def renew(self) -> None:
+        """Renew the lease."""
+        os.utime(self._path(LEASE))
+
+    def stop(self) -> None:
+        """Have the command told to end."""
+        with open(self._path(STOP), "w", encoding="utf-8"):
+            pass
+
+    def look(self, offset: int) -> Look:
+        """Return what the command has printed since an offset, and its exit code if it has ended."""
+        code = None
+        with contextlib.suppress(FileNotFoundError), open(self._path(CODE), encoding="utf-8") as file:
+            code = int(file.read())  # before the output: that is whole, then
+        with open(self._path(OUTPUT), "rb") as output:
+            output.seek(offset)
+            data = output.read(READ_MAX)
+        whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == READ_MAX else b"")
+        with open(self._path(MESSAGES), "rb") as messages:
+            messages.seek(max(os.fstat(messages.fileno()).st_size - TAIL, 0))
+            told = messages.read().decode("utf-8", "replace")
+        is_end = offset + len(data) >= os.stat(self._path(OUTPUT)).st_size
+        return Look(whole.decode("utf-8", "replace").splitlines(), offset + len(whole), code if is_end else None, told)
+
+    def forget(self) -> None:
+        """Remove what is kept of a job that has ended."""
+        for name in self._files:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path(name))
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(self._folder)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, name)
+
+    def _supervise(self, command: Sequence[str], lease: float) -> None:
+        with open(self._path(OUTPUT), "wb") as output, open(self._path(MESSAGES), "wb") as messages:
+            try:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=messages,
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent,  # we have no threads
+                )
+            except OSError as error:
+                messages.write(f"{command[0]}: {error.strerror}\n".encode())
+                process = None
+        holds = _Lease(self._path(LEASE), lease)
+        code, is_told = (127, False) if process is None else (process.poll(), False)
+        while code is None:
+            assert process is not None
+            if not is_told and (os.path.exists(self._path(STOP)) or not holds.is_valid()):
+                process.terminate()
+                is_told = True
+            time.sleep(POLL)
+            code = process.poll()
+        with open(self._path(f"{CODE}.new"), "w", encoding="utf-8") as file:
+            file.write(str(code))
+        os.rename(self._path(f"{CODE}.new"), self._path(CODE))
+        holds.begin_again()
+        while holds.is_valid():
+            time.sleep(POLL)
+        self.forget()
+
+
+class _Lease:
+    """A lease for so many seconds, each time that the time of its file changes. Without its file it is over."""
+
+    def __init__(self, path: str, seconds: float) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._seen = 0
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        self._renewed = time.monotonic()
+
+    def is_valid(self) -> bool:
+        try:
+            found = os.stat(self._path).st_mtime_ns
+        except OSError:
+            return False
+        if found != self._seen:
+            self._seen = found
+            self.begin_again()
+        return time.monotonic() - self._renewed < self._seconds
+
+
+def _forget_descriptors() -> None:
+    """Let go of all that our parent has open, so that the connection of the module can end."""
+    os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 1 << 16 else 1 << 16)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,115 @@
+"""A command in the background with a lease, as the module play has it; without Ansible."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hosts.ansible import ABOVE
+
+NAME = "0123456789abcdef"
+PATIENCE = 30.0
+# As play: it prints, and ends at SIGTERM with an epoch that is complete.
+COMMAND = 'trap "echo last; exit 1" TERM; cat "$1"/given; echo told >&2; while :; do sleep 0.05; done'
+LONG = 300.0
+# The supervisor of a job is forked by a process that is then gone.
+STARTER = """
+import sys
+sys.path.insert(0, {above!r})
+from ansible_collections.kokofast.lab.plugins.module_utils.job import Job
+Job({name!r}, ["given"], {folder!r}).start(lambda folder: [*{command!r}, folder], {{"given": "first\\n"}}, {lease})
+"""
+
+
+def module() -> Any:
+    sys.path.insert(0, str(ABOVE))
+    try:
+        return importlib.import_module("ansible_collections.kokofast.lab.plugins.module_utils.job")
+    finally:
+        sys.path.remove(str(ABOVE))
+
+
+def started(folder: Path, lease: float, command: str = COMMAND) -> Any:
+    """Start a job; return it as another process sees it."""
+    text = STARTER.format(
+        above=str(ABOVE), name=NAME, folder=str(folder / "jobs"), command=["sh", "-c", command, "sh"], lease=lease
+    )
+    # Its pipes end with it: the supervisor has let go of them.
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return module().Job(NAME, ["given"], str(folder / "jobs"))
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_gone(folder: Path) -> bool:
+    return not os.listdir(folder / "jobs")
+
+
+def test_it_goes_on_until_it_is_told_to_end(tmp_path: Path) -> None:
+    job = started(tmp_path, LONG)
+    until(lambda: job.look(0).lines)
+    look = job.look(0)
+    assert (look.lines, look.offset, look.code) == (["first"], 6, None)
+    until(lambda: job.look(0).messages == "told\n")
+    job.renew()
+    job.stop()
+    until(lambda: job.look(0).code is not None)
+    assert job.look(look.offset)[:3] == (["last"], 11, 1)
+    job.forget()
+    assert is_gone(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        job.look(0)
+    with pytest.raises(FileNotFoundError):
+        job.renew()
+
+
+def test_without_renewal_it_ends_and_nothing_is_left(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    started(tmp_path, 1.0, f'trap "touch {witness}; exit 1" TERM; while :; do sleep 0.05; done')
+    until(witness.exists)
+    until(lambda: is_gone(tmp_path))
+
+
+def test_renewals_keep_it(tmp_path: Path) -> None:
+    job = started(tmp_path, 2.0)
+    for _ in range(12):
+        time.sleep(0.4)
+        job.renew()
+    assert job.look(0).code is None
+    job.stop()
+    until(lambda: job.look(0).code == 1)
+    job.forget()
+
+
+def test_a_command_that_is_not_there_has_an_exit_code(tmp_path: Path) -> None:
+    job = started(tmp_path, LONG, "exit 7")
+    until(lambda: job.look(0).code == 7)
+    job.forget()
+
+
+@pytest.mark.parametrize("name", ["", "../x", "0123456", "0123456789ABCDEF", "0123456789abcdef/", "0123456789abcdef\n"])
+def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="is no name of a job"):
+        module().Job(name, (), str(tmp_path))
+
+
+def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
+    for make in (lambda path: path.symlink_to("/tmp"), lambda path: (path.mkdir(), path.chmod(0o777))):
+        path = tmp_path / f"jobs{len(os.listdir(tmp_path))}"
+        make(path)
+        with pytest.raises(PermissionError, match="is not a folder of our own"):
+            module().Job(NAME, (), str(path)).start(lambda _: ["true"], {}, LONG)
