@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -93,6 +94,20 @@ def test_renewals_keep_it(tmp_path: Path) -> None:
     job.stop()
     until(lambda: job.look(0).code == 1)
     job.forget()
+
+
+def test_when_what_watches_over_it_is_killed_it_ends_and_that_is_known(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    job = started(tmp_path, LONG, f'echo $PPID; trap "touch {witness}; exit 1" TERM; while :; do sleep 0.05; done')
+    until(lambda: job.look(0).lines)
+    look = job.look(0)
+    assert look.code is None
+    os.kill(int(look.lines[0]), signal.SIGKILL)
+    until(witness.exists)
+    until(lambda: job.look(0).code == module().KILLED)
+    assert job.look(0).messages == "what watched over it was killed, and so it was ended\n"
+    job.forget()
+    assert is_gone(tmp_path)
 
 
 def test_a_command_that_is_not_there_has_an_exit_code(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import re
 import signal
@@ -26,6 +27,7 @@ POLL = 0.1  # seconds
 READ_MAX = 1 << 20  # bytes of output at a time
 TAIL = 1 << 14  # bytes of messages
 _PR_SET_PDEATHSIG = 1
+KILLED = -9  # the exit code of a job whose supervisor was killed
 OUTPUT, MESSAGES, LEASE, STOP, CODE = "output", "messages", "lease", "stop", "code"
 
 
@@ -60,14 +62,18 @@ class Job:
             with open(self._path(name), "x", encoding="utf-8") as file:
                 file.write(text)
         arguments = list(command(self._folder))
+        # The lock is that of all processes that have inherited the descriptor, and goes with the last one.
+        watched = os.open(self._path(LEASE), os.O_RDONLY)
+        fcntl.flock(watched, fcntl.LOCK_EX)
         if os.fork() == 0:
             try:
                 os.setsid()
                 if os.fork() == 0:
-                    _forget_descriptors()
+                    _forget_descriptors(watched)
                     self._supervise(arguments, lease)
             finally:
                 os._exit(0)  # nothing of the module's is to be cleaned up twice
+        os.close(watched)
         os.wait()
 
     def renew(self) -> None:
@@ -81,9 +87,8 @@ class Job:
 
     def look(self, offset: int) -> Look:
         """Return what the command has printed since an offset, and its exit code if it has ended."""
-        code = None
-        with contextlib.suppress(FileNotFoundError), open(self._path(CODE), encoding="utf-8") as file:
-            code = int(file.read())  # before the output: that is whole, then
+        is_watched = self._is_watched()
+        code = self._code()  # before the output: that is whole, then
         with open(self._path(OUTPUT), "rb") as output:
             output.seek(offset)
             data = output.read(READ_MAX)
@@ -91,8 +96,25 @@ class Job:
         with open(self._path(MESSAGES), "rb") as messages:
             messages.seek(max(os.fstat(messages.fileno()).st_size - TAIL, 0))
             told = messages.read().decode("utf-8", "replace")
+        if code is None and not is_watched:
+            code, told = KILLED, f"{told}what watched over it was killed, and so it was ended\n"
         is_end = offset + len(data) >= os.stat(self._path(OUTPUT)).st_size
         return Look(whole.decode("utf-8", "replace").splitlines(), offset + len(whole), code if is_end else None, told)
+
+    def _code(self) -> int | None:
+        with contextlib.suppress(FileNotFoundError), open(self._path(CODE), encoding="utf-8") as file:
+            return int(file.read())
+        return None
+
+    def _is_watched(self) -> bool:
+        fd = os.open(self._path(LEASE), os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
 
     def forget(self) -> None:
         """Remove what is kept of a job that has ended."""
@@ -160,9 +182,10 @@ class _Lease:
         return time.monotonic() - self._renewed < self._seconds
 
 
-def _forget_descriptors() -> None:
-    """Let go of all that our parent has open, so that the connection of the module can end."""
-    os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 1 << 16 else 1 << 16)
+def _forget_descriptors(kept: int) -> None:
+    """Let go of all that our parent has open but one, so that the connection of the module can end."""
+    os.closerange(3, kept)
+    os.closerange(kept + 1, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
