@@ -124,7 +124,8 @@ POLL = 0.1  # seconds
 # To end an epoch that has begun, and with --destroy the lab.
 PATIENCE = 600.0
 GOOD = ("applied", "unchanged")
-FILE, TIMELINE = "lab.json", "timeline.jsonl"
+FILE = "lab.json"
+TIMELINE = "timeline.jsonl"
 
 
 def main() -> None:
