@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kokofast.drivers import run_all
-from kokofast.engine.frame_window import Shared, Window
+from kokofast.engine.frame_window import MOST_POLL_SECONDS, POLL_SECONDS, Shared, Window
 from kokofast.verification.crossing import Crossing
 from kokofast.wire.probe import answer_of, number_of
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 # each packet of the machine to each socket.
 WINDOW = 512
 SENT_AT_ONCE = 64  # crossings, until the sockets are read
-POLL_SECONDS = 0.002
-MOST_POLL_SECONDS = 0.02
 UNDONE = ("missing", "down")  # ends with these problems send nothing
 FEW_DESCRIPTORS = "no frames were sent to its other end: this run can open too few files; see ulimit -n"
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Windows whose sockets are being closed: on a busy machine that takes longer than the next window.
 CLOSING_WINDOWS = 3
+# Seconds between two looks for frames: at first, and when nothing has come for long.
+POLL_SECONDS, MOST_POLL_SECONDS = 0.002, 0.02
 OVERHEAD = 1 << 10  # bytes of a buffer: the kernel's structures
 
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, TypeVar
 
 from kokofast.drivers import run_all
-from kokofast.engine.frame_window import Shared, Window
+from kokofast.engine.frame_window import MOST_POLL_SECONDS, POLL_SECONDS, Shared, Window
 from kokofast.engine.wires import wires_of_file, wires_of_labs
 from kokofast.verification.expect import probes_for
 from kokofast.verification.judge import judge
@@ -34,8 +34,6 @@ SENT_AT_ONCE = 64  # probes, until the sockets are read
 # Bytes of buffers that frames may take until their socket is read: less than it has without rights (net.core.rmem_max,
 # 208 KiB, and that twice).
 UNREAD_BYTES = 128 << 10
-POLL_SECONDS = 0.002  # at first
-MOST_POLL_SECONDS = 0.02
 SEARCH_SECONDS = 0.2
 
 

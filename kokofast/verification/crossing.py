@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kokofast.verification.expect import are_on_link
 from kokofast.verification.ports import Finding
 from kokofast.verification.probes import FULL, INTERVAL, SHORT, Probe
-from kokofast.wire.probe import AF_INET, AF_INET6, ETHERNET_HEADER, NONCE_BYTES, SMALL, frame, question
+from kokofast.wire.probe import AF_INET, AF_INET6, BROADCAST, ETHERNET_HEADER, NONCE_BYTES, SMALL, frame, question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from kokofast.verification.ports import CheckedLink, Port
 
 BOTH = SHORT | FULL
-BROADCAST = b"\xff" * 6
 MOST_INTERVAL = 1.0  # seconds between two tries
 GROWTH = 1.5
 MOST_CLOSING = 30

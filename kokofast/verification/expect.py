@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kokofast.kinds import KINDS
 from kokofast.verification.ports import NONE, Finding
 from kokofast.verification.probes import Path, Question, Shot
+from kokofast.wire.probe import BROADCAST, MAC_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     Place = tuple[int, str]
 
-MAC_BYTES = 6
-BROADCAST = b"\xff" * MAC_BYTES
 # Up to so many ends of a LAN each sends to all others. Of more, each sends to the first one, and that one to all: the
 # number of frames would grow with the square.
 ALL_PAIRS = 64
