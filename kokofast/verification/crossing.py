@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from kokofast.verification.expect import are_on_link
 from kokofast.verification.ports import Finding
@@ -24,11 +23,14 @@ if TYPE_CHECKING:
 
     from kokofast.verification.ports import CheckedLink, Port
 
+    T = TypeVar("T")
+
 BOTH = SHORT | FULL
 MOST_INTERVAL = 1.0  # seconds between two tries
 GROWTH = 1.5
 MOST_CLOSING = 30
 NUMBER_MAX = (1 << 27) - 1  # what a frame has room for
+WITHIN_MAX = 1_000_000  # seconds
 HEARD_SHIFT, SIDE_SHIFT, NUMBER_SHIFT = 2, 4, 5
 
 
@@ -68,23 +70,51 @@ def read_across(text: bytes) -> Across:
     """Read what Across has as JSON. Raises ValueError with the place."""
     try:
         found = json.loads(text)
-        nonce = bytes.fromhex(found["nonce"])
-        within = float(found["within"])
-        links = {one["end"]: _far(one) for one in found["links"]}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"it lacks what 'hosts verify' gives: {error}") from None
-    if len(nonce) != NONCE_BYTES or not within > 0 or not math.isfinite(within):
-        raise ValueError(f"nonce must be of {NONCE_BYTES} bytes, and within a positive number of seconds")
-    return Across(nonce, within, links)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    nonce, links = _hex(_get(found, "nonce", str, "")), _get(found, "links", list, "")
+    within = _get(found, "within", (int, float), "")
+    if len(nonce) != NONCE_BYTES or not 0 < within <= WITHIN_MAX:
+        raise ValueError(f"nonce must be of {NONCE_BYTES} bytes, and within a number of seconds up to {WITHIN_MAX:,}")
+    return Across(nonce, float(within), dict(_far(one, f"links[{number}]") for number, one in enumerate(links)))
 
 
-def _far(given: Mapping[str, Any]) -> Far:
-    number, side = given["number"], given["side"]
-    if type(number) is not int or not 0 <= number <= NUMBER_MAX or side not in (0, 1):
-        raise ValueError(f"number must be from 0 to {NUMBER_MAX}, and side 0 or 1")
-    addresses = [ipaddress.ip_interface(one) for one in given["addresses"]]
-    packed = [(AF_INET if one.version == 4 else AF_INET6, one.packed, one.network.prefixlen) for one in addresses]
-    return Far(number, side, f"{given['far']} on {given['host']}", str(given["host"]), packed)
+def _get(given: object, key: str, types: type[T] | tuple[type[T], ...], place: str) -> T:
+    """Return a value of a JSON object at this place. Raises ValueError unless it is of one of these types."""
+    where = f"{place}.{key}" if place else key
+    if not isinstance(given, dict) or key not in given:
+        raise ValueError(f"it lacks what 'hosts verify' gives: {where}")
+    value = given[key]
+    if not isinstance(value, types) or isinstance(value, bool):
+        raise ValueError(f"{where}: not what 'hosts verify' gives: {type(value).__name__}")
+    return value
+
+
+def _hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise ValueError(f"nonce: {error}") from None
+
+
+def _far(given: object, place: str) -> tuple[str, Far]:
+    """Return the title of the end here, and the other one."""
+    number, side = _get(given, "number", int, place), _get(given, "side", int, place)
+    if not 0 <= number <= NUMBER_MAX or side not in (0, 1):
+        raise ValueError(f"{place}: number must be from 0 to {NUMBER_MAX}, and side 0 or 1")
+    host = _get(given, "host", str, place)
+    addresses = [_address(one, place) for one in _get(given, "addresses", list, place)]
+    return _get(given, "end", str, place), Far(
+        number, side, f"{_get(given, 'far', str, place)} on {host}", host, addresses
+    )
+
+
+def _address(given: object, place: str) -> tuple[int, bytes, int]:
+    try:
+        one = ipaddress.ip_interface(str(given))  # of a number it would make an address
+    except ValueError as error:
+        raise ValueError(f"{place}.addresses: {error}") from None
+    return (AF_INET if one.version == 4 else AF_INET6), one.packed, one.network.prefixlen
 
 
 class Crossing(Probe):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -148,21 +149,54 @@ def test_what_hosts_verify_hands_over() -> None:
     assert read_across(json.dumps(GIVEN).encode()) == Across(NONCE, 23.0, {"a:x": far})
 
 
+LINK: dict[str, Any] = GIVEN["links"][0]
+WRONG_KIND = "not what 'hosts verify' gives"
+
+
+def wrong(key: str, values: Iterable[object], message: str) -> list[tuple[dict[str, Any], str]]:
+    """Return the same mistake in several forms."""
+    return [({key: value}, message) for value in values]
+
+
+def in_link(key: str) -> list[object]:
+    """Return lists of a link, of which this value is none that it can have."""
+    bad: tuple[object, ...] = (1.0, True, None, {})
+    return [[{**LINK, key: value}] for value in bad]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"nonce": "12"}, "nonce must be of 16 bytes"),
-        ({"nonce": "xy"}, "non-hexadecimal"),
-        ({"within": 0}, "a positive number of seconds"),
-        ({"links": 5}, "lacks what 'hosts verify' gives"),
-        ({"links": [{"end": "a:x"}]}, "lacks what 'hosts verify' gives: 'number'"),
-        ({"links": [{**GIVEN["links"][0], "side": 2}]}, "side 0 or 1"),
-        ({"links": [{**GIVEN["links"][0], "number": 1 << 27}]}, "number must be from 0 to 134217727"),
-        ({"links": [{**GIVEN["links"][0], "addresses": ["x"]}]}, "does not appear to be an IPv4 or IPv6"),
+        ({"nonce": "xy"}, "nonce: non-hexadecimal"),
+        ({"nonce": 5}, f"nonce: {WRONG_KIND}: int"),
+        *wrong("within", (0, -1, 10**400, 1e308, math.nan), "within a number of seconds up to"),
+        *wrong("within", ("5", True, None, []), f"within: {WRONG_KIND}"),
+        *wrong("links", (5, "", {}, None), f"links: {WRONG_KIND}"),
+        *wrong("links", ([5], [[]], [{}], [None]), r"lacks what 'hosts verify' gives: links\[0\]\.number"),
+        ({"links": [LINK, {"end": "a:x"}]}, r"lacks what 'hosts verify' gives: links\[1\]\.number"),
+        ({"links": [{**LINK, "side": 2}]}, "side 0 or 1"),
+        ({"links": [{**LINK, "number": 1 << 27}]}, "number must be from 0 to 134217727"),
+        ({"links": [{**LINK, "addresses": ["x"]}]}, "does not appear to be an IPv4 or IPv6"),
+        ({"links": [{**LINK, "addresses": [5]}]}, r"links\[0\]\.addresses: '5' does not appear"),
+        *[one for key in LINK for one in wrong("links", in_link(key), rf"links\[0\]\.{key}: {WRONG_KIND}")],
     ],
 )
 def test_what_is_wrong_with_it(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_across(json.dumps({**GIVEN, **change}).encode())
-    with pytest.raises(ValueError, match=r"Expecting|lacks"):
-        read_across(b"[1]" if "within" in change else b"{")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"{", "Expecting"),
+        (b"", "Expecting"),
+        (b"\xff", "utf-8"),
+        (b"[1]", "lacks what 'hosts verify' gives: nonce"),
+        (b"[" * 200_000, "nested too deeply"),
+    ],
+)
+def test_what_is_not_such_a_file(text: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_across(text)
