@@ -31,7 +31,8 @@ def crossings_of(found: Wires, across: Across) -> list[Crossing]:
     crossings = []
     for wire in found.wires:
         far = across.links.get(wire.title)
-        if far is None or not wire.ports or any(one.check in UNDONE for one in wire.problems):
+        # In a file of somebody else's, an end may be that of a link within the host.
+        if far is None or len(wire.ports) != 1 or any(one.check in UNDONE for one in wire.problems):
             continue
         (port,) = wire.ports
         if port.up and len(port.mac) == len(b"\xff" * 6):
@@ -66,9 +67,11 @@ async def cross(
         by_window.setdefault(one.far.number // WINDOW, []).append(one)
     shared = Shared(found.survey.handles, kernel, across.nonce)
     done = 0
+    # Another host may be kept in each turn by one that is not heard, or by a link of one that is.
+    turn = max(across.within, patience)
     try:
         for number, window in sorted(by_window.items()):
-            meeting = _Meeting(driver, began + across.within * (number + 1), patience)
+            meeting = _Meeting(driver, began + across.within + turn * number, patience)
             await meeting.hold(_fitting(window, shared.most), shared)
             done += len(window)
             if progress is not None:

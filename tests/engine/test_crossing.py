@@ -7,7 +7,7 @@ import pytest
 from kokofast.drivers import Stop
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine.crossing import FEW_DESCRIPTORS, WINDOW
-from kokofast.engine.verify import verify
+from kokofast.engine.verify import DEFAULT_PATIENCE, verify
 from kokofast.engine.wires import Wires
 from kokofast.topology.model import Topology
 from kokofast.verification.crossing import Across, Far
@@ -43,12 +43,14 @@ class Timeless(InlineDriver):
         self.seconds += seconds
 
 
-def checked(kernel: FakeKernel, topology: Topology, numbers: dict[str, int]) -> tuple[Wires, float]:
+def checked(
+    kernel: FakeKernel, topology: Topology, numbers: dict[str, int], patience: float = DEFAULT_PATIENCE
+) -> tuple[Wires, float]:
     """What was found, and after how many seconds."""
     links = {end: Far(number, 0, f"m{number}:t0 on h2", "h2") for end, number in numbers.items()}
     across = Across(NONCE, WITHIN, links)
     driver = Timeless(Stop())
-    found = drive(verify(topology, driver, kernel, runtime_timeout=1.0, across=across))
+    found = drive(verify(topology, driver, kernel, patience=patience, runtime_timeout=1.0, across=across))
     return found, driver.seconds
 
 
@@ -66,13 +68,24 @@ async def test_a_host_that_is_not_heard_is_waited_for(make_kernel: KernelFactory
     assert all(frames.is_closed for frames in kernel.frames)
 
 
-async def test_all_hosts_wait_for_a_turn_until_the_same_time(make_kernel: KernelFactory) -> None:
+@pytest.mark.parametrize(("patience", "turn"), [(10.0, WITHIN), (60.0, 60.0)])
+async def test_all_hosts_wait_for_a_turn_until_the_same_time(
+    patience: float, turn: float, make_kernel: KernelFactory
+) -> None:
     kernel = make_kernel("a", "b")
     topology = await tunnels(kernel, 2)
     # Another host may be kept by the turns before, for as long as these may take.
-    found, seconds = checked(kernel, topology, {"n0:t0": WINDOW, "n1:t0": 2 * WINDOW})
-    assert 3 * WITHIN <= seconds < 3 * WITHIN + 1
+    found, seconds = checked(kernel, topology, {"n0:t0": WINDOW, "n1:t0": 2 * WINDOW}, patience)
+    assert WITHIN + 2 * turn <= seconds < WITHIN + 2 * turn + 1
     assert [wire.state for wire in found.wires] == ["failed", "failed"]
+
+
+async def test_a_link_inside_the_host_is_no_link_to_another(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    topology = lab([{"endpoints": ["a:x", "b:x"]}])
+    await apply(topology, kernel=kernel)
+    found, _ = checked(kernel, topology, {"a:x -- b:x": 0})
+    assert [one.title for one in found.wires] == ["a:x -- b:x"]
 
 
 async def test_an_end_that_is_down_sends_nothing(make_kernel: KernelFactory) -> None:
