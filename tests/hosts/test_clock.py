@@ -51,6 +51,23 @@ def test_the_offset_is_never_wrong_by_more_than_the_error(true: float, ways: lis
     assert found["error"] <= min(map(sum, ways)) / 2 + 1e-6
 
 
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("1769860800.123456789\n", pytest.approx(1769860800.123456789)),
+        ("1769860800.\n", None),  # a date without %N: it may be wrong by a second
+        ("1769860800.%N\n", None),
+        ("1769860800.N\n", None),
+        ("1769860800\n", None),
+        ("nan", None),
+        ("welcome\n1769860800.123456789\n", None),
+        ("", None),
+    ],
+)
+def test_a_time_has_nanoseconds(text: str, time: float | None) -> None:
+    assert plugin().told_time(text) == time
+
+
 def test_a_clock_that_is_ahead_is_found(underlay: Underlay, tmp_path: Path) -> None:
     hosts = {host.name: {"ansible_host": host.address, **underlay.variables(host)} for host in underlay.hosts.values()}
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))

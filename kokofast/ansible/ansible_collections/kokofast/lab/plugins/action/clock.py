@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.kokofast.lab.plugins.plugin_utils.clock import Exchange, estimate
+from ansible_collections.kokofast.lab.plugins.plugin_utils.clock import Exchange, estimate, told_time
 
 COMMAND = "date +%s.%N"
 SAMPLES_MAX = 100
@@ -35,10 +35,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         # No sudo: the time is the same for every user, and sudo takes some of it.
         answer = self._low_level_execute_command(COMMAND, sudoable=False)
         took = time.monotonic() - began
-        try:
-            return Exchange(asked, took, float(answer["stdout"]))
-        except ValueError:
+        said = told_time(answer["stdout"])
+        if said is None:
             told = (answer["stdout"] + answer["stderr"]).strip()
             raise AnsibleActionFail(
                 f"'{COMMAND}' printed {told[:200]!r} on this host, not the time: install the date of GNU coreutils"
-            ) from None
+            )
+        return Exchange(asked, took, said)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+TIME = re.compile(r"\s*([0-9]{1,12}\.[0-9]{9})\s*")
 
 
 class Exchange(NamedTuple):
@@ -20,6 +24,15 @@ class Exchange(NamedTuple):
     asked: float
     took: float
     said: float
+
+
+def told_time(text: str) -> float | None:
+    """Return the time that ``date +%s.%N`` has printed; None if that is not one with nanoseconds.
+
+    A date that does not know %N prints whole seconds and a point. Such a time may be wrong by a second.
+    """
+    found = TIME.fullmatch(text)
+    return float(found[1]) if found else None
 
 
 def estimate(exchanges: Iterable[Exchange]) -> dict[str, float]:
