@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -114,6 +115,24 @@ def test_a_command_that_is_not_there_has_an_exit_code(tmp_path: Path) -> None:
     job = started(tmp_path, LONG, "exit 7")
     until(lambda: job.look(0).code == 7)
     job.forget()
+
+
+def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    job = module().Job(NAME, ["given"], str(tmp_path / "jobs"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # a disk that is full
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            job.start(lambda _: ["true"], {"given": "x" * 10_000}, LONG)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert is_gone(tmp_path)
+
+
+def test_one_that_nobody_has_asked_for_says_why_it_ended(tmp_path: Path) -> None:
+    job = started(tmp_path, 2.0, 'trap "echo interrupted >&2; exit 1" TERM; while :; do sleep 0.05; done')
+    until(lambda: job.look(0).code == 1)
+    assert job.look(0).messages == "nobody has asked for it for 2 s, and so it was ended\ninterrupted\n"
 
 
 @pytest.mark.parametrize("name", ["", "../x", "0123456", "0123456789ABCDEF", "0123456789abcdef/", "0123456789abcdef\n"])

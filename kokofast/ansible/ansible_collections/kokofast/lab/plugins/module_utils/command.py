@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 FOLDERS = ["/usr/local/bin", "/opt/kokofast/bin"]
 OPTIONS: dict[str, dict[str, Any]] = {"executable": {"type": "str", "default": "kokofast"}}
 SOURCE: dict[str, dict[str, Any]] = {"src": {"type": "path"}, "content": {"type": "raw"}}
+FILES = ("content", "timeline")  # options that have the text of one
 NAME: dict[str, dict[str, Any]] = {"name": {"type": "str", "aliases": ["lab"]}}
 
 
@@ -99,8 +100,8 @@ def leave(module: AnsibleModule, changed: bool, **found: Any) -> NoReturn:
 
 
 def invocation(module: AnsibleModule) -> dict[str, Any]:
-    """Return the arguments as Ansible shows them, without the topology: it may have thousands of links."""
-    return {"module_args": {name: value for name, value in module.params.items() if name != "content"}}
+    """Return the arguments as Ansible shows them, without files: a topology may have thousands of links."""
+    return {"module_args": {name: value for name, value in module.params.items() if name not in FILES}}
 
 
 def links_of(module: AnsibleModule, lab: str | None) -> list[dict[str, Any]]:

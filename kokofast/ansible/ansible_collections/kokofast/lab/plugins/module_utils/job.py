@@ -58,6 +58,13 @@ class Job:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise PermissionError(f"{self._above} is not a folder of our own")
         os.mkdir(self._folder, 0o700)
+        try:
+            self._launch(command, files, lease)
+        except BaseException:
+            self.forget()  # nothing watches over it, and the disk may be full
+            raise
+
+    def _launch(self, command: Callable[[str], Sequence[str]], files: Mapping[str, str], lease: float) -> None:
         for name, text in {**files, OUTPUT: "", MESSAGES: "", LEASE: ""}.items():
             with open(self._path(name), "x", encoding="utf-8") as file:
                 file.write(text)
@@ -128,7 +135,7 @@ class Job:
         return os.path.join(self._folder, name)
 
     def _supervise(self, command: Sequence[str], lease: float) -> None:
-        with open(self._path(OUTPUT), "wb") as output, open(self._path(MESSAGES), "wb") as messages:
+        with open(self._path(OUTPUT), "wb") as output, open(self._path(MESSAGES), "ab") as messages:
             try:
                 process = subprocess.Popen(
                     command,
@@ -146,8 +153,10 @@ class Job:
         while code is None:
             assert process is not None
             if not is_told and (os.path.exists(self._path(STOP)) or not holds.is_valid()):
-                process.terminate()
                 is_told = True
+                if not holds.is_valid():
+                    self._tell(f"nobody has asked for it for {lease:g} s, and so it was ended\n")
+                process.terminate()
             time.sleep(POLL)
             code = process.poll()
         with open(self._path(f"{CODE}.new"), "w", encoding="utf-8") as file:
@@ -157,6 +166,10 @@ class Job:
         while holds.is_valid():
             time.sleep(POLL)
         self.forget()
+
+    def _tell(self, text: str) -> None:
+        with contextlib.suppress(OSError), open(self._path(MESSAGES), "a", encoding="utf-8") as messages:
+            messages.write(text)
 
 
 class _Lease:
