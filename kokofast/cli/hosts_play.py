@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kokofast.topology.model import Topology
 
 PAUSE = 5.0  # seconds between two rounds, in each of which all hosts are asked
+LEASE_LEAST = 15.0  # seconds: three pauses
 LOOK = 0.1  # for signals
 LEAD_LEAST = 4.0  # seconds
 CODES = {"played": OK, "partial": PARTIAL}
@@ -55,6 +56,9 @@ def play(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     if options.timeline == STDIN or (os.path.exists(options.timeline) and not is_stored(options.timeline)):
         raise CommandError(INVALID, "TIMELINE has to be a file or a folder: all of it is checked before, and split")
+    if options.lease < LEASE_LEAST:
+        words = f"--lease {options.lease:g} is too short, give {LEASE_LEAST:g} or more"
+        raise CommandError(INVALID, f"{words}: hosts are asked every {PAUSE:g} s, which takes some seconds")
     whole, places = read(options), TimelinePlaces()
     timelines = split_timeline(whole, options, _Until(options.until, places.note))
     topology = whole.topology
@@ -195,10 +199,15 @@ class _Theatre:
 
 def _arguments(options: argparse.Namespace) -> list[str]:
     """Return the options of play, for each host."""
-    found = [f"--speed={options.speed:g}", f"--from={options.start:g}", f"--late={options.late}"]
+    found = [f"--speed={_plain(options.speed)}", f"--from={_plain(options.start)}", f"--late={options.late}"]
     found += [f"--on-error={options.on_error}", "--quiet"]
-    found += [f"--until={options.until:g}"] if options.until is not None else []
+    found += [f"--until={_plain(options.until)}"] if options.until is not None else []
     return [*found, *(f"--{name}" for name in ("loop", "destroy") if getattr(options, name))]
+
+
+def _plain(number: float) -> str:
+    """Return a number that an option had, whole, in as few characters: options take 9, and no exponent."""
+    return f"{number:.8f}".strip("0").rstrip(".") or "0"
 
 
 def _finish(
@@ -215,7 +224,7 @@ def _finish(
     failures = [error.as_failure() for error in plays.errors()]
     errors = [error.as_dict() for error in plays.errors()]
     if signals:
-        left = [one.host for one in plays.playing()]
+        left = plays.going_on()
         rest = f"{', '.join(left)}: ends by itself within {options.lease:g} s" if left else STOPPED
         failures.append(Failure("", f"interrupted by {signals[0]}; {rest}"))
         errors.append(failures[-1].as_dict())

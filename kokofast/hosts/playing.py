@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from kokofast.hosts.outcome import SSH, HostError
@@ -72,6 +73,7 @@ class HostPlay:
         self.errors: list[HostError] = []
         self._lease = lease
         self._places = places
+        self._has_begun = False
         self._heard = 0.0  # by the clock of those who call take()
 
     def take(self, answer: Answer, now: float, *, is_told_to_end: bool) -> None:
@@ -83,7 +85,7 @@ class HostPlay:
         elif answer.task in (CLOCK, CLOCK_AGAIN):
             self.clocks.append(Clock(answer.found["offset"], answer.found["error"]))
         elif answer.task == BEGIN:
-            self.status, self._heard = "playing", now
+            self.status, self._heard, self._has_begun = "playing", now, True
         elif self.status == "playing":
             self._heard = now
             self._follow(answer.found, is_told_to_end)
@@ -131,6 +133,11 @@ class HostPlay:
             message = message if place is not None or not source else f"{source} of its part: {message}"
             self.errors.append(HostError(self.host, message, place or "", errno))
 
+    @property
+    def may_play(self) -> bool:
+        """Whether it has begun, and has not been heard to end."""
+        return self._has_begun and self.status in ("playing", "unreachable")
+
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object."""
         clock = {name: one.as_dict() for name, one in zip(("begin", "end"), self.clocks, strict=False)}
@@ -143,7 +150,8 @@ class HostPlay:
 
 
 def _cause(messages: str, code: int | None) -> str:
-    told = messages.strip() or f"kokofast play ended with exit code {code}"
+    how = f"exit code {code}" if code is None or code >= 0 else f"signal {-code} ({signal.strsignal(-code)})"
+    told = messages.strip() or f"kokofast play ended with {how}"
     return f"{told}; give the hosts more time by --lead" if "--start-at" in told else told
 
 
@@ -156,6 +164,10 @@ class Plays:
     def playing(self) -> list[HostPlay]:
         """Return those that have not ended."""
         return [one for one in self.hosts.values() if one.status == "playing"]
+
+    def going_on(self) -> list[str]:
+        """Return the names of hosts that may play still: those that have begun, and have not been heard to end."""
+        return [one.host for one in self.hosts.values() if one.may_play]
 
     def have_begun(self) -> bool:
         """Whether all have."""

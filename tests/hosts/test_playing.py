@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from kokofast.cli.hosts_play import _arguments
+from kokofast.cli.main import run
+from kokofast.cli.parser import build_parser
 from kokofast.hosts.ansible import Answer
 from kokofast.hosts.places import TimelinePlaces
 from kokofast.hosts.playing import BEGIN, CLOCK, CLOCK_AGAIN, END, RENEW, Clock, Plays
@@ -43,6 +49,23 @@ def places() -> TimelinePlaces:
 def test_the_place_in_the_users_timeline(source: str, place: str | None) -> None:
     assert places().locate("h1", source) == place
     assert places().locate("h2", source) is None
+
+
+@given(st.decimals(0, 10**9, allow_nan=False).map("{:f}".format).map(lambda text: text[:9]))
+@example("123456.25")
+@example("1000000")
+@example(".00000001")
+def test_each_host_plays_the_same_seconds_that_were_given(text: str) -> None:
+    given = [f"--from={text}", f"--until={text}", *([f"--speed={text}"] if float(text) else [])]
+    options = build_parser().parse_args(["hosts", "play", "lab.json", "t.jsonl", *given])
+    of_host = build_parser().parse_args(["play", "h1.json", "h1.jsonl", *_arguments(options)])
+    for name in ("start", "until", "speed"):
+        assert getattr(of_host, name) == getattr(options, name)
+
+
+def test_a_lease_that_ends_between_two_rounds_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["hosts", "play", "lab.json", str(Path(__file__)), "--lease=14.9"]) == 2
+    assert "--lease 14.9 is too short, give 15 or more: hosts are asked every 5 s" in capsys.readouterr().err
 
 
 def told(code: int | None = None, *, messages: str = "", bad: Any = (), **more: Any) -> dict[str, Any]:
@@ -91,7 +114,7 @@ STARTED = [("ok", CLOCK, {"offset": 0.2, "error": 0.01}, 0.0), ("ok", BEGIN, {},
             "failed",
             ["--start-at was 1.0 s ago; give the hosts more time by --lead"],
         ),
-        ([*STARTED, ("ok", RENEW, told(-9), 5.0)], False, "failed", ["kokofast play ended with exit code -9"]),
+        ([*STARTED, ("ok", RENEW, told(-9), 5.0)], False, "failed", ["kokofast play ended with signal 9 (Killed)"]),
         ([*STARTED, ("failed", RENEW, {"msg": "nothing is known"}, 5.0)], False, "failed", ["nothing is known"]),
     ],
 )
@@ -105,6 +128,9 @@ def test_what_became_of_a_host(
     assert [error.message for error in plays.errors()] == errors
     assert {error.source for error in plays.errors() if error.message == "is bad"} <= {"t.jsonl:5 links-update[9].mtu"}
     assert [one.host for one in plays.playing()] == (["h1"] if status == "playing" else [])
+    # One that cannot be reached any more plays on until its lease is over; one that never began does not.
+    goes_on = status == "playing" or (status == "unreachable" and ("ok", BEGIN, {}, 1.0) in answers)
+    assert plays.going_on() == (["h1"] if goes_on else [])
 
 
 def test_the_clocks_of_all_hosts() -> None:
