@@ -10,6 +10,7 @@ from kokofast.engine.frame_window import MOST_POLL_SECONDS, POLL_SECONDS, Shared
 from kokofast.engine.wires import wires_of_file, wires_of_labs
 from kokofast.verification.expect import probes_for
 from kokofast.verification.judge import judge
+from kokofast.verification.ports import BATCH, DEPLOY
 from kokofast.verification.probes import SHORT, Shot
 from kokofast.wire.probe import NONCE_BYTES
 
@@ -59,11 +60,12 @@ async def verify(
         progress: Called with (stage, done, total).
     """
     began = driver.now()
+    cure = BATCH if across is None else DEPLOY
     if source is None or isinstance(source, str):
         found = await wires_of_labs(source, driver, kernel, progress)
     else:
-        found = await wires_of_file(source, driver, kernel, progress, runtime_timeout=runtime_timeout)
-    probes = probes_for(found.wires, across.links.keys() if across is not None else ())
+        found = await wires_of_file(source, driver, kernel, progress, runtime_timeout=runtime_timeout, cure=cure)
+    probes = probes_for(found.wires, across.links.keys() if across is not None else (), cure)
     if across is not None:  # first: the others wait
         from kokofast.engine.crossing import cross  # only labs on many hosts need it
 

@@ -82,9 +82,9 @@ class _Seen:
 
 
 async def wires_of_file(
-    topology: Topology, driver: Driver, kernel: Kernel, progress: Progress | None, *, runtime_timeout: float
+    topology: Topology, driver: Driver, kernel: Kernel, progress: Progress | None, *, runtime_timeout: float, cure: str
 ) -> Wires:
-    """Find the links of a file, and compare them with it, as a dry run of batch does."""
+    """Find the links of a file, and compare them with it, as a dry run of batch does. cure is for what differs."""
     from kokofast.engine.apply import apply  # labs need nothing of these
     from kokofast.engine.result import UNCHANGED, Result
     from kokofast.topology.order import ancestors
@@ -106,14 +106,14 @@ async def wires_of_file(
     by_place: dict[str, CheckedLink] = {}
     by_link: dict[int, CheckedLink] = {}
     for link in topology.links:
-        wire = _wire(topology, link, seen.survey)
+        wire = _wire(topology, link, seen.survey, cure)
         found.wires.append(wire)
         by_link[id(link)] = wire
         by_place.update({link.place: wire, **{end.place: wire for end in link.ends}})
     for step in result.planned:
         # Ends that are missing, or down, show by themselves.
         if step.link is not None and step.kind != "link" and step.changes[0][::2] != ("up", True):
-            text = f"it is not as the file has it ({step}): run batch"
+            text = f"it is not as the file has it ({step}): {cure}"
             by_link[id(step.link)].problems.append(Finding("different", text))
     of_nodes = {(problem.place, problem.message) for problem in seen.survey.problems}
     for error in result.errors:
@@ -125,7 +125,7 @@ async def wires_of_file(
     return found
 
 
-def _wire(topology: Topology, link: Link, survey: Survey) -> CheckedLink:
+def _wire(topology: Topology, link: Link, survey: Survey, cure: str) -> CheckedLink:
     ports: list[Port] = []
     missing: list[str] = []
     for end in link.ends:
@@ -140,7 +140,7 @@ def _wire(topology: Topology, link: Link, survey: Survey) -> CheckedLink:
     if len(link.ends) == 1 and ports:
         ports[0].place(link.kind, link.options)
     if missing:
-        text = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there: run batch"
+        text = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there: {cure}"
         wire.problems.append(Finding("missing", text))
     return wire
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kokofast.kinds import KINDS
-from kokofast.verification.ports import NONE, Finding
+from kokofast.verification.ports import BATCH, NONE, Finding
 from kokofast.verification.probes import Path, Question, Shot
 from kokofast.wire.probe import BROADCAST, MAC_BYTES
 
@@ -23,12 +23,12 @@ ALL_PAIRS = 64
 STATE_ONLY = "only the state of its end was checked"
 
 
-def probes_for(wires: Sequence[CheckedLink], across: Container[str] = ()) -> list[Probe]:
+def probes_for(wires: Sequence[CheckedLink], across: Container[str] = (), cure: str = BATCH) -> list[Probe]:
     """Return the probes for links; add what is wrong with their ends, and what cannot be checked, to the links.
 
-    across has the titles of links that are checked together with other hosts.
+    across has the titles of links that are checked together with other hosts, cure says how links are made again.
     """
-    expected = _Expected(across)
+    expected = _Expected(across, cure)
     for wire in wires:
         expected.add_wire(wire)
     if expected.meetings:
@@ -52,8 +52,9 @@ def _is_bridge(wire: CheckedLink) -> bool:
 
 
 class _Expected:
-    def __init__(self, across: Container[str]) -> None:
+    def __init__(self, across: Container[str], cure: str) -> None:
         self.across = across
+        self.cure = cure
         self.probes: list[Probe] = []
         self.shots: dict[Place, Shot] = {}  # of pairs, by the sender
         self.far: dict[Place, Port] = {}  # the other ends of pairs
@@ -68,7 +69,8 @@ class _Expected:
         down = [port for port in wire.ports if not port.up]
         for port in down:
             if port.is_to_be_up:
-                wire.problems.append(Finding("down", f"{port.title} is down; set it up: run batch, or ip link set up"))
+                text = f"{port.title} is down; set it up: {self.cure}, or ip link set up"
+                wire.problems.append(Finding("down", text))
             else:
                 wire.notes.append(f"{port.title} is down, as the file has it")
         if down or not wire.ports:

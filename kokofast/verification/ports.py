@@ -33,6 +33,9 @@ NONE = Impairment()
 # address.
 CHECKS = ("missing", "different", "down", "carry", "peer", "mtu", "mirror", "address")
 
+# How links become what they should be: on one host, and on all. A batch refuses the file of many hosts.
+BATCH, DEPLOY = "run batch", "run hosts deploy"
+
 
 class Finding(NamedTuple):
     """Something wrong with a link: which of CHECKS found it, and a sentence."""

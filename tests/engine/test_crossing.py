@@ -12,6 +12,7 @@ from kokofast.engine.wires import Wires
 from kokofast.topology.model import Topology
 from kokofast.verification.crossing import Across, Far
 from kokofast.verification.expect import STATE_ONLY
+from kokofast.verification.ports import Finding
 from tests.engine.conftest import KernelFactory
 from tests.engine.fake import FakeKernel
 from tests.engine.labs import lab, wire
@@ -96,7 +97,18 @@ async def test_an_end_that_is_down_sends_nothing(make_kernel: KernelFactory) -> 
     link.up = False
     found, seconds = checked(kernel, topology, {"n0:t0": 0})
     assert seconds < 1
-    assert {problem.check for problem in found.wires[0].problems} == {"down"}
+    assert found.wires[0].problems == [Finding("down", "n0:t0 is down; set it up: run hosts deploy, or ip link set up")]
+
+
+async def test_what_is_missing_or_differs_is_made_by_a_deploy(make_kernel: KernelFactory) -> None:
+    kernel = make_kernel("a", "b")
+    topology = await tunnels(kernel, 1)
+    more = {"type": "vxlan", "parent": "a:up0", "remote": "192.0.2.9", "mtu": 1400}
+    ends = [{**more, "endpoint": f"n{number}:t0", "vni": number + 1} for number in range(2)]
+    found, _ = checked(kernel, lab(ends), {})
+    assert [wire.problems[0].check for wire in found.wires] == ["different", "missing"]
+    assert all(problem.message.endswith(": run hosts deploy") for wire in found.wires for problem in wire.problems)
+    assert topology.name == found.wires[0].lab
 
 
 @pytest.mark.parametrize("budget", [7, 1000])
