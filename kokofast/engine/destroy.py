@@ -13,6 +13,7 @@ from kokofast.host.limits import missing_capabilities
 from kokofast.host.lock import dismiss_keepers
 from kokofast.ops.executor import Executor
 from kokofast.plan.ownership import cookie_owner, owner_in
+from kokofast.wire.message import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -151,11 +152,11 @@ def _refusals(scene: Scene, done: TornDown, failed_namespaces: Mapping[str, OSEr
     titles = {end.link: scene.titles[end.ns] for end in scene.ends()}
     return [
         *(
-            Failure(titles[link], f"a link cannot be deleted: {refusal}", refusal.errno)
+            Failure(titles[link], f"a link cannot be deleted: {words_of(refusal)}", refusal.errno)
             for link, refusal in sorted(done.failed_links.items())
         ),
         *(
-            Failure(name, f"the namespace cannot be removed: {refusal}", refusal.errno)
+            Failure(name, f"the namespace cannot be removed: {words_of(refusal)}", refusal.errno)
             for name, refusal in sorted(failed_namespaces.items())
         ),
         *(
@@ -191,7 +192,7 @@ def _remove_nodes(scene: Scene, executor: Executor, empty: Mapping[int, str]) ->
         refusal = remove_all(executor, number, owner)
         if refusal is not None:
             what = "the addresses of its loopback cannot be removed"
-            failures.append(Failure(scene.titles[number], f"{what}: {refusal}", refusal.errno))
+            failures.append(Failure(scene.titles[number], f"{what}: {words_of(refusal)}", refusal.errno))
     return len(marked), failures
 
 
@@ -209,7 +210,7 @@ async def _remove_mirrors(
     def report(position: int, refusal: OperationError | None) -> None:
         if refusal is not None:
             title = scene.titles[concerned[position]]
-            failures.append(Failure(title, f"a mirror cannot be removed: {refusal}", refusal.errno))
+            failures.append(Failure(title, f"a mirror cannot be removed: {words_of(refusal)}", refusal.errno))
 
     def remove(numbers: Sequence[int]) -> list[OperationError | None]:
         from kokofast.ops.mirror import remove_all

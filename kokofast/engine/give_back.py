@@ -18,6 +18,7 @@ from kokofast.plan.operations import AddMirror, Change, ConfigureNode, CreateLin
 from kokofast.plan.ownership import BROADCAST, group_of, number_of
 from kokofast.plan.remainder import OF_PORTS, lost_routes, lost_sysctls
 from kokofast.topology.model import End
+from kokofast.wire.message import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -136,7 +137,7 @@ class _GivingBack:
     def _configure(self, ns: int, item: Interface, change: Change) -> None:
         refusal = configure_end.set_back(self.executor, IfRef(ns, item.ifname), change)
         if refusal is not None:
-            self.left.append(f"{self.found.title(ns, item.ifname)}: {refusal}")
+            self.left.append(f"{self.found.title(ns, item.ifname)}: {words_of(refusal)}")
 
     def _change_of(self, ns: int, item: Interface) -> Change:
         """Return what was set on an interface after its creation."""
@@ -192,7 +193,7 @@ class _GivingBack:
             mirrors.forget(operation.source)
             refusal = twice(lambda operation=operation: mirrors.add(operation))  # type: ignore[misc]
             if refusal is not None and refusal.errno not in GONE:
-                self.left.append(f"the mirror of {self.found.title(ns, one.ifname)}: {refusal}")
+                self.left.append(f"the mirror of {self.found.title(ns, one.ifname)}: {words_of(refusal)}")
 
     def _give_node_back(self, ns: int) -> None:
         lost, left = lost_routes(self.found, ns)
@@ -201,7 +202,7 @@ class _GivingBack:
             operation = ConfigureNode(ns, title, self.lab, NodeChange(add_routes=left, remove_routes=lost))
             refusal = twice(lambda: configure_node.set_back(self.executor, operation))
             if refusal is not None:
-                self.left.append(f"{title}: {refusal}")
+                self.left.append(f"{title}: {words_of(refusal)}")
         for path, value in lost_sysctls(self.found, ns).items():
             handle = self.executor.handle(ns)
             try:

@@ -22,7 +22,7 @@ from kokofast.plan.replacement import Replacement
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.problems import Problem
 from kokofast.wire.link import ADDR_GEN_MODE_NONE
-from kokofast.wire.message import KernelError
+from kokofast.wire.message import KernelError, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,7 +161,9 @@ async def remove_replaced(applied: Applied, driver: Driver, progress: Progress |
 
         refusal = remove_all(executor, ns, lambda item: item.cookie[:-1] in cookies)
         if refusal is not None:
-            failures.append(Failure("", f"{found.titles[ns]}: a mirror cannot be removed: {refusal}", refusal.errno))
+            failures.append(
+                Failure("", f"{found.titles[ns]}: a mirror cannot be removed: {words_of(refusal)}", refusal.errno)
+            )
     if failures:
         return failures
     # The kernel deletes a link together with its parent.
@@ -172,7 +174,9 @@ async def remove_replaced(applied: Applied, driver: Driver, progress: Progress |
     done = await tear_down(executor, ends, {}, driver, progress=progress)
     return [
         Failure(
-            found.where(roots[number]), f"{found.name_of(roots[number])} cannot be deleted: {refusal}", refusal.errno
+            found.where(roots[number]),
+            f"{found.name_of(roots[number])} cannot be deleted: {words_of(refusal)}",
+            refusal.errno,
         )
         for number, refusal in sorted(done.failed_links.items())
     ]

@@ -9,6 +9,7 @@ from kokofast.engine.tear_down import HELD, tear_down
 from kokofast.ops.registry import AFTER_DELETION, MODULES, home
 from kokofast.plan.left_over import names_of
 from kokofast.plan.operations import ConfigureEnd
+from kokofast.wire.message import words_of
 
 if TYPE_CHECKING:
     from kokofast.drivers import Driver
@@ -68,7 +69,7 @@ async def roll_back(
     # Do not list the links in a namespace that is listed.
     seen = {end.link for end in ends if removable.get(end.ns) not in stay}
     refused = [(link, refusal) for link, refusal in sorted(done.failed_links.items()) if link in seen]
-    left += [f"link {links[link].title()}: {refusal}" for link, refusal in refused]
+    left += [f"link {links[link].title()}: {words_of(refusal)}" for link, refusal in refused]
     left += [f"namespace {name}: {getattr(why, 'strerror', None) or why}" for name, why in sorted(stay.items())]
     applied.notes += [f"namespace {name}: its name and its links are gone, but {HELD}" for name in sorted(done.held)]
     if applied.replacement is not None:

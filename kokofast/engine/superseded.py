@@ -11,6 +11,7 @@ from kokofast.plan.ownership import ALIAS_PREFIX, APART, alias_of, cookie_owner,
 from kokofast.plan.teardown import OwnedEnd
 from kokofast.topology.model import Link
 from kokofast.topology.problems import Problem
+from kokofast.wire.message import words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ class Superseded:
         with driver.shielded(), result.stage("delete"):
             kept = self._remove_mirrors(executor)
             done = await tear_down(executor, self.ends, {}, driver, progress=progress)
-        failures = [(link, f"its mirror cannot be removed: {refusal}", refusal) for link, refusal in kept]
+        failures = [(link, f"its mirror cannot be removed: {words_of(refusal)}", refusal) for link, refusal in kept]
         failures += [
-            (link, f"the link cannot be deleted: {refusal}", refusal)
+            (link, f"the link cannot be deleted: {words_of(refusal)}", refusal)
             for link, refusal in sorted(done.failed_links.items())
         ]
         result.errors += [Failure(self.titles[link], words, refusal.errno) for link, words, refusal in failures]

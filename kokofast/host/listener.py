@@ -19,7 +19,7 @@ from kokofast.host.namespaces import make_scratch, open_sockets
 from kokofast.host.netlink import SO_RCVBUFFORCE, SOL_NETLINK
 from kokofast.host.pool import Handle
 from kokofast.host.threads import in_own_thread
-from kokofast.wire.message import KernelError, Request
+from kokofast.wire.message import KernelError, Request, words_of
 from kokofast.wire.netns import NETNSA_NSID_NOT_ASSIGNED, RTM_GETNSID, RTM_NEWNSID, numbered
 
 TYPE_CHECKING = False
@@ -95,7 +95,7 @@ class Listener:
                 if refusal is None or found is not None:
                     self._numbers[handle.identity] = cookie, number if found is None else found
                 else:
-                    failed = OSError(refusal.errno, f"changes in {handle.path} cannot be heard: {refusal}")
+                    failed = OSError(refusal.errno, f"changes in {handle.path} cannot be heard: {words_of(refusal)}")
             if failed is not None:
                 raise failed
 

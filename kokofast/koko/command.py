@@ -119,6 +119,7 @@ def _create(driver: InlineDriver, kernel: Kernel, topology: Topology) -> int:
 def _delete(driver: InlineDriver, kernel: Kernel, action: Delete) -> int:
     from kokofast.drivers.inline import drive
     from kokofast.koko.delete import delete
+    from kokofast.wire.message import words_of
 
     notes, problems, refusal = drive(delete(driver, kernel, action, lambda lab: wait_printer(lab, quiet=False)))
     for note in notes:
@@ -126,6 +127,6 @@ def _delete(driver: InlineDriver, kernel: Kernel, action: Delete) -> int:
     for problem in problems:
         print_error(f"kokofast: {problem}")
     if refusal is not None:
-        print_error(f"kokofast: {action.place}: {action.ifname} cannot be deleted: {refusal}")
+        print_error(f"kokofast: {action.place}: {action.ifname} cannot be deleted: {words_of(refusal)}")
         return FAILED
     return INVALID if problems else OK

@@ -10,7 +10,7 @@ from kokofast.ops.journal import look, twice
 from kokofast.plan.plan import UPDATE
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.link import IFF_UP, RTM_SETLINK
-from kokofast.wire.message import GENERIC, NLM_F_CREATE, NLM_F_REPLACE, KernelError, Request, encode_body
+from kokofast.wire.message import GENERIC, NLM_F_CREATE, NLM_F_REPLACE, KernelError, Request, encode_body, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
         refusal = refusal or twice(lambda there=reference: _set_sysctls_back(executor, there))  # type: ignore[misc]
         if refusal is not None:
             end = applied.topology.links[operation.link].ends[operation.end]
-            left.append(f"{end.node}:{end.ifname}: {refusal}")
+            left.append(f"{end.node}:{end.ifname}: {words_of(refusal)}")
     return left
 
 

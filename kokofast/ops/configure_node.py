@@ -18,7 +18,7 @@ from kokofast.topology.routes import text_of
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RT_SCOPE_LINK, RTM_DELADDR, RTM_NEWADDR
 from kokofast.wire.attributes import encode
 from kokofast.wire.link import IFF_UP, RTM_DELLINKPROP, RTM_NEWLINKPROP, RTM_SETLINK
-from kokofast.wire.message import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
+from kokofast.wire.message import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, KernelError, Request, words_of
 from kokofast.wire.route import (
     ROUTE,
     RT_TABLE_MAIN,
@@ -208,8 +208,6 @@ def set_back(executor: Executor, operation: ConfigureNode) -> OperationError | N
 
 def locate(applied: Applied, operation: ConfigureNode, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
     """Blame an address or a route of the node, or the routing of the lab."""
-    from kokofast.ops.refusals import words_of
-
     nodes = [node for name, node in applied.topology.nodes.items() if operation.node == name]
     place, text = nodes[0].place, words_of(refusal)
     request = refusal.request if isinstance(refusal, KernelError) else None

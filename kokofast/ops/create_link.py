@@ -10,7 +10,7 @@ from kokofast.ops.journal import look
 from kokofast.plan.ownership import group_of, lab_of
 from kokofast.topology.problems import Problem
 from kokofast.wire.link import RTM_NEWLINK
-from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Request
+from kokofast.wire.message import NLM_F_CREATE, NLM_F_EXCL, KernelError, Request, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
                 refusal = error
         applied.ends += found  # one end is enough to delete the link
         if refusal is not None and not found:
-            left.append(f"link {applied.topology.links[operation.link].title()}: {refusal}")
+            left.append(f"link {applied.topology.links[operation.link].title()}: {words_of(refusal)}")
     return left
 
 
@@ -137,7 +137,7 @@ def _came_to_be(applied: Applied, number: int, reference: IfRef) -> bool:
 
 def locate(applied: Applied, operation: CreateLink, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
     """Find the field of the link, its kind or its parent that was refused; obstacle is (field, sentence) if known."""
-    from kokofast.ops.refusals import FIELDS, path_of, words_of
+    from kokofast.ops.refusals import FIELDS, path_of
 
     link = applied.topology.links[operation.link]
     kind = KINDS[link.kind]

@@ -7,6 +7,7 @@ import os
 
 from kokofast.host.limits import keep_files
 from kokofast.ops.dumps import NO_MIRRORS
+from kokofast.wire.message import words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,5 +112,5 @@ def undo_on_nodes(
         if not applied.executor.makes(operation.ns):
             refusal = set_back(applied.executor, operation) and set_back(applied.executor, operation)
             if refusal is not None:
-                left.append(f"{operation.node}: {refusal}")
+                left.append(f"{operation.node}: {words_of(refusal)}")
     return left

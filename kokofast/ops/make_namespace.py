@@ -12,6 +12,7 @@ from kokofast.host.netns_dir import DirectoryLockedError
 from kokofast.ops.dumps import ATTEMPTS, PAUSE_SECONDS, look_into
 from kokofast.topology.node_kinds import NODES
 from kokofast.topology.problems import Problem
+from kokofast.wire.message import words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,8 +141,6 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
 
 def locate(applied: Applied, operation: MakeNamespace, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
     """Find the first node of that name."""
-    from kokofast.ops.refusals import words_of
-
     text = words_of(refusal)
     found = applied.topology.nodes.values()
     nodes = [node for node in found if NODES[node.kind].is_named and node.target == operation.name]

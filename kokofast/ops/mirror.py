@@ -12,7 +12,7 @@ from kokofast.ops.mirror_filters import BareQdisc, add_mirror, remove_bare, remo
 from kokofast.ops.traffic_control import TrafficControl
 from kokofast.wire.addr import AF_INET6, RT_SCOPE_LINK
 from kokofast.wire.link import RTM_GETLINK, RTM_SETLINK
-from kokofast.wire.message import KernelError, Request
+from kokofast.wire.message import KernelError, Request, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
         refusal = twice(lambda back=back, operation=operation: back(operation))  # type: ignore[misc]
         if refusal is not None and refusal.errno not in GONE and not _is_back(applied.executor, operation):
             end = applied.topology.links[operation.link].ends[operation.end]
-            left.append(f"the mirror of {end.node}:{operation.source.ifname}: {refusal}")
+            left.append(f"the mirror of {end.node}:{operation.source.ifname}: {words_of(refusal)}")
     return left
 
 

@@ -9,7 +9,7 @@ from kokofast.kinds import KINDS
 from kokofast.kinds.kind import IPV6_MIN_MTU
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.problems import Problem
-from kokofast.wire.message import KernelError
+from kokofast.wire.message import KernelError, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ FIELDS = {
     "num_rx_queues": "queues",
     **{attribute: name for name, attribute in ATTRIBUTES.items()},
 }
-
-
-def words_of(refusal: OperationError) -> str:
-    """Return the kernel's message."""
-    return str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
 
 
 def path_of(refusal: OperationError) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from kokofast.ops.journal import twice
 from kokofast.plan.ownership import APART
 from kokofast.topology.problems import Problem
 from kokofast.wire.link import IFF_UP, RTM_SETLINK
-from kokofast.wire.message import KernelError, Request
+from kokofast.wire.message import KernelError, Request, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +134,9 @@ def undo(applied: Applied, numbers: Iterable[int]) -> list[str]:
         applied.done.discard(number)
         refusal = twice(lambda one=operation: _give_back(applied.executor, one))  # type: ignore[misc]
         if refusal is not None:
-            left.append(f"link {operation.title}: {operation.ifname} is called {operation.other_name}: {refusal}")
+            left.append(
+                f"link {operation.title}: {operation.ifname} is called {operation.other_name}: {words_of(refusal)}"
+            )
     return left
 
 
@@ -163,8 +165,6 @@ def _give_back(executor: Executor, operation: SetAside) -> OperationError | None
 
 def locate(applied: Applied, operation: SetAside, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:
     """Blame the removal of the link."""
-    from kokofast.ops.refusals import words_of
-
     return Problem(operation.place, f"{operation.title}: {words_of(refusal)}")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 
 from kokofast.ops.journal import ENDED, undo_on_nodes
-from kokofast.ops.refusals import words_of
 from kokofast.topology.model import AF_INET
 from kokofast.topology.problems import Problem
 from kokofast.topology.sysctls import DISABLE_IPV6, FORWARDING, name_of
+from kokofast.wire.message import words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -224,6 +224,11 @@ class KernelError(Exception):
         return f"{self.message or os.strerror(self.errno)} ({name})"
 
 
+def words_of(refusal: KernelError | OSError) -> str:
+    """Return the sentence of a refusal, without Python's errno."""
+    return str(refusal) if isinstance(refusal, KernelError) else f"{refusal.strerror or refusal}"
+
+
 def encode_body(request: Request, resolve: Resolve | None, known: dict[int, bytes] | None = None) -> bytes:
     """Encode what follows struct nlmsghdr.
 

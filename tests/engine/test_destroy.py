@@ -439,6 +439,7 @@ async def test_links_of_namespaces_that_cannot_be_removed_are_deleted_and_counte
     monkeypatch.setattr(kernel, "remove", refuse)
     result = await destroy("lab", kernel=kernel)
     assert (result.status, sorted(error.source for error in result.errors)) == ("partial", ["n1", "n2", "n3"])
+    assert {error.message for error in result.errors} == {"the namespace cannot be removed: not yours"}
     assert (result.links, result.namespaces) == ({"removed": 4, "failed": 0}, {"removed": 2, "failed": 3})
     assert [kernel.links_of(name) for name in ("n1", "n2", "n3")] == [[], [], []]
     # n0 and n4 took their links along; what is between the others took one request, in n2.
