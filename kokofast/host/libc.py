@@ -21,6 +21,7 @@ from _ctypes import (
     get_errno,
     sizeof,
 )
+from errno import EINVAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,6 +110,14 @@ def _fail(path: str | None = None) -> None:
     raise OSError(code, os.strerror(code), path)
 
 
+def _path(text: str) -> bytes:
+    """Return what C can read. It would take a text with a null byte for a shorter one, which may be another file."""
+    encoded = os.fsencode(text)
+    if b"\0" in encoded:
+        raise OSError(EINVAL, os.strerror(EINVAL), text)
+    return encoded
+
+
 def setns(fd: int, nstype: int) -> None:
     """Move the calling thread into the namespace of fd; nstype 0 accepts any type."""
     if _setns(fd, nstype) != 0:
@@ -123,14 +132,14 @@ def unshare(flags: int) -> None:
 
 def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None) -> None:
     """Mount a file system; None stands for NULL."""
-    encoded = [None if text is None else os.fsencode(text) for text in (source, target, fstype)]
-    if _mount(*encoded, flags, None if data is None else data.encode()) != 0:
+    encoded = [None if text is None else _path(text) for text in (source, target, fstype)]
+    if _mount(*encoded, flags, None if data is None else _path(data)) != 0:
         _fail(target)
 
 
 def umount2(target: str, flags: int) -> None:
     """Unmount a file system."""
-    if _umount2(os.fsencode(target), flags) != 0:
+    if _umount2(_path(target), flags) != 0:
         _fail(target)
 
 
@@ -154,7 +163,7 @@ def inotify_init1(flags: int) -> int:
 
 def inotify_add_watch(fd: int, path: str, mask: int) -> int:
     """Watch a path, and return the number that its events carry."""
-    number: int = _inotify_add_watch(fd, os.fsencode(path), mask)
+    number: int = _inotify_add_watch(fd, _path(path), mask)
     if number < 0:
         _fail(path)
     return number
