@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kokofast.drivers import run_all
 from kokofast.engine.frame_window import MOST_POLL_SECONDS, POLL_SECONDS, Shared, Window
 from kokofast.verification.crossing import Crossing
+from kokofast.verification.ports import Finding
 from kokofast.wire.probe import answer_of, number_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 WINDOW = 512
 SENT_AT_ONCE = 64  # crossings, until the sockets are read
 UNDONE = ("missing", "down")  # ends with these problems send nothing
-FEW_DESCRIPTORS = "no frames were sent to its other end: this run can open too few files; see ulimit -n"
+FEW_DESCRIPTORS = "this run can open too few files; see ulimit -n"
 
 
 def crossings_of(found: Wires, across: Across) -> list[Crossing]:
@@ -81,12 +82,14 @@ async def cross(
 
 
 def _fitting(window: Sequence[Crossing], most: int) -> list[Crossing]:
-    """Return those for which there are descriptors; add a note to the others."""
+    """Return those for which there are descriptors; say so of the others."""
     inside: set[int] = set()
     fitting = []
     for one in window:
         if len(inside | one.namespaces()) > most:
-            one.wire.notes.append(FEW_DESCRIPTORS)
+            # The other host misses these frames, and cannot know why.
+            text = f"no frames were sent by {one.sender.title} to {one.far.title}: {FEW_DESCRIPTORS}"
+            one.wire.problems.append(Finding("carry", text))
             continue
         inside |= one.namespaces()
         fitting.append(one)
