@@ -7,6 +7,7 @@ import json
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -180,6 +181,38 @@ def arguments_of(name: str) -> dict[str, Any]:
     finally:
         module.AnsibleModule = before
     return taken
+
+
+def test_a_play_that_cannot_be_kept_says_where_and_leaves_nothing(underlay: Underlay, tmp_path: Path) -> None:
+    host = underlay.hosts["h1"]
+    lines = "".join(json.dumps({"at": at, "set": [{"endpoint": "a:e0", "mtu": 1300}]}) + "\n" for at in range(500))
+    arguments = {
+        "executable": str(host.command_file),
+        "job": "0123456789abcdef",
+        "content": json.dumps(PAIR),
+        "timeline": lines,
+    }
+    task = {"name": "full", "kokofast.lab.play": arguments}
+    host.run("mkdir", "-m", "700", "/run/kokofast-jobs")
+    host.run("mount", "-t", "tmpfs", "-o", "size=4k,mode=700", "tmpfs", "/run/kokofast-jobs")
+    try:
+        got = play(host, tmp_path, [task])["full"]
+        left = host.run("ls", "/run/kokofast-jobs")
+    finally:
+        host.run("umount", "/run/kokofast-jobs")
+        host.run("rmdir", "/run/kokofast-jobs")
+    assert (got["failed"], got["msg"]) == (True, "/run/kokofast-jobs: No space left on device")
+    assert left == ""
+
+
+def test_what_a_module_returns_has_not_the_text_of_files() -> None:
+    sys.path.insert(0, str(ABOVE))
+    try:
+        command = importlib.import_module("ansible_collections.kokofast.lab.plugins.module_utils.command")
+    finally:
+        sys.path.remove(str(ABOVE))
+    module = SimpleNamespace(params={"content": "{}", "timeline": "{}\n", "job": "0123456789abcdef"})
+    assert command.invocation(module) == {"module_args": {"job": "0123456789abcdef"}}
 
 
 def test_the_role_and_the_playbooks_are_sound(tmp_path: Path) -> None:

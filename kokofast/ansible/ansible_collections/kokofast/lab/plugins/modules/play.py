@@ -118,7 +118,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kokofast.lab.plugins.module_utils import command
-from ansible_collections.kokofast.lab.plugins.module_utils.job import Job
+from ansible_collections.kokofast.lab.plugins.module_utils.job import FOLDER, Job
 
 POLL = 0.1  # seconds
 # To end an epoch that has begun, and with --destroy the lab.
@@ -153,7 +153,10 @@ def main() -> None:
         found = follow(job, module.params["offset"], is_last=state == "stopped")
     except FileNotFoundError:
         command.fail(module, "nothing is known here of this play: its lease was over, or the host was started again")
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        # One that writes names no file; ours, such as PermissionError, say all.
+        command.fail(module, f"{error.filename or FOLDER}: {error.strerror}" if error.strerror else str(error))
+    except ValueError as error:
         command.fail(module, str(error))
     command.leave(module, state == "stopped", **found)
 
