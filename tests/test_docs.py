@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import os
@@ -16,6 +17,8 @@ import pytest
 import yaml
 
 import kokofast
+from kokofast.cli.hosts_options import add_actions
+from kokofast.cli.parser import build_parser
 from kokofast.generators.shapes import SHAPES
 from kokofast.topology import load
 from kokofast.watching.events import EVENTS
@@ -645,3 +648,10 @@ def test_the_tutorial_works(tmp_path: Path) -> None:
     inside = "ip netns add left; ip netns add right; kokofast -n left,e -n right,e && kokofast verify -q"
     done = private(f"{sandboxed.rstrip()} -c '{inside}'", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_has_every_command() -> None:
+    (found,) = [one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction)]
+    actions = [f"hosts {name}" for name in add_actions(argparse.ArgumentParser(), "")]
+    rows = "\n".join(line for line in README.splitlines() if line.startswith("| `"))
+    assert [name for name in (*found.choices, *actions) if not re.search(rf"`(kokofast )?{name}\b", rows)] == []

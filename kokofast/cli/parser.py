@@ -106,7 +106,9 @@ def build_parser() -> argparse.ArgumentParser:
         "write a file for each host of FILE, a lab that is on many: its nodes and links; touch nothing else",
         _fill_split,
     )
-    add_command(commands, "hosts", "wire a file on many hosts by Ansible, on all or on none; verify it", _fill_hosts)
+    add_command(
+        commands, "hosts", "wire a file on many hosts by Ansible, on all or on none; verify and play it", _fill_hosts
+    )
     _add_shell(commands)
     return parser
 
