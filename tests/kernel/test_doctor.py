@@ -21,7 +21,7 @@ from tests import ROOT
 from tests.conftest import NETNS_DIRECTORY, NamespaceFactory, RunKokofast
 from tests.kernel.facts import ON_PARENT, YES, answer, done
 
-pytestmark = pytest.mark.usefixtures("requires_root")
+pytestmark = [pytest.mark.usefixtures("requires_root"), pytest.mark.native]
 
 DOCTOR = [sys.executable, "-m", "kokofast", "doctor", "--format", "json"]
 SCHEMA = Draft202012Validator(schema_of_doctor())

@@ -34,7 +34,7 @@ from tests.kernel.conftest import (
 from tests.terminals import EAGER, on_a_terminal, read_until, screen
 from tests.vm.marker import IN_GUEST
 
-pytestmark = pytest.mark.usefixtures("requires_root")
+pytestmark = [pytest.mark.usefixtures("requires_root"), pytest.mark.native]
 
 # As many as take long enough to be interrupted; a guest is slow.
 LINKS = 120 if IN_GUEST else 400

@@ -25,7 +25,7 @@ from tests.runs import apply, destroy, inspect
 # More namespaces than a rollback removes in one step.
 MANY = 1000
 
-pytestmark = pytest.mark.usefixtures("requires_root")
+pytestmark = [pytest.mark.usefixtures("requires_root"), pytest.mark.native]
 
 
 def topology_of(lab: Lab, create: bool = False) -> Topology:

@@ -21,7 +21,7 @@ from tests.kernel.conftest import COMMAND, Lab, Start, ping, state, until
 from tests.kernel.test_session import Triangle, rate
 from tests.terminals import on_a_terminal, read_until, screen
 
-pytestmark = pytest.mark.usefixtures("requires_root")
+pytestmark = [pytest.mark.usefixtures("requires_root"), pytest.mark.native]
 
 PLAYED = Draft202012Validator(schema_of_played())
 TIMELINE = Draft202012Validator(schema())

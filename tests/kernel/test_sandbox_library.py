@@ -19,7 +19,7 @@ from tests import ROOT
 from tests.conftest import namespaces, run
 from tests.kernel.conftest import until
 
-pytestmark = pytest.mark.usefixtures("requires_root")
+pytestmark = [pytest.mark.usefixtures("requires_root"), pytest.mark.native]
 
 # A user without root, who may read all: this checkout, and its interpreter, may be where only root can.
 READ = "-all,+dac_read_search"

@@ -20,7 +20,7 @@ from tests.conftest import ip, ip_json, run
 from tests.kernel.conftest import Lab, ping
 from tests.kernel.test_impairments import shape
 
-pytestmark = pytest.mark.usefixtures("requires_root")
+pytestmark = [pytest.mark.usefixtures("requires_root"), pytest.mark.native]
 
 
 class Triangle:

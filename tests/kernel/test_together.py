@@ -16,7 +16,7 @@ from kokofast.host.lock import LOCK_DIR, LabLock
 from tests.conftest import RunKokofast
 from tests.kernel.conftest import COMMAND, PATIENCE, Lab, until
 
-pytestmark = pytest.mark.usefixtures("requires_root")
+pytestmark = [pytest.mark.usefixtures("requires_root"), pytest.mark.native]
 
 Start = Callable[..., subprocess.Popen[str]]
 

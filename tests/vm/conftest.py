@@ -27,7 +27,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     is_chosen = any(item.path.name == "test_guest.py" for item in session.items)
     if is_chosen and not session.config.option.collectonly and not missing():
         chosen = shlex.split(os.environ.get("KOKOFAST_GUEST_SELECTION", ""))
-        session.config.stash[BACKGROUND] = Background(chosen or list(SELECTION))
+        session.config.stash[BACKGROUND] = Background(chosen or [*SELECTION, "-m", "guest or not native"])
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

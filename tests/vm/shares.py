@@ -24,7 +24,7 @@ from tests.vm.uml import Guest
 
 GUESTS = 2
 # Starting processes is slow in a guest, so this is some minutes of work; the limit is for a test that hangs.
-SECONDS = 1100
+SECONDS = 1300
 NICENESS = 5  # the tests outside come first
 PR_SET_PDEATHSIG = 1
 

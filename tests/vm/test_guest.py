@@ -1,4 +1,5 @@
-"""All of tests/kernel, and what only the guest's kernel has, on that kernel. What fails there fails here.
+"""tests/kernel but for what is `native`, and what only the guest's kernel has, on that kernel. What fails there fails
+here.
 
 Two guests share the tests, one for each of two processors. They run beside the rest of the suite from its start: see
 conftest.py. KOKOFAST_GUEST_SELECTION=tests/kernel/test_batch.py, or other arguments of pytest, runs something else.
