@@ -78,6 +78,7 @@ class HostPlay:
 
     def take(self, answer: Answer, now: float, *, is_told_to_end: bool) -> None:
         """Take the answer of a task. now is in seconds, by a clock that is never set."""
+        was_lost = self.status == "playing" and now - self._heard >= self._lease
         if answer.state == "unreachable":
             self._lose(answer, now)
         elif answer.state == "failed":
@@ -89,6 +90,8 @@ class HostPlay:
         elif self.status == "playing":
             self._heard = now
             self._follow(answer.found, is_told_to_end)
+        if was_lost and self.status == "failed":
+            self.status = "unreachable"  # it answers again, but its lease was over meanwhile
 
     def _lose(self, answer: Answer, now: float) -> None:
         why = SSH.split(str(answer.found.get("msg", "")).strip())[-1]
@@ -136,7 +139,7 @@ class HostPlay:
     @property
     def may_play(self) -> bool:
         """Whether it has begun, and has not been heard to end."""
-        return self._has_begun and self.status in ("playing", "unreachable")
+        return self._has_begun and self.code is None and self.status in ("playing", "unreachable")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object."""

@@ -91,6 +91,15 @@ STARTED = [("ok", CLOCK, {"offset": 0.2, "error": 0.01}, 0.0), ("ok", BEGIN, {},
             "unreachable",
             ["cannot be reached any more: Connection refused; it ends by itself within 60 s"],
         ),
+        # It answers again when its lease was over: it has ended, and was not refused anything.
+        (
+            [*STARTED, ("unreachable", RENEW, GONE, 55.0), ("ok", RENEW, told(1, messages="nobody has asked"), 62.0)],
+            False,
+            "unreachable",
+            ["nobody has asked"],
+        ),
+        ([*STARTED, ("failed", RENEW, {"msg": "nothing is known"}, 130.0)], False, "unreachable", ["nothing is known"]),
+        ([*STARTED, ("failed", RENEW, {"msg": "nothing is known"}, 30.0)], False, "failed", ["nothing is known"]),
         ([*STARTED, ("ok", RENEW, told(0, summary=SUMMARY), 5.0)], False, "played", []),
         (
             [*STARTED, ("ok", RENEW, told(0), 5.0), ("failed", END, {"msg": "nothing is known"}, 99.0)],
@@ -129,7 +138,8 @@ def test_what_became_of_a_host(
     assert {error.source for error in plays.errors() if error.message == "is bad"} <= {"t.jsonl:5 links-update[9].mtu"}
     assert [one.host for one in plays.playing()] == (["h1"] if status == "playing" else [])
     # One that cannot be reached any more plays on until its lease is over; one that never began does not.
-    goes_on = status == "playing" or (status == "unreachable" and ("ok", BEGIN, {}, 1.0) in answers)
+    has_begun, code = ("ok", BEGIN, {}, 1.0) in answers, plays.hosts["h1"].code
+    goes_on = status == "playing" or (status == "unreachable" and has_begun and code is None)
     assert plays.going_on() == (["h1"] if goes_on else [])
 
 
