@@ -61,7 +61,7 @@ def _unreachable(lab: HostLab, before: Mapping[str, str]) -> tuple[float, float]
 
 def _name_taken(lab: HostLab, before: Mapping[str, str]) -> tuple[float, float]:
     host, number = lab.host_in_the_middle, lab.inside // 2
-    with _stranger(host, f"{host.name}n{number}", "right"):
+    with stranger(host, f"{host.name}n{number}", "right"):
         taken = lab.pictures()
         ran = lab.start("deploy").end()
         check_same(taken, lab.pictures(), "a name taken")
@@ -73,7 +73,7 @@ def _name_taken(lab: HostLab, before: Mapping[str, str]) -> tuple[float, float]:
 
 
 @contextmanager
-def _stranger(host: Host, node: str, ifname: str) -> Iterator[None]:
+def stranger(host: Host, node: str, ifname: str) -> Iterator[None]:
     """Keep a namespace of somebody else, with an interface of that name."""
     host.run("ip", "netns", "add", node)
     host.run("ip", "-n", node, "link", "add", ifname, "type", "bridge")

@@ -14,20 +14,9 @@ import struct
 import sys
 import time
 
+from kokofast.wire.ack import explain, short_ack, unpack_ack
 from kokofast.wire.attributes import DecodeError
-from kokofast.wire.message import (
-    NLM_F_DUMP_INTR,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    KernelError,
-    explain,
-    pack,
-    pack_dump,
-    short_ack,
-    split,
-    unpack,
-    unpack_ack,
-)
+from kokofast.wire.message import NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, KernelError, pack, pack_dump, split, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

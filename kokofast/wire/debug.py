@@ -8,6 +8,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from kokofast.wire import addr, ethtool, link, message, netns, route, tc
+from kokofast.wire.ack import EXT_ACK, Ack, ack_attributes, explain, unpack_ack
 from kokofast.wire.attributes import NEST, NLA_TYPE_MASK, STRING, DecodeError
 from kokofast.wire.decode import MAX_DEPTH, decode_one, walk
 
@@ -99,25 +100,25 @@ def _flags(name: str, flags: int) -> str:
 def _ack(type: int, flags: int, seq: int, body: memoryview, sent: Buffer) -> Iterator[str]:
     echoes = type == message.NLMSG_ERROR
     try:
-        ack = message.unpack_ack(flags, seq, body, echoes=echoes)
-        start = message.ack_attributes(flags, body, echoes=echoes)
+        ack = unpack_ack(flags, seq, body, echoes=echoes)
+        start = ack_attributes(flags, body, echoes=echoes)
     except DecodeError as error:
         yield from _row(body, f"cannot be decoded: {error}")
         return
     yield from _row(body[:4], f"error {-ack.errno}" if ack.errno else "no error")
     yield from _row(body[4:start], "the request")
-    yield from _attributes(message.EXT_ACK, body[start:], "", 0)
+    yield from _attributes(EXT_ACK, body[start:], "", 0)
     if ack.errno:
         refusal = _refusal(ack, memoryview(sent))
         where = f"{'.'.join(refusal.path)}: " if refusal.path else ""
         yield f"# refused: {where}{ascii(str(refusal))[1:-1]}"
 
 
-def _refusal(ack: message.Ack, sent: memoryview) -> message.KernelError:
+def _refusal(ack: Ack, sent: memoryview) -> message.KernelError:
     try:
         for start, end, *_, seq, _ in _messages(sent):
             if seq == ack.seq:
-                return message.explain(sent[start:end], ack)
+                return explain(sent[start:end], ack)
     except DecodeError:
         pass
     return message.KernelError(ack.errno, ack.message)

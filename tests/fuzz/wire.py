@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kokofast.wire.ack import Ack, explain, short_ack, unpack_ack
 from kokofast.wire.attributes import DecodeError, EncodeError, encode
 from kokofast.wire.decode import LAYOUTS, decode, path_at
 from kokofast.wire.link import LINK
-from kokofast.wire.message import HEADER_SIZE, Ack, all_formats, explain, short_ack, split, unpack, unpack_ack
+from kokofast.wire.message import HEADER_SIZE, all_formats, split, unpack
 from tests import golden
 
 GOLDEN = {path.stem: golden.read(path.stem) for path in sorted(Path(golden.__file__).parent.glob("*.hex"))}

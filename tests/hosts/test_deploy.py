@@ -8,9 +8,8 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import jsonschema
 import pytest
 import yaml
 
+import tests.kernel.conftest
+from bench.host_failures import stranger
 from bench.underlay import Host, Underlay
 from kokofast import __version__
 from kokofast.cli.result_schema import schema_of_hosts
@@ -30,6 +31,7 @@ CONFIRM_WITHIN = 60.0  # seconds: a deployment takes less, on a busy machine, to
 SOON = 8.0  # where a host is to take all back by itself
 SLOWLY = 'case "$*" in *--confirm-within*) sleep 2;; esac'
 PATIENCE = 60.0
+until = partial(tests.kernel.conftest.until, what="the hosts", patience=PATIENCE, pause=0.1)
 
 
 def name(host: str, number: int) -> str:
@@ -108,13 +110,6 @@ def states(underlay: Underlay) -> dict[str, str]:
     return {host.name: host.state() for host in underlay.hosts.values()}
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def is_wired(host: Host) -> bool:
     """Whether all links of a host are up, as seen while its batch waits."""
     return host.run("sh", "-c", "ls /run/netns | wc -l").strip() == str(NODES) and "right" in host.run(
@@ -170,20 +165,9 @@ def test_with_a_host_that_cannot_be_reached_nothing_is_touched(
     assert states(controller.underlay) == before
 
 
-@contextmanager
-def taken(host: Host, node: str, ifname: str) -> Iterator[None]:
-    """A namespace of somebody else, with an interface of that name."""
-    host.run("ip", "netns", "add", node)
-    host.run("ip", "-n", node, "link", "add", ifname, "type", "bridge")
-    try:
-        yield
-    finally:
-        host.run("ip", "netns", "delete", node)
-
-
 def test_with_a_host_that_refuses_nothing_is_touched(controller: Controller, topology: dict[str, Any]) -> None:
     host = controller.underlay.hosts["h2"]
-    with taken(host, name("h2", 3), "left"):
+    with stranger(host, name("h2", 3), "left"):
         before = states(controller.underlay)
         code, found, messages = controller.deploy(topology)
         assert (code, found["status"]) == (2, "invalid"), messages

@@ -9,16 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tests.kernel.conftest
 from tests.hosts.ansible import ABOVE
 
 NAME = "0123456789abcdef"
 PATIENCE = 30.0
+until = partial(tests.kernel.conftest.until, what="the hosts", patience=PATIENCE, pause=0.05)
 # As play: it prints, and ends at SIGTERM with an epoch that is complete.
 COMMAND = 'trap "echo last; exit 1" TERM; cat "$1"/given; echo told >&2; while :; do sleep 0.05; done'
 LONG = 300.0
@@ -48,13 +50,6 @@ def started(folder: Path, lease: float, command: str = COMMAND) -> Any:
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return module().Job(NAME, ["given"], str(folder / "jobs"))
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def is_gone(folder: Path) -> bool:
@@ -106,7 +101,7 @@ def test_when_what_watches_over_it_is_killed_it_ends_and_that_is_known(tmp_path:
     os.kill(int(look.lines[0]), signal.SIGKILL)
     until(witness.exists)
     until(lambda: job.look(0).code == module().KILLED)
-    assert job.look(0).messages == "what watched over it was killed, and so it was ended\n"
+    assert job.look(0).messages == "ended: its supervisor was killed\n"
     job.forget()
     assert is_gone(tmp_path)
 
@@ -132,7 +127,7 @@ def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_one_that_nobody_has_asked_for_says_why_it_ended(tmp_path: Path) -> None:
     job = started(tmp_path, 2.0, 'trap "echo interrupted >&2; exit 1" TERM; while :; do sleep 0.05; done')
     until(lambda: job.look(0).code == 1)
-    assert job.look(0).messages == "nobody has asked for it for 2 s, and so it was ended\ninterrupted\n"
+    assert job.look(0).messages == "ended: its lease of 2 s was not renewed; give a longer lease\ninterrupted\n"
 
 
 @pytest.mark.parametrize("name", ["", "../x", "0123456", "0123456789ABCDEF", "0123456789abcdef/", "0123456789abcdef\n"])

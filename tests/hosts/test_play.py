@@ -7,8 +7,8 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 import yaml
 
+import tests.kernel.conftest
 from bench.underlay import Host, Underlay
 from kokofast.cli.result_schema import schema_of_hosts
 from tests import ROOT
@@ -25,6 +26,7 @@ from tests.hosts.clocks import ahead
 LAB = "played"
 NODES = 2  # of each host, in a chain; the last of a host is linked to the first of the next one
 PATIENCE = 90.0
+until = partial(tests.kernel.conftest.until, what="the hosts", patience=PATIENCE, pause=0.2)
 LONG = 600.0  # seconds: no test waits for the end of such a timeline
 AHEAD = 7
 LEASE = 20.0
@@ -95,13 +97,6 @@ def troupe(underlay: Underlay, topology: dict[str, Any], tmp_path: Path) -> Iter
         host.kokofast("destroy", "--name", LAB)
         assert "n0" not in host.state()
     until(lambda: not any(map(jobs, found.hosts)))
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def is_playing(host: Host) -> bool:
@@ -245,7 +240,7 @@ def test_a_supervisor_that_is_killed_takes_its_play_with_it(troupe: Troupe) -> N
     until(lambda: not is_playing(host))
     code, found, messages = troupe.end(process)
     assert (code, found["hosts"]["h3"]["play"]["status"]) == (1, "failed"), messages
-    assert "on h3: what watched over it was killed, and so it was ended" in messages
+    assert "on h3: ended: its supervisor was killed" in messages
     assert found["hosts"]["h1"]["play"]["status"] == "stopped"
 
 

@@ -93,10 +93,10 @@ STARTED = [("ok", CLOCK, {"offset": 0.2, "error": 0.01}, 0.0), ("ok", BEGIN, {},
         ),
         # It answers again when its lease was over: it has ended, and was not refused anything.
         (
-            [*STARTED, ("unreachable", RENEW, GONE, 55.0), ("ok", RENEW, told(1, messages="nobody has asked"), 62.0)],
+            [*STARTED, ("unreachable", RENEW, GONE, 55.0), ("ok", RENEW, told(1, messages="ended: the lease"), 62.0)],
             False,
             "unreachable",
-            ["nobody has asked"],
+            ["ended: the lease"],
         ),
         ([*STARTED, ("failed", RENEW, {"msg": "nothing is known"}, 130.0)], False, "unreachable", ["nothing is known"]),
         ([*STARTED, ("failed", RENEW, {"msg": "nothing is known"}, 30.0)], False, "failed", ["nothing is known"]),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import tests.kernel.conftest
 from bench.underlay import Underlay
 from kokofast.cli.main import run
 from tests.hosts.ansible import run_ansible
 
 LAB = "kept"
 PATIENCE = 60.0
+until = partial(tests.kernel.conftest.until, what="the hosts", patience=PATIENCE, pause=0.1)
 LINKS = [["a:in:10.0.0.1/30", "b:in:10.0.0.2/30"], ["b:out:10.0.1.1/30", "c:out:10.0.1.2/30"]]
 NODES = {"a": "h1", "b": "h1", "c": "h2", "d": "h3"}
 # It starts and ends what the unit that was installed has in ExecStart, with its instance for %i.
@@ -36,13 +38,6 @@ disable)
     ;;
 esac
 """
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 class Kept:

@@ -37,12 +37,12 @@ RESULT = Draft202012Validator(result_schema())
 _numbers = itertools.count()
 
 
-def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+def until(condition: Callable[[], object], what: str, patience: float = PATIENCE, pause: float = 0.002) -> None:
     """Waits for something that another process or the kernel does and tells nobody of."""
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s"
-        time.sleep(0.002)
+        time.sleep(pause)
 
 
 def refused_by_the_kernel(node: str, ifname: str = "x", address: str = "2001:db8::1/64") -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kokofast.wire.ack import explain, unpack_ack
 from kokofast.wire.addr import AF_INET, AF_INET6, IFA_F_NODAD, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.attributes import DecodeError, encode
 from kokofast.wire.link import (
@@ -32,11 +33,9 @@ from kokofast.wire.message import (
     NLMSG_DONE,
     NLMSG_ERROR,
     Request,
-    explain,
     pack,
     split,
     unpack,
-    unpack_ack,
 )
 from kokofast.wire.route import (
     ROUTE,

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kokofast.wire import decode as decode_module
+from kokofast.wire.ack import unpack_ack
 from kokofast.wire.addr import ADDR, RTM_NEWADDR
 from kokofast.wire.attributes import (
     BYTES,
@@ -33,7 +34,7 @@ from kokofast.wire.attributes import (
 )
 from kokofast.wire.decode import LAYOUTS, MAX_DEPTH, MAX_KNOWN, decode, path_at
 from kokofast.wire.link import IFINFOMSG, LINK, RTM_NEWLINK, RTM_SETLINK
-from kokofast.wire.message import FORMATS, Request, pack, split, unpack, unpack_ack
+from kokofast.wire.message import FORMATS, Request, pack, split, unpack
 from tests import golden
 
 # One attribute of every codec and every way to nest. Not the kernel's, but read by the same code.

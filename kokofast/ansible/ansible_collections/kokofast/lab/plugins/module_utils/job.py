@@ -1,8 +1,8 @@
-"""A command that goes on in the background for as long as a controller wants it: it has a lease that is to be renewed.
+"""A command in the background, which a supervisor ends when the controller stops renewing its lease.
 
-A process of ours watches over the command. When the lease is not renewed in time, when it is told to stop, or when it
-dies itself, the command gets SIGTERM. What the command prints is kept in a folder until the controller has read it.
-When no controller is left to read it, the folder is removed.
+The supervisor is a process of this module. The command gets SIGTERM when the lease expires, when the controller asks
+the supervisor to stop it, and when the supervisor dies. The output of the command is kept in a folder until the
+controller has read it. When the lease of an ended command expires, the folder is removed.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Job:
             messages.seek(max(os.fstat(messages.fileno()).st_size - TAIL, 0))
             told = messages.read().decode("utf-8", "replace")
         if code is None and not is_watched:
-            code, told = KILLED, f"{told}what watched over it was killed, and so it was ended\n"
+            code, told = KILLED, f"{told}ended: its supervisor was killed\n"
         is_end = offset + len(data) >= os.stat(self._path(OUTPUT)).st_size
         return Look(whole.decode("utf-8", "replace").splitlines(), offset + len(whole), code if is_end else None, told)
 
@@ -155,7 +155,7 @@ class Job:
             if not is_told and (os.path.exists(self._path(STOP)) or not holds.is_valid()):
                 is_told = True
                 if not holds.is_valid():
-                    self._tell(f"nobody has asked for it for {lease:g} s, and so it was ended\n")
+                    self._tell(f"ended: its lease of {lease:g} s was not renewed; give a longer lease\n")
                 process.terminate()
             time.sleep(POLL)
             code = process.poll()
