@@ -115,19 +115,22 @@ class _Expected:
     def _add_pair(self, wire: CheckedLink, sender: Port, receiver: Port) -> None:
         wire.is_checked = True
         place = sender.ns, sender.ifname
-        self.shots[place] = self._shoot(sender, receiver.mac, [Path(wire, receiver, (sender,))])
+        shot = self.shots[place] = self._shoot(sender, receiver.mac, [Path(wire, receiver, (sender,))])
         self.far[place] = receiver
         if sender.mirrors:
             self.mirrors.append((sender, receiver, wire))
         if receiver.master:
             self.members.setdefault((receiver.ns, receiver.master), []).append((sender, receiver))
-        self._ask(wire, sender, receiver)
+        shot.is_asked = self._ask(wire, sender, receiver)
 
-    def _ask(self, wire: CheckedLink, sender: Port, receiver: Port) -> None:
-        """Ask for each address of a receiver that the sender can reach without a router."""
+    def _ask(self, wire: CheckedLink, sender: Port, receiver: Port) -> bool:
+        """Ask for each address of a receiver in a network of the sender; return whether there is one."""
+        is_asked = False
         for family, address, length in receiver.addresses:
             if any(are_on_link((family, address, length), other) for other in sender.addresses):
                 self.probes.append(Question(wire, sender, receiver, (family, address), (sender, receiver)))
+                is_asked = True
+        return is_asked
 
     def _shoot(self, sender: Port, destination: bytes, paths: list[Path], *, in_lan: bool = False) -> Shot:
         shot = Shot(len(self.probes), sender, destination, paths, in_lan=in_lan)

@@ -117,19 +117,22 @@ class Probe:
 
 
 class Shot(Probe):
-    """A frame in two sizes. The small one is sent when the other has not arrived: it arrives wherever that does.
+    """A frame in two sizes.
 
     Attributes:
         destination: A MAC address.
         in_lan: Whether a bridge hands it on, also to its other ports.
+        is_asked: Whether a request, a small frame itself, takes the same way. The small frame is then sent only when
+            the other one has not arrived.
         strays: The interfaces where it arrived and should not.
     """
 
-    __slots__ = ("destination", "in_lan", "number", "paths", "strays")
+    __slots__ = ("destination", "in_lan", "is_asked", "number", "paths", "strays")
 
     def __init__(self, number: int, sender: Port, destination: bytes, paths: list[Path], *, in_lan: bool) -> None:
         super().__init__(sender)
         self.in_lan = in_lan
+        self.is_asked = False
         self.number = number
         self.destination = destination
         self.paths = paths
@@ -148,7 +151,7 @@ class Shot(Probe):
         missing = 0
         for path in self.paths:
             missing |= ~path.arrived
-        if self.is_new:
+        if self.is_asked and self.is_new:
             missing &= FULL
         for size, length in ((SHORT, SMALL), (FULL, self.sender.mtu + ETHERNET_HEADER)):
             if missing & size:
@@ -162,7 +165,7 @@ class Shot(Probe):
         """Note where a frame has arrived."""
         for path in self.paths:
             if path.receiver.ns == ns and path.receiver.ifname == ifname:
-                path.arrived |= SHORT | size
+                path.arrived |= size | SHORT if self.is_asked else size
                 return
         self.strays.add((ns, ifname))
 

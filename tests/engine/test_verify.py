@@ -41,14 +41,14 @@ async def test_windows_of_few_namespaces(make_kernel: KernelFactory, budget: int
         assert all(frames.is_closed for frames in kernel.frames)
 
 
-async def test_a_link_that_works_takes_one_pass_and_two_frames(make_kernel: KernelFactory) -> None:
+async def test_a_link_that_works_takes_one_pass_and_four_frames(make_kernel: KernelFactory) -> None:
     kernel = make_kernel()
     await apply(chain(3), kernel=kernel)
     sent: list[str] = []
     kernel.before_frame = lambda link: sent.append(link.name)
     assert states(await checked(kernel)) == ["ok"] * 3
     assert len(kernel.frames) == 1
-    assert len(sent) == 6
+    assert len(sent) == 12
 
 
 async def test_an_interface_that_goes_while_frames_are_sent(make_kernel: KernelFactory) -> None:

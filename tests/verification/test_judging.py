@@ -36,11 +36,16 @@ def judged(probes: Sequence[Probe], timeout: float = 10.0) -> None:
     judge(probes, lambda ns, ifname: f"n{ns}:{ifname}", timeout)
 
 
-def test_a_link_that_works_takes_one_frame_each_way() -> None:
-    link = wire(port(0, "a", mtu=9000), port(1, "b"))
-    there, back = shots_of([link])
+def test_a_request_is_the_small_frame_of_its_way() -> None:
+    a, b = ([(2, bytes([10, 0, 0, last]), 24)] for last in (1, 2))
+    link = wire(port(0, "a", mtu=9000, addresses=a), port(1, "b", addresses=b))
+    probes = probes_for([link])
+    there, back = (probe for probe in probes if isinstance(probe, Shot))
+    assert [one.sender.ns for one in probes if isinstance(one, Question)] == [0, 1]
     assert [len(frame) for frame in there.pending(NONCE)] == [9014]
     assert [len(frame) for frame in back.pending(NONCE)] == [1514]
+    there.is_new = False
+    assert [len(frame) for frame in there.pending(NONCE)] == [60, 9014]
     there.arrive(FULL, 1, "b")
     back.arrive(FULL, 0, "a")
     assert list(there.pending(NONCE)) == []
@@ -48,11 +53,9 @@ def test_a_link_that_works_takes_one_frame_each_way() -> None:
     assert link.state == "ok"
 
 
-def test_each_end_sends_both_sizes_when_the_first_does_not_arrive() -> None:
+def test_each_end_sends_both_sizes_to_the_other() -> None:
     link = wire(port(0, "a", mtu=9000), port(1, "b"))
     there, back = shots_of([link])
-    for shot in (there, back):
-        shot.is_new = False
     frames = list(there.pending(NONCE))
     assert [len(frame) for frame in frames] == [60, 9014]
     assert [len(frame) for frame in back.pending(NONCE)] == [60, 1514]
