@@ -17,14 +17,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from contextlib import AbstractContextManager
-    from typing import Protocol
+    from typing import Protocol, TypeVar
 
     from kokofast.host.frames import Frames
     from kokofast.host.generic import GenericSocket
     from kokofast.host.netlink import Socket
+    from kokofast.host.sysctls import NetSysctls, Sysctls
     from kokofast.host.watch import Watch
     from kokofast.wire.attributes import Resolve
     from kokofast.wire.message import Message
+
+    T = TypeVar("T")
 
     class Trace(Protocol):
         """Records exchanges with the kernel, as engine.trace.Trace."""
@@ -58,9 +61,9 @@ if TYPE_CHECKING:
         def dump_generic(self, handle: Handle, request: Request) -> list[Message]: ...
         def open_frames(self, handles: Sequence[Handle], program: bytes) -> Frames: ...
         def nsid(self, handle: Handle, other: Handle) -> int | None: ...
+        def with_sysctls(self, handles: Sequence[Handle], job: Callable[[int, NetSysctls], T]) -> list[T | OSError]: ...
         def write_sysctl(self, handle: Handle, path: str, value: str) -> str: ...
         def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]: ...
-        def read_sysctl_everywhere(self, handle: Handle, family: str, key: str) -> dict[str, str]: ...
         def load_ipv6(self) -> None: ...
 
         def scratch(self) -> Handle: ...
@@ -94,6 +97,7 @@ class LinuxKernel(Pool):
         self._prepared = False
         self._boot_id = ""
         self._watch: Watch | None = None
+        self._sysctls: Sysctls | None = None
         self._family: int | None = None  # of ethtool, once it is known
 
     def boot_id(self) -> str:
@@ -228,32 +232,29 @@ class LinuxKernel(Pool):
         found: int = answer.attributes["nsid"]
         return None if found == NETNSA_NSID_NOT_ASSIGNED else found
 
+    def with_sysctls(self, handles: Sequence[Handle], job: Callable[[int, NetSysctls], T]) -> list[T | OSError]:
+        """Call job with the place and the sysctls of each of these namespaces, held by using(), in another thread.
+
+        Returns what it returned, or the OSError of that namespace. Raises OSError when no thread can be started.
+        """
+        with self._lock:
+            if self._sysctls is None:
+                from kokofast.host.sysctls import Sysctls  # rarely needed
+
+                self._sysctls = Sysctls()
+            sysctls = self._sysctls
+        return sysctls.run([handle.fd for handle in handles if handle.fd is not None], job)
+
     def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
         """Write /proc/sys/net/PATH in a namespace held by using(); return the value before. Raises OSError.
 
         Does nothing if the value is there already.
         """
-        from kokofast.host.sysctls import write_sysctl
-
-        assert handle.fd is not None
-        return write_sysctl(handle.fd, path, value)
+        return _only(self.with_sysctls([handle], lambda _, net: net.write(path, value)))
 
     def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]:
-        """Return /proc/sys/net/PATH in a namespace held by using(), of those that can be read."""
-        from kokofast.host.sysctls import read_sysctls
-
-        assert handle.fd is not None
-        return read_sysctls(handle.fd, paths)
-
-    def read_sysctl_everywhere(self, handle: Handle, family: str, key: str) -> dict[str, str]:
-        """Return a sysctl of the default and of all interfaces, by path, in a namespace held by using().
-
-        Raises OSError.
-        """
-        from kokofast.host.sysctls import read_sysctl_everywhere
-
-        assert handle.fd is not None
-        return read_sysctl_everywhere(handle.fd, family, key)
+        """Return /proc/sys/net/PATH in a namespace held by using(), of those that can be read. Raises OSError."""
+        return _only(self.with_sysctls([handle], lambda _, net: net.read(paths)))
 
     def load_ipv6(self) -> None:
         """Load the kernel's IPv6 module, by opening an IPv6 socket. Raises OSError when there is none."""
@@ -334,6 +335,15 @@ class LinuxKernel(Pool):
             if self._watch is not None:
                 self._watch.close()
                 self._watch = None
+            if self._sysctls is not None:
+                self._sysctls.close()
+
+
+def _only(results: list[T | OSError]) -> T:
+    (result,) = results
+    if isinstance(result, OSError):
+        raise result
+    return result
 
 
 def kernel_for(namespaces: int) -> LinuxKernel:

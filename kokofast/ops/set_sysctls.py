@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kokofast.host.kernel import Handle
+    from kokofast.host.sysctls import NetSysctls
     from kokofast.ops.executor import Executor, OperationError
     from kokofast.ops.journal import Applied
     from kokofast.plan.operations import SetSysctls
@@ -40,28 +40,28 @@ class SysctlError(OSError):
 
 def execute(executor: Executor, operations: Sequence[SetSysctls]) -> list[OperationError | None]:
     """Write the sysctls of nodes; return the first refusal of each node."""
-    return [_write(executor, operation) for operation in operations]
-
-
-def _write(executor: Executor, operation: SetSysctls) -> OperationError | None:
-    before = executor.state(Written).before.setdefault(operation, {})
-    handle = executor.handle(operation.ns)
+    handles = [executor.handle(operation.ns) for operation in operations]
     try:
-        with executor.kernel.using([handle]):
-            for path, value in operation.values.items():
-                try:
-                    if executor.makes(operation.ns):  # it goes if the run fails
-                        executor.kernel.write_sysctl(handle, path, value)
-                        continue
-                    others = _spread(executor, handle, path)
-                    before.setdefault(path, executor.kernel.write_sysctl(handle, path, value))
-                    for other in others:
-                        before.setdefault(other, others[other])
-                except OSError as error:
-                    return SysctlError(error.errno, error.strerror, path)
+        with executor.kernel.using(handles):
+            answers = executor.kernel.with_sysctls(handles, lambda place, net: _write(executor, operations[place], net))
     except OSError as error:
-        return error
-    return None
+        return [error] * len(operations)
+    return list(answers)
+
+
+def _write(executor: Executor, operation: SetSysctls, net: NetSysctls) -> None:
+    before = executor.state(Written).before.setdefault(operation, {})
+    for path, value in operation.values.items():
+        try:
+            if executor.makes(operation.ns):  # it goes if the run fails
+                net.write(path, value)
+                continue
+            others = _spread(net, path)
+            before.setdefault(path, net.write(path, value))
+            for other in others:
+                before.setdefault(other, others[other])
+        except OSError as error:
+            raise SysctlError(error.errno, error.strerror, path) from error
 
 
 def _spreads_to(path: str) -> tuple[str, str] | None:
@@ -76,14 +76,14 @@ def _spreads_to(path: str) -> tuple[str, str] | None:
     return (pieces[0], pieces[3]) if pieces[1:3] == ["conf", "all"] and len(pieces) == 4 else None
 
 
-def _spread(executor: Executor, handle: Handle, path: str) -> dict[str, str]:
+def _spread(net: NetSysctls, path: str) -> dict[str, str]:
     """Return what a change of a sysctl may change beside it. Raises OSError."""
     found = _spreads_to(path)
     if found is None:
         return {}
-    others = executor.kernel.read_sysctl_everywhere(handle, *found)
+    others = net.read_everywhere(*found)
     if path == FORWARDING[AF_INET]:
-        others |= executor.kernel.read_sysctls(handle, (REDIRECTS,))
+        others |= net.read((REDIRECTS,))
     return others
 
 
@@ -95,29 +95,31 @@ def undo(applied: Applied, numbers: Sequence[int]) -> list[str]:
 def _set_back(executor: Executor, operation: SetSysctls) -> OSError | None:
     before = executor.state(Written).before.get(operation, {})
     handle = executor.handle(operation.ns)
-    setting = [path for path in before if _spreads_to(path) is not None]
     try:
         with executor.kernel.using([handle]):
-            for path in setting:
-                if (refusal := _set_one_back(executor, handle, before, path)) is not None:
-                    return refusal
-            now = executor.kernel.read_sysctls(handle, before)  # most of those that they set are right by now
-            for path in [path for path in before if now.get(path) != before[path]]:
-                if (refusal := _set_one_back(executor, handle, before, path)) is not None:
-                    return refusal
+            (refusal,) = executor.kernel.with_sysctls([handle], lambda _, net: _set_all_back(net, before))
     except OSError as error:
-        return None if error.errno in ENDED else error
+        refusal = error
+    if refusal is None or isinstance(refusal, SysctlError) or refusal.errno not in ENDED:
+        return refusal
     return None
 
 
-def _set_one_back(executor: Executor, handle: Handle, before: dict[str, str], path: str) -> SysctlError | None:
+def _set_all_back(net: NetSysctls, before: dict[str, str]) -> None:
+    for path in [path for path in before if _spreads_to(path) is not None]:
+        _set_one_back(net, before, path)
+    now = net.read(before)  # most of those that they set are right by now
+    for path in [path for path in before if now.get(path) != before[path]]:
+        _set_one_back(net, before, path)
+
+
+def _set_one_back(net: NetSysctls, before: dict[str, str], path: str) -> None:
     try:
-        executor.kernel.write_sysctl(handle, path, before[path])
+        net.write(path, before[path])
     except OSError as error:
         if error.errno != errno.ENOENT:  # gone with its interface
-            return SysctlError(error.errno, error.strerror, path)
+            raise SysctlError(error.errno, error.strerror, path) from error
     del before[path]
-    return None
 
 
 def locate(applied: Applied, operation: SetSysctls, refusal: OperationError, obstacle: tuple[str, str]) -> Problem:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kokofast.host.kernel import Handle
+from kokofast.host.sysctls import NetSysctls
 from kokofast.wire.addr import AF_INET, AF_INET6, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.ethtool import ETHTOOL
 from kokofast.wire.link import (
@@ -38,6 +39,8 @@ from tests.wire.decoded import row_of
 if TYPE_CHECKING:
     from kokofast.host.kernel import Trace
     from kokofast.wire.attributes import Resolve
+
+T = TypeVar("T")
 
 __all__ = ["BOOT", "FakeKernel", "FakeLink", "FakeNamespace", "Identity"]
 
@@ -186,27 +189,30 @@ class FakeKernel:
     def load_ipv6(self) -> None:
         pass
 
+    def with_sysctls(self, handles: Sequence[Handle], job: Callable[[int, NetSysctls], T]) -> list[T | OSError]:
+        results: list[T | OSError] = []
+        for place, handle in enumerate(handles):
+            try:
+                results.append(job(place, FakeNetSysctls(self, self._of[handle.identity])))
+            except OSError as error:
+                results.append(error)
+        return results
+
     def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
+        return FakeNetSysctls(self, self._of[handle.identity]).write(path, value)
+
+    def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]:
+        return FakeNetSysctls(self, self._of[handle.identity]).read(paths)
+
+    def write_in(self, namespace: FakeNamespace, path: str, value: str) -> str:
         with self._world:
             if self.before_sysctl is not None:
                 self.before_sysctl(path, value)
-            sysctls = self._of[handle.identity].sysctls
-            before = sysctls.read(path)
+            before = namespace.sysctls.read(path)
             if before != value:
                 self.sysctls.append((path, value))
-                sysctls.write(path, value)
+                namespace.sysctls.write(path, value)
             return before
-
-    def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                found[path] = self._of[handle.identity].sysctls.read(path)
-        return found
-
-    def read_sysctl_everywhere(self, handle: Handle, family: str, key: str) -> dict[str, str]:
-        names = ["default", *(link.name for link in self._of[handle.identity].links.values())]
-        return self.read_sysctls(handle, [f"{family}/conf/{name}/{key}" for name in names])
 
     def make(self, jobs: Sequence[tuple[str, str]]) -> list[Handle | OSError | KernelError]:
         with self._world:
@@ -473,3 +479,23 @@ def _entry(index: int, host: tuple[bytes, int]) -> Message:
     header = {"family": AF_BRIDGE, "index": index, "state": NUD_PERMANENT, "flags": NTF_SELF, "type": 0}
     attributes: dict[Any, Any] = {"lladdr": bytes(6), "dst": host[0], **({"ifindex": host[1]} if host[1] else {})}
     return Message(RTM_NEWNEIGH, 0, 0, 0, header, attributes)
+
+
+class FakeNetSysctls(NetSysctls):
+    def __init__(self, kernel: FakeKernel, namespace: FakeNamespace) -> None:
+        self._kernel = kernel
+        self._namespace = namespace
+
+    def write(self, path: str, value: str) -> str:
+        return self._kernel.write_in(self._namespace, path, value)
+
+    def read(self, paths: Iterable[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = self._namespace.sysctls.read(path)
+        return found
+
+    def read_everywhere(self, family: str, key: str) -> dict[str, str]:
+        names = ["default", *(link.name for link in self._namespace.links.values())]
+        return self.read(f"{family}/conf/{name}/{key}" for name in names)

@@ -19,7 +19,6 @@ import pytest
 from kokofast.engine.result import Result
 from kokofast.host.kernel import LinuxKernel
 from kokofast.host.namespaces import open_namespace
-from kokofast.host.sysctls import read_sysctls
 from kokofast.topology import load
 from kokofast.topology.model import Topology
 from kokofast.topology.sysctls import DISABLE_IPV6
@@ -28,6 +27,7 @@ from tests.faults.injection import FAILS, REQUEST, Fault, Faults, Point, injecte
 from tests.faults.machine import seed
 from tests.faults.test_injection import faults_of
 from tests.faults.witness import State, Witness, difference
+from tests.host.helpers import read_sysctls
 from tests.runs import apply, destroy
 
 pytestmark = pytest.mark.usefixtures("requires_root")

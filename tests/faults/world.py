@@ -11,11 +11,11 @@ from typing import Any
 from kokofast.engine.result import Result
 from kokofast.host.kernel import LinuxKernel
 from kokofast.host.namespaces import open_namespace
-from kokofast.host.sysctls import write_sysctl
 from kokofast.topology import load
 from kokofast.topology.model import Topology
 from tests.conftest import NETNS_DIRECTORY, SETTLE_SECONDS, NamespaceFactory, ip
 from tests.faults.witness import State, Witness, difference
+from tests.host.helpers import write_sysctl
 from tests.kernel.conftest import run, until
 from tests.runs import apply, destroy
 

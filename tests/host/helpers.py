@@ -5,9 +5,31 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import pytest
+
+from kokofast.host.sysctls import NetSysctls, Sysctls
+
+T = TypeVar("T")
+
+
+def with_sysctls(fd: int, job: Callable[[NetSysctls], T]) -> T:
+    """Call job with the sysctls of one namespace."""
+    with contextlib.closing(Sysctls()) as sysctls:
+        (result,) = sysctls.run([fd], lambda _, net: job(net))
+    if isinstance(result, OSError):
+        raise result
+    return result
+
+
+def write_sysctl(fd: int, path: str, value: str) -> str:
+    return with_sysctls(fd, lambda net: net.write(path, value))
+
+
+def read_sysctls(fd: int, paths: Iterable[str]) -> dict[str, str]:
+    return with_sysctls(fd, lambda net: net.read(paths))
 
 
 def own_namespace() -> str:

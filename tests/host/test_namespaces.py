@@ -25,7 +25,6 @@ from kokofast.host.namespaces import (
 )
 from kokofast.host.netlink import Socket
 from kokofast.host.netns_dir import make_namespaces, prepare_directory, remove_namespace
-from kokofast.host.sysctls import read_sysctl_everywhere, read_sysctls, write_sysctl
 from kokofast.host.threads import in_own_thread
 from kokofast.wire.link import RTM_SETLINK
 from kokofast.wire.message import KernelError, Request
@@ -135,7 +134,7 @@ def test_a_name_that_cannot_be(name: str) -> None:
         remove_namespace(name, None)
 
 
-# -- sockets and sysctls
+# -- sockets
 
 
 def test_open_sockets_leaves_the_thread_where_it_is(netns: NamespaceFactory) -> None:
@@ -173,52 +172,6 @@ def test_a_job_in_its_own_thread_changes_nothing_here(netns: NamespaceFactory) -
     with pytest.raises(KeyError, match="of the job"):
         in_own_thread(failing)
     assert own_namespace() == before
-    os.close(fd)
-
-
-def test_a_sysctl_is_written_in_its_namespace_only(netns: NamespaceFactory) -> None:
-    name = netns()
-    fd = open_namespace(named(name))
-    mine = Path("/proc/sys/net/ipv4/ip_forward").read_text()
-    wanted = "0" if mine.strip() == "1" else "1"
-    write_sysctl(fd, "ipv4/ip_forward", wanted)
-    with pytest.raises(FileNotFoundError):
-        write_sysctl(fd, "ipv4/conf/nosuch/forwarding", "1")
-    os.close(fd)
-    assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == mine
-    assert ip(None, "netns", "exec", name, "cat", "/proc/sys/net/ipv4/ip_forward").strip() == wanted
-
-
-def test_a_value_that_is_there_is_not_written_again(netns: NamespaceFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most writes need the rtnl lock, which the kernel tries to take again and again."""
-    fd = open_namespace(named(netns()))
-    write_sysctl(fd, "ipv6/conf/all/disable_ipv6", "0")
-    written: list[bytes] = []
-    pwrite = os.pwrite
-
-    def write(file: int, value: bytes, offset: int) -> int:
-        written.append(value)
-        return pwrite(file, value, offset)
-
-    monkeypatch.setattr(os, "pwrite", write)
-    assert write_sysctl(fd, "ipv6/conf/all/disable_ipv6", "0") == "0"
-    memory = read_sysctls(fd, ["ipv4/tcp_rmem"])["ipv4/tcp_rmem"]
-    assert write_sysctl(fd, "ipv4/tcp_rmem", memory.replace("\t", " ")) == memory
-    assert written == []
-    assert write_sysctl(fd, "ipv6/conf/all/disable_ipv6", "1") == "0"
-    assert write_sysctl(fd, "ipv6/conf/default/disable_ipv6", "1") == "1"  # set with that for all
-    assert written == [b"1"]
-    os.close(fd)
-
-
-def test_a_sysctl_of_all_interfaces(netns: NamespaceFactory) -> None:
-    name = netns()
-    fd = open_namespace(named(name))
-    ip(name, "link", "add", "e0", "type", "veth", "peer", "name", "e1")
-    for path in ("all", "e1"):
-        write_sysctl(fd, f"ipv4/conf/{path}/forwarding", {"all": "0", "e1": "1"}[path])
-    found = read_sysctl_everywhere(fd, "ipv4", "forwarding")
-    assert found == {f"ipv4/conf/{name}/forwarding": str(int(name == "e1")) for name in ("default", "e0", "e1", "lo")}
     os.close(fd)
 
 
