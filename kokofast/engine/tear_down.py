@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.drivers import run_all
 from kokofast.engine.scene import scan
+from kokofast.host.threads import in_threads
 from kokofast.ops import delete_group, remove_namespace
 from kokofast.ops.dumps import MARKS, Patience
 from kokofast.ops.executor import Executor
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 DELETE_WORKERS = 64
 DELETE_CHUNK = 4  # to hand one to a thread, and to wait for it, takes a quarter of a destroy's own time
 FEW_DELETIONS = 4  # not worth the import of an event loop
-# Unmounting is fast while the kernel ends none of the namespaces, 2,000 in 0.13 s. 16 threads wait for each other's
-# locks, and take twice as long.
-REMOVE_WORKERS = 1
-REMOVE_CHUNK = 64
+# Each umount2(2) waits for an RCU grace period, which many can share: namespace_unlock() in fs/namespace.c. Busy
+# processors make one last a millisecond and more. Namespaces are ended afterwards, as that takes processor time.
+REMOVE_THREADS = 32
+REMOVE_CHUNK = 512
 
 # Up to so many namespaces are all watched, and notes name those that live on. Of more, only those that the links need
 # are watched.
@@ -231,7 +232,7 @@ class _Teardown:
             self._step()
 
         chunk = max(min(REMOVE_CHUNK, self.executor.kernel.capacity), 1)
-        await run_all(self.driver, removals, self._remove_chunk, workers=REMOVE_WORKERS, chunk=chunk, report=report)
+        await run_all(self.driver, removals, self._remove_chunk, workers=1, chunk=chunk, report=report)
 
     async def _remove_unwatched(self) -> None:
         """Remove the namespaces that the kernel cannot watch.
@@ -274,10 +275,12 @@ class _Teardown:
                     kernel.watch(asked)
                 except (KernelError, OSError):
                     return [_UNWATCHED] * len(chosen)
-            return [
-                why or remove_namespace.execute(executor, operation) or self._spare(operation)
-                for operation, why in zip(chosen, used, strict=True)
-            ]
+            reasons = dict(zip(chosen, used, strict=True))
+            return in_threads(
+                lambda one: reasons[one] or remove_namespace.execute(executor, one) or self._spare(one),
+                chosen,
+                REMOVE_THREADS,
+            )
 
     def _spare(self, operation: RemoveNamespace) -> OperationError | None:
         if self.lab is None:

@@ -15,9 +15,10 @@ from _weakref import ref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
+    Item = TypeVar("Item")
     T = TypeVar("T")
 
 
@@ -122,3 +123,38 @@ def in_own_thread(job: Callable[[], T]) -> T:
             break
     running.wait()
     return result[0]
+
+
+def in_threads(job: Callable[[Item], T], items: Sequence[Item], threads: int) -> list[T]:
+    """Return job(item) of each item, in order, by up to so many threads at a time, of which the caller is one.
+
+    For jobs that wait. Where no thread can be started the others do the work. Raises what a job raises, once all
+    threads have ended.
+    """
+    left = list(range(len(items) - 1, -1, -1))
+    results: dict[int, T] = {}
+
+    def work() -> None:
+        while left:
+            try:
+                number = left.pop()
+            except IndexError:  # another thread was faster
+                return
+            results[number] = job(items[number])
+
+    helpers: list[BackgroundThread] = []
+    try:
+        while len(helpers) < min(threads, len(items)) - 1:
+            helpers.append(BackgroundThread(work))
+    except (OSError, MemoryError):  # no more threads
+        pass
+    failure: BaseException | None = None
+    for wait in (work, *(helper.wait for helper in helpers)):
+        try:
+            wait()
+        except BaseException as error:
+            failure = failure or error
+    # A thread that died before it began has taken nothing: then all is done in spite of it.
+    if failure is not None and len(results) < len(items):
+        raise failure
+    return [results[number] for number in range(len(items))]

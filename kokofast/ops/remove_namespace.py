@@ -16,16 +16,14 @@ if TYPE_CHECKING:
 
 
 def execute(executor: Executor, operation: RemoveNamespace) -> OSError | None:
-    """Remove the name; return the error of two attempts."""
+    """Remove the name of a namespace held by using(); return the error of two attempts."""
     error = _execute(executor, operation)
     return error if error is None or _execute(executor, operation) is not None else None
 
 
 def _execute(executor: Executor, operation: RemoveNamespace) -> OSError | None:
     try:
-        handle = executor.handle(operation.ns)
-        with executor.kernel.using([handle], to_ask=False):
-            executor.kernel.remove(operation.name, handle.identity)
+        executor.kernel.remove(operation.name, executor.handle(operation.ns).identity)
     except OSError as error:
         return error
     return None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from kokofast.drivers import Stopped
 from kokofast.drivers.inline import InlineDriver, drive
 from kokofast.engine import scene
 from kokofast.engine.scene import Scene
+from kokofast.engine.tear_down import REMOVE_CHUNK
 from kokofast.host.kernel import Handle
 from kokofast.host.netlink import UnreadableError
 from kokofast.ops.dumps import Patience
@@ -104,6 +106,20 @@ async def test_removed_namespaces_are_held_until_the_last_has_lost_its_name(make
     kernel.__class__ = Kernel
     await destroy("lab", kernel=kernel)
     assert order == ["remove"] * 201 + ["forget"] * 201
+
+
+async def test_names_are_removed_by_several_threads_at_a_time(make_kernel: KernelFactory) -> None:
+    together = threading.Barrier(2)
+
+    class Kernel(FakeKernel):
+        def remove(self, name, expected):  # type: ignore[no-untyped-def]
+            together.wait(timeout=20)
+            super().remove(name, expected)
+
+    kernel = make_kernel()
+    await apply_and_count(kernel, chain(9))
+    kernel.__class__ = Kernel
+    assert (await destroy("lab", kernel=kernel)).namespaces == {"removed": 10, "failed": 0}
 
 
 async def test_namespaces_that_stay_are_asked_by_group_and_only_every_second(make_kernel: KernelFactory) -> None:
@@ -529,8 +545,8 @@ async def test_what_is_taken_back_leaves_no_link_in_what_something_holds(make_ke
 
 async def test_who_is_stopped_leaves_no_link_in_what_has_lost_its_name(make_kernel: KernelFactory) -> None:
     kernel = make_kernel()
-    await apply_and_count(kernel, chain(130))
-    held = [kernel[f"n{number}"] for number in range(131)]
+    await apply_and_count(kernel, chain(REMOVE_CHUNK + 20))
+    held = [kernel[f"n{number}"] for number in range(REMOVE_CHUNK + 21)]
     for namespace in held:
         namespace.held = True
     token = trio.lowlevel.current_trio_token()
@@ -557,8 +573,8 @@ async def test_who_is_stopped_sends_no_further_deletion_of_a_chunk(make_kernel: 
 
 async def test_so_does_a_run_without_an_event_loop(make_kernel: KernelFactory) -> None:
     kernel = make_kernel()
-    await apply_and_count(kernel, chain(130))
-    held = [kernel[f"n{number}"] for number in range(131)]
+    await apply_and_count(kernel, chain(REMOVE_CHUNK + 20))
+    held = [kernel[f"n{number}"] for number in range(REMOVE_CHUNK + 21)]
     for namespace in held:
         namespace.held = True
     kernel.removed.clear()

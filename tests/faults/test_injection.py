@@ -102,7 +102,7 @@ def faults_of(point: Point, *, refusals: tuple[str, ...] = _REFUSALS) -> list[Fa
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deletions in the same order every time, so that a number means the same call in each run."""
     monkeypatch.setattr(tear_down, "DELETE_WORKERS", 1)
-    monkeypatch.setattr(tear_down, "REMOVE_WORKERS", 1)
+    monkeypatch.setattr(tear_down, "REMOVE_THREADS", 1)
 
     def wait(self: Watch, found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         # How often it is asked depends on RCU: long enough afterwards once is enough, and the same in each run.
