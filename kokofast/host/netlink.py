@@ -16,7 +16,17 @@ import time
 
 from kokofast.wire.ack import explain, short_ack, unpack_ack
 from kokofast.wire.attributes import DecodeError
-from kokofast.wire.message import NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, KernelError, pack, pack_dump, split, unpack
+from kokofast.wire.message import (
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    KernelError,
+    is_end,
+    pack,
+    pack_dump,
+    split,
+    unpack,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -289,6 +299,8 @@ class Socket:
         rows = request.rows
         while True:
             data = self._receive()
+            if is_end(data, self._seq) and malformed is None:  # most dumps end by such a datagram
+                return consistent
             for type, flags, seq, pid, body in split(data) if rows is None else rows.split(data, self._seq, messages):
                 if seq != self._seq:
                     continue

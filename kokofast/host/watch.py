@@ -105,7 +105,13 @@ class Remote:
             raise OSError(errno.EOPNOTSUPP, "the namespace has no name any more: only its links can be reached")
         attributes = {**request.attributes, "target_netnsid": self._number}
         return Request(
-            request.type, request.header, attributes, request.flags, only=request.only, accept=request.accept
+            request.type,
+            request.header,
+            attributes,
+            request.flags,
+            only=request.only,
+            rows=request.rows,
+            accept=request.accept,
         )
 
 

@@ -12,7 +12,7 @@ from kokofast.plan.ownership import APART, is_our_group
 from kokofast.topology.model import Address
 from kokofast.wire.addr import IFA_F_PERMANENT, RT_SCOPE_LINK, RTM_GETADDR, RTM_NEWADDR
 from kokofast.wire.decode import decode
-from kokofast.wire.link import IFF_LOWER_UP, IFF_RUNNING, IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK
+from kokofast.wire.link import IFF_LOWER_UP, IFF_RUNNING, IFF_UP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_NEWLINK
 from kokofast.wire.linkinfo import PORT, WITH_REMOTES
 from kokofast.wire.message import KernelError, Request
 from kokofast.wire.rows import Rows
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kokofast.host.kernel import Handle, Kernel
-    from kokofast.wire.message import Message
 
     Sight = tuple[Handle, Namespace] | OSError
 
@@ -36,36 +35,36 @@ PAUSE_SECONDS = 0.01
 # from one that the user or a daemon added.
 ADDRESS_PROTOCOL = b"K"
 
-# Attributes that only properties of ends and a few decisions need.
 # The root qdisc of our interfaces unless somebody has set one: they have no queue (IFF_NO_QUEUE).
 KERNELS_OWN = ("noop", "noqueue")
 _MASK = frozenset(("group_fwd_mask",))
-_MORE = frozenset(("master", "prop_list", *(ATTRIBUTES[name] for name in ATTRIBUTES if name not in CLOSER))) - {"fdb"}
 # Up, with a carrier, and sending.
 _STATE = IFF_UP | IFF_LOWER_UP | IFF_RUNNING
-_WANTED = frozenset(
-    (
-        "address",
-        "broadcast",
-        "group",
-        "ifalias",
-        "ifname",
-        "link",
-        "link_netnsid",
-        "linkinfo",
-        "mtu",
-        "num_tx_queues",
-        "txqlen",
-        *_MORE,
-    )
+_MARKS = ("ifname", "group", "ifalias", "address", "broadcast", "link", "prop_list")
+# Attributes that only properties of ends and a few decisions need.
+_MORE = tuple(
+    sorted({"master", "prop_list", *(ATTRIBUTES[name] for name in ATTRIBUTES if name not in CLOSER)} - {"fdb", "qdisc"})
 )
-LINKS = Request(RTM_GETLINK, {}, {"ext_mask": RTEXT_FILTER_SKIP_STATS}, only=_WANTED)
-MARKS = Request(
-    RTM_GETLINK,
-    {},
-    {"ext_mask": RTEXT_FILTER_SKIP_STATS},
-    only=frozenset(("address", "broadcast", "group", "ifalias", "ifname", "link", "prop_list")),
+_NO_MORE = [None] * len(_MORE)
+# The fields of struct ifinfomsg, and these: see interface_of().
+_WANTED = (
+    "ifname",
+    "group",
+    "ifalias",
+    "linkinfo",
+    "address",
+    "broadcast",
+    "mtu",
+    "txqlen",
+    "num_tx_queues",
+    "link",
+    "link_netnsid",
+    "qdisc",
+    *_MORE,
 )
+_MASKS = {"ext_mask": RTEXT_FILTER_SKIP_STATS}
+LINKS = Request(RTM_GETLINK, {}, _MASKS, rows=Rows(RTM_NEWLINK, *_WANTED))
+MARKS = Request(RTM_GETLINK, {}, _MASKS, rows=Rows(RTM_NEWLINK, *_WANTED, only=_MARKS))
 
 
 def _same_addresses(found: list[Any], before: list[Any] | None) -> bool:
@@ -106,19 +105,19 @@ class Patience:
     MESSAGES = 200_000
 
     def __init__(self, links: Request) -> None:
-        self.links = Request(links.type, links.header, links.attributes, only=links.only, accept=self._no_more)
+        self.links = Request(links.type, links.header, links.attributes, rows=links.rows, accept=self._no_more)
         self.addresses = Request(ADDRESSES.type, {}, rows=ADDRESSES.rows, accept=self._same_addresses)
         self._attempts = 0
         self._messages = 0
 
-    def _no_more(self, found: list[Message], before: list[Message] | None) -> bool:
+    def _no_more(self, found: list[Any], before: list[Any] | None) -> bool:
         self._attempts += 1
         self._messages += len(found)
         if before is not None and (self._attempts > self.ATTEMPTS or self._messages > self.MESSAGES):
             raise UnreadableError(errno.EBUSY, TOO_FAST, found)
         return False
 
-    def _same_addresses(self, found: list[Message], before: list[Message] | None) -> bool:
+    def _same_addresses(self, found: list[Any], before: list[Any] | None) -> bool:
         return _same_addresses(found, before) or self._no_more(found, before)
 
 
@@ -190,10 +189,10 @@ def members_of(kernel: Kernel, handle: Handle, group: int) -> list[Interface]:
     Raises OSError, also for refusals of the kernel.
     """
     try:
-        found = kernel.dump(handle, MARKS)
+        found: list[Any] = kernel.dump(handle, MARKS)
     except KernelError as error:
         raise OSError(error.errno, str(error)) from error
-    return [interface_of(message) for message in found if message.attributes.get("group", 0) & ~APART == group]
+    return [one for one in map(interface_of, found) if one.group & ~APART == group]
 
 
 def look_at(kernel: Kernel, handle: Handle, ifindex: int) -> Interface | None:
@@ -202,12 +201,12 @@ def look_at(kernel: Kernel, handle: Handle, ifindex: int) -> Interface | None:
     Raises OSError, also for refusals of the kernel.
     """
     try:
-        (found,) = kernel.ask(handle, Request(RTM_GETLINK, {"index": ifindex}, MARKS.attributes, only=MARKS.only))
+        found: list[Any] = kernel.ask(handle, Request(RTM_GETLINK, {"index": ifindex}, _MASKS, rows=MARKS.rows))
     except KernelError as error:
         if error.errno == errno.ENODEV:
             return None
         raise OSError(error.errno, str(error)) from error
-    return interface_of(found)
+    return interface_of(*found)
 
 
 def _observe(kernel: Kernel, handle: Handle, request: Request) -> Namespace:
@@ -217,11 +216,11 @@ def _observe(kernel: Kernel, handle: Handle, request: Request) -> Namespace:
         raise HinderedError(error, _namespace_of(handle, error.messages)) from error
 
 
-def _namespace_of(handle: Handle, messages: Iterable[Message]) -> Namespace:
+def _namespace_of(handle: Handle, rows: Iterable[Any]) -> Namespace:
     interfaces: dict[str, Interface] = {}
     loopback_alias = ""
-    for message in messages:
-        interface = interface_of(message)
+    for row in rows:
+        interface = interface_of(row)
         if interface.ifindex == LOOPBACK_IFINDEX:
             loopback_alias = interface.alias
         interfaces[interface.ifname] = interface
@@ -235,42 +234,45 @@ def _add_mirrors(kernel: Kernel, handle: Handle, namespace: Namespace, *, strang
     namespace.mirrors = list_mirrors(kernel, handle, names, strangers=strangers)
 
 
-def interface_of(message: Message) -> Interface:
-    """Convert an RTM_NEWLINK message to an Interface."""
-    attributes = message.attributes
-    linkinfo = attributes.get("linkinfo", {})
-    data = linkinfo.get("data")
-    flags = message.header["flags"]
+def interface_of(row: tuple[Any, ...]) -> Interface:
+    """Convert a row of LINKS or MARKS to an Interface."""
+    _, _, index, flags, _, ifname, group, alias, linkinfo, mac, broadcast, mtu, txqlen, queues, *rest = row
+    peer, peer_nsid, qdisc, *more = rest
+    data = None if linkinfo is None else linkinfo.get("data")
     return Interface(
-        message.header["index"],
-        attributes.get("ifname", ""),
-        group=attributes.get("group", 0),
-        alias=attributes.get("ifalias", ""),
-        kind=linkinfo.get("kind", ""),
+        index,
+        ifname or "",
+        group=group or 0,
+        alias=alias or "",
+        kind="" if linkinfo is None else linkinfo.get("kind", ""),
         data=data if isinstance(data, dict) else None,
-        mac=attributes.get("address", b""),
-        broadcast=attributes.get("broadcast", b""),
-        mtu=attributes.get("mtu", 0),
-        txqlen=attributes.get("txqlen", 0),
-        queues=attributes.get("num_tx_queues", 1),
+        mac=mac or b"",
+        broadcast=broadcast or b"",
+        mtu=mtu or 0,
+        txqlen=txqlen or 0,
+        queues=1 if queues is None else queues,
         up=bool(flags & IFF_UP),
         lower_up=bool(flags & IFF_LOWER_UP),
         settling=flags & _STATE == IFF_UP | IFF_LOWER_UP,
-        peer=attributes.get("link", 0),
-        peer_nsid=attributes.get("link_netnsid"),
-        more=NOTHING if _MORE.isdisjoint(attributes) else _more(attributes),
+        peer=peer or 0,
+        peer_nsid=peer_nsid,
+        more=NOTHING if more == _NO_MORE and (qdisc is None or qdisc in KERNELS_OWN) else _more(more, qdisc, linkinfo),
     )
 
 
-def _more(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = {name: attributes[name] for name in _MORE if name in attributes}
-    if found.get("qdisc") in KERNELS_OWN:
-        del found["qdisc"]
-    linkinfo = attributes.get("linkinfo", {}) if "master" in found else {}
-    if linkinfo.get("slave_kind") == "bridge" and "slave_data" in linkinfo:
+def _more(values: Iterable[Any], qdisc: str | None, linkinfo: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    found = {name: value for name, value in zip(_MORE, values, strict=True) if value is not None}
+    if qdisc is not None and qdisc not in KERNELS_OWN:
+        found["qdisc"] = qdisc
+    if (
+        linkinfo is not None
+        and "master" in found
+        and linkinfo.get("slave_kind") == "bridge"
+        and "slave_data" in linkinfo
+    ):
         port = decode(PORT, linkinfo["slave_data"], only=_MASK)
         found["protinfo"] = port.get("group_fwd_mask", 0), found["master"]
-    return found or NOTHING
+    return found
 
 
 def _add_roots(kernel: Kernel, handle: Handle, interfaces: Iterable[Interface]) -> None:

@@ -49,6 +49,7 @@ NLMSGHDR = struct.Struct("=IHHII")
 _SEQ = struct.Struct("=I")
 _SEQ_OFFSET = 8
 HEADER_SIZE = NLMSGHDR.size
+_END = struct.Struct("=IHHIIi")  # the header of NLMSG_DONE, and the error
 
 # What follows struct nlmsghdr, by message type: one line each.
 FORMATS: dict[int, tuple[Header, Table]] = {
@@ -243,6 +244,14 @@ def pack_dump(request: Request, seq: int) -> bytes:
         asked = Request(request.type, request.header, request.attributes, request.flags | NLM_F_DUMP)
         rest = request._dump = pack(asked, 0, ack=False)
     return rest[:_SEQ_OFFSET] + _SEQ.pack(seq) + rest[_SEQ_OFFSET + _SEQ.size :]
+
+
+def is_end(data: Buffer, seq: int) -> bool:
+    """Return whether a datagram is the end of a dump, and nothing else: without an error, and of a consistent dump."""
+    if len(data) != _END.size:
+        return False
+    length, type, flags, number, _, code = _END.unpack(data)
+    return (length, type, flags, number, code) == (_END.size, NLMSG_DONE, NLM_F_MULTI, seq, 0)
 
 
 def split(data: Buffer) -> Iterator[tuple[int, int, int, int, memoryview]]:

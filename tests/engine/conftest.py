@@ -14,17 +14,18 @@ from kokofast.engine import elsewhere
 from kokofast.host import lock
 from kokofast.host import namespaces as host
 from kokofast.ops import ifindex
-from kokofast.ops.dumps import interface_of
+from kokofast.ops.dumps import LINKS, interface_of
 from kokofast.plan.observed import Namespace
 from kokofast.plan.ownership import lab_of
 from tests.engine.fake import BOOT, FakeKernel, FakeLink, FakeNamespace, Identity
+from tests.wire.decoded import row_of
 
 KernelFactory = Callable[..., FakeKernel]
 
 
 def check_mark(kernel: FakeKernel, namespace: FakeNamespace, link: FakeLink) -> None:
     """An interface bears our mark from the instant of its creation."""
-    seen = interface_of(kernel.rtnl.show(namespace, link))
+    seen = interface_of(row_of(LINKS.rows, kernel.rtnl.show(namespace, link)))
     assert lab_of(seen, Namespace(namespace.identity), BOOT) == "", f"{link.name} does not bear our mark"
 
 

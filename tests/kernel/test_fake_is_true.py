@@ -35,6 +35,7 @@ from kokofast.wire.message import (
     Request,
 )
 from kokofast.wire.route import RTM_DELROUTE, RTM_NEWROUTE, RTPROT_KOKOFAST, pack_hops, unpack_hops
+from kokofast.wire.rows import Rows
 from tests.engine.fake import FakeKernel, FakeLink, FakeNamespace
 from tests.engine.fake_filters import CLASSIFIERS, MIRRED, QDISCS
 from tests.engine.fake_kinds import KINDS
@@ -55,6 +56,9 @@ PATIENCE_SECONDS = 3  # carrier is passed on a moment later (net/core/link_watch
 # An older kernel has fewer words for a refusal, and looks for a collision where the request is sent from: only errno is
 # compared there, and links are made where their request is sent from. Compared with are 6.18 and the guest's 6.1.
 IS_OLD = tuple(map(int, os.uname().release.split(".")[:2])) < (6, 15)
+
+assert isinstance(LINKS.rows, Rows)
+SHOWN = Request(LINKS.type, LINKS.header, LINKS.attributes, only=LINKS.rows.only)  # as messages
 
 NEW = NLM_F_CREATE | NLM_F_EXCL
 NAMES = ("e0", "e1", "e2", "e3", "e4", "e5")
@@ -200,7 +204,7 @@ class Both:
 
     def seen_in(self, kernel: Kernel, handles: Sequence[Handle], number: int) -> dict[str, object]:
         handle, space = handles[number], self.space(number)
-        links = {message.header["index"]: message for message in kernel.dump(handle, LINKS)}
+        links = {message.header["index"]: message for message in kernel.dump(handle, SHOWN)}
         modes = {
             one.header["index"]: one.attributes.get("af_spec", {}).get("inet6", {})
             for one in kernel.dump(handle, MODES)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from kokofast.wire import decode as decode_module
 from kokofast.wire import rows as rows_module
 from kokofast.wire.attributes import DecodeError, encode
-from kokofast.wire.message import NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSGHDR, split, unpack
+from kokofast.wire.link import IFINFOMSG, LINK, RTM_NEWLINK
+from kokofast.wire.message import NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE, NLMSGHDR, is_end, split, unpack
 from kokofast.wire.route import ROUTE, RTM_NEWROUTE, RTMSG
-from kokofast.wire.rows import MAX_FORMATS, Rows
+from kokofast.wire.rows import MAX_FORMATS, MAX_TOGETHER, Rows
 from tests.wire.decoded import row_of
 
 NAMES = ("dst", "gateway", "multipath", "oif", "priority")
@@ -126,3 +127,109 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_a_message_of_another_type_is_an_error() -> None:
     with pytest.raises(DecodeError, match="a message of type 25 among those of type 24"):
         read(Rows(RTM_NEWROUTE, *NAMES), message({"family": 2}, {}, type=25))
+
+
+LINK_NAMES = ("ifname", "ifalias", "linkinfo", "mtu", "address", "link_netnsid", "prop_list")
+LINK_KINDS: tuple[dict[Any, Any], ...] = (
+    {"kind": "veth"},
+    {"kind": "vlan", "data": {"id": 7}},
+    {"kind": "veth", "slave_kind": "bridge", "slave_data": bytes(8)},
+)
+
+
+def interface(header: dict[str, int], attributes: dict[Any, Any]) -> bytes:
+    body = IFINFOMSG.pack(header) + encode(LINK, attributes)
+    return NLMSGHDR.pack(NLMSGHDR.size + len(body), RTM_NEWLINK, NLM_F_MULTI, SEQ, 0) + body
+
+
+@st.composite
+def interfaces(draw: st.DrawFn) -> bytes:
+    """An interface with names of any length, and without some of the attributes."""
+    attributes: dict[Any, Any] = {"ifname": draw(st.text("abc", min_size=1, max_size=6))}
+    some: dict[str, st.SearchStrategy[Any]] = {
+        "ifalias": st.text("xy", max_size=9),
+        "linkinfo": st.sampled_from(LINK_KINDS),
+        "mtu": st.sampled_from((68, 1500)),
+        "address": st.binary(min_size=6, max_size=6),
+        "txqlen": st.just(1000),  # nobody asks for it
+        "link_netnsid": st.integers(0, 3),
+        "prop_list": st.just({"alt_ifname": ["one", "two"]}),
+    }
+    for name in draw(st.sets(st.sampled_from(sorted(some)))):
+        attributes[name] = draw(some[name])
+    return interface({"index": draw(st.integers(1, 9)), "flags": 1}, attributes)
+
+
+@given(st.lists(st.lists(interfaces(), min_size=1, max_size=4), min_size=1, max_size=5), st.permutations(range(5)))
+@settings(max_examples=200)
+def test_interfaces_are_the_messages_in_each_namespace(namespaces: list[list[bytes]], order: list[int]) -> None:
+    rows = Rows(RTM_NEWLINK, *LINK_NAMES)
+    for _ in range(3):  # decoded, each by its format, all by one
+        for number in order:
+            data = b"".join(namespaces[number % len(namespaces)])
+            assert read(rows, data) == one_by_one(rows, data)
+
+
+@given(st.lists(interfaces(), min_size=2, max_size=4), st.data())
+@settings(max_examples=200)
+def test_a_datagram_that_differs_in_a_byte_is_read_as_what_it_is(parts: list[bytes], data: st.DataObject) -> None:
+    rows = Rows(RTM_NEWLINK, *LINK_NAMES)
+    changed = bytearray(b"".join(parts))
+    for _ in range(3):
+        read(rows, bytes(changed))
+    changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+    damaged = bytes(changed)
+    try:
+        wanted = one_by_one(rows, damaged) if all(one[0] in (RTM_NEWLINK, 3) for one in split(damaged)) else None
+    except DecodeError:
+        wanted = None
+    try:
+        found = read(rows, damaged)
+    except DecodeError:
+        assert wanted is None
+    else:
+        assert wanted is None or found == wanted
+
+
+def test_a_datagram_of_a_few_messages_is_read_by_one_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Rows(RTM_NEWROUTE, *NAMES)
+
+    def datagram(count: int, last: int) -> bytes:
+        one = message({"family": 2, "dst_len": 31}, {"dst": bytes((10, 0, 0, last)), "oif": last})
+        other = message({"family": 10}, {"dst": bytes(15) + bytes((last,)), "oif": last})
+        return one + other * (count - 1)
+
+    for last in range(3):
+        for count in (2, MAX_TOGETHER, MAX_TOGETHER + 1):
+            read(rows, datagram(count, last))
+    assert sorted(rows._together) == [len(datagram(count, 0)) for count in (2, MAX_TOGETHER)]
+    monkeypatch.setattr(rows, "_formats", {})  # not needed any more
+    for count in (2, MAX_TOGETHER):
+        data = datagram(count, 9)
+        found: list[Any] = []
+        assert not list(rows.split(data, SEQ, found))
+        assert found == one_by_one(rows, data)
+        assert list(rows.split(data, SEQ + 1, [])), "the answers to another request"
+
+
+def test_rows_leave_out_what_is_not_asked_for() -> None:
+    rows = Rows(RTM_NEWLINK, *LINK_NAMES, only=("ifname",))
+    data = interface({"index": 3}, {"ifname": "e0", "mtu": 1500, "linkinfo": {"kind": "veth"}})
+    for _ in range(3):
+        assert read(rows, data) == [(0, 0, 3, 0, 0, "e0", None, None, None, None, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "seq", "error", "more", "wanted"),
+    [
+        (NLM_F_MULTI, SEQ, 0, b"", True),
+        (NLM_F_MULTI | NLM_F_DUMP_INTR, SEQ, 0, b"", False),
+        (NLM_F_MULTI, SEQ - 1, 0, b"", False),
+        (NLM_F_MULTI, SEQ, -16, b"", False),
+        (NLM_F_MULTI, SEQ, 0, bytes(4), False),
+    ],
+    ids=["the end", "it changed", "of another dump", "an error", "more behind it"],
+)
+def test_the_end_of_a_dump(flags: int, seq: int, error: int, more: bytes, wanted: bool) -> None:
+    end = NLMSGHDR.pack(NLMSGHDR.size + 4, NLMSG_DONE, flags, seq, 4711) + error.to_bytes(4, "little", signed=True)
+    assert is_end(end + more, SEQ) is wanted
