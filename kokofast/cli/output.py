@@ -28,7 +28,7 @@ def clean(text: str) -> str:
 
 def sentence_of(error: BaseException) -> str:
     """Describe an error of the machine, without Python's errno."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, (MemoryError, SystemError)):  # without memory the interpreter loses exceptions
         return "not enough memory"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -122,7 +122,7 @@ def with_streams(job: Callable[[], int]) -> int:
         else:
             lose_output("the output cannot be written", lost.error)
         return 1
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, SystemError) as error:
         print_error(f"kokofast: {sentence_of(error)}")
         return 1
 

@@ -237,10 +237,12 @@ class Socket:
         Raises:
             KernelError: The kernel refuses the dump.
             UnreadableError: The answer stays inconsistent (EBUSY), has no end (EFBIG), has a message that is too long
-                for the kernel (EMSGSIZE), or cannot be decoded (EBADMSG).
+                for the kernel (EMSGSIZE), or cannot be decoded, twice
+                (EBADMSG).
             OSError: The socket fails.
         """
         before: list[Message] | None = None
+        was_unreadable = False
         for attempt in range(DUMP_ATTEMPTS):
             if attempt >= DUMP_ATTEMPTS_AT_ONCE:
                 time.sleep((attempt - DUMP_ATTEMPTS_AT_ONCE) * DUMP_PAUSE_SECONDS)
@@ -256,7 +258,10 @@ class Socket:
                 continue
             except DecodeError as error:
                 self._forget()
-                raise UnreadableError(errno.EBADMSG, _unreadable(error), messages) from error
+                if was_unreadable:
+                    raise UnreadableError(errno.EBADMSG, _unreadable(error), messages) from error
+                was_unreadable = True  # an answer that was cut may arrive whole; what somebody has made stays as it is
+                continue
             except KernelError as error:
                 if error.errno != errno.EMSGSIZE:
                     raise

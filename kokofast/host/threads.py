@@ -93,7 +93,8 @@ class BackgroundThread:
         """Wait for the end of the job, and raise its exception.
 
         If the thread has died, raise OSError ENOMEM when the job has not begun, MemoryError when it is not known what
-        the job has done.
+        the job has done. A SystemError becomes a MemoryError: without memory the interpreter loses exceptions, and says
+        "error return without exception set".
         """
         while not self._ended.acquire(timeout=LOST_SECONDS):
             if self._thread() is None and not self._ended.acquire(blocking=False):
@@ -101,6 +102,8 @@ class BackgroundThread:
                     raise OSError(errno.ENOMEM, "no memory for one more thread")
                 raise MemoryError("a thread died")
         self._ended.release()
+        if isinstance(self._failure, SystemError):
+            raise MemoryError(str(self._failure)) from self._failure
         if self._failure is not None:
             raise self._failure
 

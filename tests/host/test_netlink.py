@@ -349,21 +349,29 @@ def test_a_dump_that_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_read_of_a_dump_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = answer(RTM_NEWLINK, 1, LINK_BODY)
+    good = [answer(RTM_NEWLINK, seq, LINK_BODY) for seq in (1, 2)]
     too_long = struct.pack("=i", -errno.EMSGSIZE)
-    endings = {
-        errno.EBADMSG: answer(RTM_NEWLINK, 1, b"short...") + good + answer(NLMSG_DONE, 1, OK),
-        errno.EMSGSIZE: answer(NLMSG_DONE, 1, too_long),
+    bad = [answer(RTM_NEWLINK, seq, b"short...") + good[seq - 1] + answer(NLMSG_DONE, seq, OK) for seq in (1, 2)]
+    answers: dict[int, list[bytes | OSError]] = {
+        errno.EBADMSG: [good[0], bad[0], BlockingIOError(), good[1], bad[1]],
+        errno.EMSGSIZE: [good[0], answer(NLMSG_DONE, 1, too_long)],
     }
-    for code, ending in endings.items():
+    for code, given in answers.items():
         with pytest.raises(UnreadableError) as caught:
-            faked(FakeKernel(good, ending)).dump(ALL_LINKS)
+            faked(FakeKernel(*given)).dump(ALL_LINKS)
         assert (caught.value.errno, len(caught.value.messages)) == (code, 2 if code == errno.EBADMSG else 1)
     monkeypatch.setattr(netlink, "DUMP_ATTEMPTS", 2)
     torn = [answer(RTM_NEWLINK, seq, LINK_BODY) + answer(NLMSG_DONE, seq, OK, NLM_F_DUMP_INTR) for seq in (1, 2)]
     with pytest.raises(UnreadableError) as caught:
         faked(FakeKernel(*torn)).dump(ALL_LINKS)
     assert (caught.value.errno, len(caught.value.messages)) == (errno.EBUSY, 1)
+
+
+def test_a_dump_that_arrived_broken_once_is_asked_for_again() -> None:
+    """Else a namespace would be passed over as one that somebody has made unreadable."""
+    first, second = (answer(RTM_NEWLINK, seq, LINK_BODY) + answer(NLMSG_DONE, seq, OK) for seq in (1, 2))
+    fake = FakeKernel(first[: len(first) // 2 | 1], BlockingIOError(), second)
+    assert len(faked(fake).dump(ALL_LINKS)) == 1
 
 
 def test_an_answer_that_never_comes() -> None:

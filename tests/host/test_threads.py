@@ -21,6 +21,16 @@ def test_an_exception_of_the_job_is_that_of_the_wait() -> None:
             wait()
 
 
+def test_an_exception_that_the_interpreter_has_lost() -> None:
+    """It does without memory."""
+
+    def job() -> None:
+        raise SystemError("error return without exception set")
+
+    with pytest.raises(MemoryError):
+        in_own_thread(job)
+
+
 def test_what_comes_behind_the_job_may_fail() -> None:
     def fail() -> None:
         raise MemoryError
