@@ -28,7 +28,7 @@ def clean(text: str) -> str:
 
 def sentence_of(error: BaseException) -> str:
     """Describe an error of the machine, without Python's errno."""
-    if isinstance(error, (MemoryError, SystemError)):  # without memory the interpreter loses exceptions
+    if isinstance(error, MemoryError):
         return "not enough memory"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -122,8 +122,15 @@ def with_streams(job: Callable[[], int]) -> int:
         else:
             lose_output("the output cannot be written", lost.error)
         return 1
-    except (OSError, MemoryError, SystemError) as error:
+    except (OSError, MemoryError) as error:
         print_error(f"kokofast: {sentence_of(error)}")
+        return 1
+    except SystemError as error:
+        from kokofast.host.threads import is_lost_exception  # rarely needed
+
+        if not is_lost_exception(error):
+            raise
+        print_error(f"kokofast: {sentence_of(MemoryError())}")
         return 1
 
 

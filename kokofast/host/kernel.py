@@ -243,7 +243,11 @@ class LinuxKernel(Pool):
 
                 self._sysctls = Sysctls()
             sysctls = self._sysctls
-        return sysctls.run([handle.fd for handle in handles if handle.fd is not None], job)
+        fds: list[int] = []
+        for handle in handles:
+            assert handle.fd is not None
+            fds.append(handle.fd)
+        return sysctls.run(fds, job)
 
     def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
         """Write /proc/sys/net/PATH in a namespace held by using(); return the value before. Raises OSError.

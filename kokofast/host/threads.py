@@ -28,6 +28,9 @@ PAUSE_SECONDS = 0.005
 # How often a waiter checks that its thread is still alive.
 LOST_SECONDS = 1.0
 
+# What CPython says in a SystemError when it had no memory for the exception itself (ceval.c, call.c).
+LOST_EXCEPTIONS = ("error return without exception set", "returned NULL without setting an exception")
+
 # pthread_create(3): no memory for a stack, or a limit on threads is reached.
 NO_THREAD = (errno.EAGAIN, errno.ENOMEM)
 
@@ -46,6 +49,11 @@ def no_thread(error: RuntimeError | MemoryError) -> OSError:
         "no more threads may be started: the limit on processes (ulimit -u), that of the cgroup (pids.max) or of the "
         "machine (sysctl kernel.threads-max, kernel.pid_max) is reached; raise it, or use fewer --jobs",
     )
+
+
+def is_lost_exception(error: BaseException | None) -> bool:
+    """Return whether an error stands for another one that the interpreter has lost for want of memory."""
+    return isinstance(error, SystemError) and any(words in str(error) for words in LOST_EXCEPTIONS)
 
 
 class BackgroundThread:
@@ -93,8 +101,7 @@ class BackgroundThread:
         """Wait for the end of the job, and raise its exception.
 
         If the thread has died, raise OSError ENOMEM when the job has not begun, MemoryError when it is not known what
-        the job has done. A SystemError becomes a MemoryError: without memory the interpreter loses exceptions, and says
-        "error return without exception set".
+        the job has done. An exception that the interpreter has lost is a MemoryError: see is_lost_exception().
         """
         while not self._ended.acquire(timeout=LOST_SECONDS):
             if self._thread() is None and not self._ended.acquire(blocking=False):
@@ -102,7 +109,7 @@ class BackgroundThread:
                     raise OSError(errno.ENOMEM, "no memory for one more thread")
                 raise MemoryError("a thread died")
         self._ended.release()
-        if isinstance(self._failure, SystemError):
+        if is_lost_exception(self._failure):
             raise MemoryError(str(self._failure)) from self._failure
         if self._failure is not None:
             raise self._failure

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kokofast.cli.main import run as run_in_process
-from kokofast.cli.output import print_result
+from kokofast.cli.output import print_result, with_streams
 from kokofast.engine.result import Result
 from kokofast.plan.step import Step
 from kokofast.topology.model import End, Link
@@ -109,3 +109,16 @@ def test_q_is_quiet(kokofast: RunKokofast) -> None:
     done = kokofast("batch", "-", "--sandbox", "-q", input='{"endpoints": ["a:e0", "b:e0"]}\n')
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert kokofast("destroy", "-q", "--help").returncode == 0
+
+
+def test_an_exception_that_the_interpreter_has_lost_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    def run(words: str) -> int:
+        def job() -> int:
+            raise SystemError(words)
+
+        return with_streams(job)
+
+    assert run("<built-in function open> returned NULL without setting an exception") == 1
+    assert capfd.readouterr().err == "kokofast: not enough memory\n"
+    with pytest.raises(SystemError, match="bad argument"):
+        run("bad argument")

@@ -1,4 +1,4 @@
-"""Sysctls of network namespaces: in the right one, and by a procfs that nobody else sees."""
+"""Sysctls are read and written in the given network namespace, through a procfs that is mounted nowhere."""
 
 from __future__ import annotations
 

@@ -21,13 +21,16 @@ def test_an_exception_of_the_job_is_that_of_the_wait() -> None:
             wait()
 
 
-def test_an_exception_that_the_interpreter_has_lost() -> None:
+@pytest.mark.parametrize(
+    ("words", "told"), [("error return without exception set", MemoryError), ("bad argument", SystemError)]
+)
+def test_an_exception_that_the_interpreter_has_lost(words: str, told: type[Exception]) -> None:
     """It does without memory."""
 
     def job() -> None:
-        raise SystemError("error return without exception set")
+        raise SystemError(words)
 
-    with pytest.raises(MemoryError):
+    with pytest.raises(told):
         in_own_thread(job)
 
 
