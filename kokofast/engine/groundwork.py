@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from kokofast.engine.snapshot import Survey
     from kokofast.host.kernel import Handle, Kernel
     from kokofast.ops.dumps import Sight
-    from kokofast.plan.node_change import Router
     from kokofast.plan.observed import Interface, Namespace
     from kokofast.plan.operations import Operation, SetAside
     from kokofast.plan.plan import Plan
@@ -149,7 +148,9 @@ def plan_of(
     situation.elsewhere = _elsewhere(new, survey, kernel, everywhere=dry_run) if new else {}
     situation.leaving, situation.going = leaving, going
     if not links_only and (numbers := nodes_to_look_at(topology, situation)):
-        situation.routers = _routers(numbers, topology, survey, kernel, leaving)
+        from kokofast.engine.routers import read_routers  # few files set something on nodes
+
+        situation.routers = read_routers(numbers, topology, survey, kernel, leaving)
     plan = make_plan(topology, situation)
     if replace and plan.conflicts:
         from kokofast.engine.replace import plan_replacing  # only --replace needs it
@@ -157,36 +158,6 @@ def plan_of(
         plan = plan_replacing(plan, topology, situation, survey, kernel, see_for(topology))
     plan.problems[:0] = survey.problems
     return plan
-
-
-def _routers(
-    numbers: Iterable[int], topology: Topology, survey: Survey, kernel: Kernel, leaving: Sequence[SetAside]
-) -> dict[int, Router]:
-    """Read addresses of loopbacks, routes and sysctls. Those that cannot be read are a problem."""
-    from kokofast.ops.routers import observe_router
-    from kokofast.plan.nodes import sysctls_of
-
-    sysctls = sysctls_of(topology, survey.places)
-    found: dict[int, Router] = {}
-
-    for number in numbers:
-        handle, namespace = survey.handles[number], survey.observed[number]
-        if handle is None or namespace is None:
-            continue
-        given_away = {one.ifname for one in leaving if one.ns == number}  # new interfaces get these names
-        names = {path for path in sysctls.get(number, ()) if given_away.isdisjoint(path.split("/"))}
-
-        def unreadable(error: OSError, number: int = number) -> None:
-            node = next(node for name, node in topology.nodes.items() if survey.places[name] == number)
-            why = f"node {node.name}: its routes cannot be read: {error.strerror or error}"
-            survey.problems.append(Problem(node.place, why))
-
-        try:
-            with kernel.using([handle]):
-                found[number] = observe_router(kernel, handle, namespace, topology.name, names, unreadable=unreadable)
-        except OSError as error:
-            unreadable(error)
-    return found
 
 
 def only_new(plan: Plan, survey: Survey, boot: str) -> None:

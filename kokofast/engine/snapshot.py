@@ -88,6 +88,7 @@ async def look(
 
     chunk = max(min(LOOK_CHUNK, kernel.capacity // LOOK_WORKERS), 1)
     await run_all(driver, paths, execute, workers=LOOK_WORKERS, chunk=chunk, report=report)
+    kernel.rewind()
     waiting = _settle(paths, sights, range(len(paths)), settle)
     for _ in range(ATTEMPTS):
         if not waiting:

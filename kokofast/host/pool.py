@@ -115,6 +115,14 @@ class Pool:
         """
         return _Use(self, list(dict.fromkeys(handles)), to_ask)
 
+    def rewind(self) -> None:
+        """Close those first that were used last, as all are about to be used again in the same order.
+
+        Otherwise, where the budget is a little short, each would be closed just before its use.
+        """
+        with self._lock:
+            self._idle = dict.fromkeys(reversed(self._idle))
+
     def _take(self, handles: Sequence[Handle], to_ask: bool) -> None:
         with self._lock:
             for handle in handles:

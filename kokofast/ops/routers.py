@@ -49,11 +49,11 @@ def observe_router(
     handle: Handle,
     namespace: Namespace,
     lab: str,
-    sysctls: Collection[str] = (),
+    sysctls: Mapping[str, str] | None = None,
     *,
     unreadable: Callable[[OSError], None] = lambda _: None,
 ) -> Router:
-    """Return what is set in a namespace held by using(). Raises OSError, also for what the kernel refuses.
+    """Return what is set in a namespace held by using(), with these sysctls. Raises OSError, also for KernelError.
 
     The routes of others are read at their first use. If that fails, unreadable is called with the error.
     """
@@ -77,9 +77,7 @@ def observe_router(
         routes = kernel.dump(handle, OUR_ROUTES) if ours else []
     except KernelError as error:
         raise OSError(error.errno or errno.EIO, str(error)) from error
-    found = Router(addresses, _routes(routes, names, ours)[0], read_strangers)
-    if sysctls:
-        found.sysctls = kernel.read_sysctls(handle, sysctls)
+    found = Router(addresses, _routes(routes, names, ours)[0], read_strangers, sysctls)
     if any(found.sysctls.get(path) == "0" for path in DISABLE_IPV6):
         found.ipv6 = _with_ipv6(kernel, handle, names)
     return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kokofast.host.kernel import Handle
@@ -150,6 +150,9 @@ class FakeKernel:
             assert handle.fd in self._fds, f"{handle} is used after it was given up"
         yield
 
+    def rewind(self) -> None:
+        pass
+
     def forget(self, handle: Handle) -> None:
         if handle.fd is not None:
             self._fds.pop(handle.fd, None)
@@ -200,9 +203,6 @@ class FakeKernel:
 
     def write_sysctl(self, handle: Handle, path: str, value: str) -> str:
         return FakeNetSysctls(self, self._of[handle.identity]).write(path, value)
-
-    def read_sysctls(self, handle: Handle, paths: Collection[str]) -> dict[str, str]:
-        return FakeNetSysctls(self, self._of[handle.identity]).read(paths)
 
     def write_in(self, namespace: FakeNamespace, path: str, value: str) -> str:
         with self._world:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from kokofast.engine.result import Result
+from kokofast.host.kernel import Handle
 from kokofast.plan.ownership import node_mark
 from kokofast.topology.model import Topology
 from kokofast.topology.routes import text_of
@@ -132,6 +133,56 @@ async def test_a_second_run_sends_nothing(site: Callable[[], FakeKernel]) -> Non
     kernel.sysctls.clear()
     assert (await up(kernel)).status == "unchanged"
     assert (kernel.requests, kernel.sysctls) == ([], [])
+    assert kernel.state() == before
+
+
+async def test_the_sysctls_of_many_are_read_together(
+    site: Callable[[], FakeKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = site()
+    await up(kernel)
+    asked: list[int] = []
+    with_sysctls = kernel.with_sysctls
+
+    def count(handles: Sequence[Handle], job: Any) -> list[Any]:
+        asked.append(len(handles))
+        return with_sysctls(handles, job)
+
+    monkeypatch.setattr(kernel, "with_sysctls", count)
+    await up(kernel)
+    assert asked == [len(NODES)]
+
+
+@pytest.mark.parametrize("step", ["using", "with_sysctls"])
+async def test_one_that_cannot_be_read_keeps_no_other_from_it(
+    site: Callable[[], FakeKernel], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The namespace of a name is replaced between the survey and the plan, or its sysctls are out of reach."""
+    kernel = site()
+    real, rewind = getattr(kernel, step), kernel.rewind
+    refused = OSError(errno.ESTALE, "the name leads to another network namespace")
+    surveyed: list[bool] = []
+
+    def refuse(handles: Sequence[Handle], *rest: Any) -> Any:
+        there = [handle.path == "/run/netns/b" for handle in handles]
+        if step == "with_sysctls":
+            return [refused if bad else good for bad, good in zip(there, real(handles, *rest), strict=True)]
+        if surveyed and any(there):
+            raise refused
+        return real(handles)
+
+    def end_survey() -> None:
+        surveyed.append(True)
+        rewind()
+
+    monkeypatch.setattr(kernel, "rewind", end_survey)
+    monkeypatch.setattr(kernel, step, refuse)
+    before = kernel.state()
+    result = await apply(square(), kernel=kernel)
+    assert result.status == "invalid"
+    assert [(error.source, error.message) for error in result.errors] == [
+        ("$.nodes.b", "node b: its routes cannot be read: the name leads to another network namespace")
+    ]
     assert kernel.state() == before
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kokofast.host import libc
+from kokofast.host import libc, pool
 from kokofast.host.kernel import Handle, LinuxKernel
 from kokofast.host.namespaces import identity, named, open_namespace
 from kokofast.wire.link import RTM_GETLINK, RTM_SETLINK
@@ -130,7 +130,7 @@ def test_two_hundred_where_a_process_may_open_sixty_four(netns: NamespaceFactory
     script = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-from kokofast.host import libc
+from kokofast.host import libc, pool
 from kokofast.host.kernel import Handle, LinuxKernel
 from tests.host.test_kernel import loopback, made, number
 kernel = LinuxKernel()
@@ -159,6 +159,26 @@ def test_using_opens_again_what_was_closed(netns: NamespaceFactory) -> None:
     assert all(handle.fd is None and handle.socket is None for handle in handles)
     # Also after close() a handle can be used; it is opened again.
     assert loopback(kernel, handles[3]) == 3
+    kernel.close()
+
+
+def test_a_second_pass_opens_few_again(netns: NamespaceFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each would be closed just before its use, as it was not used for the longest time."""
+    kernel = LinuxKernel(budget=24)
+    handles = opened(kernel, [netns() for _ in range(16)])
+    again: list[str] = []
+    open_again = pool._open_again
+
+    def count(handle: Handle, processes: dict[tuple[int, int], int]) -> int:
+        again.append(handle.path)
+        return open_again(handle, processes)
+
+    monkeypatch.setattr(pool, "_open_again", count)
+    for _ in range(3):
+        kernel.rewind()
+        number(kernel, handles)
+    assert len(again) <= 3 * 2 * 4  # four do not fit; without rewind() it is all 16 each time
+    assert open_namespaces() <= 12
     kernel.close()
 
 

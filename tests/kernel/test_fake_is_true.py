@@ -273,7 +273,7 @@ def seen_of_node(kernel: Kernel, handle: Handle, space: FakeNamespace) -> dict[s
         ),
         "routes": sorted(route for route in routes if is_of_address(route)),
         "routes of ours": sorted(map(_route, kernel.dump(handle, routers.OUR_ROUTES))),
-        "sysctls": kernel.read_sysctls(handle, sysctls_of(space)),
+        "sysctls": kernel.with_sysctls([handle], lambda _, net: net.read(sysctls_of(space))),
     }
 
 
