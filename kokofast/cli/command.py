@@ -7,8 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from kokofast.cli.output import WRITING, OutputError, clean, lacking, lose_output, print_error, print_result, summary
+from kokofast.cli.output import WRITING, OutputError, clean, lacking, lose_output, print_error
 from kokofast.cli.progress import Task
+from kokofast.cli.results import print_result, summary
 
 if TYPE_CHECKING:
     import argparse

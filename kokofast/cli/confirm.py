@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from kokofast.cli.batch import exit_code
 from kokofast.cli.command import FAILED, INVALID, OK, PARTIAL, CommandError, check_lab, finish
-from kokofast.cli.output import print_error, print_json, print_line
+from kokofast.cli.output import print_error, print_line
+from kokofast.cli.results import print_json
 from kokofast.cli.signals import HeldSignals
 
 if TYPE_CHECKING:

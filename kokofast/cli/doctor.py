@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import FAILED, INVALID, OK, STDIN, CommandError, load_file
-from kokofast.cli.output import print_json, print_line
+from kokofast.cli.output import print_line
+from kokofast.cli.results import print_json
 from kokofast.doctor.checks import diagnose
 from kokofast.doctor.needs import Needs, needs_of
 

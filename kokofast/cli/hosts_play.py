@@ -13,17 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kokofast.cli.command import FAILED, INVALID, OK, PARTIAL, STDIN, CommandError
 from kokofast.cli.hosts_player import Caught, find, inventory_of
 from kokofast.cli.hosts_run import Run
-from kokofast.cli.output import (
-    WRITING,
-    OutputError,
-    count,
-    counts_of,
-    lose_output,
-    print_error,
-    print_errors,
-    print_json,
-    print_line,
-)
+from kokofast.cli.output import WRITING, OutputError, lose_output, print_error, print_line
+from kokofast.cli.results import count, counts_of, print_errors, print_json
 from kokofast.cli.split import read, split_timeline, write
 from kokofast.cli.timelines import is_stored
 from kokofast.engine.result import Failure

@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING
 
 from kokofast.cli.command import CHANGES, FAILED, INVALID, OK, PARTIAL
 from kokofast.cli.hosts_player import Player
-from kokofast.cli.output import (
-    WRITING,
-    OutputError,
-    count,
-    counts_of,
-    lose_output,
-    print_error,
-    print_errors,
-    print_json,
-    print_line,
-)
+from kokofast.cli.output import WRITING, OutputError, lose_output, print_error, print_line
+from kokofast.cli.results import count, counts_of, print_errors, print_json
 from kokofast.engine.result import Failure
 
 if TYPE_CHECKING:

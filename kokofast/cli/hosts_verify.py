@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from kokofast.cli.command import FAILED, INVALID, OK, CommandError, check_lab, is_file
 from kokofast.cli.hosts_player import Player, find, inventory_of
-from kokofast.cli.output import WRITING, clean, count, print_errors, print_json, print_line, print_table
+from kokofast.cli.output import WRITING, clean, print_line
+from kokofast.cli.results import count, print_errors, print_json, print_table
 from kokofast.cli.split import read, write
 from kokofast.engine.result import Failure
 

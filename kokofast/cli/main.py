@@ -24,19 +24,10 @@ from kokofast.cli.command import (
     load_file,
     need_capabilities,
 )
-from kokofast.cli.output import (
-    WRITING,
-    clean,
-    print_error,
-    print_errors,
-    print_json,
-    print_line,
-    sentence_of,
-    wait_printer,
-    with_streams,
-)
+from kokofast.cli.output import WRITING, clean, print_error, print_line, sentence_of, wait_printer, with_streams
 from kokofast.cli.parser import build_parser
 from kokofast.cli.progress import Bar
+from kokofast.cli.results import print_errors, print_json
 from kokofast.cli.signals import HeldSignals
 
 if TYPE_CHECKING:
@@ -185,7 +176,7 @@ def _inspect(options: argparse.Namespace) -> int:
     check_lab(options.lab)
     need_capabilities(looks_only=True)
     from kokofast.cli.looking import look, print_unseen
-    from kokofast.cli.output import print_links, unlinked
+    from kokofast.cli.results import print_links, unlinked
     from kokofast.engine.inspect import see
 
     seen = look(lambda driver, kernel: see(options.lab, driver, kernel))

@@ -22,18 +22,9 @@ from kokofast.cli.command import (
     load_file,
     need_capabilities,
 )
-from kokofast.cli.output import (
-    WRITING,
-    OutputError,
-    clean,
-    count,
-    lose_output,
-    print_error,
-    print_errors,
-    sentence_of,
-    wait_printer,
-)
+from kokofast.cli.output import WRITING, OutputError, clean, lose_output, print_error, sentence_of, wait_printer
 from kokofast.cli.progress import Bar, State
+from kokofast.cli.results import count, print_errors
 from kokofast.cli.signals import HeldSignals, end_at_next_signal
 from kokofast.cli.timelines import Check, Live, Stored, is_stored
 from kokofast.engine.player import Played, Player

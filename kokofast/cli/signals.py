@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kokofast.cli.command import PARTIAL
 from kokofast.cli.output import print_error
-from kokofast.cli.progress import LINE
+from kokofast.cli.status_line import LINE
 from kokofast.drivers import Stop
 from kokofast.host.threads import BackgroundThread
 

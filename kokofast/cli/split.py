@@ -16,7 +16,8 @@ from kokofast.cli.command import (
     importing,
     read_file_by,
 )
-from kokofast.cli.output import clean, count, print_error, print_json, print_line, print_table
+from kokofast.cli.output import clean, print_error, print_line
+from kokofast.cli.results import count, print_json, print_table
 
 if TYPE_CHECKING:
     import argparse

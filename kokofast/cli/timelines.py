@@ -9,7 +9,8 @@ import select
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import INVALID, STDIN, CommandError
-from kokofast.cli.output import clean, count
+from kokofast.cli.output import clean
+from kokofast.cli.results import count
 from kokofast.engine.player import change
 from kokofast.host.files import read_file
 from kokofast.timeline.read import Reader

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from kokofast.cli.command import FAILED, INVALID, OK, CommandError, is_silent, load_source, need_capabilities
 from kokofast.cli.looking import look, print_unseen
-from kokofast.cli.output import clean, count, print_errors, print_json, print_line, print_table
+from kokofast.cli.output import clean, print_line
 from kokofast.cli.progress import Bar
+from kokofast.cli.results import count, print_errors, print_json, print_table
 
 if TYPE_CHECKING:
     import argparse

@@ -9,8 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from kokofast.cli.command import FAILED, INVALID, OK, PARTIAL, STDIN, CommandError, importing, load_file
-from kokofast.cli.output import WRITING, clean, count, lacking, print_line, sentence_of
+from kokofast.cli.output import WRITING, clean, lacking, print_line, sentence_of
 from kokofast.cli.progress import State
+from kokofast.cli.results import count
 from kokofast.cli.signals import HeldSignals
 
 if TYPE_CHECKING:

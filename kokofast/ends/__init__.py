@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from kokofast.ends.property import Property
     from kokofast.kinds.fields import Field
+    from kokofast.topology.model import End
 
 # The registered properties. The name is that of the module. The attribute of RTM_NEWLINK shows the property, or only
 # that it exists: then ops.dumps reads more.
@@ -62,3 +63,10 @@ def properties_in(values: Mapping[str, Any]) -> dict[str, Any]:
 def present(name: str, more: Mapping[str, Any]) -> Any:
     """Return the setting of a property, given the attributes that an interface shows."""
     return ENDS[name].present(more.get(ATTRIBUTES[name]))
+
+
+def names_of(end: End) -> Iterator[str]:
+    """Yield the names that an end has in its namespace, including alternative names."""
+    yield end.ifname
+    for name, value in end.properties.items():
+        yield from ENDS[name].names(value)

@@ -11,7 +11,6 @@ from kokofast.host.lock import is_locked
 from kokofast.ops.executor import Executor
 from kokofast.ops.journal import Applied
 from kokofast.ops.registry import load
-from kokofast.plan.left_over import count_left_over, ends_left_over, has_leaving
 from kokofast.plan.plan import nodes_of, sets_nodes
 from kokofast.topology.problems import Problem
 
@@ -267,6 +266,8 @@ class Run:
         """Return the links that have to go first; None for none, as nearly always."""
         if self.create_only or survey.problems or self.problems:
             return None
+        from kokofast.plan.left_over import has_leaving  # koko's command line does without
+
         if not self.prune and not has_leaving(topology.name, survey.observed):
             return None
         from kokofast.engine.superseded import find_superseded
@@ -280,6 +281,8 @@ class Run:
         """Return the interfaces in the namespaces of the file that are deleted last, where the plan asks."""
         going = superseded.places() if superseded is not None else set()
         if self.prune and not survey.problems and (self.replace or sets_nodes(topology)):
+            from kokofast.plan.left_over import ends_left_over
+
             found = ends_left_over(topology, survey.places, survey.observed, self.kernel.boot_id())
             going |= {(number, interface.ifindex) for number, interface in found}
         return going
@@ -351,6 +354,8 @@ class Run:
 
 def _note_left_over(topology: Topology, survey: Survey, kernel: Kernel, result: Result) -> None:
     """Note how many links of the lab the file does not have any more."""
+    from kokofast.plan.left_over import count_left_over
+
     number = count_left_over(topology, survey.places, survey.observed, kernel.boot_id())
     if number == 1:
         result.notes.append("1 link of the lab is not in the file any more and stays; --prune removes it")

@@ -11,10 +11,9 @@ from kokofast.kinds import KINDS
 from kokofast.kinds.kind import DEFAULT_MTU
 from kokofast.ops import configure_end, configure_node, create_link, mirror
 from kokofast.ops.journal import GONE, look, twice
-from kokofast.plan.diff import NO_LINK_LOCAL
 from kokofast.plan.link_operations import attributes_of
 from kokofast.plan.node_change import NodeChange
-from kokofast.plan.operations import AddMirror, Change, ConfigureNode, CreateLink, IfRef, Setting
+from kokofast.plan.operations import NO_LINK_LOCAL, AddMirror, Change, ConfigureNode, CreateLink, IfRef, Setting
 from kokofast.plan.ownership import BROADCAST, group_of, number_of
 from kokofast.plan.remainder import OF_PORTS, lost_routes, lost_sysctls
 from kokofast.topology.model import End

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from kokofast.ends import names_of
 from kokofast.engine.tear_down import HELD, tear_down
 from kokofast.ops.registry import AFTER_DELETION, MODULES, home
-from kokofast.plan.left_over import names_of
 from kokofast.plan.operations import ConfigureEnd
 from kokofast.wire.message import words_of
 

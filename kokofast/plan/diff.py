@@ -5,14 +5,14 @@ from __future__ import annotations
 from kokofast.ends import ATTRIBUTES, ENDS, present
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import IPV6_MIN_MTU
-from kokofast.plan.operations import Change
+from kokofast.plan.operations import NO_LINK_LOCAL, Change
 from kokofast.plan.ownership import BROADCAST
 from kokofast.topology.model import AF_INET6
 from kokofast.topology.values import is_link_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kokofast.plan.observed import Interface
     from kokofast.plan.step import FieldChange
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     Step = tuple[Change, Change]
     Pairs = dict[str, tuple[object, object]]  # attribute -> (wanted, present)
-
-# The attributes of an interface for which the kernel makes no link-local address by itself: addr_gen_mode none.
-NO_LINK_LOCAL: Mapping[str, object] = {"af_spec": {"inet6": {"addr_gen_mode": 1}}}
 
 # The cure for a difference that batch does not change.
 CURE = "--replace deletes it and makes it anew"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kokofast.kinds import KINDS
 from kokofast.plan.diff import are_peers, fixed_differences
+from kokofast.plan.link_update import update_link
 from kokofast.plan.ownership import ALIAS_PREFIX, alias_of, group_of, lab_of
 from kokofast.plan.plan import Conflict
 from kokofast.topology.model import Link
@@ -14,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from kokofast.plan.link_operations import LinkOperations
     from kokofast.plan.observed import Interface
     from kokofast.plan.operations import IfRef
     from kokofast.plan.plan import Plan, Situation
@@ -80,7 +82,21 @@ class Existing:
         )
         return True
 
-    def is_this_link(
+    def plan_changes(
+        self,
+        operations: LinkOperations,
+        number: int,
+        link: Link,
+        references: Sequence[IfRef],
+        present: Sequence[Interface],
+        parent: IfRef | None,
+        alias: str,
+    ) -> None:
+        """Add the operations that an existing link needs, or the problem that another one is there."""
+        if self._is_this_link(number, link, references, present, parent, alias):
+            update_link(operations, number, link, references, present, parent, alias)
+
+    def _is_this_link(
         self,
         number: int,
         link: Link,

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from kokofast.ends import ENDS
+from kokofast.ends import names_of
 from kokofast.plan.ownership import APART, group_of, lab_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kokofast.plan.observed import Interface, Namespace
-    from kokofast.topology.model import End, Link, Topology
+    from kokofast.topology.model import Link, Topology
 
 
 def places_in_file(topology: Topology, places: Mapping[str, int]) -> set[tuple[int, str]]:
     """Return (namespace, interface) of each end in the file."""
     return {(places[end.node], end.ifname) for link in topology.links for end in link.ends}
-
-
-def names_of(end: End) -> Iterator[str]:
-    """Yield the names that an end has in its namespace, including alternative names."""
-    yield end.ifname
-    for name, value in end.properties.items():
-        yield from ENDS[name].names(value)
 
 
 def names_in_file(links: Iterable[Link], places: Mapping[str, int]) -> set[tuple[int, str]]:

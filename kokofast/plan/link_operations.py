@@ -1,18 +1,14 @@
-"""The operations that create a link, and those that change an existing one."""
+"""The operations that create a link. Those that change an existing one are in plan.link_update."""
 
 from __future__ import annotations
 
-from kokofast.ends import ENDS
+from kokofast.ends import ENDS, names_of
 from kokofast.kinds import KINDS
 from kokofast.kinds.kind import DEFAULT_MTU
-from kokofast.plan.diff import CURE, NO_LINK_LOCAL, destructive_changes, difference, is_up_to_date
-from kokofast.plan.left_over import names_of
-from kokofast.plan.operations import Change, ConfigureEnd, CreateLink, IfRef, MarkRef, NsRef
+from kokofast.plan.operations import NO_LINK_LOCAL, Change, ConfigureEnd, CreateLink, IfRef, MarkRef, NsRef
 from kokofast.plan.ownership import BROADCAST, group_of, number_of, own_link_local
-from kokofast.plan.plan import UPDATE, Conflict
 from kokofast.plan.planned_state import PlannedEnd
 from kokofast.topology.model import AF_INET6
-from kokofast.topology.problems import Problem
 from kokofast.topology.values import is_link_local
 
 TYPE_CHECKING = False
@@ -20,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from kokofast.kinds.kind import Kind
-    from kokofast.plan.diff import Difference, Step
     from kokofast.plan.observed import Interface
     from kokofast.plan.operations import Setting
     from kokofast.plan.plan import Plan, Situation
@@ -81,7 +76,7 @@ class LinkOperations:
         wait = {self.made[reference.ns] for reference in references if reference.ns in self.made}
         wait.update(() if parent is None else self.prospect.ready((parent,)))
         if self.freed:
-            wait.update(self._freed_for(link, references))
+            wait.update(self.freed_for(link, references))
         sender = None if parent is None else parent.ns
         if parent is None and (overhead := kind.overhead(link)):  # a tunnel is where its message is sent from
             sender = references[0].ns
@@ -111,7 +106,7 @@ class LinkOperations:
 
         mtu is what the kernel gives the end, after are the operations to wait for.
         """
-        kind, end = KINDS[link.kind], self._with_link_local(link.ends[position], alias)
+        kind, end = KINDS[link.kind], self.with_link_local(link.ends[position], alias)
         settings: dict[str, object] = {"ifalias": alias, **(NO_LINK_LOCAL if end.dad is False else {})}
         if not _is_marked_by_mac(end, kind.random_mac):
             settings["broadcast"] = BROADCAST
@@ -126,7 +121,7 @@ class LinkOperations:
             change.up, change.add = None, ()
         mtu = end.mtu if end.mtu is not None else mtu
         if end.properties:
-            change.properties = self._settings(link, end, reference, None, mtu)
+            change.properties = self.settings(link, end, reference, None, mtu)
             after = (*after, *self.prospect.ready(configured.requires))
             if end.txqlen == 0:  # a new qdisc makes it 1000
                 settings["txqlen"] = 0
@@ -139,7 +134,7 @@ class LinkOperations:
         self.prospect.ends.append(PlannedEnd(number, position, link, reference, None, alias))
         return done
 
-    def _freed_for(self, link: Link, references: Sequence[IfRef]) -> Iterator[int]:
+    def freed_for(self, link: Link, references: Sequence[IfRef]) -> Iterator[int]:
         """Yield the operations that free names of the ends."""
         for reference, end in zip(references, link.ends, strict=True):
             for name in names_of(end):
@@ -155,58 +150,6 @@ class LinkOperations:
         for operation, after in self.bridges.values():
             self.plan.add(operation, tuple(after))
 
-    def update(
-        self,
-        number: int,
-        link: Link,
-        references: Sequence[IfRef],
-        present: Sequence[Interface],
-        parent: IfRef | None,
-        alias: str,
-    ) -> None:
-        """Add the operations that an existing link needs, or problems."""
-        wait = () if parent is None else self.prospect.ready((parent,))
-        follows = self.prospect.mtu_on(link, parent)
-        if self.freed:
-            wait = *wait, *self._freed_for(link, references)
-        for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):
-            given, end = end, self._with_link_local(end, alias, interface)
-            if end.dad and end is not given:
-                self._report_dad(number, references, end)
-            place = reference.ns, reference.ifname
-            most, carries = self.caps.get(place), place in self.carriers
-            settings: tuple[Setting, ...] = ()
-            if end.properties or interface.more:
-                most_sent = end.mtu if end.mtu is not None else follows if follows is not None else interface.mtu
-                settings = self._settings(link, end, reference, interface, most_sent)
-            is_right = is_up_to_date(end, interface, alias, most, follows)
-            if settings or not is_right:
-                self.plan.actions[number] = UPDATE
-                found = None
-                if not is_right:
-                    for where, message in destructive_changes(end, interface, most, follows):
-                        self.plan.problems.append(Problem(where, message))
-                    found = difference(end, interface, alias, most=most, follows=follows, carries=carries)
-                steps = _steps_of(found, settings, end, interface)
-                now, last, final = (ConfigureEnd(number, position, reference, *step) for step in steps)
-                self.last += [last] if last.change else []
-                self.final += [final] if final.change else []
-                if now.change:
-                    after = (*wait, *self.prospect.ready(now.requires)) if settings else wait
-                    self.prospect.completes(self.plan.add(now, after), reference)
-            mtu = end.mtu if end.mtu is not None else follows
-            if mtu is not None:
-                mtu = mtu if most is None else min(mtu, most)
-                self.prospect.sets_mtu(reference, mtu, at_first=max(mtu, interface.mtu) if not carries else mtu)
-            self.prospect.ends.append(PlannedEnd(number, position, link, reference, interface, alias))
-
-    def _report_dad(self, number: int, references: Sequence[IfRef], end: End) -> None:
-        """Add the problem that an end has a link-local address of ours, and the file has it no longer."""
-        place, there = end.where("dad"), [(reference.ns, reference.ifname) for reference in references]
-        self.plan.conflicts.append(Conflict(number, there, place, [("dad", False, True)]))
-        text = f"is there without duplicate address detection, which batch does not change back; {CURE}"
-        self.plan.problems.append(Problem(place, f"{end.node}:{end.ifname} {text}"))
-
     def properties(self) -> Properties:
         """Return what plans the properties of ends."""
         if self._properties is None:
@@ -215,7 +158,7 @@ class LinkOperations:
             self._properties = Properties(self.topology, self.situation)
         return self._properties
 
-    def _settings(
+    def settings(
         self, link: Link, end: End, reference: IfRef, interface: Interface | None, mtu: int | None
     ) -> tuple[Setting, ...]:
         """Return what has to be set by the modules of kokofast.ends; add problems."""
@@ -223,7 +166,7 @@ class LinkOperations:
         self.plan.problems += problems
         return settings
 
-    def _with_link_local(self, end: End, alias: str, interface: Interface | None = None) -> End:
+    def with_link_local(self, end: End, alias: str, interface: Interface | None = None) -> End:
         """Return the end with a link-local address of ours if it has dad: false, which excludes the kernel's."""
         if end.dad is False:
             if any(is_link_local(one) for one in end.addresses if one.family == AF_INET6):
@@ -247,16 +190,6 @@ class LinkOperations:
             f"the mtu of {link.title()}{more} is {DEFAULT_MTU}, as it has no parent: the way to its remote has to "
             f"carry packets of {needed} bytes; give mtu otherwise"
         )
-
-
-def _steps_of(found: Difference | None, settings: Sequence[Setting], end: End, interface: Interface) -> Sequence[Step]:
-    """Return the changes of an end, of its attributes and its properties, each with its undo, by stage."""
-    steps = [(Change(), Change()) for _ in range(3)] if found is None else [found.now, found.last, found.final]
-    if settings:
-        from kokofast.plan.properties import add_to_steps
-
-        add_to_steps(settings, steps, end, interface)
-    return steps
 
 
 def _creation(

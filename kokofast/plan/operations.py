@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kokofast.plan.step import FieldChange
     from kokofast.topology.model import Address
 
+# The attributes of an interface for which the kernel makes no link-local address by itself: addr_gen_mode none.
+NO_LINK_LOCAL: Mapping[str, object] = {"af_spec": {"inet6": {"addr_gen_mode": 1}}}
+
 
 class NsRef:
     """The descriptor of a namespace (for IFLA_NET_NS_FD)."""

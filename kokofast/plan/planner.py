@@ -166,8 +166,8 @@ class _LinkPlanner:
             return
         if not present:
             self._create(number, link, references, parent, alias)
-        elif existing.is_this_link(number, link, references, present, parent, alias):
-            self.operations.update(number, link, references, present, parent, alias)
+        else:
+            existing.plan_changes(self.operations, number, link, references, present, parent, alias)
 
     def _existing(self) -> Existing:
         if self.existing is None:

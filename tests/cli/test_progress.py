@@ -12,9 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from kokofast.cli import output, progress
+from kokofast.cli import output, progress, status_line
 from kokofast.cli.command import read_file_by
-from kokofast.cli.progress import LINE, Bar, State, fit
+from kokofast.cli.progress import Bar, State
+from kokofast.cli.status_line import LINE, fit
 from kokofast.topology.model import Topology
 from tests.terminals import open_terminal, read_until, resize, screen
 
@@ -47,7 +48,11 @@ class Terminal:
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     made = Terminal()
-    for module in (progress, output):  # not of sys: pytest sets its streams anew between a fixture and the test
+    for module in (
+        progress,
+        status_line,
+        output,
+    ):  # not of sys: pytest sets its streams anew between a fixture and the test
         monkeypatch.setattr(module, "sys", made.streams)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: made.now))
     monkeypatch.setenv("TERM", "xterm")
@@ -189,7 +194,7 @@ def test_messages_of_other_threads_are_on_lines_of_their_own(terminal: Terminal)
 def test_a_message_does_not_wait_for_a_thread_that_is_stuck(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", 0.01)
+    monkeypatch.setattr(status_line, "PATIENCE", 0.01)
     with LINE.lock:
         output.print_error("kokofast: aborted")
     assert terminal.lines() == ["kokofast: aborted", ""]

@@ -12,8 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from kokofast.cli.main import run
-from kokofast.cli.output import FOLDED, print_errors
 from kokofast.cli.result_schema import schema_of_doctor, schema_of_verify
+from kokofast.cli.results import FOLDED, print_errors
 from kokofast.engine.result import Failure
 from kokofast.host.sandbox import SandboxError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kokofast.cli.main import run as run_in_process
-from kokofast.cli.output import print_result, with_streams
+from kokofast.cli.output import with_streams
+from kokofast.cli.results import print_result
 from kokofast.engine.result import Result
 from kokofast.plan.step import Step
 from kokofast.topology.model import End, Link

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from kokofast.cli.output import print_errors
+from kokofast.cli.results import print_errors
 from kokofast.engine.result import Failure
 from kokofast.topology import TopologyError, load
 from kokofast.topology.problems import Problem
