@@ -30,7 +30,7 @@ STACK_MIN = 1 << 17  # bytes; with less this program ends by SIGSEGV (with less 
 def main() -> NoReturn:
     """Run the command line of this process, and exit with its code."""
     argv = sys.argv[1:]
-    _make_stacks()
+    _prepare_threads()
     if sys.getfilesystemencoding() == "ascii":
         _begin_again_in_utf8()
     # koko's command line begins with an option of one letter.
@@ -53,11 +53,15 @@ def _begin_again_in_utf8() -> None:
         pass
 
 
-def _make_stacks() -> None:
+def _prepare_threads() -> None:
     import _thread
     import resource
 
     _thread.stack_size(THREAD_STACK)
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        from kokofast.host.libc import share_heap
+
+        share_heap()
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     if soft == resource.RLIM_INFINITY or soft >= THREAD_STACK:
         return

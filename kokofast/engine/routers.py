@@ -25,7 +25,7 @@ CHUNK = 256  # namespaces whose sysctls one thread reads
 
 
 def read_routers(
-    numbers: Iterable[int], topology: Topology, survey: Survey, kernel: Kernel, leaving: Sequence[SetAside] = ()
+    numbers: Iterable[int], topology: Topology, survey: Survey, kernel: Kernel, leaving: Sequence[SetAside]
 ) -> dict[int, Router]:
     """Return what is set in the namespaces of these numbers. Those that cannot be read become problems of the survey.
 
@@ -64,7 +64,7 @@ class _Reader:
         self.found: dict[int, Router] = {}
 
     def read(self, places: Sequence[Place]) -> None:
-        """Read these namespaces. Raises OSError when they cannot be opened."""
+        """Read these namespaces. Raises OSError when one cannot be opened, or no thread can be started."""
         handles = [handle for _, handle, _ in places]
         with self._kernel.using(handles):
             for (number, handle, namespace), sysctls in zip(places, self._read_sysctls(places), strict=True):
@@ -86,10 +86,15 @@ class _Reader:
         self._survey.problems.append(Problem(node.place, why))
 
     def _read_sysctls(self, places: Sequence[Place]) -> Sequence[Mapping[str, str] | OSError]:
+        found: list[Mapping[str, str] | OSError] = [{} for _ in places]
         paths = [self._paths(number) for number, _, _ in places]
-        if not any(paths):
-            return [{}] * len(places)
-        return self._kernel.with_sysctls([handle for _, handle, _ in places], lambda place, net: net.read(paths[place]))
+        chosen = [place for place, wanted in enumerate(paths) if wanted]
+        if chosen:
+            handles = [places[place][1] for place in chosen]
+            answers = self._kernel.with_sysctls(handles, lambda number, net: net.read(paths[chosen[number]]))
+            for place, answer in zip(chosen, answers, strict=True):
+                found[place] = answer
+        return found
 
     def _paths(self, number: int) -> list[str]:
         given_away = self._given_away.get(number, set())

@@ -57,7 +57,7 @@ class Pool:
     def __init__(self, budget: int | None = None) -> None:
         self.budget = _all_open_files() if budget is None else budget
         self._lock = _thread.allocate_lock()
-        self._idle: dict[Handle, None] = {}  # least recently used first
+        self._idle: dict[Handle, None] = {}  # those to be closed first: least recently used, but see rewind()
         self._open = 0
 
     @property

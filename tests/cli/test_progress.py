@@ -48,11 +48,8 @@ class Terminal:
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     made = Terminal()
-    for module in (
-        progress,
-        status_line,
-        output,
-    ):  # not of sys: pytest sets its streams anew between a fixture and the test
+    # Not of sys: pytest sets its streams anew between a fixture and the test.
+    for module in (progress, status_line, output):
         monkeypatch.setattr(module, "sys", made.streams)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: made.now))
     monkeypatch.setenv("TERM", "xterm")

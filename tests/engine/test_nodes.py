@@ -151,6 +151,8 @@ async def test_the_sysctls_of_many_are_read_together(
     monkeypatch.setattr(kernel, "with_sysctls", count)
     await up(kernel)
     assert asked == [len(NODES)]
+    await up(kernel, square(routing=None, nodes={"b": {"sysctls": {"net.ipv4.ip_default_ttl": 70}}}))
+    assert asked == [len(NODES), 1, 1]  # one is read, and written; the others set none
 
 
 @pytest.mark.parametrize("step", ["using", "with_sysctls"])

@@ -440,7 +440,7 @@ async def second_faults(
             point = once.faults.passed[second - 1]
             outcome = await runs.run(make(number, fault, second, point))
             if second > len(outcome.faults.passed):  # the run before has repeated a dump that was disturbed
-                assert requests_of(outcome) == requests_of(once), str(outcome)
+                assert changes_of(outcome) == changes_of(once), str(outcome)
                 await runs.check_all_or_nothing(outcome)
                 counts["second moments that did not come"] += 1
                 continue
@@ -452,9 +452,10 @@ async def second_faults(
     await world.clear()
 
 
-def requests_of(outcome: Outcome) -> list[Point]:
-    """The requests of a run, of those that were repeated at once the first."""
-    return [point for point, _ in itertools.groupby(one for one in outcome.faults.passed if one.call == REQUEST)]
+def changes_of(outcome: Outcome) -> list[Point]:
+    """The calls of a run that change something; of what is no request, without descriptors."""
+    changes = (point for point in outcome.faults.passed if point.changes())
+    return [point if point.call == REQUEST else Point(point.call) for point in changes]
 
 
 @pytest.mark.usefixtures("one_by_one")

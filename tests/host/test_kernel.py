@@ -130,7 +130,7 @@ def test_two_hundred_where_a_process_may_open_sixty_four(netns: NamespaceFactory
     script = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-from kokofast.host import libc, pool
+from kokofast.host import libc
 from kokofast.host.kernel import Handle, LinuxKernel
 from tests.host.test_kernel import loopback, made, number
 kernel = LinuxKernel()

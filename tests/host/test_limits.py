@@ -91,6 +91,34 @@ def test_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.errno == errno.EAGAIN
 
 
+HEAPS = """
+import _thread, re
+from kokofast import __main__
+__main__._prepare_threads()
+
+def size():
+    return int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
+
+def allocate():
+    blocks = [bytes(2000) for _ in range(100)]  # beyond what Python's own allocator serves
+    sizes.append(size())
+    done.release()
+
+sizes, done = [size()], _thread.allocate_lock()
+done.acquire()
+_thread.start_new_thread(allocate, ())
+done.acquire()
+print(sizes[1] - sizes[0])
+"""
+
+
+def test_threads_share_a_heap_where_the_address_space_is_limited() -> None:
+    """Of its own glibc gives a thread 64 MiB, of which an import that was checked to fit may lack the rest."""
+    limited = ["prlimit", f"--as={400 << 20}", sys.executable, "-c", HEAPS]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) < 16 << 20
+
+
 def test_no_memory_for_a_thread_is_not_taken_for_too_many_threads() -> None:
     script = """
 import resource
