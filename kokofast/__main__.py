@@ -59,9 +59,12 @@ def _prepare_threads() -> None:
 
     _thread.stack_size(THREAD_STACK)
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
-        from kokofast.host.libc import share_heap
+        try:
+            from kokofast.host.libc import share_heap
 
-        share_heap()
+            share_heap()
+        except (ImportError, MemoryError):  # too little for what follows, too, which reports it
+            pass
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     if soft == resource.RLIM_INFINITY or soft >= THREAD_STACK:
         return

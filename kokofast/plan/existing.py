@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kokofast.kinds import KINDS
 from kokofast.plan.diff import are_peers, fixed_differences
-from kokofast.plan.link_update import update_link
+from kokofast.plan.link_update import PresentLink, update_link
 from kokofast.plan.ownership import ALIAS_PREFIX, alias_of, group_of, lab_of
 from kokofast.plan.plan import Conflict
 from kokofast.topology.model import Link
@@ -45,7 +45,13 @@ class Existing:
         self._by_alias: dict[str, list[tuple[int, Interface]]] | None = None  # see _with_alias()
         self._titles: dict[int, str] | None = None  # see _title_of()
 
-    def alias_of(self, link: Link, present: Sequence[Interface]) -> str:
+    def find(
+        self, number: int, link: Link, references: Sequence[IfRef], present: Sequence[Interface], parent: IfRef | None
+    ) -> PresentLink:
+        """Return what there is of a link, with its alias."""
+        return PresentLink(number, link, references, present, parent, self._alias_of(link, present))
+
+    def _alias_of(self, link: Link, present: Sequence[Interface]) -> str:
         """Return the link's alias. A link with its ends swapped in the file keeps its present alias."""
         alias = alias_of(self.lab, link)
         if any(interface.alias == alias for interface in present) or self._with_alias(alias) or not self._by_alias:
@@ -53,10 +59,9 @@ class Existing:
         turned = alias_of(self.lab, Link(link.kind, link.ends[::-1]))
         return turned if self._with_alias(turned) else alias
 
-    def is_apart(
-        self, number: int, link: Link, references: Sequence[IfRef], present: Sequence[Interface], alias: str
-    ) -> bool:
+    def is_apart(self, there: PresentLink) -> bool:
         """Return whether an end of this existing link is not where the file has it; add a problem then."""
+        link, references, present, alias = there.link, there.references, there.interfaces, there.alias
         if len(present) == len(references):
             return False
         strays = [(ns, item) for ns, item in self._with_alias(alias) if item not in present]
@@ -70,58 +75,44 @@ class Existing:
         titles = " and ".join(f"{end.node}:{end.ifname}" for end in missing)
         found = " and ".join(f"{self._title_of(ns)}:{item.ifname}" for ns, item in strays)
         ends = [(reference.ns, reference.ifname) for reference in references if self.situation.find(reference)]
-        there = [*ends, *((ns, item.ifname) for ns, item in strays)]
+        places = [*ends, *((ns, item.ifname) for ns, item in strays)]
         changes = [("interface", found or None, titles)]
-        self.plan.conflicts.append(Conflict(number, there, missing[0].where("ifname"), changes))
+        self.plan.conflicts.append(Conflict(there.number, places, missing[0].where("ifname"), changes))
         self._problem(
             missing[0].where("ifname"),
             f"{titles} of this link was renamed or moved: "
             + (f"it is {found} by now; " if found else "it has left the namespaces of the file; ")
-            + f"put it back, or delete the link ({self._deletion(*there[0])}) or the whole lab (kokofast destroy "
+            + f"put it back, or delete the link ({self._deletion(*places[0])}) or the whole lab (kokofast destroy "
             f"--name {self.lab}), and run batch again, or run it with --replace",
         )
         return True
 
-    def plan_changes(
-        self,
-        operations: LinkOperations,
-        number: int,
-        link: Link,
-        references: Sequence[IfRef],
-        present: Sequence[Interface],
-        parent: IfRef | None,
-        alias: str,
-    ) -> None:
+    def plan_changes(self, operations: LinkOperations, there: PresentLink) -> None:
         """Add the operations that an existing link needs, or the problem that another one is there."""
-        if self._is_this_link(number, link, references, present, parent, alias):
-            update_link(operations, number, link, references, present, parent, alias)
+        if self._is_this_link(there):
+            update_link(operations, there)
 
-    def _is_this_link(
-        self,
-        number: int,
-        link: Link,
-        references: Sequence[IfRef],
-        present: Sequence[Interface],
-        parent: IfRef | None,
-        alias: str,
-    ) -> bool:
+    def _is_this_link(self, there: PresentLink) -> bool:
         """Return whether the present interfaces are this link; otherwise add the problems."""
-        is_named = all(interface.alias == alias and interface.group == self.group for interface in present)
+        link, references, present = there.link, there.references, there.interfaces
+        is_named = all(interface.alias == there.alias and interface.group == self.group for interface in present)
         if not is_named and self._has_foreign(link, references):
             return False
         aliases = {interface.alias for interface in present}
         joined = len(references) == 1 or (len(present) == 2 and are_peers(present))
-        if not joined or not aliases <= {alias, ""}:
-            self._report_other_link(number, link, references, aliases, alias)
+        if not joined or not aliases <= {there.alias, ""}:
+            self._report_other_link(there.number, link, references, aliases, there.alias)
             return False
-        fixed = list(fixed_differences(link, present, self._parent_index(link, references[0].ns, present[0], parent)))
+        fixed = list(
+            fixed_differences(link, present, self._parent_index(link, references[0].ns, present[0], there.parent))
+        )
         self.plan.problems += [Problem(place, message) for place, message, _ in fixed]
         if fixed:
             changes = [
                 (field, self._parent_of(references[0].ns, present[0]) if field == "parent" else before, after)
                 for _, _, (field, before, after) in fixed
             ]
-            self._conflict(number, references, fixed[0][0], changes)
+            self._conflict(there.number, references, fixed[0][0], changes)
         return not fixed
 
     def add_leaving(self, number: int, link: Link, place: str, other: Interface) -> None:

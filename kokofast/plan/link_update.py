@@ -19,21 +19,45 @@ if TYPE_CHECKING:
     from kokofast.topology.model import End, Link
 
 
-def update_link(
-    operations: LinkOperations,
-    number: int,
-    link: Link,
-    references: Sequence[IfRef],
-    present: Sequence[Interface],
-    parent: IfRef | None,
-    alias: str,
-) -> None:
+class PresentLink:
+    """A link of the file, and the interfaces that are there under its names.
+
+    Args:
+        number: The link's in the topology.
+        link: The link.
+        references: Its ends.
+        interfaces: Those of the ends that exist.
+        parent: Its parent interface, None for none.
+        alias: The alias of its ends.
+    """
+
+    __slots__ = ("alias", "interfaces", "link", "number", "parent", "references")
+
+    def __init__(
+        self,
+        number: int,
+        link: Link,
+        references: Sequence[IfRef],
+        interfaces: Sequence[Interface],
+        parent: IfRef | None,
+        alias: str,
+    ) -> None:
+        self.number = number
+        self.link = link
+        self.references = references
+        self.interfaces = interfaces
+        self.parent = parent
+        self.alias = alias
+
+
+def update_link(operations: LinkOperations, there: PresentLink) -> None:
     """Add the operations that an existing link needs, or problems."""
+    number, link, references, parent, alias = there.number, there.link, there.references, there.parent, there.alias
     wait = () if parent is None else operations.prospect.ready((parent,))
     follows = operations.prospect.mtu_on(link, parent)
     if operations.freed:
         wait = *wait, *operations.freed_for(link, references)
-    for position, (reference, end, interface) in enumerate(zip(references, link.ends, present, strict=True)):
+    for position, (reference, end, interface) in enumerate(zip(references, link.ends, there.interfaces, strict=True)):
         given, end = end, operations.with_link_local(end, alias, interface)
         if end.dad and end is not given:
             _report_dad(operations, number, references, end)

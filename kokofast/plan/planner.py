@@ -161,13 +161,13 @@ class _LinkPlanner:
             self._create(number, link, references, parent, alias_of(self.topology.name, link))
             return
         existing = self._existing()
-        alias = existing.alias_of(link, present)
-        if existing.is_apart(number, link, references, present, alias):
+        there = existing.find(number, link, references, present, parent)
+        if existing.is_apart(there):
             return
         if not present:
-            self._create(number, link, references, parent, alias)
+            self._create(number, link, references, parent, there.alias)
         else:
-            existing.plan_changes(self.operations, number, link, references, present, parent, alias)
+            existing.plan_changes(self.operations, there)
 
     def _existing(self) -> Existing:
         if self.existing is None:

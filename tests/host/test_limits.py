@@ -119,6 +119,14 @@ def test_threads_share_a_heap_where_the_address_space_is_limited() -> None:
     assert int(done.stdout) < 16 << 20
 
 
+def test_a_heap_that_cannot_be_shared_ends_nothing() -> None:
+    """The import of what shares it may find no memory. What needs it later reports that."""
+    code = "import sys; sys.modules['kokofast.host.libc'] = None; from kokofast import __main__"
+    limited = ["prlimit", f"--as={400 << 20}", sys.executable, "-c", f"{code}; __main__._prepare_threads()"]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_no_memory_for_a_thread_is_not_taken_for_too_many_threads() -> None:
     script = """
 import resource
