@@ -95,20 +95,13 @@ def _killed(lab: HostLab, before: Mapping[str, str]) -> tuple[float, float]:
         check_same(others, lab.pictures(but=host), "sshd killed")
         check_error(ran, host.name, "cannot be reached")
         began = time.perf_counter()
-        while not _is_as(host, before[host.name]):
+        while not host.is_as(before[host.name]):
             if time.perf_counter() - began > 2 * CONFIRM_WITHIN:
                 raise WrongState(f"sshd killed: {host.name} has not taken all back")
             time.sleep(1)
     finally:
         host.listen()
     return ran.seconds, time.perf_counter() - began
-
-
-def _is_as(host: Host, picture: str) -> bool:
-    try:
-        return host.state() == picture
-    except AssertionError:  # a namespace went while it was looked at
-        return False
 
 
 FAILURES: dict[str, Callable[[HostLab, Mapping[str, str]], tuple[float, float]]] = {

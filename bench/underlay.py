@@ -36,7 +36,7 @@ UNLOCK = (
 LOOK = r"printf 'link show\naddress show\n' >/run/kft-look; ip -o -b /run/kft-look; "
 STATE = (
     f"{LOOK} tc qdisc show; ls /run/netns; "
-    'for name in $(ls /run/netns); do echo "-- $name"; ip -o -n "$name" -b /run/kft-look; done'
+    'for name in $(ls /run/netns); do echo "-- $name"; ip -o -n "$name" -b /run/kft-look || exit; done'
 )
 # What differs from run to run: numbers of interfaces and namespaces, MAC addresses, how long an address is valid.
 NUMBERS = re.compile(r"^\d+: |@if\d+|link-netnsid \d+| scope .*| state .*", re.MULTILINE)
@@ -145,6 +145,13 @@ class Host(Part):
     def state(self) -> str:
         """Return all interfaces with their addresses, qdiscs, and named namespaces."""
         return picture(self.run("sh", "-c", STATE, timeout=600))
+
+    def is_as(self, picture: str) -> bool:
+        """Whether its state is this one. A look at a namespace that comes or goes just then fails: then it is not."""
+        try:
+            return self.state() == picture
+        except AssertionError:
+            return False
 
 
 def picture(output: str) -> str:
