@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 DELETE_WORKERS = 64
 DELETE_CHUNK = 4  # to hand one to a thread, and to wait for it, takes a quarter of a destroy's own time
 FEW_DELETIONS = 4  # not worth the import of an event loop
-# Each umount2(2) waits for an RCU grace period, which many can share: namespace_unlock() in fs/namespace.c. Busy
-# processors make one last a millisecond and more. Namespaces are ended afterwards, as that takes processor time.
-REMOVE_THREADS = 32
+# Each umount2(2) waits for an RCU grace period, which several can share: namespace_unlock() in fs/namespace.c. Busy
+# processors make one last a millisecond and more. More threads than these spend their time on taking turns. Namespaces
+# are ended afterwards, as that takes processor time.
+REMOVE_THREADS = 4
 REMOVE_CHUNK = 512
 
 # Up to so many namespaces are all watched, and notes name those that live on. Of more, only those that the links need
