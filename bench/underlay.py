@@ -146,10 +146,10 @@ class Host(Part):
         """Return all interfaces with their addresses, qdiscs, and named namespaces."""
         return picture(self.run("sh", "-c", STATE, timeout=600))
 
-    def is_as(self, picture: str) -> bool:
-        """Whether its state is this one. A look at a namespace that comes or goes just then fails: then it is not."""
+    def is_as(self, wanted: str) -> bool:
+        """Whether its state() is this one. A look at a namespace that comes or goes just then fails: then it is not."""
         try:
-            return self.state() == picture
+            return self.state() == wanted
         except AssertionError:
             return False
 
