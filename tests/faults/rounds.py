@@ -1,5 +1,5 @@
 """Applies and destroys a lab again and again in one process, and prints what that process holds: after some rounds to
-warm up, half-way, and at the end. ``python rounds.py FILE WARM ROUNDS``; run by test_long_run."""
+warm up, and after each quarter of the others. ``python rounds.py FILE WARM ROUNDS``; run by test_long_run."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def main() -> None:
     file, warm, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     trio.run(rounds, file, warm)
     seen = [held()]
-    for _ in range(2):
-        trio.run(rounds, file, count // 2)
+    for _ in range(4):
+        trio.run(rounds, file, count // 4)
         seen.append(held())
     print(json.dumps(seen), flush=True)
     sys.stdin.read()  # until we are told to end: what we still hold in the kernel can be looked at
