@@ -84,10 +84,10 @@ def interpreter(choice: str | None) -> tuple[str, Path]:
     return python, ROOT / f".venv-{quickstart.require_python(python)}"
 
 
-# What starts container engines and guests, makes thousands of namespaces, or runs the commands of the documents. Hosts
-# and packages are among the others, as they wait for SSH and for installers: so both runs take about as long.
+# What starts container engines and guests, makes thousands of namespaces, or runs the commands of the documents. Hosts,
+# packages and the bench are among the others, as they wait for SSH and for installers: so both runs take about as long.
 MACHINE = (
-    *("tests/bench", "tests/faults", "tests/kernel", "tests/runtimes", "tests/vm"),
+    *("tests/bench/test_contenders.py", "tests/faults", "tests/kernel", "tests/runtimes", "tests/vm"),
     "tests/test_docs.py",
 )
 # For the others a directory of named namespaces of their own: ip(8) takes longer, the more namespaces there are.
@@ -166,6 +166,8 @@ def main() -> int:
     parser.add_argument("--no-lint", action="store_true", help="leave out ruff and mypy")
     parser.add_argument("--part", choices=["machine", "rest"], help=f"machine: {', '.join(MACHINE)}; rest: all others")
     options, pytest_arguments = parser.parse_known_args()
+    # The tests start kokofast a thousand times, which takes thrice as long where each has to compile its modules.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     python, venv = interpreter(options.python)
 
     missing = [need.package for need in NEEDS if not is_there(need.probe)]
