@@ -297,6 +297,7 @@ mount -t tmpfs none /run; mkdir /run/netns
 kokofast() { "$PYTHON" -m kokofast "$@"; }
 kokofast generate chain --links 3 >/run/c.json
 exec 9</run/netns; flock 9
+: >/run/said
 "$PYTHON" -m kokofast batch /run/c.json --create >/run/out 2>/run/said & batch=$!
 timeout 20 sh -c 'until grep -q locked /run/said; do sleep 0.02; done'
 kill -TERM $batch; timeout 5 tail --pid=$batch -f /dev/null || { echo "deaf"; kill -KILL $batch; }
