@@ -154,7 +154,7 @@ class HostPlay:
 
 def _cause(messages: str, code: int | None) -> str:
     how = f"exit code {code}" if code is None or code >= 0 else f"signal {-code} ({signal.strsignal(-code)})"
-    told = messages.strip() or f"kokofast play ended with {how}"
+    told = "; ".join(messages.strip().splitlines()) or f"kokofast play ended with {how}"
     return f"{told}; give the hosts more time by --lead" if "--start-at" in told else told
 
 

@@ -94,14 +94,15 @@ def test_renewals_keep_it(tmp_path: Path) -> None:
 
 def test_when_what_watches_over_it_is_killed_it_ends_and_that_is_known(tmp_path: Path) -> None:
     witness = tmp_path / "witness"
-    job = started(tmp_path, LONG, f'echo $PPID; trap "touch {witness}; exit 1" TERM; while :; do sleep 0.05; done')
+    end = f"echo interrupted >&2; touch {witness}; exit 1"
+    job = started(tmp_path, LONG, f'echo $PPID; trap "{end}" TERM; while :; do sleep 0.05; done')
     until(lambda: job.look(0).lines)
     look = job.look(0)
     assert look.code is None
     os.kill(int(look.lines[0]), signal.SIGKILL)
     until(witness.exists)
     until(lambda: job.look(0).code == module().KILLED)
-    assert job.look(0).messages == "ended: its supervisor was killed\n"
+    assert job.look(0).messages == "ended: its supervisor was killed\ninterrupted\n"
     job.forget()
     assert is_gone(tmp_path)
 

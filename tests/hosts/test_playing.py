@@ -115,6 +115,12 @@ STARTED = [("ok", CLOCK, {"offset": 0.2, "error": 0.01}, 0.0), ("ok", BEGIN, {},
             "failed",
             ["interrupted by SIGTERM"],
         ),
+        (
+            [*STARTED, ("ok", RENEW, told(-9, messages="ended: its supervisor was killed\ninterrupted\n"), 5.0)],
+            False,
+            "failed",
+            ["ended: its supervisor was killed; interrupted"],
+        ),
         ([*STARTED, ("ok", RENEW, told(1, bad=[REFUSED]), 5.0)], False, "stopped", ["is bad"]),
         ([*STARTED, ("ok", RENEW, told(3, bad=[REFUSED]), 5.0)], False, "partial", ["is bad"]),
         (

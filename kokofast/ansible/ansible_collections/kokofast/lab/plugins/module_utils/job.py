@@ -104,7 +104,7 @@ class Job:
             messages.seek(max(os.fstat(messages.fileno()).st_size - TAIL, 0))
             told = messages.read().decode("utf-8", "replace")
         if code is None and not is_watched:
-            code, told = KILLED, f"{told}ended: its supervisor was killed\n"
+            code, told = KILLED, f"ended: its supervisor was killed\n{told}"
         is_end = offset + len(data) >= os.stat(self._path(OUTPUT)).st_size
         return Look(whole.decode("utf-8", "replace").splitlines(), offset + len(whole), code if is_end else None, told)
 
