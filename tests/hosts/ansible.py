@@ -41,3 +41,12 @@ def run_ansible(
     return subprocess.run(
         command, env=environment(folder), cwd=folder, capture_output=True, text=True, timeout=240, check=False
     )
+
+
+def says_unreachable(messages: str, host: str, address: str) -> bool:
+    """Whether messages say that nobody listens at a host. Ansible loses what ssh said where that ends before it was
+    sent the module: then there is what Ansible says itself."""
+    refused = f"ssh: connect to host {address} port 22: Connection refused"
+    lost = f"Data could not be sent to remote host '{address}'"
+    lines = [line for line in messages.splitlines() if line.startswith(f"kokofast: on {host}: cannot be reached: ")]
+    return any(refused in line or lost in line for line in lines)

@@ -15,7 +15,7 @@ import pytest
 from bench.underlay import Underlay
 from kokofast.cli.main import run
 from kokofast.cli.result_schema import schema_of_hosts
-from tests.hosts.ansible import environment
+from tests.hosts.ansible import environment, says_unreachable
 
 NAME = "checked"
 INSIDE, FIRST, SECOND, PLAIN, LAN = range(5)
@@ -156,7 +156,7 @@ def test_a_host_that_cannot_be_reached(lab: Lab) -> None:
         "h3": "unreachable",
     }
     assert [error["host"] for error in found["errors"]] == ["h3"]
-    assert "kokofast: on h3: cannot be reached: ssh: connect to host 10.99.0.3 port 22: Connection refused" in messages
+    assert says_unreachable(messages, "h3", "10.99.0.3"), messages
     told = messages_of(found)
     assert told[f"$.links[{SECOND}]"][0][2].startswith("frames from c1:cb on h3 do not arrive at b1:bc, within ")
     assert f"$.links[{INSIDE}]" not in told
