@@ -58,12 +58,11 @@ def check_namespaces_gone(machine: Machine, counts: Counter[str]) -> None:
 
 
 def check_growth(seen: list[dict[str, int]], counts: Counter[str], count: int) -> None:
-    """What a process holds before, after each quarter of so many rounds."""
+    """seen is what a process holds: before so many rounds, and after each quarter of them."""
     grown = {what: seen[-1][what] - seen[0][what] for what in seen[0]}
 
     def least(what: str, quarters: int) -> int:
-        parts = seen[::quarters]
-        return min(after[what] - before[what] for before, after in pairwise(parts))
+        return min(after[what] - before[what] for before, after in pairwise(seen[::quarters]))
 
     # What a round keeps every round does, so it grows in every part. What the interpreter and the C library keep
     # settles late, after hundreds of rounds, and may come at once: an arena of a thread is a megabyte. So does our

@@ -44,8 +44,11 @@ def run_ansible(
 
 
 def says_unreachable(messages: str, host: str, address: str) -> bool:
-    """Whether messages say that nobody listens at a host. Ansible loses what ssh said where that ends before it was
-    sent the module: then there is what Ansible says itself."""
+    """Whether messages say that a host cannot be reached.
+
+    Usually they have the reason that ssh gave. When ssh ends while Ansible still sends it the module, Ansible reports
+    the broken pipe instead of that reason.
+    """
     refused = f"ssh: connect to host {address} port 22: Connection refused"
     lost = f"Data could not be sent to remote host '{address}'"
     lines = [line for line in messages.splitlines() if line.startswith(f"kokofast: on {host}: cannot be reached: ")]
